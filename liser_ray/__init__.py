@@ -1,0 +1,1 @@
+"""LiSER on Ray: unlabeled talking-head video into small speech-emotion models."""

@@ -1,0 +1,1 @@
+"""Recordings and labeled sets: manifests, probing, spans, the plan."""

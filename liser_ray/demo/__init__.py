@@ -1,0 +1,1 @@
+"""A small generated corpus and small teachers, so that everything runs anywhere."""

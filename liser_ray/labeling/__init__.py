@@ -1,0 +1,1 @@
+"""The labeling job: schema, the Ray Data pipeline, resume, progress, run card."""

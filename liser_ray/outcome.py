@@ -1,0 +1,83 @@
+"""How a span can end: the closed lists of statuses, stages and reason codes of the labels table."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """What became of a span."""
+
+    LABELED = "labeled"
+    FILTERED = "filtered"  # nothing wrong with it, but of no use: no face, no speech, ...
+    FAILED = "failed"
+
+
+class Stage(StrEnum):
+    """Where a span that is not labeled came to its end."""
+
+    PLAN = "plan"
+    MEDIA = "media"
+    VIDEO_TEACHER = "video_teacher"
+    SPEECH_TEACHER = "speech_teacher"
+
+
+class Reason(StrEnum):
+    """Why a span is not labeled. The README explains each code in one line."""
+
+    # filtered
+    NO_AUDIO = "no_audio"  # the recording has no audio track
+    NO_VIDEO = "no_video"  # the recording has no video track
+    TOO_SHORT = "too_short"  # less than one window
+    NO_FACE = "no_face"  # no window shows the followed face
+    TWO_FACES = "two_faces"  # a second face is there in most frames
+    NO_SPEECH = "no_speech"  # voice activity below the minimum
+    # failed: the recording
+    MISSING = "missing"  # no such file or object
+    EMPTY = "empty"  # 0 bytes
+    NOT_MEDIA = "not_media"  # no container that FFmpeg knows
+    NO_DURATION = "no_duration"  # the end can't be found in bounded time
+    TOO_LARGE = "too_large"  # frame size or frame rate beyond the plan's limits
+    TRUNCATED = "truncated"  # the data ends before this span
+    CORRUPT = "corrupt"  # the data of this span can't be decoded
+    # failed: the work on it
+    DENIED = "denied"  # the store refuses access
+    READ_ERROR = "read_error"  # the store or the disk broke off
+    TIMEOUT = "timeout"  # over the wall-clock limit
+    MEMORY = "memory"  # over the memory limit
+    CRASH = "crash"  # the child process died
+    TEACHER_ERROR = "teacher_error"  # a teacher raised, or gave numbers that are no probabilities
+    HASH_MISMATCH = "hash_mismatch"  # not the bytes that the media stage made: labels would be on the wrong clip
+
+
+FILTERED_REASONS = frozenset(
+    {Reason.NO_AUDIO, Reason.NO_VIDEO, Reason.TOO_SHORT, Reason.NO_FACE, Reason.TWO_FACES, Reason.NO_SPEECH}
+)
+"""Reasons of status ``filtered``; all others are of status ``failed``."""
+
+TRANSIENT_REASONS = frozenset(
+    {Reason.DENIED, Reason.READ_ERROR, Reason.TIMEOUT, Reason.MEMORY, Reason.CRASH, Reason.TEACHER_ERROR}
+)
+"""Reasons that another run may not meet: what ``--retry_failed transient`` runs again."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a span is not labeled: the value that travels instead of an exception."""
+
+    stage: Stage
+    reason: Reason
+    detail: str = ""
+
+    @property
+    def status(self) -> Status:
+        """`filtered` or `failed`, as the reason has it."""
+        return Status.FILTERED if self.reason in FILTERED_REASONS else Status.FAILED
+
+
+class MediaError(Exception):
+    """Raised inside the media stage and turned into a `Problem` at its edge."""
+
+    def __init__(self, reason: Reason, detail: str = ""):
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
