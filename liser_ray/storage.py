@@ -4,6 +4,7 @@ S3 settings come from the environment as the AWS tools read them (``AWS_ENDPOINT
 credentials, profile, instance role).
 """
 
+import functools
 import os
 import posixpath
 import uuid
@@ -13,6 +14,19 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from liser_ray.errors import UserError
+
+_S3_SETTINGS = (
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_NO_SIGN_REQUEST",
+    # read by pyarrow itself
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+)
 
 
 def is_s3(uri: str) -> bool:
@@ -41,14 +55,20 @@ def join(uri: str, *parts: str) -> str:
 
 
 def s3_filesystem() -> pafs.S3FileSystem:
-    """The S3 file system as the environment describes it; made once per process by pyarrow's callers."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    """The S3 file system as the environment describes it; the same one (and its connections) while that stays."""
+    return _s3_filesystem(tuple(os.environ.get(name, "") for name in _S3_SETTINGS))
+
+
+@functools.lru_cache(maxsize=4)
+def _s3_filesystem(settings: tuple[str, ...]) -> pafs.S3FileSystem:
+    environment = dict(zip(_S3_SETTINGS, settings, strict=True))
+    endpoint = environment["AWS_ENDPOINT_URL_S3"] or environment["AWS_ENDPOINT_URL"] or None
+    region = environment["AWS_REGION"] or environment["AWS_DEFAULT_REGION"] or None
     return pafs.S3FileSystem(
         endpoint_override=endpoint,
         # A bucket elsewhere needs its region named; stores that are not AWS take any.
         region=region or ("us-east-1" if endpoint else None),
-        anonymous=os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in {"1", "true", "yes"},
+        anonymous=environment["AWS_NO_SIGN_REQUEST"].lower() in {"1", "true", "yes"},
         allow_bucket_creation=False,
         request_timeout=60,
         connect_timeout=10,

@@ -1,9 +1,11 @@
 """Fixtures that every test may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from swift_store import SwiftStore, data_folder
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -24,3 +26,23 @@ def yunet_home(test_data: Path) -> Path:
     if not (home / ".deepface/weights/face_detection_yunet_2023mar.onnx").is_file():
         pytest.skip(f"no YuNet weights below {home}: set DEEPFACE_HOME")
     return home
+
+
+@pytest.fixture(scope="session")
+def s3_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftStore]:
+    """A real S3 store on the loopback interface, which boto3 and pyarrow use by themselves while it runs.
+
+    Its keys hold a colon: they go by the environment, never in a URI.
+    """
+    folder = tmp_path_factory.mktemp("swift")
+    data = data_folder(folder)
+    if data is None:
+        pytest.skip(f"no S3 store: neither {folder} nor /dev/shm takes user xattrs on its files")
+    store = SwiftStore(folder, data)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_NO_SIGN_REQUEST", "AWS_ENDPOINT_URL_S3"):
+            patch.delenv(name, raising=False)
+        for name, value in store.environment.items():
+            patch.setenv(name, value)
+        yield store
+    store.close()

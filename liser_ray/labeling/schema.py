@@ -1,16 +1,18 @@
-"""The labels table: its pinned Arrow schema, and rows that fit it."""
+"""The labels table: its pinned Arrow schema, and columns that fit it."""
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from liser_ray.corpora.schema import SPAN_FIELDS, with_carried
 
 SCHEMA_VERSION = 1
 
-Labels = Sequence[str]
+CLIPS = pa.field("clips", pa.large_binary(), nullable=False)
+"""Face clips, uint8 [W, 16, 224, 224, 3], between the media stage and the video teacher; never written."""
 
-_END = pa.field("content_hash", pa.string(), nullable=False)
+_PER_WINDOW = pa.list_(pa.float32())
 
 
 def softmax_list(n_labels: int) -> pa.DataType:
@@ -19,8 +21,8 @@ def softmax_list(n_labels: int) -> pa.DataType:
 
 
 def labels_schema(
-    video_labels: Labels,
-    speech_labels: Mapping[str, Labels],
+    video_labels: Sequence[str],
+    speech_labels: Mapping[str, Sequence[str]],
     extra: pa.Schema | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> pa.Schema:
@@ -35,18 +37,66 @@ def labels_schema(
     Raises:
         UserError: if a carried column has the name of one of ours.
     """
-    speech = pa.struct([pa.field(name, softmax_list(len(labels))) for name, labels in speech_labels.items()])
+    speech = pa.struct(
+        [pa.field(name, softmax_list(len(labels)), nullable=False) for name, labels in speech_labels.items()]
+    )
     fields = [
         *SPAN_FIELDS,
         pa.field("audio", pa.binary(), nullable=False),
         pa.field("speech_fraction", pa.float32(), nullable=False),
-        pa.field("video_start_s", pa.list_(pa.float32()), nullable=False),
-        pa.field("speech_start_s", pa.list_(pa.float32()), nullable=False),
+        pa.field("video_start_s", _PER_WINDOW, nullable=False),
+        pa.field("speech_start_s", _PER_WINDOW, nullable=False),
         pa.field("video_probs", softmax_list(len(video_labels)), nullable=False),
-        pa.field("video_valid", pa.list_(pa.float32()), nullable=False),
+        pa.field("video_valid", _PER_WINDOW, nullable=False),
         pa.field("speech_probs", speech, nullable=False),
-        pa.field("face_box", pa.list_(pa.list_(pa.float32(), 4)), nullable=False),
+        pa.field("face_box", softmax_list(4), nullable=False),
         pa.field("other_faces", pa.float32(), nullable=False),
-        _END,
+        pa.field("content_hash", pa.string(), nullable=False),
     ]
     return with_carried(fields, extra).with_metadata(dict(metadata or {}))
+
+
+def empty_column(kind: pa.DataType, n_rows: int) -> pa.Array:
+    """A column of "nothing here": "" for text and bytes, 0 for numbers, empty lists."""
+    if pa.types.is_struct(kind):
+        return pa.StructArray.from_arrays([empty_column(one.type, n_rows) for one in kind], fields=list(kind))
+    if pa.types.is_list(kind):
+        return pa.array([[]] * n_rows, kind)
+    if pa.types.is_string(kind):
+        return pa.array([""] * n_rows, kind)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return pa.array([b""] * n_rows, kind)
+    return pa.array([0] * n_rows, kind)
+
+
+def list_column(rows: Sequence[np.ndarray], kind: pa.DataType) -> pa.Array:
+    """A column of ``list<float32>`` or of `softmax_list` from one array per row.
+
+    Args:
+        rows: each float [W] or [W, K]; W differs from row to row, and any array without elements is an empty list.
+        kind: the column's type.
+    """
+    flat = [np.asarray(row, np.float32).ravel() for row in rows]
+    values = pa.array(np.concatenate(flat) if flat else np.empty(0, np.float32), pa.float32())
+    width = 1
+    if pa.types.is_fixed_size_list(kind.value_type):
+        width = kind.value_type.list_size
+        values = pa.FixedSizeListArray.from_arrays(values, type=kind.value_type)
+    offsets = np.cumsum([0, *(len(row) // width for row in flat)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), values, type=kind)
+
+
+def bytes_column(rows: Sequence[np.ndarray]) -> pa.Array:
+    """A ``large_binary`` column of arrays' bytes; a single row is not copied."""
+    parts = [np.ascontiguousarray(row).reshape(-1).view(np.uint8) for row in rows]
+    data = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    offsets = np.cumsum([0, *(len(part) for part in parts)]).astype(np.int64)
+    return pa.Array.from_buffers(pa.large_binary(), len(parts), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+
+
+def set_columns(table: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
+    """The table with columns of the same names and types replaced."""
+    for name, values in columns.items():
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, table.schema.field(index), values)
+    return table

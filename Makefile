@@ -1,0 +1,33 @@
+# Everything runs in .venv, which is made on first use with nothing but Python 3.11 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint types check bench clean
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: .venv/ready  ## a small corpus, small teachers, labels: a few minutes on two cores, no network
+	$(BIN)/python jobs/label_corpus.py
+
+test: .venv/ready  ## all tests, the slow ones too
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/mypy
+
+check: lint types test
+
+bench: .venv/ready  ## seconds of video per second and core, stage by stage, beside the naive way
+	$(BIN)/python benchmarks/label_stages.py
+
+clean:
+	rm -rf out

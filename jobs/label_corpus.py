@@ -1,0 +1,48 @@
+"""Label a corpus of videos: ``python jobs/label_corpus.py --input DIR --output DIR --speech_teachers ...``."""
+
+import logging
+from dataclasses import replace
+
+from liser_ray.cli import parse_settings, run
+from liser_ray.labeling.config import LabelConfig
+
+DESCRIPTION = """\
+Label videos of people talking with a speech teacher (HuBERT and its kin) and a face teacher (S2D), into a Parquet
+table with a row for every 16 seconds. Without --input it labels the generated demo corpus with its small teachers.
+
+The job can be killed at any time: the same command goes on where it was.
+
+  python jobs/label_corpus.py
+  python jobs/label_corpus.py --input videos/ --output labels/ --dry_run
+  python jobs/label_corpus.py --input s3://bucket/videos --output s3://bucket/labels --speech_teachers s3://bucket/fold-*
+      --video_teacher.weights hf://cyinen/S2D/FILE --video_teacher.landmark_weights models/mobilefacenet.pth.tar
+  python jobs/label_corpus.py --config label.yaml --retry_failed
+"""
+
+
+def main() -> None:
+    """Parse the settings, make the demo's files if that is what is asked for, plan or label, print what came of it."""
+    config = parse_settings(
+        LabelConfig,
+        DESCRIPTION,
+        bare={"--dry_run": "true", "--retry_failed": "transient"},
+        lists=("--speech_teachers", "--video_teacher.labels"),
+    )
+    # after the arguments: they take seconds to import, and --help should not
+    from liser_ray.labeling.job import label_corpus, plan_corpus
+    from liser_ray.labeling.report import describe_plan, print_result
+
+    logging.getLogger("liser_ray").setLevel(logging.INFO)
+    if not config.input:
+        from liser_ray.demo.settings import demo_settings
+
+        config = demo_settings(config)
+    if config.dry_run:
+        plan = plan_corpus(replace(config, dry_run=False))
+        print(describe_plan(plan, n_speech_teachers=max(1, len(config.speech_teachers))))
+    else:
+        print_result(label_corpus(config))
+
+
+if __name__ == "__main__":
+    run(main)

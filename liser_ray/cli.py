@@ -1,0 +1,73 @@
+"""What all jobs share on the command line: settings from dataclasses, and errors in the user's words."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar, cast
+
+from jsonargparse import ArgumentParser
+
+from liser_ray.errors import UserError
+
+T = TypeVar("T")
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def parse_settings(
+    settings: type[T],
+    description: str,
+    argv: Sequence[str] | None = None,
+    bare: Mapping[str, str] | None = None,
+    lists: Sequence[str] = (),
+) -> T:
+    """Settings from ``--config FILE.yaml`` and ``--name value`` overrides, ``--group.name value`` for nested ones.
+
+    Args:
+        settings: a frozen dataclass, perhaps of others; its docstring is the help.
+        description: first lines of ``--help``.
+        argv: arguments; None: those of the process.
+        bare: options that may stand without a value, and the value they then have.
+        lists: options that take one or more values, as a shell's globs give them.
+
+    Raises:
+        UserError: a value that a dataclass refuses.
+    """
+    parser = ArgumentParser(description=description)
+    parser.add_argument("--config", action="config", help="YAML file with any of the settings below.")
+    parser.add_class_arguments(settings)
+    parsed = parser.parse_args(_spelled_out(sys.argv[1:] if argv is None else argv, bare or {}, lists))
+    values = vars(parser.instantiate_classes(parsed))
+    return settings(**{one.name: values[one.name] for one in fields(cast("Any", settings))})
+
+
+def _spelled_out(arguments: Sequence[str], bare: Mapping[str, str], lists: Sequence[str]) -> list[str]:
+    """Options that stand alone get their value, and several values become one JSON list."""
+    groups: list[list[str]] = []
+    for argument in arguments:
+        if argument.startswith("--") or not groups:
+            groups.append([])
+        groups[-1].append(argument)
+    for group in groups:
+        if group[0] in bare and len(group) == 1:
+            group.append(bare[group[0]])
+        elif group[0] in lists:
+            group[1:] = [json.dumps(group[1:])]
+    return [argument for group in groups for argument in group]
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a job's main function: a `UserError` is one message and exit code 2, Ctrl-C exit code 130."""
+    logging.basicConfig(level=os.environ.get("LISER_LOG", "WARNING"), format="%(message)s", stream=sys.stderr)
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on where it was.", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)

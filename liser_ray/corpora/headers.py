@@ -1,0 +1,33 @@
+"""What the planner's child processes do: read headers. Apart from the planner, so that they import little."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+from liser_ray.media.reader import Header, Reader
+from liser_ray.outcome import MediaError, Reason
+
+MAX_SEARCH_BYTES = 512 << 20
+"""Where the header does not tell the length, files up to this size are read through for it."""
+
+
+def read_headers(uris: list[str]) -> list[Header | MediaError]:
+    """The header of each recording, read at the same time, or what was wrong with it. Runs in a child process."""
+    if not uris:
+        return []
+    with ThreadPoolExecutor(len(uris)) as threads:
+        return list(threads.map(_read_header, uris))
+
+
+def _read_header(uri: str) -> Header | MediaError:
+    try:
+        with Reader(uri) as reader:
+            header = reader.header
+            if header.duration_s is None and header.size_bytes <= MAX_SEARCH_BYTES:
+                header = dataclasses.replace(header, duration_s=reader.measure_duration_s())
+            return header
+    except MediaError as error:
+        return error
+    except MemoryError:  # the call as a whole is near its limit: it is done again one by one
+        raise
+    except Exception as error:  # nothing of one recording may cost the others of the call
+        return MediaError(Reason.CRASH, f"{type(error).__name__}: {error}")

@@ -1,0 +1,257 @@
+"""The plan: what the job will label, span by span, known before any decoding.
+
+``<output>/plan/plan-00000.parquet`` … hold a row for each span (`liser_ray.corpora.schema.plan_schema`), those of a
+recording one after the other. ``<output>/plan.json`` is written last: a plan without it was interrupted.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from liser_ray.corpora import spans
+from liser_ray.corpora.config import PlanConfig
+from liser_ray.corpora.probe import Probed, probe_all
+from liser_ray.corpora.progress import Progress
+from liser_ray.corpora.recordings import list_recordings
+from liser_ray.corpora.schema import plan_schema
+from liser_ray.outcome import Problem, Reason, Stage, Status
+from liser_ray.storage import (
+    check_writable,
+    exists,
+    filesystem,
+    is_s3,
+    join,
+    list_files,
+    normalise,
+    read_bytes,
+    write_bytes,
+)
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+ROWS_PER_FILE = 250_000
+_ROWS_PER_GROUP = 25_000
+
+_TOO_SHORT = Problem(Stage.PLAN, Reason.TOO_SHORT, "shorter than one window of 16 frames")
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """What a plan holds: the content of ``plan.json``.
+
+    Attributes:
+        input_uri: what was planned.
+        config: the settings it was planned with.
+        recordings: how many were found; each has at least one row.
+        recorded_s: their length together, of those whose header tells it.
+        spans: rows; ``to_label + filtered + failed``.
+        spans_to_label, to_label_s: rows without a problem, and their length together.
+        filtered, failed: rows that end here already, by reason code.
+        ignored_files: files of the folder that are no videos by their suffix.
+        duplicates: rows of the manifest that name a recording again.
+        extra_columns: names and types of the manifest's columns that are carried along.
+        files: how many Parquet files there are.
+    """
+
+    input_uri: str
+    config: PlanConfig
+    recordings: int
+    recorded_s: float
+    spans: int
+    spans_to_label: int
+    to_label_s: float
+    filtered: dict[str, int]
+    failed: dict[str, int]
+    ignored_files: int
+    duplicates: int
+    extra_columns: dict[str, str]
+    files: int
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def hours(self) -> float:
+        """Hours of video that will be labeled."""
+        return self.to_label_s / 3600
+
+    def expected_output_bytes(self, speech_teachers: int = 1) -> int:
+        """About how large the labels table will be."""
+        return spans.expected_output_bytes(self.to_label_s, speech_teachers)
+
+
+def make_plan(input_uri: str, output_uri: str | None, config: PlanConfig) -> PlanSummary:
+    """Find the recordings, read their headers, cut them into spans and write the plan.
+
+    A plan that is already there is replaced. Memory stays bounded: recordings stream through.
+
+    Args:
+        input_uri: folder, ``s3://bucket/prefix``, one file, or a manifest; see `list_recordings`.
+        output_uri: folder or prefix that gets ``plan/`` and ``plan.json``; None: only the summary (a dry run).
+        config: the settings.
+
+    Raises:
+        UserError: if the input can't be listed or holds nothing, or the output can't be written.
+    """
+    if output_uri:
+        check_writable(output_uri)
+        _delete_plan(output_uri)
+    listing = list_recordings(input_uri, skip_uri=output_uri)
+    schema = plan_schema(listing.extra_schema)
+    tally = _Tally()
+    with ExitStack() as stack:
+        writer = stack.enter_context(_PlanWriter(output_uri, schema)) if output_uri else None
+        progress = stack.enter_context(Progress("recordings", listing.total))
+        if progress.on_terminal and listing.total is None:
+            _count_ahead(progress, input_uri, output_uri)
+        for probed in probe_all(listing.recordings, config):
+            rows = list(plan_rows(probed, config.span_seconds))
+            tally.add(probed, rows)
+            if writer:
+                writer.write(rows)
+            progress.step()
+        log.info("Planned %s", progress.line())
+    summary = PlanSummary(
+        input_uri=normalise(input_uri),
+        config=config,
+        ignored_files=listing.ignored_files,
+        duplicates=listing.duplicates,
+        extra_columns={one.name: str(one.type) for one in listing.extra_schema},
+        files=writer.files if writer else 0,
+        **vars(tally),
+    )
+    if output_uri:
+        write_bytes(join(normalise(output_uri), "plan.json"), json.dumps(asdict(summary), indent=2).encode() + b"\n")
+    return summary
+
+
+def load_plan_summary(output_uri: str) -> PlanSummary | None:
+    """The summary of the complete plan in an output folder; None if there is none, or an interrupted one."""
+    uri = join(normalise(output_uri), "plan.json")
+    if not exists(uri):
+        return None
+    values = json.loads(read_bytes(uri))
+    return PlanSummary(**{**values, "config": PlanConfig(**values["config"])})
+
+
+def plan_rows(probed: Probed, span_seconds: float) -> Iterator[tuple[Any, ...]]:
+    """The rows of a recording, values in the order of `plan_schema`.
+
+    A recording that can't be labeled has one, from 0 to its end (0 if that is not known).
+    """
+    recording, header = probed.recording, probed.header
+    identity = spans.recording_id(recording.uri, recording.size_bytes, recording.version)
+    duration_s = header.duration_s or 0.0 if header else 0.0
+    facts = (
+        (duration_s, recording.size_bytes, header.width, header.height, header.frame_rate_hz or 0.0)
+        if header
+        else (0.0, recording.size_bytes, 0, 0, 0.0)
+    )
+
+    def row(span_id: str, start_s: float, end_s: float, problem: Problem | None) -> tuple[Any, ...]:
+        outcome = (problem.status, problem.stage, problem.reason, problem.detail) if problem else ("", "", "", "")
+        return (span_id, recording.uri, identity, start_s, end_s, *outcome, *facts, *recording.extra)
+
+    if probed.problem:
+        span_us = round(span_seconds * spans.MICROSECONDS)
+        yield row(spans.span_id(identity, 0, span_us), 0.0, duration_s, probed.problem)
+        return
+    for span in spans.cut(identity, duration_s, span_seconds):
+        yield row(span.span_id, span.start_s, span.end_s, _TOO_SHORT if span.too_short else None)
+
+
+@dataclass
+class _Tally:
+    """The counts of `PlanSummary`, while they grow."""
+
+    recordings: int = 0
+    recorded_s: float = 0.0
+    spans: int = 0
+    spans_to_label: int = 0
+    to_label_s: float = 0.0
+    filtered: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, int] = field(default_factory=dict)
+
+    def add(self, probed: Probed, rows: list[tuple[Any, ...]]) -> None:
+        self.recordings += 1
+        self.recorded_s += (probed.header.duration_s or 0.0) if probed.header else 0.0
+        self.spans += len(rows)
+        for _, _, _, start_s, end_s, status, _, reason, *_ in rows:
+            if not status:
+                self.spans_to_label += 1
+                self.to_label_s += end_s - start_s
+            else:
+                counts = self.filtered if status == Status.FILTERED else self.failed
+                counts[str(reason)] = counts.get(str(reason), 0) + 1
+
+
+class _PlanWriter:
+    """Parquet files of about `ROWS_PER_FILE` rows; a recording's rows are all in one of them."""
+
+    def __init__(self, output_uri: str, schema: pa.Schema):
+        self.files = 0
+        self._fs, self._folder = filesystem(join(normalise(output_uri), "plan"))
+        self._schema = schema
+        self._rows: list[tuple[Any, ...]] = []
+        self._in_file = 0
+        self._file: pq.ParquetWriter | None = None
+        if not is_s3(output_uri):
+            self._fs.create_dir(self._folder, recursive=True)
+
+    def write(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        self._rows.extend(rows)
+        if len(self._rows) >= _ROWS_PER_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._file is None:
+            path = f"{self._folder}/plan-{self.files:05d}.parquet"
+            self._file = pq.ParquetWriter(path, self._schema, filesystem=self._fs, compression="zstd")
+            self.files += 1
+        columns = zip(*self._rows, strict=True)
+        arrays = [pa.array(values, one.type) for values, one in zip(columns, self._schema, strict=True)]
+        self._file.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+        self._in_file += len(self._rows)
+        self._rows = []
+        if self._in_file >= ROWS_PER_FILE:
+            self._close_file()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file, self._in_file = None, 0
+
+    def __enter__(self) -> "_PlanWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._rows and kind is None:
+            self._flush()
+        self._close_file()
+
+
+def _delete_plan(output_uri: str) -> None:
+    output_uri = normalise(output_uri)
+    fs, mark = filesystem(join(output_uri, "plan.json"))
+    if exists(join(output_uri, "plan.json")):
+        fs.delete_file(mark)  # first: from here on the plan is not complete
+    for old in list_files(join(output_uri, "plan"), ".parquet"):
+        fs.delete_file(old.path)
+
+
+def _count_ahead(progress: Progress, input_uri: str, output_uri: str | None) -> None:
+    """Go through the listing once more beside the probing, which is slower, for the time left."""
+
+    def count() -> None:
+        try:
+            progress.total = sum(1 for _ in list_recordings(input_uri, skip_uri=output_uri).recordings)
+        except Exception as error:  # what matters of it comes up in the main pass
+            log.debug("No total: %s", error)
+
+    threading.Thread(target=count, daemon=True).start()

@@ -1,0 +1,165 @@
+"""The demo's corpus: talking heads to label, three recordings that can't be used, and labeled speech.
+
+    manifest.csv      uri, speaker, emotion: what the labeling job reads
+    videos/*.mp4      H.264 and AAC, 480 x 360, 25 or 30 fps
+    audio/labels.csv  path, label, speaker: the labeled set of a later training
+    audio/*.flac      16 kHz mono
+
+Everything is drawn from the seed, so two corpora of one seed are equal. Speakers of `videos/` and of `audio/` are
+different people, and the demo's teachers are fitted to yet others (`people.GROUPS`).
+"""
+
+import csv
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import skimage.data
+import soundfile
+
+from liser_ray.demo.emotions import EMOTIONS
+from liser_ray.demo.folders import made_before, new_folder
+from liser_ray.demo.people import Person, person, take_rng
+from liser_ray.demo.portrait import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, portrait
+from liser_ray.demo.videos import write_video
+from liser_ray.demo.voices import SAMPLE_RATE_HZ, TRACK_RATE_HZ, Utterance, speak
+
+RECIPE = 1  # counts up when the same seed gives another corpus
+
+
+@dataclass(frozen=True)
+class Take:
+    """A talking head to make."""
+
+    name: str
+    speaker: int
+    emotion: str
+    duration_s: float
+    frame_rate_hz: int
+
+
+@dataclass(frozen=True)
+class CorpusSize:
+    """How much to make; the defaults are the demo's."""
+
+    takes: tuple[Take, ...] = (
+        Take("a_neutral", 0, "neutral", 6.0, 25),
+        Take("a_happy", 0, "happy", 5.0, 25),
+        Take("b_sad", 1, "sad", 7.0, 30),
+        Take("b_angry", 1, "angry", 5.0, 30),
+        Take("c_surprised", 2, "surprised", 5.0, 25),
+        Take("c_neutral", 2, "neutral", 6.5, 30),
+        Take("d_happy", 3, "happy", 8.0, 30),
+        Take("d_sad", 3, "sad", 5.5, 25),
+        Take("e_angry", 4, "angry", 9.0, 25),
+        Take("e_surprised", 4, "surprised", 4.5, 30),
+        Take("f_happy_long", 5, "happy", 20.0, 25),  # over 16 s: a recording of two spans
+        Take("f_sad", 5, "sad", 6.0, 30),
+    )
+    useless: bool = True  # the three recordings that show reasons
+    audio_speakers: int = 6
+    audio_takes: int = 3  # per speaker and emotion
+
+
+def make_corpus(folder: Path, seed: int = 0, size: CorpusSize | None = None) -> None:
+    """Write the corpus, or do nothing if it is there already.
+
+    The folder appears whole or not at all: it is made under another name and renamed.
+
+    Args:
+        folder: to make; if it exists it must be empty or hold a demo corpus, which another seed replaces.
+        seed: of everything random.
+        size: how much; None: the demo's twelve talking heads and 90 utterances.
+
+    Raises:
+        UserError: if the folder holds something else.
+    """
+    size = size or CorpusSize()
+    recipe = {"corpus": RECIPE, "seed": seed, **asdict(size)}
+    if made_before(folder, recipe):
+        return
+    with new_folder(folder, recipe) as unfinished:
+        _write_videos(unfinished, seed, size)
+        _write_audio(unfinished / "audio", seed, size)
+
+
+def _write_videos(folder: Path, seed: int, size: CorpusSize) -> None:
+    (folder / "videos").mkdir()
+    portrait()  # before the threads, which would each make their own
+    people = {number: person(seed, "videos", number) for number in {take.speaker for take in size.takes}}
+    tasks = [partial(_write_take, folder, seed, people[take.speaker], take) for take in size.takes]
+    rows = [(f"videos/{take.name}.mp4", f"speaker_{take.speaker}", take.emotion) for take in size.takes]
+    if size.useless:
+        stranger = person(seed, "videos", len(people))
+        tasks += [partial(_write_faceless, folder, seed, stranger), partial(_write_silent, folder, seed, stranger)]
+        (folder / "videos/not_a_video.mp4").write_text("This is a text file whose name says otherwise.\n")
+        rows += [(f"videos/{name}.mp4", "", "") for name in ("no_face", "silent", "not_a_video")]
+    # Most of the time goes to OpenCV and x264, which let other threads run. Long takes first: they end last.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in [pool.submit(task) for task in tasks]:
+            done.result()
+    _write_csv(folder / "manifest.csv", ("uri", "speaker", "emotion"), rows)
+
+
+def _write_take(folder: Path, seed: int, someone: Person, take: Take) -> None:
+    rng = take_rng(seed, "videos", take.speaker, 1 + EMOTIONS.index(take.emotion))
+    utterance = speak(someone.voice, take.emotion, take.duration_s, rng)
+    mouth = mouth_per_frame(utterance, take.duration_s, take.frame_rate_hz)
+    frames = someone.face.frames(take.emotion, mouth, take.frame_rate_hz, rng)
+    write_video(folder / f"videos/{take.name}.mp4", frames, take.frame_rate_hz, utterance.waveform)
+
+
+def _write_faceless(folder: Path, seed: int, someone: Person) -> None:
+    """A voice over a cup of coffee: `skimage.data.coffee` (Rachel Michetti, CC0), slowly moving closer."""
+    rng, duration_s, frame_rate_hz = take_rng(seed, "videos", 1000), 5.0, 25
+    coffee = skimage.data.coffee()
+    frame_size = (FRAME_WIDTH_PX, FRAME_HEIGHT_PX)
+    height, width = coffee.shape[:2]
+
+    def nearer(number: int) -> np.ndarray:
+        closer = cv2.getRotationMatrix2D((width / 2, height / 2), 0, 1 + 0.001 * number)
+        closer[:, 2] -= ((width - frame_size[0]) / 2, (height - frame_size[1]) / 2)
+        return cv2.warpAffine(coffee, closer, frame_size, flags=cv2.INTER_LINEAR)
+
+    frames = map(nearer, range(round(duration_s * frame_rate_hz)))
+    waveform = speak(someone.voice, "neutral", duration_s, rng).waveform
+    write_video(folder / "videos/no_face.mp4", frames, frame_rate_hz, waveform)
+
+
+def _write_silent(folder: Path, seed: int, someone: Person) -> None:
+    """A face that says nothing, in a quiet room."""
+    rng, duration_s, frame_rate_hz = take_rng(seed, "videos", 1001), 5.0, 25
+    room = rng.standard_normal(round(duration_s * SAMPLE_RATE_HZ)).astype(np.float32) * 5e-4
+    closed = np.zeros(round(duration_s * frame_rate_hz))
+    frames = someone.face.frames("neutral", closed, frame_rate_hz, rng)
+    write_video(folder / "videos/silent.mp4", frames, frame_rate_hz, room)
+
+
+def _write_audio(folder: Path, seed: int, size: CorpusSize) -> None:
+    folder.mkdir()
+    rows = []
+    for speaker in range(size.audio_speakers):
+        voice = person(seed, "audio", speaker).voice
+        for emotion in EMOTIONS:
+            for take in range(size.audio_takes):
+                rng = take_rng(seed, "audio", speaker, 1 + len(EMOTIONS) * take + EMOTIONS.index(emotion))
+                utterance = speak(voice, emotion, float(rng.uniform(2.5, 3.5)), rng)
+                name = f"speaker_{speaker}_{emotion}_{take}.flac"
+                soundfile.write(folder / name, utterance.waveform, SAMPLE_RATE_HZ, subtype="PCM_16")
+                rows.append((name, emotion, f"speaker_{speaker}"))
+    _write_csv(folder / "labels.csv", ("path", "label", "speaker"), rows)
+
+
+def mouth_per_frame(utterance: Utterance, duration_s: float, frame_rate_hz: float) -> np.ndarray:
+    """How far the mouth is open in the middle of each video frame, 0..1, float [n_frames]."""
+    frame_s = (np.arange(round(duration_s * frame_rate_hz)) + 0.5) / frame_rate_hz
+    return np.interp(frame_s * TRACK_RATE_HZ, np.arange(len(utterance.mouth)), utterance.mouth)
+
+
+def _write_csv(path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])

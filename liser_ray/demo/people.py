@@ -1,0 +1,36 @@
+"""The demo's speakers: a face and a voice each, drawn from a seed."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from liser_ray.demo.faces import Face, Look, random_look
+from liser_ray.demo.voices import Voice, random_voice
+
+GROUPS = {"videos": 0, "audio": 1, "speech_teacher": 2, "video_teacher": 3, "video_teacher_test": 4}
+"""Groups of speakers without a common member: each draws its people from a random stream of its own."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """A speaker."""
+
+    look: Look
+    voice: Voice
+
+    @cached_property
+    def face(self) -> Face:
+        """The face, ready to be drawn."""
+        return Face(self.look)
+
+
+def person(seed: int, group: str, number: int) -> Person:
+    """One of a group's people; the same arguments give the same person."""
+    rng = np.random.default_rng([seed, GROUPS[group], number, 0])
+    return Person(look=random_look(rng), voice=random_voice(rng))
+
+
+def take_rng(seed: int, group: str, number: int, take: int = 1) -> np.random.Generator:
+    """The random stream of one of a person's recordings; ``take`` counts from 1."""
+    return np.random.default_rng([seed, GROUPS[group], number, take])

@@ -1,0 +1,135 @@
+"""Every setting of the labeling job, and how many workers fit a cluster."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from liser_ray.corpora.config import PlanConfig
+from liser_ray.errors import UserError
+from liser_ray.media.span import MediaConfig
+from liser_ray.teachers.config import Precision, VideoTeacherConfig
+
+# Ray's own tasks (listing, reading, filtering, writing) each ask for a CPU while the pools hold theirs for the whole
+# job: without two to spare a small cluster waits for itself for ever.
+CPUS_FOR_RAY = 2
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """A pool of actors for one stage.
+
+    Attributes:
+        actors: how many; 0: as many as fit the cluster when the job starts.
+        num_cpus: CPUs that each holds; -1: fitted to the cluster.
+        num_gpus: GPUs (fractions too) that each holds; -1: a share of one where the cluster has any, else 0.
+        batch_spans: spans that an actor takes at a time.
+    """
+
+    actors: int = 0
+    num_cpus: float = -1.0
+    num_gpus: float = -1.0
+    batch_spans: int = 4
+
+    def __post_init__(self) -> None:
+        if self.actors < 0 or self.batch_spans < 1:
+            raise UserError("A pool needs actors >= 0 (0: fitted to the cluster) and batch_spans >= 1.")
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """Label videos with a speech and a face teacher, into a Parquet table.
+
+    Attributes:
+        input: folder, s3://bucket/prefix, one video, or a Parquet/CSV manifest with a uri column. Empty: the
+            generated demo corpus with its small teachers.
+        output: folder or s3:// prefix for plan/, labels/, checkpoint/ and run.json. The same command goes on where
+            it was.
+        speech_teachers: folders, s3:// or hf:// addresses of speech teachers, each with "name=" before it if wanted.
+        video_teacher: the facial expression teacher.
+        plan: how recordings are probed and cut into spans.
+        media: faces, voice activity and limits.
+        media_pool: CPU workers that decode and find faces.
+        video_pool: workers of the video teacher.
+        speech_pool: workers of the speech teachers.
+        speech_batch_size: windows of 0.5 s per forward pass of the speech teachers.
+        precision: arithmetic of the teachers on a GPU; a CPU always uses float32.
+        spans_per_file: rows per Parquet file; 0: up to 768 (about 200 MB), less for a small job so that an
+            interruption costs little.
+        dry_run: plan, print hours, spans and expected size, and stop.
+        retry_failed: run failed spans of a finished or interrupted job again: "transient" those with reasons that may
+            pass (timeouts, broken reads ...), "all" every one.
+    """
+
+    input: str = ""
+    output: str = "out/demo"
+    speech_teachers: list[str] = field(default_factory=list)
+    video_teacher: VideoTeacherConfig = field(default_factory=VideoTeacherConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
+    media: MediaConfig = field(default_factory=MediaConfig)
+    media_pool: PoolConfig = field(default_factory=lambda: PoolConfig(batch_spans=2))
+    video_pool: PoolConfig = field(default_factory=PoolConfig)
+    speech_pool: PoolConfig = field(default_factory=lambda: PoolConfig(batch_spans=16))
+    speech_batch_size: int = 64
+    precision: Precision = "bfloat16"
+    spans_per_file: int = 0
+    dry_run: bool = False
+    retry_failed: Literal["no", "transient", "all"] = "no"
+
+    def __post_init__(self) -> None:
+        if self.spans_per_file < 0:
+            raise UserError(f"spans_per_file is {self.spans_per_file}: give 0 (fitted to the job) or more.")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A pool as it will be started: no value left open."""
+
+    actors: int
+    num_cpus: float
+    num_gpus: float
+    batch_spans: int
+
+
+@dataclass(frozen=True)
+class Pools:
+    """The three pools of the job."""
+
+    media: Pool
+    video: Pool
+    speech: Pool
+
+
+def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float) -> Pools:
+    """Fill the pools' open values so that they fit a cluster together, with room for Ray's own tasks.
+
+    With GPUs, each one serves a video actor with 0.8 of it and a speech actor with 0.2: S2D needs about 100 times the
+    arithmetic of HuBERT for the same second. All CPUs that the teachers leave go to decoding. Without GPUs the
+    teachers use every core for a moment and hold a fraction of one, and decoding gets the rest.
+    """
+    spare = max(0.0, cluster_cpus - CPUS_FOR_RAY)
+    n_gpus = int(cluster_gpus)
+    teacher_actors = max(1, n_gpus)
+    teacher_cpus = min(1.0, spare / (4 * teacher_actors))
+
+    def teacher(pool: PoolConfig, gpu_share: float) -> Pool:
+        return Pool(
+            actors=pool.actors or teacher_actors,
+            num_cpus=pool.num_cpus if pool.num_cpus >= 0 else teacher_cpus,
+            num_gpus=pool.num_gpus if pool.num_gpus >= 0 else (gpu_share if n_gpus else 0.0),
+            batch_spans=pool.batch_spans,
+        )
+
+    video, speech = teacher(config.video_pool, 0.8), teacher(config.speech_pool, 0.2)
+    left = max(0.0, spare - video.actors * video.num_cpus - speech.actors * speech.num_cpus)
+    actors = config.media_pool.actors or max(1, int(left))
+    media = Pool(
+        actors=actors,
+        num_cpus=config.media_pool.num_cpus if config.media_pool.num_cpus >= 0 else min(1.0, left / actors),
+        num_gpus=max(0.0, config.media_pool.num_gpus),
+        batch_spans=config.media_pool.batch_spans,
+    )
+    return Pools(media, video, speech)
+
+
+def spans_per_file(config: LabelConfig, spans: int) -> int:
+    """Rows per Parquet file: 768 of 16 s are about 220 MB; a small job still commits in about 32 steps."""
+    return config.spans_per_file or min(768, max(1, spans // 32))

@@ -1,0 +1,184 @@
+"""The labeling job from its settings to a finished table."""
+
+import json
+import logging
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+import ray
+
+from liser_ray.corpora.plan import PlanSummary, load_plan_summary, make_plan
+from liser_ray.errors import UserError
+from liser_ray.labeling.config import CPUS_FOR_RAY, LabelConfig, fit_pools, spans_per_file
+from liser_ray.labeling.pipeline import run_pipeline
+from liser_ray.labeling.progress import Outcomes, ProgressDisplay, start_progress
+from liser_ray.labeling.resume import OutputFolders, reconcile, remove_failed
+from liser_ray.labeling.run_card import (
+    TeacherCard,
+    count_outcomes,
+    make_recipe,
+    refuse_changed_recipe,
+    write_run_card,
+)
+from liser_ray.labeling.schema import labels_schema
+from liser_ray.media.detector import check_detector
+from liser_ray.storage import check_writable, exists, filesystem, normalise
+from liser_ray.teachers.speech import load_speech_teachers
+from liser_ray.teachers.video import load_video_teacher
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a run of the job did.
+
+    Attributes:
+        folders: where everything is.
+        plan: what was planned.
+        outcomes: rows of the whole table by status and reason.
+        spans_run: spans that this run worked on; 0: the job was finished before.
+        elapsed_s: seconds it took for them.
+        labels_by_class: teacher name to label name to labeled spans; the label is the largest mean softmax.
+    """
+
+    folders: OutputFolders
+    plan: PlanSummary
+    outcomes: Outcomes
+    spans_run: int
+    elapsed_s: float
+    labels_by_class: dict[str, dict[str, int]]
+
+
+def plan_corpus(config: LabelConfig) -> PlanSummary:
+    """The plan of an output folder: the one that is there if it fits the settings, else a new one.
+
+    Raises:
+        UserError: the input can't be listed, or the output can't be written.
+    """
+    folders = OutputFolders(normalise(config.output))
+    summary = load_plan_summary(folders.output)
+    if summary and summary.input_uri == normalise(config.input) and _same_rows(summary, config):
+        return summary
+    return make_plan(config.input, folders.output, config.plan)
+
+
+def label_corpus(config: LabelConfig) -> JobResult:
+    """Plan if need be, label what is not labeled yet, and check that every planned span has its one row.
+
+    All that can be wrong with the settings is found before any work starts. Killed at any point and called again
+    with the same settings, it goes on where it was.
+
+    Raises:
+        UserError: an option, a weight, the input, the output or a changed recipe; the message says what to do.
+    """
+    folders = OutputFolders(normalise(config.output))
+    check_writable(folders.output)
+    check_detector(config.media.faces.detector)
+    video, speech = _inspect_teachers(config)
+    recipe = make_recipe(config, video, speech)
+    refuse_changed_recipe(folders, recipe)
+    begun = exists(folders.run_card)
+    plan = load_plan_summary(folders.output) if begun else plan_corpus(config)
+    if plan is None:
+        raise UserError(f"{folders.output} has labels but no plan.json: it was changed by hand. Use another --output.")
+    schema = _schema(plan, folders, recipe, video, speech)
+    if not begun:
+        write_run_card(folders, recipe, plan, config)
+
+    if config.retry_failed != "no":
+        again = remove_failed(folders, only_transient=config.retry_failed == "transient")
+        log.info("%d failed spans will be run again", again)
+    done = reconcile(folders)
+    started = time.monotonic()
+    if done < plan.spans:
+        start_ray()
+        resources = ray.cluster_resources()
+        pools = fit_pools(config, resources.get("CPU", 0), resources.get("GPU", 0))
+        log.info("%s", pools)
+        progress = start_progress()
+        with ProgressDisplay(progress, plan.spans, done):
+            run_pipeline(config, folders, schema, pools, spans_per_file(config, plan.spans), progress)
+        reconcile(folders)
+    elapsed_s = time.monotonic() - started
+    outcomes, different = count_outcomes(folders)
+    rows = sum(outcomes.values())
+    if not plan.spans == rows == different:
+        raise RuntimeError(
+            f"{plan.spans} spans were planned, but {folders.labels} has {rows} rows of {different} different spans. "
+            "Start the job again; if the numbers stay, please report this."
+        )
+    labels_by_class = count_labels(folders, video, speech)
+    result = JobResult(folders, plan, outcomes, plan.spans - done, elapsed_s, labels_by_class)
+    results = {
+        "rows": {f"{status}:{reason}" if reason else status: n for (status, reason), n in sorted(outcomes.items())},
+        "labels_by_class": labels_by_class,
+        "last_run": {"spans": result.spans_run, "seconds": round(elapsed_s, 1)},
+    }
+    if result.spans_run:
+        write_run_card(folders, recipe, plan, config, results)
+    return result
+
+
+def count_labels(folders: OutputFolders, video: TeacherCard, speech: list[TeacherCard]) -> dict[str, dict[str, int]]:
+    """Labeled spans by the class with the largest mean softmax, for each teacher."""
+    cards = {"video": video, **{card.name: card for card in speech}}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in cards}
+    fs, path = filesystem(folders.labels)
+    table = pads.dataset(path, filesystem=fs, format="parquet")
+    columns = ["video_probs", "speech_probs"]
+    for batch in table.to_batches(columns=columns, filter=pads.field("status") == "labeled", batch_size=4096):
+        per_teacher = {"video": batch["video_probs"]}
+        per_teacher |= {card.name: batch["speech_probs"].field(card.name) for card in speech}
+        for name, rows in per_teacher.items():
+            for windows in rows:
+                summed = np.sum(windows.as_py(), axis=0)
+                counts[name][cards[name].labels[int(np.argmax(summed))]] += 1
+    return {name: {label: counts[name][label] for label in card.labels} for name, card in cards.items()}
+
+
+def start_ray() -> None:
+    """Join the cluster that the environment names (a submitted job), else start one on this machine."""
+    if ray.is_initialized():
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(logging_level=logging.ERROR)
+    else:
+        # Ray's own tasks wait for files most of the time: they come on top of the cores.
+        ray.init(num_cpus=(os.cpu_count() or 1) + CPUS_FOR_RAY, include_dashboard=False, logging_level=logging.ERROR)
+
+
+def _same_rows(summary: PlanSummary, config: LabelConfig) -> bool:
+    decides = ("span_seconds", "max_pixels", "max_frame_rate_hz", "max_recording_hours")
+    return all(getattr(summary.config, name) == getattr(config.plan, name) for name in decides)
+
+
+def _inspect_teachers(config: LabelConfig) -> tuple[TeacherCard, list[TeacherCard]]:
+    """Load the teachers once on the CPU, so that a missing or wrong weight is found now and here."""
+    if not config.speech_teachers:
+        raise UserError("No speech teacher: give --speech_teachers at least one folder, s3:// or hf:// address.")
+    video = load_video_teacher(config.video_teacher)
+    speech = load_speech_teachers(config.speech_teachers)
+    return (
+        TeacherCard(video.name, video.labels, video.sha256),
+        [TeacherCard(one.name, one.labels, one.sha256) for one in speech.teachers],
+    )
+
+
+def _schema(
+    plan: PlanSummary, folders: OutputFolders, recipe: dict[str, object], video: TeacherCard, speech: list[TeacherCard]
+) -> pa.Schema:
+    fs, path = filesystem(folders.plan)
+    planned = pads.dataset(path, filesystem=fs, format="parquet").schema
+    extra = pa.schema([planned.field(name) for name in plan.extra_columns])
+    return labels_schema(
+        video.labels,
+        {card.name: card.labels for card in speech},
+        extra,
+        {"liser_ray.recipe": json.dumps(recipe)},
+    )

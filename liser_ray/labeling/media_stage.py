@@ -1,0 +1,69 @@
+"""The first stage of the pipeline: spans of the plan become sound and face clips."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from liser_ray.labeling.rows import outcome
+from liser_ray.labeling.schema import CLIPS, bytes_column, empty_column, list_column
+from liser_ray.media.isolation import Sandbox
+from liser_ray.media.span import MediaConfig, SpanMedia, prepare_span
+from liser_ray.outcome import MediaError, Problem, Stage
+
+
+class MediaStage:
+    """Actor: decodes spans in a child process and adds sound, clips and what the media tell."""
+
+    def __init__(self, config: MediaConfig, schema: pa.Schema):
+        self._config = config
+        self._schema = schema
+        self._sandbox = Sandbox(memory_mb=config.memory_mb, preload=[prepare_span.__module__])
+
+    def __call__(self, spans: pa.Table) -> Iterator[pa.Table]:
+        """One table per span, as soon as it is ready: a span's clips are about 70 MB."""
+        for span in spans.to_pylist():
+            yield self._prepare(span)
+
+    def _prepare(self, span: dict[str, Any]) -> pa.Table:
+        media: SpanMedia | None = None
+        problem: Problem | None = None
+        if not span["status"]:
+            try:
+                media = self._sandbox.call(
+                    prepare_span,
+                    span["uri"],
+                    span["start_s"],
+                    span["end_s"],
+                    self._config,
+                    timeout_s=self._config.timeout_s,
+                )
+                problem = media.problem
+            except MediaError as error:
+                problem = Problem(Stage.MEDIA, error.reason, error.detail)
+        return self._row(span, media, problem)
+
+    def _row(self, span: dict[str, Any], media: SpanMedia | None, problem: Problem | None) -> pa.Table:
+        values: dict[str, pa.Array] = {}
+        if media:
+            values = {
+                "audio": pa.array([media.audio], pa.binary()),
+                "speech_fraction": pa.array([media.speech_fraction], pa.float32()),
+                "video_start_s": list_column([media.video_start_s], self._schema.field("video_start_s").type),
+                "video_valid": list_column([media.video_valid], self._schema.field("video_valid").type),
+                "face_box": list_column([media.face_box], self._schema.field("face_box").type),
+                "other_faces": pa.array([media.other_faces], pa.float32()),
+                "content_hash": pa.array([media.content_hash], pa.string()),
+                CLIPS.name: bytes_column([media.clips]),
+            }
+        if problem:
+            span = {**span, **outcome(problem)}
+        columns = []
+        for one in [*self._schema, CLIPS]:
+            if one.name in values:
+                columns.append(values[one.name])
+            elif one.name in span:
+                columns.append(pa.array([span[one.name]], one.type))
+            else:
+                columns.append(empty_column(one.type, 1))
+        return pa.Table.from_arrays(columns, schema=self._schema.append(CLIPS))

@@ -1,0 +1,97 @@
+"""The Ray Data pipeline: plan rows in, labels rows out, one for one."""
+
+import functools
+import logging
+from typing import Any
+
+import pyarrow as pa
+import ray.data
+from ray.actor import ActorHandle
+from ray.data import ActorPoolStrategy, DataContext
+from ray.data.checkpoint import CheckpointConfig
+
+from liser_ray.labeling.config import LabelConfig, Pool, Pools
+from liser_ray.labeling.media_stage import MediaStage
+from liser_ray.labeling.resume import ID_COLUMN, OutputFolders
+from liser_ray.labeling.rows import finish
+from liser_ray.labeling.teacher_stages import SpeechStage, VideoStage
+from liser_ray.storage import filesystem, is_s3
+
+_TASK_CPUS = 0.1  # reading and writing wait for the store
+
+
+def run_pipeline(
+    config: LabelConfig,
+    folders: OutputFolders,
+    schema: pa.Schema,
+    pools: Pools,
+    rows_per_file: int,
+    progress: ActorHandle,
+) -> None:
+    """Label every span of the plan that is not in the checkpoint, and write the rows.
+
+    The plan is read from files since only then Ray Data filters by its checkpoint; no operator turns a row into several
+    or none, since an id is committed with the first block that holds it.
+    """
+    fs, plan_path = filesystem(folders.plan)
+    _, labels_path = filesystem(folders.labels)
+    _, checkpoint_path = filesystem(folders.checkpoint)
+    if not is_s3(folders.output):
+        fs.create_dir(labels_path, recursive=True)
+        fs.create_dir(checkpoint_path, recursive=True)
+
+    context = DataContext.get_current()
+    context.checkpoint_config = CheckpointConfig(
+        ID_COLUMN,
+        checkpoint_path,
+        override_filesystem=fs,
+        delete_checkpoint_on_success=False,  # or a finished job that is started again would double its rows
+    )
+    context.enable_progress_bars = False  # ours counts spans and outcomes, and works in a submitted job
+    context.execution_options.preserve_order = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+
+    try:
+        spans = ray.data.read_parquet(plan_path, filesystem=fs, num_cpus=_TASK_CPUS)
+        # A few plan files would make a few blocks, each one task from end to end.
+        spans = spans.repartition(target_num_rows_per_block=pools.media.batch_spans)
+        spans = spans.map_batches(
+            MediaStage, fn_constructor_args=(config.media, schema), **_pool_arguments(pools.media)
+        )
+        spans = spans.map_batches(
+            VideoStage, fn_constructor_args=(config.video_teacher, config.precision), **_pool_arguments(pools.video)
+        )
+        spans = spans.map_batches(
+            SpeechStage,
+            fn_constructor_args=(config.speech_teachers, config.precision, config.speech_batch_size),
+            **_pool_arguments(pools.speech),
+        )
+        spans = spans.map_batches(
+            functools.partial(finish, progress=progress),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=_TASK_CPUS,
+        )
+        spans.write_parquet(
+            labels_path,
+            filesystem=fs,
+            min_rows_per_file=rows_per_file,
+            ray_remote_args={"num_cpus": _TASK_CPUS},
+            schema=schema,
+            compression="zstd",
+        )
+    finally:
+        context.checkpoint_config = None
+
+
+def _pool_arguments(pool: Pool) -> dict[str, Any]:
+    return {
+        "batch_size": pool.batch_spans,
+        "batch_format": "pyarrow",
+        "compute": ActorPoolStrategy(size=pool.actors),
+        "num_cpus": pool.num_cpus,
+        "num_gpus": pool.num_gpus,
+        # Errors of rows are rows; these are for an actor whose machine goes away.
+        "max_restarts": 4,
+        "max_task_retries": 4,
+    }

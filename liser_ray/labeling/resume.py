@@ -1,0 +1,149 @@
+"""What makes a job resumable: the finished rows and Ray Data's checkpoint, kept in step.
+
+Ray commits in three steps: ``checkpoint/X.pending.parquet`` with the ids, the rows as ``labels/X-0.parquet``, and a
+rename to ``checkpoint/X.parquet``. A job may be killed between any two of them, and rows may be taken out of a finished
+file to be made again. `reconcile` brings a folder back to the one rule that keeps rows from being lost or doubled:
+**an id is in the checkpoint if and only if its row is in the labels.**
+"""
+
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from liser_ray.outcome import TRANSIENT_REASONS, Status
+from liser_ray.storage import filesystem, join, list_files
+
+ID_COLUMN = "span_id"
+_PENDING = ".pending"
+_THREADS = 32  # the work is waiting for the store
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+@dataclass(frozen=True)
+class OutputFolders:
+    """Where a job keeps what; all below its output."""
+
+    output: str
+
+    @property
+    def plan(self) -> str:
+        """``plan/``: the spans."""
+        return join(self.output, "plan")
+
+    @property
+    def labels(self) -> str:
+        """``labels/``: the table."""
+        return join(self.output, "labels")
+
+    @property
+    def checkpoint(self) -> str:
+        """``checkpoint/``: ids of the rows in the table."""
+        return join(self.output, "checkpoint")
+
+    @property
+    def run_card(self) -> str:
+        """``run.json``: the recipe and what came of it."""
+        return join(self.output, "run.json")
+
+
+def reconcile(folders: OutputFolders) -> int:
+    """Undo half-done commits and bring the checkpoint in step with the labels.
+
+    Only footers are read where both agree.
+
+    Returns:
+        Rows in the labels table: how many spans are done.
+    """
+    fs, _ = filesystem(folders.labels)
+    data: dict[str, list[str]] = defaultdict(list)
+    for info in list_files(folders.labels, ".parquet"):
+        data[_data_stem(info.path)].append(info.path)
+    committed, pending = {}, {}
+    for info in list_files(folders.checkpoint, ".parquet"):
+        stem = posixpath.basename(info.path).removesuffix(".parquet")
+        if stem.endswith(_PENDING):
+            pending[stem.removesuffix(_PENDING)] = info.path
+        else:
+            committed[stem] = info.path
+    for stem, path in pending.items():
+        # Both are there where a store without rename was cut off between copy and delete: the rows are whole. Ray's own
+        # recovery would delete them and keep their ids.
+        if stem not in committed:
+            for half_done in data.pop(stem, []):
+                fs.delete_file(half_done)
+        fs.delete_file(path)
+
+    def bring_in_step(stem: str) -> int:
+        rows = sum(pq.read_metadata(path, filesystem=fs).num_rows for path in data.get(stem, []))
+        path = committed.get(stem)
+        if path and rows == pq.read_metadata(path, filesystem=fs).num_rows:
+            return rows
+        if rows == 0:
+            for leftover in [*data.get(stem, []), *([path] if path else [])]:
+                fs.delete_file(leftover)
+            return 0
+        ids = pa.concat_tables(pq.read_table(one, columns=[ID_COLUMN], filesystem=fs) for one in data[stem])
+        folder = filesystem(folders.checkpoint)[1]
+        _replace(fs, posixpath.join(folder, f"{stem}.parquet"), ids.replace_schema_metadata())
+        return rows
+
+    return sum(_in_parallel(bring_in_step, data.keys() | committed.keys()))
+
+
+def remove_failed(folders: OutputFolders, only_transient: bool) -> int:
+    """Take failed rows out of the labels, so that `reconcile` and the next run make them again.
+
+    Args:
+        folders: of a job that is not running.
+        only_transient: only those with a reason in `TRANSIENT_REASONS`.
+
+    Returns:
+        How many rows were taken out.
+    """
+    fs, _ = filesystem(folders.labels)
+    transient = pa.array(sorted(TRANSIENT_REASONS), pa.string())
+
+    def clean(path: str) -> int:
+        outcome = pq.read_table(path, columns=["status", "reason"], filesystem=fs)
+        again = pc.equal(outcome["status"], pa.scalar(str(Status.FAILED)))
+        if only_transient:
+            again = pc.and_(again, pc.is_in(outcome["reason"], transient))
+        n_again = pc.sum(again).as_py() or 0
+        if n_again == outcome.num_rows:
+            fs.delete_file(path)
+        elif n_again:
+            _replace(fs, path, pq.read_table(path, filesystem=fs).filter(pc.invert(again)))
+        return int(n_again)
+
+    return sum(_in_parallel(clean, [info.path for info in list_files(folders.labels, ".parquet")]))
+
+
+def _replace(fs: pafs.FileSystem, path: str, table: pa.Table) -> None:
+    """Write a Parquet file whole or not at all, over an old one."""
+    if isinstance(fs, pafs.LocalFileSystem):
+        fs.create_dir(posixpath.dirname(path), recursive=True)
+        temporary = f"{path}.tmp"
+        pq.write_table(table, temporary, filesystem=fs, compression="zstd")
+        fs.move(temporary, path)
+    else:  # an object appears when its upload is complete
+        pq.write_table(table, path, filesystem=fs, compression="zstd")
+
+
+def _data_stem(path: str) -> str:
+    """``X`` of ``labels/X-0.parquet``."""
+    return re.sub(r"-\d+\.parquet$", "", posixpath.basename(path))
+
+
+def _in_parallel(function: Callable[[T], U], items: Iterable[T]) -> list[U]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(function, items))

@@ -1,0 +1,54 @@
+"""Rows of spans on their way through the pipeline: which are still open, how they end.
+
+A row whose ``status`` is empty is open. One that has a status (from the plan or from an earlier stage) has come to its
+end and passes through all later stages as it is.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+from ray.actor import ActorHandle
+
+from liser_ray.labeling.schema import set_columns
+from liser_ray.outcome import Problem, Status
+
+_DETAIL_CHARS = 500
+
+
+def open_rows(spans: pa.Table) -> list[int]:
+    """Indices of the rows that have not come to an end yet."""
+    return [row for row, status in enumerate(spans["status"].to_pylist()) if not status]
+
+
+def outcome(problem: Problem) -> dict[str, str]:
+    """A problem as the columns that tell of it; the detail on one line and not longer than a paragraph."""
+    detail = " ".join(problem.detail.split())[:_DETAIL_CHARS]
+    return {"status": problem.status, "stage": problem.stage, "reason": problem.reason, "detail": detail}
+
+
+def with_problems(spans: pa.Table, problems: Mapping[int, Problem]) -> pa.Table:
+    """The table with those rows ended by those problems."""
+    if not problems:
+        return spans
+    names = ("status", "stage", "reason", "detail")
+    columns = {name: spans[name].to_pylist() for name in names}
+    for row, problem in problems.items():
+        for name, text in outcome(problem).items():
+            columns[name][row] = text
+    return set_columns(spans, {name: pa.array(values, pa.string()) for name, values in columns.items()})
+
+
+def finish(spans: pa.Table, progress: ActorHandle) -> pa.Table:
+    """Mark what came through as labeled, empty what did not, and tell the progress actor."""
+    status = [one or Status.LABELED for one in spans["status"].to_pylist()]
+    unlabeled = [one != Status.LABELED for one in status]
+    audio = [b"" if bad else one for bad, one in zip(unlabeled, spans["audio"].to_pylist(), strict=True)]
+    spans = set_columns(
+        spans, {"status": pa.array(status, pa.string()), "audio": pa.array(audio, pa.binary())}
+    ).combine_chunks()
+    seconds = np.asarray(spans["end_s"]) - np.asarray(spans["start_s"])
+    outcomes = Counter(zip(status, spans["reason"].to_pylist(), strict=True))
+    progress.add.remote(dict(outcomes), float(seconds.sum()))
+    return spans

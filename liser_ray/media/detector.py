@@ -1,0 +1,125 @@
+"""DeepFace's face detectors, by name, on frames of any size."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from liser_ray.errors import UserError
+from liser_ray.media.frame import SampledFrame
+
+Point = tuple[float, float]
+
+DETECT_LONG_SIDE_PX = 640
+"""Frames are scaled down to this for detection. YuNet takes no more; the face of someone who speaks to a camera is then
+60 px and more, which is enough for the others too, and Haar's cascade would need seconds for a larger picture."""
+
+_MIN_EYE_DISTANCE = 0.2  # of the box's width: closer, the head is turned away and the angle is noise
+_MAX_EYE_DISTANCE = 0.9
+_MAX_EYE_ANGLE_DEG = 60.0
+
+
+@dataclass(frozen=True)
+class Face:
+    """A detected face, in pixels of the upright full-size frame (pixel i covers [i, i + 1)).
+
+    Attributes:
+        x: left edge of the box; may lie outside the frame.
+        y: upper edge.
+        width: of the box, > 0.
+        height: of the box, > 0.
+        eyes: centres of the two eyes, the one further left *in the picture* first; None where they can't be trusted.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    eyes: tuple[Point, Point] | None = None
+
+    @property
+    def center(self) -> Point:
+        """Centre of the box."""
+        return self.x + self.width / 2, self.y + self.height / 2
+
+
+def check_detector(name: str) -> None:
+    """Makes sure, before any work starts, that a detector can be used; downloads its weights where that is possible.
+
+    Raises:
+        UserError: no such detector, a package that it needs is missing, or its weights are neither on disk nor to be
+            had from where DeepFace looks for them. The message says which file goes where.
+    """
+    from deepface.commons import folder_utils
+    from deepface.modules import modeling
+
+    names = sorted(modeling.AVAILABLE_MODELS["face_detector"])
+    if name not in names:
+        raise UserError(f"no face detector {name!r}: choose one of {', '.join(names)}")
+    weights_dir = f"{folder_utils.get_deepface_home()}/.deepface/weights"
+    try:
+        folder_utils.initialize_folder()
+        model = modeling.build_model(task="face_detector", model_name=name)
+        model.detect_faces(np.zeros((64, 64, 3), np.uint8))  # a damaged file may load and fail here
+    except (Exception, SystemExit) as error:
+        raise UserError(
+            f"the face detector {name!r} can't be used: {error} "
+            f"(DeepFace keeps weights in {weights_dir}: put the file there, or set DEEPFACE_HOME to the folder that "
+            f"holds .deepface/weights, or choose another detector; 'opencv' needs no download)"
+        ) from error
+
+
+class FaceDetector:
+    """One of DeepFace's detectors (`deepface.modules.modeling.AVAILABLE_MODELS["face_detector"]`).
+
+    DeepFace's `extract_faces` would pad, crop, rotate and normalise every face of every frame; only boxes and eyes are
+    needed here, so the detector's own `detect_faces` is called.
+    """
+
+    def __init__(self, name: str):
+        from deepface.modules import modeling
+
+        cv2.setNumThreads(1)  # there is a process per core: more threads would only get in each other's way
+        self._model: Any = modeling.build_model(task="face_detector", model_name=name)
+
+    def __call__(self, frame: SampledFrame) -> tuple[Face, ...]:
+        """Finds the faces of a frame, the widest first."""
+        width, height = frame.size
+        scale = min(1.0, DETECT_LONG_SIDE_PX / max(width, height))
+        small_width, small_height = max(1, round(width * scale)), max(1, round(height * scale))
+        picture = cv2.cvtColor(frame.rgb(small_width, small_height), cv2.COLOR_RGB2BGR)  # DeepFace speaks BGR
+        regions = self._model.detect_faces(picture)
+        faces = [_face(region, width / small_width, height / small_height) for region in regions]
+        return tuple(sorted((f for f in faces if f.width > 0 and f.height > 0), key=lambda f: -f.width))
+
+
+def _face(region: Any, scale_x: float, scale_y: float) -> Face:  # noqa: ANN401 (DeepFace's FacialAreaRegion)
+    """A `FacialAreaRegion` of the small picture as a `Face` of the full-size frame."""
+    x, y = float(region.x * scale_x), float(region.y * scale_y)
+    width, height = float(region.w * scale_x), float(region.h * scale_y)
+    eyes = None
+    if region.left_eye is not None and region.right_eye is not None:
+        # "Left" should be the person's own left, but the detectors don't all keep to it; the picture's order is clear.
+        points = sorted((float(u * scale_x), float(v * scale_y)) for u, v in (region.left_eye, region.right_eye))
+        eyes = (points[0], points[1])
+    face = Face(x, y, width, height, eyes)
+    return face if _plausible_eyes(face) else Face(x, y, width, height)
+
+
+def _plausible_eyes(face: Face) -> bool:
+    """Whether the eyes lie where eyes can lie (Haar's cascade takes nostrils and brows for eyes)."""
+    if face.eyes is None:
+        return False
+    (x0, y0), (x1, y1) = face.eyes
+    distance = float(np.hypot(x1 - x0, y1 - y0))
+    angle_deg = float(np.degrees(np.arctan2(y1 - y0, x1 - x0)))
+    inside = all(
+        -0.1 * face.width <= x - face.x <= 1.1 * face.width and 0 <= y - face.y <= 0.7 * face.height
+        for x, y in face.eyes
+    )
+    return (
+        inside
+        and _MIN_EYE_DISTANCE * face.width <= distance <= _MAX_EYE_DISTANCE * face.width
+        and abs(angle_deg) <= _MAX_EYE_ANGLE_DEG
+    )

@@ -1,0 +1,218 @@
+"""Recordings, a span at a time: 30 pictures a second and 16-kHz mono sound, whatever the source's rates.
+
+A span's result is a pure function of (file, start, end): each span starts from a freshly opened container and decoder,
+because both carry state over a seek (MPEG demuxers learn seek points as they read, AAC-SBR and Opus decoders never
+forget all). Opening anew costs milliseconds, and no request, since `Source` keeps the header's bytes.
+"""
+
+import math
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.sampling import FRAME_RATE_HZ
+from liser_ray.media.source import Source
+from liser_ray.media.stream import Opened, SpanStream
+from liser_ray.outcome import MediaError, Reason
+
+__all__ = ["FRAME_RATE_HZ", "MAX_PIXELS", "SAMPLE_RATE_HZ", "Header", "Reader"]
+
+MAX_PIXELS = 4096 * 4096
+"""Pictures with more pixels are not decoded: 4K fits either way up."""
+
+_IO_BUFFER_BYTES = 64 << 10  # FFmpeg's own; `Source` reads in larger blocks
+
+_CONTAINERS = (
+    "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,wav,w64,aiff,caf,mp3,flac,aac,ac3,"
+    "h264,hevc,m4v,ivf,mxf,dv,rm,nut"
+)
+"""What may be opened. Playlists (HLS, DASH, concat) are left out: they would make FFmpeg read other files and hosts."""
+
+av.logging.set_level(av.logging.PANIC)  # errors are counted and reported per span; FFmpeg's own words flood the log
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the container says before anything is decoded.
+
+    Attributes:
+        duration_s: from time zero (the first stream's start) to the last stream's end; None if it does not say.
+        width, height: of the stored pictures, before any turn; 0 without video.
+        frame_rate_hz: mean rate; 0 if unknown or without video.
+        has_audio, has_video: cover art is no video.
+        size_bytes: of the file.
+    """
+
+    duration_s: float | None
+    width: int
+    height: int
+    frame_rate_hz: float
+    has_audio: bool
+    has_video: bool
+    size_bytes: int
+
+
+class Reader:
+    """An open recording. A context manager; one span at a time: the next one ends the one before."""
+
+    def __init__(self, uri: str, max_pixels: int = MAX_PIXELS):
+        """Open the recording and read its header.
+
+        Raises:
+            MediaError: MISSING, EMPTY, DENIED, READ_ERROR, TRUNCATED (an MP4 without its index) or NOT_MEDIA.
+        """
+        self.uri = uri
+        self._max_pixels = max_pixels
+        self._source = Source(uri)
+        self._fresh: Opened | None = None
+        self._in_use: Opened | None = None
+        try:
+            self._fresh = self._open()
+            self.header = _header(self._fresh, self._source.size_bytes)
+        except BaseException:
+            self.close()
+            raise
+
+    def span(self, start_s: float, end_s: float) -> SpanStream:
+        """The part from ``start_s`` to ``end_s``, in seconds from time zero.
+
+        Raises:
+            MediaError: TOO_LARGE if the pictures have more than ``max_pixels``; what opening can raise.
+        """
+        if self.header.width * self.header.height > self._max_pixels:
+            raise MediaError(Reason.TOO_LARGE, f"pictures of {self.header.width} x {self.header.height}")
+        _close(self._in_use)
+        self._in_use, self._fresh = self._fresh or self._open(), None
+        return SpanStream(self._in_use, self._source, start_s, end_s, self._max_pixels)
+
+    def measure_duration_s(self) -> float:
+        """The end of the last packet, in seconds from time zero. Reads the whole file, decodes nothing.
+
+        Raises:
+            MediaError: READ_ERROR; NO_DURATION if no packet has a time.
+        """
+        opened = self._open()
+        end_s = -math.inf
+        try:
+            for packet in opened.container.demux(*opened.streams):
+                if packet.pts is not None:
+                    last_s = float((packet.pts + (packet.duration or 0)) * packet.time_base) - opened.origin_s
+                    end_s = max(end_s, last_s)
+        except av.FFmpegError:
+            pass  # as far as the data goes
+        finally:
+            _close(opened)
+        self._source.check()
+        if not math.isfinite(end_s):
+            raise MediaError(Reason.NO_DURATION, "no packet has a time")
+        return end_s
+
+    def close(self) -> None:
+        """Close the container and the file."""
+        _close(self._in_use)
+        _close(self._fresh)
+        self._in_use = self._fresh = None
+        self._source.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> Opened:
+        self._source.seek(0)
+        self._source.in_header = True
+        try:
+            container = av.open(
+                _Unclosed(self._source),
+                "r",
+                buffer_size=_IO_BUFFER_BYTES,
+                options={"format_whitelist": _CONTAINERS},
+                metadata_errors="replace",
+            )
+        except MemoryError:
+            raise
+        except Exception as error:
+            self._source.check()
+            raise self._not_media(error) from error
+        finally:
+            self._source.in_header = False
+        opened = _choose_streams(container)
+        if not opened.streams:
+            _close(opened)
+            raise MediaError(Reason.NOT_MEDIA, f"{container.format.name} without sound or video")
+        return opened
+
+    def _not_media(self, error: Exception) -> MediaError:
+        self._source.seek(0)
+        if self._source.read(12)[4:8] == b"ftyp":
+            return MediaError(Reason.TRUNCATED, "an MP4 whose index (moov) is missing or broken: cut off?")
+        return MediaError(Reason.NOT_MEDIA, f"no container that FFmpeg knows: {error}")
+
+
+class _Unclosed:
+    """The source without `close`, which PyAV would call with each container."""
+
+    def __init__(self, source: Source):
+        self.read, self.seek, self.tell = source.read, source.seek, source.tell
+
+
+def _choose_streams(container: InputContainer) -> Opened:
+    """The best video stream that is no cover art, the best sound beside it; the others are not read."""
+    videos = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    best = container.streams.best("video")
+    video: VideoStream | None = next((v for v in videos if best is not None and v.index == best.index), None)
+    if video is None and videos:
+        video = videos[0]
+    audio = container.streams.best("audio", related=video)
+    assert audio is None or isinstance(audio, AudioStream)
+    chosen: list[VideoStream | AudioStream] = [stream for stream in (video, audio) if stream is not None]
+    for stream in container.streams:
+        if all(stream.index != kept.index for kept in chosen):
+            stream.discard = Discard.all
+    for stream in chosen:
+        stream.codec_context.thread_count = 1
+    starts = [float(s.start_time * s.time_base) for s in chosen if s.start_time is not None and s.time_base]
+    return Opened(container, video, audio, min(starts, default=0.0))
+
+
+def _header(opened: Opened, size_bytes: int) -> Header:
+    video = opened.video
+    rate = (video.average_rate or video.guessed_rate) if video is not None else None
+    return Header(
+        duration_s=_duration_s(opened),
+        width=video.width if video is not None else 0,
+        height=video.height if video is not None else 0,
+        frame_rate_hz=float(rate) if rate else 0.0,
+        has_audio=opened.audio is not None,
+        has_video=video is not None,
+        size_bytes=size_bytes,
+    )
+
+
+def _duration_s(opened: Opened) -> float | None:
+    ends = [
+        float((stream.start_time + stream.duration) * stream.time_base) - opened.origin_s
+        for stream in opened.streams
+        if stream.duration and stream.start_time is not None and stream.time_base
+    ]
+    if len(ends) == len(opened.streams):
+        return max(ends)
+    # Matroska and WAV tell it for the file alone.
+    duration = opened.container.duration
+    return duration / av.time_base if duration is not None and duration > 0 else None
+
+
+def _close(opened: Opened | None) -> None:
+    if opened is not None:
+        opened.container.close()

@@ -1,0 +1,105 @@
+"""The bytes of one recording, by ranged reads: what FFmpeg reads from in place of a file."""
+
+import os
+from collections import OrderedDict
+
+import pyarrow as pa
+
+from liser_ray.outcome import MediaError, Reason
+from liser_ray.storage import filesystem, is_s3
+
+LOCAL_BLOCK_BYTES = 256 << 10
+REMOTE_BLOCK_BYTES = 2 << 20  # a request takes some 30 ms whatever its size; 2 MiB are about that long on the wire
+_RECENT_BLOCKS = 8  # sound and picture may lie apart: reads then alternate between places
+_HEADER_BLOCKS = 16
+
+
+class Source:
+    """A seekable, read-only file object over a path or an ``s3://`` URI; holds at most 24 blocks in memory.
+
+    Blocks read while ``in_header`` is set are kept until the end: opening the container again for the next span
+    then costs no request.
+    """
+
+    def __init__(self, uri: str):
+        """Open the object.
+
+        Raises:
+            MediaError: MISSING, EMPTY, DENIED, NOT_MEDIA (a folder) or READ_ERROR.
+        """
+        self.uri = uri
+        try:
+            fs, path = filesystem(uri)
+            self._file = fs.open_input_file(path)
+            self.size_bytes = int(self._file.size())
+        except (OSError, pa.ArrowException) as error:
+            raise _as_media_error(uri, error) from error
+        if self.size_bytes == 0:
+            self._file.close()
+            raise MediaError(Reason.EMPTY, f"{uri} has 0 bytes")
+        self.in_header = False
+        self.error: Exception | None = None  # demuxers may take a failed read for the end of the file
+        self._block_bytes = REMOTE_BLOCK_BYTES if is_s3(uri) else LOCAL_BLOCK_BYTES
+        self._header: dict[int, bytes] = {}
+        self._recent: OrderedDict[int, bytes] = OrderedDict()
+        self._position = 0
+
+    def read(self, n_bytes: int) -> bytes:
+        """Up to ``n_bytes`` from here on; b"" at the end. Part of the file object that PyAV wants."""
+        index, offset = divmod(self._position, self._block_bytes)
+        if n_bytes <= 0 or self._position >= self.size_bytes:
+            return b""
+        data = self._block(index)[offset : offset + n_bytes]
+        self._position += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a byte; returns where that is."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size_bytes}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """Where the next read starts."""
+        return self._position
+
+    def check(self) -> None:
+        """Raise MediaError (READ_ERROR, DENIED ...) if any read so far failed."""
+        if self.error is not None:
+            raise _as_media_error(self.uri, self.error) from self.error
+
+    def release(self) -> None:
+        """Close the file. Not named `close`: each container would call that, and the next one reads on."""
+        self._file.close()
+
+    def _block(self, index: int) -> bytes:
+        for blocks in (self._header, self._recent):
+            if index in blocks:
+                return blocks[index]
+        start = index * self._block_bytes
+        try:
+            data = bytes(self._file.read_at(min(self._block_bytes, self.size_bytes - start), start))
+        except Exception as error:
+            self.error = error
+            raise
+        if self.in_header and len(self._header) < _HEADER_BLOCKS:
+            self._header[index] = data
+            return data
+        self._recent[index] = data
+        if len(self._recent) > _RECENT_BLOCKS:
+            self._recent.popitem(last=False)
+        return data
+
+
+def _as_media_error(uri: str, error: Exception) -> MediaError:
+    """The reason behind a failed open or read; S3's answers come as OSError with AWS's code in the text."""
+    text = str(error)
+    if isinstance(error, FileNotFoundError):
+        reason = Reason.MISSING
+    elif isinstance(error, PermissionError) or "ACCESS_DENIED" in text or "HTTP response code 403" in text:
+        reason = Reason.DENIED
+    elif isinstance(error, IsADirectoryError) or "is a directory" in text.lower():
+        reason = Reason.NOT_MEDIA
+    else:
+        reason = Reason.READ_ERROR
+    return MediaError(reason, f"{uri}: {text}")

@@ -1,0 +1,144 @@
+"""The media stage for one span: from the address of a recording to sound and face clips.
+
+`prepare_span` runs inside a child process (`liser_ray.media.isolation`), which may crash, hang or swell over its memory
+limit without hurting anything but this span.
+"""
+
+import hashlib
+import io
+from dataclasses import dataclass, field
+
+import numpy as np
+import soundfile
+
+from liser_ray.errors import UserError
+from liser_ray.media.faces import FaceConfig, find_faces
+from liser_ray.media.reader import SAMPLE_RATE_HZ, Reader
+from liser_ray.media.speech import speech_fraction
+from liser_ray.outcome import Problem, Reason, Stage
+
+_DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True)
+class MediaConfig:
+    """What is taken from a span, and what it may cost.
+
+    Attributes:
+        faces: how the face is found and cut out.
+        min_speech_fraction: a span with less of its time judged speech (Silero VAD, 0 to 1) is filtered as no_speech.
+        max_other_faces: a span that shows a second face in more of its frames (0 to 1) is filtered as two_faces.
+        timeout_s: wall-clock limit for one span, in seconds.
+        memory_mb: memory limit of the child process that decodes, in MiB.
+    """
+
+    faces: FaceConfig = field(default_factory=FaceConfig)
+    min_speech_fraction: float = 0.05
+    max_other_faces: float = 0.5
+    timeout_s: float = 120.0
+    memory_mb: int = 2048
+
+    def __post_init__(self) -> None:
+        for name in ("min_speech_fraction", "max_other_faces"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} is {getattr(self, name)}: give a share between 0 and 1.")
+        for name in ("timeout_s", "memory_mb"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} is {getattr(self, name)}: give a number above 0.")
+
+
+@dataclass(frozen=True)
+class SpanMedia:
+    """A span as the teachers need it.
+
+    Attributes:
+        audio: FLAC, 16 kHz mono 16 bit.
+        clips: uint8 [W, 16, 224, 224, 3] RGB, one clip per window of the video teacher.
+        video_start_s: float32 [W], start of each window from the span's start, in seconds.
+        video_valid: float32 [W] in 0..1, share of the window's frames with the followed face.
+        face_box: float32 [W, 4], x, y, width, height of the face relative to the frame.
+        other_faces: share of frames with a second face.
+        speech_fraction: share of the time that is speech.
+        content_hash: of the sound and the clips, see `content_hash`.
+        problem: why the span is of no use, None if it is.
+    """
+
+    audio: bytes
+    clips: np.ndarray
+    video_start_s: np.ndarray
+    video_valid: np.ndarray
+    face_box: np.ndarray
+    other_faces: float
+    speech_fraction: float
+    content_hash: str
+    problem: Problem | None
+
+
+_open_reader: tuple[str, Reader] | None = None  # spans of one recording follow each other: it is opened once
+
+
+def prepare_span(uri: str, start_s: float, end_s: float, config: MediaConfig) -> SpanMedia:
+    """Decode a span, follow its face, cut the clips, and measure its speech.
+
+    Args:
+        uri: local path or ``s3://`` address of the recording.
+        start_s, end_s: the span, in seconds from the recording's start.
+        config: the media settings.
+
+    Raises:
+        MediaError: the span can't be had, with a reason code.
+    """
+    stream = _reader(uri).span(start_s, end_s)
+    found = find_faces(stream, stream.n_cells, config.faces)
+    pcm = stream.pcm()
+    spoken = speech_fraction(pcm)
+    problem = None
+    if found.other_faces > config.max_other_faces:
+        problem = Problem(Stage.MEDIA, Reason.TWO_FACES, f"a second face in {found.other_faces:.0%} of the frames")
+    elif not found.video_valid.any():
+        problem = Problem(Stage.MEDIA, Reason.NO_FACE, "no window shows one followed face")
+    elif spoken < config.min_speech_fraction:
+        problem = Problem(Stage.MEDIA, Reason.NO_SPEECH, f"{spoken:.0%} of the time is speech")
+    return SpanMedia(
+        audio=b"" if problem else encode_flac(pcm),
+        clips=found.clips[:0] if problem else found.clips,
+        video_start_s=found.video_start_s,
+        video_valid=found.video_valid,
+        face_box=found.face_box,
+        other_faces=float(found.other_faces),
+        speech_fraction=spoken,
+        content_hash="" if problem else digest(pcm) + digest(found.clips),
+        problem=problem,
+    )
+
+
+def _reader(uri: str) -> Reader:
+    global _open_reader
+    if _open_reader is None or _open_reader[0] != uri:
+        if _open_reader:
+            _open_reader[1].close()
+            _open_reader = None
+        _open_reader = (uri, Reader(uri))
+    return _open_reader[1]
+
+
+def encode_flac(pcm: np.ndarray) -> bytes:
+    """FLAC of 16 kHz mono sound, int16 [n]; without loss."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, pcm, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def decode_flac(audio: bytes) -> np.ndarray:
+    """The int16 [n] that `encode_flac` was given."""
+    pcm, _ = soundfile.read(io.BytesIO(audio), dtype="int16")
+    return np.asarray(pcm)
+
+
+def digest(array: np.ndarray) -> str:
+    """32 hex digits: BLAKE2b of an array's bytes.
+
+    A row's ``content_hash`` is that of its sound (int16) followed by that of its clips (uint8), so that each teacher
+    can check what it is given by itself.
+    """
+    return hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=_DIGEST_BYTES).hexdigest()

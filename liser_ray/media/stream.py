@@ -1,0 +1,268 @@
+"""One pass over a span of an open recording: seek, demux, decode; pictures come out, sound is collected on the way."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from liser_ray.media.audio import SAMPLE_RATE_HZ, PcmAssembler
+from liser_ray.media.frame import SampledFrame, Scalers, orientation
+from liser_ray.media.sampling import FRAME_RATE_HZ, first_cell, shown_cells
+from liser_ray.media.source import Source
+from liser_ray.outcome import MediaError, Reason
+
+_AUDIO_PREROLL_S = 0.5  # decoded before the span: what decoders need until their output no longer depends on the start
+_AUDIO_TAIL_S = 0.1  # decoded after the span: what the resampler needs to fill the last samples
+_SEEK_BACK_S = (0.0, 2.0, 20.0)  # how much earlier to try where a seek lands behind the span's start
+_INTERLEAVE_S = 5.0  # how far apart in the file sound and pictures of the same time may be
+_MAX_DEMUX_ERRORS = 100
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A container with its chosen streams; times count from ``origin_s``, the earliest start among them."""
+
+    container: InputContainer
+    video: VideoStream | None
+    audio: AudioStream | None
+    origin_s: float
+
+    @property
+    def streams(self) -> tuple[VideoStream | AudioStream, ...]:
+        """The chosen streams that there are."""
+        return tuple(stream for stream in (self.video, self.audio) if stream is not None)
+
+
+class SpanStream:
+    """A span of a recording: iterate once for the frames in order, then ask for the sound.
+
+    Attributes:
+        start_s, end_s: in seconds from time zero.
+        n_cells: cells of the span's 30-Hz grid.
+        n_decode_errors: packets and pictures that were broken, so far.
+    """
+
+    def __init__(self, opened: Opened, source: Source, start_s: float, end_s: float, max_pixels: int):
+        self.start_s, self.end_s = start_s, end_s
+        self.n_cells = round((end_s - start_s) * FRAME_RATE_HZ)
+        self.n_decode_errors = 0
+        self._opened = opened
+        self._source = source
+        self._max_pixels = max_pixels
+        self._duration_s = end_s - start_s
+        self._pcm = PcmAssembler(round(self._duration_s * SAMPLE_RATE_HZ))
+        self._sound_done = opened.audio is None
+        self._pictures_done = opened.video is None
+        self._pictures_until_s: float | None = None
+        self._ended = False  # whether the file's end was reached
+        self._packets = self._demux()
+
+    @property
+    def decoded_until_s(self) -> float | None:
+        """End of the last picture or sound in the span, in seconds from time zero; None if there is none yet."""
+        ends = [end_s for end_s in (self._pictures_until_s, self._pcm.until_s) if end_s is not None]
+        return self.start_s + max(ends) if ends else None
+
+    def __iter__(self) -> Iterator[SampledFrame]:
+        """Frames in order; none without a video track.
+
+        Raises:
+            MediaError: TOO_LARGE, READ_ERROR; at the end, if there was no picture: CORRUPT if there were decode
+                errors, TRUNCATED if the file ends.
+        """
+        if self._opened.video is None:
+            return
+        scalers = Scalers()
+        aspect = _pixel_aspect(self._opened.video)
+        n_shown = 0
+        for first, n_cells, picture in shown_cells(self._pictures(), self.n_cells):
+            n_shown += 1
+            yield SampledFrame(first, n_cells, picture, *orientation(picture), aspect, scalers)
+        self._finish_sound()
+        if n_shown == 0:
+            self._check_nothing("picture")
+
+    def pcm(self) -> np.ndarray:
+        """The sound, int16 [round((end_s - start_s) * 16000)]: 16 kHz, mono, gaps as zeros.
+
+        Call it after the iteration; before or instead of it, the pictures are skipped and can't be had any more.
+
+        Raises:
+            MediaError: NO_AUDIO without a sound track, READ_ERROR; if there was no sound: CORRUPT if there were decode
+                errors, TRUNCATED if the file ends.
+        """
+        if self._opened.audio is None:
+            raise MediaError(Reason.NO_AUDIO, "no sound track")
+        self._finish_sound()
+        pcm = self._pcm.finish()
+        if self._pcm.until_s is None:
+            self._check_nothing("sound")
+        return pcm
+
+    def _check_nothing(self, what: str) -> None:
+        """Raise if that a track has nothing here is a defect; a track may also start later, or pause."""
+        if self.n_decode_errors or self._ended:
+            reason = Reason.CORRUPT if self.n_decode_errors else Reason.TRUNCATED
+            where = f"no {what} between {self.start_s:.2f} and {self.end_s:.2f} s"
+            raise MediaError(reason, f"{where}, {self.n_decode_errors} decode errors")
+
+    def _pictures(self) -> Iterator[tuple[float, float, av.VideoFrame]]:
+        """Good pictures in order: (time from the span's start, duration, picture); sound is collected on the way."""
+        video = self._opened.video
+        assert video is not None
+        default_s = _picture_duration_s(video)
+        next_s = -math.inf  # for pictures without a time: right after the one before
+        damaged = False
+        for packet in chain(self._packets, (None,)):
+            if packet is not None and packet.stream.index != video.index:
+                self._hear(packet)
+                continue
+            try:
+                pictures = video.codec_context.decode(packet)
+            except MemoryError:
+                raise
+            except av.FFmpegError:
+                self.n_decode_errors += 1
+                damaged = True
+                continue
+            for picture in pictures:
+                time_s = self._time_s(picture.pts if picture.pts is not None else picture.dts, video)
+                time_s = next_s if time_s is None else time_s
+                if not math.isfinite(time_s):
+                    time_s = -self.start_s  # a stream without any times starts at time zero
+                stated_s = _seconds(picture.duration, video) or 0.0
+                duration_s = max(stated_s, default_s)
+                next_s = time_s + (stated_s or default_s)
+                # After an error, pictures are guessed from what is missing, until one that refers to no other.
+                self.n_decode_errors += picture.is_corrupt
+                damaged = picture.is_corrupt or (damaged and not picture.key_frame)
+                if damaged:
+                    continue
+                if picture.width * picture.height > self._max_pixels:
+                    raise MediaError(Reason.TOO_LARGE, f"a picture of {picture.width} x {picture.height}")
+                if -duration_s < time_s < self._duration_s:
+                    self._pictures_until_s = min(self._duration_s, next_s)
+                self._pictures_done = first_cell(time_s) >= self.n_cells
+                yield time_s, duration_s, picture
+        self._pictures_done = True
+
+    def _finish_sound(self) -> None:
+        """Collect the rest of the sound, without pictures."""
+        self._pictures_done = True
+        audio = self._opened.audio
+        if audio is None or self._sound_done:
+            return
+        for packet in self._packets:
+            if packet.stream.index == audio.index:
+                self._hear(packet)
+        self._hear(None)
+        self._sound_done = True
+
+    def _hear(self, packet: av.Packet | None) -> None:
+        """Decode a packet of sound; None: what the decoder still holds."""
+        audio = self._opened.audio
+        assert audio is not None
+        if self._sound_done:
+            return
+        time_s = None if packet is None else self._packet_time_s(packet)
+        if time_s is not None and time_s < -_AUDIO_PREROLL_S:
+            return
+        try:
+            for frame in audio.codec_context.decode(packet):
+                frame_s = self._time_s(frame.pts, audio)
+                self._pcm.add(frame, frame_s)
+                self._sound_done |= frame_s is not None and frame_s > self._duration_s + _AUDIO_TAIL_S
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError):  # ValueError: a format that the resampler does not take
+            self.n_decode_errors += 1
+
+    def _demux(self) -> Iterator[av.Packet]:
+        """The packets from a little before the span until both tracks are done or are `_INTERLEAVE_S` beyond it."""
+        for packet in chain(self._seek(), self._read()):
+            time_s = self._packet_time_s(packet)
+            if (self._sound_done and self._pictures_done) or (
+                time_s is not None and time_s > self._duration_s + _INTERLEAVE_S
+            ):
+                return
+            yield packet
+        self._ended = True
+
+    def _seek(self) -> list[av.Packet]:
+        """Go to where every track can be decoded from before the span's start; the packets read to make sure of it.
+
+        A container that was just opened stands at its start, which needs no seek (and some can't).
+        """
+        packets: list[av.Packet] = []
+        leader = self._opened.streams[0]
+        assert leader.time_base is not None
+        for back_s in _SEEK_BACK_S:
+            target_s = self._opened.origin_s + self.start_s - _AUDIO_PREROLL_S - back_s
+            if self.start_s - _AUDIO_PREROLL_S <= 0:
+                break
+            try:
+                self._opened.container.seek(int(target_s / leader.time_base), stream=leader)
+            except av.FFmpegError:
+                self._source.check()
+                continue
+            packets = []
+            missing = {stream.index for stream in self._opened.streams}
+            for packet in self._read():
+                packets.append(packet)
+                time_s = self._packet_time_s(packet)
+                if time_s is not None and time_s > 0:
+                    break
+                if packet.is_keyframe and time_s is not None:
+                    missing.discard(packet.stream.index)
+                if not missing:
+                    return packets
+            # Sound that is still missing a little further back is not there: no reason to decode pictures in vain.
+            if back_s > 0 and leader.index not in missing:
+                break
+        return packets
+
+    def _read(self) -> Iterator[av.Packet]:
+        """Packets from where the container stands; bad places are skipped, a failed read is raised."""
+        for _ in range(_MAX_DEMUX_ERRORS):
+            try:
+                for packet in self._opened.container.demux(*self._opened.streams):
+                    if packet.size > 0:  # an empty one would end the decoder's stream; that is done once, at the end
+                        yield packet
+                break
+            except MemoryError:
+                raise
+            except Exception as error:
+                self._source.check()
+                if not isinstance(error, av.FFmpegError):
+                    raise
+                self.n_decode_errors += 1
+        self._source.check()
+
+    def _packet_time_s(self, packet: av.Packet) -> float | None:
+        return self._time_s(packet.pts if packet.pts is not None else packet.dts, packet.stream)
+
+    def _time_s(self, ticks: int | None, stream: VideoStream | AudioStream) -> float | None:
+        """Seconds from the span's start."""
+        seconds = _seconds(ticks, stream)
+        return None if seconds is None else seconds - self._opened.origin_s - self.start_s
+
+
+def _seconds(ticks: int | None, stream: VideoStream | AudioStream) -> float | None:
+    return None if ticks is None or stream.time_base is None else float(ticks * stream.time_base)
+
+
+def _picture_duration_s(video: VideoStream) -> float:
+    rate = video.average_rate or video.guessed_rate
+    return min(1.0, 1 / float(rate)) if rate else 1 / FRAME_RATE_HZ
+
+
+def _pixel_aspect(video: VideoStream) -> float:
+    """Width of a pixel over its height; 1 where it is unknown or absurd."""
+    aspect = float(video.sample_aspect_ratio or 1)
+    return aspect if 0.2 <= aspect <= 5 else 1.0

@@ -1,0 +1,68 @@
+"""Micro-batches on their way to the device and softmaxes on their way back."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def on_device(clips: np.ndarray, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    """Slices of ``batch_size`` rows on the device, in order; with a GPU the next one is copied during the work on this.
+
+    The caller must not wait for the GPU between two batches, or nothing overlaps.
+
+    Args:
+        clips: uint8 [N, ...], may be read-only and of any strides.
+        batch_size: rows per slice; the last one may be shorter.
+        device: where to.
+    """
+    on_gpu = device.type == "cuda"
+    copying = torch.cuda.Stream(device) if on_gpu else None
+
+    def send(start: int) -> Tensor:
+        rows = clips[start : start + batch_size]
+        # Page-locked, since only from there a copy runs beside the computation. PyTorch's host allocator keeps the
+        # buffer until the copy is over, and then uses it again.
+        staged = torch.empty(rows.shape, dtype=torch.uint8, pin_memory=on_gpu)
+        np.copyto(staged.numpy(), rows)
+        with torch.cuda.stream(copying):  # None: nothing changes
+            return staged.to(device, non_blocking=True)
+
+    upcoming = send(0) if len(clips) else None
+    for start in range(batch_size, len(clips) + batch_size, batch_size):
+        batch = upcoming
+        assert batch is not None
+        if copying is not None:
+            computing = torch.cuda.current_stream(device)
+            computing.wait_stream(copying)
+            batch.record_stream(computing)  # or its memory could be given to a later copy while it is still read
+        yield batch
+        # Only now: the caller has queued its work on `batch`, which runs while these lines stage and copy.
+        upcoming = send(start) if start < len(clips) else None
+
+
+def autocast(device: torch.device, dtype: str) -> AbstractContextManager:
+    """Mixed precision on a GPU; on a CPU always float32, where half precision is emulated and slower.
+
+    Args:
+        device: where the network runs.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+    """
+    enabled = device.type == "cuda" and dtype != "float32"
+    return torch.autocast(device.type, dtype=getattr(torch, dtype) if enabled else None, enabled=enabled)
+
+
+def pictures(clips: Tensor) -> Tensor:
+    """uint8 [N, T, H, W, 3] to float32 [N * T, 3, H, W] in 0..255, in the same memory order (channels last)."""
+    return clips.flatten(0, 1).permute(0, 3, 1, 2).float()
+
+
+def normalise(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """(frames - mean) / std per channel of [N, C, H, W]."""
+    shape = (1, -1, 1, 1)
+    return (frames - frames.new_tensor(mean).view(shape)) / frames.new_tensor(std).view(shape)

@@ -1,0 +1,117 @@
+"""MobileFaceNet for 68 face landmarks, of which S2D uses one feature map as guidance.
+
+Architecture: Chen et al. 2018, "MobileFaceNets", with 136 outputs as in the PyTorch Face Landmark project, whose file
+``mobilefacenet_model_best.pth.tar`` S2D ships. The names of the submodules are those of the file's 333 keys.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+INPUT_PX = 112
+FEATURE_CHANNELS = 128
+FEATURE_PX = 14
+
+
+class ConvBlock(nn.Module):
+    """Bias-free convolution and batch norm, with a PReLU (one slope per channel) unless ``linear``."""
+
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1, depthwise: bool = False, linear: bool = False
+    ):
+        super().__init__()
+        padding = 1 if kernel == 3 else 0
+        groups = c_in if depthwise else 1
+        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=padding, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(c_out)
+        self.prelu = None if linear else nn.PReLU(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, c_in, H, W] to [N, c_out, H / stride, W / stride]."""
+        x = self.bn(self.conv(x))
+        return x if self.prelu is None else self.prelu(x)
+
+
+class Bottleneck(nn.Module):
+    """Inverted bottleneck: 1x1 to ``c_mid`` channels, depthwise 3x3, linear 1x1 to ``c_out``."""
+
+    def __init__(self, c_in: int, c_mid: int, c_out: int, stride: int = 1, residual: bool = False):
+        super().__init__()
+        self.conv = ConvBlock(c_in, c_mid)
+        self.conv_dw = ConvBlock(c_mid, c_mid, kernel=3, stride=stride, depthwise=True)
+        self.project = ConvBlock(c_mid, c_out, linear=True)
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, c_in, H, W] to [N, c_out, H / stride, W / stride]."""
+        y = self.project(self.conv_dw(self.conv(x)))
+        return x + y if self.residual else y
+
+
+class Stage(nn.Module):
+    """``n`` residual bottlenecks at one resolution."""
+
+    def __init__(self, n: int, channels: int, c_mid: int):
+        super().__init__()
+        self.model = nn.Sequential(*(Bottleneck(channels, c_mid, channels, residual=True) for _ in range(n)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, channels, H, W] to the same."""
+        return self.model(x)
+
+
+class PointsHead(nn.Module):
+    """From the last map to 68 points: global depthwise convolution, linear, batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_6_dw = ConvBlock(512, 512, kernel=7, depthwise=True, linear=True)
+        self.linear = nn.Linear(512, 136, bias=False)
+        self.bn = nn.BatchNorm1d(136)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 512, 7, 7] to [N, 136]."""
+        return self.bn(self.linear(self.conv_6_dw(x).flatten(1)))
+
+
+class MobileFaceNet(nn.Module):
+    """The landmark network; `forward` stops at the map that S2D reads (56 % of the parameters, 88 % of the work)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = ConvBlock(3, 64, kernel=3, stride=2)
+        self.conv2_dw = ConvBlock(64, 64, kernel=3, depthwise=True)
+        self.conv_23 = Bottleneck(64, 128, 64, stride=2)
+        self.conv_3 = Stage(4, 64, 128)
+        self.conv_34 = Bottleneck(64, 256, 128, stride=2)
+        self.conv_4 = Stage(6, 128, 256)
+        # From here on the layers serve `points` alone, and a file that loads strictly.
+        self.conv_45 = Bottleneck(128, 512, 128, stride=2)
+        self.conv_5 = Stage(2, 128, 256)
+        self.conv_6_sep = ConvBlock(128, 512)
+        self.output_layer = PointsHead()
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Guidance features.
+
+        Args:
+            frames: float [N, 3, H, W], RGB, ImageNet-normalised (not what the network was trained on, but what S2D's
+                checkpoints were fitted with). Scaled to 112 x 112 here, corners aligned, no antialiasing.
+
+        Returns:
+            float [N, 128, 14, 14]
+        """
+        x = F.interpolate(frames, size=(INPUT_PX, INPUT_PX), mode="bilinear", align_corners=True)
+        x = self.conv_23(self.conv2_dw(self.conv1(x)))
+        return self.conv_4(self.conv_34(self.conv_3(x)))
+
+    def points(self, frames: Tensor) -> Tensor:
+        """The landmarks, which S2D does not use: float [N, 136], 68 times x and y relative to the picture."""
+        return self.output_layer(self.conv_6_sep(self.conv_5(self.conv_45(self(frames)))))
+
+
+def new_mobilefacenet(seed: int) -> MobileFaceNet:
+    """A network with random weights, in evaluation mode: for tests and for the demo, whose S2D is fitted to it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MobileFaceNet().eval()

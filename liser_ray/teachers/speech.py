@@ -1,0 +1,180 @@
+"""Speech teachers: HuBERT and its relatives, from 0.5 s of audio to a softmax over emotions.
+
+The paper feeds HuBERT 0.5-s pieces on purpose (section 3), so that it sees as much as the video teacher's 16 frames.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from liser_ray.errors import UserError
+from liser_ray.teachers.batches import autocast
+from liser_ray.teachers.config import Precision
+from liser_ray.teachers.speech_folders import ADAPTER_CONFIG, SAMPLE_RATE_HZ, base_address
+from liser_ray.teachers.speech_models import BaseModel, Remembering, adapted_model, load_base, whole_model
+from liser_ray.teachers.speech_specs import read_specs
+from liser_ray.teachers.weights import fetch, sha256
+
+WINDOW_SAMPLES = SAMPLE_RATE_HZ // 2  # 0.5 s
+
+
+@dataclass(frozen=True)
+class SpeechTeacher:
+    """One speech teacher.
+
+    Attributes:
+        name: its column in the labels table.
+        labels: the K_S label names, in the order of the softmax.
+        sha256: of its folder; for an adapter, of the hashes of its own and its base's folder, one after the other.
+        model: ``model(input_values=float32 [N, 8000]).logits`` is [N, K_S].
+        zero_mean_unit_variance: whether each window is normalised before it goes in.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    sha256: str
+    model: nn.Module = field(repr=False)
+    zero_mean_unit_variance: bool = True
+
+
+class SpeechTeachers:
+    """Several speech teachers on one device, asked together."""
+
+    def __init__(self, teachers: Sequence[SpeechTeacher], device: str, dtype: Precision, batch_size: int = 32):
+        """Take teachers whose models are on the device already.
+
+        Args:
+            teachers: at least one.
+            device: "cpu", "cuda" or "cuda:N".
+            dtype: precision of the matrix products on a GPU (autocast); a CPU always computes in float32.
+            batch_size: windows per forward pass.
+        """
+        self.teachers = tuple(teachers)
+        self._device = torch.device(device)
+        self._dtype = dtype
+        self._batch_size = batch_size
+        shared = (module for teacher in self.teachers for module in teacher.model.modules())
+        self._remembering = [module for module in dict.fromkeys(shared) if isinstance(module, Remembering)]
+
+    @torch.inference_mode()
+    def __call__(self, windows: np.ndarray) -> dict[str, np.ndarray]:
+        """Softmax of every teacher for every window.
+
+        Args:
+            windows: float32 [N, 8000], 16 kHz, -1..1, as `speech_windows` cuts them.
+
+        Returns:
+            Teacher name to float32 [N, K_S]: each row sums to 1.
+
+        Raises:
+            FloatingPointError: a teacher gave logits that are not finite, named with the first such window.
+        """
+        found: dict[str, list[Tensor]] = {
+            teacher.name: [torch.empty(0, len(teacher.labels), device=self._device)] for teacher in self.teachers
+        }
+        for batch in _batches(windows, self._batch_size, self._device):
+            # One tensor per way of normalising, so that what teachers share can see that they ask about the same.
+            wanted = {teacher.zero_mean_unit_variance for teacher in self.teachers}
+            inputs = {normalised: _zero_mean_unit_variance(batch) if normalised else batch for normalised in wanted}
+            with autocast(self._device, self._dtype):
+                for teacher in self.teachers:
+                    logits = teacher.model(input_values=inputs[teacher.zero_mean_unit_variance]).logits
+                    found[teacher.name].append(logits.float().softmax(-1))
+        for module in self._remembering:
+            module.forget()
+        # Back to the host only here: a copy after each batch would make the GPU wait for the next one.
+        softmaxes = {name: torch.cat(parts).cpu().numpy() for name, parts in found.items()}
+        for name, softmax in softmaxes.items():
+            bad = ~np.isfinite(softmax).all(axis=1)
+            if bad.any():
+                raise FloatingPointError(
+                    f"speech teacher {name}: logits are not finite in {bad.sum()} of {len(bad)} windows, "
+                    f"first in window {bad.argmax()}"
+                )
+        return softmaxes
+
+
+def load_speech_teachers(
+    specs: Sequence[str], device: str = "cpu", dtype: Precision = "float32", batch_size: int = 32
+) -> SpeechTeachers:
+    """Speech teachers from folders, ``s3://`` or ``hf://`` addresses of whole models or PEFT adapters.
+
+    Args:
+        specs: ``name=uri`` or ``uri``, see `read_specs`. A folder with ``adapter_config.json`` is an adapter; adapters
+            of one base model share its weights.
+        device: "cpu", "cuda" or "cuda:N".
+        dtype: precision on a GPU, see `SpeechTeachers`.
+        batch_size: windows per forward pass.
+
+    Raises:
+        UserError: a name is used twice, a folder or a weight is missing, labels are not named.
+    """
+    if batch_size < 1:
+        raise UserError(f"Speech batch size is {batch_size}; at least one window at a time is needed.")
+    bases: dict[Path, tuple[BaseModel, str]] = {}
+    teachers = []
+    for name, uri in read_specs(specs).items():
+        folder = fetch(uri)
+        if (folder / ADAPTER_CONFIG).is_file():
+            base_folder = fetch(base_address(folder)).resolve()
+            if base_folder not in bases:
+                bases[base_folder] = load_base(base_folder, torch.device(device)), sha256(base_folder)
+            base, base_hash = bases[base_folder]
+            loaded = adapted_model(base, folder)
+            digest = hashlib.sha256((sha256(folder) + base_hash).encode()).hexdigest()
+        else:
+            loaded = whole_model(load_base(folder, torch.device(device)))
+            digest = sha256(folder)
+        teachers.append(SpeechTeacher(name, loaded.labels, digest, loaded.model, loaded.zero_mean_unit_variance))
+    return SpeechTeachers(teachers, device, dtype, batch_size)
+
+
+def speech_windows(pcm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut audio into windows of 0.5 s, one after the other.
+
+    Args:
+        pcm: int16 [n], 16 kHz mono.
+
+    Returns:
+        windows float32 [W, 8000], -1..1, and the start of each from the first sample, float32 [W], in seconds.
+        Full windows only, so up to half a second at the end is left out; audio shorter than one window gives one
+        window filled up with zeros, and no audio gives none.
+    """
+    if 0 < len(pcm) < WINDOW_SAMPLES:
+        pcm = np.pad(pcm, (0, WINDOW_SAMPLES - len(pcm)))
+    n_windows = len(pcm) // WINDOW_SAMPLES
+    windows = pcm[: n_windows * WINDOW_SAMPLES].reshape(n_windows, WINDOW_SAMPLES).astype(np.float32) / 32768
+    return windows, np.arange(n_windows, dtype=np.float32) * np.float32(WINDOW_SAMPLES / SAMPLE_RATE_HZ)
+
+
+def _zero_mean_unit_variance(windows: Tensor) -> Tensor:
+    # As transformers' Wav2Vec2FeatureExtractor does it: variance over n, and 1e-7 for silence.
+    variance, mean = torch.var_mean(windows, dim=1, correction=0, keepdim=True)
+    return (windows - mean) / torch.sqrt(variance + 1e-7)
+
+
+def _batches(windows: np.ndarray, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    """Windows on the device, some at a time; on a GPU the next ones are copied while these are computed."""
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def moved(start: int) -> Tensor:
+        batch = torch.tensor(windows[start : start + batch_size])  # a copy: Ray's arrays are read-only
+        if stream is None:
+            return batch
+        with torch.cuda.stream(stream):
+            return batch.pin_memory().to(device, non_blocking=True)
+
+    batches = map(moved, range(0, len(windows), batch_size))
+    following = next(batches, None)
+    while (batch := following) is not None:
+        if stream is not None:
+            compute = torch.cuda.current_stream(device)
+            compute.wait_stream(stream)
+            batch.record_stream(compute)  # else the allocator may hand its memory to the next copy
+        following = next(batches, None)
+        yield batch

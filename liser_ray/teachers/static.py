@@ -1,0 +1,227 @@
+"""A still-image expression classifier as a video teacher: every frame by itself, softmaxes averaged over the window."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import jsonargparse
+import numpy as np
+import onnxruntime
+import torch
+import torch.nn.functional as F
+import yaml
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForImageClassification
+
+from liser_ray.errors import UserError
+from liser_ray.teachers import batches
+from liser_ray.teachers.labels import agreed_labels
+from liser_ray.teachers.weights import fetch, sha256
+
+Classifier = Callable[[Tensor], Tensor]
+"""Float32 frames [N, C, H, W] on the device, preprocessed, to the network's outputs [N, K], there or on the CPU."""
+
+_GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV and Pillow weigh them
+
+
+@dataclass(frozen=True)
+class StaticModel:
+    """What the YAML file of a static teacher says.
+
+    Attributes:
+        weights: an ONNX file, or a folder that Transformers' AutoModelForImageClassification loads; a path (relative to
+            the YAML file), s3:// or hf:// address.
+        labels: names of the outputs, in order; may be left out for a folder whose config.json names them.
+        input_px: height and width of the network's input in pixels.
+        mean: subtracted per channel, in units of ``pixel_max``.
+        std: divided by per channel, in units of ``pixel_max``.
+        pixel_max: value of a white pixel before ``mean`` and ``std``: 1 or 255 in nearly all models.
+        channels: order of the channels.
+        layout: order of the axes (ONNX only).
+        output: whether the network's last layer is a softmax already.
+    """
+
+    weights: str
+    labels: tuple[str, ...] = ()
+    input_px: int = 224
+    mean: tuple[float, ...] = batches.IMAGENET_MEAN
+    std: tuple[float, ...] = batches.IMAGENET_STD
+    pixel_max: float = 1.0
+    channels: Literal["rgb", "bgr", "gray"] = "rgb"
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    output: Literal["logits", "probabilities"] = "logits"
+
+
+class StaticTeacher:
+    """Callable as `liser_ray.teachers.video.VideoTeacher` says."""
+
+    def __init__(
+        self,
+        name: str,
+        labels: tuple[str, ...],
+        sha256: str,
+        model: StaticModel,
+        classify: Classifier,
+        device: torch.device,
+        dtype: str,
+        batch_size: int,
+    ):
+        self.name = name
+        self.labels = labels
+        self.sha256 = sha256
+        self._model = model
+        self._classify = classify
+        self._device = device
+        self._dtype = dtype
+        self._batch_size = batch_size
+
+    def __call__(self, clips: np.ndarray) -> np.ndarray:
+        """Softmax of clips uint8 [N, T, H, W, 3] (RGB): float32 [N, K]."""
+        found = []
+        with torch.inference_mode(), batches.autocast(self._device, self._dtype):
+            for batch in batches.on_device(clips, self._batch_size, self._device):
+                probabilities = self._classify(prepare(batch, self._model)).float()
+                if self._model.output == "logits":
+                    probabilities = probabilities.softmax(dim=1)
+                found.append(probabilities.view(*batch.shape[:2], -1).mean(dim=1))
+        if not found:
+            return np.zeros((0, len(self.labels)), np.float32)
+        return torch.cat(found).cpu().numpy()
+
+
+def prepare(clips: Tensor, model: StaticModel) -> Tensor:
+    """uint8 [N, T, H, W, 3] (RGB) to what the network takes: float32 [N * T, C, input_px, input_px]."""
+    frames = batches.pictures(clips)
+    if frames.shape[2:] != (model.input_px, model.input_px):
+        size = (model.input_px, model.input_px)
+        # Antialiased, as Pillow and torchvision scale the pictures that such networks are trained on.
+        frames = F.interpolate(frames, size=size, mode="bilinear", antialias=True, align_corners=False)
+    if model.channels == "bgr":
+        frames = frames.flip(1)
+    elif model.channels == "gray":
+        frames = (frames * frames.new_tensor(_GRAY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    return batches.normalise(frames * (model.pixel_max / 255), model.mean, model.std)
+
+
+def load_static(
+    description: Path, labels: tuple[str, ...], device: torch.device, dtype: str, batch_size: int, hint: str
+) -> StaticTeacher:
+    """The teacher that a YAML file describes.
+
+    Args:
+        description: the YAML file: fields of `StaticModel`.
+        labels: given by the user; empty: those of the YAML file or of the model.
+        device, dtype: as in `liser_ray.teachers.video.load_video_teacher`.
+        batch_size: clips per micro-batch.
+        hint: added to the error when weights are missing.
+
+    Raises:
+        UserError: wrong YAML, missing weights, a model that doesn't take such frames, labels that don't fit.
+    """
+    model = read_description(description)
+    weights = model.weights
+    if "://" not in weights:
+        weights = str(description.parent / Path(weights).expanduser())
+    path = fetch(weights, hint)
+    carried: tuple[str, ...] = ()
+    if path.is_dir():
+        classify, carried = _load_transformers(path, device)
+    else:
+        classify = _load_onnx(path, model.layout, device)
+    n_outputs = _count_outputs(classify, model, device, path)
+    named = agreed_labels(model.labels, carried, n_outputs, str(path))
+    return StaticTeacher(
+        name=description.stem,
+        labels=agreed_labels(labels, named, n_outputs, str(description)),
+        # The preprocessing decides on the numbers as the weights do.
+        sha256=f"{sha256(path)}+{sha256(description)}",
+        model=model,
+        classify=classify,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+    )
+
+
+def read_description(path: Path) -> StaticModel:
+    """Read and check the YAML file.
+
+    Raises:
+        UserError: if it is no YAML, has an unknown field or a wrong value, or its numbers don't fit together.
+    """
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(StaticModel)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise UserError(f"{path}: give the fields of a static video teacher: weights, labels, input_px, ...")
+        model = StaticModel(**parser.parse_object(content).as_dict())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, jsonargparse.ArgumentError) as error:
+        raise UserError(f"{path} does not describe a static video teacher: {error}") from error
+    n_channels = 1 if model.channels == "gray" else 3
+    if len(model.mean) != n_channels or len(model.std) != n_channels:
+        raise UserError(f"{path}: mean and std need {n_channels} number(s) each for channels: {model.channels}.")
+    if model.input_px < 1 or model.pixel_max <= 0 or min(model.std) <= 0:
+        raise UserError(f"{path}: input_px, pixel_max and std must be positive.")
+    return model
+
+
+def _load_transformers(folder: Path, device: torch.device) -> tuple[Classifier, tuple[str, ...]]:
+    try:
+        network, info = AutoModelForImageClassification.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
+        )
+        names = AutoConfig.from_pretrained(folder, local_files_only=True).id2label
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise UserError(f"{folder} is no folder of an image classifier: {error}") from error
+    # Transformers fills what a file lacks with random numbers and a warning.
+    lacking = [*info["missing_keys"], *(str(key) for key in info.get("mismatched_keys", ()))]
+    if lacking:
+        raise UserError(f"{folder} lacks weights of its own classifier: {', '.join(map(str, lacking[:10]))}")
+    network = network.eval().requires_grad_(False).to(device)
+    labels = tuple(names[i] for i in sorted(names))
+    if all(label == f"LABEL_{i}" for i, label in enumerate(labels)):
+        labels = ()  # Transformers' stand-ins for names
+    return lambda frames: network(pixel_values=frames).logits, labels
+
+
+def _load_onnx(path: Path, layout: str, device: torch.device) -> Classifier:
+    options = onnxruntime.SessionOptions()
+    # Its own default is all cores, in every worker of a pool.
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    providers = ["CPUExecutionProvider"]
+    if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        providers.insert(0, "CUDAExecutionProvider")
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime's own classes have no common base but this
+        raise UserError(f"{path} is no ONNX file that onnxruntime can run: {error}") from error
+    if len(session.get_inputs()) != 1:
+        raise UserError(f"{path} takes {len(session.get_inputs())} inputs; an image classifier takes one.")
+    entry = session.get_inputs()[0]
+    step = entry.shape[0] if isinstance(entry.shape[0], int) else None
+
+    def classify(frames: Tensor) -> Tensor:
+        array = frames.cpu().numpy()
+        array = np.ascontiguousarray(array.transpose(0, 2, 3, 1) if layout == "nhwc" else array)
+        pieces = [array] if step is None else [array[i : i + step] for i in range(0, len(array), step)]
+        return torch.from_numpy(np.concatenate([session.run(None, {entry.name: piece})[0] for piece in pieces]))
+
+    return classify
+
+
+def _count_outputs(classify: Classifier, model: StaticModel, device: torch.device, path: Path) -> int:
+    """Number of outputs, found by running two gray frames, which also shows that the description fits the network."""
+    gray = torch.full((1, 2, 224, 224, 3), 128, dtype=torch.uint8, device=device)
+    try:
+        with torch.inference_mode():
+            outputs = classify(prepare(gray, model)).float()
+    except Exception as error:  # whatever a foreign network raises when its input is not what it expects
+        raise UserError(f"{path} does not take frames as the YAML file describes them: {error}") from error
+    if outputs.ndim != 2 or len(outputs) != 2:
+        raise UserError(f"{path} gives {tuple(outputs.shape)} for 2 frames; a classifier gives (2, labels).")
+    if model.output == "probabilities" and not torch.allclose(outputs.sum(dim=1), torch.ones(2).to(outputs), atol=1e-3):
+        raise UserError(f"{path}: outputs don't add up to 1, so they are no probabilities. Set output: logits.")
+    return outputs.shape[1]

@@ -1,0 +1,151 @@
+"""Video teachers: aligned face clips to one softmax per window."""
+
+import json
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from liser_ray.errors import UserError
+from liser_ray.teachers import batches
+from liser_ray.teachers.config import Precision, VideoTeacherConfig
+from liser_ray.teachers.labels import agreed_labels
+from liser_ray.teachers.mobilefacenet import MobileFaceNet
+from liser_ray.teachers.s2d import INPUT_PX, VideoTransformer, load_s2d
+from liser_ray.teachers.static import load_static
+from liser_ray.teachers.weights import Checkpoint, fetch, load_strictly, read_checkpoint, sha256
+
+FERV39K_LABELS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+"""Outputs of S2D fine-tuned on FERV39k, in order."""
+
+_S2D_HINT = (
+    "Get an S2D checkpoint fine-tuned on FERV39k (Hugging Face: cyinen/S2D, see the README) and give its path, "
+    "s3:// or hf:// address with --video_teacher.weights."
+)
+_LANDMARK_HINT = (
+    "Get S2D's landmark network (mobilefacenet_model_best.pth.tar, see the README) and give its path, s3:// or hf:// "
+    "address with --video_teacher.landmark_weights."
+)
+_STATIC_HINT = "Give the YAML file that describes the classifier with --video_teacher.weights."
+
+
+class VideoTeacher(Protocol):
+    """A callable with a name, the names of its outputs in order, and the hash of all that decides on its numbers."""
+
+    name: str
+    labels: tuple[str, ...]
+    sha256: str
+
+    def __call__(self, clips: np.ndarray) -> np.ndarray:
+        """Softmax of clips uint8 [N, 16, 224, 224, 3] (RGB): float32 [N, K]; each by itself, whatever the batch."""
+        ...
+
+
+class S2DTeacher:
+    """S2D with its landmark network."""
+
+    name = "s2d"
+
+    def __init__(
+        self,
+        transformer: VideoTransformer,
+        landmarks: MobileFaceNet,
+        labels: tuple[str, ...],
+        sha256: str,
+        device: torch.device,
+        dtype: Precision,
+        batch_size: int,
+    ):
+        self.labels = labels
+        self.sha256 = sha256
+        self._transformer = transformer.to(device)
+        self._landmarks = landmarks.to(device)
+        self._device = device
+        self._dtype = dtype
+        self._batch_size = batch_size
+
+    def __call__(self, clips: np.ndarray) -> np.ndarray:
+        """See `VideoTeacher`.
+
+        Raises:
+            ValueError: if the clips have another shape or type.
+        """
+        expected = (self._transformer.config.frames, INPUT_PX, INPUT_PX, 3)
+        if clips.shape[1:] != expected or clips.dtype != np.uint8:
+            raise ValueError(f"Clips are {clips.dtype} {clips.shape[1:]}, not uint8 {expected}.")
+        found = []
+        with torch.inference_mode(), batches.autocast(self._device, self._dtype):
+            for batch in batches.on_device(clips, self._batch_size, self._device):
+                logits, _ = s2d_forward(self._transformer, self._landmarks, batch)
+                found.append(logits.float().softmax(dim=1))
+        if not found:
+            return np.zeros((0, len(self.labels)), np.float32)
+        return torch.cat(found).cpu().numpy()
+
+
+def s2d_forward(
+    transformer: VideoTransformer, landmarks: MobileFaceNet, clips: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [N, K] and features [N, D] of clips uint8 [N, T, 224, 224, 3] (RGB), on the networks' device.
+
+    The landmark network is frozen: no gradient goes through it.
+    """
+    # Both networks take the same normalised pictures, although the landmark network was trained on others: S2D's
+    # checkpoints were fitted so.
+    frames = batches.pictures(clips) / 255
+    frames = batches.normalise(frames, batches.IMAGENET_MEAN, batches.IMAGENET_STD)
+    with torch.no_grad():
+        guidance = landmarks(frames)
+    return transformer(frames.unflatten(0, clips.shape[:2]), guidance)
+
+
+def load_video_teacher(config: VideoTeacherConfig, device: str = "cpu", dtype: Precision = "float32") -> VideoTeacher:
+    """Fetch, check and load a teacher.
+
+    Args:
+        config: which one.
+        device: ``cpu`` or ``cuda``.
+        dtype: of the computation on a GPU (autocast; weights and softmax stay float32). A CPU always uses float32.
+
+    Raises:
+        UserError: weights that are missing, of another network, or whose outputs don't fit the labels.
+    """
+    if config.batch_size < 1:
+        raise UserError("--video_teacher.batch_size must be at least 1.")
+    target = torch.device(device)
+    if config.kind == "static":
+        description = fetch(config.weights, _STATIC_HINT)
+        return load_static(description, tuple(config.labels), target, dtype, config.batch_size, _STATIC_HINT)
+    path = fetch(config.weights, _S2D_HINT)
+    landmark_path = fetch(config.landmark_weights, _LANDMARK_HINT)
+    checkpoint = read_checkpoint(path)
+    transformer = load_s2d(checkpoint)
+    n_outputs = transformer.config.num_classes
+    carried = _carried_labels(checkpoint)
+    given = tuple(config.labels)
+    if not given and not carried and n_outputs == len(FERV39K_LABELS):
+        given = FERV39K_LABELS
+    with torch.device("meta"):
+        empty = MobileFaceNet()
+    return S2DTeacher(
+        transformer=transformer,
+        landmarks=load_strictly(empty, read_checkpoint(landmark_path), "S2D's landmark network, MobileFaceNet"),
+        labels=agreed_labels(given, carried, n_outputs, str(path)),
+        sha256=f"{sha256(path)}+{sha256(landmark_path)}",
+        device=target,
+        dtype=dtype,
+        batch_size=config.batch_size,
+    )
+
+
+def _carried_labels(checkpoint: Checkpoint) -> tuple[str, ...]:
+    text = checkpoint.metadata.get("labels")
+    if text is None:
+        return ()
+    try:
+        labels = json.loads(text)
+    except json.JSONDecodeError:
+        labels = None
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise UserError(f'{checkpoint.path}: its metadata entry "labels" is no JSON list of names: {text}')
+    return tuple(labels)

@@ -1,0 +1,172 @@
+import json
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from media_files import moving_gradient, voice_like, write_video
+
+from liser_ray.corpora import plan
+from liser_ray.corpora.config import PlanConfig
+from liser_ray.corpora.plan import load_plan_summary, make_plan
+from liser_ray.corpora.schema import plan_schema
+from liser_ray.errors import UserError
+
+CONFIG = PlanConfig(span_seconds=1.0, probe_workers=1)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    small = {
+        "frames": lambda t: moving_gradient(t, (48, 32)),
+        "fps": 10,
+        "audio": voice_like,
+        "audio_codec": "pcm_s16le",
+    }
+    write_video(folder / "a.mkv", duration_s=0.8, **small)
+    write_video(folder / "b.mkv", duration_s=3.0, **small)
+    write_video(folder / "c/d.mkv", duration_s=2.1, **small) if (folder / "c").mkdir() is None else None
+    write_video(folder / "e.mkv", duration_s=0.3, **small)
+    write_video(folder / "silent.mkv", small["frames"], 10, duration_s=1.5)
+    (folder / "text.mp4").write_text("no video\n" * 100)
+    (folder / "notes.txt").write_text("notes")
+    return folder
+
+
+def read(output):
+    table = pq.read_table(f"{output}/plan")
+    return table
+
+
+def brief(table, root):
+    columns = ("uri", "start_s", "end_s", "status", "reason")
+    rows = zip(*(table.column(name).to_pylist() for name in columns), strict=True)
+    return [(uri.removeprefix(f"{root}/"), round(a, 3), round(b, 3), status, why) for uri, a, b, status, why in rows]
+
+
+EXPECTED = [
+    ("a.mkv", 0.0, 0.8, "", ""),
+    ("b.mkv", 0.0, 1.0, "", ""),
+    ("b.mkv", 1.0, 2.0, "", ""),
+    ("b.mkv", 2.0, 3.0, "", ""),
+    ("c/d.mkv", 0.0, 1.0, "", ""),
+    ("c/d.mkv", 1.0, 2.0, "", ""),
+    ("c/d.mkv", 2.0, 2.1, "filtered", "too_short"),
+    ("e.mkv", 0.0, 0.3, "filtered", "too_short"),
+    ("silent.mkv", 0.0, 1.5, "filtered", "no_audio"),
+    ("text.mp4", 0.0, 0.0, "failed", "not_media"),
+]
+
+
+def test_a_folder_becomes_one_row_a_span(videos, tmp_path):
+    summary = make_plan(str(videos), str(tmp_path), CONFIG)
+    table = read(tmp_path)
+    assert brief(table, videos) == EXPECTED
+    assert table.schema == plan_schema()
+    assert len(set(table.column("span_id").to_pylist())) == len(EXPECTED)
+    assert len(set(table.column("recording_id").to_pylist())) == 6
+    assert set(table.column("stage").to_pylist()) == {"", "plan"}
+    first = table.slice(1, 1).to_pylist()[0]
+    assert (first["width"], first["height"], first["frame_rate_hz"]) == (48, 32, 10.0)
+    assert first["recording_s"] == pytest.approx(3.0, abs=0.01)
+    assert first["size_bytes"] == (videos / "b.mkv").stat().st_size
+
+    assert (summary.recordings, summary.spans, summary.spans_to_label) == (6, 10, 6)
+    assert summary.spans == summary.spans_to_label + sum(summary.filtered.values()) + sum(summary.failed.values())
+    assert summary.filtered == {"too_short": 2, "no_audio": 1}
+    assert summary.failed == {"not_media": 1}
+    assert summary.to_label_s == pytest.approx(5.8, abs=0.01)
+    assert summary.ignored_files == 1
+    assert summary.expected_output_bytes() > 50_000
+
+
+def test_the_same_input_gives_the_same_plan_and_replaces_the_old_one(videos, tmp_path):
+    make_plan(str(videos), str(tmp_path), CONFIG)
+    before = read(tmp_path)
+    (tmp_path / "plan/plan-00007.parquet").write_bytes(b"left by a larger plan")
+    make_plan(str(videos), str(tmp_path), CONFIG)
+    assert read(tmp_path) == before
+
+
+def test_the_summary_is_there_when_the_plan_is_complete_and_not_before(videos, tmp_path, monkeypatch):
+    assert load_plan_summary(str(tmp_path)) is None
+    summary = make_plan(str(videos), str(tmp_path), CONFIG)
+    assert load_plan_summary(str(tmp_path)) == summary
+    assert json.loads((tmp_path / "plan.json").read_text())["failed"] == {"not_media": 1}
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plan, "probe_all", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_plan(str(videos), str(tmp_path), CONFIG)
+    assert load_plan_summary(str(tmp_path)) is None
+
+
+def test_a_dry_run_writes_nothing(videos, tmp_path):
+    summary = make_plan(str(videos), None, CONFIG)
+    assert summary.spans == 10
+    assert summary.files == 0
+
+
+def test_an_output_below_the_input_is_no_input(videos, tmp_path):
+    shutil.copytree(videos, tmp_path / "in")
+    (tmp_path / "in/out").mkdir()
+    shutil.copy(videos / "a.mkv", tmp_path / "in/out/a.mkv")
+    summary = make_plan(str(tmp_path / "in"), str(tmp_path / "in/out"), CONFIG)
+    assert (summary.recordings, summary.ignored_files) == (6, 1)
+
+
+def test_columns_of_the_manifest_are_carried_to_every_row(videos, tmp_path):
+    manifest = {"uri": ["b.mkv", "gone.mkv", "text.mp4", "b.mkv"], "age": pa.array([31, 32, None, 4], pa.int16())}
+    pq.write_table(pa.table(manifest), videos / "m.parquet")
+    summary = make_plan(str(videos / "m.parquet"), str(tmp_path), CONFIG)
+    (videos / "m.parquet").unlink()
+    table = read(tmp_path)
+    assert table.schema == plan_schema(pa.schema([("age", pa.int16())]))
+    assert table.column("age").to_pylist() == [31, 31, 31, 32, None]
+    assert table.column("reason").to_pylist() == ["", "", "", "missing", "not_media"]
+    assert summary.extra_columns == {"age": "int16"}
+    assert summary.duplicates == 1
+
+
+def test_a_column_with_the_name_of_one_of_ours_is_refused(tmp_path):
+    pq.write_table(pa.table({"uri": ["a.mp4"], "status": ["x"]}), tmp_path / "m.parquet")
+    with pytest.raises(UserError, match="'status'"):
+        make_plan(str(tmp_path / "m.parquet"), str(tmp_path / "out"), CONFIG)
+
+
+def test_files_end_between_recordings(videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "ROWS_PER_FILE", 2)
+    monkeypatch.setattr(plan, "_ROWS_PER_GROUP", 2)
+    summary = make_plan(str(videos), str(tmp_path), CONFIG)
+    files = sorted((tmp_path / "plan").iterdir())
+    assert len(files) == summary.files == 4
+    by_file = [{row[0] for row in brief(pq.read_table(file), videos)} for file in files]
+    assert by_file == [{"a.mkv", "b.mkv"}, {"c/d.mkv"}, {"e.mkv", "silent.mkv"}, {"text.mp4"}]
+    assert brief(read(tmp_path), videos) == EXPECTED
+
+
+def test_what_can_not_be_planned_is_said_before_any_work(videos, tmp_path):
+    with pytest.raises(UserError, match="No such file"):
+        make_plan(str(tmp_path / "nowhere"), str(tmp_path / "out"), CONFIG)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="Can't write"):
+        make_plan(str(videos), str(tmp_path / "file"), CONFIG)
+    assert load_plan_summary(str(tmp_path / "out")) is None
+
+
+def test_s3_gives_the_same_plan_as_the_folder(videos, tmp_path, s3_store):
+    bucket = s3_store.bucket()
+    for path in videos.rglob("*.*"):
+        s3_store.client.upload_file(str(path), bucket, f"in/{path.relative_to(videos)}")
+    output = f"s3://{bucket}/in/out/"
+    for _ in range(2):  # the second replaces the first, and takes its files for no input
+        summary = make_plan(f"s3://{bucket}/in", output, CONFIG)
+    assert load_plan_summary(output) == summary
+    assert summary.ignored_files == 1
+    keys = [one["Key"] for one in s3_store.client.list_objects_v2(Bucket=bucket, Prefix="in/out/")["Contents"]]
+    assert [key for key in keys if not key.endswith("/")] == ["in/out/plan.json", "in/out/plan/plan-00000.parquet"]
+    s3_store.client.download_file(bucket, "in/out/plan/plan-00000.parquet", str(tmp_path / "plan"))
+    assert brief(pq.read_table(tmp_path / "plan"), f"s3://{bucket}/in") == EXPECTED

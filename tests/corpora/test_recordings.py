@@ -1,0 +1,242 @@
+import datetime
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from liser_ray.corpora import s3
+from liser_ray.corpora.recordings import list_recordings
+from liser_ray.errors import UserError
+from liser_ray.outcome import Reason, Stage
+
+
+def fill(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * len(name))
+    return folder
+
+
+def names_of(listing, root):
+    return [recording.uri.removeprefix(f"{root}/") for recording in listing.recordings]
+
+
+def reasons_of(listing):
+    return [recording.problem.reason if recording.problem else None for recording in listing.recordings]
+
+
+class TestFolder:
+    def test_finds_videos_below_in_the_order_of_their_paths(self, tmp_path):
+        fill(tmp_path, "b.mp4", "a/2.MOV", "a/1.mkv", "a/deep/er/3.webm", "a-b/1.avi", "a.mp4")
+        names = names_of(list_recordings(str(tmp_path)), tmp_path)
+        assert names == ["a-b/1.avi", "a.mp4", "a/1.mkv", "a/2.MOV", "a/deep/er/3.webm", "b.mp4"]
+        assert names == sorted(names)
+
+    def test_passes_over_hidden_files_and_counts_others(self, tmp_path):
+        fill(tmp_path, "a.mp4", ".b.mp4", ".cache/c.mp4", "notes.txt", "sub/labels.parquet", "noext")
+        listing = list_recordings(str(tmp_path))
+        assert names_of(listing, tmp_path) == ["a.mp4"]
+        assert listing.ignored_files == 3
+
+    def test_leaves_out_the_output_below_it_without_counting(self, tmp_path):
+        fill(tmp_path, "a.mp4", "out/plan/plan-00000.parquet", "out/clip.mp4", "outer/b.mp4")
+        listing = list_recordings(str(tmp_path), skip_uri=str(tmp_path / "out"))
+        assert names_of(listing, tmp_path) == ["a.mp4", "outer/b.mp4"]
+        assert listing.ignored_files == 0
+
+    def test_tells_size_and_time_of_change(self, tmp_path):
+        fill(tmp_path, "a.mp4")
+        os.utime(tmp_path / "a.mp4", ns=(1, 123_456_789_000))
+        (recording,) = list_recordings(str(tmp_path)).recordings
+        assert (recording.size_bytes, recording.version) == (5, "123456789000")
+
+    def test_follows_links_but_not_in_circles(self, tmp_path):
+        fill(tmp_path, "videos/a.mp4", "elsewhere/b.mp4")
+        (tmp_path / "videos/up").symlink_to(tmp_path / "videos")
+        (tmp_path / "videos/more").symlink_to(tmp_path / "elsewhere")
+        assert names_of(list_recordings(f"{tmp_path}/videos"), tmp_path) == ["videos/a.mp4", "videos/more/b.mp4"]
+
+    def test_a_link_to_nowhere_and_an_odd_name_are_rows_with_a_problem(self, tmp_path):
+        fill(tmp_path, "a.mp4")
+        (tmp_path / "gone.mp4").symlink_to(tmp_path / "nothing")
+        with open(os.fsencode(tmp_path) + b"/latin-\xe9.mp4", "wb"):
+            pass
+        recordings = list(list_recordings(str(tmp_path)).recordings)
+        assert [one.problem.reason if one.problem else None for one in recordings] == [
+            None,
+            Reason.MISSING,
+            Reason.READ_ERROR,
+        ]
+        assert recordings[2].uri.endswith("latin-\\xe9.mp4")
+
+    def test_one_file_whatever_its_suffix(self, tmp_path):
+        fill(tmp_path, "recording.bin")
+        (recording,) = list_recordings(str(tmp_path / "recording.bin")).recordings
+        assert recording.uri == str(tmp_path / "recording.bin")
+
+    def test_what_can_not_be_listed_is_said(self, tmp_path):
+        with pytest.raises(UserError, match="No such file"):
+            list_recordings(str(tmp_path / "nowhere"))
+        with pytest.raises(UserError, match="no videos found among 0 files"):
+            list(list_recordings(str(tmp_path)).recordings)
+        fill(tmp_path, "a.txt", "b.wav")
+        with pytest.raises(UserError, match="no videos found among 2 files"):
+            list(list_recordings(str(tmp_path)).recordings)
+        with pytest.raises(UserError, match="can't read this kind of address"):
+            list_recordings("https://example.org/a.mp4")
+
+
+class TestManifest:
+    def write(self, folder, **columns):
+        path = folder / "manifest.parquet"
+        pq.write_table(pa.table(columns), path)
+        return str(path)
+
+    def test_addresses_are_relative_to_the_manifest(self, tmp_path):
+        fill(tmp_path, "lists/a.mp4", "videos/b.mp4", "c.mp4")
+        uris = ["a.mp4", "../videos/b.mp4", f"{tmp_path}/c.mp4", f"file://{tmp_path}/videos/b.mp4"]
+        listing = list_recordings(self.write(tmp_path / "lists", uri=uris))
+        assert listing.total == 4
+        assert names_of(listing, tmp_path) == ["lists/a.mp4", "videos/b.mp4", "c.mp4"]
+        assert listing.duplicates == 1
+
+    def test_carries_the_other_columns_with_their_types(self, tmp_path):
+        fill(tmp_path, "a.mp4", "b.mp4")
+        day = datetime.date(2024, 2, 29)
+        path = self.write(
+            tmp_path,
+            speaker=pa.array(["x", None]).dictionary_encode(),
+            uri=pa.array(["a.mp4", "b.mp4"]).dictionary_encode(),
+            age=pa.array([31, None], pa.int16()),
+            day=[day, day],
+            tags=[["p", "q"], []],
+        )
+        listing = list_recordings(path)
+        kinds = {one.name: one.type for one in listing.extra_schema}
+        assert kinds == {"speaker": pa.string(), "age": pa.int16(), "day": pa.date32(), "tags": pa.list_(pa.string())}
+        assert [one.extra for one in listing.recordings] == [("x", 31, day, ["p", "q"]), (None, None, day, [])]
+
+    def test_a_csv_is_text_as_it_stands(self, tmp_path):
+        fill(tmp_path, "a.mp4")
+        (tmp_path / "m.csv").write_text('speaker,uri,note\n007,a.mp4,"one, two"\n')
+        listing = list_recordings(str(tmp_path / "m.csv"))
+        assert listing.extra_schema == pa.schema([("speaker", pa.string()), ("note", pa.string())])
+        assert [one.extra for one in listing.recordings] == [("007", "one, two")]
+
+    def test_a_row_without_its_file_is_kept_as_missing(self, tmp_path):
+        fill(tmp_path, "a.mp4", "folder/b.mp4")
+        listing = list_recordings(self.write(tmp_path, uri=["gone.mp4", "a.mp4", "folder"], speaker=["s", "t", "u"]))
+        gone, here, folder = listing.recordings
+        assert (gone.problem.stage, gone.problem.reason, gone.extra) == (Stage.PLAN, Reason.MISSING, ("s",))
+        assert here.problem is None
+        assert folder.problem.reason == Reason.MISSING
+
+    def test_ten_thousand_rows_come_in_their_order(self, tmp_path):
+        names = [f"{number * 7919 % 10_000:05d}.mp4" for number in range(10_000)]
+        listing = list_recordings(self.write(tmp_path, uri=names, row=list(range(10_000))))
+        assert [one.extra for one in listing.recordings] == [(number,) for number in range(10_000)]
+
+    @pytest.mark.parametrize(
+        ("columns", "message"),
+        [
+            ({"path": ["a.mp4"]}, "no column 'uri'. It has: path"),
+            ({"uri": [1, 2]}, "is int64, not text"),
+            ({"uri": pa.array([], pa.string())}, "has no rows"),
+            ({"uri": ["a.mp4", ""]}, "row 2 has no uri"),
+            ({"uri": ["a.mp4", None]}, "row 2 has no uri"),
+            ({"uri": ["https://example.org/a.mp4"]}, "can't read this kind of address"),
+        ],
+    )
+    def test_a_manifest_that_is_none_is_refused(self, tmp_path, columns, message):
+        with pytest.raises(UserError, match=message):
+            list(list_recordings(self.write(tmp_path, **columns)).recordings)
+
+    def test_damaged_manifests_are_refused(self, tmp_path):
+        (tmp_path / "m.parquet").write_bytes(b"PAR1 it is not")
+        (tmp_path / "empty.csv").write_bytes(b"")
+        (tmp_path / "ragged.csv").write_text("uri,a\nx.mp4,1\ny.mp4,1,2\n")
+        for name in ("m.parquet", "empty.csv", "ragged.csv"):
+            with pytest.raises(UserError, match=f"{name} can't be read"):
+                list(list_recordings(str(tmp_path / name)).recordings)
+
+
+class TestS3:
+    @pytest.fixture(scope="class")
+    def bucket(self, s3_store):
+        bucket = s3_store.bucket()
+        names = [f"videos/{number:02d}.mp4" for number in range(23)]
+        names += ["videos/a-b/1.mov", "videos/a/é ü+%.mkv", "videos/a/.hidden.mp4", "videos/.git/x.mp4", "videos/a.txt"]
+        names += ["videos/", "videos/out/plan/p.parquet", "videos/out/x.mp4", "videos-2/y.mp4", "text/a.txt"]
+        with ThreadPoolExecutor(8) as threads:
+            put = s3_store.client.put_object
+            list(threads.map(lambda name: put(Bucket=bucket, Key=name, Body=name.encode()), names))
+        return bucket
+
+    def test_lists_page_by_page_below_the_prefix(self, bucket):
+        root = f"s3://{bucket}/videos"
+        listing = list_recordings(f"{root}/", skip_uri=f"{root}/out", page_size=4)
+        names = names_of(listing, root)
+        assert names == [f"{number:02d}.mp4" for number in range(23)] + ["a-b/1.mov", "a/é ü+%.mkv"]
+        assert listing.ignored_files == 1
+
+    def test_the_whole_bucket(self, bucket):
+        assert len(list(list_recordings(f"s3://{bucket}").recordings)) == 27
+
+    def test_tells_size_and_etag(self, bucket, s3_store):
+        (recording,) = list_recordings(f"s3://{bucket}/videos/07.mp4").recordings
+        etag = s3_store.client.head_object(Bucket=bucket, Key="videos/07.mp4")["ETag"].strip('"')
+        assert (recording.size_bytes, recording.version) == (13, etag)
+        from_listing = list(list_recordings(f"s3://{bucket}/videos").recordings)[7]
+        assert from_listing == recording
+
+    def test_a_manifest_on_s3(self, bucket, s3_store, tmp_path):
+        pq.write_table(pa.table({"uri": ["07.mp4", "gone.mp4", "../videos-2/y.mp4"]}), tmp_path / "m.parquet")
+        s3_store.client.upload_file(str(tmp_path / "m.parquet"), bucket, "videos/m.parquet")
+        recordings = list(list_recordings(f"s3://{bucket}/videos/m.parquet").recordings)
+        s3_store.client.delete_object(Bucket=bucket, Key="videos/m.parquet")
+        assert [one.uri.removeprefix(f"s3://{bucket}/") for one in recordings] == [
+            "videos/07.mp4",
+            "videos/gone.mp4",
+            "videos-2/y.mp4",
+        ]
+        assert [one.problem.reason if one.problem else None for one in recordings] == [None, Reason.MISSING, None]
+
+    def test_what_is_not_there_is_said(self, bucket):
+        with pytest.raises(UserError, match="no object has this key"):
+            list(list_recordings(f"s3://{bucket}/nothing").recordings)
+        with pytest.raises(UserError, match="no videos found among 1 files"):
+            list(list_recordings(f"s3://{bucket}/text").recordings)
+        with pytest.raises(UserError, match="bucket does not exist"):
+            list(list_recordings("s3://no-such-bucket-here/videos").recordings)
+
+    def test_wrong_rights_and_keys_are_said(self, bucket, s3_store, monkeypatch, tmp_path):
+        pq.write_table(pa.table({"uri": [f"s3://{bucket}/videos/07.mp4"]}), tmp_path / "m.parquet")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test:nobody")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nobody")
+        s3.client.cache_clear()
+        with pytest.raises(UserError, match="access denied"):
+            list(list_recordings(f"s3://{bucket}/videos").recordings)
+        assert reasons_of(list_recordings(str(tmp_path / "m.parquet"))) == [Reason.DENIED]
+
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        s3.client.cache_clear()
+        with pytest.raises(UserError, match="does not take these credentials"):
+            list(list_recordings(f"s3://{bucket}/videos").recordings)
+
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            monkeypatch.setenv(name, str(tmp_path / "none"))
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        s3.client.cache_clear()
+        for uri in (f"s3://{bucket}/videos", str(tmp_path / "m.parquet")):
+            with pytest.raises(UserError, match="no S3 credentials"):
+                list(list_recordings(uri).recordings)
+
+    @pytest.fixture(autouse=True)
+    def _fresh_client(self):
+        yield
+        s3.client.cache_clear()

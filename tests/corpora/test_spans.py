@@ -1,0 +1,90 @@
+import re
+from itertools import pairwise
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from liser_ray.corpora.spans import cut, expected_output_bytes, recording_id
+
+durations_s = st.floats(min_value=1e-6, max_value=5_000, allow_nan=False)
+repeatable = settings(derandomize=True, deadline=None)
+span_lengths_s = st.sampled_from([0.6, 1.0, 3.2, 8.0, 16.0, 16.1])
+
+
+def spans_of(duration_s, span_seconds=16.0, identity="r"):
+    return list(cut(identity, duration_s, span_seconds))
+
+
+@repeatable
+@given(durations_s, span_lengths_s)
+@example(16.0, 16.0)
+@example(16.0001, 16.0)
+@example(31.999999, 16.0)
+@example(32.0, 16.0)
+@example(0.3 * 3, 0.6)
+@example(7_200.0, 0.6)
+def test_spans_cover_the_recording_without_gap_or_overlap(duration_s, span_seconds):
+    spans = spans_of(duration_s, span_seconds)
+    assert spans[0].start_s == 0
+    assert abs(spans[-1].end_s - duration_s) <= 1e-6
+    for span, following in pairwise(spans):
+        assert span.end_s == following.start_s
+        assert abs(span.end_s - span.start_s - span_seconds) < 1e-9
+    assert 0 < spans[-1].end_s - spans[-1].start_s <= span_seconds + 1e-9
+
+
+@repeatable
+@given(durations_s, span_lengths_s)
+def test_ids_are_unique_and_the_same_every_time(duration_s, span_seconds):
+    ids = [span.span_id for span in spans_of(duration_s, span_seconds)]
+    assert len(set(ids)) == len(ids)
+    assert ids == [span.span_id for span in spans_of(duration_s, span_seconds)]
+
+
+@repeatable
+@given(durations_s)
+def test_a_recording_of_up_to_one_span_is_one_span(duration_s):
+    assert (len(spans_of(duration_s)) == 1) == (duration_s < 16.0000005)
+
+
+def test_starts_are_exact_multiples_far_into_a_long_recording():
+    spans = spans_of(86_400.0, 0.6)
+    assert spans[144_000 - 1].start_s == (144_000 - 1) * 6 / 10
+
+
+def test_only_what_is_shorter_than_16_frames_is_too_short():
+    assert [span.too_short for span in spans_of(16.5)] == [False, True]
+    assert [span.too_short for span in spans_of(16 + 0.533334)] == [False, False]
+    assert [span.too_short for span in spans_of(0.533333)] == [True]
+    assert [span.too_short for span in spans_of(16.0)] == [False]
+
+
+def test_identity_depends_on_address_size_and_version():
+    ids = {
+        recording_id("/a.mp4", 10, "1"),
+        recording_id("/b.mp4", 10, "1"),
+        recording_id("/a.mp4", 11, "1"),
+        recording_id("/a.mp4", 10, "2"),
+        recording_id("/a.mp4", 1, "01"),
+    }
+    assert len(ids) == 5
+    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)
+
+
+def test_ids_stay_what_they_are_from_release_to_release():
+    identity = recording_id("s3://bucket/video.mp4", 1234, "etag")
+    assert identity == "29d3570a0d05f1fd1eb70ffdc0063f8e"
+    assert [span.span_id for span in cut(identity, 20.0, 16.0)] == [
+        "050db4d874ade0cc8d3164a211798adc",
+        "83b87372959b38e331e1ba67b714d693",
+    ]
+
+
+def test_spans_of_other_lengths_have_other_ids():
+    ids = {spans_of(40.0, 16.0)[0].span_id, spans_of(40.0, 8.0)[0].span_id, spans_of(40.0, 16.0, "other")[0].span_id}
+    assert len(ids) == 3
+
+
+def test_expected_size_grows_with_hours_and_teachers():
+    assert 60e6 < expected_output_bytes(3600) < 70e6
+    assert expected_output_bytes(3600, speech_teachers=5) > expected_output_bytes(3600)

@@ -1,0 +1,118 @@
+"""A corpus with every kind of trouble, small teachers, and one Ray for all tests that label."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+from media_files import moving_gradient, write_video
+from small_teachers import SmallTeachers, make_teachers
+from talking_heads import portrait_at, voice, write_talking_head
+
+from liser_ray.corpora.config import PlanConfig
+from liser_ray.labeling.config import LabelConfig, PoolConfig
+from liser_ray.labeling.job import start_ray
+from liser_ray.media.faces import FaceConfig
+from liser_ray.media.span import MediaConfig
+
+SPAN_SECONDS = 3.2  # 6 windows of 16 frames
+
+# file to (status, stage, reason) of each of its rows
+EXPECTED = {
+    "anna.mp4": [("labeled", "", "")] * 3,  # 8 s
+    "ben.mp4": [("labeled", "", "")],
+    "broken_middle.mp4": [("labeled", "", "")] * 3,  # its second span loses windows, see the test
+    "carla.mkv": [("labeled", "", "")],
+    "empty.mp4": [("failed", "plan", "empty")],
+    "fast.mp4": [("failed", "plan", "too_large")],
+    "huge.mkv": [("failed", "plan", "too_large")],
+    "missing.mp4": [("failed", "plan", "missing")],
+    "no_audio.mp4": [("filtered", "plan", "no_audio")],
+    "no_face.mp4": [("filtered", "media", "no_face")],
+    "no_video.mp4": [("filtered", "plan", "no_video")],
+    "silent.mp4": [("filtered", "media", "no_speech")],
+    "text.mp4": [("failed", "plan", "not_media")],
+    "truncated.mp4": [("labeled", "", ""), ("failed", "media", "truncated")],
+    "two_faces.mp4": [("filtered", "media", "two_faces")],
+}
+
+
+def make_trouble(folder: Path) -> None:
+    """The files of `EXPECTED`, and ``manifest.parquet`` that names them with a column of its own."""
+    write_talking_head(folder / "anna.mp4", 8.0, seed=1)
+    write_talking_head(folder / "ben.mp4", 3.2, seed=2, fps=30)
+    write_talking_head(folder / "carla.mkv", 3.0, seed=3, fps=50)
+    whole = write_talking_head(folder / "broken_middle.mp4", 9.6, seed=4, codec_options={"g": "25"})
+    data = bytearray(whole.read_bytes())
+    start = len(data) * 45 // 100
+    data[start : start + len(data) // 12] = np.random.default_rng(0).bytes(len(data) // 12)
+    whole.write_bytes(data)
+    cut = write_talking_head(folder / "truncated.mp4", 6.4, seed=5, container_options={"movflags": "faststart"})
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 45 // 100])
+    write_talking_head(folder / "no_audio.mp4", audio=None)
+    write_video(folder / "no_video.mp4", None, audio=voice(3.0), audio_rate_hz=16_000)
+    write_talking_head(folder / "no_face.mp4", frames=moving_gradient)
+    write_talking_head(folder / "silent.mp4", audio=np.zeros(16_000 * 3, np.float32))
+    write_talking_head(folder / "two_faces.mp4", frames=_two_portraits)
+    gray = np.full((8192, 8192, 3), 128, np.uint8)
+    write_video(folder / "huge.mkv", [gray], 25, codec="mjpeg", audio=voice(1.0), audio_rate_hz=16_000)
+    small = np.zeros((64, 64, 3), np.uint8)
+    write_video(folder / "fast.mp4", [small] * 2000, 1000, audio=voice(2.0), audio_rate_hz=16_000)
+    (folder / "empty.mp4").touch()
+    (folder / "text.mp4").write_text("This is no video.\n" * 100)
+    names = sorted(EXPECTED)
+    pq.write_table(pa.table({"uri": names, "speaker": [len(name) for name in names]}), folder / "manifest.parquet")
+
+
+def _two_portraits(time_s: float) -> np.ndarray:
+    half = cv2.resize(portrait_at(time_s), (240, 240), interpolation=cv2.INTER_AREA)
+    return np.concatenate([half, half[:, ::-1]], axis=1)
+
+
+@pytest.fixture(scope="session")
+def trouble(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `make_trouble`."""
+    folder = tmp_path_factory.mktemp("trouble")
+    make_trouble(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def teachers(tmp_path_factory: pytest.TempPathFactory) -> SmallTeachers:
+    return make_teachers(tmp_path_factory.mktemp("teachers"))
+
+
+@pytest.fixture(scope="session")
+def label_config(teachers: SmallTeachers) -> LabelConfig:
+    """Settings for the troubled corpus; input and output are to be set."""
+    return LabelConfig(
+        speech_teachers=teachers.speech,
+        video_teacher=teachers.video,
+        plan=PlanConfig(span_seconds=SPAN_SECONDS),
+        media=MediaConfig(faces=FaceConfig(detector="opencv")),
+        video_pool=PoolConfig(batch_spans=2),
+        speech_pool=PoolConfig(batch_spans=3),
+    )
+
+
+@pytest.fixture(scope="session")
+def ray_session(request: pytest.FixtureRequest) -> Iterator[str]:
+    """One Ray on this machine for the whole test run; its workers know the S3 store. Gives its address."""
+    with contextlib.suppress(pytest.skip.Exception):  # what needs the store skips by itself
+        request.getfixturevalue("s3_store")
+    start_ray()
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever cluster the developer works with is left alone."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")

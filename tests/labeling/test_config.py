@@ -1,0 +1,43 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from liser_ray.errors import UserError
+from liser_ray.labeling.config import CPUS_FOR_RAY, LabelConfig, PoolConfig, fit_pools, spans_per_file
+
+
+@given(cpus=st.integers(1, 512), gpus=st.integers(0, 16))
+def test_pools_fit_the_cluster_and_leave_room_for_rays_own_tasks(cpus, gpus):
+    pools = fit_pools(LabelConfig(), cpus, gpus)
+    every = (pools.media, pools.video, pools.speech)
+    assert all(pool.actors >= 1 for pool in every)
+    assert sum(pool.actors * pool.num_cpus for pool in every) <= max(0, cpus - CPUS_FOR_RAY) + 1e-6
+    assert sum(pool.actors * pool.num_gpus for pool in every) <= gpus + 1e-6
+
+
+def test_each_gpu_gets_both_teachers_and_the_rest_of_the_cpus_decode():
+    pools = fit_pools(LabelConfig(), 34, 2)
+    assert (pools.video.actors, pools.video.num_gpus) == (2, 0.8)
+    assert (pools.speech.actors, pools.speech.num_gpus) == (2, 0.2)
+    assert (pools.media.actors, pools.media.num_cpus, pools.media.num_gpus) == (28, 1, 0)
+
+
+def test_what_the_user_says_stays():
+    config = LabelConfig(
+        media_pool=PoolConfig(actors=5, num_cpus=2), video_pool=PoolConfig(actors=3, num_gpus=1, batch_spans=7)
+    )
+    pools = fit_pools(config, 16, 4)
+    assert (pools.media.actors, pools.media.num_cpus) == (5, 2)
+    assert (pools.video.actors, pools.video.num_gpus, pools.video.batch_spans) == (3, 1, 7)
+
+
+def test_files_grow_with_the_job():
+    assert [spans_per_file(LabelConfig(), spans) for spans in (1, 12, 640, 10_000_000)] == [1, 1, 20, 768]
+    assert spans_per_file(LabelConfig(spans_per_file=5), 10_000) == 5
+
+
+def test_nonsense_is_refused():
+    with pytest.raises(UserError, match="batch_spans"):
+        PoolConfig(batch_spans=0)
+    with pytest.raises(UserError, match="spans_per_file"):
+        LabelConfig(spans_per_file=-1)

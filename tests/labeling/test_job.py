@@ -1,0 +1,207 @@
+"""The whole job on Ray, on a corpus with every kind of trouble."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from labeling.conftest import EXPECTED
+from labeling.tables import assert_same_labels, rows_of
+
+from liser_ray.errors import UserError
+from liser_ray.labeling.config import PoolConfig
+from liser_ray.labeling.job import JobResult, label_corpus, plan_corpus
+from liser_ray.labeling.schema import labels_schema
+from liser_ray.media.span import decode_flac, digest
+from liser_ray.teachers.speech import load_speech_teachers, speech_windows
+
+pytestmark = pytest.mark.slow
+
+SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
+
+
+@pytest.fixture(scope="session")
+def labeled(trouble, label_config, ray_session, tmp_path_factory) -> JobResult:
+    """The corpus, labeled without interruption."""
+    output = tmp_path_factory.mktemp("labels")
+    return label_corpus(replace(label_config, input=str(trouble / "manifest.parquet"), output=str(output)))
+
+
+@pytest.fixture(scope="session")
+def rows(labeled):
+    return rows_of(Path(labeled.folders.labels))
+
+
+def test_every_span_ends_in_one_row_with_the_right_reason(labeled, rows):
+    found = {}
+    for (name, _), row in sorted(rows.items()):
+        found.setdefault(name, []).append((row["status"], row["stage"], row["reason"]))
+    assert found == EXPECTED
+    assert len(rows) == labeled.plan.spans == sum(labeled.outcomes.values())
+
+
+def test_a_reason_comes_with_words(rows):
+    for row in rows.values():
+        assert bool(row["detail"]) == (row["status"] != "labeled"), row["uri"]
+
+
+def test_every_file_has_the_pinned_schema(labeled, label_config):
+    pinned = labels_schema(
+        ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"),
+        {"fold_0": SPEECH_LABELS, "fold_1": SPEECH_LABELS},
+        pa.schema([("speaker", pa.int64())]),
+    )
+    files = list(Path(labeled.folders.labels).glob("*.parquet"))
+    assert len(files) > 3
+    for path in files:
+        schema = pq.read_schema(path)
+        assert schema.equals(pinned), path
+        assert b'"sha256"' in schema.metadata[b"liser_ray.recipe"]
+        assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
+
+
+def test_columns_of_the_manifest_are_carried_along(rows):
+    assert all(row["speaker"] == len(name) for (name, _), row in rows.items())
+
+
+def test_windows_and_softmaxes_of_a_labeled_span(rows):
+    row = rows["anna.mp4", 3.2]
+    assert row["video_start_s"] == pytest.approx([k * 16 / 30 for k in range(6)])
+    assert row["speech_start_s"] == pytest.approx([k / 2 for k in range(6)])
+    assert np.shape(row["video_probs"]) == (6, 7)
+    assert np.mean(row["video_valid"]) > 0.9
+    np.testing.assert_allclose(np.sum(row["video_probs"], axis=1), 1, rtol=1e-5)
+    for teacher in ("fold_0", "fold_1"):
+        assert np.shape(row["speech_probs"][teacher]) == (6, 4)
+        np.testing.assert_allclose(np.sum(row["speech_probs"][teacher], axis=1), 1, rtol=1e-5)
+    x, y, width, height = row["face_box"][0]
+    assert 0.3 < x + width / 2 < 0.7
+    assert 0.2 < y + height / 2 < 0.7
+    assert row["speech_fraction"] > 0.5
+
+
+def test_the_sound_is_kept_and_labels_can_be_made_from_it_again(rows, label_config):
+    row = rows["ben.mp4", 0.0]
+    pcm = decode_flac(row["audio"])
+    assert len(pcm) == 51_200
+    assert digest(pcm) == row["content_hash"][:32]
+    teachers = load_speech_teachers(label_config.speech_teachers)
+    for name, probs in teachers(speech_windows(pcm)[0]).items():
+        np.testing.assert_allclose(row["speech_probs"][name], probs, atol=1e-5)
+
+
+def test_a_broken_stretch_costs_its_windows_only(rows):
+    valid = [rows["broken_middle.mp4", start]["video_valid"] for start in (0.0, 3.2, 6.4)]
+    assert min(valid[0]) > 0.9
+    assert min(np.concatenate(valid)) == 0
+    assert np.mean(np.concatenate(valid)) > 0.5
+    middle = rows["broken_middle.mp4", 3.2]
+    for share, softmax in zip(middle["video_valid"], middle["video_probs"], strict=True):
+        assert sum(softmax) == pytest.approx(1 if share > 0 else 0, abs=1e-5)
+
+
+def test_a_finished_job_does_nothing(labeled, label_config, rows):
+    files = {path: path.stat().st_mtime_ns for path in Path(labeled.folders.output).rglob("*")}
+    again = label_corpus(replace(label_config, input=labeled.plan.input_uri, output=labeled.folders.output))
+    assert again.spans_run == 0
+    assert again.outcomes == labeled.outcomes
+    assert {path: path.stat().st_mtime_ns for path in Path(labeled.folders.output).rglob("*")} == files
+
+
+def test_another_recipe_on_the_same_output_is_refused_with_the_difference(labeled, label_config):
+    media = replace(label_config.media, min_speech_fraction=0.5)
+    changed = replace(label_config, input=labeled.plan.input_uri, output=labeled.folders.output, media=media)
+    with pytest.raises(UserError, match=r"media\.min_speech_fraction: was 0\.05, is now 0\.5"):
+        label_corpus(changed)
+
+
+def test_a_dry_run_only_plans(trouble, label_config, tmp_path):
+    plan = plan_corpus(replace(label_config, input=str(trouble), output=str(tmp_path)))
+    assert plan.spans == sum(len(rows) for name, rows in EXPECTED.items() if name != "missing.mp4")
+    assert plan.failed == {"empty": 1, "not_media": 1, "too_large": 2}
+    assert not (tmp_path / "labels").exists()
+
+
+def test_failed_rows_run_again_when_asked(trouble, label_config, ray_session, tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("ben.mp4", "truncated.mp4"):
+        (folder / name).write_bytes((trouble / name).read_bytes())
+    ben = (folder / "ben.mp4").read_bytes()
+    config = replace(label_config, input=str(folder), output=str(tmp_path / "out"))
+    plan_corpus(config)
+    (folder / "ben.mp4").unlink()  # gone between plan and labels
+    first = label_corpus(config)
+    assert rows_of(tmp_path / "out/labels")["ben.mp4", 0.0]["reason"] == "missing"
+    (folder / "ben.mp4").write_bytes(ben)
+    assert label_corpus(replace(config, retry_failed="transient")).spans_run == 0
+    second = label_corpus(replace(config, retry_failed="all"))
+    assert second.spans_run == 2
+    rows = rows_of(tmp_path / "out/labels")
+    assert rows["ben.mp4", 0.0]["status"] == "labeled"
+    assert rows["truncated.mp4", 3.2]["reason"] == "truncated"
+    assert len(rows) == first.plan.spans
+
+
+def test_s3_and_other_batches_give_the_same_table(trouble, label_config, s3_store, ray_session, rows, tmp_path):
+    bucket = s3_store.bucket()
+    for path in trouble.iterdir():
+        s3_store.client.upload_file(str(path), bucket, f"corpus/{path.name}")
+    config = replace(
+        label_config,
+        input=f"s3://{bucket}/corpus/manifest.parquet",
+        output=f"s3://{bucket}/labels",
+        media_pool=PoolConfig(batch_spans=5),
+        video_pool=PoolConfig(batch_spans=5),
+        speech_pool=PoolConfig(batch_spans=7),
+        spans_per_file=9,
+    )
+    result = label_corpus(config)
+    assert result.spans_run == len(rows)
+    (tmp_path / "labels").mkdir()
+    for one in s3_store.client.list_objects_v2(Bucket=bucket, Prefix="labels/labels/")["Contents"]:
+        s3_store.client.download_file(bucket, one["Key"], str(tmp_path / "labels" / Path(one["Key"]).name))
+    assert_same_labels(rows_of(tmp_path / "labels"), rows)
+
+
+def test_killed_three_times_it_ends_with_the_same_table(labeled, label_config, ray_session, rows, tmp_path):
+    seed = random.randrange(10_000)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    output = tmp_path / "out"
+    command = [
+        *(sys.executable, str(Path(__file__).parents[2] / "jobs/label_corpus.py")),
+        *("--input", labeled.plan.input_uri, "--output", str(output)),
+        *("--plan.span_seconds", str(label_config.plan.span_seconds)),
+        *("--media.faces.detector", label_config.media.faces.detector),
+        *("--video_teacher.weights", label_config.video_teacher.weights),
+        *("--video_teacher.landmark_weights", label_config.video_teacher.landmark_weights),
+        *("--video_teacher.batch_size", str(label_config.video_teacher.batch_size)),
+        *("--speech_teachers", *label_config.speech_teachers),
+    ]
+    environment = os.environ | {"RAY_ADDRESS": ray_session}
+
+    def committed() -> int:
+        return len(list((output / "checkpoint").glob("*.parquet")))
+
+    for _ in range(3):
+        before, wanted = committed(), moments.randint(1, 4)
+        job = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        while job.poll() is None and committed() < before + wanted:
+            time.sleep(0.05)
+        time.sleep(moments.uniform(0, 0.5))
+        job.send_signal(signal.SIGKILL)
+        _, errors = job.communicate()
+        assert job.returncode == -signal.SIGKILL, errors
+    left = len(rows) - sum(pq.read_metadata(path).num_rows for path in (output / "checkpoint").glob("?*[0-9].parquet"))
+    last = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert f"{left} spans run" in last.stdout
+    assert_same_labels(rows_of(output / "labels"), rows)

@@ -1,0 +1,115 @@
+"""Whatever a killed job leaves behind: an id is in the checkpoint if and only if its row is in the labels."""
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from liser_ray.labeling.resume import OutputFolders, reconcile, remove_failed
+
+ROWS = {"a": ["1", "2"], "b": ["3"], "c": ["4", "5", "6"]}
+
+
+@pytest.fixture
+def output(tmp_path) -> OutputFolders:
+    """Three committed files with six rows."""
+    folders = OutputFolders(str(tmp_path))
+    for stem, ids in ROWS.items():
+        write_rows(folders, stem, ids)
+        write_ids(folders, stem, ids)
+    return folders
+
+
+def write_rows(folders, stem, ids, status="labeled", reason=""):
+    path = Path(folders.labels, f"{stem}-0.parquet")
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"span_id": ids, "status": [status] * len(ids), "reason": [reason] * len(ids)}), path)
+    return path
+
+
+def write_ids(folders, stem, ids):
+    path = Path(folders.checkpoint, f"{stem}.parquet")
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"span_id": ids}), path)
+    return path
+
+
+def ids_in(folder) -> list[str]:
+    return sorted(one for path in Path(folder).glob("*.parquet") for one in pq.read_table(path)["span_id"].to_pylist())
+
+
+def test_a_new_output_is_empty(tmp_path):
+    assert reconcile(OutputFolders(str(tmp_path / "new"))) == 0
+
+
+def test_what_is_whole_stays_untouched(output):
+    before = {path: path.stat().st_mtime_ns for path in Path(output.output).rglob("*.parquet")}
+    assert reconcile(output) == 6
+    assert {path: path.stat().st_mtime_ns for path in Path(output.output).rglob("*.parquet")} == before
+
+
+def test_killed_before_the_rows_were_written(output):
+    write_ids(output, "d.pending", ["7"])
+    assert reconcile(output) == 6
+    assert ids_in(output.checkpoint) == ids_in(output.labels) == list("123456")
+
+
+def test_killed_while_the_rows_were_written(output):
+    write_ids(output, "d.pending", ["7"])
+    Path(output.labels, "d-0.parquet").write_bytes(b"PAR1 torn")
+    assert reconcile(output) == 6
+    assert not Path(output.labels, "d-0.parquet").exists()
+    assert ids_in(output.checkpoint) == list("123456")
+
+
+def test_killed_before_the_commit(output):
+    write_ids(output, "d.pending", ["7"])
+    write_rows(output, "d", ["7"])
+    assert reconcile(output) == 6  # Ray's own rule: what is not committed is made again
+    assert ids_in(output.checkpoint) == ids_in(output.labels) == list("123456")
+
+
+def test_killed_in_the_middle_of_a_rename_that_is_copy_and_delete(output):
+    committed = Path(output.checkpoint, "a.parquet")
+    shutil.copy(committed, committed.with_name("a.pending.parquet"))
+    assert reconcile(output) == 6
+    assert not committed.with_name("a.pending.parquet").exists()
+    assert ids_in(output.labels) == list("123456")
+
+
+def test_labels_without_a_checkpoint_are_kept_not_made_twice(output):
+    shutil.rmtree(output.checkpoint)
+    assert reconcile(output) == 6
+    assert ids_in(output.checkpoint) == ids_in(output.labels) == list("123456")
+
+
+def test_a_deleted_file_is_made_again(output):
+    Path(output.labels, "c-0.parquet").unlink()
+    assert reconcile(output) == 3
+    assert ids_in(output.checkpoint) == list("123")
+
+
+def test_failed_rows_are_taken_out_of_labels_and_checkpoint(output):
+    write_rows(output, "b", ["3"], "failed", "timeout")
+    write_rows(output, "c", ["4", "5", "6"], "failed", "not_media")
+    assert remove_failed(output, only_transient=True) == 1
+    assert reconcile(output) == 5
+    assert ids_in(output.checkpoint) == ids_in(output.labels) == list("12456")
+    assert remove_failed(output, only_transient=False) == 3
+    assert reconcile(output) == 2
+    assert ids_in(output.checkpoint) == ids_in(output.labels) == list("12")
+
+
+def test_rows_beside_a_failed_one_stay_with_their_metadata(output):
+    table = pa.table(
+        {"span_id": list("456"), "status": ["labeled", "failed", "filtered"], "reason": ["", "crash", "x"]}
+    )
+    path = Path(output.labels, "c-0.parquet")
+    pq.write_table(table.replace_schema_metadata({"recipe": "mine"}), path)
+    assert remove_failed(output, only_transient=True) == 1
+    left = pq.read_table(path)
+    assert left["span_id"].to_pylist() == ["4", "6"]
+    assert left.schema.metadata[b"recipe"] == b"mine"
+    assert not list(Path(output.labels).glob("*.tmp"))

@@ -1,0 +1,54 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from liser_ray.errors import UserError
+from liser_ray.labeling.schema import bytes_column, empty_column, labels_schema, list_column, softmax_list
+
+VIDEO, SPEECH = ("angry", "happy", "sad"), {"fold_0": ("a", "b"), "fold_1": ("a", "b", "c", "d")}
+
+
+def test_the_table_is_the_documented_one():
+    schema = labels_schema(VIDEO, SPEECH, metadata={"liser_ray.recipe": "{}"})
+    assert schema.names == [
+        *("span_id", "uri", "recording_id", "start_s", "end_s", "status", "stage", "reason", "detail"),
+        *("audio", "speech_fraction", "video_start_s", "speech_start_s", "video_probs", "video_valid"),
+        *("speech_probs", "face_box", "other_faces", "content_hash"),
+    ]
+    assert schema.field("video_probs").type == softmax_list(3)
+    assert schema.field("speech_probs").type.field("fold_1").type == softmax_list(4)
+    assert not any(field.nullable for field in schema)
+    assert schema.metadata == {b"liser_ray.recipe": b"{}"}
+
+
+def test_columns_of_the_manifest_come_last_and_may_not_take_our_names():
+    schema = labels_schema(VIDEO, SPEECH, pa.schema([("speaker", pa.string()), ("year", pa.int64())]))
+    assert schema.names[-2:] == ["speaker", "year"]
+    with pytest.raises(UserError, match="'status'"):
+        labels_schema(VIDEO, SPEECH, pa.schema([("status", pa.string())]))
+
+
+def test_every_column_has_an_empty_value():
+    for field in labels_schema(VIDEO, SPEECH):
+        column = empty_column(field.type, 2)
+        assert column.type == field.type
+        assert len(column) == 2
+        assert column.null_count == 0
+
+
+@given(st.lists(st.integers(0, 5), max_size=6), st.integers(1, 4))
+def test_softmaxes_come_back_as_they_went_in(lengths, n_labels):
+    rng = np.random.default_rng(0)
+    rows = [rng.random((length, n_labels), np.float32) for length in lengths]
+    column = list_column(rows, softmax_list(n_labels))
+    assert column.validate(full=True) is None
+    assert column.to_pylist() == [row.tolist() for row in rows]
+
+
+@given(st.lists(st.binary(max_size=9), min_size=1, max_size=5))
+def test_bytes_come_back_as_they_went_in(parts):
+    column = bytes_column([np.frombuffer(part, np.uint8) for part in parts])
+    assert column.validate(full=True) is None
+    assert column.to_pylist() == parts

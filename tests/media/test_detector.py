@@ -1,0 +1,102 @@
+import socket
+
+import av
+import numpy as np
+import pytest
+from deepface.commons import weight_utils
+from deepface.models.Detector import FacialAreaRegion
+from deepface.modules import modeling
+from skimage import data
+
+from liser_ray.errors import UserError
+from liser_ray.media.detector import FaceDetector, _face, check_detector
+from liser_ray.media.frame import SampledFrame
+
+
+def frame(picture: np.ndarray) -> SampledFrame:
+    return SampledFrame(0, 1, av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24"))
+
+
+@pytest.fixture
+def fresh_models(monkeypatch):
+    """DeepFace keeps built detectors for the life of the process."""
+    monkeypatch.setattr(modeling, "cached_models", {task: {} for task in modeling.AVAILABLE_MODELS}, raising=False)
+
+
+def test_haar_needs_no_download(fresh_models, monkeypatch):
+    def refuse(*args: object) -> None:
+        raise AssertionError("no network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    check_detector("opencv")
+
+
+def test_an_unknown_detector_is_named_with_the_known_ones():
+    with pytest.raises(UserError, match=r"no face detector 'yunett': choose one of .*opencv.*yunet"):
+        check_detector("yunett")
+
+
+def test_missing_weights_say_which_file_goes_where(fresh_models, monkeypatch, tmp_path):
+    def unreachable(url: str) -> None:
+        raise ConnectionError(f"can't reach {url}")
+
+    monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path))
+    monkeypatch.setattr(weight_utils, "ensure_source_is_reachable", unreachable)
+    with pytest.raises(UserError) as caught:
+        check_detector("yunet")
+    assert str(tmp_path / ".deepface/weights/face_detection_yunet_2023mar.onnx") in str(caught.value)
+
+
+def test_damaged_weights_are_found_before_work_starts(fresh_models, monkeypatch, tmp_path):
+    monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path))
+    weights = tmp_path / ".deepface/weights/face_detection_yunet_2023mar.onnx"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("<html>Not Found</html>")
+    with pytest.raises(UserError, match="'yunet' can't be used"):
+        check_detector("yunet")
+
+
+@pytest.mark.parametrize("zoom", [1, 3])
+def test_boxes_are_in_pixels_of_the_full_size_frame(zoom):
+    """The astronaut's face lies at about (178, 64) to (270, 175) of 512x512."""
+    picture = data.astronaut().repeat(zoom, axis=0).repeat(zoom, axis=1)
+    face = FaceDetector("opencv")(frame(picture))[0]
+    assert np.array(face.center) / zoom == pytest.approx([224, 118], abs=12)
+    assert 80 <= face.width / zoom <= 120
+
+
+def test_no_face_is_an_empty_tuple():
+    assert FaceDetector("opencv")(frame(np.full((240, 320, 3), 90, np.uint8))) == ()
+
+
+def test_yunet_finds_both_eyes(yunet_home, fresh_models, monkeypatch):
+    monkeypatch.setenv("DEEPFACE_HOME", str(yunet_home))
+    check_detector("yunet")
+    (face,) = FaceDetector("yunet")(frame(data.astronaut()))
+    assert face.eyes is not None
+    assert face.eyes[0] == pytest.approx((203, 103), abs=5)
+    assert face.eyes[1] == pytest.approx((247, 104), abs=5)
+
+
+def region(left_eye: tuple[int, int] | None, right_eye: tuple[int, int] | None) -> FacialAreaRegion:
+    return FacialAreaRegion(x=100, y=100, w=100, h=130, left_eye=left_eye, right_eye=right_eye)
+
+
+def test_eyes_are_in_the_picture_s_order_whatever_the_detector_calls_them():
+    assert _face(region((170, 150), (130, 152)), 1, 1).eyes == ((130, 152), (170, 150))
+    assert _face(region((130, 152), (170, 150)), 2, 2).eyes == ((260, 304), (340, 300))
+
+
+@pytest.mark.parametrize(
+    ("left_eye", "right_eye"),
+    [
+        (None, (130, 150)),
+        ((135, 150), (130, 150)),  # one eye twice, or a head in profile
+        ((165, 225), (135, 225)),  # the corners of the mouth
+        ((155, 190), (145, 110)),  # no head is tilted like this
+    ],
+)
+def test_implausible_eyes_are_dropped_and_the_box_is_kept(left_eye, right_eye):
+    face = _face(region(left_eye, right_eye), 1, 1)
+    assert face.eyes is None
+    assert (face.x, face.y, face.width, face.height) == (100, 100, 100, 130)

@@ -1,0 +1,242 @@
+"""Calls in child processes: what goes wrong there costs one call, and nothing survives its owner."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rough_calls
+
+from liser_ray.errors import UserError
+from liser_ray.media.isolation import Sandbox
+from liser_ray.outcome import MediaError, Reason
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    with Sandbox(memory_mb=200, preload=["rough_calls"]) as made:
+        yield made
+
+
+def reason_of(sandbox, function, timeout_s=60.0):
+    with pytest.raises(MediaError) as caught:
+        sandbox.call(function, timeout_s=timeout_s)
+    return caught.value.reason
+
+
+def test_a_call(sandbox):
+    assert sandbox.call(rough_calls.add, 2, 3, timeout_s=30) == 5
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (rough_calls.segfault, Reason.CRASH),
+        (rough_calls.abort, Reason.CRASH),
+        (rough_calls.leave, Reason.CRASH),
+        (rough_calls.system_exit, Reason.CRASH),
+        (rough_calls.fail, Reason.CRASH),
+        (rough_calls.not_to_be_pickled, Reason.CRASH),
+        (rough_calls.grow, Reason.MEMORY),
+        (rough_calls.ask_for_too_much, Reason.MEMORY),
+        (rough_calls.media_error, Reason.NO_FACE),
+    ],
+)
+def test_what_goes_wrong_costs_one_call(sandbox, function, reason):
+    assert reason_of(sandbox, function) == reason
+    start = time.monotonic()
+    assert sandbox.call(rough_calls.add, 1, 1, timeout_s=30) == 2
+    assert time.monotonic() - start < 5
+
+
+def test_a_hang_in_c_code_ends_in_time(sandbox):
+    sandbox.call(rough_calls.pid, timeout_s=30)
+    start = time.monotonic()
+    assert reason_of(sandbox, rough_calls.hang, timeout_s=0.5) == Reason.TIMEOUT
+    assert time.monotonic() - start < 2.5, "waits for SIGTERM's handler, which can't run"
+    assert sandbox.call(rough_calls.add, 1, 1, timeout_s=30) == 2
+
+
+def test_details_say_what_happened(sandbox):
+    for function, words in [
+        (rough_calls.fail, "ValueError: a bug"),
+        (rough_calls.segfault, "SIGSEGV"),
+        (rough_calls.leave, "exit code 3"),
+    ]:
+        with pytest.raises(MediaError) as caught:
+            sandbox.call(function, timeout_s=30)
+        assert words in caught.value.detail
+
+
+def test_user_errors_pass(sandbox):
+    with pytest.raises(UserError, match="weights are missing"):
+        sandbox.call(rough_calls.user_error, timeout_s=30)
+
+
+def test_arrays_arrive_as_they_were(sandbox):
+    found = sandbox.call(rough_calls.arrays, timeout_s=30)
+    expected = rough_calls.arrays()
+    for name in ("large", "strided", "small"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    found.large[0] = 1
+    again = sandbox.call(rough_calls.arrays, timeout_s=30)
+    assert (again.large[0], found.large[0]) == (0, 1)
+
+
+def test_results_leave_no_descriptors_open(sandbox):
+    sandbox.call(rough_calls.arrays, timeout_s=30)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        sandbox.call(rough_calls.arrays, timeout_s=30)
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+def test_several_calls_in_flight():
+    with Sandbox(workers=2, preload=["rough_calls"]) as sandbox:
+        sandbox.call(rough_calls.pid, timeout_s=30)
+        futures = [sandbox.submit(rough_calls.nap, 0.1, timeout_s=30) for _ in range(6)]
+        broken = sandbox.submit(rough_calls.leave, timeout_s=30)
+        more = [sandbox.submit(rough_calls.add, k, k, timeout_s=30) for k in range(20)]
+        assert len({future.result() for future in futures}) == 2
+        assert [future.result() for future in more] == [2 * k for k in range(20)]
+        assert isinstance(broken.exception(), MediaError)
+
+
+def test_waiting_in_line_does_not_count(sandbox):
+    futures = [sandbox.submit(rough_calls.nap, 0.4, timeout_s=1.0) for _ in range(4)]
+    assert all(future.result() for future in futures)
+
+
+@pytest.mark.slow
+def test_memory_limit_holds_beside_native_libraries():
+    with Sandbox(memory_mb=400, preload=["cv2", "torch", "onnxruntime", "onnx", "rough_calls"]) as sandbox:
+        for _ in range(2):
+            sandbox.call(rough_calls.with_sessions_open, timeout_s=60)
+            assert reason_of(sandbox, rough_calls.grow) == Reason.MEMORY
+
+
+def test_one_thread_and_no_gpu(sandbox):
+    assert sandbox.call(rough_calls.environment, "OMP_NUM_THREADS", timeout_s=30) == "1"
+    assert sandbox.call(rough_calls.environment, "CUDA_VISIBLE_DEVICES", timeout_s=30) == ""
+
+
+def test_child_killed_while_idle(sandbox):
+    for _ in range(3):
+        os.kill(sandbox.call(rough_calls.pid, timeout_s=30), signal.SIGKILL)
+        assert sandbox.call(rough_calls.add, 1, 1, timeout_s=30) == 2
+        os.kill(sandbox.call(rough_calls.pid, timeout_s=30), signal.SIGKILL)
+        time.sleep(0.3)
+        assert sandbox.call(rough_calls.add, 1, 1, timeout_s=30) == 2
+
+
+def test_nursery_killed():
+    with Sandbox(preload=["rough_calls"]) as sandbox:
+        child = sandbox.call(rough_calls.pid, timeout_s=30)
+        waiting = sandbox.submit(rough_calls.nap, 60, timeout_s=100)
+        os.kill(sandbox._nursery._process.pid, signal.SIGKILL)
+        assert waiting.exception(timeout=10).reason == Reason.CRASH
+        assert_gone(child)
+        assert sandbox.call(rough_calls.add, 1, 1, timeout_s=30) == 2
+
+
+def test_closed_sandbox():
+    sandbox = Sandbox(preload=["rough_calls"])
+    child = sandbox.call(rough_calls.pid, timeout_s=30)
+    waiting = sandbox.submit(rough_calls.hang, timeout_s=100)
+    sandbox.close()
+    assert waiting.exception(timeout=10).reason == Reason.CRASH
+    assert_gone(child)
+    with pytest.raises(RuntimeError):
+        sandbox.call(rough_calls.pid, timeout_s=30)
+
+
+def test_preload_that_fails_says_why():
+    with Sandbox(preload=["no_such_module"]) as sandbox, pytest.raises(MediaError, match="no_such_module"):
+        sandbox.call(rough_calls.pid, timeout_s=30)
+
+
+def gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def assert_gone(*pids):
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if all(gone(pid) for pid in pids):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"still alive: {[pid for pid in pids if not gone(pid)]}")
+
+
+SCRIPT = """
+import os, time
+print("main once", flush=True)
+from liser_ray.media.isolation import Sandbox
+import rough_calls
+sandbox = Sandbox(preload=["rough_calls"])  # no guard: children must not run the script again
+child = sandbox.call(rough_calls.pid, timeout_s=30)
+sandbox.submit(rough_calls.hang, timeout_s=1000)
+time.sleep(0.3)
+print("pids", child, sandbox._nursery._process.pid, flush=True)
+{end}
+"""
+
+
+@pytest.mark.parametrize("end", ["time.sleep(1000)", "raise SystemExit", "os._exit(1)"])
+def test_nothing_survives_a_script(tmp_path, end):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(end=end))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout.readline() == "main once\n"
+        pids = [int(word) for word in parent.stdout.readline().split()[1:]]
+        if "sleep" in end:
+            assert not any(gone(pid) for pid in pids)
+            parent.kill()
+        parent.wait(timeout=20)
+    assert_gone(*pids)
+
+
+@pytest.mark.slow
+def test_inside_a_ray_actor():
+    """Ray's workers have threads and a ``__main__`` of their own."""
+    ray = pytest.importorskip("ray")
+    paths = os.pathsep.join(sys.path)
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": paths}})
+    try:
+
+        @ray.remote(num_cpus=1, max_restarts=0)
+        class Actor:
+            def __init__(self):
+                self.sandbox = Sandbox(memory_mb=200, preload=["rough_calls"])
+
+            def reasons(self):
+                found = []
+                for function in (rough_calls.segfault, rough_calls.hang, rough_calls.leave, rough_calls.grow):
+                    try:
+                        self.sandbox.call(function, timeout_s=30 if function is rough_calls.grow else 1.0)
+                    except MediaError as error:
+                        found.append(error.reason)
+                    assert self.sandbox.call(rough_calls.add, 1, 1, timeout_s=30) == 2
+                return found
+
+            def hang(self):
+                child = self.sandbox.call(rough_calls.pid, timeout_s=30)
+                self.sandbox.submit(rough_calls.hang, timeout_s=1000)
+                time.sleep(0.3)
+                return os.getpid(), child, self.sandbox._nursery._process.pid
+
+        actor = Actor.remote()
+        assert ray.get(actor.reasons.remote()) == [Reason.CRASH, Reason.TIMEOUT, Reason.CRASH, Reason.MEMORY]
+        actor_pid, *pids = ray.get(actor.hang.remote())
+        os.kill(actor_pid, signal.SIGKILL)
+        assert_gone(*pids)
+    finally:
+        ray.shutdown()

@@ -1,0 +1,63 @@
+"""Ranged reads: a store's recording is the file's, and its refusals have their reasons."""
+
+import numpy as np
+import pytest
+from media_files import moving_gradient, voice_like, write_video
+
+from liser_ray.media import source
+from liser_ray.media.reader import Reader
+from liser_ray.media.source import Source
+from liser_ray.outcome import MediaError, Reason
+
+
+def test_reads_and_seeks_like_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "LOCAL_BLOCK_BYTES", 1000)
+    data = np.random.default_rng(0).bytes(30_500)
+    (tmp_path / "a").write_bytes(data)
+    rng = np.random.default_rng(1)
+    opened = Source(str(tmp_path / "a"))
+    with open(tmp_path / "a", "rb") as file:
+        for _ in range(300):
+            start = int(rng.integers(0, 31_000))
+            assert opened.seek(start) == start
+            file.seek(start)
+            want = file.read(1700)
+            got = b""
+            while part := opened.read(1700 - len(got)):
+                got += part
+            assert got == want
+    assert opened.seek(-5, 2) == 30_495
+    opened.release()
+
+
+def test_header_blocks_are_read_once(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(10))
+    opened = Source(str(tmp_path / "a"))
+    opened.in_header = True
+    opened.read(10)
+    opened.release()  # nothing more can be read from the file
+    opened.in_header = False
+    opened.seek(0)
+    assert opened.read(10) == bytes(10)
+
+
+@pytest.mark.slow
+def test_s3_gives_the_same_as_a_file(tmp_path, s3_store, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", moving_gradient, 25, duration_s=4, audio=voice_like)
+    bucket, store = s3_store.bucket(), s3_store.client
+    store.upload_file(str(path), bucket, "folder/a b.mp4")
+    store.put_object(Bucket=bucket, Key="empty.mp4", Body=b"")
+    found = []
+    for uri in (str(path), f"s3://{bucket}/folder/a b.mp4"):
+        with Reader(uri) as reader:
+            stream = reader.span(1, 3)
+            found.append(([(f.first_cell, f.rgb().tobytes()) for f in stream], stream.pcm().tobytes(), reader.header))
+    assert found[0] == found[1]
+    for key, reason in [("none.mp4", Reason.MISSING), ("empty.mp4", Reason.EMPTY)]:
+        with pytest.raises(MediaError) as caught:
+            Reader(f"s3://{bucket}/{key}")
+        assert caught.value.reason == reason
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(MediaError) as caught:
+        Reader(f"s3://{bucket}/folder/a b.mp4")
+    assert caught.value.reason == Reason.DENIED

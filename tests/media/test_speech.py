@@ -1,0 +1,101 @@
+"""Speech share: the library's answer, without the library's torch."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from liser_ray.demo.voices import random_voice, speak
+from liser_ray.media.speech import (
+    FRAME_SAMPLES,
+    SAMPLE_RATE_HZ,
+    speech_fraction,
+    speech_probabilities,
+    speech_stretches,
+)
+
+
+def voice(duration_s: float, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (speak(random_voice(rng), "neutral", duration_s, rng).waveform * 32767).astype(np.int16)
+
+
+def test_no_audio_and_no_sound():
+    assert speech_fraction(np.zeros(0, np.int16)) == 0.0
+    assert speech_fraction(np.zeros(1, np.int16)) == 0.0
+    assert speech_fraction(np.zeros(2 * SAMPLE_RATE_HZ, np.int16)) == 0.0
+
+
+def test_noise_is_no_speech():
+    noise = np.random.default_rng(0).normal(0, 3000, 4 * SAMPLE_RATE_HZ).astype(np.int16)
+    assert speech_fraction(noise) == 0.0
+
+
+def test_share_is_that_of_the_voice():
+    silence = np.zeros(2 * SAMPLE_RATE_HZ, np.int16)
+    assert speech_fraction(np.concatenate([silence, voice(4), silence])) == pytest.approx(0.5, abs=0.06)
+
+
+def test_same_answer_whatever_was_asked_before():
+    pcm = voice(3)
+    first = speech_probabilities(pcm)
+    speech_fraction(voice(5, seed=1))
+    np.testing.assert_array_equal(speech_probabilities(pcm), first)
+
+
+def test_audio_longer_than_one_call_goes_on():
+    pcm = np.concatenate([voice(9), np.zeros(SAMPLE_RATE_HZ // 2, np.int16), voice(9, seed=1)])
+    library = pytest.importorskip("silero_vad.sequence_vad")
+    model = pytest.importorskip("silero_vad").load_silero_vad()
+    stretches = library.get_speech_timestamps_from_probs(
+        [float(p) for p in model.audio_forward(_tensor(pcm), SAMPLE_RATE_HZ)[0]], audio_length_samples=len(pcm)
+    )
+    assert len(speech_probabilities(pcm)) == -(-len(pcm) // FRAME_SAMPLES) > 512
+    assert speech_fraction(pcm) == pytest.approx(_share(stretches, len(pcm)), abs=1e-6)
+
+
+def test_equals_the_library_on_real_recordings(test_data):
+    silero_vad = pytest.importorskip("silero_vad")
+    model = silero_vad.load_silero_vad()
+    for path in sorted((test_data / "ravdess/Actor_01").glob("*.flac"))[:4]:
+        pcm, _ = soundfile.read(path, dtype="int16")
+        expected = silero_vad.get_speech_timestamps(_tensor(pcm), model)
+        assert speech_fraction(pcm) == pytest.approx(_share(expected, len(pcm)), abs=1e-9)
+        assert speech_fraction(pcm) > 0.1
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    probabilities=st.lists(st.sampled_from([0.0, 0.3, 0.4, 0.6, 1.0]), min_size=1, max_size=80),
+    repeat=st.integers(1, 6),
+    cut=st.integers(0, FRAME_SAMPLES - 1),
+)
+def test_stretches_by_the_rules_of_the_library(probabilities, repeat, cut):
+    from silero_vad.utils_vad import get_speech_timestamps_from_probs
+
+    probabilities = np.repeat(probabilities, repeat)
+    n_samples = len(probabilities) * FRAME_SAMPLES - cut
+    expected = get_speech_timestamps_from_probs(probabilities.tolist(), audio_length_samples=n_samples)
+    assert speech_stretches(probabilities, n_samples) == [(s["start"], s["end"]) for s in expected]
+
+
+def test_torch_is_not_imported():
+    code = (
+        "import sys, numpy as np; from liser_ray.media.speech import speech_fraction; "
+        "speech_fraction(np.zeros(16000, np.int16)); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def _tensor(pcm):
+    import torch
+
+    return torch.from_numpy(pcm.astype(np.float32) / 32768)
+
+
+def _share(stretches, n_samples):
+    return sum(stretch["end"] - stretch["start"] for stretch in stretches) / n_samples

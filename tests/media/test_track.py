@@ -1,0 +1,169 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from liser_ray.media.detector import Face
+from liser_ray.media.track import (
+    MIN_SECOND_FACE_PICTURES,
+    Tracker,
+    Tracklet,
+    colours,
+    distance,
+    follow,
+    mix,
+    pair,
+    same_person,
+    second_faces,
+    settled,
+)
+
+SIZE = (640, 360)
+COORDINATE = st.floats(0, 600)
+LENGTH = st.floats(10, 200)
+
+
+def face(x: float = 300.0, y: float = 150.0, width: float = 60.0, eyes: bool = True) -> Face:
+    pair_of_eyes = ((x + 0.3 * width, y + 0.4 * width), (x + 0.7 * width, y + 0.4 * width)) if eyes else None
+    return Face(x, y, width, 1.3 * width, pair_of_eyes)
+
+
+FACES = st.builds(face, COORDINATE, COORDINATE, LENGTH)
+
+
+def tracklet(
+    number: int, cells: tuple[int, int], at: Face | None = None, shot: int = 0, looks: int | None = 0
+) -> Tracklet:
+    at = at or face()
+    made = Tracklet(number, shot, cells[0], cells[0], at, at, SIZE)
+    for cell in range(*cells):
+        made.add(cell, 1, at)
+    if looks is not None:
+        made.colour_sum[looks], made.n_colours = 1.0, 1
+    return made
+
+
+@given(FACES, FACES, st.floats(0, 1))
+def test_a_mix_lies_between(a, b, share):
+    between = mix(a, b, share)
+    for name in ("x", "y", "width", "height"):
+        low, high = sorted((getattr(a, name), getattr(b, name)))
+        assert low - 1e-6 <= getattr(between, name) <= high + 1e-6
+    assert between.eyes is not None
+    assert mix(a, b, 0) == a
+
+
+def test_a_mix_has_eyes_only_where_both_have():
+    assert mix(face(), face(eyes=False), 0.5).eyes is None
+
+
+@given(st.floats(-3, 3), st.floats(-3, 3), st.floats(-0.5, 0.5), st.integers(1, 15))
+def test_steady_motion_is_interpolated_exactly(speed_x, speed_y, growth, every):
+    truth = [face(300 + speed_x * i, 150 + speed_y * i, 60 + growth * i) for i in range(every + 1)]
+    for i, expected in enumerate(truth):
+        between = mix(truth[0], truth[-1], i / every)
+        assert between.center == pytest.approx(expected.center)
+        assert between.width == pytest.approx(expected.width)
+
+
+@given(FACES, FACES)
+def test_distance_is_symmetric(a, b):
+    assert distance(a, b) == pytest.approx(distance(b, a))
+    assert distance(a, a) == 0
+
+
+@given(st.lists(FACES, max_size=5), st.lists(FACES, max_size=5))
+@settings(max_examples=60)
+def test_pairs_use_each_face_at_most_once(before, after):
+    pairs = pair(before, after)
+    assert len({i for i, _ in pairs}) == len({j for _, j in pairs}) == len(pairs)
+
+
+@given(st.permutations(range(4)))
+def test_pairs_follow_the_faces_not_their_order(order):
+    before = [face(x) for x in (0, 150, 300, 450)]
+    after = [face(before[i].x + 10) for i in order]
+    assert sorted(pair(before, after)) == sorted((i, j) for j, i in enumerate(order))
+
+
+def test_settled_only_when_the_faces_that_matter_stay():
+    small = face(10, width=20)
+    assert settled([], [])
+    assert settled([face()], [face(305)])
+    assert settled([face(), small], [face()]), "background comes and goes"
+    assert not settled([face()], [])
+    assert not settled([face()], [face(340)]), "moved too far to be interpolated"
+    assert not settled([face()], [face(), face(100)]), "somebody came"
+
+
+def test_a_tracklet_goes_on_through_a_short_gap_but_not_into_another_shot():
+    tracker = Tracker()
+
+    def see(cell: int, shot: int, *faces: Face) -> list[int]:
+        found = tracker.update(cell, shot, SIZE, faces)
+        for one, at in zip(found, faces, strict=True):
+            one.add(cell, 1, at)
+        return [one.id for one in found]
+
+    assert see(0, 0, face(300), face(100)) == [0, 1]
+    assert see(5, 0, face(105), face(300)) == [1, 0]
+    assert see(10, 0, face(110)) == [1]
+    assert see(15, 0, face(115), face(300)) == [1, 0], "lost for ten cells"
+    assert see(20, 0, face(120)) == [1]
+    assert see(60, 0, face(120), face(300)) == [1, 2], "lost for a second and more"
+    assert see(61, 1, face(120), face(300)) == [3, 4]
+
+
+def test_the_longest_largest_most_central_is_followed():
+    assert [t.id for t in follow([tracklet(0, (0, 10)), tracklet(1, (0, 90))])] == [1]
+    assert [t.id for t in follow([tracklet(0, (0, 90), face(width=40)), tracklet(1, (0, 90), face(width=80))])] == [1]
+    assert [t.id for t in follow([tracklet(0, (0, 90), face(20)), tracklet(1, (0, 90), face(290))])] == [1]
+
+
+def test_nobody_to_follow():
+    assert follow([]) == []
+    assert follow([tracklet(0, (0, 90), looks=None)]) == [], "no crop was made of it"
+
+
+def test_a_chain_goes_on_with_the_same_person_only():
+    person = tracklet(0, (0, 60))
+    back = tracklet(1, (70, 100), face(330, width=80), shot=1)
+    stranger = tracklet(2, (100, 130), shot=2, looks=7)
+    far = tracklet(3, (130, 150), face(10), shot=3)
+    close_up = tracklet(4, (150, 160), face(220, width=250), shot=4)
+    at_the_same_time = tracklet(5, (90, 120))
+    chain = follow([close_up, far, stranger, at_the_same_time, back, person])
+    assert [t.id for t in chain] == [0, 1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 100), st.integers(1, 50), FACES, st.integers(0, 1)), max_size=8), st.randoms())
+@settings(max_examples=60)
+def test_a_chain_never_overlaps_and_does_not_depend_on_the_order(specs, random):
+    tracklets = [tracklet(i, (a, a + n), f, looks=look) for i, (a, n, f, look) in enumerate(specs)]
+    chain = follow(tracklets)
+    assert bool(chain) == bool(tracklets)
+    assert all(a.end_cell <= b.first_cell for a, b in pairwise(chain))
+    random.shuffle(tracklets)
+    assert follow(tracklets) == chain
+
+
+def test_without_a_crop_nobody_is_the_same_person():
+    assert not same_person(tracklet(0, (0, 9)), tracklet(1, (9, 20), looks=None))
+
+
+def test_colours_know_a_picture_from_another_but_not_from_its_mirror():
+    rng = np.random.default_rng(0)
+    skin = (np.array([200, 150, 120]) + rng.normal(0, 4, (224, 224, 3))).clip(0, 255).astype(np.uint8)
+    blue = (np.array([60, 80, 160]) + rng.normal(0, 4, (224, 224, 3))).clip(0, 255).astype(np.uint8)
+    assert colours(skin).sum() <= 1 + 1e-6
+    assert np.minimum(colours(skin), colours(skin[:, ::-1])).sum() > 0.9
+    assert np.minimum(colours(skin), colours(blue)).sum() < 0.1
+
+
+def test_second_faces_count_when_they_are_large_and_last():
+    widths = [{0: 0.2}, {0: 0.2, 1: 0.11}, {0: 0.2, 1: 0.09}, {1: 0.11}, {0: 0.2, 2: 0.3}, {}]
+    assert second_faces(widths, {0}, {0, 1}).tolist() == [False, True, False, True, False, False]
+    assert not second_faces(widths, set(), {0, 1, 2}).any()
+    assert MIN_SECOND_FACE_PICTURES > 1

@@ -1,0 +1,64 @@
+"""Small teachers of the real architectures with fixed weights: `from small_teachers import make_teachers`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import s2d_rule
+import torch
+from transformers import HubertConfig, HubertForSequenceClassification, Wav2Vec2FeatureExtractor
+
+from liser_ray.teachers.config import VideoTeacherConfig
+from liser_ray.teachers.mobilefacenet import MobileFaceNet
+from liser_ray.teachers.s2d import S2DConfig, VideoTransformer, save_s2d
+from liser_ray.teachers.video import FERV39K_LABELS
+from liser_ray.teachers.weights import save_checkpoint
+
+SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
+
+
+@dataclass(frozen=True)
+class SmallTeachers:
+    video: VideoTeacherConfig
+    speech: list[str]
+
+    @property
+    def arguments(self) -> list[str]:
+        """The same for the command line."""
+        return [
+            *("--video_teacher.weights", self.video.weights),
+            *("--video_teacher.landmark_weights", self.video.landmark_weights),
+            *("--speech_teachers", *self.speech),
+        ]
+
+
+def make_teachers(folder: Path) -> SmallTeachers:
+    """An S2D of width 48 and two HuBERTs of two layers."""
+    network, landmarks = VideoTransformer(S2DConfig(embed_dim=48, depth=1, heads=2)), MobileFaceNet().eval()
+    network.load_state_dict(s2d_rule.state_for(network))
+    landmarks.load_state_dict(s2d_rule.state_for(landmarks, "landmark."))
+    save_s2d(folder / "s2d.safetensors", network, FERV39K_LABELS)
+    save_checkpoint(folder / "landmark.safetensors", landmarks.state_dict())
+    speech = []
+    for fold in (0, 1):
+        torch.manual_seed(fold)
+        model = HubertForSequenceClassification(
+            HubertConfig(
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=64,
+                conv_dim=(16,) * 7,
+                num_conv_pos_embeddings=16,
+                num_conv_pos_embedding_groups=2,
+                classifier_proj_size=32,
+                id2label=dict(enumerate(SPEECH_LABELS)),
+                label2id={label: index for index, label in enumerate(SPEECH_LABELS)},
+            )
+        )
+        model.save_pretrained(folder / f"fold-{fold}")
+        Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder / f"fold-{fold}")
+        speech.append(str(folder / f"fold-{fold}"))
+    video = VideoTeacherConfig(
+        weights=str(folder / "s2d.safetensors"), landmark_weights=str(folder / "landmark.safetensors"), batch_size=4
+    )
+    return SmallTeachers(video, speech)

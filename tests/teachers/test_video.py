@@ -1,0 +1,314 @@
+"""Video teachers of both kinds: labels, batches, and what is refused."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import s2d_rule
+import torch
+from onnx import TensorProto, helper
+from transformers import AutoModelForImageClassification, ResNetConfig
+
+from liser_ray.errors import UserError
+from liser_ray.teachers.config import VideoTeacherConfig
+from liser_ray.teachers.mobilefacenet import MobileFaceNet
+from liser_ray.teachers.s2d import S2DConfig, VideoTransformer, save_s2d
+from liser_ray.teachers.video import FERV39K_LABELS, load_video_teacher, s2d_forward
+from liser_ray.teachers.weights import save_checkpoint, sha256
+
+LABELS = ("angry", "happy", "sad")
+MINI = S2DConfig(embed_dim=64, depth=2, heads=1, num_classes=7)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Networks this small gain nothing from a second thread, and on a busy machine they wait for it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def random_clips(n: int, seed: int = 0) -> np.ndarray:
+    """uint8 [n, 16, 224, 224, 3], each of its own brightness and contrast."""
+    rng = np.random.default_rng(seed)
+    cells = rng.integers(0, 256, (n, 16, 7, 7, 3), dtype=np.uint8)
+    return np.repeat(np.repeat(cells, 32, axis=2), 32, axis=3)
+
+
+@pytest.fixture(scope="module")
+def s2d_files(tmp_path_factory) -> Path:
+    """A mini S2D in both file formats, and its landmark network."""
+    folder = tmp_path_factory.mktemp("s2d")
+    network, landmarks = VideoTransformer(MINI), MobileFaceNet().eval()
+    network.load_state_dict(s2d_rule.state_for(network))  # as initialised, all clips look the same to it
+    landmarks.load_state_dict(s2d_rule.state_for(landmarks, "landmark."))
+    save_s2d(folder / "own.safetensors", network, ["a", "b", "c", "d", "e", "f", "g"])
+    torch.save({"model": network.state_dict(), "args": argparse.Namespace(lr=1)}, folder / "published.pth")
+    torch.save({"state_dict": landmarks.state_dict()}, folder / "landmark.pth.tar")
+    return folder
+
+
+def s2d_config(folder: Path, file: str = "published.pth", **changes) -> VideoTeacherConfig:
+    values = {"weights": str(folder / file), "landmark_weights": str(folder / "landmark.pth.tar"), **changes}
+    return VideoTeacherConfig(**values)
+
+
+class TestS2D:
+    def test_softmax_per_clip_with_ferv39k_labels(self, s2d_files):
+        teacher = load_video_teacher(s2d_config(s2d_files))
+        softmax = teacher(random_clips(3))
+        assert softmax.shape == (3, 7)
+        assert softmax.dtype == np.float32
+        np.testing.assert_allclose(softmax.sum(axis=1), 1, rtol=1e-5)
+        assert np.ptp(softmax, axis=0).max() > 0.01  # the clips do differ to it
+        assert teacher.name == "s2d"
+        assert teacher.labels == FERV39K_LABELS
+        files = (s2d_files / "published.pth", s2d_files / "landmark.pth.tar")
+        assert teacher.sha256 == "+".join(map(sha256, files))
+
+    def test_no_clips_no_rows(self, s2d_files):
+        assert load_video_teacher(s2d_config(s2d_files))(random_clips(0)).shape == (0, 7)
+
+    def test_order_and_batches_change_nothing(self, s2d_files):
+        clips = random_clips(5)
+        clips.flags.writeable = False  # as Ray Data hands batches out
+        one_by_one = load_video_teacher(s2d_config(s2d_files, batch_size=1))(clips)
+        batched = load_video_teacher(s2d_config(s2d_files, batch_size=2))
+        np.testing.assert_allclose(batched(clips), one_by_one, atol=1e-5)
+        order = [3, 0, 4, 2, 1]
+        np.testing.assert_allclose(batched(clips[order]), one_by_one[order], atol=1e-5)
+        np.testing.assert_allclose(batched(clips[::-2]), one_by_one[::-2], atol=1e-5)
+
+    def test_order_of_frames_and_channels_does_count(self, s2d_files):
+        teacher, clips = load_video_teacher(s2d_config(s2d_files)), random_clips(1)
+        as_it_is = teacher(clips)
+        assert np.abs(teacher(clips[:, ::-1]) - as_it_is).max() > 1e-4
+        assert np.abs(teacher(clips[..., ::-1]) - as_it_is).max() > 1e-4
+
+    def test_half_precision_is_for_gpus_and_a_cpu_keeps_float32(self, s2d_files):
+        clips = random_clips(1)
+        full = load_video_teacher(s2d_config(s2d_files), "cpu", "float32")(clips)
+        np.testing.assert_array_equal(load_video_teacher(s2d_config(s2d_files), "cpu", "bfloat16")(clips), full)
+
+    def test_autocast_stays_close_to_float32(self):
+        network, landmarks = VideoTransformer(MINI).eval(), MobileFaceNet().eval()
+        network.load_state_dict(s2d_rule.state_for(network))
+        landmarks.load_state_dict(s2d_rule.state_for(landmarks, "landmark."))
+        clips = torch.from_numpy(random_clips(1))
+        with torch.inference_mode():
+            exact, _ = s2d_forward(network, landmarks, clips)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                rounded, _ = s2d_forward(network, landmarks, clips)
+        assert (rounded - exact).abs().max() < 0.1
+
+    def test_labels_in_the_file_are_used_and_must_agree(self, s2d_files):
+        assert load_video_teacher(s2d_config(s2d_files, "own.safetensors")).labels == tuple("abcdefg")
+        load_video_teacher(s2d_config(s2d_files, "own.safetensors", labels=tuple("ABCDEFG")))
+        with pytest.raises(UserError, match="has the labels a, b, c, d, e, f, g, but you gave b, a"):
+            load_video_teacher(s2d_config(s2d_files, "own.safetensors", labels=tuple("bacdefg")))
+
+    def test_labels_must_fit_the_head(self, s2d_files, tmp_path):
+        with pytest.raises(UserError, match="has 7 outputs, but there are 3 labels: angry, happy, sad"):
+            load_video_teacher(s2d_config(s2d_files, labels=LABELS))
+        with pytest.raises(UserError, match="a label comes twice"):
+            load_video_teacher(s2d_config(s2d_files, labels=(*LABELS, *LABELS, "fear")))
+        eleven = VideoTransformer(S2DConfig(embed_dim=64, depth=1, heads=1, num_classes=11))
+        torch.save({"model": eleven.state_dict()}, tmp_path / "eleven.pth")
+        with pytest.raises(UserError, match="has 11 outputs and no names for them"):
+            load_video_teacher(s2d_config(s2d_files, weights=str(tmp_path / "eleven.pth")))
+
+    def test_a_broken_list_of_labels_in_the_file_is_an_error(self, s2d_files, tmp_path):
+        state = VideoTransformer(MINI).state_dict()
+        save_checkpoint(tmp_path / "x.safetensors", state, {"labels": "angry, happy"})
+        with pytest.raises(UserError, match="is no JSON list of names"):
+            load_video_teacher(s2d_config(s2d_files, weights=str(tmp_path / "x.safetensors")))
+
+    def test_missing_weights_say_what_to_get(self, s2d_files):
+        with pytest.raises(UserError, match=r"(?s)No weights given.*cyinen/S2D.*--video_teacher\.weights"):
+            load_video_teacher(VideoTeacherConfig())
+        with pytest.raises(UserError, match=r"(?s)does not exist.*cyinen/S2D.*--video_teacher\.weights"):
+            load_video_teacher(s2d_config(s2d_files, "none.pth"))
+        with pytest.raises(UserError, match=r"mobilefacenet_model_best.*--video_teacher\.landmark_weights"):
+            load_video_teacher(s2d_config(s2d_files, landmark_weights=""))
+
+    def test_swapped_files_are_an_error(self, s2d_files):
+        with pytest.raises(UserError, match=r"landmark\.pth\.tar is no checkpoint of S2D's video transformer"):
+            load_video_teacher(s2d_config(s2d_files, "landmark.pth.tar"))
+        with pytest.raises(UserError, match=r"published\.pth is no checkpoint of S2D's landmark network"):
+            load_video_teacher(s2d_config(s2d_files, landmark_weights=str(s2d_files / "published.pth")))
+
+    def test_clips_of_another_shape_or_type_are_refused(self, s2d_files):
+        teacher = load_video_teacher(s2d_config(s2d_files))
+        with pytest.raises(ValueError, match="not uint8"):
+            teacher(random_clips(1)[:, :8])
+        with pytest.raises(ValueError, match="not uint8"):
+            teacher(random_clips(1).astype(np.float32))
+
+
+def mean_colour_onnx(path: Path, shape: tuple, softmax: bool = False, layout: str = "nchw") -> None:
+    """A network whose outputs are the mean of each channel."""
+    axes = [2, 3] if layout == "nchw" else [1, 2]
+    nodes = [helper.make_node("ReduceMean", ["frames"], ["means"], axes=axes, keepdims=0)]
+    if softmax:
+        nodes.append(helper.make_node("Softmax", ["means"], ["shares"], axis=1))
+    out = "shares" if softmax else "means"
+    graph = helper.make_graph(
+        nodes,
+        "mean_colour",
+        [helper.make_tensor_value_info("frames", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(out, TensorProto.FLOAT, None)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+
+
+def static_config(folder: Path, text: str, **changes) -> VideoTeacherConfig:
+    (folder / "colours.yaml").write_text(text)
+    return VideoTeacherConfig(kind="static", weights=str(folder / "colours.yaml"), **changes)
+
+
+PLAIN = "weights: m.onnx\nlabels: [Angry, happy, sad]\ninput_px: 8\nmean: [0, 0, 0]\nstd: [1, 1, 1]\n"
+
+
+def coloured_clips(*colours: tuple[int, int, int]) -> np.ndarray:
+    clips = np.zeros((len(colours), 16, 224, 224, 3), np.uint8)
+    for clip, colour in zip(clips, colours, strict=True):
+        clip[:] = colour
+    return clips
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    return np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
+
+
+class TestStatic:
+    def test_softmaxes_of_the_frames_are_averaged(self, tmp_path):
+        mean_colour_onnx(tmp_path / "m.onnx", ("n", 3, 8, 8))
+        teacher = load_video_teacher(static_config(tmp_path, PLAIN))
+        clips = coloured_clips((255, 0, 0), (0, 255, 0))
+        clips[0, 8:] = (0, 0, 255)
+        expected = (softmax(np.array([1.0, 0, 0])) + softmax(np.array([0, 0, 1.0]))) / 2
+        found = teacher(clips)
+        np.testing.assert_allclose(found, [expected, softmax(np.array([0, 1.0, 0]))], atol=1e-5)
+        assert found.dtype == np.float32
+        assert teacher.labels == LABELS
+        assert teacher.name == "colours"
+        assert teacher.sha256 == sha256(tmp_path / "m.onnx") + "+" + sha256(tmp_path / "colours.yaml")
+        assert teacher(clips[:0]).shape == (0, 3)
+
+    @pytest.mark.parametrize(
+        ("extra", "expected"),
+        [
+            ("channels: bgr\n", [0.2, 0.4, 1.0]),
+            ("pixel_max: 255\n", [255.0, 102.0, 51.0]),
+            ("mean: [0.5, 0.5, 0.2]\nstd: [0.5, 0.1, 0.2]\n", [1.0, -1.0, 0.0]),
+        ],
+    )
+    def test_preprocessing_is_as_described(self, tmp_path, extra, expected):
+        mean_colour_onnx(tmp_path / "m.onnx", ("n", 3, 8, 8))
+        plain = "".join(line for line in PLAIN.splitlines(True) if line[:4] not in extra)
+        found = load_video_teacher(static_config(tmp_path, plain + extra))(coloured_clips((255, 102, 51)))
+        np.testing.assert_allclose(found[0], softmax(np.array(expected)), atol=1e-5)
+
+    def test_fixed_batch_last_channel_and_probabilities(self, tmp_path):
+        mean_colour_onnx(tmp_path / "m.onnx", (1, 8, 8, 3), softmax=True, layout="nhwc")
+        text = PLAIN + "layout: nhwc\noutput: probabilities\n"
+        found = load_video_teacher(static_config(tmp_path, text))(coloured_clips((255, 0, 0)))
+        np.testing.assert_allclose(found[0], softmax(np.array([1.0, 0, 0])), atol=1e-5)
+
+    def test_gray(self, tmp_path):
+        mean_colour_onnx(tmp_path / "m.onnx", ("n", 1, 8, 8))
+        text = "weights: m.onnx\nlabels: [neutral]\ninput_px: 8\nchannels: gray\nmean: [0]\nstd: [1]\n"
+        assert load_video_teacher(static_config(tmp_path, text))(coloured_clips((9, 9, 9))).tolist() == [[1.0]]
+
+    def test_scaling_keeps_the_mean_of_fine_patterns(self, tmp_path):
+        mean_colour_onnx(tmp_path / "m.onnx", ("n", 3, 8, 8))
+        clips = coloured_clips((0, 0, 0))
+        clips[:, :, ::2, :, 0] = 255  # lines that pixel picking would see all or nothing of
+        found = load_video_teacher(static_config(tmp_path, PLAIN))(clips)
+        np.testing.assert_allclose(found[0], softmax(np.array([0.5, 0, 0])), atol=5e-3)
+
+    def test_an_image_classifier_of_transformers_with_its_own_labels(self, tmp_path):
+        folder, network = self.image_classifier(tmp_path, dict(enumerate(("Angry", "Happy", "Sad"))))
+        clips = random_clips(2)
+        teacher = load_video_teacher(static_config(tmp_path, "weights: model\ninput_px: 224\n", batch_size=1))
+        assert teacher.labels == LABELS
+        frames = torch.from_numpy(clips).flatten(0, 1).permute(0, 3, 1, 2) / 255
+        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        with torch.inference_mode():
+            logits = network((frames - mean.view(3, 1, 1)) / std.view(3, 1, 1)).logits
+        expected = logits.softmax(dim=1).view(2, 16, 3).mean(dim=1)
+        np.testing.assert_allclose(teacher(clips), expected, atol=1e-5)
+        assert folder.is_dir()
+
+    def test_labels_given_in_several_places_must_agree(self, tmp_path):
+        self.image_classifier(tmp_path, dict(enumerate(("Angry", "Happy", "Sad"))))
+        with pytest.raises(UserError, match="has the labels angry, happy, sad, but you gave sad, happy, angry"):
+            load_video_teacher(static_config(tmp_path, "weights: model\nlabels: [sad, happy, angry]\n"))
+        with pytest.raises(UserError, match="has the labels angry, happy, sad, but you gave a, b, c"):
+            load_video_teacher(static_config(tmp_path, "weights: model\n", labels=("a", "b", "c")))
+
+    def test_stand_in_labels_are_no_labels(self, tmp_path):
+        self.image_classifier(tmp_path, {i: f"LABEL_{i}" for i in range(3)})
+        with pytest.raises(UserError, match="3 outputs and no names for them"):
+            load_video_teacher(static_config(tmp_path, "weights: model\n"))
+        assert load_video_teacher(static_config(tmp_path, "weights: model\nlabels: [a, b, c]\n")).labels == (
+            "a",
+            "b",
+            "c",
+        )
+
+    def test_a_model_without_its_classifier_is_an_error_not_a_random_one(self, tmp_path):
+        _, network = self.image_classifier(tmp_path, dict(enumerate(LABELS)))
+        backbone = network.base_model
+        backbone.config.architectures = ["ResNetModel"]
+        backbone.save_pretrained(tmp_path / "model")
+        with pytest.raises(UserError, match="lacks weights of its own classifier: classifier"):
+            load_video_teacher(static_config(tmp_path, "weights: model\n"))
+
+    @staticmethod
+    def image_classifier(tmp_path: Path, id2label: dict[int, str]):
+        torch.manual_seed(0)
+        config = ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic", id2label=id2label)
+        network = AutoModelForImageClassification.from_config(config).eval()
+        network.save_pretrained(tmp_path / "model")
+        return tmp_path / "model", network
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("", "give the fields"),
+            ("- a\n", "give the fields"),
+            ("weights: [\n", "does not describe"),
+            ("labels: [a]\n", "weights"),
+            (PLAIN + "sise: 3\n", "sise"),
+            (PLAIN.replace("input_px: 8", "input_px: big"), "input_px"),
+            (PLAIN + "channels: cmyk\n", "cmyk"),
+            (PLAIN + "channels: gray\n", "mean and std need 1 number"),
+            (PLAIN.replace("std: [1, 1, 1]", "std: [1, 0, 1]"), "must be positive"),
+            (PLAIN.replace("input_px: 8", "input_px: 9"), "does not take frames as the YAML file describes"),
+            (PLAIN + "output: probabilities\n", "don't add up to 1"),
+            (PLAIN.replace(", sad]", "]"), "3 outputs, but there are 2 labels"),
+            (PLAIN.replace("m.onnx", "none.onnx"), r"none\.onnx does not exist"),
+            (PLAIN.replace("m.onnx", "colours.yaml"), "is no ONNX file"),
+            (PLAIN.replace("m.onnx", "."), "is no folder of an image classifier"),
+        ],
+    )
+    def test_a_wrong_description_is_an_error(self, tmp_path, text, message):
+        mean_colour_onnx(tmp_path / "m.onnx", ("n", 3, 8, 8))
+        with pytest.raises(UserError, match=message):
+            load_video_teacher(static_config(tmp_path, text))
+
+
+def test_a_micro_batch_of_nothing_is_refused():
+    with pytest.raises(UserError, match="batch_size must be at least 1"):
+        load_video_teacher(VideoTeacherConfig(batch_size=0))
+
+
+def test_the_labels_metadata_is_plain_json(tmp_path):
+    save_s2d(tmp_path / "x.safetensors", VideoTransformer(MINI), FERV39K_LABELS)
+    header = (tmp_path / "x.safetensors").read_bytes()[8:600].decode(errors="replace")
+    assert json.dumps(json.dumps(list(FERV39K_LABELS))) in header
