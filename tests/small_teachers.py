@@ -32,8 +32,8 @@ class SmallTeachers:
 
 
 def make_teachers(folder: Path) -> SmallTeachers:
-    """An S2D of width 48 and two HuBERTs of two layers."""
-    network, landmarks = VideoTransformer(S2DConfig(embed_dim=48, depth=1, heads=2)), MobileFaceNet().eval()
+    """An S2D of width 64 and two HuBERTs of two layers."""
+    network, landmarks = VideoTransformer(S2DConfig(embed_dim=64, depth=1, heads=1)), MobileFaceNet().eval()
     network.load_state_dict(s2d_rule.state_for(network))
     landmarks.load_state_dict(s2d_rule.state_for(landmarks, "landmark."))
     save_s2d(folder / "s2d.safetensors", network, FERV39K_LABELS)

@@ -49,7 +49,7 @@ def run_pipeline(
     )
     context.enable_progress_bars = False  # ours counts spans and outcomes, and works in a submitted job
     context.execution_options.preserve_order = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
     try:
         spans = ray.data.read_parquet(plan_path, filesystem=fs, num_cpus=_TASK_CPUS)
@@ -91,7 +91,11 @@ def _pool_arguments(pool: Pool) -> dict[str, Any]:
         "compute": ActorPoolStrategy(size=pool.actors),
         "num_cpus": pool.num_cpus,
         "num_gpus": pool.num_gpus,
-        # Errors of rows are rows; these are for an actor whose machine goes away.
-        "max_restarts": 4,
-        "max_task_retries": 4,
+        "ray_remote_args_fn": _survive_lost_machines,
     }
+
+
+def _survive_lost_machines() -> dict[str, Any]:
+    # What is wrong with a row becomes a row. These are for an actor whose machine goes away, and they are bounded: by
+    # default Ray would restart without end one that crashes at each start.
+    return {"max_restarts": 4, "max_task_retries": 4}

@@ -117,9 +117,9 @@ def ask(
         return list(np.split(together, np.cumsum([len(one) for one in inputs])[:-1]))
     except Exception as error:  # whatever it is, it costs the spans it belongs to and not the job
         if len(inputs) == 1:
-            log.warning("%s failed on a span", stage, exc_info=error)
+            log.warning("%s failed on a span: %s: %s", stage, type(error).__name__, error)
             return [Problem(stage, Reason.TEACHER_ERROR, f"{type(error).__name__}: {error}")]
-        log.warning("%s failed on %d spans together (%s), asking span by span", stage, len(inputs), error)
+        log.warning("%s failed on %d spans together (%s), asking them one by one", stage, len(inputs), error)
         return [answer for one in inputs for answer in ask(teacher, [one], stage)]
 
 

@@ -61,6 +61,7 @@ class SpanStream:
         self._pictures_done = opened.video is None
         self._pictures_until_s: float | None = None
         self._ended = False  # whether the file's end was reached
+        self._packets_until_s = -math.inf  # where in the span
         self._packets = self._demux()
 
     @property
@@ -106,9 +107,11 @@ class SpanStream:
         return pcm
 
     def _check_nothing(self, what: str) -> None:
-        """Raise if that a track has nothing here is a defect; a track may also start later, or pause."""
+        """Raise if it is a defect that a track has nothing here; a track may also start later, or pause."""
         if self.n_decode_errors or self._ended:
-            reason = Reason.CORRUPT if self.n_decode_errors else Reason.TRUNCATED
+            # The packet that a cut goes through is a decode error, too: what counts is whether more came after it.
+            cut_off = self._ended and self._packets_until_s < self._duration_s / 2
+            reason = Reason.TRUNCATED if cut_off or not self.n_decode_errors else Reason.CORRUPT
             where = f"no {what} between {self.start_s:.2f} and {self.end_s:.2f} s"
             raise MediaError(reason, f"{where}, {self.n_decode_errors} decode errors")
 
@@ -191,6 +194,8 @@ class SpanStream:
                 time_s is not None and time_s > self._duration_s + _INTERLEAVE_S
             ):
                 return
+            if time_s is not None:
+                self._packets_until_s = max(self._packets_until_s, time_s)
             yield packet
         self._ended = True
 

@@ -61,7 +61,7 @@ def make_trouble(folder: Path) -> None:
     write_talking_head(folder / "silent.mp4", audio=np.zeros(16_000 * 3, np.float32))
     write_talking_head(folder / "two_faces.mp4", frames=_two_portraits)
     gray = np.full((8192, 8192, 3), 128, np.uint8)
-    write_video(folder / "huge.mkv", [gray], 25, codec="mjpeg", audio=voice(1.0), audio_rate_hz=16_000)
+    write_video(folder / "huge.mkv", [gray], 25, codec="ffv1", audio=voice(1.0), audio_rate_hz=16_000)
     small = np.zeros((64, 64, 3), np.uint8)
     write_video(folder / "fast.mp4", [small] * 2000, 1000, audio=voice(2.0), audio_rate_hz=16_000)
     (folder / "empty.mp4").touch()
