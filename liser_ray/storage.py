@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
 from liser_ray.errors import UserError
 
@@ -108,6 +109,17 @@ def write_bytes(uri: str, data: bytes) -> None:
     with fs.open_output_stream(temporary) as stream:
         stream.write(data)
     fs.move(temporary, path)
+
+
+def replace_parquet(path: str, fs: pafs.FileSystem, table: pa.Table) -> None:
+    """Write a Parquet file of a file system whole or not at all, over an old one if there is one."""
+    if isinstance(fs, pafs.LocalFileSystem):
+        fs.create_dir(posixpath.dirname(path), recursive=True)
+        temporary = f"{path}.tmp"
+        pq.write_table(table, temporary, filesystem=fs, compression="zstd")
+        fs.move(temporary, path)
+    else:  # an object appears when its upload is complete
+        pq.write_table(table, path, filesystem=fs, compression="zstd")
 
 
 def list_files(uri: str, suffix: str = "") -> list[pafs.FileInfo]:

@@ -7,9 +7,9 @@ recording one after the other. ``<output>/plan.json`` is written last: a plan wi
 import json
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -19,8 +19,9 @@ from liser_ray.corpora import spans
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.probe import Probed, probe_all
 from liser_ray.corpora.progress import Progress
-from liser_ray.corpora.recordings import list_recordings
+from liser_ray.corpora.recordings import list_recordings, reach
 from liser_ray.corpora.schema import plan_schema
+from liser_ray.errors import UserError
 from liser_ray.outcome import Problem, Reason, Stage, Status
 from liser_ray.storage import (
     check_writable,
@@ -31,6 +32,7 @@ from liser_ray.storage import (
     list_files,
     normalise,
     read_bytes,
+    replace_parquet,
     write_bytes,
 )
 
@@ -127,7 +129,7 @@ def make_plan(input_uri: str, output_uri: str | None, config: PlanConfig) -> Pla
         **vars(tally),
     )
     if output_uri:
-        write_bytes(join(normalise(output_uri), "plan.json"), json.dumps(asdict(summary), indent=2).encode() + b"\n")
+        _write_summary(output_uri, summary)
     return summary
 
 
@@ -137,7 +139,80 @@ def load_plan_summary(output_uri: str) -> PlanSummary | None:
     if not exists(uri):
         return None
     values = json.loads(read_bytes(uri))
-    return PlanSummary(**{**values, "config": PlanConfig(**values["config"])})
+    summary = PlanSummary(**{**values, "config": PlanConfig(**values["config"])})
+    fs, _ = filesystem(output_uri)
+    files = list_files(join(normalise(output_uri), "plan"), ".parquet")
+    if sum(pq.read_metadata(one.path, filesystem=fs).num_rows for one in files) != summary.spans:
+        return _recounted(output_uri, summary)  # `replan_failed` was interrupted before it wrote its summary
+    return summary
+
+
+def _write_summary(output_uri: str, summary: PlanSummary) -> None:
+    write_bytes(join(normalise(output_uri), "plan.json"), json.dumps(asdict(summary), indent=2).encode() + b"\n")
+
+
+def replan_failed(output_uri: str, reasons: Collection[str] | None = None) -> PlanSummary:
+    """Probe again what could not be probed, and put what comes of it in its place in the plan.
+
+    Args:
+        output_uri: folder or prefix with a complete plan.
+        reasons: codes of the failures to try again; None: all.
+
+    Returns:
+        The summary of the plan as it is now.
+
+    Raises:
+        UserError: if there is no plan.
+    """
+    summary = load_plan_summary(output_uri)
+    if summary is None:
+        raise UserError(f"{output_uri} has no plan to go on with: plan.json is not there.")
+    fs, _ = filesystem(output_uri)
+    for info in list_files(join(normalise(output_uri), "plan"), ".parquet"):
+        table = pq.read_table(info.path, filesystem=fs)
+        again = _to_probe_again(table, reasons)
+        if not again:
+            continue
+        fresh = _probe_rows(table, again, summary.config)
+        parts, done = [], 0
+        for row in again:
+            parts += [table.slice(done, row - done), next(fresh)]
+            done = row + 1
+        replace_parquet(info.path, fs, pa.concat_tables([*parts, table.slice(done)]))
+    return _recounted(output_uri, summary)
+
+
+def _to_probe_again(table: pa.Table, reasons: Collection[str] | None) -> list[int]:
+    columns = zip(*(table[name].to_pylist() for name in ("status", "stage", "reason")), strict=True)
+    return [
+        row
+        for row, (status, stage, reason) in enumerate(columns)
+        if (status, stage) == (Status.FAILED, Stage.PLAN) and (reasons is None or reason in reasons)
+    ]
+
+
+def _probe_rows(table: pa.Table, rows: list[int], config: PlanConfig) -> Iterator[pa.Table]:
+    """For each of these rows of a plan, the rows that its recording has now."""
+    carried = table.schema.names[len(plan_schema()) :]
+    old = table.take(rows)
+    extras = old.select(carried).to_pylist()
+    recordings = [reach(uri, tuple(extra.values())) for uri, extra in zip(old["uri"].to_pylist(), extras, strict=True)]
+    for probed in probe_all(recordings, config):
+        yield _as_table(list(plan_rows(probed, config.span_seconds)), table.schema)
+
+
+def _recounted(output_uri: str, summary: PlanSummary) -> PlanSummary:
+    """The summary with its counts of rows taken from the plan's files; written in place of the old one."""
+    fs, _ = filesystem(output_uri)
+    tally = _Tally(summary.recordings, summary.recorded_s)
+    columns = ["start_s", "end_s", "status", "reason"]
+    for info in list_files(join(normalise(output_uri), "plan"), ".parquet"):
+        table = pq.read_table(info.path, columns=columns, filesystem=fs)
+        for values in zip(*(table[name].to_pylist() for name in columns), strict=True):
+            tally.count(*values)
+    summary = replace(summary, **vars(tally))
+    _write_summary(output_uri, summary)
+    return summary
 
 
 def plan_rows(probed: Probed, span_seconds: float) -> Iterator[tuple[Any, ...]]:
@@ -181,14 +256,24 @@ class _Tally:
     def add(self, probed: Probed, rows: list[tuple[Any, ...]]) -> None:
         self.recordings += 1
         self.recorded_s += (probed.header.duration_s or 0.0) if probed.header else 0.0
-        self.spans += len(rows)
         for _, _, _, start_s, end_s, status, _, reason, *_ in rows:
-            if not status:
-                self.spans_to_label += 1
-                self.to_label_s += end_s - start_s
-            else:
-                counts = self.filtered if status == Status.FILTERED else self.failed
-                counts[str(reason)] = counts.get(str(reason), 0) + 1
+            self.count(start_s, end_s, status, reason)
+
+    def count(self, start_s: float, end_s: float, status: str, reason: str) -> None:
+        self.spans += 1
+        if not status:
+            self.spans_to_label += 1
+            self.to_label_s += end_s - start_s
+        else:
+            by_reason = self.filtered if status == Status.FILTERED else self.failed
+            by_reason[str(reason)] = by_reason.get(str(reason), 0) + 1
+
+
+def _as_table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    columns = zip(*rows, strict=True)
+    return pa.Table.from_arrays(
+        [pa.array(values, one.type) for values, one in zip(columns, schema, strict=True)], schema=schema
+    )
 
 
 class _PlanWriter:
@@ -214,9 +299,7 @@ class _PlanWriter:
             path = f"{self._folder}/plan-{self.files:05d}.parquet"
             self._file = pq.ParquetWriter(path, self._schema, filesystem=self._fs, compression="zstd")
             self.files += 1
-        columns = zip(*self._rows, strict=True)
-        arrays = [pa.array(values, one.type) for values, one in zip(columns, self._schema, strict=True)]
-        self._file.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+        self._file.write_table(_as_table(self._rows, self._schema))
         self._in_file += len(self._rows)
         self._rows = []
         if self._in_file >= ROWS_PER_FILE:

@@ -207,7 +207,7 @@ def _list_manifest(uri: str) -> Listing:
         raise UserError(f"The manifest {uri} has two columns of the same name. Rename one.")
     extra = pa.schema([pa.field(one.name, _plain(one.type)) for one in schema if one.name != "uri"])
     listing = Listing(extra_schema=extra, total=total)
-    listing.recordings = _reach_rows(_new_rows(listing, uri, batches))
+    listing.recordings = reachs(_new_rows(listing, uri, batches))
     return listing
 
 
@@ -269,14 +269,15 @@ def _resolve(uri: str, folder: str) -> str:
     return scheme + posixpath.normpath(join(path, uri))
 
 
-def _reach_rows(rows: Iterable[tuple[str, tuple[Any, ...]]]) -> Iterator[Recording]:
+def reachs(rows: Iterable[tuple[str, tuple[Any, ...]]]) -> Iterator[Recording]:
     """A recording for each row; many requests at once, since an S3 store takes 20 to 100 ms for each."""
     with ThreadPoolExecutor(s3.MAX_CONNECTIONS) as threads:
-        for _, future in in_order(lambda row: threads.submit(_reach_row, *row), rows, 16 * s3.MAX_CONNECTIONS):
+        for _, future in in_order(lambda row: threads.submit(reach, *row), rows, 16 * s3.MAX_CONNECTIONS):
             yield future.result()
 
 
-def _reach_row(uri: str, extra: tuple[Any, ...]) -> Recording:
+def reach(uri: str, extra: tuple[Any, ...]) -> Recording:
+    """The recording at an address as it is now; one that can't be reached has a problem."""
     if not is_s3(uri):
         return _local_recording(uri, extra)
     try:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import ray
 
-from liser_ray.corpora.plan import PlanSummary, load_plan_summary, make_plan
+from liser_ray.corpora.plan import PlanSummary, load_plan_summary, make_plan, replan_failed
 from liser_ray.errors import UserError
 from liser_ray.labeling.config import CPUS_FOR_RAY, LabelConfig, fit_pools, spans_per_file
 from liser_ray.labeling.pipeline import run_pipeline
@@ -27,6 +27,7 @@ from liser_ray.labeling.run_card import (
 )
 from liser_ray.labeling.schema import labels_schema
 from liser_ray.media.detector import check_detector
+from liser_ray.outcome import TRANSIENT_REASONS
 from liser_ray.storage import check_writable, exists, filesystem, normalise
 from liser_ray.teachers.speech import load_speech_teachers
 from liser_ray.teachers.video import load_video_teacher
@@ -92,7 +93,9 @@ def label_corpus(config: LabelConfig) -> JobResult:
         write_run_card(folders, recipe, plan, config)
 
     if config.retry_failed != "no":
-        again = remove_failed(folders, only_transient=config.retry_failed == "transient")
+        reasons = TRANSIENT_REASONS if config.retry_failed == "transient" else None
+        again = remove_failed(folders, reasons)
+        plan = replan_failed(folders.output, reasons)
         log.info("%d failed spans will be run again", again)
     done = reconcile(folders)
     started = time.monotonic()

@@ -9,18 +9,17 @@ file to be made again. `reconcile` brings a folder back to the one rule that kee
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from liser_ray.outcome import TRANSIENT_REASONS, Status
-from liser_ray.storage import filesystem, join, list_files
+from liser_ray.outcome import Status
+from liser_ray.storage import filesystem, join, list_files, replace_parquet
 
 ID_COLUMN = "span_id"
 _PENDING = ".pending"
@@ -94,49 +93,37 @@ def reconcile(folders: OutputFolders) -> int:
             return 0
         ids = pa.concat_tables(pq.read_table(one, columns=[ID_COLUMN], filesystem=fs) for one in data[stem])
         folder = filesystem(folders.checkpoint)[1]
-        _replace(fs, posixpath.join(folder, f"{stem}.parquet"), ids.replace_schema_metadata())
+        replace_parquet(posixpath.join(folder, f"{stem}.parquet"), fs, ids.replace_schema_metadata())
         return rows
 
     return sum(_in_parallel(bring_in_step, data.keys() | committed.keys()))
 
 
-def remove_failed(folders: OutputFolders, only_transient: bool) -> int:
+def remove_failed(folders: OutputFolders, reasons: Collection[str] | None = None) -> int:
     """Take failed rows out of the labels, so that `reconcile` and the next run make them again.
 
     Args:
         folders: of a job that is not running.
-        only_transient: only those with a reason in `TRANSIENT_REASONS`.
+        reasons: codes of the rows to take out; None: all failed ones.
 
     Returns:
         How many rows were taken out.
     """
     fs, _ = filesystem(folders.labels)
-    transient = pa.array(sorted(TRANSIENT_REASONS), pa.string())
 
     def clean(path: str) -> int:
         outcome = pq.read_table(path, columns=["status", "reason"], filesystem=fs)
         again = pc.equal(outcome["status"], pa.scalar(str(Status.FAILED)))
-        if only_transient:
-            again = pc.and_(again, pc.is_in(outcome["reason"], transient))
+        if reasons is not None:
+            again = pc.and_(again, pc.is_in(outcome["reason"], pa.array(sorted(reasons), pa.string())))
         n_again = pc.sum(again).as_py() or 0
         if n_again == outcome.num_rows:
             fs.delete_file(path)
         elif n_again:
-            _replace(fs, path, pq.read_table(path, filesystem=fs).filter(pc.invert(again)))
+            replace_parquet(path, fs, pq.read_table(path, filesystem=fs).filter(pc.invert(again)))
         return int(n_again)
 
     return sum(_in_parallel(clean, [info.path for info in list_files(folders.labels, ".parquet")]))
-
-
-def _replace(fs: pafs.FileSystem, path: str, table: pa.Table) -> None:
-    """Write a Parquet file whole or not at all, over an old one."""
-    if isinstance(fs, pafs.LocalFileSystem):
-        fs.create_dir(posixpath.dirname(path), recursive=True)
-        temporary = f"{path}.tmp"
-        pq.write_table(table, temporary, filesystem=fs, compression="zstd")
-        fs.move(temporary, path)
-    else:  # an object appears when its upload is complete
-        pq.write_table(table, path, filesystem=fs, compression="zstd")
 
 
 def _data_stem(path: str) -> str:

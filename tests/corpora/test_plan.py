@@ -8,9 +8,10 @@ from media_files import moving_gradient, voice_like, write_video
 
 from liser_ray.corpora import plan
 from liser_ray.corpora.config import PlanConfig
-from liser_ray.corpora.plan import load_plan_summary, make_plan
+from liser_ray.corpora.plan import load_plan_summary, make_plan, replan_failed
 from liser_ray.corpora.schema import plan_schema
 from liser_ray.errors import UserError
+from liser_ray.outcome import Reason
 
 CONFIG = PlanConfig(span_seconds=1.0, probe_workers=1)
 
@@ -170,3 +171,29 @@ def test_s3_gives_the_same_plan_as_the_folder(videos, tmp_path, s3_store):
     assert [key for key in keys if not key.endswith("/")] == ["in/out/plan.json", "in/out/plan/plan-00000.parquet"]
     s3_store.client.download_file(bucket, "in/out/plan/plan-00000.parquet", str(tmp_path / "plan"))
     assert brief(pq.read_table(tmp_path / "plan"), f"s3://{bucket}/in") == EXPECTED
+
+
+def test_what_could_not_be_probed_is_probed_again_in_its_place(videos, tmp_path):
+    work = tmp_path / "videos"
+    shutil.copytree(videos, work)
+    manifest = work / "manifest.csv"
+    manifest.write_text("uri,speaker\na.mkv,x\nb.mkv,y\nc/d.mkv,z\n")
+    whole = make_plan(str(manifest), str(tmp_path / "whole"), CONFIG)
+    (work / "b.mkv").unlink()
+    make_plan(str(manifest), str(tmp_path / "out"), CONFIG)
+    assert replan_failed(str(tmp_path / "out"), {Reason.TIMEOUT}).failed == {"missing": 1}
+    shutil.copy(videos / "b.mkv", work)
+
+    summary = replan_failed(str(tmp_path / "out"))
+    assert load_plan_summary(str(tmp_path / "out")) == summary
+    assert (summary.spans, summary.failed, summary.to_label_s) == (whole.spans, {}, whole.to_label_s)
+    again, before = (read(tmp_path / one) for one in ("out", "whole"))
+    same = ["uri", "start_s", "end_s", "status", "speaker"]  # the file is another one, and so are its ids
+    assert again.select(same) == before.select(same)
+
+
+def test_a_summary_that_was_not_brought_up_to_date_is_counted_anew(videos, tmp_path):
+    summary = make_plan(str(videos), str(tmp_path / "out"), CONFIG)
+    mark = tmp_path / "out/plan.json"
+    mark.write_text(mark.read_text().replace(f'"spans": {summary.spans}', '"spans": 999'))
+    assert load_plan_summary(str(tmp_path / "out")) == summary

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from liser_ray.labeling.resume import OutputFolders, reconcile, remove_failed
+from liser_ray.outcome import TRANSIENT_REASONS
 
 ROWS = {"a": ["1", "2"], "b": ["3"], "c": ["4", "5", "6"]}
 
@@ -94,10 +95,10 @@ def test_a_deleted_file_is_made_again(output):
 def test_failed_rows_are_taken_out_of_labels_and_checkpoint(output):
     write_rows(output, "b", ["3"], "failed", "timeout")
     write_rows(output, "c", ["4", "5", "6"], "failed", "not_media")
-    assert remove_failed(output, only_transient=True) == 1
+    assert remove_failed(output, TRANSIENT_REASONS) == 1
     assert reconcile(output) == 5
     assert ids_in(output.checkpoint) == ids_in(output.labels) == list("12456")
-    assert remove_failed(output, only_transient=False) == 3
+    assert remove_failed(output) == 3
     assert reconcile(output) == 2
     assert ids_in(output.checkpoint) == ids_in(output.labels) == list("12")
 
@@ -108,7 +109,7 @@ def test_rows_beside_a_failed_one_stay_with_their_metadata(output):
     )
     path = Path(output.labels, "c-0.parquet")
     pq.write_table(table.replace_schema_metadata({"recipe": "mine"}), path)
-    assert remove_failed(output, only_transient=True) == 1
+    assert remove_failed(output, TRANSIENT_REASONS) == 1
     left = pq.read_table(path)
     assert left["span_id"].to_pylist() == ["4", "6"]
     assert left.schema.metadata[b"recipe"] == b"mine"
