@@ -1,10 +1,11 @@
 """Label a corpus of videos: ``python jobs/label_corpus.py --input DIR --output DIR --speech_teachers ...``."""
 
 import logging
-from dataclasses import replace
+from collections.abc import Sequence
 
 from liser_ray.cli import parse_settings, run
 from liser_ray.labeling.config import LabelConfig
+from liser_ray.labeling.planning import describe_plan, plan_corpus
 
 DESCRIPTION = """\
 Label videos of people talking with a speech teacher (HuBERT and its kin) and a face teacher (S2D), into a Parquet
@@ -20,27 +21,27 @@ The job can be killed at any time: the same command goes on where it was.
 """
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Parse the settings, make the demo's files if that is what is asked for, plan or label, print what came of it."""
     config = parse_settings(
         LabelConfig,
         DESCRIPTION,
+        argv,
         bare={"--dry_run": "true", "--retry_failed": "transient"},
         lists=("--speech_teachers", "--video_teacher.labels"),
     )
-    # after the arguments: they take seconds to import, and --help should not
-    from liser_ray.labeling.job import label_corpus, plan_corpus
-    from liser_ray.labeling.report import describe_plan, print_result
-
     logging.getLogger("liser_ray").setLevel(logging.INFO)
+    # What follows is imported where it is needed: the teachers alone take ten seconds.
     if not config.input:
         from liser_ray.demo.settings import demo_settings
 
         config = demo_settings(config)
     if config.dry_run:
-        plan = plan_corpus(replace(config, dry_run=False))
-        print(describe_plan(plan, n_speech_teachers=max(1, len(config.speech_teachers))))
+        print(describe_plan(plan_corpus(config), n_speech_teachers=max(1, len(config.speech_teachers))))
     else:
+        from liser_ray.labeling.job import label_corpus
+        from liser_ray.labeling.report import print_result
+
         print_result(label_corpus(config))
 
 

@@ -60,11 +60,11 @@ def _spelled_out(arguments: Sequence[str], bare: Mapping[str, str], lists: Seque
     return [argument for group in groups for argument in group]
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
     """Run a job's main function: a `UserError` is one message and exit code 2, Ctrl-C exit code 130."""
     logging.basicConfig(level=os.environ.get("LISER_LOG", "WARNING"), format="%(message)s", stream=sys.stderr)
     try:
-        main()
+        main(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)

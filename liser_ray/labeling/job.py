@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import ray
 
-from liser_ray.corpora.plan import PlanSummary, load_plan_summary, make_plan, replan_failed
+from liser_ray.corpora.plan import PlanSummary, load_plan_summary, replan_failed
 from liser_ray.errors import UserError
 from liser_ray.labeling.config import CPUS_FOR_RAY, LabelConfig, fit_pools, spans_per_file
 from liser_ray.labeling.pipeline import run_pipeline
+from liser_ray.labeling.planning import plan_corpus
 from liser_ray.labeling.progress import Outcomes, ProgressDisplay, start_progress
 from liser_ray.labeling.resume import OutputFolders, reconcile, remove_failed
 from liser_ray.labeling.run_card import (
@@ -54,19 +55,6 @@ class JobResult:
     spans_run: int
     elapsed_s: float
     labels_by_class: dict[str, dict[str, int]]
-
-
-def plan_corpus(config: LabelConfig) -> PlanSummary:
-    """The plan of an output folder: the one that is there if it fits the settings, else a new one.
-
-    Raises:
-        UserError: the input can't be listed, or the output can't be written.
-    """
-    folders = OutputFolders(normalise(config.output))
-    summary = load_plan_summary(folders.output)
-    if summary and summary.input_uri == normalise(config.input) and _same_rows(summary, config):
-        return summary
-    return make_plan(config.input, folders.output, config.plan)
 
 
 def label_corpus(config: LabelConfig) -> JobResult:
@@ -154,11 +142,6 @@ def start_ray() -> None:
     else:
         # Ray's own tasks wait for files most of the time: they come on top of the cores.
         ray.init(num_cpus=(os.cpu_count() or 1) + CPUS_FOR_RAY, include_dashboard=False, logging_level=logging.ERROR)
-
-
-def _same_rows(summary: PlanSummary, config: LabelConfig) -> bool:
-    decides = ("span_seconds", "max_pixels", "max_frame_rate_hz", "max_recording_hours")
-    return all(getattr(summary.config, name) == getattr(config.plan, name) for name in decides)
 
 
 def _inspect_teachers(config: LabelConfig) -> tuple[TeacherCard, list[TeacherCard]]:

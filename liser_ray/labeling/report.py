@@ -1,31 +1,14 @@
-"""What a person reads at the end: the plan in a few lines, the table's content in two small tables."""
+"""What a person reads at the end: the table's content in two small tables."""
 
 from rich.console import Console
 from rich.table import Table
 
-from liser_ray.corpora.plan import PlanSummary
 from liser_ray.labeling.job import JobResult
+from liser_ray.labeling.planning import describe_plan
 from liser_ray.labeling.progress import clock
 from liser_ray.outcome import Status
 
 _BAR_CHARS = 24
-
-
-def describe_plan(plan: PlanSummary, n_speech_teachers: int = 1) -> str:
-    """Recordings, hours, spans, expected size, and what can't be used and why."""
-    size = _bytes(plan.expected_output_bytes(n_speech_teachers))
-    lines = [
-        f"{plan.recordings:,} recordings · {_hours(plan.to_label_s)} to label · {plan.spans:,} spans · "
-        f"{sum(plan.failed.values()):,} unreadable · about {size} out",
-    ]
-    for what, reasons in (("no use", plan.filtered), ("unreadable", plan.failed)):
-        if reasons:
-            lines.append(f"  {what}: " + ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items())))
-    if plan.ignored_files:
-        lines.append(f"  {plan.ignored_files:,} other files left alone (no video by their suffix)")
-    if plan.duplicates:
-        lines.append(f"  {plan.duplicates:,} rows of the manifest name a recording a second time: left out")
-    return "\n".join(lines)
 
 
 def print_result(result: JobResult) -> None:
@@ -62,15 +45,3 @@ def _label_table(result: JobResult) -> Table:
             table.add_row("" if index else teacher, label, f"{n:,}", "▇" * round(_BAR_CHARS * n / total))
         table.add_section()
     return table
-
-
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
-
-
-def _bytes(n: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.3g} {unit}"
-        n /= 1000
-    return f"{n:,.1f} TB"

@@ -106,6 +106,7 @@ def ray_session(request: pytest.FixtureRequest) -> Iterator[str]:
     """One Ray on this machine for the whole test run; its workers know the S3 store. Gives its address."""
     with contextlib.suppress(pytest.skip.Exception):  # what needs the store skips by itself
         request.getfixturevalue("s3_store")
+    os.environ.update(RAY_worker_niceness="0")  # by default its workers wait for everything else on the machine
     start_ray()
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()

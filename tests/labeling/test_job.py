@@ -18,7 +18,8 @@ from labeling.tables import assert_same_labels, rows_of
 
 from liser_ray.errors import UserError
 from liser_ray.labeling.config import PoolConfig
-from liser_ray.labeling.job import JobResult, label_corpus, plan_corpus
+from liser_ray.labeling.job import JobResult, label_corpus
+from liser_ray.labeling.planning import plan_corpus
 from liser_ray.labeling.schema import labels_schema
 from liser_ray.media.span import decode_flac, digest
 from liser_ray.teachers.speech import load_speech_teachers, speech_windows

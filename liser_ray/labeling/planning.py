@@ -1,0 +1,51 @@
+"""The plan of a labeling job: made or taken over, and put in words. Imports little, for a dry run is quick."""
+
+from liser_ray.corpora.plan import PlanSummary, load_plan_summary, make_plan
+from liser_ray.labeling.config import LabelConfig
+from liser_ray.storage import normalise
+
+
+def plan_corpus(config: LabelConfig) -> PlanSummary:
+    """The plan of an output folder: the one that is there if it fits the settings, else a new one.
+
+    Raises:
+        UserError: the input can't be listed, or the output can't be written.
+    """
+    summary = load_plan_summary(config.output)
+    if summary and summary.input_uri == normalise(config.input) and _same_rows(summary, config):
+        return summary
+    return make_plan(config.input, config.output, config.plan)
+
+
+def describe_plan(plan: PlanSummary, n_speech_teachers: int = 1) -> str:
+    """Recordings, hours, spans, expected size, and what can't be used and why."""
+    size = _bytes(plan.expected_output_bytes(n_speech_teachers))
+    lines = [
+        f"{plan.recordings:,} recordings · {_hours(plan.to_label_s)} to label · {plan.spans:,} spans · "
+        f"{sum(plan.failed.values()):,} unreadable · about {size} out",
+    ]
+    for what, reasons in (("no use", plan.filtered), ("unreadable", plan.failed)):
+        if reasons:
+            lines.append(f"  {what}: " + ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items())))
+    if plan.ignored_files:
+        lines.append(f"  {plan.ignored_files:,} other files left alone (no video by their suffix)")
+    if plan.duplicates:
+        lines.append(f"  {plan.duplicates:,} rows of the manifest name a recording a second time: left out")
+    return "\n".join(lines)
+
+
+def _same_rows(summary: PlanSummary, config: LabelConfig) -> bool:
+    decides = ("span_seconds", "max_pixels", "max_frame_rate_hz", "max_recording_hours")
+    return all(getattr(summary.config, name) == getattr(config.plan, name) for name in decides)
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+
+
+def _bytes(n: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.3g} {unit}"
+        n /= 1000
+    return f"{n:,.1f} TB"
