@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 import s2d_rule
 import torch
+from onnx import TensorProto, helper
 from transformers import HubertConfig, HubertForSequenceClassification, Wav2Vec2FeatureExtractor
 
 from liser_ray.teachers.config import VideoTeacherConfig
@@ -62,3 +64,19 @@ def make_teachers(folder: Path) -> SmallTeachers:
         weights=str(folder / "s2d.safetensors"), landmark_weights=str(folder / "landmark.safetensors"), batch_size=4
     )
     return SmallTeachers(video, speech)
+
+
+def mean_colour_onnx(path: Path, shape: tuple, softmax: bool = False, layout: str = "nchw") -> None:
+    """A network whose outputs are the mean of each channel."""
+    axes = [2, 3] if layout == "nchw" else [1, 2]
+    nodes = [helper.make_node("ReduceMean", ["frames"], ["means"], axes=axes, keepdims=0)]
+    if softmax:
+        nodes.append(helper.make_node("Softmax", ["means"], ["shares"], axis=1))
+    out = "shares" if softmax else "means"
+    graph = helper.make_graph(
+        nodes,
+        "mean_colour",
+        [helper.make_tensor_value_info("frames", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(out, TensorProto.FLOAT, None)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)

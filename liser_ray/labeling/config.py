@@ -67,7 +67,7 @@ class LabelConfig:
     media: MediaConfig = field(default_factory=MediaConfig)
     media_pool: PoolConfig = field(default_factory=lambda: PoolConfig(batch_spans=2))
     video_pool: PoolConfig = field(default_factory=PoolConfig)
-    speech_pool: PoolConfig = field(default_factory=lambda: PoolConfig(batch_spans=16))
+    speech_pool: PoolConfig = field(default_factory=PoolConfig)
     speech_batch_size: int = 64
     precision: Precision = "bfloat16"
     spans_per_file: int = 0

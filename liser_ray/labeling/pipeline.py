@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import warnings
 from typing import Any
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import ray.data
 from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.checkpoint import CheckpointConfig
+from ray.util.annotations import RayDeprecationWarning
 
 from liser_ray.labeling.config import LabelConfig, Pool, Pools
 from liser_ray.labeling.media_stage import MediaStage
@@ -51,6 +53,8 @@ def run_pipeline(
     context.execution_options.preserve_order = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
+    # Ray 2.60 deprecates keywords such as max_restarts and has no other way to give them yet.
+    warnings.filterwarnings("ignore", category=RayDeprecationWarning)
     try:
         spans = ray.data.read_parquet(plan_path, filesystem=fs, num_cpus=_TASK_CPUS)
         # A few plan files would make a few blocks, each one task from end to end.
@@ -91,11 +95,8 @@ def _pool_arguments(pool: Pool) -> dict[str, Any]:
         "compute": ActorPoolStrategy(size=pool.actors),
         "num_cpus": pool.num_cpus,
         "num_gpus": pool.num_gpus,
-        "ray_remote_args_fn": _survive_lost_machines,
+        # What is wrong with a row becomes a row. These are for an actor whose machine goes away, and they are bounded:
+        # by default Ray would restart without end one that crashes at each start.
+        "max_restarts": 16,
+        "max_task_retries": 4,
     }
-
-
-def _survive_lost_machines() -> dict[str, Any]:
-    # What is wrong with a row becomes a row. These are for an actor whose machine goes away, and they are bounded: by
-    # default Ray would restart without end one that crashes at each start.
-    return {"max_restarts": 4, "max_task_retries": 4}

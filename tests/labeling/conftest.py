@@ -104,8 +104,10 @@ def label_config(teachers: SmallTeachers) -> LabelConfig:
 @pytest.fixture(scope="session")
 def ray_session(request: pytest.FixtureRequest) -> Iterator[str]:
     """One Ray on this machine for the whole test run; its workers know the S3 store. Gives its address."""
-    with contextlib.suppress(pytest.skip.Exception):  # what needs the store skips by itself
+    with contextlib.suppress(pytest.skip.Exception):  # what needs the store or the weights skips by itself
         request.getfixturevalue("s3_store")
+    with contextlib.suppress(pytest.skip.Exception):
+        os.environ.update(DEEPFACE_HOME=str(request.getfixturevalue("yunet_home")))
     os.environ.update(RAY_worker_niceness="0")  # by default its workers wait for everything else on the machine
     start_ray()
     yield ray.get_runtime_context().gcs_address

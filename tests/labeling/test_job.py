@@ -187,6 +187,8 @@ def test_killed_three_times_it_ends_with_the_same_table(labeled, label_config, r
         *("--video_teacher.landmark_weights", label_config.video_teacher.landmark_weights),
         *("--video_teacher.batch_size", str(label_config.video_teacher.batch_size)),
         *("--speech_teachers", *label_config.speech_teachers),
+        # a commit after each span
+        *("--media_pool.batch_spans", "1", "--video_pool.batch_spans", "1", "--speech_pool.batch_spans", "1"),
     ]
     environment = os.environ | {"RAY_ADDRESS": ray_session}
 

@@ -5,11 +5,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import s2d_rule
 import torch
-from onnx import TensorProto, helper
+from small_teachers import mean_colour_onnx
 from transformers import AutoModelForImageClassification, ResNetConfig
 
 from liser_ray.errors import UserError
@@ -147,22 +146,6 @@ class TestS2D:
             teacher(random_clips(1)[:, :8])
         with pytest.raises(ValueError, match="not uint8"):
             teacher(random_clips(1).astype(np.float32))
-
-
-def mean_colour_onnx(path: Path, shape: tuple, softmax: bool = False, layout: str = "nchw") -> None:
-    """A network whose outputs are the mean of each channel."""
-    axes = [2, 3] if layout == "nchw" else [1, 2]
-    nodes = [helper.make_node("ReduceMean", ["frames"], ["means"], axes=axes, keepdims=0)]
-    if softmax:
-        nodes.append(helper.make_node("Softmax", ["means"], ["shares"], axis=1))
-    out = "shares" if softmax else "means"
-    graph = helper.make_graph(
-        nodes,
-        "mean_colour",
-        [helper.make_tensor_value_info("frames", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(out, TensorProto.FLOAT, None)],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
 
 
 def static_config(folder: Path, text: str, **changes) -> VideoTeacherConfig:

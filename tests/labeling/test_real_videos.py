@@ -1,0 +1,102 @@
+"""The whole job on real videos from the web: talking heads, and recordings that are not what the pipeline wants."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from labeling.tables import rows_of
+from small_teachers import mean_colour_onnx
+
+from liser_ray.corpora.config import PlanConfig
+from liser_ray.corpora.plan import make_plan
+from liser_ray.labeling.config import LabelConfig
+from liser_ray.labeling.job import label_corpus
+from liser_ray.labeling.media_stage import MediaStage
+from liser_ray.labeling.schema import labels_schema
+from liser_ray.labeling.teacher_stages import VideoStage
+from liser_ray.media.span import MediaConfig
+from liser_ray.teachers.config import VideoTeacherConfig
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def static_teacher(tmp_path_factory) -> VideoTeacherConfig:
+    """A classifier of frames that costs nothing: S2D on all these videos would take an hour."""
+    folder = tmp_path_factory.mktemp("static")
+    mean_colour_onnx(folder / "colour.onnx", ("n", 3, 224, 224))
+    (folder / "colour.yaml").write_text("weights: colour.onnx\nlabels: [red, green, blue]\n")
+    return VideoTeacherConfig(kind="static", weights=str(folder / "colour.yaml"))
+
+
+@pytest.fixture(scope="module")
+def rows(test_data, yunet_home, ray_session, teachers, static_teacher, tmp_path_factory):
+    """The labels of all videos with the job's defaults, by file name and start."""
+    folder = tmp_path_factory.mktemp("real")
+    videos = sorted(
+        str(path)
+        for kind in ("talking_heads", "hard_videos")
+        for path in (test_data / kind).iterdir()
+        if path.suffix != ".csv"
+    )
+    assert len(videos) == 21
+    pq.write_table(pa.table({"uri": videos}), folder / "manifest.parquet")
+    config = LabelConfig(
+        input=str(folder / "manifest.parquet"),
+        output=str(folder / "out"),
+        speech_teachers=teachers.speech[:1],
+        video_teacher=static_teacher,
+    )
+    label_corpus(config)
+    rows = rows_of(folder / "out/labels")
+    assert {name for name, _ in rows} == {Path(video).name for video in videos}
+    return rows
+
+
+def test_talking_heads_are_labeled_nearly_throughout(rows, test_data):
+    heads = {path.name for path in (test_data / "talking_heads").iterdir()}
+    found = {span: row for span, row in rows.items() if span[0] in heads}
+    assert len(found) == 18  # 14 videos, one of 60 s and one of 20 s among them
+    for span, row in found.items():
+        assert row["status"] == "labeled", (span, row["reason"], row["detail"])
+        assert np.median(row["video_valid"]) >= 0.9, span
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "reason"),
+    [
+        ("no_face.mp4", "filtered", "no_face"),
+        ("silent_no_face.mp4", "filtered", "no_face"),
+        ("face_then_none.mov", "filtered", "no_speech"),
+        ("group_1080p.mp4", "filtered", "two_faces"),
+        ("music_face.mp4", "labeled", ""),
+        ("two_faces_cuts.mp4", "labeled", ""),
+    ],
+)
+def test_hard_videos_end_with_the_right_reason(rows, name, status, reason):
+    assert {(row["status"], row["reason"]) for (of, _), row in rows.items() if of == name} == {(status, reason)}
+
+
+def test_windows_without_the_face_say_so_even_where_the_span_is_filtered(rows):
+    valid = rows["face_then_none.mov", 0.0]["video_valid"]
+    assert min(valid[:4]) > 0.9
+    assert max(valid[5:]) == 0
+
+
+def test_a_span_is_labeled_only_where_the_face_is(test_data, yunet_home, static_teacher, tmp_path, monkeypatch):
+    """Nobody speaks in this video, so the minimum of speech is taken away."""
+    monkeypatch.setenv("DEEPFACE_HOME", str(yunet_home))
+    make_plan(str(test_data / "hard_videos/face_then_none.mov"), str(tmp_path), PlanConfig())
+    schema = labels_schema(("red", "green", "blue"), {"speech": ("a", "b")})
+    media = MediaStage(replace(MediaConfig(), min_speech_fraction=0.0), schema)
+    (prepared,) = media(pq.read_table(tmp_path / "plan"))
+    (row,) = VideoStage(static_teacher, "float32")(prepared).to_pylist()
+    assert (row["status"], row["reason"]) == ("", "")  # open: on its way to the speech teacher
+    labeled = np.sum(row["video_probs"], axis=1) > 0.5
+    assert labeled.tolist() == [share > 0 for share in row["video_valid"]]
+    assert labeled[:4].all()
+    assert not labeled[5:].any()
+    assert row["audio"]
