@@ -18,6 +18,9 @@ from liser_ray.teachers.weights import Checkpoint, fetch, load_strictly, read_ch
 FERV39K_LABELS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 """Outputs of S2D fine-tuned on FERV39k, in order."""
 
+GPU_BATCH, CPU_BATCH = 16, 1
+"""Clips per forward pass where the settings leave it open."""
+
 _S2D_HINT = (
     "Get an S2D checkpoint fine-tuned on FERV39k (Hugging Face: cyinen/S2D, see the README) and give its path, "
     "s3:// or hf:// address with --video_teacher.weights."
@@ -110,12 +113,13 @@ def load_video_teacher(config: VideoTeacherConfig, device: str = "cpu", dtype: P
     Raises:
         UserError: weights that are missing, of another network, or whose outputs don't fit the labels.
     """
-    if config.batch_size < 1:
-        raise UserError("--video_teacher.batch_size must be at least 1.")
+    if config.batch_size < 0:
+        raise UserError("--video_teacher.batch_size must be 0 (fitted to the device) or more.")
     target = torch.device(device)
+    batch_size = config.batch_size or (GPU_BATCH if target.type == "cuda" else CPU_BATCH)
     if config.kind == "static":
         description = fetch(config.weights, _STATIC_HINT)
-        return load_static(description, tuple(config.labels), target, dtype, config.batch_size, _STATIC_HINT)
+        return load_static(description, tuple(config.labels), target, dtype, batch_size, _STATIC_HINT)
     path = fetch(config.weights, _S2D_HINT)
     landmark_path = fetch(config.landmark_weights, _LANDMARK_HINT)
     checkpoint = read_checkpoint(path)
@@ -134,7 +138,7 @@ def load_video_teacher(config: VideoTeacherConfig, device: str = "cpu", dtype: P
         sha256=f"{sha256(path)}+{sha256(landmark_path)}",
         device=target,
         dtype=dtype,
-        batch_size=config.batch_size,
+        batch_size=batch_size,
     )
 
 

@@ -286,9 +286,9 @@ class TestStatic:
             load_video_teacher(static_config(tmp_path, text))
 
 
-def test_a_micro_batch_of_nothing_is_refused():
-    with pytest.raises(UserError, match="batch_size must be at least 1"):
-        load_video_teacher(VideoTeacherConfig(batch_size=0))
+def test_a_batch_of_less_than_nothing_is_refused():
+    with pytest.raises(UserError, match="batch_size must be 0"):
+        load_video_teacher(VideoTeacherConfig(batch_size=-1))
 
 
 def test_the_labels_metadata_is_plain_json(tmp_path):

@@ -1,0 +1,378 @@
+"""Seconds of video labeled per second and CPU core, stage by stage, beside the naive way (`naive_way.py`).
+
+Run with the real recordings (LISER_TEST_DATA, default ../shared/data) and YuNet's weights (DEEPFACE_HOME, default
+../shared/weights): `python benchmarks/label_stages.py`. Prints the table and writes benchmarks/results/label_stages.md;
+`--quick` tries the script out in half a minute, with two recordings and teachers of one layer, and writes nothing.
+
+Both ways run in one process, on one thread, by turns on each recording, so that a machine that slows down slows both.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read when the libraries below are imported
+
+import av
+import cv2
+import naive_way
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from tqdm import tqdm
+from transformers import HubertConfig, HubertForSequenceClassification
+
+from liser_ray.labeling.config import LabelConfig
+from liser_ray.labeling.schema import empty_column, labels_schema, list_column
+from liser_ray.media import span
+from liser_ray.media.clips import WINDOW_CELLS
+from liser_ray.media.detector import check_detector
+from liser_ray.media.faces import FaceConfig, find_faces
+from liser_ray.media.frame import SampledFrame
+from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Reader
+from liser_ray.media.speech import speech_fraction
+from liser_ray.teachers.mobilefacenet import new_mobilefacenet
+from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
+from liser_ray.teachers.speech import WINDOW_SAMPLES, SpeechTeacher, SpeechTeachers, speech_windows
+from liser_ray.teachers.video import CPU_BATCH, FERV39K_LABELS, S2DTeacher
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+RESULT = Path(__file__).parent / "results" / "label_stages.md"
+OURS, NAIVE = "ours", "naive"
+SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
+VIDEO_BATCH, SPEECH_BATCH = CPU_BATCH, LabelConfig().speech_batch_size
+VIDEO_WINDOW_S, SPEECH_WINDOW_S = WINDOW_CELLS / FRAME_RATE_HZ, WINDOW_SAMPLES / SAMPLE_RATE_HZ
+ROW_REPEATS = 20  # writing the rows takes milliseconds
+
+DECODE, FACES, VAD, PACK = "decode", "faces", "voice activity", "pack"
+MEDIA, VIDEO, SPEECH, ROWS = "media", "video teacher", "speech teacher", "rows"
+WHAT = {
+    DECODE: "decode pictures and sound",
+    FACES: "cuts, face detection, crops",
+    VAD: "voice activity (Silero)",
+    PACK: "FLAC and content hash",
+    MEDIA: "**media stage as a whole**",
+    VIDEO: "**video teacher** (S2D)",
+    SPEECH: "**speech teacher** (HuBERT base)",
+    ROWS: "rows as Parquet",
+}
+
+
+Picture = TypeVar("Picture", SampledFrame, np.ndarray)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    seconds: float
+    recordings: int | None
+    video_windows: int
+    speech_windows: int
+    layers: int
+
+
+FULL = Size(seconds=4.0, recordings=None, video_windows=8, speech_windows=3 * SPEECH_BATCH, layers=12)
+QUICK = Size(seconds=1.0, recordings=2, video_windows=2, speech_windows=4, layers=1)
+
+
+class Costs:
+    """CPU and wall seconds by stage and way, and the seconds of video that they were spent on."""
+
+    def __init__(self) -> None:
+        self._spent: dict[tuple[str, str], np.ndarray] = defaultdict(lambda: np.zeros(2))
+        self._video_s: dict[tuple[str, str], float] = defaultdict(float)
+
+    def add(self, stage: str, way: str, spent: np.ndarray, video_s: float) -> None:
+        self._spent[stage, way] += spent
+        self._video_s[stage, way] += video_s
+
+    def per_video_s(self, stage: str, way: str) -> np.ndarray:
+        """CPU and wall seconds for a second of video; zeros where the way has no such stage."""
+        return self._spent[stage, way] / max(self._video_s[stage, way], 1e-9)
+
+
+def now() -> np.ndarray:
+    """CPU seconds of all threads, and wall seconds."""
+    return np.array([time.process_time(), time.perf_counter()])
+
+
+def timed(pictures: Iterable[Picture], spent: np.ndarray) -> Iterator[Picture]:
+    """The pictures; what each takes to come is added to `spent`, what the caller does between is not."""
+    pictures = iter(pictures)
+    while True:
+        start = now()
+        picture = next(pictures, None)
+        spent += now() - start
+        if picture is None:
+            return
+        yield picture
+
+
+def our_media(path: Path, end_s: float, costs: Costs) -> span.SpanMedia:
+    """The steps of `prepare_span` one by one, then all together as the job calls it."""
+    decode, in_loop = np.zeros(2), np.zeros(2)
+    start = now()
+    with Reader(str(path)) as reader:
+        stream = reader.span(0.0, end_s)
+        decode += now() - start
+        start = now()
+        found = find_faces(timed(stream, in_loop), stream.n_cells, FaceConfig())
+        faces = now() - start - in_loop
+        start = now()
+        pcm = stream.pcm()
+        decode += now() - start + in_loop
+    video_s = stream.n_cells / FRAME_RATE_HZ
+    costs.add(DECODE, OURS, decode, video_s)
+    costs.add(FACES, OURS, faces, video_s)
+    start = now()
+    speech_fraction(pcm)
+    costs.add(VAD, OURS, now() - start, video_s)
+    start = now()
+    span.encode_flac(pcm)
+    span.digest(pcm)
+    span.digest(found.clips)
+    costs.add(PACK, OURS, now() - start, video_s)
+
+    start = now()
+    media = span.prepare_span(str(path), 0.0, end_s, span.MediaConfig())
+    costs.add(MEDIA, OURS, now() - start, video_s)
+    return media
+
+
+def naive_media(path: Path, end_s: float, costs: Costs) -> int:
+    """The same of the naive way; how many pictures there were."""
+    decode = np.zeros(2)
+    start = now()
+    faces = [naive_way.largest_face(picture) for picture in timed(naive_way.pictures(path, end_s), decode)]
+    in_faces = now() - start - decode
+    start = now()
+    pcm = naive_way.sound(path, end_s)
+    decode += now() - start
+    start = now()
+    naive_way.speech_fraction(pcm)
+    vad = now() - start
+    video_s = round(end_s * FRAME_RATE_HZ) / FRAME_RATE_HZ
+    for stage, spent in ((DECODE, decode), (FACES, in_faces), (VAD, vad), (MEDIA, decode + in_faces + vad)):
+        costs.add(stage, NAIVE, spent, video_s)
+    return len(faces)
+
+
+def measure_media(paths: Sequence[Path], seconds: float, costs: Costs) -> tuple[list[span.SpanMedia], int]:
+    """Both ways on the start of each recording, the other one first each time; our results, and pictures seen."""
+    prepared, n_pictures = [], 0
+    # The first round is thrown away: networks are loaded, Silero's model is compiled as it runs.
+    for i, path in enumerate(tqdm([paths[0], *paths], desc="recordings", unit="recording")):
+        into = costs if i else Costs()
+        with Reader(str(path)) as reader:
+            end_s = min(seconds, reader.header.duration_s or seconds)
+        n_naive = naive_media(path, end_s, into) if i % 2 else 0
+        media = our_media(path, end_s, into)
+        n_naive = n_naive or naive_media(path, end_s, into)
+        if i:
+            prepared.append(media)
+            n_pictures += n_naive
+    return prepared, n_pictures
+
+
+def measure_video_teacher(clips: np.ndarray, layers: int, costs: Costs) -> tuple[np.ndarray, float]:
+    """Half the windows one by one, all of them our way, the other half; the softmaxes, and how far the ways differ."""
+    torch.manual_seed(0)
+    transformer, landmarks = VideoTransformer(S2DConfig(depth=layers)).eval(), new_mobilefacenet(seed=0)
+    teacher = S2DTeacher(transformer, landmarks, FERV39K_LABELS, "", torch.device("cpu"), "float32", VIDEO_BATCH)
+    alone = []
+    with tqdm(total=2 * len(clips) + 1, desc="video teacher", unit="window") as progress:
+        naive_way.video_softmax(transformer, landmarks, clips[0])  # warm
+        progress.update()
+
+        def one_by_one(some: np.ndarray) -> None:
+            for clip in some:
+                start = now()
+                alone.append(naive_way.video_softmax(transformer, landmarks, clip))
+                costs.add(VIDEO, NAIVE, now() - start, VIDEO_WINDOW_S)
+                progress.update()
+
+        one_by_one(clips[: len(clips) // 2])
+        start = now()
+        together = teacher(clips)
+        costs.add(VIDEO, OURS, now() - start, len(clips) * VIDEO_WINDOW_S)
+        progress.update(len(clips))
+        one_by_one(clips[len(clips) // 2 :])
+    return together, float(np.abs(together - alone).max())
+
+
+def measure_speech_teacher(windows: np.ndarray, layers: int, costs: Costs) -> tuple[np.ndarray, float]:
+    """Batch by batch, each before or after the same windows one by one; as `measure_video_teacher`."""
+    torch.manual_seed(0)
+    model = HubertForSequenceClassification(
+        HubertConfig(num_hidden_layers=layers, id2label=dict(enumerate(SPEECH_LABELS)))
+    ).eval()
+    teachers = SpeechTeachers([SpeechTeacher("hubert", SPEECH_LABELS, "", model)], "cpu", "float32", SPEECH_BATCH)
+    naive_way.speech_softmax(model, windows[0])  # warm
+    together, alone = [], []
+    with tqdm(total=2 * len(windows), desc="speech teacher", unit="window") as progress:
+        for i, first in enumerate(range(0, len(windows), SPEECH_BATCH)):
+            batch = windows[first : first + SPEECH_BATCH]
+            for way in (OURS, NAIVE) if i % 2 else (NAIVE, OURS):
+                start = now()
+                if way == OURS:
+                    together.append(teachers(batch)["hubert"])
+                else:
+                    alone += [naive_way.speech_softmax(model, window) for window in batch]
+                costs.add(SPEECH, way, now() - start, len(batch) * SPEECH_WINDOW_S)
+                progress.update(len(batch))
+    softmaxes = np.concatenate(together)
+    return softmaxes, float(np.abs(softmaxes - alone).max())
+
+
+def measure_rows(prepared: Sequence[span.SpanMedia], video: np.ndarray, speech: np.ndarray, costs: Costs) -> None:
+    """Each span's row with its sound and numbers, all in one Parquet file; what the teachers said is repeated."""
+    schema = labels_schema(FERV39K_LABELS, {"hubert": SPEECH_LABELS})
+
+    def write() -> None:
+        counts = [round(len(media.video_start_s) * VIDEO_WINDOW_S / SPEECH_WINDOW_S) for media in prepared]
+        speech_type = schema.field("speech_probs").type
+        speech_probs = list_column([np.resize(speech, (n, len(SPEECH_LABELS))) for n in counts], speech_type[0].type)
+        columns = {
+            "audio": pa.array([media.audio for media in prepared], pa.binary()),
+            "content_hash": pa.array([media.content_hash for media in prepared]),
+            "speech_probs": pa.StructArray.from_arrays([speech_probs], fields=list(speech_type)),
+        }
+        per_window = {
+            "video_start_s": [media.video_start_s for media in prepared],
+            "video_valid": [media.video_valid for media in prepared],
+            "face_box": [media.face_box for media in prepared],
+            "video_probs": [np.resize(video, (len(media.face_box), len(FERV39K_LABELS))) for media in prepared],
+            "speech_start_s": [np.arange(n, dtype=np.float32) * SPEECH_WINDOW_S for n in counts],
+        }
+        columns |= {name: list_column(values, schema.field(name).type) for name, values in per_window.items()}
+        arrays = [columns.get(one.name, empty_column(one.type, len(prepared))) for one in schema]
+        pq.write_table(pa.Table.from_arrays(arrays, schema=schema), pa.BufferOutputStream(), compression="zstd")
+
+    write()  # warm
+    start = now()
+    for _ in range(ROW_REPEATS):
+        write()
+    video_s = sum(len(media.video_start_s) for media in prepared) * VIDEO_WINDOW_S
+    costs.add(ROWS, OURS, now() - start, ROW_REPEATS * video_s)
+
+
+def table(costs: Costs) -> str:
+    """One line per stage and one for all: what one core labels in a second, both ways."""
+    head = [
+        "stage",
+        "ours: s of video per CPU-s",
+        "naive",
+        "ours / naive",
+        "CPU ms per s of video: ours",
+        "naive",
+        "wall ms: ours",
+        "naive",
+    ]
+
+    def figure(value: float) -> str:
+        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+    def line(what: str, ours: np.ndarray, naive: np.ndarray) -> list[str]:
+        cpu, wall = 1000 * ours
+        if not naive.any():
+            return [what, figure(1000 / cpu), "–", "–", figure(cpu), "–", figure(wall), "–"]
+        naive_cpu, naive_wall = 1000 * naive
+        speeds = (1000 / cpu, 1000 / naive_cpu, naive_cpu / cpu)
+        return [what, *(figure(value) for value in (*speeds, cpu, naive_cpu, wall, naive_wall))]
+
+    both = {stage: (costs.per_video_s(stage, OURS), costs.per_video_s(stage, NAIVE)) for stage in WHAT}
+    lines = [line(what, *both[stage]) for stage, what in WHAT.items()]
+    # The steps before it are in the media stage already.
+    ours, naive = np.sum([both[stage] for stage in (MEDIA, VIDEO, SPEECH, ROWS)], axis=0)
+    lines.append(line("**everything**", ours, naive))
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] + ["---:"] * 7, *lines))
+
+
+def machine() -> str:
+    """What the figures hold for."""
+    cpu = platform.machine()
+    if (info := Path("/proc/cpuinfo")).exists():
+        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = next(iter(names), cpu)
+    packages = ("torch", "transformers", "onnxruntime", "av", "deepface", "silero-vad")
+    libraries = ", ".join(f"{name} {version(name)}" for name in packages)
+    return (
+        f"{cpu} with {torch.backends.cpu.get_cpu_capability()}, one of {os.cpu_count()} cores; "
+        f"Python {platform.python_version()}, {libraries}, OpenCV {cv2.__version__}, FFmpeg {av.ffmpeg_version_info}."
+    )
+
+
+def write_whole(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, help=f"of each recording (default: {FULL.seconds:g})")
+    parser.add_argument("--quick", action="store_true", help="try the script out; the figures mean nothing")
+    options = parser.parse_args(arguments)
+    size = QUICK if options.quick else FULL
+    seconds = options.seconds or size.seconds
+    folder = Path(os.environ.get("LISER_TEST_DATA", SHARED / "data")) / "talking_heads"
+    if not folder.is_dir():
+        sys.exit(f"no recordings in {folder}: set LISER_TEST_DATA to the folder that holds talking_heads/")
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix in (".mp4", ".mov", ".mpg")][: size.recordings]
+    os.environ.setdefault("DEEPFACE_HOME", str(SHARED / "weights"))
+    check_detector("yunet")
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+    costs = Costs()
+    prepared, n_pictures = measure_media(paths, seconds, costs)
+    usable = [media for media in prepared if media.problem is None]
+    clips = np.concatenate([media.clips[media.video_valid > 0] for media in usable])
+    clips = clips[np.linspace(0, len(clips) - 1, size.video_windows).astype(int)]
+    windows = np.concatenate([speech_windows(span.decode_flac(media.audio))[0] for media in usable])
+    windows = windows[: size.speech_windows]
+    speech, speech_differs = measure_speech_teacher(windows, size.layers, costs)
+    video, video_differs = measure_video_teacher(clips, size.layers, costs)
+    measure_rows(prepared, video, speech, costs)
+    if options.quick:
+        print(table(costs))
+        return
+
+    video_s = sum(len(media.video_start_s) for media in prepared) * VIDEO_WINDOW_S
+    text = f"""# Seconds of video labeled per second and CPU core
+
+Made by `{" ".join(["python benchmarks/label_stages.py", *arguments])}`: the first {seconds:g} s of {len(paths)} real
+talking heads ({video_s:.0f} s in whole windows, {n_pictures} pictures at their own rates, 256x256 to 1080x1920,
+H.264, HEVC, MPEG-4 and MPEG-1), one process, one thread, both ways by turns on each recording.
+
+{table(costs)}
+
+Machine: {machine()}
+
+- CPU time counts; other work on the machine shows in the wall time.
+- The naive way: `cv2.VideoCapture`, `DeepFace.extract_faces` (YuNet, aligned) on every frame, PyAV for the sound,
+  Silero VAD through its library, teachers on one window at a time.
+- Teachers have random weights of the full size, which cost what trained ones cost: S2D on {len(clips)} windows of
+  16 frames at 30 Hz (0.53 s), in batches of {VIDEO_BATCH} (what the job does on a CPU) and one by one; HuBERT base on {len(windows)} windows of
+  0.5 s, in batches of {SPEECH_BATCH} and one by one. Largest difference between the two ways' softmaxes:
+  {video_differs:.0e} (S2D), {speech_differs:.0e} (HuBERT).
+- The media stage as a whole is a call of its own, not the sum of its steps. "Everything" is media stage, teachers and
+  rows. Neither way includes Ray, child processes or a network.
+"""
+    print(text)
+    write_whole(RESULT, text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
