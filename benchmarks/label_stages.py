@@ -364,7 +364,8 @@ Machine: {machine()}
 - The naive way: `cv2.VideoCapture`, `DeepFace.extract_faces` (YuNet, aligned) on every frame, PyAV for the sound,
   Silero VAD through its library, teachers on one window at a time.
 - Teachers have random weights of the full size, which cost what trained ones cost: S2D on {len(clips)} windows of
-  16 frames at 30 Hz (0.53 s), in batches of {VIDEO_BATCH} (what the job does on a CPU) and one by one; HuBERT base on {len(windows)} windows of
+  16 frames at 30 Hz (0.53 s), in batches of {VIDEO_BATCH} (what the job does on a CPU) and one by one;
+  HuBERT base on {len(windows)} windows of
   0.5 s, in batches of {SPEECH_BATCH} and one by one. Largest difference between the two ways' softmaxes:
   {video_differs:.0e} (S2D), {speech_differs:.0e} (HuBERT).
 - The media stage as a whole is a call of its own, not the sum of its steps. "Everything" is media stage, teachers and

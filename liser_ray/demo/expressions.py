@@ -33,12 +33,12 @@ class Expression:
 
 EXPRESSIONS = {
     "neutral": Expression(),
-    "happy": Expression(smile=1.0, open_px=4.5, brow_outer_px=1.0, eyes=-0.2),
-    "sad": Expression(smile=-0.85, brow_inner_px=6.5, brow_outer_px=-3.0, brow_pinch_px=1.5, eyes=-0.45),
+    "happy": Expression(smile=1.15, open_px=4.5, brow_outer_px=1.0, eyes=-0.2),
+    "sad": Expression(smile=-1.0, brow_inner_px=7.5, brow_outer_px=-3.0, brow_pinch_px=1.5, eyes=-0.45),
     "angry": Expression(
-        smile=-0.45, open_px=1.0, brow_inner_px=-6.5, brow_outer_px=1.5, brow_pinch_px=3.5, eyes=-0.35, narrow=0.08
+        smile=-0.5, open_px=1.0, brow_inner_px=-7.5, brow_outer_px=2.0, brow_pinch_px=4.0, eyes=-0.35, narrow=0.08
     ),
-    "surprised": Expression(open_px=10.0, brow_inner_px=5.0, brow_outer_px=5.0, eyes=0.05, narrow=0.16),
+    "surprised": Expression(open_px=11.0, brow_inner_px=5.5, brow_outer_px=5.5, eyes=0.05, narrow=0.16),
 }
 
 

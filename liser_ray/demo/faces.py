@@ -23,8 +23,8 @@ class Look:
     """What makes a speaker's face."""
 
     skin_gamma: float  # above 1 darker
-    skin_gain: np.ndarray  # float [3], per RGB channel
-    hair_rgb: np.ndarray  # float [3]
+    skin_gain: np.ndarray  # float32 [3], per RGB channel
+    hair_rgb: np.ndarray  # float32 [3]
     suit_hue: int  # shift in OpenCV's 0..179
     backdrop: np.ndarray  # float32 [h, w, 3], enlarged smoothly
     mirrored: bool
@@ -43,8 +43,10 @@ def random_look(rng: np.random.Generator) -> Look:
     backdrop = rng.uniform(50, 205) + rng.normal(0, 22, 3) + rng.normal(0, 8, (4, 5, 3)) + rng.normal(0, 22, (4, 5, 1))
     return Look(
         skin_gamma=float(gamma),
-        skin_gain=np.array([1.0, 1 - 0.05 * gamma + rng.normal(0, 0.02), 1 - 0.10 * gamma + rng.normal(0, 0.03)]),
-        hair_rgb=_HAIR_RGB[rng.integers(len(_HAIR_RGB))] * rng.uniform(0.85, 1.15),
+        skin_gain=np.array(
+            [1.0, 1 - 0.05 * gamma + rng.normal(0, 0.02), 1 - 0.10 * gamma + rng.normal(0, 0.03)], np.float32
+        ),
+        hair_rgb=(_HAIR_RGB[rng.integers(len(_HAIR_RGB))] * rng.uniform(0.85, 1.15)).astype(np.float32),
         suit_hue=int(rng.integers(0, 180)),
         backdrop=np.clip(backdrop, 5, 250).astype(np.float32),
         mirrored=bool(rng.integers(2)),
@@ -69,6 +71,7 @@ class Face:
         self._look = look
         self._warp = FaceWarper()
         self._shape = _shape_map(look)
+        self._textures: dict[float, np.ndarray] = {}  # by smile: all other expressions share one
         rows, columns = pt.FRAME_HEIGHT_PX, pt.FRAME_WIDTH_PX
         self._backdrop = cv2.resize(look.backdrop, (columns, rows), interpolation=cv2.INTER_CUBIC)
         self._backdrop = self._backdrop.clip(0, 255).astype(np.uint8)
@@ -85,7 +88,7 @@ class Face:
             rng: source of the head's motion, blinks and swings of intensity.
         """
         n_frames, look = len(mouth), self._look
-        texture = self._texture(EXPRESSIONS[emotion])
+        texture = self._texture(max(EXPRESSIONS[emotion].smile, 0.0))
         intensity = look.liveliness * (0.95 + 0.12 * _wander(n_frames, frame_rate_hz, 0.8, rng))
         blinks = _blinks(n_frames, frame_rate_hz, rng)
         shift_x, shift_y, tilt, size = (_wander(n_frames, frame_rate_hz, 1.2, rng) for _ in range(4))
@@ -102,24 +105,23 @@ class Face:
             frame = cv2.blendLinear(np.ascontiguousarray(moved[..., :3]), self._backdrop, share, 1 - share)
             yield cv2.flip(frame, 1) if look.mirrored else frame
 
-    def _texture(self, expression: Expression) -> np.ndarray:
-        """The portrait in the speaker's colours, uint8 RGBA [H, W, 4]; folds beside the mouth only for a smile."""
-        parts, look = pt.portrait(), self._look
-        smile = max(expression.smile, 0.0)
-        rgb = parts.rgb * smile + parts.relaxed_rgb * (1 - smile)
-        for brow in pt.BROWS:
-            for x, y in _along(brow):
-                bump = np.exp(-0.5 * (((parts.x - x) / 2.0) ** 2 + ((parts.y - y) / 1.1) ** 2))
-                rgb = rgb * (1 - 0.35 * look.brow_weight * bump[..., None])
-        skin = 255 * (rgb.clip(0, 255) / 255) ** look.skin_gamma * look.skin_gain
-        gray = rgb @ np.array([0.299, 0.587, 0.114])
+    def _texture(self, smile: float) -> np.ndarray:
+        """The portrait in the speaker's colours, uint8 RGBA [H, W, 4]; folds beside the mouth as far as it smiles."""
+        if smile in self._textures:
+            return self._textures[smile]
+        parts, look, smile_share = pt.portrait(), self._look, min(smile, 1.0)
+        rgb = parts.rgb * smile_share + parts.relaxed_rgb * (1 - smile_share)
+        rgb = (rgb * (1 - look.brow_weight * parts.brows)[..., None]).clip(0, 255)
+        skin = 255 * cv2.pow(rgb / 255, look.skin_gamma) * look.skin_gain
+        gray = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
         hair = (gray / 125)[..., None] * look.hair_rgb
-        hsv = cv2.cvtColor(rgb.clip(0, 255).astype(np.uint8), cv2.COLOR_RGB2HSV)
+        hsv = cv2.cvtColor(rgb.astype(np.uint8), cv2.COLOR_RGB2HSV)
         hsv[..., 0] = (hsv[..., 0].astype(int) + look.suit_hue) % 180
         suit = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
         hair_share, suit_share = parts.hair[..., None], parts.suit[..., None]
         coloured = (skin * (1 - hair_share) + hair * hair_share) * (1 - suit_share) + suit * suit_share
-        return np.dstack([coloured, parts.person * 255]).clip(0, 255).astype(np.uint8)
+        self._textures[smile] = np.dstack([coloured, parts.person * 255]).clip(0, 255).astype(np.uint8)
+        return self._textures[smile]
 
 
 def _shape_map(look: Look) -> tuple[np.ndarray, np.ndarray]:
@@ -142,12 +144,6 @@ def _shape_map(look: Look) -> tuple[np.ndarray, np.ndarray]:
 
 def _sum(one: Expression, other: Expression) -> Expression:
     return Expression(**{name: value + getattr(other, name) for name, value in vars(one).items()})
-
-
-def _along(points: tuple[tuple[float, float], ...]) -> np.ndarray:
-    """Ten places along a line of three points."""
-    at = np.linspace(0, 2, 10)
-    return np.stack([np.interp(at, range(3), [point[axis] for point in points]) for axis in range(2)], axis=1)
 
 
 def _wander(n_frames: int, frame_rate_hz: float, seconds: float, rng: np.random.Generator) -> np.ndarray:

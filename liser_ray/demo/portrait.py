@@ -47,6 +47,7 @@ class Portrait:
     person: np.ndarray  # 1 on the person, 0 on the backdrop
     hair: np.ndarray
     suit: np.ndarray
+    brows: np.ndarray
     x: np.ndarray  # coordinates of the photograph, of each texel
     y: np.ndarray
 
@@ -73,6 +74,7 @@ def portrait() -> Portrait:
         person=np.clip(person, 0, 1).astype(np.float32),
         hair=cv2.GaussianBlur(np.clip(hair, 0, 1).astype(np.float32), (0, 0), 2),
         suit=cv2.GaussianBlur(np.clip(suit, 0, 1).astype(np.float32), (0, 0), 1.5),
+        brows=_drawn(BROWS, size, thickness=3, blur=1.5),
         x=x.astype(np.float32),
         y=y.astype(np.float32),
     )
@@ -102,10 +104,18 @@ def _person_mask(crop: np.ndarray) -> np.ndarray:
 
 def _without_folds(rgb: np.ndarray) -> np.ndarray:
     """The face at rest: the folds that the smile makes are filled from the skin around them."""
-    folds = np.zeros(rgb.shape[:2], np.uint8)
-    for line in _FOLDS:
-        points = np.array([[(x - LEFT) * SCALE, (y - TOP) * SCALE] for x, y in line], np.int32)
-        cv2.polylines(folds, [points], isClosed=False, color=255, thickness=8)
-    filled = cv2.inpaint(rgb, folds, 5, cv2.INPAINT_TELEA)
-    soft = cv2.GaussianBlur(folds.astype(np.float32) / 255, (0, 0), 2.5)[..., None] * 0.85
+    size = (rgb.shape[1], rgb.shape[0])
+    filled = cv2.inpaint(rgb, (_drawn(_FOLDS, size, thickness=8) * 255).astype(np.uint8), 5, cv2.INPAINT_TELEA)
+    soft = 0.85 * _drawn(_FOLDS, size, thickness=8, blur=2.5)[..., None]
     return rgb * (1 - soft) + cv2.GaussianBlur(filled, (0, 0), 2) * soft
+
+
+def _drawn(
+    lines: tuple[tuple[tuple[float, float], ...], ...], size: tuple[int, int], thickness: int, blur: float = 0.0
+) -> np.ndarray:
+    """Lines as a mask 0..1 of the texture's size, float32 [H, W]."""
+    mask = np.zeros((size[1], size[0]), np.float32)
+    for line in lines:
+        points = np.array([[round((x - LEFT) * SCALE), round((y - TOP) * SCALE)] for x, y in line], np.int32)
+        cv2.polylines(mask, [points], isClosed=False, color=1.0, thickness=thickness)
+    return cv2.GaussianBlur(mask, (0, 0), blur) if blur else mask
