@@ -11,30 +11,31 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def on_device(clips: np.ndarray, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+def on_device(inputs: np.ndarray, batch_size: int, device: torch.device) -> Iterator[Tensor]:
     """Slices of ``batch_size`` rows on the device, in order; with a GPU the next one is copied during the work on this.
 
     The caller must not wait for the GPU between two batches, or nothing overlaps.
 
     Args:
-        clips: uint8 [N, ...], may be read-only and of any strides.
+        inputs: [N, ...] of any number type, may be read-only and of any strides.
         batch_size: rows per slice; the last one may be shorter.
         device: where to.
     """
     on_gpu = device.type == "cuda"
+    dtype = torch.from_numpy(np.empty(0, inputs.dtype)).dtype
     copying = torch.cuda.Stream(device) if on_gpu else None
 
     def send(start: int) -> Tensor:
-        rows = clips[start : start + batch_size]
+        rows = inputs[start : start + batch_size]
         # Page-locked, since only from there a copy runs beside the computation. PyTorch's host allocator keeps the
         # buffer until the copy is over, and then uses it again.
-        staged = torch.empty(rows.shape, dtype=torch.uint8, pin_memory=on_gpu)
+        staged = torch.empty(rows.shape, dtype=dtype, pin_memory=on_gpu)
         np.copyto(staged.numpy(), rows)
         with torch.cuda.stream(copying):  # None: nothing changes
             return staged.to(device, non_blocking=True)
 
-    upcoming = send(0) if len(clips) else None
-    for start in range(batch_size, len(clips) + batch_size, batch_size):
+    upcoming = send(0) if len(inputs) else None
+    for start in range(batch_size, len(inputs) + batch_size, batch_size):
         batch = upcoming
         assert batch is not None
         if copying is not None:
@@ -43,7 +44,7 @@ def on_device(clips: np.ndarray, batch_size: int, device: torch.device) -> Itera
             batch.record_stream(computing)  # or its memory could be given to a later copy while it is still read
         yield batch
         # Only now: the caller has queued its work on `batch`, which runs while these lines stage and copy.
-        upcoming = send(start) if start < len(clips) else None
+        upcoming = send(start) if start < len(inputs) else None
 
 
 def autocast(device: torch.device, dtype: str) -> AbstractContextManager:

@@ -4,7 +4,7 @@ The paper feeds HuBERT 0.5-s pieces on purpose (section 3), so that it sees as m
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from liser_ray.errors import UserError
-from liser_ray.teachers.batches import autocast
+from liser_ray.teachers.batches import autocast, on_device
 from liser_ray.teachers.config import Precision
 from liser_ray.teachers.speech_folders import ADAPTER_CONFIG, SAMPLE_RATE_HZ, base_address
 from liser_ray.teachers.speech_models import BaseModel, Remembering, adapted_model, load_base, whole_model
@@ -77,7 +77,7 @@ class SpeechTeachers:
         found: dict[str, list[Tensor]] = {
             teacher.name: [torch.empty(0, len(teacher.labels), device=self._device)] for teacher in self.teachers
         }
-        for batch in _batches(windows, self._batch_size, self._device):
+        for batch in on_device(windows, self._batch_size, self._device):
             # One tensor per way of normalising, so that what teachers share can see that they ask about the same.
             wanted = {teacher.zero_mean_unit_variance for teacher in self.teachers}
             inputs = {normalised: _zero_mean_unit_variance(batch) if normalised else batch for normalised in wanted}
@@ -156,25 +156,3 @@ def _zero_mean_unit_variance(windows: Tensor) -> Tensor:
     # As transformers' Wav2Vec2FeatureExtractor does it: variance over n, and 1e-7 for silence.
     variance, mean = torch.var_mean(windows, dim=1, correction=0, keepdim=True)
     return (windows - mean) / torch.sqrt(variance + 1e-7)
-
-
-def _batches(windows: np.ndarray, batch_size: int, device: torch.device) -> Iterator[Tensor]:
-    """Windows on the device, some at a time; on a GPU the next ones are copied while these are computed."""
-    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-
-    def moved(start: int) -> Tensor:
-        batch = torch.tensor(windows[start : start + batch_size])  # a copy: Ray's arrays are read-only
-        if stream is None:
-            return batch
-        with torch.cuda.stream(stream):
-            return batch.pin_memory().to(device, non_blocking=True)
-
-    batches = map(moved, range(0, len(windows), batch_size))
-    following = next(batches, None)
-    while (batch := following) is not None:
-        if stream is not None:
-            compute = torch.cuda.current_stream(device)
-            compute.wait_stream(stream)
-            batch.record_stream(compute)  # else the allocator may hand its memory to the next copy
-        following = next(batches, None)
-        yield batch

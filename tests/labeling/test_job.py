@@ -173,6 +173,7 @@ def test_s3_and_other_batches_give_the_same_table(trouble, label_config, s3_stor
     assert_same_labels(rows_of(tmp_path / "labels"), rows)
 
 
+@pytest.mark.timeout(900)  # four runs of the job, each from its imports on
 def test_killed_three_times_it_ends_with_the_same_table(labeled, label_config, ray_session, rows, tmp_path):
     seed = random.randrange(10_000)
     print(f"seed {seed}")
