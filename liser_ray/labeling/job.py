@@ -18,7 +18,7 @@ from liser_ray.labeling.config import CPUS_FOR_RAY, LabelConfig, fit_pools, span
 from liser_ray.labeling.pipeline import run_pipeline
 from liser_ray.labeling.planning import plan_corpus
 from liser_ray.labeling.progress import Outcomes, ProgressDisplay, start_progress
-from liser_ray.labeling.resume import OutputFolders, reconcile, remove_failed
+from liser_ray.labeling.resume import OutputFolders, reconcile, remove_doubles, remove_failed
 from liser_ray.labeling.run_card import (
     TeacherCard,
     count_outcomes,
@@ -98,6 +98,10 @@ def label_corpus(config: LabelConfig) -> JobResult:
         reconcile(folders)
     elapsed_s = time.monotonic() - started
     outcomes, different = count_outcomes(folders)
+    if sum(outcomes.values()) > different:
+        log.warning("%d spans had two rows: one of each was taken out", remove_doubles(folders))
+        reconcile(folders)
+        outcomes, different = count_outcomes(folders)
     rows = sum(outcomes.values())
     if not plan.spans == rows == different:
         raise RuntimeError(

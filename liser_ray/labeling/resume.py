@@ -126,6 +126,31 @@ def remove_failed(folders: OutputFolders, reasons: Collection[str] | None = None
     return sum(_in_parallel(clean, [info.path for info in list_files(folders.labels, ".parquet")]))
 
 
+def remove_doubles(folders: OutputFolders) -> int:
+    """Keep one row of spans that have two; `reconcile` then brings the checkpoint in step.
+
+    A machine that was cut off from the cluster may still finish a file while another run makes the same rows again.
+
+    Returns:
+        How many rows were taken out.
+    """
+    fs, _ = filesystem(folders.labels)
+    seen: set[bytes] = set()
+    removed = 0
+    for info in list_files(folders.labels, ".parquet"):
+        ids = [
+            bytes.fromhex(one) for one in pq.read_table(info.path, columns=[ID_COLUMN], filesystem=fs)[0].to_pylist()
+        ]
+        first = [one not in seen for one in ids]
+        seen.update(ids)
+        removed += first.count(False)
+        if not any(first):
+            fs.delete_file(info.path)
+        elif not all(first):
+            replace_parquet(info.path, fs, pq.read_table(info.path, filesystem=fs).filter(pa.array(first)))
+    return removed
+
+
 def _data_stem(path: str) -> str:
     """``X`` of ``labels/X-0.parquet``."""
     return re.sub(r"-\d+\.parquet$", "", posixpath.basename(path))

@@ -197,14 +197,15 @@ def test_killed_three_times_it_ends_with_the_same_table(labeled, label_config, r
         return len(list((output / "checkpoint").glob("*.parquet")))
 
     for _ in range(3):
-        before, wanted = committed(), moments.randint(1, 4)
+        before, wanted = committed(), moments.randint(1, 3)
         job = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         while job.poll() is None and committed() < before + wanted:
-            time.sleep(0.05)
-        time.sleep(moments.uniform(0, 0.5))
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.2))
         job.send_signal(signal.SIGKILL)
         _, errors = job.communicate()
         assert job.returncode == -signal.SIGKILL, errors
+        time.sleep(2)  # the cluster takes a moment to end what the job had running
     left = len(rows) - sum(pq.read_metadata(path).num_rows for path in (output / "checkpoint").glob("?*[0-9].parquet"))
     last = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert f"{left} spans run" in last.stdout

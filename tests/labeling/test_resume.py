@@ -7,33 +7,39 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from liser_ray.labeling.resume import OutputFolders, reconcile, remove_failed
+from liser_ray.labeling.resume import OutputFolders, reconcile, remove_doubles, remove_failed
 from liser_ray.outcome import TRANSIENT_REASONS
 
-ROWS = {"a": ["1", "2"], "b": ["3"], "c": ["4", "5", "6"]}
+ROWS = {"a": ["01", "02"], "b": ["03"], "c": ["04", "05", "06"]}
 
 
 @pytest.fixture
 def output(tmp_path) -> OutputFolders:
     """Three committed files with six rows."""
     folders = OutputFolders(str(tmp_path))
-    for stem, ids in ROWS.items():
-        write_rows(folders, stem, ids)
-        write_ids(folders, stem, ids)
+    for stem, span_ids in ROWS.items():
+        write_rows(folders, stem, span_ids)
+        write_ids(folders, stem, span_ids)
     return folders
 
 
-def write_rows(folders, stem, ids, status="labeled", reason=""):
+def ids(digits: str) -> list[str]:
+    return [f"0{digit}" for digit in digits]
+
+
+def write_rows(folders, stem, span_ids, status="labeled", reason=""):
     path = Path(folders.labels, f"{stem}-0.parquet")
     path.parent.mkdir(exist_ok=True)
-    pq.write_table(pa.table({"span_id": ids, "status": [status] * len(ids), "reason": [reason] * len(ids)}), path)
+    pq.write_table(
+        pa.table({"span_id": span_ids, "status": [status] * len(span_ids), "reason": [reason] * len(span_ids)}), path
+    )
     return path
 
 
-def write_ids(folders, stem, ids):
+def write_ids(folders, stem, span_ids):
     path = Path(folders.checkpoint, f"{stem}.parquet")
     path.parent.mkdir(exist_ok=True)
-    pq.write_table(pa.table({"span_id": ids}), path)
+    pq.write_table(pa.table({"span_id": span_ids}), path)
     return path
 
 
@@ -52,24 +58,24 @@ def test_what_is_whole_stays_untouched(output):
 
 
 def test_killed_before_the_rows_were_written(output):
-    write_ids(output, "d.pending", ["7"])
+    write_ids(output, "d.pending", ["07"])
     assert reconcile(output) == 6
-    assert ids_in(output.checkpoint) == ids_in(output.labels) == list("123456")
+    assert ids_in(output.checkpoint) == ids_in(output.labels) == ids("123456")
 
 
 def test_killed_while_the_rows_were_written(output):
-    write_ids(output, "d.pending", ["7"])
+    write_ids(output, "d.pending", ["07"])
     Path(output.labels, "d-0.parquet").write_bytes(b"PAR1 torn")
     assert reconcile(output) == 6
     assert not Path(output.labels, "d-0.parquet").exists()
-    assert ids_in(output.checkpoint) == list("123456")
+    assert ids_in(output.checkpoint) == ids("123456")
 
 
 def test_killed_before_the_commit(output):
-    write_ids(output, "d.pending", ["7"])
-    write_rows(output, "d", ["7"])
+    write_ids(output, "d.pending", ["07"])
+    write_rows(output, "d", ["07"])
     assert reconcile(output) == 6  # Ray's own rule: what is not committed is made again
-    assert ids_in(output.checkpoint) == ids_in(output.labels) == list("123456")
+    assert ids_in(output.checkpoint) == ids_in(output.labels) == ids("123456")
 
 
 def test_killed_in_the_middle_of_a_rename_that_is_copy_and_delete(output):
@@ -77,40 +83,47 @@ def test_killed_in_the_middle_of_a_rename_that_is_copy_and_delete(output):
     shutil.copy(committed, committed.with_name("a.pending.parquet"))
     assert reconcile(output) == 6
     assert not committed.with_name("a.pending.parquet").exists()
-    assert ids_in(output.labels) == list("123456")
+    assert ids_in(output.labels) == ids("123456")
 
 
 def test_labels_without_a_checkpoint_are_kept_not_made_twice(output):
     shutil.rmtree(output.checkpoint)
     assert reconcile(output) == 6
-    assert ids_in(output.checkpoint) == ids_in(output.labels) == list("123456")
+    assert ids_in(output.checkpoint) == ids_in(output.labels) == ids("123456")
 
 
 def test_a_deleted_file_is_made_again(output):
     Path(output.labels, "c-0.parquet").unlink()
     assert reconcile(output) == 3
-    assert ids_in(output.checkpoint) == list("123")
+    assert ids_in(output.checkpoint) == ids("123")
 
 
 def test_failed_rows_are_taken_out_of_labels_and_checkpoint(output):
-    write_rows(output, "b", ["3"], "failed", "timeout")
-    write_rows(output, "c", ["4", "5", "6"], "failed", "not_media")
+    write_rows(output, "b", ["03"], "failed", "timeout")
+    write_rows(output, "c", ["04", "05", "06"], "failed", "not_media")
     assert remove_failed(output, TRANSIENT_REASONS) == 1
     assert reconcile(output) == 5
-    assert ids_in(output.checkpoint) == ids_in(output.labels) == list("12456")
+    assert ids_in(output.checkpoint) == ids_in(output.labels) == ids("12456")
     assert remove_failed(output) == 3
     assert reconcile(output) == 2
-    assert ids_in(output.checkpoint) == ids_in(output.labels) == list("12")
+    assert ids_in(output.checkpoint) == ids_in(output.labels) == ids("12")
 
 
 def test_rows_beside_a_failed_one_stay_with_their_metadata(output):
-    table = pa.table(
-        {"span_id": list("456"), "status": ["labeled", "failed", "filtered"], "reason": ["", "crash", "x"]}
-    )
+    table = pa.table({"span_id": ids("456"), "status": ["labeled", "failed", "filtered"], "reason": ["", "crash", "x"]})
     path = Path(output.labels, "c-0.parquet")
     pq.write_table(table.replace_schema_metadata({"recipe": "mine"}), path)
     assert remove_failed(output, TRANSIENT_REASONS) == 1
     left = pq.read_table(path)
-    assert left["span_id"].to_pylist() == ["4", "6"]
+    assert left["span_id"].to_pylist() == ["04", "06"]
     assert left.schema.metadata[b"recipe"] == b"mine"
     assert not list(Path(output.labels).glob("*.tmp"))
+
+
+def test_a_span_with_two_rows_keeps_one(output):
+    write_rows(output, "d", ids("378"))
+    write_ids(output, "d", ids("378"))
+    assert remove_doubles(output) == 1
+    assert reconcile(output) == 8
+    assert ids_in(output.checkpoint) == ids_in(output.labels) == ids("12345678")
+    assert remove_doubles(output) == 0
