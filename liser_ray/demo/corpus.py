@@ -11,6 +11,7 @@ different people, and the demo's teachers are fitted to yet others (`people.GROU
 
 import csv
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -160,6 +161,6 @@ def mouth_per_frame(utterance: Utterance, duration_s: float, frame_rate_hz: floa
     return np.interp(frame_s * TRACK_RATE_HZ, np.arange(len(utterance.mouth)), utterance.mouth)
 
 
-def _write_csv(path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _write_csv(path: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])

@@ -68,9 +68,8 @@ class FaceWarper:
         self._eye_bumps = [
             (self._y - y) * np.exp(-0.5 * (((self._x - x) / 10) ** 2 + ((self._y - y) / 5) ** 2)) for x, y in pt.EYES
         ]
-        self._frown = sum(
-            np.exp(-0.5 * (((self._x - x) / 1.6) ** 2 + ((self._y - 95) / 4.5) ** 2)) for x in (219.5, 229.0)
-        )
+        frown_lines = [np.exp(-0.5 * (((self._x - x) / 1.6) ** 2 + ((self._y - 95) / 4.5) ** 2)) for x in (219.5, 229)]
+        self._frown = np.sum(frown_lines, axis=0)
 
     def __call__(self, texture: np.ndarray, expression: Expression) -> np.ndarray:
         """A copy of a uint8 texture [H, W, C >= 3] (at `portrait.SCALE`, RGB first) that wears the expression."""

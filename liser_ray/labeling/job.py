@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -141,11 +142,13 @@ def start_ray() -> None:
     """Join the cluster that the environment names (a submitted job), else start one on this machine."""
     if ray.is_initialized():
         return
+    # What its workers print is about pools and processes; what matters of a row is in the row.
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.ERROR)
+        ray.init(**quiet)
     else:
         # Ray's own tasks wait for files most of the time: they come on top of the cores.
-        ray.init(num_cpus=(os.cpu_count() or 1) + CPUS_FOR_RAY, include_dashboard=False, logging_level=logging.ERROR)
+        ray.init(num_cpus=(os.cpu_count() or 1) + CPUS_FOR_RAY, include_dashboard=False, **quiet)
 
 
 def _inspect_teachers(config: LabelConfig) -> tuple[TeacherCard, list[TeacherCard]]:

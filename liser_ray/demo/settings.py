@@ -1,0 +1,53 @@
+"""The demo as settings of the labeling job: its corpus and teachers are made if they are not there."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from deepface.commons import folder_utils
+
+from liser_ray.demo.corpus import make_corpus
+from liser_ray.demo.teachers import fit_teachers
+from liser_ray.errors import UserError
+from liser_ray.labeling.config import LabelConfig
+from liser_ray.labeling.progress import clock
+from liser_ray.storage import is_s3
+
+
+def demo_settings(config: LabelConfig) -> LabelConfig:
+    """The given settings with the demo's input and teachers; what is made lies in the output folder.
+
+    Faces are found by YuNet where its weights are at hand, else by OpenCV's Haar cascade, which needs no download.
+
+    Raises:
+        UserError: if the output is no folder.
+    """
+    if is_s3(config.output):
+        raise UserError("The demo makes its corpus in a folder: give --output one, or your own videos as --input.")
+    folder = Path(config.output).absolute()
+    started = time.monotonic()
+    make_corpus(folder / "corpus")
+    n_videos = len(list((folder / "corpus/videos").iterdir()))
+    print(f"[1/3] corpus    {n_videos} videos in {folder / 'corpus'}  {clock(time.monotonic() - started)}", flush=True)
+    started = time.monotonic()
+    teachers = fit_teachers(folder / "corpus", folder / "teachers")
+    print(f"[2/3] teachers  {folder / 'teachers'}  {clock(time.monotonic() - started)}", flush=True)
+    print("[3/3] label", flush=True)
+    return replace(
+        config,
+        input=str(folder / "corpus/manifest.csv"),
+        output=str(folder),
+        speech_teachers=[f"speech={teachers.speech}"],
+        video_teacher=replace(
+            config.video_teacher,
+            weights=str(teachers.video_weights),
+            landmark_weights=str(teachers.landmark_weights),
+        ),
+        media=replace(config.media, faces=replace(config.media.faces, detector=_detector())),
+    )
+
+
+def _detector() -> str:
+    """YuNet only if its file is on disk: the demo downloads nothing."""
+    weights = Path(folder_utils.get_deepface_home()) / ".deepface/weights"
+    return "yunet" if list(weights.glob("face_detection_yunet_*.onnx")) else "opencv"

@@ -1,0 +1,65 @@
+import csv
+
+import numpy as np
+import pytest
+import soundfile
+
+from liser_ray.demo.corpus import CorpusSize, Take, make_corpus
+from liser_ray.demo.emotions import EMOTIONS
+from liser_ray.errors import UserError
+from liser_ray.media.reader import Reader
+
+SIZE = CorpusSize(
+    takes=(Take("one", 0, "happy", 1.0, 25), Take("two", 1, "sad", 1.0, 30)),
+    useless=False,
+    audio_speakers=1,
+    audio_takes=1,
+)
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "corpus"
+    make_corpus(folder, seed=0, size=SIZE)
+    return folder
+
+
+def test_manifest_names_readable_videos(corpus):
+    rows = list(csv.DictReader((corpus / "manifest.csv").open()))
+    assert [(row["uri"], row["speaker"], row["emotion"]) for row in rows] == [
+        ("videos/one.mp4", "speaker_0", "happy"),
+        ("videos/two.mp4", "speaker_1", "sad"),
+    ]
+    for row, frame_rate_hz in zip(rows, (25, 30), strict=True):
+        with Reader(str(corpus / row["uri"])) as reader:
+            assert reader.header.duration_s == pytest.approx(1.0, abs=0.1)
+            assert reader.header.frame_rate_hz == pytest.approx(frame_rate_hz)
+            span = reader.span(0.0, 1.0)
+            assert sum(frame.n_cells for frame in span) == 30
+            assert np.abs(span.pcm().astype(int)).max() > 500
+
+
+def test_labeled_audio(corpus):
+    rows = list(csv.DictReader((corpus / "audio/labels.csv").open()))
+    assert [row["label"] for row in rows] == list(EMOTIONS)
+    for row in rows:
+        assert soundfile.info(corpus / "audio" / row["path"]).samplerate == 16_000
+
+
+def test_same_seed_same_bytes_and_made_once(corpus, tmp_path):
+    make_corpus(tmp_path / "again", seed=0, size=SIZE)
+    assert contents(tmp_path / "again") == contents(corpus)
+    before = (corpus / "manifest.csv").stat().st_mtime_ns
+    make_corpus(corpus, seed=0, size=SIZE)
+    assert (corpus / "manifest.csv").stat().st_mtime_ns == before
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="did not make"):
+        make_corpus(tmp_path, size=SIZE)
+    assert contents(tmp_path) == {"mine.txt": b"mine"}
