@@ -80,7 +80,9 @@ def drawn_crops(seed: int, speakers: int) -> tuple[Tensor, Tensor]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(crops_of, range(speakers))
         pairs = [
-            crop for crops in tqdm(found, "faces for the video teacher", speakers, unit="speaker", disable=None) for crop in crops
+            crop
+            for crops in tqdm(found, "faces for the video teacher", speakers, unit="speaker", disable=None)
+            for crop in crops
         ]
     return torch.from_numpy(np.stack([crop for crop, _ in pairs])), torch.tensor([label for _, label in pairs])
 
@@ -169,7 +171,10 @@ def _normalised(crops: Tensor) -> Tensor:
 def _fit(network: VideoTransformer, landmarks: MobileFaceNet, crops: Tensor, labels: Tensor, epochs: int) -> None:
     with torch.inference_mode():
         guidance = torch.cat(
-            [landmarks(_normalised(part)) for part in tqdm(crops.split(_BATCH), "landmark features", unit="batch", disable=None)]
+            [
+                landmarks(_normalised(part))
+                for part in tqdm(crops.split(_BATCH), "landmark features", unit="batch", disable=None)
+            ]
         )
     n_steps = epochs * -(-len(crops) // _BATCH)
     optimizers = _optimizers(network)
