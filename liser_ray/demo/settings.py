@@ -4,8 +4,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from deepface.commons import folder_utils
-
 from liser_ray.demo.corpus import make_corpus
 from liser_ray.demo.teachers import fit_teachers
 from liser_ray.errors import UserError
@@ -17,7 +15,7 @@ from liser_ray.storage import is_s3
 def demo_settings(config: LabelConfig) -> LabelConfig:
     """The given settings with the demo's input and teachers; what is made lies in the output folder.
 
-    Faces are found by YuNet where its weights are at hand, else by OpenCV's Haar cascade, which needs no download.
+    Faces are found by OpenCV's Haar cascade, which needs no download, and whose crops the video teacher was fitted to.
 
     Raises:
         UserError: if the output is no folder.
@@ -43,11 +41,5 @@ def demo_settings(config: LabelConfig) -> LabelConfig:
             weights=str(teachers.video_weights),
             landmark_weights=str(teachers.landmark_weights),
         ),
-        media=replace(config.media, faces=replace(config.media.faces, detector=_detector())),
+        media=replace(config.media, faces=replace(config.media.faces, detector="opencv")),
     )
-
-
-def _detector() -> str:
-    """YuNet only if its file is on disk: the demo downloads nothing."""
-    weights = Path(folder_utils.get_deepface_home()) / ".deepface/weights"
-    return "yunet" if list(weights.glob("face_detection_yunet_*.onnx")) else "opencv"

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pyarrow as pa
@@ -48,11 +49,7 @@ def make_trouble(folder: Path) -> None:
     write_talking_head(folder / "anna.mp4", 8.0, seed=1)
     write_talking_head(folder / "ben.mp4", 3.2, seed=2, fps=30)
     write_talking_head(folder / "carla.mkv", 3.0, seed=3, fps=50)
-    whole = write_talking_head(folder / "broken_middle.mp4", 9.6, seed=4, codec_options={"g": "25"})
-    data = bytearray(whole.read_bytes())
-    start = len(data) * 45 // 100
-    data[start : start + len(data) // 12] = np.random.default_rng(0).bytes(len(data) // 12)
-    whole.write_bytes(data)
+    _garble(write_talking_head(folder / "broken_middle.mp4", 9.6, seed=4, codec_options={"g": "25"}), 4.0, 5.0)
     cut = write_talking_head(folder / "truncated.mp4", 6.4, seed=5, container_options={"movflags": "faststart"})
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 45 // 100])
     write_talking_head(folder / "no_audio.mp4", audio=None)
@@ -68,6 +65,17 @@ def make_trouble(folder: Path) -> None:
     (folder / "text.mp4").write_text("This is no video.\n" * 100)
     names = sorted(EXPECTED)
     pq.write_table(pa.table({"uri": names, "speaker": [len(name) for name in names]}), folder / "manifest.parquet")
+
+
+def _garble(path: Path, start_s: float, end_s: float) -> None:
+    """Overwrite the pictures of a stretch of time with noise."""
+    with av.open(str(path)) as container:
+        packets = [one for one in container.demux(video=0) if one.size and start_s <= one.pts * one.time_base < end_s]
+        places = [(one.pos, one.size) for one in packets]
+    data, noise = bytearray(path.read_bytes()), np.random.default_rng(0)
+    for start, size in places:
+        data[start : start + size] = noise.bytes(size)
+    path.write_bytes(data)
 
 
 def _two_portraits(time_s: float) -> np.ndarray:

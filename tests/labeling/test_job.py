@@ -100,13 +100,13 @@ def test_the_sound_is_kept_and_labels_can_be_made_from_it_again(rows, label_conf
 
 
 def test_a_broken_stretch_costs_its_windows_only(rows):
-    valid = [rows["broken_middle.mp4", start]["video_valid"] for start in (0.0, 3.2, 6.4)]
-    assert min(valid[0]) > 0.9
-    assert min(np.concatenate(valid)) == 0
-    assert np.mean(np.concatenate(valid)) > 0.5
-    middle = rows["broken_middle.mp4", 3.2]
-    for share, softmax in zip(middle["video_valid"], middle["video_probs"], strict=True):
-        assert sum(softmax) == pytest.approx(1 if share > 0 else 0, abs=1e-5)
+    before, middle, after = (rows["broken_middle.mp4", start]["video_valid"] for start in (0.0, 3.2, 6.4))
+    assert min(*before, *after) > 0.9
+    assert middle[0] > 0.9  # 3.20 to 3.73 s; the noise is from 4 to 5 s
+    assert middle[2] == 0  # 4.27 to 4.80 s
+    for row in (rows["broken_middle.mp4", 3.2], rows["anna.mp4", 0.0]):
+        for share, softmax in zip(row["video_valid"], row["video_probs"], strict=True):
+            assert sum(softmax) == pytest.approx(1 if share > 0 else 0, abs=1e-5)
 
 
 def test_a_finished_job_does_nothing(labeled, label_config, rows):
