@@ -16,7 +16,8 @@ from liser_ray.labeling.config import LabelConfig, Pool, Pools
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.resume import ID_COLUMN, OutputFolders
 from liser_ray.labeling.rows import finish
-from liser_ray.labeling.teacher_stages import SpeechStage, VideoStage
+from liser_ray.labeling.speech_stage import SpeechStage
+from liser_ray.labeling.video_stage import VideoStage
 from liser_ray.storage import filesystem, is_s3
 
 _TASK_CPUS = 0.1  # reading and writing wait for the store

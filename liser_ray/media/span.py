@@ -18,6 +18,8 @@ from liser_ray.media.speech import speech_fraction
 from liser_ray.outcome import Problem, Reason, Stage
 
 _DIGEST_BYTES = 16
+SOUND_HASH, CLIPS_HASH = slice(None, 2 * _DIGEST_BYTES), slice(2 * _DIGEST_BYTES, None)
+"""Where in a `content_hash` the digest of the sound is, and that of the clips."""
 
 
 @dataclass(frozen=True)

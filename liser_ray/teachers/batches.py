@@ -1,5 +1,6 @@
 """Micro-batches on their way to the device and softmaxes on their way back."""
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
@@ -9,6 +10,14 @@ from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def choose_device() -> str:
+    """``cuda`` where this process has a GPU, else ``cpu``, with all its cores (an actor of Ray would use one)."""
+    if torch.cuda.is_available():
+        return "cuda"
+    torch.set_num_threads(os.cpu_count() or 1)
+    return "cpu"
 
 
 def on_device(inputs: np.ndarray, batch_size: int, device: torch.device) -> Iterator[Tensor]:

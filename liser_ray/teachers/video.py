@@ -12,7 +12,6 @@ from liser_ray.teachers.config import Precision, VideoTeacherConfig
 from liser_ray.teachers.labels import agreed_labels
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import INPUT_PX, VideoTransformer, load_s2d
-from liser_ray.teachers.static import load_static
 from liser_ray.teachers.weights import Checkpoint, fetch, load_strictly, read_checkpoint, sha256
 
 FERV39K_LABELS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -118,6 +117,8 @@ def load_video_teacher(config: VideoTeacherConfig, device: str = "cpu", dtype: P
     target = torch.device(device)
     batch_size = config.batch_size or (GPU_BATCH if target.type == "cuda" else CPU_BATCH)
     if config.kind == "static":
+        from liser_ray.teachers.static import load_static  # imports Transformers, which takes seconds: S2D needs none
+
         description = fetch(config.weights, _STATIC_HINT)
         return load_static(description, tuple(config.labels), target, dtype, batch_size, _STATIC_HINT)
     path = fetch(config.weights, _S2D_HINT)

@@ -16,7 +16,7 @@ from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.job import label_corpus
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.schema import labels_schema
-from liser_ray.labeling.teacher_stages import VideoStage
+from liser_ray.labeling.video_stage import VideoStage
 from liser_ray.media.span import MediaConfig
 from liser_ray.teachers.config import VideoTeacherConfig
 

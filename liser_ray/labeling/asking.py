@@ -1,0 +1,38 @@
+"""Asking a teacher about several spans at once, without one bad span costing the others."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from liser_ray.outcome import Problem, Reason, Stage
+
+log = logging.getLogger(__name__)
+
+
+def ask(
+    teacher: Callable[[np.ndarray], np.ndarray], inputs: Sequence[np.ndarray], stage: Stage
+) -> list[np.ndarray | Problem]:
+    """A teacher's answer for each span: all windows in one call, and span by span if that fails.
+
+    Args:
+        teacher: float32 [N, K] for windows [N, ...].
+        inputs: the windows of each span, [W, ...].
+        stage: for the problem's text.
+
+    Returns:
+        For each span its rows of the answer, float32 [W, K], or why there is none.
+    """
+    if not inputs:
+        return []
+    try:
+        together = teacher(np.concatenate(inputs) if len(inputs) > 1 else inputs[0])
+        if not np.isfinite(together).all():
+            raise FloatingPointError("numbers that are not finite")
+        return list(np.split(together, np.cumsum([len(one) for one in inputs])[:-1]))
+    except Exception as error:  # whatever it is, it costs the spans it belongs to and not the job
+        if len(inputs) == 1:
+            log.warning("%s failed on a span: %s: %s", stage, type(error).__name__, error)
+            return [Problem(stage, Reason.TEACHER_ERROR, f"{type(error).__name__}: {error}")]
+        log.warning("%s failed on %d spans together (%s), asking them one by one", stage, len(inputs), error)
+        return [answer for one in inputs for answer in ask(teacher, [one], stage)]

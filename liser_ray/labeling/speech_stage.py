@@ -1,0 +1,58 @@
+"""The stage of the speech teachers: sound becomes softmaxes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from liser_ray.labeling.asking import ask
+from liser_ray.labeling.rows import open_rows, with_problems
+from liser_ray.labeling.schema import list_column, set_columns
+from liser_ray.media.span import SOUND_HASH, decode_flac, digest
+from liser_ray.outcome import Problem, Reason, Stage
+from liser_ray.teachers.batches import choose_device
+from liser_ray.teachers.config import Precision
+from liser_ray.teachers.speech import load_speech_teachers, speech_windows
+
+
+class SpeechStage:
+    """Actor: every speech teacher's softmax for each window of 0.5 s."""
+
+    def __init__(self, specs: Sequence[str], precision: Precision, batch_size: int):
+        self._teachers = load_speech_teachers(specs, choose_device(), precision, batch_size)
+
+    def __call__(self, spans: pa.Table) -> pa.Table:
+        """Windows of all spans go through the teachers together."""
+        windows, starts, problems = [], [np.empty(0, np.float32)] * len(spans), {}
+        rows = open_rows(spans)
+        for row in rows:
+            pcm = decode_flac(spans["audio"][row].as_py())
+            if digest(pcm) != spans["content_hash"][row].as_py()[SOUND_HASH]:
+                problems[row] = Problem(Stage.SPEECH_TEACHER, Reason.HASH_MISMATCH, "sound changed on its way")
+            of_span, starts[row] = speech_windows(pcm)
+            windows.append(of_span)
+        answers = ask(self._softmaxes, windows, Stage.SPEECH_TEACHER)
+        n_labels = [len(teacher.labels) for teacher in self._teachers.teachers]
+        probs = [np.empty((0, sum(n_labels)), np.float32)] * len(spans)
+        for row, answer in zip(rows, answers, strict=True):
+            if isinstance(answer, Problem):
+                problems.setdefault(row, answer)
+            else:
+                probs[row] = answer
+        schema = spans.schema
+        speech_type = schema.field("speech_probs").type
+        ends = np.cumsum(n_labels)
+        per_teacher = [
+            list_column([row[:, end - n : end] for row in probs], one.type)
+            for one, n, end in zip(speech_type, n_labels, ends, strict=True)
+        ]
+        columns = {
+            "speech_start_s": list_column(starts, schema.field("speech_start_s").type),
+            "speech_probs": pa.StructArray.from_arrays(per_teacher, fields=list(speech_type)),
+        }
+        return with_problems(set_columns(spans, columns), problems)
+
+    def _softmaxes(self, windows: np.ndarray) -> np.ndarray:
+        """All teachers' softmaxes side by side, float32 [N, sum of K_S]."""
+        answers = self._teachers(windows)
+        return np.concatenate([answers[teacher.name] for teacher in self._teachers.teachers], axis=1)

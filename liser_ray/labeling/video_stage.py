@@ -1,0 +1,45 @@
+"""The stage of the video teacher: face clips become softmaxes."""
+
+import numpy as np
+import pyarrow as pa
+
+from liser_ray.labeling.asking import ask
+from liser_ray.labeling.rows import open_rows, with_problems
+from liser_ray.labeling.schema import CLIPS, list_column, set_columns
+from liser_ray.media.span import CLIPS_HASH, digest
+from liser_ray.outcome import Problem, Reason, Stage
+from liser_ray.teachers.batches import choose_device
+from liser_ray.teachers.config import Precision, VideoTeacherConfig
+from liser_ray.teachers.video import load_video_teacher
+
+CLIP_SHAPE = (16, 224, 224, 3)
+
+
+class VideoStage:
+    """Actor: the video teacher's softmax for each valid window; takes the clips away."""
+
+    def __init__(self, config: VideoTeacherConfig, precision: Precision):
+        self._teacher = load_video_teacher(config, choose_device(), precision)
+
+    def __call__(self, spans: pa.Table) -> pa.Table:
+        """Windows of all spans go through the teacher together; windows without the face get zeros."""
+        n_labels = len(self._teacher.labels)
+        clips, valid, problems = [], [], {}
+        rows = open_rows(spans)
+        for row in rows:
+            data = np.frombuffer(spans[CLIPS.name][row].as_buffer(), np.uint8).reshape(-1, *CLIP_SHAPE)
+            if digest(data) != spans["content_hash"][row].as_py()[CLIPS_HASH]:
+                problems[row] = Problem(Stage.VIDEO_TEACHER, Reason.HASH_MISMATCH, "clips changed on their way")
+            clips.append(data)
+            valid.append(np.array(spans["video_valid"][row].as_py(), np.float32) > 0)
+        answers = ask(self._teacher, [one[mask] for one, mask in zip(clips, valid, strict=True)], Stage.VIDEO_TEACHER)
+        probs = [np.empty((0, n_labels), np.float32)] * len(spans)
+        for row, mask, answer in zip(rows, valid, answers, strict=True):
+            if isinstance(answer, Problem):
+                problems.setdefault(row, answer)
+                continue
+            probs[row] = np.zeros((len(mask), n_labels), np.float32)
+            probs[row][mask] = answer
+        spans = spans.drop_columns([CLIPS.name])
+        columns = {"video_probs": list_column(probs, spans.schema.field("video_probs").type)}
+        return with_problems(set_columns(spans, columns), problems)

@@ -1,0 +1,44 @@
+import numpy as np
+
+from liser_ray.labeling.asking import ask
+from liser_ray.outcome import Problem, Reason, Stage
+
+SPANS = [np.full((2, 3), 1.0), np.full((0, 3), 2.0), np.full((4, 3), 3.0)]
+
+
+def test_all_windows_go_in_one_call_and_come_back_to_their_spans():
+    calls = []
+
+    def teacher(windows):
+        calls.append(len(windows))
+        return windows[:, :2] * 10
+
+    answers = ask(teacher, SPANS, Stage.VIDEO_TEACHER)
+    assert calls == [6]
+    assert [answer.shape for answer in answers] == [(2, 2), (0, 2), (4, 2)]
+    assert [answer.max(initial=0) for answer in answers] == [10, 0, 30]
+
+
+def test_a_span_that_a_teacher_can_not_take_costs_no_other():
+    def teacher(windows):
+        if (windows == 3).any():
+            raise RuntimeError("out of memory")
+        return windows
+
+    first, second, third = ask(teacher, SPANS, Stage.SPEECH_TEACHER)
+    assert first.shape == (2, 3)
+    assert second.shape == (0, 3)
+    assert third == Problem(Stage.SPEECH_TEACHER, Reason.TEACHER_ERROR, "RuntimeError: out of memory")
+
+
+def test_numbers_that_are_none_are_an_error_of_their_span():
+    def teacher(windows):
+        return np.where(windows == 3, np.nan, windows)
+
+    answers = ask(teacher, SPANS, Stage.VIDEO_TEACHER)
+    assert answers[2].reason == Reason.TEACHER_ERROR
+    assert "not finite" in answers[2].detail
+
+
+def test_no_spans_no_answers():
+    assert ask(lambda windows: windows, [], Stage.VIDEO_TEACHER) == []

@@ -1,0 +1,59 @@
+"""The media stage on recordings that would take a process with them."""
+
+import time
+
+import poison
+import pyarrow as pa
+import pytest
+from talking_heads import write_talking_head
+
+from liser_ray.corpora.schema import plan_schema
+from liser_ray.labeling import media_stage
+from liser_ray.labeling.media_stage import MediaStage
+from liser_ray.labeling.schema import CLIPS, labels_schema
+from liser_ray.media.faces import FaceConfig
+from liser_ray.media.span import MediaConfig
+
+SCHEMA = labels_schema(("a", "b"), {"speech": ("x", "y")})
+
+
+@pytest.fixture
+def stage(monkeypatch):
+    monkeypatch.setattr(media_stage, "prepare_span", poison.prepare)
+    return MediaStage(MediaConfig(faces=FaceConfig("opencv"), timeout_s=20, memory_mb=700), SCHEMA)
+
+
+def planned(*uris, status="", reason=""):
+    outcome = {"status": status, "stage": "plan" if status else "", "reason": reason, "detail": reason}
+    rows = [
+        {"span_id": uri, "uri": uri, "recording_id": uri, "start_s": 0.0, "end_s": 1.6, **outcome}
+        | {"recording_s": 1.6, "size_bytes": 1, "width": 1, "height": 1, "frame_rate_hz": 25.0}
+        for uri in uris
+    ]
+    return pa.Table.from_pylist(rows, plan_schema())
+
+
+def test_poison_costs_its_own_row_and_bounded_time(stage, tmp_path):
+    good = [str(write_talking_head(tmp_path / f"{name}.mp4", 1.6)) for name in ("first", "second")]
+    began = time.monotonic()
+    tables = list(stage(planned(good[0], "segfault.mp4", "bomb.mp4", "bug.mp4", "hang.mp4", good[1])))
+    assert time.monotonic() - began < 90
+    rows = [row for table in tables for row in table.to_pylist()]
+    assert [(row["status"], row["reason"]) for row in rows] == [
+        ("", ""),
+        ("failed", "crash"),
+        ("failed", "memory"),
+        ("failed", "crash"),
+        ("failed", "timeout"),
+        ("", ""),
+    ]
+    assert rows[0]["content_hash"] == rows[5]["content_hash"]
+    assert "a bug" in rows[3]["detail"]
+    assert all(table.schema == SCHEMA.append(CLIPS) for table in tables)
+
+
+def test_what_ended_in_the_plan_passes_through(stage):
+    (table,) = stage(planned("gone.mp4", status="failed", reason="missing"))
+    (row,) = table.to_pylist()
+    assert (row["status"], row["stage"], row["reason"]) == ("failed", "plan", "missing")
+    assert (row["audio"], row["video_probs"], row["speech_probs"], row[CLIPS.name]) == (b"", [], {"speech": []}, b"")
