@@ -1,10 +1,12 @@
 """Fixtures that every test may use."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
 from swift_store import SwiftStore, data_folder
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -46,3 +48,18 @@ def s3_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftStore]:
             patch.setenv(name, value)
         yield store
     store.close()
+
+
+@pytest.fixture(scope="session")
+def ray_session(request: pytest.FixtureRequest) -> Iterator[str]:
+    """One Ray on this machine for the whole test run; its workers know the S3 store. Gives its address."""
+    with contextlib.suppress(pytest.skip.Exception):  # what needs the store or the weights skips by itself
+        request.getfixturevalue("s3_store")
+    with contextlib.suppress(pytest.skip.Exception):
+        os.environ.update(DEEPFACE_HOME=str(request.getfixturevalue("yunet_home")))
+    os.environ.update(RAY_worker_niceness="0")  # by default its workers wait for everything else on the machine
+    from liser_ray.labeling.job import start_ray  # not for tests that need neither Ray nor PyTorch
+
+    start_ray()
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()

@@ -1,8 +1,5 @@
-"""A corpus with every kind of trouble, small teachers, and one Ray for all tests that label."""
+"""A corpus with every kind of trouble, and small teachers."""
 
-import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -11,14 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
 from media_files import moving_gradient, write_video
 from small_teachers import SmallTeachers, make_teachers
 from talking_heads import portrait_at, voice, write_talking_head
 
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.labeling.config import LabelConfig, PoolConfig
-from liser_ray.labeling.job import start_ray
 from liser_ray.media.faces import FaceConfig
 from liser_ray.media.span import MediaConfig
 
@@ -109,21 +104,7 @@ def label_config(teachers: SmallTeachers) -> LabelConfig:
     )
 
 
-@pytest.fixture(scope="session")
-def ray_session(request: pytest.FixtureRequest) -> Iterator[str]:
-    """One Ray on this machine for the whole test run; its workers know the S3 store. Gives its address."""
-    with contextlib.suppress(pytest.skip.Exception):  # what needs the store or the weights skips by itself
-        request.getfixturevalue("s3_store")
-    with contextlib.suppress(pytest.skip.Exception):
-        os.environ.update(DEEPFACE_HOME=str(request.getfixturevalue("yunet_home")))
-    os.environ.update(RAY_worker_niceness="0")  # by default its workers wait for everything else on the machine
-    start_ray()
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
-
-
 @pytest.fixture(autouse=True)
 def _no_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever cluster the developer works with is left alone."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")

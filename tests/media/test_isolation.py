@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 import rough_calls
 
 from liser_ray.errors import UserError
@@ -205,38 +206,33 @@ def test_nothing_survives_a_script(tmp_path, end):
 
 
 @pytest.mark.slow
-def test_inside_a_ray_actor():
+def test_inside_a_ray_actor(ray_session):
     """Ray's workers have threads and a ``__main__`` of their own."""
-    ray = pytest.importorskip("ray")
-    paths = os.pathsep.join(sys.path)
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": paths}})
-    try:
+    paths = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}
 
-        @ray.remote(num_cpus=1, max_restarts=0)
-        class Actor:
-            def __init__(self):
-                self.sandbox = Sandbox(memory_mb=200, preload=["rough_calls"])
+    @ray.remote(num_cpus=1, max_restarts=0, runtime_env=paths)
+    class Actor:
+        def __init__(self):
+            self.sandbox = Sandbox(memory_mb=200, preload=["rough_calls"])
 
-            def reasons(self):
-                found = []
-                for function in (rough_calls.segfault, rough_calls.hang, rough_calls.leave, rough_calls.grow):
-                    try:
-                        self.sandbox.call(function, timeout_s=30 if function is rough_calls.grow else 1.0)
-                    except MediaError as error:
-                        found.append(error.reason)
-                    assert self.sandbox.call(rough_calls.add, 1, 1, timeout_s=30) == 2
-                return found
+        def reasons(self):
+            found = []
+            for function in (rough_calls.segfault, rough_calls.hang, rough_calls.leave, rough_calls.grow):
+                try:
+                    self.sandbox.call(function, timeout_s=30 if function is rough_calls.grow else 1.0)
+                except MediaError as error:
+                    found.append(error.reason)
+                assert self.sandbox.call(rough_calls.add, 1, 1, timeout_s=30) == 2
+            return found
 
-            def hang(self):
-                child = self.sandbox.call(rough_calls.pid, timeout_s=30)
-                self.sandbox.submit(rough_calls.hang, timeout_s=1000)
-                time.sleep(0.3)
-                return os.getpid(), child, self.sandbox._nursery._process.pid
+        def hang(self):
+            child = self.sandbox.call(rough_calls.pid, timeout_s=30)
+            self.sandbox.submit(rough_calls.hang, timeout_s=1000)
+            time.sleep(0.3)
+            return os.getpid(), child, self.sandbox._nursery._process.pid
 
-        actor = Actor.remote()
-        assert ray.get(actor.reasons.remote()) == [Reason.CRASH, Reason.TIMEOUT, Reason.CRASH, Reason.MEMORY]
-        actor_pid, *pids = ray.get(actor.hang.remote())
-        os.kill(actor_pid, signal.SIGKILL)
-        assert_gone(*pids)
-    finally:
-        ray.shutdown()
+    actor = Actor.remote()
+    assert ray.get(actor.reasons.remote()) == [Reason.CRASH, Reason.TIMEOUT, Reason.CRASH, Reason.MEMORY]
+    actor_pid, *pids = ray.get(actor.hang.remote())
+    os.kill(actor_pid, signal.SIGKILL)
+    assert_gone(*pids)
