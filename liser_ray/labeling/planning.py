@@ -1,20 +1,29 @@
 """The plan of a labeling job: made or taken over, and put in words. Imports little, for a dry run is quick."""
 
+import logging
+
 from liser_ray.corpora.plan import PlanSummary, load_plan_summary, make_plan
 from liser_ray.labeling.config import LabelConfig
-from liser_ray.storage import normalise
+from liser_ray.labeling.resume import OutputFolders
+from liser_ray.storage import exists, normalise
+
+log = logging.getLogger(__name__)
 
 
 def plan_corpus(config: LabelConfig) -> PlanSummary:
     """The plan of an output folder: the one that is there if it fits the settings, else a new one.
+
+    Where labeling has begun, the plan in the folder stays as it is, and a new one is only counted.
 
     Raises:
         UserError: the input can't be listed, or the output can't be written.
     """
     summary = load_plan_summary(config.output)
     if summary and summary.input_uri == normalise(config.input) and _same_rows(summary, config):
+        log.info("The plan in %s is used. To look for new recordings, delete its plan.json.", config.output)
         return summary
-    return make_plan(config.input, config.output, config.plan)
+    begun = exists(OutputFolders(normalise(config.output)).run_card)
+    return make_plan(config.input, None if begun else config.output, config.plan)
 
 
 def describe_plan(plan: PlanSummary, n_speech_teachers: int = 1) -> str:

@@ -131,6 +131,14 @@ def test_a_dry_run_only_plans(trouble, label_config, tmp_path):
     assert not (tmp_path / "labels").exists()
 
 
+def test_a_dry_run_leaves_the_plan_of_a_labeled_output_alone(labeled, label_config):
+    before = Path(labeled.folders.output, "plan.json").read_text()
+    shorter = replace(label_config, plan=replace(label_config.plan, span_seconds=1.6))
+    plan = plan_corpus(replace(shorter, input=labeled.plan.input_uri, output=labeled.folders.output))
+    assert plan.spans > labeled.plan.spans
+    assert Path(labeled.folders.output, "plan.json").read_text() == before
+
+
 def test_failed_rows_run_again_when_asked(trouble, label_config, ray_session, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
