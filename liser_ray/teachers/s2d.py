@@ -215,7 +215,8 @@ class VideoTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.ln_post = nn.LayerNorm(dim, eps=1e-6)
         self.head = Head(config)
-        self._initialise()
+        if not self.cls_token.is_meta:  # nothing to fill, and PyTorch would import its compiler for it: 4 s
+            self._initialise()
 
     def _initialise(self) -> None:
         for embedding in (self.cls_token, self.pos_embed, self.temporal_embedding):

@@ -1,10 +1,9 @@
 """The whole job on Ray, on a corpus with every kind of trouble."""
 
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from labeling.conftest import EXPECTED
 from labeling.tables import assert_same_labels, rows_of
 
 from liser_ray.errors import UserError
-from liser_ray.labeling.config import PoolConfig
+from liser_ray.labeling.config import LabelConfig, PoolConfig
 from liser_ray.labeling.job import JobResult, label_corpus
 from liser_ray.labeling.planning import plan_corpus
 from liser_ray.labeling.schema import labels_schema
@@ -181,40 +180,44 @@ def test_s3_and_other_batches_give_the_same_table(trouble, label_config, s3_stor
     assert_same_labels(rows_of(tmp_path / "labels"), rows)
 
 
-@pytest.mark.timeout(900)  # four runs of the job, each from its imports on
+def _label(config: LabelConfig, ray_address: str) -> None:
+    os.environ["RAY_ADDRESS"] = ray_address
+    label_corpus(config)
+
+
+@pytest.mark.timeout(900)  # four runs of the job
 def test_killed_three_times_it_ends_with_the_same_table(labeled, label_config, ray_session, rows, tmp_path):
     seed = random.randrange(10_000)
     print(f"seed {seed}")
     moments = random.Random(seed)
     output = tmp_path / "out"
-    command = [
-        *(sys.executable, str(Path(__file__).parents[2] / "jobs/label_corpus.py")),
-        *("--input", labeled.plan.input_uri, "--output", str(output)),
-        *("--plan.span_seconds", str(label_config.plan.span_seconds)),
-        *("--media.faces.detector", label_config.media.faces.detector),
-        *("--video_teacher.weights", label_config.video_teacher.weights),
-        *("--video_teacher.landmark_weights", label_config.video_teacher.landmark_weights),
-        *("--video_teacher.batch_size", str(label_config.video_teacher.batch_size)),
-        *("--speech_teachers", *label_config.speech_teachers),
-        # a commit after each span
-        *("--media_pool.batch_spans", "1", "--video_pool.batch_spans", "1", "--speech_pool.batch_spans", "1"),
-    ]
-    environment = os.environ | {"RAY_ADDRESS": ray_session}
+    one_span = PoolConfig(batch_spans=1)  # a commit after each span
+    config = replace(
+        label_config,
+        input=labeled.plan.input_uri,
+        output=str(output),
+        media_pool=one_span,
+        video_pool=one_span,
+        speech_pool=one_span,
+    )
+    # Each driver is a process of its own, forked from one that has imported PyTorch and Transformers already.
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([label_corpus.__module__, "transformers.models.hubert.modeling_hubert"])
 
     def committed() -> int:
         return len(list((output / "checkpoint").glob("*.parquet")))
 
     for _ in range(3):
         before, wanted = committed(), moments.randint(1, 3)
-        job = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-        while job.poll() is None and committed() < before + wanted:
+        job = processes.Process(target=_label, args=(config, ray_session))
+        job.start()
+        while job.is_alive() and committed() < before + wanted:
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.2))
-        job.send_signal(signal.SIGKILL)
-        _, errors = job.communicate()
-        assert job.returncode == -signal.SIGKILL, errors
+        job.kill()
+        job.join()
+        assert job.exitcode == -signal.SIGKILL
         time.sleep(2)  # the cluster takes a moment to end what the job had running
     left = len(rows) - sum(pq.read_metadata(path).num_rows for path in (output / "checkpoint").glob("?*[0-9].parquet"))
-    last = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert f"{left} spans run" in last.stdout
+    assert label_corpus(config).spans_run == left
     assert_same_labels(rows_of(output / "labels"), rows)
