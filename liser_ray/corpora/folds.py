@@ -1,0 +1,128 @@
+"""Cross-validation: which speakers are trained on, validated on and tested on in each fold."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from liser_ray.corpora import cremad, ravdess
+from liser_ray.corpora.utterance import LabeledSet, sorted_speakers
+from liser_ray.errors import UserError
+
+log = logging.getLogger(__name__)
+
+N_FOLDS = 5
+VALIDATION_SHARE = 0.2  # of the speakers that a fold does not test on
+
+# Name of the set -> its speakers and (test, validation) of each fold.
+_PUBLISHED = {
+    ravdess.NAME: (ravdess.SPEAKERS, ravdess.FOLDS),
+    cremad.NAME: (frozenset(cremad.ACTORS), cremad.FOLDS),
+}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Speakers of one fold; no speaker is in two parts.
+
+    Attributes:
+        index: the number that the paper or the manifest gives the fold; else 0, 1, ...
+        train, validation, test: speakers; validation may be empty where there are few.
+
+    Raises:
+        UserError: if a speaker is in two parts, or nobody is in `train` or in `test`.
+    """
+
+    index: int
+    train: frozenset[str]
+    validation: frozenset[str]
+    test: frozenset[str]
+
+    def __post_init__(self) -> None:
+        twice = (self.train & self.validation) | (self.train & self.test) | (self.validation & self.test)
+        if twice:
+            raise UserError(
+                f"Fold {self.index} has speakers in two of train, validation and test: "
+                f"{', '.join(sorted_speakers(twice))}. Put each into one part."
+            )
+        for part, speakers in (("train", self.train), ("test", self.test)):
+            if not speakers:
+                raise UserError(f"Fold {self.index} has no speaker to {part} on. Add recordings of other speakers.")
+
+
+def folds_of(labeled: LabeledSet, seed: int = 0) -> tuple[Fold, ...]:
+    """The folds of a labeled set; each speaker is tested in exactly one of them.
+
+    A manifest's own folds come first: fold k tests the speakers with fold k. RAVDESS and CREMA-D (by name and speakers)
+    have fixed folds, of which only the speakers that are there are kept and those are dropped that then lack speakers
+    to train or to test on. Any other set is divided into five folds (fewer with fewer speakers), stratified by label.
+    Where validation speakers are not fixed, about 20 % of a fold's other speakers are drawn, at least one of three.
+
+    The result depends on the set's recordings and the seed, not on the order of the recordings.
+
+    Args:
+        labeled: the set.
+        seed: 0 or more; of the division and of the drawing. Fixed folds do not depend on it.
+
+    Raises:
+        UserError: if there are not speakers enough for any fold.
+    """
+    speakers, published = _PUBLISHED.get(labeled.name, (frozenset(), ()))
+    if any(one.fold is not None for one in labeled.utterances):
+        return _manifest_folds(labeled, seed)
+    if published and speakers.issuperset(labeled.speakers):
+        return _published_folds(labeled, published)
+    tests = _stratified_tests(labeled, seed)
+    return tuple(_with_drawn_validation(labeled, index, test, seed) for index, test in enumerate(tests))
+
+
+def _manifest_folds(labeled: LabeledSet, seed: int) -> tuple[Fold, ...]:
+    tests: dict[int, set[str]] = {}
+    for one in labeled.utterances:
+        if one.fold is None:
+            raise UserError(f"{labeled.name}: {one.uri} has no fold, others have. Give all recordings one, or none.")
+        tests.setdefault(one.fold, set()).add(one.speaker)
+    if len(tests) < 2:
+        raise UserError(f"{labeled.name}: all recordings are in fold {min(tests)}. Give at least two folds, or none.")
+    return tuple(_with_drawn_validation(labeled, index, frozenset(tests[index]), seed) for index in sorted(tests))
+
+
+def _published_folds(
+    labeled: LabeledSet, published: tuple[tuple[frozenset[str], frozenset[str]], ...]
+) -> tuple[Fold, ...]:
+    present = frozenset(labeled.speakers)
+    folds = []
+    for index, (test, validation) in enumerate(published):
+        train = present - test - validation
+        if train and test & present:
+            folds.append(Fold(index, train, validation & present, test & present))
+        else:
+            log.warning("%s: fold %d is left out: nobody to %s on", labeled.name, index, "test" if train else "train")
+    if not folds:
+        raise UserError(
+            f"{labeled.name}: no fold has speakers both to train and to test on; there are only "
+            f"{', '.join(labeled.speakers)}. Get the whole corpus, or list what there is in a manifest."
+        )
+    return tuple(folds)
+
+
+def _stratified_tests(labeled: LabeledSet, seed: int) -> list[frozenset[str]]:
+    # Seconds to import; not for those who train on the published folds.
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    n_speakers = len(labeled.speakers)
+    if n_speakers < 2:
+        raise UserError(f"{labeled.name}: at least two speakers are needed to train and to test.")
+    pairs = sorted((one.speaker, one.label) for one in labeled.utterances)
+    # Each several times: scikit-learn refuses labels with fewer recordings than folds, and the shares stay as they are.
+    groups, labels = (np.repeat(np.array(values), N_FOLDS) for values in zip(*pairs, strict=True))
+    splitter = StratifiedGroupKFold(min(N_FOLDS, n_speakers), shuffle=True, random_state=seed)
+    return [frozenset(groups[test].tolist()) for _, test in splitter.split(groups, labels, groups)]
+
+
+def _with_drawn_validation(labeled: LabeledSet, index: int, test: frozenset[str], seed: int) -> Fold:
+    others = [speaker for speaker in labeled.speakers if speaker not in test]
+    n_drawn = max(1, round(VALIDATION_SHARE * len(others))) if len(others) >= 3 else 0
+    drawn = np.random.default_rng([seed, index]).choice(len(others), n_drawn, replace=False)
+    validation = frozenset(others[k] for k in drawn)
+    return Fold(index, frozenset(others) - validation, validation, test)

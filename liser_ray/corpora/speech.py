@@ -1,0 +1,227 @@
+"""Labeled speech in memory: every recording of a labeled set, decoded once, in a few large arrays."""
+
+import hashlib
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from liser_ray.corpora.ordered import in_order
+from liser_ray.corpora.progress import LOG_EVERY_S
+from liser_ray.corpora.utterance import LabeledSet, Utterance
+from liser_ray.corpora.waveform import WaveformError, read_waveform
+from liser_ray.errors import UserError
+from liser_ray.media.audio import SAMPLE_RATE_HZ
+
+log = logging.getLogger(__name__)
+
+DEFAULT_WORKERS = 8  # more than cores on small machines: a thread also waits for the disk or the store
+_IN_FLIGHT_PER_WORKER = 8
+_BAR_AFTER_S = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledSpeech:
+    """The N usable recordings of a labeled set, in its order; arrays without copies of one another.
+
+    Attributes:
+        name: of the set.
+        labels: in the order of the network's outputs; each has recordings.
+        pcm: int16 [total samples], 16 kHz, mono, all recordings one after the other.
+        ends: int64 [N], where each recording ends in `pcm`, in samples.
+        label_index: int64 [N], indices into `labels`.
+        speakers: of each recording.
+        uris: of each recording.
+        skipped: how many files or recordings were passed over, by the reason in words: the set's own and the problems'.
+        problems: (address, reason with details) of each recording that was listed and could not be used.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    pcm: np.ndarray
+    ends: np.ndarray
+    label_index: np.ndarray
+    speakers: tuple[str, ...]
+    uris: tuple[str, ...]
+    skipped: dict[str, int]
+    problems: tuple[tuple[str, str], ...]
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def waveform(self, index: int) -> np.ndarray:
+        """The sound of one recording, int16 [samples], 16 kHz; a view. Raises IndexError from N on and below 0."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"recording {index} of {len(self)}")
+        return self.pcm[self.ends[index - 1] if index else 0 : self.ends[index]]
+
+    def of_speakers(self, speakers: Collection[str]) -> np.ndarray:
+        """Indices of the recordings of these speakers, int64, ascending."""
+        wanted = frozenset(speakers)
+        return np.array([k for k, speaker in enumerate(self.speakers) if speaker in wanted], np.int64)
+
+
+def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> LabeledSpeech:
+    """Decode every recording of a set.
+
+    Recordings that can't be used are skipped and listed: "unreadable" (missing ones as well), "empty", "shorter than
+    0.1 s", "silent" (peak at most -80 dB of full scale), "not finite" (NaN or infinite samples). Of recordings with the
+    same samples, label and speaker the first is kept, the others are "duplicate"; if label or speaker differ, none is
+    kept: "contradicting duplicates".
+
+    Args:
+        labeled: the set.
+        workers: recordings decoded at once.
+
+    Raises:
+        UserError: if more than half of the recordings are unreadable, a label has none left, or nothing is left.
+    """
+    decoded = list(_decode_all(labeled, workers))
+    unusable = _duplicates(labeled.utterances, [one.digest for one in decoded])
+    unusable |= {k: one.problem for k, one in enumerate(decoded) if one.problem is not None}
+    problems = tuple((labeled.utterances[k].uri, str(unusable[k])) for k in sorted(unusable))
+    kept = [k for k in range(len(decoded)) if k not in unusable]
+    _check_left(labeled, kept, unusable)
+
+    ends = np.cumsum([len(decoded[k].pcm) for k in kept], dtype=np.int64)
+    pcm = np.empty(ends[-1], np.int16)
+    for end, k in zip(ends, kept, strict=True):
+        pcm[end - len(decoded[k].pcm) : end] = decoded[k].pcm
+        decoded[k].pcm = _NO_SAMPLES  # so that the sound is never there twice
+    utterances = [labeled.utterances[k] for k in kept]
+    skipped = Counter(labeled.skipped) + Counter(problem.reason for problem in unusable.values())
+    speech = LabeledSpeech(
+        name=labeled.name,
+        labels=labeled.labels,
+        pcm=pcm,
+        ends=ends,
+        label_index=np.array([labeled.labels.index(one.label) for one in utterances], np.int64),
+        speakers=tuple(one.speaker for one in utterances),
+        uris=tuple(one.uri for one in utterances),
+        skipped=dict(skipped),
+        problems=problems,
+    )
+    _log_summary(speech)
+    return speech
+
+
+_NO_SAMPLES = np.zeros(0, np.int16)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Why a recording is not used; unlike an exception, it keeps no buffers alive."""
+
+    reason: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
+@dataclass
+class _Decoded:
+    """A recording's sound and what tells it from others; or the problem with it."""
+
+    pcm: np.ndarray
+    digest: bytes
+    problem: _Problem | None = None
+
+
+def _decode(utterance: Utterance) -> _Decoded:
+    try:
+        pcm = read_waveform(utterance.uri)
+    except WaveformError as error:
+        return _Decoded(_NO_SAMPLES, b"", _Problem(error.reason, error.detail))
+    return _Decoded(pcm, hashlib.blake2b(pcm.data, digest_size=16).digest())
+
+
+def _decode_all(labeled: LabeledSet, workers: int) -> Iterator[_Decoded]:
+    """Decode in threads; a bar on a terminal once it takes longer, a log line now and then elsewhere."""
+    total = len(labeled.utterances)
+    logged = time.monotonic()
+    with (
+        ThreadPoolExecutor(workers) as threads,
+        tqdm(
+            total=total,
+            desc=f"decode {labeled.name}",
+            unit=" recordings",
+            delay=_BAR_AFTER_S,
+            disable=not sys.stderr.isatty(),
+        ) as bar,
+    ):
+        started = in_order(
+            lambda one: threads.submit(_decode, one), labeled.utterances, workers * _IN_FLIGHT_PER_WORKER
+        )
+        for done, (_, future) in enumerate(started, start=1):
+            yield future.result()
+            bar.update()
+            if bar.disable and time.monotonic() - logged > LOG_EVERY_S:
+                logged = time.monotonic()
+                log.info("%s: %s of %s recordings decoded", labeled.name, f"{done:,}", f"{total:,}")
+
+
+def _duplicates(utterances: tuple[Utterance, ...], digests: list[bytes]) -> dict[int, _Problem]:
+    """The recordings to drop because others have the same samples; a digest b"" stands for no samples."""
+    same: dict[bytes, list[int]] = {}
+    for k, digest in enumerate(digests):
+        if digest:
+            same.setdefault(digest, []).append(k)
+    dropped: dict[int, _Problem] = {}
+    for group in same.values():
+        meanings = {(utterances[k].label, utterances[k].speaker) for k in group}
+        first = utterances[group[0]]
+        if len(meanings) == 1:
+            dropped |= {k: _Problem("duplicate", f"the same sound as {first.uri}") for k in group[1:]}
+            continue
+        said = " and ".join(f"{label} of speaker {speaker}" for label, speaker in sorted(meanings))
+        dropped |= {k: _Problem("contradicting duplicates", f"the same sound is {said}") for k in group}
+    return dropped
+
+
+def _check_left(labeled: LabeledSet, kept: list[int], unusable: dict[int, _Problem]) -> None:
+    """Raise if what is left is no set to train on."""
+    total = len(labeled.utterances)
+
+    def first_of(indices: Iterable[int]) -> str:
+        k = min(indices)
+        return f"The first: {labeled.utterances[k].uri}: {unusable[k]}."
+
+    unreadable = [k for k, problem in unusable.items() if problem.reason == "unreadable"]
+    if len(unreadable) > total / 2:
+        raise UserError(
+            f"{labeled.name}: {len(unreadable)} of {total} recordings can't be read. {first_of(unreadable)} "
+            "Check that the set is complete and whole."
+        )
+    if not kept:
+        raise UserError(f"{labeled.name}: none of {total} recordings can be used. {first_of(unusable)}")
+    left = {labeled.utterances[k].label for k in kept}
+    for label in labeled.labels:
+        listed = [k for k, one in enumerate(labeled.utterances) if one.label == label]
+        if not listed:
+            raise UserError(
+                f"{labeled.name}: there is no recording of the label {label!r}. Get the whole set, or list what there "
+                "is in a manifest."
+            )
+        if label not in left:
+            raise UserError(
+                f"{labeled.name}: none of the {len(listed)} recordings of the label {label!r} can be used. "
+                f"{first_of(listed)} Mend them, or list the others in a manifest."
+            )
+
+
+def _log_summary(speech: LabeledSpeech) -> None:
+    log.info(
+        "%s: %s recordings of %d speakers, %.2f h; skipped: %s",
+        speech.name,
+        f"{len(speech):,}",
+        len(set(speech.speakers)),
+        len(speech.pcm) / SAMPLE_RATE_HZ / 3600,
+        ", ".join(f"{count:,} {reason}" for reason, count in sorted(speech.skipped.items())) or "none",
+    )

@@ -1,0 +1,55 @@
+"""What a labeled set is made of: recordings with one label and one speaker each."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One labeled recording.
+
+    Attributes:
+        uri: absolute path or ``s3://bucket/key``.
+        label: one of the set's labels.
+        speaker: who speaks, by a name that is unique within the set.
+        fold: in which fold the speaker is tested, where a manifest says so.
+    """
+
+    uri: str
+    label: str
+    speaker: str
+    fold: int | None = None
+
+
+@dataclass(frozen=True)
+class LabeledSet:
+    """A labeled set as it is listed, before anything is decoded.
+
+    Attributes:
+        name: "ravdess", "cremad", or a manifest's stem.
+        labels: in the order of the network's outputs.
+        utterances: in an order that does not depend on how the files lie or the rows stand.
+        skipped: how many files were passed over, by the reason in words ("songs", "videos", ...).
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    utterances: tuple[Utterance, ...]
+    skipped: dict[str, int]
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """All speakers, in natural order: "2" before "10"."""
+        return sorted_speakers(one.speaker for one in self.utterances)
+
+
+def sorted_speakers(speakers: Iterable[str]) -> tuple[str, ...]:
+    """Each speaker once, in natural order: "2" before "10"."""
+    return tuple(sorted(set(speakers), key=_natural_key))
+
+
+def _natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
+    # "7" and "007" are equal up to here: the name itself decides.
+    parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+    return parts, name

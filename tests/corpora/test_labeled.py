@@ -1,0 +1,273 @@
+import os
+from collections import Counter
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from liser_ray.corpora import cremad, ravdess, s3
+from liser_ray.corpora.labeled import LabeledSet, Utterance, read_labeled_set
+from liser_ray.errors import UserError
+
+SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
+EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
+
+
+def cremad_names():
+    """The 7,442 names that CREMA-D is published with."""
+    never_recorded = {(1008, "WSI"), (1009, "MTI"), (1019, "ITH")}
+    lost = {"1002_TIE_NEU_XX", "1076_ITS_NEU_XX"}
+    for actor in range(1001, 1092):
+        for sentence in SENTENCES:
+            for emotion in EMOTIONS:
+                levels = ("LO", "MD", "HI") if sentence == "IEO" and emotion != "NEU" else ("XX",)
+                for level in levels:
+                    name = f"{actor}_{sentence}_{emotion}_{level}"
+                    if (actor, sentence) not in never_recorded and name not in lost:
+                        yield name
+
+
+def fill(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def refusal(spec):
+    with pytest.raises(UserError) as refused:
+        read_labeled_set(str(spec))
+    return str(refused.value)
+
+
+class TestRavdess:
+    def test_the_published_set(self, test_data):
+        labeled = read_labeled_set(f"ravdess:{test_data / 'ravdess'}")
+        assert labeled.name == "ravdess"
+        assert len(labeled.utterances) == 1440
+        assert labeled.speakers == tuple(str(actor) for actor in range(1, 25))
+        counts = Counter(one.label for one in labeled.utterances)
+        assert tuple(counts[label] for label in labeled.labels) == (96, 192, 192, 192, 192, 192, 192, 192)
+        assert set(Counter(one.speaker for one in labeled.utterances).values()) == {60}
+        assert labeled.skipped == {}
+
+    def test_takes_speech_alone_of_the_whole_distribution(self, tmp_path):
+        fill(
+            tmp_path,
+            "Audio_Speech_Actors_01-24/Actor_02/03-01-05-01-02-01-02.wav",
+            "Audio_Speech_Actors_01-24/Actor_10/03-01-08-02-02-01-10.WAV",
+            "Audio_Song_Actors_01-24/Actor_02/03-02-05-01-02-01-02.wav",
+            "Video_Speech_Actor_02/Actor_02/01-01-05-01-02-01-02.mp4",
+            "Video_Song_Actor_02/Actor_02/02-02-05-01-02-01-02.mp4",
+            "Actor_02/03-01-09-01-02-01-02.wav",
+            "Actor_25/03-01-01-01-02-01-25.wav",
+            "Actor_02/03-01-05-01-02-01-02.txt",
+            "README.md",
+            ".hidden/03-01-05-01-02-01-03.wav",
+            "__MACOSX/._03-01-05-01-02-01-02.wav",
+        )
+        labeled = read_labeled_set(f"ravdess:{tmp_path}")
+        assert [(one.label, one.speaker) for one in labeled.utterances] == [("angry", "2"), ("surprised", "10")]
+        assert labeled.utterances[0].uri == f"{tmp_path}/Audio_Speech_Actors_01-24/Actor_02/03-01-05-01-02-01-02.wav"
+        assert labeled.speakers == ("2", "10")
+        assert labeled.labels == ravdess.LABELS
+        assert labeled.skipped == {"songs": 1, "videos": 2, "other files": 4}
+
+    def test_folders_behind_links_count_once(self, tmp_path):
+        fill(tmp_path / "a", "Actor_01/03-01-01-01-01-01-01.flac", "Actor_02/03-01-03-01-01-01-02.flac")
+        (tmp_path / "linked").symlink_to(tmp_path / "a")
+        os.symlink(tmp_path, tmp_path / "a" / "up")
+        assert len(read_labeled_set(f"ravdess:{tmp_path}").utterances) == 2
+        assert len(read_labeled_set(f"ravdess:{tmp_path / 'linked'}").utterances) == 2
+
+    def test_says_what_a_folder_without_speech_holds(self, tmp_path):
+        fill(tmp_path, "Actor_02/03-02-05-01-02-01-02.wav", "a.txt", "b.txt")
+        assert "no RAVDESS speech recording found, but 2 other files, 1 songs" in refusal(f"ravdess:{tmp_path}")
+
+    def test_one_actor_is_not_enough(self, tmp_path):
+        fill(tmp_path, "03-01-05-01-02-01-02.wav", "03-01-01-01-02-01-02.wav")
+        assert "the same speaker, '2'" in refusal(f"ravdess:{tmp_path}")
+
+
+class TestCremad:
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("CREMA-D")
+        names = list(cremad_names())
+        assert len(names) == 7442
+        return fill(folder, *(f"AudioWAV/{name}.wav" for name in names), "SentenceFilenames.csv")
+
+    def test_the_published_names(self, folder):
+        labeled = read_labeled_set(f"cremad:{folder}")
+        assert len(labeled.utterances) == 7441
+        assert labeled.labels == cremad.LABELS
+        assert labeled.speakers == tuple(str(actor) for actor in range(1001, 1092))
+        counts = Counter(one.label for one in labeled.utterances)
+        # The 1,271st sad one is the empty one.
+        assert counts == {"anger": 1271, "disgust": 1271, "fear": 1271, "happy": 1271, "neutral": 1087, "sad": 1270}
+        assert labeled.skipped == {"known empty": 1, "other files": 1}
+
+    def test_takes_a_recording_once_and_as_wav_where_it_can(self, tmp_path):
+        fill(
+            tmp_path,
+            "AudioMP3/1001_DFA_ANG_XX.mp3",
+            "AudioWAV/1001_DFA_ANG_XX.wav",
+            "VideoFlash/1001_DFA_ANG_XX.flv",
+            "AudioMP3/1002_IEO_HAP_LO.mp3",
+            "VideoFlash/1002_IEO_HAP_LO.flv",
+            "VideoFlash/1003_IEO_SAD_HI.flv",
+            "AudioMP3/1076_MTI_SAD_XX.mp3",
+        )
+        labeled = read_labeled_set(f"cremad:{tmp_path}")
+        assert [os.path.relpath(one.uri, tmp_path) for one in labeled.utterances] == [
+            "AudioMP3/1002_IEO_HAP_LO.mp3",
+            "AudioWAV/1001_DFA_ANG_XX.wav",
+            "VideoFlash/1003_IEO_SAD_HI.flv",
+        ]
+        assert labeled.skipped == {
+            "copies in .mp3 of recordings taken in .wav": 1,
+            "copies in .flv of recordings taken in .wav": 1,
+            "copies in .flv of recordings taken in .mp3": 1,
+            "known empty": 1,
+        }
+
+    def test_a_level_cut_short_and_foreign_names(self, tmp_path):
+        fill(tmp_path, "1040_ITH_SAD_X.wav", "1001_DFA_ANG_XX.wav", "1092_DFA_ANG_XX.wav", "1001_DFA_JOY_XX.wav")
+        labeled = read_labeled_set(f"CREMAD:{tmp_path}")
+        assert [(one.label, one.speaker) for one in labeled.utterances] == [("anger", "1001"), ("sad", "1040")]
+        assert labeled.skipped == {"other files": 2}
+
+
+class TestManifest:
+    def write(self, folder, text, name="set.csv"):
+        path = folder / name
+        path.write_text(text)
+        return str(path)
+
+    def test_csv_keeps_text_as_it_stands(self, tmp_path):
+        path = self.write(
+            tmp_path,
+            "speaker,path,note,label,fold\n"
+            "007, b/1.wav ,x,NA,1\n"
+            "10,/abs/2.wav,y,happy ,2\n"
+            "2,s3://bucket/3.wav,z,happy,02\n"
+            "2,b/../4.wav,z,happy,2.0\n",
+        )
+        labeled = read_labeled_set(path)
+        assert labeled == LabeledSet(
+            "set",
+            ("NA", "happy"),
+            (
+                Utterance("/abs/2.wav", "happy", "10", 2),
+                Utterance(f"{tmp_path}/4.wav", "happy", "2", 2),
+                Utterance(f"{tmp_path}/b/1.wav", "NA", "007", 1),
+                Utterance("s3://bucket/3.wav", "happy", "2", 2),
+            ),
+            {},
+        )
+        assert labeled.speakers == ("2", "007", "10")
+
+    def test_parquet_with_numbers_and_categories(self, tmp_path):
+        columns = {
+            "path": ["2.wav", "1.wav"],
+            "label": pa.array(["sad", "calm"]).dictionary_encode(),
+            "speaker": pa.array([7, 12], pa.int16()),
+            "fold": pa.array([0.0, 3.0]),
+        }
+        pq.write_table(pa.table(columns), tmp_path / "my set.parquet")
+        labeled = read_labeled_set(str(tmp_path / "my set.parquet"))
+        assert labeled.name == "my set"
+        assert labeled.utterances == (
+            Utterance(f"{tmp_path}/1.wav", "calm", "12", 3),
+            Utterance(f"{tmp_path}/2.wav", "sad", "7", 0),
+        )
+
+    def test_the_order_of_the_rows_does_not_matter(self, tmp_path):
+        rows = ["a.wav,x,1\n", "b.wav,y,2\n", "c.wav,x,2\n"]
+        one = read_labeled_set(self.write(tmp_path, "path,label,speaker\n" + "".join(rows)))
+        other = read_labeled_set(self.write(tmp_path, "path,label,speaker\n" + "".join(rows[::-1])))
+        assert one == other
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("path,emotion\na,b\n", "no column 'label' and no column 'speaker'. It has: path, emotion. Needed are"),
+            ("path;label;speaker\na;b;c\n", "It has: path;label;speaker"),
+            ("path,label,speaker\n", "has no rows"),
+            ("", "can't be read"),
+            ("path,label,speaker\na,x,1\nb,,2\n", "row 2 has no label"),
+            ("path,label,speaker\na,x,1\nb,y, \n", "row 2 has no speaker"),
+            ("path,label,speaker\n,x,1\nb,y,2\n", "row 1 has no path"),
+            ("path,label,speaker,fold\na,x,1,0\nb,y,2,\n", "row 2 has no fold"),
+            ("path,label,speaker,fold\na,x,1,0\nb,y,2,one\n", "row 2 has the fold 'one'"),
+            ("path,label,speaker,fold\na,x,1,0\nb,y,2,1.5\n", "row 2 has the fold '1.5'"),
+            ("path,label,speaker,fold\na,x,1,0\nb,y,1,1\n", "speaker 1 is in the folds 0 and 1"),
+            ("path,label,speaker\na,x,1\nb,x,2\n", "have the same label, 'x'"),
+            ("path,label,speaker\na,x,1\nb,y,1\n", "have the same speaker, '1'"),
+            ("path,label,speaker\na,sad,1\nb,Sad,2\n", "the labels 'Sad' and 'sad'"),
+            ("path,path,label,speaker\na,b,sad,1\n", "two columns 'path'"),
+        ],
+    )
+    def test_says_what_is_wrong(self, tmp_path, text, words):
+        assert words in refusal(self.write(tmp_path, text))
+
+    def test_a_column_of_the_wrong_type(self, tmp_path):
+        pq.write_table(pa.table({"path": ["a"], "label": [["x", "y"]], "speaker": ["1"]}), tmp_path / "set.parquet")
+        assert "'label' is list<" in refusal(tmp_path / "set.parquet")
+
+    def test_a_parquet_file_that_is_none(self, tmp_path):
+        assert "can't be read" in refusal(self.write(tmp_path, "hello", "set.parquet"))
+
+
+class TestWhatIsNoSet:
+    def test_unknown_corpora(self, tmp_path):
+        assert "no labeled set 'iemocap'. Give ravdess:<folder" in refusal(f"iemocap:{tmp_path}")
+
+    @pytest.mark.parametrize("spec", ["ravdess:{}/none", "cremad:{}/none", "{}/none.csv", "{}/none.parquet"])
+    def test_nothing_there(self, tmp_path, spec):
+        assert "nothing there" in refusal(spec.format(tmp_path))
+
+    def test_folders_and_files_in_the_wrong_place(self, tmp_path):
+        fill(tmp_path, "a.zip")
+        assert "is no labeled set" in refusal(tmp_path)
+        assert "Unpack it" in refusal(f"ravdess:{tmp_path / 'a.zip'}")
+        assert "names no folder" in refusal("ravdess:")
+        assert "can't read this kind of address" in refusal("gs://bucket/a.csv")
+        assert "an empty folder" in refusal(f"cremad:{(tmp_path / 'new').mkdir() or tmp_path / 'new'}")
+
+
+class TestS3:
+    @pytest.fixture
+    def bucket(self, s3_store):
+        s3.client.cache_clear()
+        return s3_store.bucket()
+
+    def put(self, s3_store, bucket, files):
+        for key, data in files.items():
+            s3_store.client.put_object(Bucket=bucket, Key=key, Body=data)
+
+    def test_sets_below_a_prefix_and_in_a_manifest(self, s3_store, bucket):
+        self.put(
+            s3_store,
+            bucket,
+            {
+                "r/Actor_01/03-01-01-01-01-01-01.wav": b"",
+                "r/Actor_02/03-01-03-01-01-01-02.wav": b"",
+                "r/Actor_02/.03-01-03-01-01-01-02.wav": b"",
+                "r/": b"",
+                "r2/Actor_03/03-01-03-01-01-01-03.wav": b"",
+                "m/set.csv": b"path,label,speaker\n../r/1.wav,x,1\n2.wav,y,2\n",
+            },
+        )
+        labeled = read_labeled_set(f"ravdess:s3://{bucket}/r/")
+        assert [one.uri for one in labeled.utterances] == [
+            f"s3://{bucket}/r/Actor_01/03-01-01-01-01-01-01.wav",
+            f"s3://{bucket}/r/Actor_02/03-01-03-01-01-01-02.wav",
+        ]
+        assert labeled.skipped == {}
+        listed = read_labeled_set(f"s3://{bucket}/m/set.csv")
+        assert [one.uri for one in listed.utterances] == [f"s3://{bucket}/m/2.wav", f"s3://{bucket}/r/1.wav"]
+        assert "nothing there" in refusal(f"cremad:s3://{bucket}/none")
+        assert "nothing there" in refusal(f"s3://{bucket}/none.csv")
+        assert "bucket does not exist" in refusal("ravdess:s3://no-such-bucket-here/r")
