@@ -9,6 +9,8 @@ import pytest
 import ray
 from swift_store import SwiftStore, data_folder
 
+from liser_ray.cluster import start_ray
+
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -58,7 +60,6 @@ def ray_session(request: pytest.FixtureRequest) -> Iterator[str]:
     with contextlib.suppress(pytest.skip.Exception):
         os.environ.update(DEEPFACE_HOME=str(request.getfixturevalue("yunet_home")))
     os.environ.update(RAY_worker_niceness="0")  # by default its workers wait for everything else on the machine
-    from liser_ray.labeling.job import start_ray  # not for tests that need neither Ray nor PyTorch
 
     start_ray()
     yield ray.get_runtime_context().gcs_address

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from liser_ray.demo.corpus import make_corpus
 from liser_ray.demo.teachers import fit_teachers
+from liser_ray.display import clock
 from liser_ray.errors import UserError
 from liser_ray.labeling.config import LabelConfig
-from liser_ray.labeling.progress import clock
 from liser_ray.storage import is_s3
 
 

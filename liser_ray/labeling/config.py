@@ -3,14 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from liser_ray.cluster import CPUS_FOR_RAY
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.errors import UserError
 from liser_ray.media.span import MediaConfig
 from liser_ray.teachers.config import Precision, VideoTeacherConfig
-
-# Ray's own tasks (listing, reading, filtering, writing) each ask for a CPU while the pools hold theirs for the whole
-# job: without two to spare a small cluster waits for itself for ever.
-CPUS_FOR_RAY = 2
 
 
 @dataclass(frozen=True)

@@ -2,34 +2,33 @@
 
 import json
 import logging
-import os
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import ray
 
+from liser_ray.cluster import start_ray
 from liser_ray.corpora.plan import PlanSummary, load_plan_summary, replan_failed
 from liser_ray.errors import UserError
-from liser_ray.labeling.config import CPUS_FOR_RAY, LabelConfig, fit_pools, spans_per_file
+from liser_ray.labeling.config import LabelConfig, fit_pools, spans_per_file
 from liser_ray.labeling.pipeline import run_pipeline
 from liser_ray.labeling.planning import plan_corpus
-from liser_ray.labeling.progress import Outcomes, ProgressDisplay, start_progress
+from liser_ray.labeling.progress import Outcomes, labeling_display, start_progress
 from liser_ray.labeling.resume import OutputFolders, reconcile, remove_doubles, remove_failed
 from liser_ray.labeling.run_card import (
     TeacherCard,
     count_outcomes,
     make_recipe,
-    refuse_changed_recipe,
     write_run_card,
 )
 from liser_ray.labeling.schema import labels_schema
 from liser_ray.media.detector import check_detector
 from liser_ray.outcome import TRANSIENT_REASONS
+from liser_ray.recipe import refuse_changed_recipe
 from liser_ray.storage import check_writable, exists, filesystem, normalise
 from liser_ray.teachers.speech import load_speech_teachers
 from liser_ray.teachers.video import load_video_teacher
@@ -72,7 +71,7 @@ def label_corpus(config: LabelConfig) -> JobResult:
     check_detector(config.media.faces.detector)
     video, speech = _inspect_teachers(config)
     recipe = make_recipe(config, video, speech)
-    refuse_changed_recipe(folders, recipe)
+    refuse_changed_recipe(folders.run_card, recipe)
     begun = exists(folders.run_card)
     plan = load_plan_summary(folders.output) if begun else plan_corpus(config)
     if plan is None:
@@ -94,7 +93,7 @@ def label_corpus(config: LabelConfig) -> JobResult:
         pools = fit_pools(config, resources.get("CPU", 0), resources.get("GPU", 0))
         log.info("%s", pools)
         progress = start_progress()
-        with ProgressDisplay(progress, plan.spans, done):
+        with labeling_display(progress, plan.spans, done):
             run_pipeline(config, folders, schema, pools, spans_per_file(config, plan.spans), progress)
         reconcile(folders)
     elapsed_s = time.monotonic() - started
@@ -136,19 +135,6 @@ def count_labels(folders: OutputFolders, video: TeacherCard, speech: list[Teache
                 summed = np.sum(windows.as_py(), axis=0)
                 counts[name][cards[name].labels[int(np.argmax(summed))]] += 1
     return {name: {label: counts[name][label] for label in card.labels} for name, card in cards.items()}
-
-
-def start_ray() -> None:
-    """Join the cluster that the environment names (a submitted job), else start one on this machine."""
-    if ray.is_initialized():
-        return
-    # What its workers print is about pools and processes; what matters of a row is in the row.
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
-    else:
-        # Ray's own tasks wait for files most of the time: they come on top of the cores.
-        ray.init(num_cpus=(os.cpu_count() or 1) + CPUS_FOR_RAY, include_dashboard=False, **quiet)
 
 
 def _inspect_teachers(config: LabelConfig) -> tuple[TeacherCard, list[TeacherCard]]:

@@ -1,21 +1,14 @@
-"""Progress of a running job: an actor that counts, and a thread that shows."""
+"""Progress of a running job: an actor that counts, and what is shown of it."""
 
-import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Iterator
-from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
 import ray
 from ray.actor import ActorHandle
-from tqdm import tqdm
 
+from liser_ray.display import LiveDisplay
 from liser_ray.outcome import Status
 
-_LINE_EVERY_S = 30.0
-_LOOK_EVERY_S = 1.0
 Outcomes = dict[tuple[str, str], int]  # (status, reason) to rows
 
 
@@ -53,71 +46,13 @@ def describe(outcomes: Outcomes) -> str:
     return ", ".join(parts) or "none yet"
 
 
-def clock(seconds: float) -> str:
-    """``0:07`` or ``3:25:07``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def labeling_display(actor: ActorHandle, spans: int, done_before: int) -> LiveDisplay:
+    """The display of a job: spans, spans/s, hours of video per hour, outcomes."""
 
-
-class ProgressDisplay:
-    """Context: a bar on a terminal, else (a submitted job, a log file) a line every half minute.
-
-    Attributes:
-        elapsed_s: since it was entered.
-    """
-
-    def __init__(self, actor: ActorHandle, spans: int, done_before: int):
-        self._actor = actor
-        self._spans = spans
-        self._done_before = done_before
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._show, daemon=True)
-        self._started = time.monotonic()
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since the display was entered."""
-        return time.monotonic() - self._started
-
-    def line(self, outcomes: Outcomes, seconds: float) -> str:
-        """One line of text: spans, rates, time left, outcomes."""
+    def look(elapsed_s: float) -> tuple[int, str]:
+        outcomes, seconds = cast("tuple[Outcomes, float]", ray.get(actor.snapshot.remote()))
         done = sum(outcomes.values())
-        total = self._done_before + done
-        left_s = self.elapsed_s / done * (self._spans - total) if done else None
-        return (
-            f"{total:,}/{self._spans:,} spans ({total / max(1, self._spans):.0%}) · "
-            f"{done / self.elapsed_s:.2g} spans/s · {seconds / self.elapsed_s:.2g} video-h/h · "
-            f"{clock(left_s) if left_s is not None else '?'} left · {describe(outcomes)}"
-        )
+        rates = f"{done / elapsed_s:.2g} spans/s · {seconds / elapsed_s:.2g} video-h/h"
+        return done, f"{rates} · {describe(outcomes)}"
 
-    def _show(self) -> None:
-        if sys.stderr.isatty():
-            form = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} spans [{elapsed}<{remaining}{postfix}]"
-            with tqdm(total=self._spans, initial=self._done_before, bar_format=form, unit="span") as bar:
-                for outcomes, seconds in self._looks(_LOOK_EVERY_S):
-                    done = sum(outcomes.values())
-                    rates = f"{done / self.elapsed_s:.2g} spans/s, {seconds / self.elapsed_s:.2g} video-h/h"
-                    bar.set_postfix_str(f"{rates}, {describe(outcomes)}", refresh=False)
-                    bar.update(self._done_before + done - bar.n)
-                    bar.refresh()
-        else:
-            for outcomes, seconds in self._looks(_LINE_EVERY_S):
-                print(self.line(outcomes, seconds), file=sys.stderr, flush=True)
-
-    def _looks(self, every_s: float) -> Iterator[tuple[Outcomes, float]]:
-        stopped = False
-        while not stopped:
-            stopped = self._stop.wait(every_s)
-            yield cast("tuple[Outcomes, float]", ray.get(self._actor.snapshot.remote()))
-
-    def __enter__(self) -> Self:
-        self._started = time.monotonic()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join(timeout=10)
+    return LiveDisplay("spans", spans, look, done_before)

@@ -3,9 +3,9 @@
 from rich.console import Console
 from rich.table import Table
 
+from liser_ray.display import clock
 from liser_ray.labeling.job import JobResult
 from liser_ray.labeling.planning import describe_plan
-from liser_ray.labeling.progress import clock
 from liser_ray.outcome import Status
 
 _BAR_CHARS = 24

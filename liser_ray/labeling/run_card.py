@@ -3,7 +3,6 @@
 import json
 import platform
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 import pyarrow.dataset as pads
 
 from liser_ray.corpora.plan import PlanSummary
-from liser_ray.errors import UserError
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.progress import Outcomes
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.schema import SCHEMA_VERSION
 from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ
-from liser_ray.storage import exists, filesystem, normalise, read_bytes, write_bytes
+from liser_ray.recipe import plain
+from liser_ray.storage import filesystem, normalise, write_bytes
 
 _PACKAGES = ("liser-ray", "ray", "torch", "transformers", "peft", "deepface", "av", "silero-vad", "pyarrow")
 _COST_ONLY = ("timeout_s", "memory_mb")  # limits: they decide what fails, not what a label is
@@ -35,7 +34,7 @@ class TeacherCard:
 def make_recipe(config: LabelConfig, video: TeacherCard, speech: list[TeacherCard]) -> dict[str, Any]:
     """All that decides which rows there are and what is in them; the machines and limits do not."""
     media = {name: value for name, value in asdict(config.media).items() if name not in _COST_ONLY}
-    return _plain(
+    return plain(
         {
             "schema_version": SCHEMA_VERSION,
             "input": normalise(config.input),
@@ -48,20 +47,6 @@ def make_recipe(config: LabelConfig, video: TeacherCard, speech: list[TeacherCar
             "front_end": {"sample_rate_hz": SAMPLE_RATE_HZ, "frame_rate_hz": FRAME_RATE_HZ, "window_frames": 16},
         }
     )
-
-
-def refuse_changed_recipe(folders: OutputFolders, recipe: dict[str, Any]) -> None:
-    """Raise a `UserError` with the differences if the output was begun with another recipe."""
-    if not exists(folders.run_card):
-        return
-    before = json.loads(read_bytes(folders.run_card))["recipe"]
-    changes = list(_differences(before, recipe))
-    if changes:
-        raise UserError(
-            f"{folders.output} was begun with other settings:\n  "
-            + "\n  ".join(changes)
-            + "\nGive the same settings again, or another --output."
-        )
 
 
 def write_run_card(
@@ -94,16 +79,3 @@ def count_outcomes(folders: OutputFolders) -> tuple[Outcomes, int]:
         # 128-bit ids as 16 bytes: 10 million spans are about a gigabyte
         span_ids.update(bytes.fromhex(one) for one in batch["span_id"].to_pylist())
     return dict(outcomes), len(span_ids)
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
-    """As it comes back from JSON, so that recipes compare equal."""
-    return json.loads(json.dumps(value))
-
-
-def _differences(before: Any, now: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401 (any JSON value)
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted(before.keys() | now.keys()):
-            yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
-    elif before != now:
-        yield f"{path}: was {json.dumps(before)}, is now {json.dumps(now)}"

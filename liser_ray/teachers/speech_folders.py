@@ -20,20 +20,22 @@ _log = logging.getLogger(__name__)
 def base_address(folder: Path) -> str:
     """Where an adapter's base model is: a path, ``s3://`` or ``hf://`` address.
 
-    ``base_model_name_or_path`` may be an address, a path (also relative to the adapter), or a Hugging Face name.
+    ``base_model_name_or_path`` may be an address, a path (also relative to the adapter), or a Hugging Face name, whose
+    ``revision`` counts.
 
     Raises:
         UserError: the file names no base, or one that is not there.
     """
     path = folder / ADAPTER_CONFIG
-    name = _read_json(path).get("base_model_name_or_path") or ""
+    config = _read_json(path)
+    name, revision = config.get("base_model_name_or_path") or "", config.get("revision") or ""
     if "://" in name:
         return name
     for candidate in (Path(name).expanduser(), folder / name):
         if name and candidate.is_dir():
             return str(candidate.resolve())
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        return f"hf://{name}"
+        return f"hf://{name}@{revision}" if revision else f"hf://{name}"
     raise UserError(
         f"{path}: base_model_name_or_path is {name!r}, and no such folder is here. "
         "Set it to the base model's folder, s3:// or hf:// address, such as hf://facebook/hubert-base-ls960."

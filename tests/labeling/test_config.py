@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liser_ray.cluster import CPUS_FOR_RAY
 from liser_ray.errors import UserError
-from liser_ray.labeling.config import CPUS_FOR_RAY, LabelConfig, PoolConfig, fit_pools, spans_per_file
+from liser_ray.labeling.config import LabelConfig, PoolConfig, fit_pools, spans_per_file
 
 
 @given(cpus=st.integers(1, 512), gpus=st.integers(0, 16))

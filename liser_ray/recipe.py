@@ -1,0 +1,42 @@
+"""What decides on an output, so that two runs that write to one place are the same run."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from liser_ray.errors import UserError
+from liser_ray.storage import exists, read_bytes
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
+    """As it comes back from JSON, so that recipes compare equal."""
+    return json.loads(json.dumps(value))
+
+
+def refuse_changed_recipe(run_card: str, recipe: dict[str, Any]) -> None:
+    """Compare with the run card of an output that was begun before, if there is one.
+
+    Args:
+        run_card: address of a JSON file with the key ``recipe``.
+        recipe: of this run, as `plain` gives it.
+
+    Raises:
+        UserError: the output was begun with another recipe; with the differences.
+    """
+    if not exists(run_card):
+        return
+    changes = list(_differences(json.loads(read_bytes(run_card))["recipe"], recipe))
+    if changes:
+        raise UserError(
+            f"{run_card.rpartition('/')[0]} was begun with other settings:\n  "
+            + "\n  ".join(changes)
+            + "\nGive the same settings again, or another --output."
+        )
+
+
+def _differences(before: Any, now: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401 (any JSON value)
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+    elif before != now:
+        yield f"{path}: was {json.dumps(before)}, is now {json.dumps(now)}"

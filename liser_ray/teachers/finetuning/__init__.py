@@ -1,0 +1,1 @@
+"""Training of speech teachers: a pretrained speech model, LoRA on its attention, a new head, one teacher per fold."""

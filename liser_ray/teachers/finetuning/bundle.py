@@ -1,0 +1,172 @@
+"""A trained teacher as a folder: a PEFT adapter with its head, and all that its user must know.
+
+Anything that reads PEFT adapters reads it; ``bundle.json`` and the model card come on top.
+"""
+
+import json
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import Wav2Vec2FeatureExtractor
+
+from liser_ray.errors import UserError
+from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.storage import exists, join, normalise, read_bytes, write_bytes
+
+BUNDLE_FILE = "bundle.json"
+FORMAT = 1
+_PACKAGES = ("liser-ray", "ray", "torch", "transformers", "peft")
+
+
+@dataclass(frozen=True)
+class TeacherBundle:
+    """What ``bundle.json`` says of a teacher.
+
+    Attributes:
+        labeled: name of the labeled set it was tuned on.
+        labels: in the order of its outputs.
+        fold: number of the fold.
+        heard: speakers whose recordings chose its weights, its epoch or its temperature.
+        temperature: of its 0.5-s windows.
+        content: the whole file.
+    """
+
+    labeled: str
+    labels: tuple[str, ...]
+    fold: int
+    heard: frozenset[str]
+    temperature: float
+    content: dict[str, Any]
+
+
+def read_bundle(uri: str) -> TeacherBundle:
+    """Read a bundle's card.
+
+    Args:
+        uri: of the folder; a path or ``s3://`` address.
+
+    Raises:
+        UserError: there is none, or one of another format.
+    """
+    path = join(normalise(uri), BUNDLE_FILE)
+    if not exists(path):
+        raise UserError(f"{uri} has no {BUNDLE_FILE}: give a teacher that finetune_speech_teacher.py has made.")
+    content = json.loads(read_bytes(path))
+    if content.get("format") != FORMAT:
+        raise UserError(f"{path} has the format {content.get('format')}; this version reads {FORMAT}.")
+    speakers = content["speakers"]
+    return TeacherBundle(
+        labeled=content["labeled"],
+        labels=tuple(content["labels"]),
+        fold=content["fold"],
+        heard=frozenset(speakers["train"]) | frozenset(speakers["selection"]),
+        temperature=content["temperature"],
+        content=content,
+    )
+
+
+def refuse_leak(bundle: TeacherBundle, labeled: str, scored_speakers: Collection[str]) -> None:
+    """Refuse a teacher that has heard speakers on whom a student is to be scored (its test and validation speakers).
+
+    Args:
+        bundle: of the teacher.
+        labeled: name of the student's labeled set; the same name in another set is another speaker.
+        scored_speakers: of the student's fold.
+
+    Raises:
+        UserError: with the speakers.
+    """
+    both = sorted(bundle.heard & set(scored_speakers)) if bundle.labeled == labeled else []
+    if both:
+        raise UserError(
+            f"The teacher of {bundle.labeled} fold {bundle.fold} was tuned on speakers {', '.join(both)}, on whom the "
+            "student would be scored. Take the teacher of the student's own fold."
+        )
+
+
+def write_adapter(folder: Path, model: PeftModel, base: str, base_folder: Path, labels: Collection[str]) -> None:
+    """Write adapter, head, label names and preprocessor, as PEFT and Transformers read them."""
+    name, revision = base_name(base, base_folder)
+    settings = model.peft_config["default"]
+    settings.base_model_name_or_path, settings.revision = name, revision
+    model.save_pretrained(str(folder))
+    (folder / "labels.json").write_text(json.dumps(list(labels)))
+
+
+def write_preprocessor(folder: Path, normalised: bool) -> None:
+    """Write how recordings are prepared: rate, and whether they get zero mean and unit variance."""
+    Wav2Vec2FeatureExtractor(sampling_rate=SAMPLE_RATE_HZ, do_normalize=normalised).save_pretrained(folder)
+
+
+def base_name(base: str, base_folder: Path) -> tuple[str, str | None]:
+    """Name and revision of a base model as PEFT writes them: ``owner/name`` and a commit for one from the hub."""
+    if not base.startswith("hf://"):
+        return normalise(base), None
+    name, _, revision = base.removeprefix("hf://").partition("@")
+    snapshot = base_folder.name if re.fullmatch(r"[0-9a-f]{40}", base_folder.name) else None
+    return name, snapshot or revision or None
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that decide on the numbers."""
+    return {name: version(name) for name in _PACKAGES}
+
+
+def upload(folder: Path, uri: str) -> None:
+    """Copy a bundle to its place, the card last: where it is, the bundle is whole."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in sorted(files, key=lambda path: path.name == BUNDLE_FILE):
+        write_bytes(join(uri, path.relative_to(folder).as_posix()), path.read_bytes())
+
+
+def model_card(card: dict[str, Any]) -> str:
+    """README.md of a bundle, from its ``bundle.json``."""
+    scores, speakers, base = card["scores"], card["speakers"], card["base"]["name"]
+    rows = "\n".join(
+        f"| {what} | {scores[key]['uar']:.3f} | {scores[key]['war']:.3f} |"
+        for what, key in (("whole recordings", "recordings"), ("mean of 0.5-s windows", "windows"))
+    )
+    named = {part: ", ".join(names) for part, names in speakers.items()}
+    picked_on = "speakers" if card["held_out_by"] == "speaker" else "other recordings of speakers"
+    ece, ece_calibrated = (
+        scores["windows"][key] for key in ("calibration_error", "calibration_error_with_temperature")
+    )
+    hub = f"base_model: {base}\n" if re.fullmatch(r"[\w.-]+/[\w.-]+", base) else ""
+    return f"""\
+---
+library_name: peft
+{hub}pipeline_tag: audio-classification
+tags: [speech-emotion-recognition, lora, liser]
+---
+# Speech emotion teacher: {card["labeled"]}, fold {card["fold"]}
+
+{base} with LoRA (rank {card["settings"]["lora"]["rank"]}) and a new head, tuned on {card["labeled"]}.
+Labels, in order: {", ".join(card["labels"])}. Input: 16 kHz mono.
+
+| {scores["n_recordings"]} recordings of speakers {named["test"]} | UAR | WAR |
+|---|---|---|
+{rows}
+
+Chance UAR is {1 / len(card["labels"]):.3f}. Calibration error of single windows: {ece:.3f}, and {ece_calibrated:.3f}
+at temperature {card["temperature"]:.2f}, which is stored and not applied.
+
+* Trained on speakers {named["train"]}.
+* Epoch {card["best_epoch"]} and the temperature were picked on {picked_on} {named["selection"]}.
+* Never heard: speakers {", ".join(filter(None, (named["validation"], named["test"])))}. Score a student on no others.
+* Acted speech teaches acted emotions: on spontaneous speech expect much less. It knows nothing of what a person feels.
+
+```python
+import json
+from peft import PeftModel
+from transformers import AutoModelForAudioClassification
+
+labels = json.load(open("labels.json"))
+base = AutoModelForAudioClassification.from_pretrained("{base}", num_labels=len(labels))
+model = PeftModel.from_pretrained(base, ".").eval()
+```
+"""

@@ -1,0 +1,129 @@
+"""Every setting of the speech teachers' training."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from liser_ray.corpora.folds import Fold
+from liser_ray.errors import UserError
+from liser_ray.teachers.config import Precision
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank updates of the attention's projections (Hu et al. 2021).
+
+    Attributes:
+        rank: of each update.
+        alpha: updates are scaled by alpha / rank.
+        dropout: on the input of each update, 0..1.
+        targets: names of the linear layers that get one, as they end in the model.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: list[str] = field(default_factory=lambda: ["q_proj", "k_proj", "v_proj", "out_proj"])
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1 or not self.targets:
+            raise UserError("LoRA needs rank >= 1, alpha > 0, dropout between 0 and 1, and at least one target.")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What decides on the weights of a teacher, beside its base model and its data.
+
+    Attributes:
+        epochs: at most so many passes over the training recordings.
+        patience: epochs without a better UAR on the selection recordings after which training stops.
+        batch_size: recordings per step, over all workers.
+        micro_batch_size: recordings that a worker holds at once; a larger share of a batch is taken in several
+            passes whose gradients are summed.
+        learning_rate: the highest, after a linear warm-up over the first tenth of the steps; then falls linearly to 0.
+        weight_decay: of AdamW.
+        crop_s: recordings longer than this give a random piece of this length in each epoch, in seconds; 0.5 trains
+            on windows like those the labeling job asks about.
+        class_weights: "balanced" weighs each label by the inverse of how often it occurs.
+        selection_share: part of the training recordings that picks the epoch and the temperature, 0..1.
+        seed: of head, LoRA, order, crops, dropout and SpecAugment.
+    """
+
+    epochs: int = 50
+    patience: int = 10
+    batch_size: int = 32
+    micro_batch_size: int = 16
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.01
+    crop_s: float = 10.0
+    class_weights: Literal["none", "balanced"] = "none"
+    selection_share: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.patience, self.batch_size, self.micro_batch_size) < 1:
+            raise UserError("epochs, patience, batch_size and micro_batch_size must be 1 or more.")
+        if self.learning_rate <= 0 or self.weight_decay < 0:
+            raise UserError("learning_rate must be above 0, weight_decay 0 or more.")
+        if self.crop_s < 0.5:
+            raise UserError(f"crop_s is {self.crop_s}: give 0.5 seconds or more.")
+        if not 0 < self.selection_share < 1:
+            raise UserError(f"selection_share is {self.selection_share}: give a share between 0 and 1, such as 0.2.")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Tune a pretrained speech model to label emotions, one teacher per fold.
+
+    Attributes:
+        labeled: ravdess:FOLDER, cremad:FOLDER, or a CSV or Parquet file with the columns path, label, speaker and
+            perhaps fold; folders and files may be s3:// addresses.
+        output: folder or s3:// prefix for fold-0/, fold-1/ ... and evaluation.json. The same command goes on where it
+            was.
+        base: pretrained speech model: a folder, s3:// or hf:// address of HuBERT or wav2vec 2.0 with a
+            sequence-classification class in Transformers.
+        folds: "all", or numbers such as 0,2.
+        lora: the trained part of the attention.
+        train: the training itself.
+        precision: arithmetic on a GPU (autocast); a CPU always uses float32.
+        workers: processes that share each batch of a fold (data parallel).
+        gpus_per_worker: -1: one where the cluster has any, else 0.
+        cpus_per_worker: 0: one beside a GPU, else what the folds that train at once leave to each.
+        max_failures: lost workers that a fold survives, from its last epoch on.
+    """
+
+    labeled: str = ""
+    output: str = "out/teachers"
+    base: str = "hf://facebook/hubert-base-ls960"
+    folds: str = "all"
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    precision: Precision = "bfloat16"
+    workers: int = 1
+    gpus_per_worker: float = -1.0
+    cpus_per_worker: int = 0
+    max_failures: int = 3
+
+    def __post_init__(self) -> None:
+        if self.workers < 1 or self.cpus_per_worker < 0 or self.max_failures < 0:
+            raise UserError("workers must be 1 or more, cpus_per_worker and max_failures 0 or more.")
+        if self.train.batch_size < self.workers:
+            raise UserError(f"A batch of {self.train.batch_size} can't be shared by {self.workers} workers.")
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """What the workers of one fold need to know. It passes through processes that should not import PyTorch for it.
+
+    Attributes:
+        config: of the whole job.
+        fold: to train.
+        output: folder or s3:// prefix that the bundle's folder goes into.
+        speech: reference to the `LabeledSpeech` in Ray's object store.
+        progress: a `TrainingProgress` actor.
+    """
+
+    config: FinetuneConfig
+    fold: Fold
+    output: str
+    speech: Any
+    progress: Any

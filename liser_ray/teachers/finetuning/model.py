@@ -1,0 +1,95 @@
+"""The network that is trained: a frozen speech model with LoRA on its attention and a new head."""
+
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+
+from liser_ray.errors import UserError
+from liser_ray.teachers.finetuning.config import LoraSettings
+from liser_ray.teachers.speech import SAMPLE_RATE_HZ
+from liser_ray.teachers.speech_models import load_base
+
+HEAD = ("projector", "classifier")
+
+
+def build_model(base_folder: Path, n_labels: int, lora: LoraSettings, seed: int, device: torch.device) -> PeftModel:
+    """A base model from disk, frozen, with LoRA updates (zero at first) and a new head.
+
+    The head is Transformers' own: a linear projection, the mean over time, a linear layer. LayerDrop is off: a layer
+    that is skipped leaves its updates without a gradient, which data-parallel training can't synchronise.
+
+    Args:
+        base_folder: of a speech model with or without a head; the one it may have is replaced.
+        n_labels: K.
+        lora: rank, scale and targets.
+        seed: of the new weights; PyTorch's global generator is left as it was.
+        device: where the model goes.
+
+    Raises:
+        UserError: the folder holds no such model, lacks weights of it, or has none of the LoRA targets.
+    """
+    base = load_base(base_folder, device)
+    lacking = sorted(key for key in base.missing if not key.startswith(HEAD))
+    if lacking:
+        raise UserError(f"{base_folder} lacks weights of the pretrained model itself: {', '.join(lacking[:6])}.")
+    model = base.model
+    model.config.layerdrop = 0.0
+    model.freeze_feature_encoder()  # type: ignore[operator]  # or gradients would run through the convolutions
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        hidden, width = model.config.hidden_size, model.config.classifier_proj_size
+        for name, layer in zip(HEAD, (nn.Linear(hidden, width), nn.Linear(width, n_labels)), strict=True):
+            nn.init.normal_(layer.weight, std=model.config.initializer_range)
+            nn.init.zeros_(layer.bias)
+            setattr(model, name, layer.to(device))
+        settings = LoraConfig(
+            r=lora.rank,
+            lora_alpha=lora.alpha,  # type: ignore[arg-type]  # fractions work
+            lora_dropout=lora.dropout,
+            target_modules=list(lora.targets),
+            modules_to_save=list(HEAD),
+        )
+        try:
+            tuned = get_peft_model(model, settings)
+        except ValueError as error:
+            linear = {name.rpartition(".")[2] for name, one in model.named_modules() if isinstance(one, nn.Linear)}
+            raise UserError(
+                f"LoRA can't be put on {', '.join(lora.targets)} of {base_folder}: "
+                f"{str(error).partition(chr(10))[0]} Linear layers there: {', '.join(sorted(linear))}."
+            ) from error
+    refuse_idle_parameters(tuned, device)
+    return tuned
+
+
+def refuse_idle_parameters(model: PeftModel, device: torch.device) -> None:
+    """Raise a `UserError` if training would leave some of the LoRA updates or the head as they are.
+
+    WavLM's attention, for one, reads its projections' weights without calling them, so LoRA there does nothing.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    noise = torch.linspace(-1, 1, SAMPLE_RATE_HZ, device=device).sin()[None]
+    model.eval()
+    model(input_values=noise).logits.sum().backward()
+    idle = sorted({name.partition(".lora_")[0].rpartition(".")[2] for name, p in trained.items() if p.grad is None})
+    model.zero_grad(set_to_none=True)
+    if idle:
+        raise UserError(
+            f"Updates of {', '.join(idle)} would change nothing in a {model.config.model_type} model, which reads "
+            "these layers' weights without calling them. Give other --lora.targets, such as "
+            "intermediate_dense,output_dense, or another --base."
+        )
+
+
+def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """LoRA updates and head by name, copied to the CPU."""
+    return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def load_trained_state(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Put a `trained_state` back."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, value in state.items():
+            parameters[name].copy_(value)

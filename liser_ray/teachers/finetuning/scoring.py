@@ -1,0 +1,82 @@
+"""How good a teacher is on recordings it never heard: whole ones, and the way the labeling job listens."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import softmax
+
+from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.metrics import confusion_matrix, expected_calibration_error, uar, war
+from liser_ray.teachers.calibration import with_temperature
+from liser_ray.teachers.config import Precision
+from liser_ray.teachers.finetuning.training import score_recordings
+from liser_ray.teachers.speech import SpeechTeachers, speech_windows
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A teacher's answers for N recordings.
+
+    Attributes:
+        truth: int64 [N].
+        by_recording: softmax of each whole recording, float32 [N, K].
+        by_window: mean of the softmaxes of its 0.5-s windows, float32 [N, K], as a student gets them.
+        window_truth: int64 [W], the label of each window's recording.
+        windows: softmax of every window, float32 [W, K].
+    """
+
+    truth: np.ndarray
+    by_recording: np.ndarray
+    by_window: np.ndarray
+    window_truth: np.ndarray
+    windows: np.ndarray
+
+
+def predict(
+    teachers: SpeechTeachers, speech: LabeledSpeech, indices: np.ndarray, device: torch.device, precision: Precision
+) -> Predictions:
+    """Ask the one teacher of ``teachers`` about recordings, both ways."""
+    (teacher,) = teachers.teachers
+    normalised = teacher.zero_mean_unit_variance
+    logits = score_recordings(teacher.model, speech, indices, normalised, device, precision)
+    windows = [speech_windows(speech.waveform(i))[0] for i in indices]
+    of_windows = teachers(np.concatenate(windows))[teacher.name]
+    ends = np.cumsum([len(one) for one in windows])
+    truth = speech.label_index[indices]
+    return Predictions(
+        truth=truth,
+        by_recording=softmax(logits, axis=1).astype(np.float32),
+        by_window=np.stack([one.mean(axis=0) for one in np.split(of_windows, ends[:-1])]),
+        window_truth=np.repeat(truth, [len(one) for one in windows]),
+        windows=of_windows,
+    )
+
+
+def score(predictions: Predictions, temperature: float) -> dict[str, Any]:
+    """Scores as numbers and lists, for JSON: "recordings" and "windows" (the mean of a recording's windows).
+
+    Args:
+        predictions: of a teacher.
+        temperature: fitted to windows of other recordings; the calibration error of single windows is given without
+            and with it.
+    """
+    n_labels = predictions.windows.shape[1]
+    scores: dict[str, Any] = {"n_recordings": len(predictions.truth)}
+    for name, probs in (("recordings", predictions.by_recording), ("windows", predictions.by_window)):
+        confusion = confusion_matrix(predictions.truth, probs.argmax(axis=1), n_labels)
+        scores[name] = score_confusion(confusion)
+    calibrated = with_temperature(predictions.windows, temperature)
+    scores["windows"]["calibration_error"] = round(
+        expected_calibration_error(predictions.windows, predictions.window_truth), 4
+    )
+    scores["windows"]["calibration_error_with_temperature"] = round(
+        expected_calibration_error(calibrated, predictions.window_truth), 4
+    )
+    return scores
+
+
+def score_confusion(confusion: np.ndarray) -> dict[str, Any]:
+    """UAR, WAR and the counts of a confusion matrix int64 [K, K], for JSON."""
+    return {"uar": round(uar(confusion), 4), "war": round(war(confusion), 4), "confusion": confusion.tolist()}

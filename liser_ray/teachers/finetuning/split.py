@@ -1,0 +1,71 @@
+"""Which recordings of a fold a teacher learns from, and which pick its best epoch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from liser_ray.corpora.folds import Fold
+from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.errors import UserError
+
+MIN_SPEAKERS = 5
+"""From so many training speakers on, whole speakers are held out to pick the epoch."""
+
+
+@dataclass(frozen=True)
+class TeacherSplit:
+    """Indices of recordings; training and selection both lie in the fold's training speakers.
+
+    Attributes:
+        train: int64 [n].
+        selection: int64 [m], picks epoch and temperature.
+        test: int64 [k], of the fold's test speakers.
+        held_out_by: whether selection holds other speakers than train, or other recordings of the same ones.
+    """
+
+    train: np.ndarray
+    selection: np.ndarray
+    test: np.ndarray
+    held_out_by: Literal["speaker", "recording"]
+
+
+def split_fold(speech: LabeledSpeech, fold: Fold, selection_share: float, seed: int) -> TeacherSplit:
+    """Hold out a share of the training speakers, or of each label's recordings where they are fewer than five.
+
+    The fold's validation speakers are left out altogether: they belong to the student.
+
+    Raises:
+        UserError: if a part has no recordings, or the training part lacks a label.
+    """
+    rng = np.random.default_rng((seed, fold.index))
+    candidates = speech.of_speakers(fold.train)
+    speakers = sorted({speech.speakers[i] for i in candidates})
+    held_out_by: Literal["speaker", "recording"]
+    if len(speakers) >= MIN_SPEAKERS:
+        held_out_by = "speaker"
+        n_selected = max(1, round(selection_share * len(speakers)))
+        selected = set(rng.choice(speakers, n_selected, replace=False).tolist())
+        in_selection = np.array([speech.speakers[i] in selected for i in candidates])
+    else:
+        held_out_by = "recording"
+        in_selection = np.zeros(len(candidates), bool)
+        for label in np.unique(speech.label_index[candidates]):
+            of_label = np.flatnonzero(speech.label_index[candidates] == label)
+            n_selected = max(1, round(selection_share * len(of_label)))
+            in_selection[rng.permutation(of_label)[:n_selected]] = True
+    split = TeacherSplit(
+        train=candidates[~in_selection],
+        selection=candidates[in_selection],
+        test=speech.of_speakers(fold.test),
+        held_out_by=held_out_by,
+    )
+    missing = sorted(set(range(len(speech.labels))) - set(speech.label_index[split.train].tolist()))
+    if missing:
+        names = ", ".join(speech.labels[i] for i in missing)
+        raise UserError(
+            f"Fold {fold.index}: no training recording has the label {names}. More speakers or fewer labels are needed."
+        )
+    if not len(split.selection) or not len(split.test):
+        raise UserError(f"Fold {fold.index} has no recordings to pick the epoch with, or none to test on.")
+    return split
