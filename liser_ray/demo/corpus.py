@@ -2,7 +2,7 @@
 
     manifest.csv      uri, speaker, emotion: what the labeling job reads
     videos/*.mp4      H.264 and AAC, 480 x 360, 25 or 30 fps
-    audio/labels.csv  path, label, speaker: the labeled set of a later training
+    audio/labels.csv  path, label, speaker, fold: the labeled set that the speech teachers are tuned on
     audio/*.flac      16 kHz mono
 
 Everything is drawn from the seed, so two corpora of one seed are equal. Speakers of `videos/` and of `audio/` are
@@ -29,7 +29,8 @@ from liser_ray.demo.portrait import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, portrait
 from liser_ray.demo.videos import write_video
 from liser_ray.demo.voices import SAMPLE_RATE_HZ, TRACK_RATE_HZ, Utterance, speak
 
-RECIPE = 2  # counts up when the same seed gives another corpus
+RECIPE = 3  # counts up when the same seed gives another corpus
+AUDIO_FOLDS = 2
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class CorpusSize:
         Take("f_sad", 5, "sad", 6.0, 30),
     )
     useless: bool = True  # the three recordings that show reasons
-    audio_speakers: int = 6
-    audio_takes: int = 3  # per speaker and emotion
+    audio_speakers: int = 20
+    audio_takes: int = 2  # per speaker and emotion
 
 
 def make_corpus(folder: Path, seed: int = 0, size: CorpusSize | None = None) -> None:
@@ -74,7 +75,7 @@ def make_corpus(folder: Path, seed: int = 0, size: CorpusSize | None = None) -> 
     Args:
         folder: to make; if it exists it must be empty or hold a demo corpus, which another seed replaces.
         seed: of everything random.
-        size: how much; None: the demo's twelve talking heads and 90 utterances.
+        size: how much; None: the demo's twelve talking heads and 200 utterances.
 
     Raises:
         UserError: if the folder holds something else.
@@ -151,8 +152,8 @@ def _write_audio(folder: Path, seed: int, size: CorpusSize) -> None:
                 utterance = speak(voice, emotion, float(rng.uniform(2.5, 3.5)), rng)
                 name = f"speaker_{speaker}_{emotion}_{take}.flac"
                 soundfile.write(folder / name, utterance.waveform, SAMPLE_RATE_HZ, subtype="PCM_16")
-                rows.append((name, emotion, f"speaker_{speaker}"))
-    _write_csv(folder / "labels.csv", ("path", "label", "speaker"), rows)
+                rows.append((name, emotion, f"speaker_{speaker}", str(speaker % AUDIO_FOLDS)))
+    _write_csv(folder / "labels.csv", ("path", "label", "speaker", "fold"), rows)
 
 
 def mouth_per_frame(utterance: Utterance, duration_s: float, frame_rate_hz: float) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from liser_ray.demo.faces import Face, Look, random_look
 from liser_ray.demo.voices import Voice, random_voice
 
-GROUPS = {"videos": 0, "audio": 1, "speech_teacher": 2, "video_teacher": 3}
+GROUPS = {"videos": 0, "audio": 1, "speech_base": 2, "video_teacher": 3}
 """Groups of speakers without a common member: each draws its people from a random stream of its own."""
 
 

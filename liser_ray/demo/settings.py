@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from liser_ray.demo.corpus import make_corpus
-from liser_ray.demo.teachers import fit_teachers
+from liser_ray.demo.networks import fit_networks, speech_settings
 from liser_ray.display import clock
 from liser_ray.errors import UserError
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.storage import is_s3
+from liser_ray.teachers.finetuning.job import finetune
 
 
 def demo_settings(config: LabelConfig) -> LabelConfig:
@@ -26,20 +27,28 @@ def demo_settings(config: LabelConfig) -> LabelConfig:
     started = time.monotonic()
     make_corpus(folder / "corpus")
     n_videos = len(list((folder / "corpus/videos").iterdir()))
-    print(f"[1/3] corpus    {n_videos} videos in {folder / 'corpus'}  {clock(time.monotonic() - started)}", flush=True)
+    print(f"[1/4] corpus    {n_videos} videos in {folder / 'corpus'}  {clock(time.monotonic() - started)}", flush=True)
     started = time.monotonic()
-    teachers = fit_teachers(folder / "corpus", folder / "teachers")
-    print(f"[2/3] teachers  {folder / 'teachers'}  {clock(time.monotonic() - started)}", flush=True)
-    print("[3/3] label", flush=True)
+    networks = fit_networks(folder / "corpus", folder / "networks")
+    print(f"[2/4] networks  {folder / 'networks'}  {clock(time.monotonic() - started)}", flush=True)
+    started = time.monotonic()
+    tuned = finetune(speech_settings(folder / "corpus", networks, folder / "speech_teachers"))
+    scores = tuned.evaluation["overall"]["recordings"]
+    print(
+        f"[3/4] speech teachers  {len(tuned.bundles)} folds, UAR {scores['uar']:.2f} on unknown speakers (chance "
+        f"{1 / len(tuned.labels):.2f})  {clock(time.monotonic() - started)}",
+        flush=True,
+    )
+    print("[4/4] label", flush=True)
     return replace(
         config,
         input=str(folder / "corpus/manifest.csv"),
         output=str(folder),
-        speech_teachers=[f"speech={teachers.speech}"],
+        speech_teachers=[f"{tuned.output}/fold-*"],
         video_teacher=replace(
             config.video_teacher,
-            weights=str(teachers.video_weights),
-            landmark_weights=str(teachers.landmark_weights),
+            weights=str(networks.video_weights),
+            landmark_weights=str(networks.landmark_weights),
         ),
         media=replace(config.media, faces=replace(config.media.faces, detector="opencv")),
     )

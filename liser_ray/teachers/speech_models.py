@@ -6,6 +6,7 @@ adapter puts its own LoRA matrices and head on a copy of the module tree whose t
 """
 
 import copy
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def load_base(folder: Path, device: torch.device) -> BaseModel:
         UserError: the folder holds no such model, or one that does not take raw audio.
     """
     try:
-        with _quiet():
+        with quiet():
             model, info = AutoModelForAudioClassification.from_pretrained(
                 folder, output_loading_info=True, dtype=torch.float32, local_files_only=True
             )
@@ -152,7 +153,8 @@ def adapted_model(base: BaseModel, folder: Path) -> SpeechModel:
     n_outputs = model.get_parameter("classifier.weight").shape[0]
     try:
         config.inference_mode = True
-        adapted = PeftModel(model, config)
+        with quiet():
+            adapted = PeftModel(model, config)
         result: Any = set_peft_model_state_dict(adapted, weights)
     except _LOAD_ERRORS as error:
         raise UserError(f"The adapter in {folder} does not fit its base {base.folder}: {_first_line(error)}") from error
@@ -202,13 +204,16 @@ def _listed(keys: Iterable[str], most: int = 6) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Context without the words of Transformers and PEFT that don't concern a user of this package."""
     # Missing weights are checked and reported here; the library's own table would call an adapter's base broken.
     verbosity, progress_bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # PEFT uses a name that Transformers will drop
+            yield
     finally:
         transformers_logging.set_verbosity(verbosity)
         if progress_bar:

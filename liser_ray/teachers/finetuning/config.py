@@ -1,5 +1,6 @@
 """Every setting of the speech teachers' training."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -85,10 +86,12 @@ class FinetuneConfig:
         lora: the trained part of the attention.
         train: the training itself.
         precision: arithmetic on a GPU (autocast); a CPU always uses float32.
-        workers: processes that share each batch of a fold (data parallel).
+        workers: processes that share each batch of a fold (data parallel); 0: train in this process, one fold after
+            the other and without checkpoints, which spares a small model the minute in which the workers start.
         gpus_per_worker: -1: one where the cluster has any, else 0.
         cpus_per_worker: 0: one beside a GPU, else what the folds that train at once leave to each.
-        max_failures: lost workers that a fold survives, from its last epoch on.
+        max_failures: lost workers that a fold survives, from its last checkpoint on.
+        checkpoint_every_s: seconds of training between checkpoints, which are taken at the ends of epochs.
     """
 
     labeled: str = ""
@@ -102,10 +105,11 @@ class FinetuneConfig:
     gpus_per_worker: float = -1.0
     cpus_per_worker: int = 0
     max_failures: int = 3
+    checkpoint_every_s: float = 30.0
 
     def __post_init__(self) -> None:
-        if self.workers < 1 or self.cpus_per_worker < 0 or self.max_failures < 0:
-            raise UserError("workers must be 1 or more, cpus_per_worker and max_failures 0 or more.")
+        if min(self.workers, self.cpus_per_worker, self.max_failures, self.checkpoint_every_s) < 0:
+            raise UserError("workers, cpus_per_worker, max_failures and checkpoint_every_s must be 0 or more.")
         if self.train.batch_size < self.workers:
             raise UserError(f"A batch of {self.train.batch_size} can't be shared by {self.workers} workers.")
 
@@ -118,12 +122,12 @@ class FoldJob:
         config: of the whole job.
         fold: to train.
         output: folder or s3:// prefix that the bundle's folder goes into.
-        speech: reference to the `LabeledSpeech` in Ray's object store.
-        progress: a `TrainingProgress` actor.
+        speech: the `LabeledSpeech`, or a reference to it in Ray's object store.
+        tell: called after each epoch with fold, epochs done, and a line about the last one.
     """
 
     config: FinetuneConfig
     fold: Fold
     output: str
     speech: Any
-    progress: Any
+    tell: Callable[[int, int, str], None]

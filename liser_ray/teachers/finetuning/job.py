@@ -1,6 +1,7 @@
 """The job from its settings to one teacher per fold."""
 
 import contextlib
+import functools
 import json
 import logging
 import posixpath
@@ -90,7 +91,6 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
 
     missing = [fold for fold in wanted if not exists(_bundle_uri(output, fold.index))]
     if missing:
-        start_ray()
         _train_folds(config, output, speech, missing)
     bundles = {
         fold.index: read_bundle(posixpath.dirname(_bundle_uri(output, fold.index)))
@@ -156,30 +156,53 @@ def _bundle_uri(output: str, fold: int) -> str:
 
 
 def _train_folds(config: FinetuneConfig, output: str, speech: LabeledSpeech, folds: Sequence[Fold]) -> None:
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    train = _train_here if config.workers == 0 else _train_on_cluster
+    problems = [f"Fold {fold}: {problem}" for fold, problem in train(config, output, speech, folds).items() if problem]
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def _train_here(config: FinetuneConfig, output: str, speech: LabeledSpeech, folds: Sequence[Fold]) -> dict[int, str]:
+    """Train folds in this process, one after the other; what went wrong by fold, "" where nothing did."""
+    progress = TrainingProgress()
+    with LiveDisplay("epochs", len(folds) * config.train.epochs, lambda _: progress.snapshot()):
+        return {
+            fold.index: _train_fold(FoldJob(config, fold, output, speech, progress.add), ScalingConfig(num_workers=0))
+            for fold in folds
+        }
+
+
+def _train_on_cluster(
+    config: FinetuneConfig, output: str, speech: LabeledSpeech, folds: Sequence[Fold]
+) -> dict[int, str]:
     """Train folds beside each other, as many as the cluster has room for."""
+    start_ray()
     scaling, at_once = fit_workers(config, len(folds), ray.cluster_resources())
     log.info("%d folds, %d at once, each on %d × %s", len(folds), at_once, config.workers, scaling.resources_per_worker)
     speech_ref = ray.put(speech)
     progress: Any = ray.remote(num_cpus=0)(TrainingProgress).remote()
+    tell = functools.partial(_tell, progress)
 
-    def look(elapsed_s: float) -> tuple[int, str]:
+    def look(_: float) -> tuple[int, str]:
         return cast("tuple[int, str]", ray.get(progress.snapshot.remote()))
 
     def train(fold: Fold) -> str:
-        return _train_fold(FoldJob(config, fold, output, speech_ref, progress), scaling)
+        return _train_fold(FoldJob(config, fold, output, speech_ref, tell), scaling)
 
     # Threads: each waits for a controller of its own, an actor.
     pool = ThreadPoolExecutor(at_once)
     try:
         with LiveDisplay("epochs", len(folds) * config.train.epochs, look):
-            problems = {fold.index: problem for fold, problem in zip(folds, pool.map(train, folds), strict=True)}
+            return {fold.index: problem for fold, problem in zip(folds, pool.map(train, folds), strict=True)}
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         ray.shutdown()  # ends the workers, and with them the threads that wait for them
         raise
-    failed = [f"Fold {index}: {problem}" for index, problem in problems.items() if problem]
-    if failed:
-        raise UserError("\n".join(failed))
+
+
+def _tell(progress: Any, fold: int, done: int, line: str) -> None:  # noqa: ANN401 (an actor)
+    progress.add.remote(fold, done, line)
 
 
 def fit_workers(config: FinetuneConfig, n_folds: int, resources: dict[str, float]) -> tuple[ScalingConfig, int]:

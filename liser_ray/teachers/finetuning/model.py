@@ -9,7 +9,7 @@ from torch import nn
 from liser_ray.errors import UserError
 from liser_ray.teachers.finetuning.config import LoraSettings
 from liser_ray.teachers.speech import SAMPLE_RATE_HZ
-from liser_ray.teachers.speech_models import load_base
+from liser_ray.teachers.speech_models import load_base, quiet
 
 HEAD = ("projector", "classifier")
 
@@ -52,7 +52,8 @@ def build_model(base_folder: Path, n_labels: int, lora: LoraSettings, seed: int,
             modules_to_save=list(HEAD),
         )
         try:
-            tuned = get_peft_model(model, settings)
+            with quiet():
+                tuned = get_peft_model(model, settings)
         except ValueError as error:
             linear = {name.rpartition(".")[2] for name, one in model.named_modules() if isinstance(one, nn.Linear)}
             raise UserError(

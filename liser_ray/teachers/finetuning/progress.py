@@ -1,8 +1,8 @@
-"""Where the training of each fold is: an actor that the workers tell and the driver asks."""
+"""Where the training of each fold is: the workers tell, the driver asks."""
 
 
 class TrainingProgress:
-    """The actor: how far each fold is."""
+    """How far each fold is; an actor where the workers are processes."""
 
     def __init__(self) -> None:
         self._done: dict[int, int] = {}

@@ -1,5 +1,8 @@
 """What a person reads at the end of the training: a row per fold, and what is mistaken for what."""
 
+from typing import Any
+
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -20,48 +23,35 @@ def print_result(result: FinetuneResult) -> None:
 
 def _fold_table(result: FinetuneResult) -> Table:
     chance = 1 / len(result.labels)
-    table = Table(title=f"Scores on each fold's test speakers (chance UAR {chance:.3f})", title_justify="left")
-    for column in (
-        "fold",
-        "speakers",
-        "recordings",
-        "best epoch",
-        "UAR",
-        "WAR",
-        "UAR windows",
-        "WAR windows",
-        "ECE",
-        "T",
-    ):
-        table.add_column(column, justify="right" if column != "speakers" else "left")
+    title = f"Scores on each fold's test speakers, whole recordings and the mean of 0.5-s windows (chance {chance:.3f})"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    table.add_column("fold")
+    table.add_column("speakers")
+    # ECE: expected calibration error of single windows, without and with the fitted temperature
+    for column in ("n", "UAR", "WAR", "UAR 0.5 s", "WAR 0.5 s", "ECE 0.5 s"):
+        table.add_column(column, justify="right")
     for number, bundle in result.bundles.items():
         scores, speakers = bundle.content["scores"], bundle.content["speakers"]["test"]
-        windows = scores["windows"]
+        errors = [scores["windows"][key] for key in ("calibration_error", "calibration_error_with_temperature")]
         table.add_row(
             str(number),
-            " ".join(speakers) if len(speakers) <= _NAMED_SPEAKERS else f"{len(speakers)}",
+            " ".join(speakers) if len(speakers) <= _NAMED_SPEAKERS else f"{len(speakers)} speakers",
             f"{scores['n_recordings']:,}",
-            str(bundle.content["best_epoch"]),
-            *(f"{scores[way][name]:.3f}" for way in ("recordings", "windows") for name in ("uar", "war")),
-            f"{windows['calibration_error']:.3f} → {windows['calibration_error_with_temperature']:.3f}",
-            f"{bundle.temperature:.2f}",
+            *_recalls(scores),
+            " → ".join(f"{error:.2f}" for error in errors),
         )
-    overall = result.evaluation["overall"]
+    n_recordings = sum(scores["n_recordings"] for scores in result.evaluation["folds"].values())
     table.add_section()
-    table.add_row(
-        "all",
-        "",
-        f"{sum(one['n_recordings'] for one in result.evaluation['folds'].values()):,}",
-        "",
-        *(f"{overall[way][name]:.3f}" for way in ("recordings", "windows") for name in ("uar", "war")),
-        "",
-        "",
-    )
+    table.add_row("all", "", f"{n_recordings:,}", *_recalls(result.evaluation["overall"]), "")
     return table
 
 
+def _recalls(scores: dict[str, Any]) -> list[str]:
+    return [f"{scores[way][name]:.3f}" for way in ("recordings", "windows") for name in ("uar", "war")]
+
+
 def _confusion_table(result: FinetuneResult) -> Table:
-    table = Table("true \\ heard", title="Whole recordings, all folds", title_justify="left")
+    table = Table("true \\ heard", title="Whole recordings, all folds", title_justify="left", box=box.SIMPLE)
     for label in result.labels:
         table.add_column(label, justify="right")
     for label, row in zip(result.labels, result.evaluation["overall"]["recordings"]["confusion"], strict=True):

@@ -153,6 +153,14 @@ class Training:
         self.history.append(score)
         return score
 
+    def same_for_all(self, decision: bool) -> bool:
+        """What the first process decides, for all of them."""
+        if self.world_size == 1:
+            return decision
+        decisions = [decision]
+        dist.broadcast_object_list(decisions)
+        return decisions[0]
+
     def state(self) -> dict[str, Any]:
         """All that `load_state` needs to go on after the last epoch; tensors, numbers and strings only."""
         return {

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -41,7 +42,7 @@ def train_worker(arguments: dict[str, FoldJob]) -> str:
     """
     job = arguments["job"]
     try:
-        _train(job, cast("LabeledSpeech", ray.get(job.speech)))
+        _train(job, job.speech if isinstance(job.speech, LabeledSpeech) else cast("LabeledSpeech", ray.get(job.speech)))
     except (UserError, FloatingPointError) as error:
         return str(error)
     return ""
@@ -70,18 +71,29 @@ def _train(job: FoldJob, speech: LabeledSpeech) -> None:
         with checkpoint.as_directory() as folder:
             training.load_state(torch.load(Path(folder, _STATE), map_location="cpu", weights_only=True))
 
+    checkpointed = time.monotonic()
+
     def after_epoch(epoch: EpochScore) -> None:
-        if training.rank:
-            ray.train.report({})
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            torch.save(training.state(), Path(folder, _STATE))
-            ray.train.report(asdict(epoch), checkpoint=ray.train.Checkpoint.from_directory(folder))
-        job.progress.add.remote(job.fold.index, _done(training), _line(training))
+        nonlocal checkpointed
+        if training.rank == 0:
+            job.tell(job.fold.index, _done(training), _line(training))
+        if training.same_for_all(time.monotonic() - checkpointed >= config.checkpoint_every_s):
+            _report(training, epoch)
+            checkpointed = time.monotonic()
 
     training.run(after_epoch)
     if training.rank == 0:
         write_bundle(job, training, base_folder)
+
+
+def _report(training: Training, epoch: EpochScore) -> None:
+    """Keep a checkpoint; every worker of the group takes part."""
+    if training.rank:
+        ray.train.report({})
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save(training.state(), Path(folder, _STATE))
+        ray.train.report(asdict(epoch), checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
 def _done(training: Training) -> int:
