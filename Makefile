@@ -14,9 +14,10 @@ BIN := .venv/bin
 demo: .venv/ready  ## a small corpus, small teachers, labels: a few minutes on two cores, no network
 	$(BIN)/python jobs/label_corpus.py
 
-# One thread: two that wait for each other on a busy machine are many times slower than one.
+# Two processes: one for all that runs on Ray, one for the rest. One thread each: two that wait for each other on a busy
+# machine are many times slower than one.
 test: .venv/ready  ## all tests, the slow ones too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: .venv/ready
 	$(BIN)/ruff check .

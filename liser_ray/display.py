@@ -47,7 +47,7 @@ class LiveDisplay:
     def line(self, done: int, text: str, elapsed_s: float) -> str:
         """One line: count, share, time left, text."""
         total = self._done_before + done
-        left = clock(elapsed_s / done * (self._total - total)) if done else "?"
+        left = clock(elapsed_s / done * max(0, self._total - total)) if done else "?"
         share = total / max(1, self._total)
         return f"{total:,}/{self._total:,} {self._unit} ({share:.0%}) · {left} left · {text}"
 

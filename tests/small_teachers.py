@@ -7,7 +7,7 @@ import onnx
 import s2d_rule
 import torch
 from onnx import TensorProto, helper
-from transformers import HubertConfig, HubertForSequenceClassification, Wav2Vec2FeatureExtractor
+from transformers import HubertConfig, HubertForSequenceClassification, HubertModel, Wav2Vec2FeatureExtractor
 
 from liser_ray.teachers.config import VideoTeacherConfig
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
@@ -64,6 +64,25 @@ def make_teachers(folder: Path) -> SmallTeachers:
         weights=str(folder / "s2d.safetensors"), landmark_weights=str(folder / "landmark.safetensors"), batch_size=4
     )
     return SmallTeachers(video, speech)
+
+
+def make_speech_base(folder: Path, seed: int = 0, **changes) -> Path:
+    """A HuBERT of two layers with random weights and no head; ``changes`` are to its configuration."""
+    torch.manual_seed(seed)
+    config = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "conv_dim": (16,) * 7,
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 2,
+        "classifier_proj_size": 32,
+        "initializer_range": 0.1,
+    }
+    HubertModel(HubertConfig(**config | changes)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return folder
 
 
 def mean_colour_onnx(path: Path, shape: tuple, softmax: bool = False, layout: str = "nchw") -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from liser_ray.errors import UserError
 from liser_ray.teachers.batches import autocast, on_device
+from liser_ray.teachers.bundles import read_bundle
 from liser_ray.teachers.config import Precision
 from liser_ray.teachers.speech_folders import ADAPTER_CONFIG, SAMPLE_RATE_HZ, base_address
 from liser_ray.teachers.speech_models import BaseModel, Remembering, adapted_model, load_base, whole_model
@@ -33,6 +34,7 @@ class SpeechTeacher:
         sha256: of its folder; for an adapter, of the hashes of its own and its base's folder, one after the other.
         model: ``model(input_values=float32 [N, 8000]).logits`` is [N, K_S].
         zero_mean_unit_variance: whether each window is normalised before it goes in.
+        temperature: the logits are divided by it before the softmax.
     """
 
     name: str
@@ -40,6 +42,7 @@ class SpeechTeacher:
     sha256: str
     model: nn.Module = field(repr=False)
     zero_mean_unit_variance: bool = True
+    temperature: float = 1.0
 
 
 class SpeechTeachers:
@@ -84,7 +87,7 @@ class SpeechTeachers:
             with autocast(self._device, self._dtype):
                 for teacher in self.teachers:
                     logits = teacher.model(input_values=inputs[teacher.zero_mean_unit_variance]).logits
-                    found[teacher.name].append(logits.float().softmax(-1))
+                    found[teacher.name].append((logits.float() / teacher.temperature).softmax(-1))
         for module in self._remembering:
             module.forget()
         # Back to the host only here: a copy after each batch would make the GPU wait for the next one.
@@ -100,7 +103,11 @@ class SpeechTeachers:
 
 
 def load_speech_teachers(
-    specs: Sequence[str], device: str = "cpu", dtype: Precision = "float32", batch_size: int = 32
+    specs: Sequence[str],
+    device: str = "cpu",
+    dtype: Precision = "float32",
+    batch_size: int = 32,
+    calibrated: bool = False,
 ) -> SpeechTeachers:
     """Speech teachers from folders, ``s3://`` or ``hf://`` addresses of whole models or PEFT adapters.
 
@@ -110,9 +117,11 @@ def load_speech_teachers(
         device: "cpu", "cuda" or "cuda:N".
         dtype: precision on a GPU, see `SpeechTeachers`.
         batch_size: windows per forward pass.
+        calibrated: whether each teacher's softmax is at the temperature that its bundle has for it.
 
     Raises:
-        UserError: a name is used twice, a folder or a weight is missing, labels are not named.
+        UserError: a name is used twice, a folder or a weight is missing, labels are not named, or a teacher is to be
+            calibrated and has no bundle.json.
     """
     if batch_size < 1:
         raise UserError(f"Speech batch size is {batch_size}; at least one window at a time is needed.")
@@ -130,7 +139,10 @@ def load_speech_teachers(
         else:
             loaded = whole_model(load_base(folder, torch.device(device)))
             digest = sha256(folder)
-        teachers.append(SpeechTeacher(name, loaded.labels, digest, loaded.model, loaded.zero_mean_unit_variance))
+        temperature = read_bundle(str(folder)).temperature if calibrated else 1.0
+        teachers.append(
+            SpeechTeacher(name, loaded.labels, digest, loaded.model, loaded.zero_mean_unit_variance, temperature)
+        )
     return SpeechTeachers(teachers, device, dtype, batch_size)
 
 

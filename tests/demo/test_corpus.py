@@ -1,18 +1,22 @@
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from liser_ray.demo.corpus import CorpusSize, Take, make_corpus
+from liser_ray.corpora.folds import folds_of
+from liser_ray.corpora.labeled import read_labeled_set
+from liser_ray.demo.corpus import AUDIO_FOLDS, CorpusSize, Take, make_corpus
 from liser_ray.demo.emotions import EMOTIONS
 from liser_ray.errors import UserError
 from liser_ray.media.reader import Reader
+from liser_ray.teachers.finetuning.split import MIN_SPEAKERS
 
 SIZE = CorpusSize(
     takes=(Take("one", 0, "happy", 1.0, 25), Take("two", 1, "sad", 1.0, 30)),
     useless=False,
-    audio_speakers=1,
+    audio_speakers=3,
     audio_takes=1,
 )
 
@@ -45,9 +49,22 @@ def test_manifest_names_readable_videos(corpus):
 
 def test_labeled_audio(corpus):
     rows = list(csv.DictReader((corpus / "audio/labels.csv").open()))
-    assert [row["label"] for row in rows] == list(EMOTIONS)
+    assert [row["label"] for row in rows] == list(EMOTIONS) * 3
     for row in rows:
         assert soundfile.info(corpus / "audio" / row["path"]).samplerate == 16_000
+
+
+def test_labeled_audio_is_a_labeled_set_of_two_folds(corpus):
+    labeled = read_labeled_set(str(corpus / "audio/labels.csv"))
+    assert set(labeled.labels) == set(EMOTIONS)
+    assert all(Path(one.uri).is_file() for one in labeled.utterances)
+    folds = folds_of(labeled)
+    assert [fold.index for fold in folds] == [0, 1]
+    assert [set(fold.test) for fold in folds] == [{"speaker_0", "speaker_2"}, {"speaker_1"}]
+
+
+def test_by_default_both_folds_leave_enough_speakers_to_hold_some_out():
+    assert CorpusSize().audio_speakers // AUDIO_FOLDS > MIN_SPEAKERS
 
 
 def test_same_seed_same_bytes_and_made_once(corpus, tmp_path):

@@ -1,6 +1,5 @@
 """The command itself: what is wrong with a command is one clear message, before any work starts."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +7,6 @@ from pathlib import Path
 import pytest
 from media_files import moving_gradient, voice_like, write_video
 from small_teachers import SmallTeachers, make_teachers
-
-from liser_ray import cli
 
 JOB = Path(__file__).parents[2] / "jobs/label_corpus.py"
 
@@ -26,24 +23,6 @@ def videos(tmp_path_factory) -> Path:
     (folder / "text.mp4").write_text("no video")
     (folder / "notes.txt").write_text("notes")
     return folder
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the job in this process, which saves importing everything anew: (exit code, stdout, stderr)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        spec = importlib.util.spec_from_file_location("label_corpus_job", JOB)
-        job = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(job)
-        try:
-            cli.run(job.main, [str(one) for one in arguments])
-            code = 0
-        except SystemExit as ended:
-            code = ended.code or 0
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def test_the_script_runs_from_anywhere(tmp_path):

@@ -45,20 +45,23 @@ def crop(pcm: np.ndarray, crop_s: float, rng: np.random.Generator) -> np.ndarray
 def collate(pieces: list[np.ndarray], normalised: bool) -> tuple[np.ndarray, np.ndarray]:
     """Pad pieces to one length with zeros.
 
+    Pieces of less than 0.5 s are filled up to that first, as the labeling job fills up short sound: the convolutions
+    and SpecAugment need some frames.
+
     Args:
         pieces: int16 [n] each, 16 kHz.
         normalised: whether each piece gets zero mean and unit variance first, as the base model's preprocessor says.
 
     Returns:
-        Waveforms float32 [B, longest], -1..1 or normalised, and int64 [B, longest] with 1 where there is sound. At
-        least 0.5 s long: the convolutions and SpecAugment need some frames.
+        Waveforms float32 [B, longest], -1..1 or normalised, and int64 [B, longest] with 1 where they are to be heard.
     """
-    longest = max(WINDOW_SAMPLES, *(len(piece) for piece in pieces))
+    filled = [np.pad(piece, (0, max(0, WINDOW_SAMPLES - len(piece)))) for piece in pieces]
+    longest = max(len(piece) for piece in filled)
     waveforms, mask = np.zeros((len(pieces), longest), np.float32), np.zeros((len(pieces), longest), np.int64)
-    for row, piece in enumerate(pieces):
+    for row, piece in enumerate(filled):
         waveform = piece.astype(np.float32) / 32768
         if normalised:
             waveform = (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
         waveforms[row, : len(piece)] = waveform
-        mask[row, : max(WINDOW_SAMPLES, len(piece))] = 1
+        mask[row, : len(piece)] = 1
     return waveforms, mask

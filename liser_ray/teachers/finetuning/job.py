@@ -26,7 +26,7 @@ from liser_ray.display import LiveDisplay
 from liser_ray.errors import UserError
 from liser_ray.recipe import plain, refuse_changed_recipe
 from liser_ray.storage import check_writable, exists, filesystem, join, normalise, write_bytes
-from liser_ray.teachers.finetuning.bundle import BUNDLE_FILE, TeacherBundle, read_bundle
+from liser_ray.teachers.bundles import BUNDLE_FILE, TeacherBundle, read_bundle
 from liser_ray.teachers.finetuning.config import FinetuneConfig, FoldJob
 from liser_ray.teachers.finetuning.model import build_model
 from liser_ray.teachers.finetuning.progress import TrainingProgress

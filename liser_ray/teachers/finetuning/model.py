@@ -24,7 +24,7 @@ def build_model(base_folder: Path, n_labels: int, lora: LoraSettings, seed: int,
         base_folder: of a speech model with or without a head; the one it may have is replaced.
         n_labels: K.
         lora: rank, scale and targets.
-        seed: of the new weights; PyTorch's global generator is left as it was.
+        seed: of the new weights; PyTorch's global generator is set to it.
         device: where the model goes.
 
     Raises:
@@ -37,29 +37,28 @@ def build_model(base_folder: Path, n_labels: int, lora: LoraSettings, seed: int,
     model = base.model
     model.config.layerdrop = 0.0
     model.freeze_feature_encoder()  # type: ignore[operator]  # or gradients would run through the convolutions
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        hidden, width = model.config.hidden_size, model.config.classifier_proj_size
-        for name, layer in zip(HEAD, (nn.Linear(hidden, width), nn.Linear(width, n_labels)), strict=True):
-            nn.init.normal_(layer.weight, std=model.config.initializer_range)
-            nn.init.zeros_(layer.bias)
-            setattr(model, name, layer.to(device))
-        settings = LoraConfig(
-            r=lora.rank,
-            lora_alpha=lora.alpha,  # type: ignore[arg-type]  # fractions work
-            lora_dropout=lora.dropout,
-            target_modules=list(lora.targets),
-            modules_to_save=list(HEAD),
-        )
-        try:
-            with quiet():
-                tuned = get_peft_model(model, settings)
-        except ValueError as error:
-            linear = {name.rpartition(".")[2] for name, one in model.named_modules() if isinstance(one, nn.Linear)}
-            raise UserError(
-                f"LoRA can't be put on {', '.join(lora.targets)} of {base_folder}: "
-                f"{str(error).partition(chr(10))[0]} Linear layers there: {', '.join(sorted(linear))}."
-            ) from error
+    torch.manual_seed(seed)
+    hidden, width = model.config.hidden_size, model.config.classifier_proj_size
+    for name, layer in zip(HEAD, (nn.Linear(hidden, width), nn.Linear(width, n_labels)), strict=True):
+        nn.init.normal_(layer.weight, std=model.config.initializer_range)
+        nn.init.zeros_(layer.bias)
+        setattr(model, name, layer.to(device))
+    settings = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # fractions work
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.targets),
+        modules_to_save=list(HEAD),
+    )
+    try:
+        with quiet():
+            tuned = get_peft_model(model, settings)
+    except ValueError as error:
+        linear = {name.rpartition(".")[2] for name, one in model.named_modules() if isinstance(one, nn.Linear)}
+        raise UserError(
+            f"LoRA can't be put on {', '.join(lora.targets)} of {base_folder}: "
+            f"{str(error).partition(chr(10))[0]} Linear layers there: {', '.join(sorted(linear))}."
+        ) from error
     refuse_idle_parameters(tuned, device)
     return tuned
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from liser_ray.teachers.finetuning.job import FinetuneResult
 
 _NAMED_SPEAKERS = 6
+_LABEL_CHARS = 6  # eight labels fit 80 characters
 
 
 def print_result(result: FinetuneResult) -> None:
@@ -23,13 +24,13 @@ def print_result(result: FinetuneResult) -> None:
 
 def _fold_table(result: FinetuneResult) -> Table:
     chance = 1 / len(result.labels)
-    title = f"Scores on each fold's test speakers, whole recordings and the mean of 0.5-s windows (chance {chance:.3f})"
+    title = f"Scores on each fold's test speakers (chance {chance:.3f}); w: mean of 0.5-s windows, as for labeling"
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     table.add_column("fold")
-    table.add_column("speakers")
+    table.add_column("speakers", no_wrap=True)
     # ECE: expected calibration error of single windows, without and with the fitted temperature
-    for column in ("n", "UAR", "WAR", "UAR 0.5 s", "WAR 0.5 s", "ECE 0.5 s"):
-        table.add_column(column, justify="right")
+    for column in ("n", "UAR", "WAR", "UAR w", "WAR w", "ECE w"):
+        table.add_column(column, justify="right", no_wrap=True)
     for number, bundle in result.bundles.items():
         scores, speakers = bundle.content["scores"], bundle.content["speakers"]["test"]
         errors = [scores["windows"][key] for key in ("calibration_error", "calibration_error_with_temperature")]
@@ -51,9 +52,10 @@ def _recalls(scores: dict[str, Any]) -> list[str]:
 
 
 def _confusion_table(result: FinetuneResult) -> Table:
-    table = Table("true \\ heard", title="Whole recordings, all folds", title_justify="left", box=box.SIMPLE)
+    table = Table(title="True label (row) and heard label, all folds", title_justify="left", box=box.SIMPLE)
+    table.add_column("", no_wrap=True)
     for label in result.labels:
-        table.add_column(label, justify="right")
+        table.add_column(label[:_LABEL_CHARS], justify="right", no_wrap=True)
     for label, row in zip(result.labels, result.evaluation["overall"]["recordings"]["confusion"], strict=True):
         table.add_row(label, *(f"{n:,}" if n else "·" for n in row))
     return table

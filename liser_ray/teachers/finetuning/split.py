@@ -44,7 +44,7 @@ def split_fold(speech: LabeledSpeech, fold: Fold, selection_share: float, seed: 
     held_out_by: Literal["speaker", "recording"]
     if len(speakers) >= MIN_SPEAKERS:
         held_out_by = "speaker"
-        n_selected = max(1, round(selection_share * len(speakers)))
+        n_selected = _share_of(len(speakers), selection_share)
         selected = set(rng.choice(speakers, n_selected, replace=False).tolist())
         in_selection = np.array([speech.speakers[i] in selected for i in candidates])
     else:
@@ -52,7 +52,7 @@ def split_fold(speech: LabeledSpeech, fold: Fold, selection_share: float, seed: 
         in_selection = np.zeros(len(candidates), bool)
         for label in np.unique(speech.label_index[candidates]):
             of_label = np.flatnonzero(speech.label_index[candidates] == label)
-            n_selected = max(1, round(selection_share * len(of_label)))
+            n_selected = _share_of(len(of_label), selection_share)
             in_selection[rng.permutation(of_label)[:n_selected]] = True
     split = TeacherSplit(
         train=candidates[~in_selection],
@@ -69,3 +69,8 @@ def split_fold(speech: LabeledSpeech, fold: Fold, selection_share: float, seed: 
     if not len(split.selection) or not len(split.test):
         raise UserError(f"Fold {fold.index} has no recordings to pick the epoch with, or none to test on.")
     return split
+
+
+def _share_of(n: int, share: float) -> int:
+    """At least one, and never all."""
+    return min(max(1, round(share * n)), n - 1)

@@ -17,6 +17,7 @@ from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.errors import UserError
 from liser_ray.storage import join
+from liser_ray.teachers.bundles import BUNDLE_FILE, FORMAT
 from liser_ray.teachers.calibration import fit_temperature, logarithms
 from liser_ray.teachers.finetuning import bundle
 from liser_ray.teachers.finetuning.config import FoldJob
@@ -117,7 +118,7 @@ def write_bundle(job: FoldJob, training: Training, base_folder: Path) -> None:
         bundle.write_preprocessor(folder, training.normalised)
         card = _card(job, training, base_folder, folder)
         (folder / "README.md").write_text(bundle.model_card(card))
-        (folder / bundle.BUNDLE_FILE).write_text(json.dumps(card, indent=2) + "\n")
+        (folder / BUNDLE_FILE).write_text(json.dumps(card, indent=2) + "\n")
         bundle.upload(folder, join(job.output, folder.name))
 
 
@@ -133,7 +134,7 @@ def _card(job: FoldJob, training: Training, base_folder: Path, adapter: Path) ->
     name, revision = bundle.base_name(config.base, base_folder)
     assert training.best is not None
     return {
-        "format": bundle.FORMAT,
+        "format": FORMAT,
         "labeled": speech.name,
         "labels": list(speech.labels),
         "fold": job.fold.index,

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from small_teachers import make_speech_base
+
+JOB = Path(__file__).parents[2] / "jobs/finetune_speech_teacher.py"
+
+
+def test_help_names_every_field_and_its_unit(run):
+    _, text, _ = run("--help")
+    for words in ("--labeled", "ravdess:FOLDER", "--lora.rank", "--train.crop_s", "in seconds", "--max_failures"):
+        assert words in text
+
+
+def test_a_manifest_becomes_teachers_and_a_table(run, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = ["path,label,speaker"]
+    for speaker in range(3):
+        for label in ("loud", "quiet"):
+            for take in range(2):
+                name = f"{speaker}_{label}_{take}.wav"
+                soundfile.write(tmp_path / name, (0.3 if label == "loud" else 0.05) * rng.standard_normal(9000), 16_000)
+                rows.append(f"{name},{label},s{speaker}")
+    (tmp_path / "voices.csv").write_text("\n".join(rows))
+    arguments = [
+        *("--labeled", tmp_path / "voices.csv", "--output", tmp_path / "out"),
+        *("--base", make_speech_base(tmp_path / "base"), "--workers", 0, "--train.epochs", 1, "--folds", 0),
+        *("--lora.targets", "q_proj", "v_proj"),
+    ]
+    code, text, _ = run(*arguments)
+    assert code == 0
+    assert "Scores on each fold's test speakers (chance 0.500)" in text
+    assert f"{tmp_path / 'out'}/fold-*" in text.replace("\n", "")
+    assert (tmp_path / "out/fold-0/README.md").exists()
+    code, text, _ = run(*arguments)
+    assert "Nothing to do" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--labeled", "ravdess:"]),
+        (["--labeled", "ravdess:/nowhere"], ["/nowhere"]),
+        (["--labeled", "emodb:/data"], ["emodb", "cremad:"]),
+        (["--labeled", "x.csv", "--train.crop_s", "0.1"], ["crop_s", "0.5"]),
+        (["--labeled", "x.csv", "--lora.rank", "0"], ["LoRA", "rank"]),
+    ],
+)
+def test_a_wrong_command_is_one_clear_message(run, tmp_path, arguments, words):
+    code, _, errors = run("--output", tmp_path / "out", *arguments)
+    assert code == 2
+    assert "Traceback" not in errors
+    for word in words:
+        assert word in errors

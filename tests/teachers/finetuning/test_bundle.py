@@ -1,0 +1,151 @@
+"""A bundle is what its trainer had, in the labeling job and in plain Transformers and PEFT."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from peft import PeftModel
+from teachers.finetuning.conftest import FOLD, LABELS
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+from liser_ray.errors import UserError
+from liser_ray.labeling.schema import empty_column, labels_schema
+from liser_ray.labeling.speech_stage import SpeechStage
+from liser_ray.media.span import digest, encode_flac
+from liser_ray.teachers.bundles import read_bundle, refuse_leak
+from liser_ray.teachers.finetuning.bundle import base_name
+from liser_ray.teachers.finetuning.config import FinetuneConfig, FoldJob, LoraSettings, TrainSettings
+from liser_ray.teachers.finetuning.model import build_model
+from liser_ray.teachers.finetuning.split import TeacherSplit, split_fold
+from liser_ray.teachers.finetuning.training import Training
+from liser_ray.teachers.finetuning.worker import write_bundle
+from liser_ray.teachers.speech import load_speech_teachers, speech_windows
+from liser_ray.teachers.speech_folders import base_address
+
+
+def tune(base, speech, split: TeacherSplit, output: Path) -> Training:
+    """A short training whose bundle lies in ``output``/fold-0."""
+    config = FinetuneConfig(
+        base=str(base),
+        lora=LoraSettings(rank=4),
+        train=TrainSettings(epochs=2, batch_size=8, learning_rate=1e-2, crop_s=0.6),
+    )
+    device = torch.device("cpu")
+    training = Training(build_model(base, 3, config.lora, 0, device), speech, split, config.train, True, device)
+    training.run(lambda score: None)
+    write_bundle(FoldJob(config, FOLD, str(output), speech, lambda *_: None), training, base)
+    return training
+
+
+@pytest.fixture(scope="module")
+def trained(base, speech, tmp_path_factory) -> tuple[Training, Path]:
+    output = tmp_path_factory.mktemp("bundles")
+    return tune(base, speech, split_fold(speech, FOLD, 0.2, 0), output), output / "fold-0"
+
+
+def softmaxes_in_training(training: Training, pcm: np.ndarray) -> np.ndarray:
+    """What the model in the trainer's memory says of 0.5-s windows."""
+    windows = torch.from_numpy(speech_windows(pcm)[0])
+    variance, mean = torch.var_mean(windows, dim=1, correction=0, keepdim=True)
+    with torch.inference_mode():
+        model = training.plain_model.eval()
+        return model(input_values=(windows - mean) / torch.sqrt(variance + 1e-7)).logits.softmax(1).numpy()
+
+
+def test_the_labeling_job_gets_the_probabilities_of_the_trainer(trained, speech):
+    training, folder = trained
+    pcm = speech.waveform(0)
+    schema = labels_schema(("happy",), {"fold_0": LABELS}, pa.schema([]), {})
+    row = {"audio": encode_flac(pcm), "content_hash": digest(pcm) + "0" * 32}
+    columns = [pa.array([row[one.name]], one.type) if one.name in row else empty_column(one.type, 1) for one in schema]
+    labeled = SpeechStage([str(folder)], "float32", 8)(pa.Table.from_arrays(columns, schema=schema))
+    assert labeled["status"].to_pylist() == [""]
+    found = np.array(labeled["speech_probs"][0].as_py()["fold_0"])
+    np.testing.assert_allclose(found, softmaxes_in_training(training, pcm), atol=1e-6)
+
+
+def test_plain_transformers_and_peft_read_it(trained, base, speech):
+    training, folder = trained
+    labels = json.loads((folder / "labels.json").read_text())
+    model = AutoModelForAudioClassification.from_pretrained(base, num_labels=len(labels))
+    model = PeftModel.from_pretrained(model, folder).eval()
+    prepare = AutoFeatureExtractor.from_pretrained(folder)
+    windows = speech_windows(speech.waveform(0))[0]
+    inputs = prepare(list(windows), sampling_rate=16_000, return_tensors="pt")
+    with torch.inference_mode():
+        found = model(input_values=inputs.input_values).logits.softmax(1).numpy()
+    np.testing.assert_allclose(found, softmaxes_in_training(training, speech.waveform(0)), atol=1e-5)
+    assert labels == list(LABELS)
+
+
+def test_its_card_says_who_was_heard_and_how_good_it_is(trained, speech):
+    training, folder = trained
+    bundle = read_bundle(str(folder))
+    speakers = bundle.content["speakers"]
+    assert bundle.heard == {*speakers["train"], *speakers["selection"]} <= FOLD.train
+    assert speakers["validation"] == ["g"]
+    assert speakers["test"] == ["h"]
+    assert bundle.labels == LABELS
+    assert bundle.labeled == "tones"
+    scores = bundle.content["scores"]
+    assert np.sum(scores["recordings"]["confusion"]) == np.sum(scores["windows"]["confusion"]) == 6
+    assert bundle.temperature > 0
+    assert bundle.content["best_epoch"] == training.best.epoch
+    card = (folder / "README.md").read_text()
+    assert f"| whole recordings | {scores['recordings']['uar']:.3f} |" in card
+    assert "Never heard: speakers g, h" in card
+
+
+def test_the_temperature_is_applied_on_request_only(trained, speech):
+    _, folder = trained
+    windows = speech_windows(speech.waveform(0))[0]
+    plain = load_speech_teachers([f"t={folder}"])(windows)["t"]
+    calibrated = load_speech_teachers([f"t={folder}"], calibrated=True)(windows)["t"]
+    temperature = read_bundle(str(folder)).temperature
+    logits = np.log(plain) / temperature
+    np.testing.assert_allclose(calibrated, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), atol=1e-5)
+
+
+def test_a_teacher_without_a_temperature_can_not_be_calibrated(base, trained, tmp_path):
+    _, folder = trained
+    for path in folder.iterdir():
+        if path.name != "bundle.json":
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match=r"bundle\.json"):
+        load_speech_teachers([f"t={tmp_path}"], calibrated=True)
+
+
+def test_a_teacher_that_heard_a_test_speaker_is_refused(trained):
+    bundle = read_bundle(str(trained[1]))
+    refuse_leak(bundle, "tones", FOLD.test | FOLD.validation)
+    refuse_leak(bundle, "another_set", FOLD.train)
+    for speaker in FOLD.train:
+        with pytest.raises(UserError, match=f"tuned on speakers {speaker}, on whom"):
+            refuse_leak(bundle, "tones", {speaker, "h"})
+
+
+def test_a_teacher_that_was_tuned_on_a_test_speaker_behind_the_folds_back_is_refused(base, speech, tmp_path):
+    """The card lists whom the teacher has heard, not whom the fold says it should have."""
+    split = split_fold(speech, FOLD, 0.2, 0)
+    leaky = replace(split, train=np.append(split.train, speech.of_speakers("h")[:1]))
+    tune(base, speech, leaky, tmp_path)
+    with pytest.raises(UserError, match="speakers h"):
+        refuse_leak(read_bundle(str(tmp_path / "fold-0")), "tones", FOLD.test)
+
+
+def test_a_folder_without_a_card_is_no_bundle(base):
+    with pytest.raises(UserError, match=r"no bundle\.json"):
+        read_bundle(str(base))
+
+
+def test_a_base_from_the_hub_keeps_its_revision(tmp_path):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    snapshot = tmp_path / "snapshots" / commit
+    name, revision = base_name("hf://facebook/hubert-base-ls960", snapshot)
+    assert (name, revision) == ("facebook/hubert-base-ls960", commit)
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": name, "revision": revision}))
+    assert base_address(tmp_path) == f"hf://facebook/hubert-base-ls960@{commit}"

@@ -1,0 +1,245 @@
+"""The job as its users run it: on real RAVDESS, on a cluster that loses a worker, and with everything done wrong."""
+
+import csv
+import json
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import soundfile
+
+from liser_ray.corpora.folds import Fold
+from liser_ray.corpora.labeled import read_labeled_set
+from liser_ray.corpora.waveform import read_waveform
+from liser_ray.demo.speech_base import pretrain_speech_base
+from liser_ray.errors import UserError
+from liser_ray.teachers.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
+from liser_ray.teachers.finetuning.job import choose_folds, finetune, fit_workers
+from liser_ray.teachers.finetuning.report import print_result
+from liser_ray.teachers.speech import load_speech_teachers, speech_windows
+
+CHANCE, MARGIN = 1 / 8, 0.1
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory) -> Path:
+    """A small HuBERT from scratch that has heard synthetic voices, without labels."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    pretrain_speech_base(folder, seed=0, speakers=12, steps=300)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ravdess(test_data, pretrained, tmp_path_factory) -> FinetuneConfig:
+    """Settings of a short training on the first sentence of real RAVDESS.
+
+    Pieces of one length, since padding enters the norm over time.
+    """
+    one_sentence = tmp_path_factory.mktemp("one_sentence")
+    for path in (test_data / "ravdess").glob("*/03-01-??-??-01-*.flac"):
+        (one_sentence / path.name).symlink_to(path)
+    return FinetuneConfig(
+        labeled=f"ravdess:{one_sentence}",
+        output=str(tmp_path_factory.mktemp("ravdess")),
+        base=str(pretrained),
+        folds="0",
+        train=TrainSettings(epochs=5, batch_size=16, learning_rate=1e-2, crop_s=2.0),
+        checkpoint_every_s=0,
+    )
+
+
+def kill_a_worker(training: Path, killed: list[int]) -> None:
+    """Wait for the first checkpoint and kill a worker that trains."""
+    while not list(training.glob("checkpoint_*/state.pt")):
+        time.sleep(0.1)
+    workers = [one for one in psutil.process_iter(["name"]) if one.info["name"].startswith("ray::RayTrainWo")]
+    killed.append(workers[-1].pid)
+    os.kill(workers[-1].pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_two_folds_of_ravdess_two_workers_one_of_them_killed(ravdess, ray_session, capsys):
+    killed: list[int] = []
+    folder = Path(ravdess.output, "training/fold-0")
+    killer = threading.Thread(target=kill_a_worker, args=(folder, killed), daemon=True)
+    killer.start()
+    on_two = finetune(replace(ravdess, workers=2))
+    killer.join(timeout=1)
+    assert len(killed) == 1
+    assert not folder.exists()
+
+    # One process with the same total batch gives the same teacher, so nothing was lost with the worker.
+    alone = finetune(replace(ravdess, workers=0, output=ravdess.output + "-alone"))
+    names = ("train_loss", "selection_loss")
+    for one, other in zip(on_two.bundles[0].content["history"], alone.bundles[0].content["history"], strict=True):
+        assert [one[name] for name in names] == pytest.approx([other[name] for name in names], rel=1e-3)
+    windows = some_windows(ravdess.labeled)
+    probs = [load_speech_teachers([f"t={result.output}/fold-0"])(windows)["t"] for result in (on_two, alone)]
+    np.testing.assert_allclose(*probs, atol=5e-3)
+
+    # The second fold joins the first, which is not trained again.
+    both = finetune(replace(ravdess, workers=0, folds="0,1"))
+    assert both.trained == (1,)
+    assert both.bundles[0].content == on_two.bundles[0].content
+    for fold, bundle in both.bundles.items():
+        losses = [epoch["train_loss"] for epoch in bundle.content["history"]]
+        assert losses[-1] < losses[0] - 0.2, fold
+    assert both.evaluation["overall"]["recordings"]["uar"] > CHANCE + MARGIN
+    assert finetune(replace(ravdess, workers=0, folds="0,1")).trained == ()
+
+    print_result(both)
+    printed = capsys.readouterr().out
+    assert "2 5 14 15 16" in printed
+    assert f"{both.evaluation['overall']['recordings']['uar']:.3f}" in printed
+    assert json.loads(Path(ravdess.output, "evaluation.json").read_text()) == json.loads(json.dumps(both.evaluation))
+
+    changed = replace(ravdess, workers=0, lora=LoraSettings(rank=4))
+    with pytest.raises(UserError, match=r"lora\.rank: was 8, is now 4"):
+        finetune(changed)
+
+
+def some_windows(spec: str) -> np.ndarray:
+    """Windows of some of a set's recordings."""
+    uris = [one.uri for one in read_labeled_set(spec).utterances[::200]]
+    return np.concatenate([speech_windows(read_waveform(uri))[0] for uri in uris])
+
+
+def write_set(folder: Path, speakers: int = 4, **columns) -> Path:
+    """A set of tones in WAV with a manifest; ``columns`` replace or add to path, label, speaker."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for speaker in range(speakers):
+        for label, pitch_hz in (("low", 200), ("high", 800)):
+            for take in range(2):
+                name = f"{speaker}_{label}_{take}.wav"
+                time_s = np.arange(int(rng.uniform(0.6, 1.0) * 16_000)) / 16_000
+                sound = 0.3 * np.sin(2 * np.pi * pitch_hz * rng.uniform(0.9, 1.1) * time_s)
+                soundfile.write(folder / name, sound + 0.01 * rng.standard_normal(len(sound)), 16_000)
+                rows.append({"path": name, "label": label, "speaker": f"s{speaker}", **columns})
+    write_manifest(folder / "set.csv", rows)
+    return folder / "set.csv"
+
+
+def write_manifest(path: Path, rows: list[dict]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_manifest(path: str | Path) -> list[dict]:
+    with Path(path).open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def tones(base, tmp_path) -> FinetuneConfig:
+    return FinetuneConfig(
+        labeled=str(write_set(tmp_path)),
+        output=str(tmp_path / "teachers"),
+        base=str(base),
+        train=TrainSettings(epochs=1, batch_size=8, crop_s=0.5),
+        workers=0,
+    )
+
+
+def test_recordings_that_can_not_be_used_are_skipped_and_counted(tones, tmp_path):
+    manifest = Path(tones.labeled)
+    rows = read_manifest(manifest)
+    bad = {
+        "silent.wav": np.zeros(16_000),
+        "short.wav": 0.3 * np.ones(160),  # 10 ms
+        "nan.wav": np.full(16_000, np.nan),
+    }
+    for name, sound in bad.items():
+        soundfile.write(tmp_path / name, sound, 16_000, subtype="FLOAT")
+        rows.append({"path": name, "label": "low", "speaker": "s0"})
+    write_manifest(manifest, rows)
+    result = finetune(tones)
+    card = json.loads(Path(result.output, "run.json").read_text())
+    assert sorted(card["skipped"].values()) == [1, 1, 1]
+    assert {"silent", "not finite"} < set(card["skipped"])
+    assert result.evaluation["overall"]["recordings"]["confusion"] != []
+    assert np.sum(result.evaluation["overall"]["recordings"]["confusion"]) == 16
+
+
+def test_bundles_go_to_s3_and_come_back_as_teachers(tones, s3_store):
+    bucket = s3_store.bucket()
+    result = finetune(replace(tones, output=f"s3://{bucket}/teachers", folds="0"))
+    windows = np.random.default_rng(0).standard_normal((3, 8000)).astype(np.float32)
+    teachers = load_speech_teachers([f"s3://{bucket}/teachers/fold-*"])
+    assert teachers.teachers[0].name == "fold_0"
+    assert teachers(windows)["fold_0"].shape == (3, 2)
+    assert finetune(replace(tones, output=f"s3://{bucket}/teachers", folds="0")).trained == ()
+    assert result.trained == (0,)
+
+
+def no_set(config, folder):
+    return replace(config, labeled="")
+
+
+def no_speaker_column(config, folder):
+    write_manifest(folder / "anonymous.csv", [{"path": "a.wav", "label": "low"}])
+    return replace(config, labeled=str(folder / "anonymous.csv"))
+
+
+def one_label(config, folder):
+    rows = [row | {"label": "low"} for row in read_manifest(config.labeled)]
+    write_manifest(folder / "one.csv", rows)
+    return replace(config, labeled=str(folder / "one.csv"))
+
+
+def unknown_fold(config, folder):
+    return replace(config, folds="0,9")
+
+
+def no_base(config, folder):
+    return replace(config, base=str(folder / "nowhere"))
+
+
+def base_of_text(config, folder):
+    (folder / "text").mkdir()
+    return replace(config, base=str(folder / "text"))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (no_set, ["--labeled", "ravdess:"]),
+        (no_speaker_column, ["speaker", "path, label"]),
+        (one_label, ["label", "'low'"]),
+        (unknown_fold, ["0,9", "all"]),
+        (no_base, ["nowhere", "--base"]),
+        (base_of_text, ["text", "config.json"]),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_message_before_any_work(tones, tmp_path, make, words):
+    with pytest.raises(UserError) as error:
+        finetune(make(tones, tmp_path))
+    for word in words:
+        assert word in str(error.value)
+    assert not (tmp_path / "teachers/run.json").exists()
+
+
+def test_folds_train_beside_each_other_as_far_as_the_cluster_goes():
+    config = FinetuneConfig()
+    scaling, at_once = fit_workers(config, 5, {"CPU": 66, "GPU": 8})
+    assert (at_once, scaling.use_gpu, scaling.resources_per_worker) == (5, True, {"CPU": 1.0, "GPU": 1.0})
+    assert fit_workers(replace(config, workers=4), 5, {"CPU": 66, "GPU": 8})[1] == 2
+    scaling, at_once = fit_workers(config, 5, {"CPU": 12})
+    assert (at_once, scaling.use_gpu, scaling.resources_per_worker) == (5, False, {"CPU": 2.0})
+    assert fit_workers(config, 5, {"CPU": 4})[1] == 2
+    with pytest.raises(UserError, match="do not fit"):
+        fit_workers(replace(config, workers=8, gpus_per_worker=1), 5, {"CPU": 66, "GPU": 4})
+
+
+def test_folds_are_chosen_by_number():
+    folds = [Fold(n, frozenset("a"), frozenset(), frozenset("b")) for n in range(3)]
+    assert [fold.index for fold in choose_folds("2, 0,2", folds)] == [2, 0]
+    assert choose_folds("all", folds) == folds
