@@ -15,6 +15,7 @@ from liser_ray.cluster import start_ray
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All that runs on Ray runs in one process of a parallel test run: there is one Ray, and it needs the cores."""
     for item in items:

@@ -62,7 +62,9 @@ def write_video(
         if first is not None:
             height, width = first[1].shape[:2]
             base = _FINE if pts_s is not None or video_start_s else 1 / Fraction(fps)
-            video = container.add_stream(codec, rate=Fraction(fps), options=codec_options or {})
+            # Or x264's macroblock tree gives other bytes when encoders run beside each other.
+            options = {"x264-params": "cpu-independent=1"} if codec == "libx264" else {}
+            video = container.add_stream(codec, rate=Fraction(fps), options=options | (codec_options or {}))
             video.width, video.height, video.pix_fmt = width, height, "yuv420p"
             video.codec_context.time_base = base
             video.codec_context.thread_count = 1
