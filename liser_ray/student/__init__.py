@@ -1,0 +1,1 @@
+"""The small network that learns to hear emotions from labels and from both teachers."""

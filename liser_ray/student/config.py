@@ -1,0 +1,75 @@
+"""Settings of the student's network and of its loss; the defaults are the paper's (Pendyala et al. 2025)."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from liser_ray.errors import UserError
+
+Pooling = Literal["last", "mean", "attention"]
+"""How the LSTM's steps become one vector, see `liser_ray.student.network`."""
+
+Normalisation = Literal["none", "utterance", "corpus"]
+"""What gives each Mel band zero mean and unit variance, see `liser_ray.student.features.BandNormalisation`."""
+
+Distillation = Literal["mae", "ce"]
+"""Distance between a distillation head and its teacher: mean absolute error, or cross-entropy."""
+
+Confidence = Literal["none", "raw"]
+"""Whether a teacher's largest probability weighs its term: equation (5), or not: equation (4)."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What decides on the student's shape, and on what it is fed.
+
+    Attributes:
+        n_speech_labels: K_S, labels of the labeled set, which the speech teacher has as well: 8 for RAVDESS, 6 for
+            CREMA-D.
+        n_video_labels: K_V, labels of the video teacher.
+        pooling: over the LSTM's steps; "attention" adds 64 parameters.
+        normalisation: of the log-Mel bands, over each recording or with the statistics of the training data.
+        dropout: on the pooled vector that all heads read, 0..1.
+    """
+
+    n_speech_labels: int
+    n_video_labels: int = 7
+    pooling: Pooling = "last"
+    normalisation: Normalisation = "none"
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.n_speech_labels, self.n_video_labels) < 2:
+            raise UserError(
+                f"n_speech_labels is {self.n_speech_labels}, n_video_labels {self.n_video_labels}: a network needs 2 "
+                "or more of each to choose from."
+            )
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout is {self.dropout}: give a share from 0 to below 1, such as 0.2.")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What the student's loss is made of: equations (4) and (5).
+
+    Attributes:
+        lambda_sd: weight of the speech teacher's term; 0 leaves it out.
+        lambda_vd: weight of the video teacher's term; 0 leaves it out.
+        distillation: distance between a distillation head and its teacher.
+        confidence: whether what a teacher is sure of counts more.
+        label_smoothing: share of each true label that is spread evenly over all labels, 0..1.
+    """
+
+    lambda_sd: float = 1.0
+    lambda_vd: float = 1.0
+    distillation: Distillation = "mae"
+    confidence: Confidence = "none"
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("lambda_sd", "lambda_vd"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise UserError(f"{name} is {value}: give 0 or more; the paper tries 0.1, 0.5, 1, 5 and 10.")
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"label_smoothing is {self.label_smoothing}: give a share from 0 to below 1, such as 0.1.")

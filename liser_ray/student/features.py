@@ -1,0 +1,238 @@
+"""What the student hears: 3-s segments as log-Mel spectrograms, normalised and augmented where settings say so.
+
+Number of bands, window and stride are the paper's (Pendyala et al. 2025). It is silent about the rest, which is as in
+torchaudio here: Hann window, power spectrum, HTK Mel scale from 0 to 8 kHz with triangles of height 1, frames centred
+on multiples of the stride with the sound mirrored at both ends; and about the logarithm: natural, with a floor.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torchaudio
+from torch import Tensor, nn
+
+from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.student.config import Normalisation
+
+N_BANDS = 64
+FRAME_SAMPLES = 2048
+"""128 ms under each frame's window."""
+STRIDE_SAMPLES = 512
+"""32 ms from frame to frame."""
+
+SEGMENT_S = 3.0
+SEGMENT_SAMPLES = round(SEGMENT_S * SAMPLE_RATE_HZ)
+SEGMENT_FRAMES = 1 + SEGMENT_SAMPLES // STRIDE_SAMPLES
+EVALUATION_STRIDE_SAMPLES = round(0.1 * SAMPLE_RATE_HZ)
+
+POWER_FLOOR = 1e-6
+"""Smaller band powers count as this. It is about what rounding to 16 bits adds to each band. There is nothing to hear
+below it, yet a lower floor would set digital silence (padding, and a twentieth of RAVDESS) far apart from a quiet room.
+"""
+
+MIN_BAND_STD = 1e-2
+"""Smallest deviation to divide by: a silent band has none."""
+
+
+class LogMel(nn.Module):
+    """Waveforms at 16 kHz to log-Mel spectrograms; nothing in it is learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mel = torchaudio.transforms.MelSpectrogram(
+            sample_rate=SAMPLE_RATE_HZ, n_fft=FRAME_SAMPLES, hop_length=STRIDE_SAMPLES, n_mels=N_BANDS
+        )
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """Natural logarithms of the Mel bands' powers, float32 [B, 64, 1 + n // 512]; 94 frames for 3 s.
+
+        Args:
+            waveforms: float32 [B, n], mono, 16 kHz, -1..1, n at least 1,025. Always computed in float32, also where
+                autocast would do less: the powers span ten decades.
+        """
+        with torch.autocast(waveforms.device.type, enabled=False):
+            return self.mel(waveforms.float()).clamp(min=POWER_FLOOR).log()
+
+
+def frame_count(n_samples: int) -> int:
+    """Frames of n samples: those whose centre lies in the sound or at its end."""
+    return 1 + n_samples // STRIDE_SAMPLES
+
+
+def fit_length(waveform: Tensor) -> Tensor:
+    """Pad [..., n] at 16 kHz with zeros at the end to 3 s; what is longer comes as it is."""
+    missing = SEGMENT_SAMPLES - waveform.shape[-1]
+    return nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform
+
+
+def random_crop(waveform: Tensor, rng: np.random.Generator) -> Tensor:
+    """A random 3-s segment [48000] of [n] at 16 kHz, all equally likely; what is shorter is zero-padded."""
+    padded = fit_length(waveform)
+    start = int(rng.integers(len(padded) - SEGMENT_SAMPLES + 1))
+    return padded[start : start + SEGMENT_SAMPLES]
+
+
+def evaluation_windows(waveform: Tensor) -> Tensor:
+    """Every 3-s window of a recording, one each 0.1 s.
+
+    Window k starts at 0.1 · k s and all are full, so that less than 0.1 s at the end may go unheard. A recording of
+    less than 3 s gives one zero-padded window.
+
+    Args:
+        waveform: [n], 16 kHz.
+
+    Returns:
+        [W, 48000], a view without copies, where W = 1 + (n - 48000) // 1600, at least 1.
+    """
+    return fit_length(waveform).unfold(-1, SEGMENT_SAMPLES, EVALUATION_STRIDE_SAMPLES)
+
+
+class BandStatistics(NamedTuple):
+    """Mean and standard deviation of each Mel band over time, float32 [64, 1] or [B, 64, 1]."""
+
+    mean: Tensor
+    std: Tensor
+
+
+def recording_statistics(log_mel: Tensor, n_frames: Tensor) -> BandStatistics:
+    """Statistics of each recording by itself, without its padding.
+
+    Args:
+        log_mel: float32 [B, 64, frames].
+        n_frames: int64 [B], how many of the frames are sound, 1 or more (`frame_count`).
+
+    Returns:
+        Statistics [B, 64, 1].
+    """
+    heard = torch.arange(log_mel.shape[-1], device=log_mel.device) < n_frames[:, None, None]
+    count = heard.sum(dim=-1, keepdim=True)
+    mean = (log_mel * heard).sum(dim=-1, keepdim=True) / count
+    variance = ((log_mel - mean).square() * heard).sum(dim=-1, keepdim=True) / count
+    return BandStatistics(mean, variance.sqrt())
+
+
+def corpus_statistics(log_mels: Iterable[Tensor]) -> BandStatistics:
+    """Statistics of all frames of the training recordings together, in one pass.
+
+    Args:
+        log_mels: float32 [64, frames] each, without padding.
+
+    Returns:
+        Statistics [64, 1].
+
+    Raises:
+        ValueError: if there are no frames.
+    """
+    count, total, squares = 0, torch.zeros(N_BANDS, dtype=torch.float64), torch.zeros(N_BANDS, dtype=torch.float64)
+    for log_mel in log_mels:
+        exact = log_mel.double().cpu()
+        count += exact.shape[1]
+        total += exact.sum(dim=1)
+        squares += exact.square().sum(dim=1)
+    if not count:
+        raise ValueError("No frames to fit the normalisation to.")
+    mean = total / count
+    variance = (squares / count - mean.square()).clamp(min=0)
+    return BandStatistics(mean.float()[:, None], variance.sqrt().float()[:, None])
+
+
+class BandNormalisation(nn.Module):
+    """Zero mean and unit variance for each Mel band.
+
+    "none" changes nothing. "utterance" takes the statistics of the whole recording that a segment is from. "corpus"
+    takes those of the training data, which are saved with the weights; until they are set or loaded they are NaN, so
+    that nobody trains without them unnoticed. Padding is normalised like sound.
+
+    Args:
+        kind: which of them.
+        corpus: of `corpus_statistics`, for "corpus".
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, kind: Normalisation, corpus: BandStatistics | None = None):
+        super().__init__()
+        self.kind = kind
+        if kind == "corpus":
+            unknown = torch.full((N_BANDS, 1), torch.nan)
+            mean, std = corpus or (unknown, unknown)
+            self.register_buffer("mean", mean.clone())
+            self.register_buffer("std", std.clone())
+
+    def forward(self, log_mel: Tensor, recording: BandStatistics | None = None) -> Tensor:
+        """Normalised spectrograms, as many.
+
+        Args:
+            log_mel: float32 [B, 64, frames].
+            recording: statistics [B, 64, 1] of the recording that each row is from, or [64, 1] if all are from one; of
+                `recording_statistics`, for "utterance".
+
+        Raises:
+            ValueError: "utterance" without statistics.
+        """
+        if self.kind == "none":
+            return log_mel
+        if self.kind == "corpus":
+            recording = BandStatistics(self.mean, self.std)
+        if recording is None:
+            raise ValueError("Normalisation by utterance needs the statistics of each recording.")
+        return (log_mel - recording.mean) / recording.std.clamp(min=MIN_BAND_STD)
+
+
+def spec_augment(
+    log_mel: Tensor, rng: np.random.Generator, n_band_masks: int, max_bands: int, n_frame_masks: int, max_frames: int
+) -> Tensor:
+    """Hide random stripes of each spectrogram (Park et al. 2019), without its time warping.
+
+    Each mask covers 0 to its maximum of neighbouring bands or frames, all widths and places equally likely. What is
+    hidden gets the mean of its spectrogram, so that it works without normalisation as well.
+
+    Args:
+        log_mel: float [B, 64, frames].
+        rng: of the masks; the same on every device.
+        n_band_masks, max_bands: masks along frequency and their greatest width, 0..64.
+        n_frame_masks, max_frames: masks along time and their greatest width, 0..frames.
+
+    Returns:
+        Float [B, 64, frames], a copy.
+    """
+    n_rows, n_bands, n_frames = log_mel.shape
+    bands = _random_stripes(n_rows, n_bands, n_band_masks, max_bands, rng)
+    frames = _random_stripes(n_rows, n_frames, n_frame_masks, max_frames, rng)
+    hidden = torch.from_numpy(bands[:, :, None] | frames[:, None, :]).to(log_mel.device)
+    return torch.where(hidden, log_mel.mean(dim=(1, 2), keepdim=True), log_mel)
+
+
+def _random_stripes(n_rows: int, size: int, n_masks: int, max_width: int, rng: np.random.Generator) -> np.ndarray:
+    """Where masks along one axis lie, bool [n_rows, size]."""
+    width = rng.integers(0, max_width + 1, (n_rows, n_masks, 1))
+    start = rng.integers(0, size - width + 1)
+    place = np.arange(size)
+    return np.any((place >= start) & (place < start + width), axis=1)
+
+
+def mixup(
+    inputs: Tensor, truth: Tensor, n_labels: int, alpha: float, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mix each input with another of the batch, and their labels likewise (Zhang et al. 2018).
+
+    x = m · x_i + (1 - m) · x_j and y = m · y_i + (1 - m) · y_j, with its own m ~ Beta(alpha, alpha) for each pair.
+
+    Args:
+        inputs: float32 [N, ...].
+        truth: int64 [N], 0..K-1.
+        n_labels: K.
+        alpha: above 0; small ones mix little, 1 makes all m equally likely.
+        rng: of pairs and shares; the same on every device.
+
+    Returns:
+        Mixed inputs, float32 [N, ...], and soft targets, float32 [N, K], whose rows sum to 1.
+    """
+    partner = torch.from_numpy(rng.permutation(len(inputs))).to(inputs.device)
+    share = torch.from_numpy(rng.beta(alpha, alpha, len(inputs)).astype(np.float32)).to(inputs.device)
+    targets = nn.functional.one_hot(truth, n_labels).float()
+    of_inputs = share.view(-1, *[1] * (inputs.ndim - 1))
+    return inputs[partner].lerp(inputs, of_inputs), targets[partner].lerp(targets, share[:, None])

@@ -1,0 +1,159 @@
+"""The student: a convolutional and recurrent network of 105 thousand parameters (Pendyala et al. 2025).
+
+========================  ==========================================================  ============================
+block                     what                                                        3 s: frequency × time
+========================  ==========================================================  ============================
+1                         Conv2d 64 filters 3×3, BatchNorm, ReLU, MaxPool (2, 2)      64 × 94 to 32 × 47
+2                         Conv2d 64 filters 3×3, BatchNorm, ReLU, MaxPool (4, 2)      to 8 × 23
+3                         Conv2d 64 filters 3×1, BatchNorm, ReLU, MaxPool (4, 1)      to 2 × 23
+4                         LSTM over time, 2 · 64 inputs, hidden size 64               to 64
+5  supervised head        Linear 64 to K_S
+6  speech distillation    Linear 64 to 32, ReLU, Linear 32 to K_S
+7  video distillation     Linear 64 to 32, ReLU, Linear 32 to K_V
+========================  ==========================================================  ============================
+
+The first axis of a kernel or pool is frequency; convolutions keep the size ("same" padding), pools drop what fills no
+whole cell. The paper does not say what follows the LSTM (here its last step, which for a zero-padded recording lies in
+the padding), what stands between the two layers of a distillation head (here a ReLU), or how weights start (here as
+PyTorch's layers do by default).
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from liser_ray.student.config import NetworkConfig, Pooling
+from liser_ray.student.features import N_BANDS
+
+N_FILTERS = 64
+HIDDEN_SIZE = 64
+DISTILLATION_HIDDEN_SIZE = 32
+_BAND_POOLING = 2 * 4 * 4
+
+
+class StudentLogits(NamedTuple):
+    """Logits of the three heads for the same inputs; unlike softmaxes, any real numbers.
+
+    Attributes:
+        supervised: float [B, K_S], of the head that learns from labels and that predicts.
+        speech: float [B, K_S], of the head that follows the speech teacher.
+        video: float [B, K_V], of the head that follows the video teacher.
+    """
+
+    supervised: Tensor
+    speech: Tensor
+    video: Tensor
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution with bias that keeps the size, batch norm, ReLU, max pooling.
+
+    Args:
+        c_in: input channels.
+        kernel: of the convolution, bands × frames.
+        pool: of the pooling, bands × frames.
+    """
+
+    def __init__(self, c_in: int, kernel: tuple[int, int], pool: tuple[int, int]):
+        super().__init__(
+            nn.Conv2d(c_in, N_FILTERS, kernel, padding="same"),
+            nn.BatchNorm2d(N_FILTERS),
+            nn.ReLU(),
+            nn.MaxPool2d(pool),
+        )
+
+
+class TimePooling(nn.Module):
+    """The LSTM's steps as one vector: float [B, steps, 64] to [B, 64].
+
+    "last" takes the last step, "mean" their mean. "attention" takes their mean with weights softmax(uᵀh_t) over time,
+    where u is learned (Mirsamadi et al. 2017). Steps in the padding count like others.
+    """
+
+    def __init__(self, kind: Pooling):
+        super().__init__()
+        self.kind = kind
+        # Without a bias, which the softmax would cancel.
+        self.score = nn.Linear(HIDDEN_SIZE, 1, bias=False) if kind == "attention" else None
+
+    def forward(self, steps: Tensor) -> Tensor:
+        """Float [B, steps, 64] to [B, 64]."""
+        if self.score is not None:
+            return (self.score(steps).softmax(dim=1) * steps).sum(dim=1)
+        return steps.mean(dim=1) if self.kind == "mean" else steps[:, -1]
+
+
+class EmotionClassifier(nn.Module):
+    """Blocks 1 to 5: all that is needed to predict; 100,488 parameters for 8 labels.
+
+    Args:
+        config: of the network; the number of video labels does not matter here.
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            ConvBlock(1, kernel=(3, 3), pool=(2, 2)),
+            ConvBlock(N_FILTERS, kernel=(3, 3), pool=(4, 2)),
+            ConvBlock(N_FILTERS, kernel=(3, 1), pool=(4, 1)),
+        )
+        self.lstm = nn.LSTM(N_BANDS // _BAND_POOLING * N_FILTERS, HIDDEN_SIZE, batch_first=True)
+        self.pooling = TimePooling(config.pooling)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(HIDDEN_SIZE, config.n_speech_labels)
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """Logits of the supervised head.
+
+        Args:
+            log_mel: float [B, 64, frames], at least 4 frames, normalised as the network's settings say.
+
+        Returns:
+            Float [B, K_S].
+        """
+        return self.head(self.encode(log_mel))
+
+    def encode(self, log_mel: Tensor) -> Tensor:
+        """The vector that all heads read, float [B, 64], of log-Mel spectrograms float [B, 64, frames]."""
+        maps = self.convolutions(log_mel.unsqueeze(1))
+        steps, _ = self.lstm(maps.flatten(1, 2).transpose(1, 2))  # an input of the LSTM: 64 filters × 2 bands
+        return self.dropout(self.pooling(steps))
+
+
+class Student(nn.Module):
+    """The network as it is trained: a classifier, and two heads that are of no use once it is.
+
+    105,143 parameters for 8 speech and 7 video labels, 104,947 for 6 and 7.
+
+    Args:
+        config: of the network.
+
+    Attributes:
+        classifier: blocks 1 to 5; this alone, with its weights, is the network for prediction.
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.classifier = EmotionClassifier(config)
+        self.speech_head = _distillation_head(config.n_speech_labels)
+        self.video_head = _distillation_head(config.n_video_labels)
+
+    def forward(self, log_mel: Tensor) -> StudentLogits:
+        """Logits of all heads.
+
+        Args:
+            log_mel: float [B, 64, frames], at least 4 frames, normalised as the network's settings say.
+        """
+        encoded = self.classifier.encode(log_mel)
+        return StudentLogits(self.classifier.head(encoded), self.speech_head(encoded), self.video_head(encoded))
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Trained numbers of a network; batch norm's running statistics are none."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _distillation_head(n_labels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(HIDDEN_SIZE, DISTILLATION_HIDDEN_SIZE), nn.ReLU(), nn.Linear(DISTILLATION_HIDDEN_SIZE, n_labels)
+    )

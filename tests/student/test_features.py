@@ -1,0 +1,286 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from liser_ray.student.features import (
+    MIN_BAND_STD,
+    POWER_FLOOR,
+    SEGMENT_FRAMES,
+    SEGMENT_SAMPLES,
+    BandNormalisation,
+    BandStatistics,
+    LogMel,
+    corpus_statistics,
+    evaluation_windows,
+    fit_length,
+    frame_count,
+    mixup,
+    random_crop,
+    recording_statistics,
+    spec_augment,
+)
+
+LOG_MEL = LogMel()
+A_LITTLE_OVER_3_S = st.integers(1, 64_000)
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 0.1
+
+
+def counted(n_samples):
+    """A waveform whose samples are 1, 2, 3 ... so that each tells its place, and zeros are padding."""
+    return torch.arange(1, n_samples + 1)
+
+
+class TestLogMel:
+    def test_3_seconds_are_94_frames_of_64_bands(self):
+        log_mel = LOG_MEL(noise(2, 48_000))
+        assert log_mel.shape == (2, 64, 94)
+        assert log_mel.dtype == torch.float32
+        assert SEGMENT_FRAMES == frame_count(48_000) == 94
+
+    @pytest.mark.parametrize("n_samples", [1025, 1600, 47_999, 48_000, 48_128, 100_000])
+    def test_frames_of_other_lengths(self, n_samples):
+        assert LOG_MEL(noise(1, n_samples)).shape[-1] == frame_count(n_samples)
+
+    def test_tone_is_in_the_band_of_its_frequency(self):
+        """HTK Mel bands: 2595 · log10(1 + f / 700), 64 triangles between 0 and 8 kHz."""
+        time_s = torch.arange(48_000) / 16_000
+
+        def mel(hz):
+            return 2595 * np.log10(1 + hz / 700)
+
+        for hz in (300, 1000, 4000):
+            loudest = LOG_MEL(torch.sin(2 * torch.pi * hz * time_s)[None])[0, :, 40].argmax().item()
+            assert loudest == pytest.approx(mel(hz) / mel(8000) * 65 - 1, abs=0.6)
+
+    def test_twice_as_loud_is_4_times_the_power(self):
+        waveform = noise(1, 48_000)
+        torch.testing.assert_close(
+            LOG_MEL(2 * waveform) - LOG_MEL(waveform), torch.full((1, 64, 94), np.log(4)).float()
+        )
+
+    def test_silence_is_at_the_floor(self):
+        log_mel = LOG_MEL(torch.zeros(1, 48_000))
+        torch.testing.assert_close(log_mel, torch.full((1, 64, 94), float(np.log(POWER_FLOOR))))
+
+    def test_rounding_to_16_bits_is_about_at_the_floor(self):
+        rounding = torch.rand(1, 48_000, generator=torch.Generator().manual_seed(0)) / 32768 - 0.5 / 32768
+        above = LOG_MEL(rounding) - np.log(POWER_FLOOR)
+        assert above.mean() < 1
+        assert above.max() < 3
+
+    def test_sound_stands_before_its_padding(self):
+        waveform = noise(16_000)
+        padded = LOG_MEL(fit_length(waveform)[None])[0]
+        longer = LOG_MEL(torch.cat([waveform, noise(40_000, seed=1)])[None])[0]
+        whole = (16_000 - 1024) // 512  # frames whose window ends before the padding begins
+        torch.testing.assert_close(padded[:, :whole], longer[:, :whole])
+        assert torch.all(padded[:, 34:] == torch.tensor(POWER_FLOOR).log())
+
+    def test_half_precision_around_it_changes_nothing(self):
+        waveform = noise(1, 48_000)
+        with torch.autocast("cpu", torch.bfloat16):
+            inside = LOG_MEL(waveform)
+        assert torch.equal(inside, LOG_MEL(waveform))
+
+
+class TestLength:
+    @given(A_LITTLE_OVER_3_S)
+    @settings(deadline=None)
+    def test_padding_is_zeros_at_the_end(self, n_samples):
+        padded = fit_length(counted(n_samples))
+        assert len(padded) == max(n_samples, SEGMENT_SAMPLES)
+        assert torch.equal(padded[:n_samples], counted(n_samples))
+        assert not padded[n_samples:].any()
+
+    def test_padding_by_hand_is_the_same(self):
+        waveform = noise(20_000)
+        by_hand = torch.cat([waveform, torch.zeros(28_000)])
+        assert torch.equal(fit_length(waveform), by_hand)
+        assert torch.equal(evaluation_windows(waveform), evaluation_windows(by_hand))
+
+    def test_several_at_once(self):
+        assert fit_length(noise(2, 100)).shape == (2, SEGMENT_SAMPLES)
+
+
+class TestEvaluationWindows:
+    @given(A_LITTLE_OVER_3_S)
+    @settings(deadline=None)
+    def test_full_windows_every_tenth_of_a_second(self, n_samples):
+        found = evaluation_windows(counted(n_samples))
+        assert found.shape == (max(0, n_samples - 48_000) // 1600 + 1, 48_000)
+        starts = found[:, 0] - 1
+        assert torch.equal(starts, 1600 * torch.arange(len(found)))
+        if n_samples >= SEGMENT_SAMPLES:
+            assert torch.equal(found - found[:, :1], torch.arange(48_000).expand(len(found), -1))
+            assert 0 <= n_samples - found[-1, -1] < 1600
+        else:
+            assert torch.equal(found[0], fit_length(counted(n_samples)))
+
+    def test_they_are_a_view(self):
+        waveform = counted(160_000)
+        assert evaluation_windows(waveform).data_ptr() == waveform.data_ptr()
+
+
+class TestRandomCrop:
+    @given(A_LITTLE_OVER_3_S, st.integers(0, 99))
+    @settings(deadline=None)
+    def test_it_is_a_stretch_of_the_recording(self, n_samples, seed):
+        crop = random_crop(counted(n_samples), np.random.default_rng(seed))
+        assert len(crop) == SEGMENT_SAMPLES
+        if n_samples <= SEGMENT_SAMPLES:
+            assert torch.equal(crop, fit_length(counted(n_samples)))
+        else:
+            assert torch.equal(crop - crop[0], torch.arange(SEGMENT_SAMPLES))
+            assert crop[-1] <= n_samples
+
+    def test_every_start_is_drawn(self):
+        rng = np.random.default_rng(0)
+        starts = {int(random_crop(counted(48_003), rng)[0]) for _ in range(100)}
+        assert starts == {1, 2, 3, 4}
+
+    def test_same_seed_same_piece(self):
+        one, other = (random_crop(counted(90_000), np.random.default_rng((7, 3, 1))) for _ in range(2))
+        assert torch.equal(one, other)
+
+
+class TestNormalisation:
+    def test_none_changes_nothing(self):
+        log_mel = noise(2, 64, 94)
+        assert BandNormalisation("none")(log_mel) is log_mel
+
+    def test_utterance_gives_each_band_of_each_recording_mean_0_and_deviation_1(self):
+        log_mel = LOG_MEL(noise(2, 48_000) * torch.tensor([[1.0], [0.01]]))
+        statistics = recording_statistics(log_mel, torch.tensor([94, 94]))
+        normal = BandNormalisation("utterance")(log_mel, statistics)
+        torch.testing.assert_close(normal.mean(dim=2), torch.zeros(2, 64), atol=1e-4, rtol=0)
+        torch.testing.assert_close(normal.std(dim=2, unbiased=False), torch.ones(2, 64))
+
+    def test_how_loud_a_recording_is_does_not_matter_by_utterance(self):
+        waveform = noise(1, 48_000)
+        frames = torch.tensor([94])
+        loud, quiet = (LOG_MEL(waveform * gain) for gain in (1.0, 0.1))
+        by_utterance = BandNormalisation("utterance")
+        torch.testing.assert_close(
+            by_utterance(loud, recording_statistics(loud, frames)),
+            by_utterance(quiet, recording_statistics(quiet, frames)),
+            atol=1e-3,
+            rtol=0,
+        )
+
+    def test_padding_is_no_part_of_a_recordings_statistics(self):
+        log_mel = noise(2, 64, 94)
+        log_mel[0, :, 40:] = -100
+        found = recording_statistics(log_mel, torch.tensor([40, 94]))
+        torch.testing.assert_close(found.mean[0], log_mel[0, :, :40].mean(dim=1, keepdim=True))
+        torch.testing.assert_close(found.std[0], log_mel[0, :, :40].std(dim=1, unbiased=False, keepdim=True))
+        torch.testing.assert_close(found.std[1], log_mel[1].std(dim=1, unbiased=False, keepdim=True))
+
+    def test_silence_stays_finite(self):
+        silence = LOG_MEL(torch.zeros(1, 48_000))
+        normal = BandNormalisation("utterance")(silence, recording_statistics(silence, torch.tensor([94])))
+        assert normal.abs().max() < 1e-5 / MIN_BAND_STD
+        assert torch.isfinite(BandNormalisation("corpus", corpus_statistics(silence))(silence)).all()
+
+    def test_utterance_without_statistics_is_refused(self):
+        with pytest.raises(ValueError, match="statistics"):
+            BandNormalisation("utterance")(noise(1, 64, 94))
+
+    def test_corpus_is_that_of_all_frames_together(self):
+        recordings = [noise(64, n, seed=n) * 3 - 8 for n in (20, 94, 300)]
+        together = torch.cat(recordings, dim=1)
+        found = corpus_statistics(iter(recordings))
+        torch.testing.assert_close(found.mean, together.mean(dim=1, keepdim=True))
+        torch.testing.assert_close(found.std, together.std(dim=1, unbiased=False, keepdim=True))
+        normal = BandNormalisation("corpus", found)(recordings[0][None])
+        torch.testing.assert_close(normal[0], (recordings[0] - found.mean) / found.std)
+
+    def test_corpus_statistics_travel_with_the_weights(self):
+        fitted = BandNormalisation("corpus", BandStatistics(torch.full((64, 1), -5.0), torch.full((64, 1), 2.0)))
+        loaded = BandNormalisation("corpus")
+        log_mel = noise(1, 64, 94)
+        assert loaded(log_mel).isnan().all()
+        loaded.load_state_dict(fitted.state_dict())
+        assert torch.equal(loaded(log_mel), (log_mel + 5) / 2)
+
+    def test_only_corpus_has_something_to_save(self):
+        assert not BandNormalisation("none").state_dict()
+        assert not BandNormalisation("utterance").state_dict()
+
+    @pytest.mark.parametrize("recordings", [[], [torch.zeros(64, 0)]])
+    def test_nothing_can_not_be_fitted_to(self, recordings):
+        with pytest.raises(ValueError, match="No frames"):
+            corpus_statistics(recordings)
+
+
+class TestSpecAugment:
+    def test_hidden_stripes_have_the_mean_and_the_rest_is_untouched(self):
+        log_mel = noise(20, 64, 94) - 6
+        masked = spec_augment(log_mel, np.random.default_rng(0), 1, 8, 1, 10)
+        hidden = masked != log_mel
+        mean = log_mel.mean(dim=(1, 2))
+        for row in range(20):
+            assert torch.all(masked[row][hidden[row]] == mean[row])
+            bands, frames = hidden[row].all(dim=1), hidden[row].all(dim=0)
+            assert torch.equal(hidden[row], bands[:, None] | frames[None, :])
+            assert bands.sum() <= 8
+            assert frames.sum() <= 10
+            for mask in (bands, frames):  # one stripe, without a gap
+                assert mask.int().diff().abs().sum() <= 2
+
+    def test_every_width_and_both_edges_occur(self):
+        masked = spec_augment(
+            torch.arange(8 * 5.0).view(1, 8, 5).expand(2000, -1, -1), np.random.default_rng(0), 1, 3, 0, 0
+        )
+        hidden = (masked == 19.5).all(dim=2)
+        shares = hidden.sum(dim=1).bincount() / 2000
+        torch.testing.assert_close(shares, torch.full((4,), 0.25), atol=0.04, rtol=0)
+        assert hidden.any(dim=0).all()
+
+    def test_rows_get_masks_of_their_own(self):
+        masked = spec_augment(noise(1, 64, 94).expand(8, -1, -1), np.random.default_rng(0), 2, 10, 2, 20)
+        assert len({tuple(row.flatten().tolist()) for row in masked}) == 8
+
+    @pytest.mark.parametrize("sizes", [(0, 8, 0, 10), (2, 0, 2, 0)])
+    def test_no_masks_and_no_width_change_nothing(self, sizes):
+        log_mel = noise(3, 64, 94)
+        assert torch.equal(spec_augment(log_mel, np.random.default_rng(0), *sizes), log_mel)
+
+    def test_same_seed_same_masks_and_the_input_stays(self):
+        log_mel = noise(3, 64, 94)
+        before = log_mel.clone()
+        one, other = (spec_augment(log_mel, np.random.default_rng(5), 2, 8, 2, 10) for _ in range(2))
+        assert torch.equal(one, other)
+        assert torch.equal(log_mel, before)
+
+
+class TestMixup:
+    @given(st.integers(1, 12), st.floats(0.1, 5), st.integers(0, 99))
+    @settings(max_examples=40, deadline=None)
+    def test_labels_are_mixed_as_the_inputs_are(self, n, alpha, seed):
+        """Inputs that hold their own label's softmax must come out equal to the mixed target."""
+        truth = torch.from_numpy(np.random.default_rng(seed).integers(0, 4, n))
+        inputs = torch.nn.functional.one_hot(truth, 4).float()
+        mixed, targets = mixup(inputs[:, :, None].repeat(1, 1, 3), truth, 4, alpha, np.random.default_rng(seed))
+        torch.testing.assert_close(mixed, targets[:, :, None].repeat(1, 1, 3))
+        torch.testing.assert_close(targets.sum(dim=1), torch.ones(n))
+        assert targets.min() >= 0
+
+    def test_alpha_says_how_much_is_mixed(self):
+        truth = torch.arange(1000)
+        inputs = torch.zeros(1000, 1)
+        _, little = mixup(inputs, truth, 1000, 0.05, np.random.default_rng(0))
+        _, much = mixup(inputs, truth, 1000, 20.0, np.random.default_rng(0))
+        assert little.max(dim=1).values.mean() > 0.95
+        assert much.max(dim=1).values.mean() < 0.65
+
+    def test_every_input_is_used_as_often(self):
+        truth = torch.arange(50)
+        mixed, targets = mixup(noise(50, 64, 94), truth, 50, 0.4, np.random.default_rng(0))
+        assert mixed.shape == (50, 64, 94)
+        assert ((targets > 0).sum(dim=0) <= 2).all()
+        assert (targets > 0).any(dim=0).all()

@@ -1,0 +1,317 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from liser_ray.errors import UserError
+from liser_ray.student.config import LossConfig, NetworkConfig
+from liser_ray.student.losses import (
+    Targets,
+    ce_distillation,
+    confidence_weights,
+    mae_distillation,
+    supervised_loss,
+    total_loss,
+)
+from liser_ray.student.network import Student, StudentLogits
+from liser_ray.teachers.calibration import with_temperature
+
+LOG = math.log
+HALF = torch.tensor([[LOG(2), LOG(1), LOG(1)]], dtype=torch.float64)  # softmax 1/2, 1/4, 1/4
+TEACHER = torch.tensor([[0.1, 0.7, 0.2]], dtype=torch.float64)
+
+
+def softmaxes(n, k, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).dirichlet((0.5,) * k, n))
+
+
+def random_logits(n, k, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(n, k))).requires_grad_()
+
+
+def batch(n_labeled=3, n_unlabeled=4, k_s=8, k_v=7):
+    """Logits with gradients and targets, float64."""
+    n = n_labeled + n_unlabeled
+    logits = StudentLogits(random_logits(n, k_s, 1), random_logits(n, k_s, 2), random_logits(n, k_v, 3))
+    targets = Targets(
+        truth=torch.arange(n_labeled) % k_s,
+        speech=softmaxes(n_unlabeled, k_s, 4),
+        video=softmaxes(n_unlabeled, k_v, 5),
+        video_valid=torch.ones(n_unlabeled, dtype=torch.bool),
+    )
+    return logits, targets
+
+
+def gradients(logits, targets, config):
+    for one in logits:
+        one.grad = None
+    total_loss(logits, targets, config).total.backward()
+    return [one.grad for one in logits]
+
+
+class TestSupervised:
+    def test_hand_computed(self):
+        logits = HALF.repeat(2, 1)
+        found = supervised_loss(logits, torch.tensor([0, 2]))
+        torch.testing.assert_close(found, torch.tensor([LOG(2), LOG(4)], dtype=torch.float64))
+
+    def test_label_smoothing_by_hand(self):
+        found = supervised_loss(HALF, torch.tensor([0]), label_smoothing=0.3)
+        assert found.item() == pytest.approx((0.7 + 0.1) * LOG(2) + 0.1 * LOG(4) + 0.1 * LOG(4))
+
+    def test_class_weights_by_hand(self):
+        weights = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
+        found = supervised_loss(HALF.repeat(2, 1), torch.tensor([0, 2]), class_weights=weights)
+        torch.testing.assert_close(found, torch.tensor([0.5 * LOG(2), 3 * LOG(4)], dtype=torch.float64))
+
+    def test_soft_targets_by_hand(self):
+        found = supervised_loss(HALF, torch.tensor([[0.25, 0.0, 0.75]], dtype=torch.float64))
+        assert found.item() == pytest.approx(0.25 * LOG(2) + 0.75 * LOG(4))
+
+    @pytest.mark.parametrize("smoothing", [0.0, 0.2])
+    def test_hard_labels_are_soft_targets_of_one(self, smoothing):
+        logits, truth = random_logits(5, 4), torch.tensor([3, 0, 1, 1, 2])
+        weights = torch.tensor([0.5, 1.0, 2.0, 1.5], dtype=torch.float64)
+        soft = torch.nn.functional.one_hot(truth, 4).double()
+        torch.testing.assert_close(
+            supervised_loss(logits, truth, smoothing, weights), supervised_loss(logits, soft, smoothing, weights)
+        )
+
+    def test_gradient_is_softmax_less_target(self):
+        logits = HALF.clone().requires_grad_()
+        supervised_loss(logits, torch.tensor([1])).sum().backward()
+        torch.testing.assert_close(logits.grad, torch.tensor([[0.5, -0.75, 0.25]], dtype=torch.float64))
+
+
+class TestDistillation:
+    def test_mae_by_hand(self):
+        assert mae_distillation(HALF, TEACHER).item() == pytest.approx((0.4 + 0.45 + 0.05) / 3)
+
+    def test_mae_gradient_by_hand(self):
+        """With s = sign(p - t): dL/dz_j = p_j / K · (s_j - Σ_k s_k · p_k)."""
+        logits = HALF.clone().requires_grad_()
+        mae_distillation(logits, TEACHER).sum().backward()
+        # s = (1, -1, 1), Σ s·p = 1/2 - 1/4 + 1/4 = 1/2
+        expected = torch.tensor([[0.5 * 0.5, 0.25 * -1.5, 0.25 * 0.5]], dtype=torch.float64) / 3
+        torch.testing.assert_close(logits.grad, expected)
+
+    def test_mae_gradient_formula_on_random_logits(self):
+        logits, teacher = random_logits(20, 7), softmaxes(20, 7, 1)
+        mae_distillation(logits, teacher).sum().backward()
+        p = logits.detach().softmax(dim=1)
+        s = (p - teacher).sign()
+        torch.testing.assert_close(logits.grad, p / 7 * (s - (s * p).sum(dim=1, keepdim=True)))
+
+    def test_mae_is_2_of_k_at_most(self):
+        far = torch.tensor([[100.0, 0, 0, 0]])
+        assert mae_distillation(far, torch.tensor([[0, 1.0, 0, 0]])).item() == pytest.approx(2 / 4)
+
+    def test_ce_by_hand(self):
+        expected = 0.1 * LOG(2) + 0.7 * LOG(4) + 0.2 * LOG(4)
+        assert ce_distillation(HALF, TEACHER).item() == pytest.approx(expected)
+
+    def test_ce_gradient_is_softmax_less_teacher(self):
+        logits = HALF.clone().requires_grad_()
+        ce_distillation(logits, TEACHER).sum().backward()
+        torch.testing.assert_close(logits.grad, torch.tensor([[0.4, -0.45, 0.05]], dtype=torch.float64))
+
+    @pytest.mark.parametrize("distance", [mae_distillation, ce_distillation])
+    def test_numeric_gradients(self, distance):
+        teacher = softmaxes(4, 5, 1)
+        assert torch.autograd.gradcheck(lambda logits: distance(logits, teacher), random_logits(4, 5))
+
+    @pytest.mark.parametrize("distance", [mae_distillation, ce_distillation])
+    def test_the_teachers_own_logits_are_the_best(self, distance):
+        own = TEACHER.log()
+        other = own + torch.tensor([[0.3, -0.2, 0.1]])
+        assert distance(own, TEACHER).item() < distance(other, TEACHER).item()
+
+    def test_extreme_logits_and_sure_teachers_stay_finite(self):
+        logits = torch.tensor([[1e4, 0.0, -1e4]], requires_grad=True)
+        teacher = torch.tensor([[0.0, 0.0, 1.0]])
+        loss = mae_distillation(logits, teacher) + ce_distillation(logits, teacher)
+        loss.sum().backward()
+        assert torch.isfinite(loss).all()
+        assert torch.isfinite(logits.grad).all()
+
+
+class TestConfidence:
+    def test_raw_is_the_largest_probability(self):
+        teacher = torch.cat([softmaxes(10, 7), torch.eye(7, dtype=torch.float64)])
+        torch.testing.assert_close(confidence_weights(teacher), teacher.amax(dim=1))
+
+    @pytest.mark.parametrize("temperature", [0.5, 2.0, 7.0])
+    def test_temperature_is_that_of_calibration(self, temperature):
+        teacher = torch.cat([softmaxes(10, 7), torch.eye(7, dtype=torch.float64)])
+        expected = with_temperature(teacher.numpy(), temperature).max(axis=1)
+        np.testing.assert_allclose(confidence_weights(teacher, temperature), expected, rtol=1e-6)
+
+    def test_hot_teachers_are_unsure(self):
+        assert confidence_weights(TEACHER, 1e6).item() == pytest.approx(1 / 3, abs=1e-4)
+
+
+class TestTotal:
+    @pytest.mark.parametrize("confidence", ["none", "raw"])
+    @pytest.mark.parametrize("distillation", ["mae", "ce"])
+    def test_equations_4_and_5_item_by_item(self, confidence, distillation):
+        logits, targets = batch(3, 4)
+        found = total_loss(logits, targets, LossConfig(0.5, 10.0, distillation, confidence))
+
+        def distance(z, t):
+            p = np.exp(z) / np.exp(z).sum()
+            return np.abs(p - t).mean() if distillation == "mae" else -(t * np.log(p)).sum()
+
+        supervised, speech, video = 0.0, 0.0, 0.0
+        z_sup, z_sd, z_vd = (one.detach().numpy() for one in logits)
+        for i in range(3):
+            supervised -= np.log(np.exp(z_sup[i, targets.truth[i]]) / np.exp(z_sup[i]).sum())
+        for i in range(4):
+            t_s, t_v = targets.speech[i].numpy(), targets.video[i].numpy()
+            w_s, w_v = (t_s.max(), t_v.max()) if confidence == "raw" else (1, 1)
+            speech += 0.5 * w_s * distance(z_sd[3 + i], t_s)
+            video += 10.0 * w_v * distance(z_vd[3 + i], t_v)
+        assert found.supervised.item() == pytest.approx(supervised / 7)
+        assert found.speech.item() == pytest.approx(speech / 7)
+        assert found.video.item() == pytest.approx(video / 7)
+        assert found.total.item() == pytest.approx((supervised + speech + video) / 7)
+        assert found.n_without_video.item() == 0
+
+    def test_terms_hold_no_graph(self):
+        found = total_loss(*batch(), LossConfig())
+        assert found.total.requires_grad
+        assert not any(one.requires_grad for one in (found.supervised, found.speech, found.video))
+
+    def test_sure_teachers_make_5_equal_to_4(self):
+        logits, targets = batch()
+        sure = replace(targets, speech=torch.eye(8).double()[:4], video=torch.eye(7).double()[:4])
+        four, five = (total_loss(logits, sure, LossConfig(confidence=kind)).total for kind in ("none", "raw"))
+        assert torch.equal(four, five)
+
+    def test_doubt_of_a_teacher_counts_less(self):
+        logits, targets = batch()
+        found = [gradients(logits, targets, LossConfig(confidence=kind)) for kind in ("none", "raw")]
+        weights = targets.speech.amax(dim=1, keepdim=True)
+        torch.testing.assert_close(found[1][1][3:], found[0][1][3:] * weights)
+        assert torch.equal(found[1][0], found[0][0])
+
+    def test_lambdas_scale_their_own_gradients_only(self):
+        logits, targets = batch()
+        once = gradients(logits, targets, LossConfig(1.0, 1.0))
+        scaled = gradients(logits, targets, LossConfig(5.0, 0.1))
+        torch.testing.assert_close(scaled[0], once[0])
+        torch.testing.assert_close(scaled[1], once[1] * 5)
+        torch.testing.assert_close(scaled[2], once[2] * 0.1)
+
+    @pytest.mark.parametrize(("settings", "head"), [({"lambda_sd": 0.0}, 1), ({"lambda_vd": 0.0}, 2)])
+    @pytest.mark.parametrize("distillation", ["mae", "ce"])
+    def test_lambda_0_gives_its_head_no_gradient_at_all(self, settings, head, distillation):
+        found = gradients(*batch(), LossConfig(distillation=distillation, confidence="raw", **settings))
+        assert not found[head].any()
+        assert found[3 - head].any()
+
+    def test_labeled_items_do_not_distil_and_unlabeled_ones_are_not_supervised(self):
+        supervised, speech, video = gradients(*batch(3, 4), LossConfig())
+        assert supervised[:3].any(dim=1).all()
+        assert not supervised[3:].any()
+        for one in (speech, video):
+            assert not one[:3].any()
+            assert one[3:].any(dim=1).all()
+
+    def test_without_distillation_it_is_the_supervised_term(self):
+        logits, targets = batch(5, 0)
+        found = total_loss(logits, targets, LossConfig(0.0, 0.0))
+        expected = torch.nn.functional.cross_entropy(logits.supervised, targets.truth)
+        torch.testing.assert_close(found.total, expected)
+        assert found.speech == found.video == 0
+        with_unlabeled = total_loss(*batch(5, 6), LossConfig(0.0, 0.0))
+        assert torch.equal(with_unlabeled.total, with_unlabeled.supervised)
+
+    def test_only_unlabeled_items_have_only_distillation_terms(self):
+        found = total_loss(*batch(0, 6), LossConfig())
+        assert found.supervised == 0
+        assert found.total == found.speech + found.video > 0
+
+    def test_every_parameter_gets_a_gradient_whatever_is_left_out(self):
+        """Data-parallel training waits for all of them."""
+        torch.manual_seed(0)
+        network = Student(NetworkConfig(8))
+        _, targets = batch(3, 0)
+        total_loss(network(torch.randn(3, 64, 12)), targets, LossConfig(0.0, 0.0)).total.backward()
+        for name, parameter in network.named_parameters():
+            assert parameter.grad is not None, name
+            assert bool(parameter.grad.any()) != name.startswith(("speech_head", "video_head")), name
+
+    def test_settings_of_the_supervised_term_reach_it(self):
+        logits, targets = batch(4, 0)
+        weights = torch.linspace(0.5, 1.5, 8, dtype=torch.float64)
+        soft = softmaxes(4, 8)
+        found = total_loss(logits, replace(targets, truth=soft), LossConfig(label_smoothing=0.1), weights)
+        torch.testing.assert_close(found.total, supervised_loss(logits.supervised, soft, 0.1, weights).mean())
+
+    @pytest.mark.parametrize("config", [LossConfig(0.5, 5.0), LossConfig(5.0, 0.5, "ce", "raw", 0.1)])
+    def test_numeric_gradients(self, config):
+        logits, targets = batch(2, 3, 4, 3)
+        targets.video_valid[1] = False
+        assert torch.autograd.gradcheck(lambda *z: total_loss(StudentLogits(*z), targets, config).total, tuple(logits))
+
+    def test_it_falls_when_a_student_follows_it(self):
+        torch.manual_seed(0)
+        network = Student(NetworkConfig(8))
+        _, targets = batch(4, 4)
+        targets = replace(targets, speech=targets.speech.float(), video=targets.video.float())
+        log_mel = torch.randn(8, 64, 12)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+        losses = []
+        for _ in range(15):
+            loss = total_loss(network(log_mel), targets, LossConfig(confidence="raw"))
+            optimizer.zero_grad()
+            loss.total.backward()
+            optimizer.step()
+            losses.append(loss)
+        for term in ("supervised", "speech", "video"):
+            assert getattr(losses[-1], term) < 0.9 * getattr(losses[0], term), term
+
+
+class TestMissingFaces:
+    @pytest.mark.parametrize("config", [LossConfig(), LossConfig(distillation="ce", confidence="raw")])
+    @pytest.mark.parametrize("junk", [0.0, math.nan, math.inf])
+    def test_no_face_no_video_term_and_everything_else_as_before(self, config, junk):
+        logits, targets = batch(3, 4)
+        whole = gradients(logits, targets, config)
+        targets.video[1:3] = junk
+        targets.video_valid[1:3] = False
+        found = total_loss(logits, targets, config)
+        masked = gradients(logits, targets, config)
+        assert found.n_without_video.item() == 2
+        assert torch.equal(masked[0], whole[0])
+        assert torch.equal(masked[1], whole[1])
+        assert not masked[2][4:6].any()
+        torch.testing.assert_close(masked[2][[3, 6]], whole[2][[3, 6]])  # still divided by all 7
+
+    def test_no_face_anywhere_leaves_no_video_term(self):
+        logits, targets = batch()
+        found = total_loss(logits, replace(targets, video_valid=torch.zeros(4, dtype=torch.bool)), LossConfig())
+        assert found.video == 0
+        assert found.n_without_video == 4
+        assert torch.isfinite(found.total)
+
+
+class TestBadInput:
+    def test_logits_and_targets_of_different_batches_are_refused(self):
+        logits, _ = batch(3, 4)
+        for wrong in (batch(3, 3)[1], replace(batch(3, 4)[1], video=softmaxes(3, 7)), batch(4, 4)[1]):
+            with pytest.raises(ValueError, match="7 logits"):
+                total_loss(logits, wrong, LossConfig())
+
+    def test_nothing_is_refused(self):
+        with pytest.raises(ValueError, match="0 logits"):
+            total_loss(*batch(0, 0), LossConfig())
+
+    @pytest.mark.parametrize(
+        "settings", [{"lambda_sd": -1.0}, {"lambda_vd": math.nan}, {"lambda_vd": math.inf}, {"label_smoothing": 1.0}]
+    )
+    def test_settings_without_sense_are_refused(self, settings):
+        with pytest.raises(UserError, match=next(iter(settings))):
+            LossConfig(**settings)

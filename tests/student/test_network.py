@@ -1,0 +1,180 @@
+import pytest
+import torch
+
+from liser_ray.errors import UserError
+from liser_ray.student.config import NetworkConfig
+from liser_ray.student.network import EmotionClassifier, Student, count_parameters
+
+PAPER = NetworkConfig(n_speech_labels=8)
+
+
+@pytest.fixture
+def log_mel():
+    return torch.randn(3, 64, 94, generator=torch.Generator().manual_seed(1)) * 3 - 5
+
+
+def student(**settings):
+    torch.manual_seed(0)
+    return Student(NetworkConfig(n_speech_labels=8, **settings))
+
+
+def with_weights_of(other, **settings):
+    """A student with other settings and the weights that both have."""
+    built = student(**settings)
+    missing, unexpected = built.load_state_dict(other.state_dict(), strict=False)
+    assert not unexpected
+    return built, missing
+
+
+class TestSize:
+    @pytest.mark.parametrize(("n_speech_labels", "n_parameters"), [(8, 105_143), (6, 104_947)])
+    def test_parameters_are_the_papers_105_thousand(self, n_speech_labels, n_parameters):
+        assert count_parameters(Student(NetworkConfig(n_speech_labels))) == n_parameters
+
+    def test_prediction_needs_blocks_1_to_5_only(self):
+        assert count_parameters(Student(PAPER).classifier) == 100_488
+        assert count_parameters(EmotionClassifier(PAPER)) == 100_488
+
+    def test_attention_adds_one_vector(self):
+        assert count_parameters(student(pooling="attention")) == 105_143 + 64
+
+    def test_other_variants_add_nothing(self):
+        assert count_parameters(student(pooling="mean", normalisation="corpus", dropout=0.5)) == 105_143
+
+
+class TestShapes:
+    def test_blocks_are_as_in_the_paper(self, log_mel):
+        network = student().classifier
+        seen = []
+        for block in (*network.convolutions, network.lstm, network.pooling):
+            block.register_forward_hook(
+                lambda _, __, out: seen.append((out[0] if isinstance(out, tuple) else out).shape)
+            )
+        network(log_mel)
+        assert seen == [(3, 64, 32, 47), (3, 64, 8, 23), (3, 64, 2, 23), (3, 23, 64), (3, 64)]
+
+    def test_every_head_has_its_labels(self, log_mel):
+        torch.manual_seed(0)
+        logits = Student(NetworkConfig(n_speech_labels=6, n_video_labels=5))(log_mel)
+        assert [one.shape for one in logits] == [(3, 6), (3, 6), (3, 5)]
+
+    @pytest.mark.parametrize("pooling", ["last", "mean", "attention"])
+    @pytest.mark.parametrize("frames", [4, 94, 300])
+    def test_any_length_from_4_frames_on_gives_one_prediction(self, pooling, frames):
+        assert student(pooling=pooling).classifier(torch.randn(2, 64, frames)).shape == (2, 8)
+
+    def test_first_axis_of_the_kernels_is_frequency(self, log_mel):
+        third = student().classifier.convolutions[2][0]
+        assert third.weight.shape == (64, 64, 3, 1)
+
+    def test_lstm_steps_follow_time(self, log_mel):
+        network = student().eval()
+        changed = log_mel.clone()
+        changed[:, :, 60:] += 5
+        steps = []
+        network.classifier.lstm.register_forward_hook(lambda _, __, out: steps.append(out[0]))
+        network(log_mel)
+        network(changed)
+        # Four frames are a step, and the kernels reach less than a step back: the change begins in step 14 or 15.
+        before, after = steps
+        torch.testing.assert_close(before[:, :14], after[:, :14])
+        assert ((before[:, 15:] - after[:, 15:]).abs().amax(dim=(0, 2)) > 1e-3).all()
+
+
+class TestPrediction:
+    def test_classifier_alone_gives_the_same_logits(self, log_mel):
+        network = student().eval()
+        assert torch.equal(network.classifier(log_mel), network(log_mel).supervised)
+
+    def test_classifier_does_not_compute_the_distillation_heads(self, log_mel):
+        network = student()
+        for head in (network.speech_head, network.video_head):
+            head.register_forward_hook(lambda *_: pytest.fail("computed"))
+        network.classifier(log_mel)
+
+    def test_rows_do_not_see_one_another(self, log_mel):
+        network = student().eval()
+        torch.testing.assert_close(network(log_mel).supervised[1:2], network(log_mel[1:2]).supervised)
+
+    def test_classifier_loads_from_its_part_of_the_weights(self, log_mel):
+        trained, fresh = student().eval(), EmotionClassifier(PAPER).eval()
+        fresh.load_state_dict(trained.classifier.state_dict())
+        assert torch.equal(fresh(log_mel), trained(log_mel).supervised)
+
+
+class TestGradients:
+    @pytest.mark.parametrize(("output", "own"), [(0, "classifier.head"), (1, "speech_head"), (2, "video_head")])
+    def test_every_head_trains_itself_and_what_all_share(self, log_mel, output, own):
+        network = student()
+        network(log_mel)[output].square().sum().backward()
+        heads = {"classifier.head", "speech_head", "video_head"}
+        for name, parameter in network.named_parameters():
+            if any(name.startswith(head) for head in heads - {own}):
+                assert parameter.grad is None
+            else:
+                assert parameter.grad is not None, name
+        assert network.classifier.convolutions[1][0].weight.grad.abs().sum() > 0
+
+
+class TestVariants:
+    def test_last_step_is_the_default(self, log_mel):
+        steps = torch.randn(2, 23, 64)
+        assert torch.equal(student().classifier.pooling(steps), steps[:, -1])
+
+    def test_mean_is_over_time(self):
+        steps = torch.randn(2, 23, 64)
+        torch.testing.assert_close(student(pooling="mean").classifier.pooling(steps), steps.mean(dim=1))
+
+    def test_attention_weighs_steps_by_their_score(self):
+        pooling = student(pooling="attention").classifier.pooling
+        steps = torch.randn(1, 4, 64)
+        weights = torch.exp(steps[0] @ pooling.score.weight[0])
+        expected = (weights[:, None] * steps[0]).sum(dim=0) / weights.sum()
+        torch.testing.assert_close(pooling(steps)[0], expected)
+
+    def test_attention_without_preference_is_the_mean(self, log_mel):
+        attentive = student(pooling="attention").eval()
+        torch.nn.init.zeros_(attentive.classifier.pooling.score.weight)
+        plain = student(pooling="mean").eval()
+        shared = {k: v for k, v in attentive.state_dict().items() if "score" not in k}
+        plain.load_state_dict(shared)
+        torch.testing.assert_close(attentive(log_mel).supervised, plain(log_mel).supervised)
+
+    @pytest.mark.parametrize("pooling", ["mean", "attention"])
+    def test_pooling_changes_the_pooling_alone(self, log_mel, pooling):
+        plain = student().eval()
+        other, missing = with_weights_of(plain, pooling=pooling)
+        assert missing == (["classifier.pooling.score.weight"] if pooling == "attention" else [])
+        other.eval()
+        assert torch.equal(
+            plain.classifier.convolutions(log_mel[:, None]), other.classifier.convolutions(log_mel[:, None])
+        )
+        assert not torch.allclose(plain(log_mel).supervised, other(log_mel).supervised)
+
+    def test_dropout_hides_half_of_the_vector_in_training_only(self, log_mel):
+        plain = student()
+        dropping, _ = with_weights_of(plain, dropout=0.5)
+        for one, other in zip(plain.eval()(log_mel), dropping.eval()(log_mel), strict=True):
+            assert torch.equal(one, other)
+        torch.manual_seed(0)
+        dropping.train()
+        hidden = torch.stack([dropping.classifier.encode(log_mel) == 0 for _ in range(10)])
+        assert hidden.float().mean() == pytest.approx(0.5, abs=0.05)
+
+    def test_normalisation_is_none_of_the_networks_business(self, log_mel):
+        plain = student().eval()
+        other, _ = with_weights_of(plain, normalisation="utterance")
+        assert torch.equal(plain(log_mel).supervised, other.eval()(log_mel).supervised)
+
+    def test_same_seed_same_weights(self):
+        for one, other in zip(student().parameters(), student().parameters(), strict=True):
+            assert torch.equal(one, other)
+
+
+class TestConfig:
+    @pytest.mark.parametrize(
+        "settings", [{"n_speech_labels": 1}, {"n_video_labels": 0}, {"dropout": 1.0}, {"dropout": -0.1}]
+    )
+    def test_settings_without_sense_are_refused(self, settings):
+        with pytest.raises(UserError, match=next(iter(settings))):
+            NetworkConfig(**{"n_speech_labels": 8, **settings})
