@@ -5,22 +5,39 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 import ray
 from swift_store import SwiftStore, data_folder
+from xdist.scheduler import LoadScopeScheduling
 
 from liser_ray.cluster import start_ray
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that runs on Ray runs in one process of a parallel test run: there is one Ray, and it needs the cores."""
-    for item in items:
-        if "ray_session" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+ON_RAY = (
+    "tests/labeling/test_job.py",
+    "tests/labeling/test_real_videos.py",
+    "tests/media/test_isolation.py",
+    "tests/teachers/finetuning/test_job.py",
+)
+"""Files with tests that ask for `ray_session`."""
+
+hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("no deadline")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """In a parallel run, all that is on Ray runs in one process: there is one Ray, and it needs the cores."""
+
+    class OneRay(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "ray" if nodeid.startswith(ON_RAY) else nodeid
+
+    return OneRay(config, log)
 
 
 @pytest.fixture(autouse=True)
