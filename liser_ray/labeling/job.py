@@ -23,6 +23,7 @@ from liser_ray.labeling.run_card import (
     TeacherCard,
     count_outcomes,
     make_recipe,
+    speech_card,
     write_run_card,
 )
 from liser_ray.labeling.schema import labels_schema
@@ -145,7 +146,7 @@ def _inspect_teachers(config: LabelConfig) -> tuple[TeacherCard, list[TeacherCar
     speech = load_speech_teachers(config.speech_teachers)
     return (
         TeacherCard(video.name, video.labels, video.sha256),
-        [TeacherCard(one.name, one.labels, one.sha256) for one in speech.teachers],
+        [speech_card(one) for one in speech.teachers],
     )
 
 

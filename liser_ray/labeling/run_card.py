@@ -17,6 +17,7 @@ from liser_ray.labeling.schema import SCHEMA_VERSION
 from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 from liser_ray.recipe import plain
 from liser_ray.storage import filesystem, normalise, write_bytes
+from liser_ray.teachers.speech import SpeechTeacher
 
 _PACKAGES = ("liser-ray", "ray", "torch", "transformers", "peft", "deepface", "av", "silero-vad", "pyarrow")
 _COST_ONLY = ("timeout_s", "memory_mb")  # limits: they decide what fails, not what a label is
@@ -24,11 +25,33 @@ _COST_ONLY = ("timeout_s", "memory_mb")  # limits: they decide what fails, not w
 
 @dataclass(frozen=True)
 class TeacherCard:
-    """What identifies a teacher: its name, the names of its outputs in order, and the hash of its weights."""
+    """What identifies a teacher, and what a student must know of it.
+
+    Attributes:
+        name: of its columns.
+        labels: names of its outputs, in order.
+        sha256: of its weights.
+        tuning: of a speech teacher that this package trained: the labeled set, the fold, the speakers it has heard,
+            and the temperature of its 0.5-s windows, which was not applied.
+    """
 
     name: str
     labels: tuple[str, ...]
     sha256: str
+    tuning: dict[str, Any] | None = None
+
+
+def speech_card(teacher: SpeechTeacher) -> TeacherCard:
+    """The card of a loaded speech teacher."""
+    tuning: dict[str, Any] | None = None
+    if teacher.bundle is not None:
+        tuning = {
+            "labeled": teacher.bundle.labeled,
+            "fold": teacher.bundle.fold,
+            "heard": sorted(teacher.bundle.heard),
+            "temperature": teacher.bundle.temperature,
+        }
+    return TeacherCard(teacher.name, teacher.labels, teacher.sha256, tuning)
 
 
 def make_recipe(config: LabelConfig, video: TeacherCard, speech: list[TeacherCard]) -> dict[str, Any]:
@@ -43,7 +66,7 @@ def make_recipe(config: LabelConfig, video: TeacherCard, speech: list[TeacherCar
             "max_frame_rate_hz": config.plan.max_frame_rate_hz,
             "media": media,
             "video_teacher": asdict(video),
-            "speech_teachers": {card.name: {"labels": card.labels, "sha256": card.sha256} for card in speech},
+            "speech_teachers": {card.name: asdict(card) for card in speech},
             "front_end": {"sample_rate_hz": SAMPLE_RATE_HZ, "frame_rate_hz": FRAME_RATE_HZ, "window_frames": 16},
         }
     )

@@ -59,6 +59,11 @@ def read_bundle(uri: str) -> TeacherBundle:
     )
 
 
+def find_bundle(folder: str) -> TeacherBundle | None:
+    """The card of a teacher's folder, or None for one that was made by other means."""
+    return read_bundle(folder) if exists(join(normalise(folder), BUNDLE_FILE)) else None
+
+
 def refuse_leak(bundle: TeacherBundle, labeled: str, scored_speakers: Collection[str]) -> None:
     """Refuse a teacher that has heard speakers on whom a student is to be scored (its test and validation speakers).
 

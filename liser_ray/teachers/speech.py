@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from liser_ray.errors import UserError
 from liser_ray.teachers.batches import autocast, on_device
-from liser_ray.teachers.bundles import read_bundle
+from liser_ray.teachers.bundles import TeacherBundle, find_bundle, read_bundle
 from liser_ray.teachers.config import Precision
 from liser_ray.teachers.speech_folders import ADAPTER_CONFIG, SAMPLE_RATE_HZ, base_address
 from liser_ray.teachers.speech_models import BaseModel, Remembering, adapted_model, load_base, whole_model
@@ -34,6 +34,7 @@ class SpeechTeacher:
         sha256: of its folder; for an adapter, of the hashes of its own and its base's folder, one after the other.
         model: ``model(input_values=float32 [N, 8000]).logits`` is [N, K_S].
         zero_mean_unit_variance: whether each window is normalised before it goes in.
+        bundle: its card, if this package trained it.
         temperature: the logits are divided by it before the softmax.
     """
 
@@ -42,6 +43,7 @@ class SpeechTeacher:
     sha256: str
     model: nn.Module = field(repr=False)
     zero_mean_unit_variance: bool = True
+    bundle: TeacherBundle | None = None
     temperature: float = 1.0
 
 
@@ -139,9 +141,17 @@ def load_speech_teachers(
         else:
             loaded = whole_model(load_base(folder, torch.device(device)))
             digest = sha256(folder)
-        temperature = read_bundle(str(folder)).temperature if calibrated else 1.0
+        bundle = read_bundle(str(folder)) if calibrated else find_bundle(str(folder))
         teachers.append(
-            SpeechTeacher(name, loaded.labels, digest, loaded.model, loaded.zero_mean_unit_variance, temperature)
+            SpeechTeacher(
+                name,
+                loaded.labels,
+                digest,
+                loaded.model,
+                loaded.zero_mean_unit_variance,
+                bundle,
+                temperature=bundle.temperature if bundle and calibrated else 1.0,
+            )
         )
     return SpeechTeachers(teachers, device, dtype, batch_size)
 

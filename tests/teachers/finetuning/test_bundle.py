@@ -13,6 +13,8 @@ from teachers.finetuning.conftest import FOLD, LABELS
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from liser_ray.errors import UserError
+from liser_ray.labeling.config import LabelConfig
+from liser_ray.labeling.run_card import TeacherCard, make_recipe, speech_card
 from liser_ray.labeling.schema import empty_column, labels_schema
 from liser_ray.labeling.speech_stage import SpeechStage
 from liser_ray.media.span import digest, encode_flac
@@ -98,6 +100,16 @@ def test_its_card_says_who_was_heard_and_how_good_it_is(trained, speech):
     card = (folder / "README.md").read_text()
     assert f"| whole recordings | {scores['recordings']['uar']:.3f} |" in card
     assert "Never heard: speakers g, h" in card
+
+
+def test_the_labels_table_tells_a_student_whom_its_teacher_has_heard(trained, tmp_path):
+    (teacher,) = load_speech_teachers([f"fold_0={trained[1]}"]).teachers
+    config = LabelConfig(input=str(tmp_path))
+    recipe = make_recipe(config, TeacherCard("s2d", ("happy",), "0"), [speech_card(teacher)])
+    tuning = recipe["speech_teachers"]["fold_0"]["tuning"]
+    assert set(tuning["heard"]) <= FOLD.train
+    assert (tuning["labeled"], tuning["fold"]) == ("tones", 0)
+    assert tuning["temperature"] == read_bundle(str(trained[1])).temperature
 
 
 def test_the_temperature_is_applied_on_request_only(trained, speech):
