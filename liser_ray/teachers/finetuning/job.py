@@ -37,7 +37,7 @@ from liser_ray.teachers.weights import fetch, sha256
 
 log = logging.getLogger(__name__)
 
-_TRAINING = "training"  # Ray Train's own files, until a fold is done
+_TRAINING = "training"  # Ray Train's own files, until all wanted folds are done
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,9 @@ def _train_folds(config: FinetuneConfig, output: str, speech: LabeledSpeech, fol
     problems = [f"Fold {fold}: {problem}" for fold, problem in train(config, output, speech, folds).items() if problem]
     if problems:
         raise UserError("\n".join(problems))
+    fs, path = filesystem(join(output, _TRAINING))
+    with contextlib.suppress(OSError):  # there is none where this process trained
+        fs.delete_dir(path)
 
 
 def _train_here(config: FinetuneConfig, output: str, speech: LabeledSpeech, folds: Sequence[Fold]) -> dict[int, str]:
@@ -235,13 +238,12 @@ def fit_workers(config: FinetuneConfig, n_folds: int, resources: dict[str, float
 def _train_fold(job: FoldJob, scaling: ScalingConfig) -> str:
     """Train a fold to its end; "" or what went wrong."""
     fs, path = filesystem(join(job.output, _TRAINING))
-    name = f"fold-{job.fold.index}"
     trainer = TorchTrainer(
         cast("Any", train_worker),
         train_loop_config={"job": job},
         scaling_config=scaling,
         run_config=RunConfig(
-            name=name,
+            name=f"fold-{job.fold.index}",
             storage_path=path,
             storage_filesystem=fs,
             failure_config=FailureConfig(max_failures=job.config.max_failures),
@@ -253,7 +255,4 @@ def _train_fold(job: FoldJob, scaling: ScalingConfig) -> str:
     except ray.train.TrainingFailedError as error:
         last_line = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().rpartition("\n")[2]
         return f"{last_line} The same command goes on from the last epoch."
-    if not problem:
-        with contextlib.suppress(OSError):
-            fs.delete_dir(posixpath.join(path, name))
     return str(problem or "")
