@@ -55,7 +55,7 @@ def folds_of(labeled: LabeledSet, seed: int = 0) -> tuple[Fold, ...]:
 
     A manifest's own folds come first: fold k tests the speakers with fold k. RAVDESS and CREMA-D (by name and speakers)
     have fixed folds, of which only the speakers that are there are kept and those are dropped that then lack speakers
-    to train or to test on. Any other set is divided into five folds (fewer with fewer speakers), stratified by label.
+    to train or to test on. Any other set is divided into five folds (fewer with few speakers), stratified by label.
     Where validation speakers are not fixed, about 20 % of a fold's other speakers are drawn, at least one of three.
 
     The result depends on the set's recordings and the seed, not on the order of the recordings.
@@ -116,8 +116,13 @@ def _stratified_tests(labeled: LabeledSet, seed: int) -> list[frozenset[str]]:
     pairs = sorted((one.speaker, one.label) for one in labeled.utterances)
     # Each several times: scikit-learn refuses labels with fewer recordings than folds, and the shares stay as they are.
     groups, labels = (np.repeat(np.array(values), N_FOLDS) for values in zip(*pairs, strict=True))
-    splitter = StratifiedGroupKFold(min(N_FOLDS, n_speakers), shuffle=True, random_state=seed)
-    return [frozenset(groups[test].tolist()) for _, test in splitter.split(groups, labels, groups)]
+    n_folds = min(N_FOLDS, n_speakers)
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    tests = [frozenset(groups[test].tolist()) for _, test in splitter.split(groups, labels, groups)]
+    if not all(tests):  # few speakers whose labels can't be spread: whole speakers count for more than labels
+        order = np.random.default_rng(seed).permutation(np.array(labeled.speakers))
+        tests = [frozenset(part.tolist()) for part in np.array_split(order, n_folds)]
+    return tests
 
 
 def _with_drawn_validation(labeled: LabeledSet, index: int, test: frozenset[str], seed: int) -> Fold:

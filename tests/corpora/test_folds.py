@@ -139,6 +139,12 @@ class TestOtherSets:
         assert {len(fold.validation) for fold in folds} == {n_validation}
         check(folds, labeled.speakers)
 
+    def test_no_fold_is_left_without_speakers_where_labels_can_not_be_spread(self):
+        labeled = labeled_set([("a", "2"), ("a", "3"), ("b", "1"), ("c", "4"), ("d", "5")])
+        folds = folds_of(labeled, seed=0)
+        assert len(folds) == 5
+        check(folds, labeled.speakers)
+
     @given(rows, st.integers(0, 2**32 - 1))
     @settings(max_examples=60, deadline=None)
     def test_any_set_is_divided_cleanly(self, rows, seed):
