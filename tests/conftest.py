@@ -21,10 +21,10 @@ _SHARED = Path(__file__).resolve().parents[2] / "shared"
 ON_RAY = (
     "tests/labeling/test_job.py",
     "tests/labeling/test_real_videos.py",
-    "tests/media/test_isolation.py",
-    "tests/teachers/finetuning/test_job.py",
+    "tests/media/test_isolation.py::test_inside_a_ray_actor",
+    "tests/teachers/finetuning/test_job.py::test_two_folds_of_ravdess",
 )
-"""Files with tests that ask for `ray_session`."""
+"""Files and tests that ask for `ray_session`; the longest chain of a parallel run, so nothing else belongs here."""
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("no deadline")
