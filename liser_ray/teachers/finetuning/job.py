@@ -1,6 +1,5 @@
 """The job from its settings to one teacher per fold."""
 
-import contextlib
 import functools
 import json
 import logging
@@ -161,8 +160,8 @@ def _train_folds(config: FinetuneConfig, output: str, speech: LabeledSpeech, fol
     problems = [f"Fold {fold}: {problem}" for fold, problem in train(config, output, speech, folds).items() if problem]
     if problems:
         raise UserError("\n".join(problems))
-    fs, path = filesystem(join(output, _TRAINING))
-    with contextlib.suppress(OSError):  # there is none where this process trained
+    if exists(join(output, _TRAINING)):  # there is none where this process trained
+        fs, path = filesystem(join(output, _TRAINING))
         fs.delete_dir(path)
 
 
@@ -215,6 +214,9 @@ def fit_workers(config: FinetuneConfig, n_folds: int, resources: dict[str, float
         config: with workers, GPUs and CPUs per worker.
         n_folds: to train.
         resources: of the cluster, as Ray gives them.
+
+    Raises:
+        UserError: not even one fold fits.
     """
     n_gpus, n_cpus = resources.get("GPU", 0.0), max(1.0, resources.get("CPU", 0.0) - CPUS_FOR_RAY)
     gpus = config.gpus_per_worker if config.gpus_per_worker >= 0 else min(1.0, n_gpus)
