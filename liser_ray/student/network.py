@@ -20,6 +20,7 @@ PyTorch's layers do by default).
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from liser_ray.student.config import NetworkConfig, Pooling
@@ -48,6 +49,8 @@ class StudentLogits(NamedTuple):
 class ConvBlock(nn.Sequential):
     """Convolution with bias that keeps the size, batch norm, ReLU, max pooling.
 
+    ReLU and max pooling change places, which changes no number and leaves ReLU a fourth or an eighth of the work.
+
     Args:
         c_in: input channels.
         kernel: of the convolution, bands × frames.
@@ -58,8 +61,8 @@ class ConvBlock(nn.Sequential):
         super().__init__(
             nn.Conv2d(c_in, N_FILTERS, kernel, padding="same"),
             nn.BatchNorm2d(N_FILTERS),
-            nn.ReLU(),
             nn.MaxPool2d(pool),
+            nn.ReLU(),
         )
 
 
@@ -96,7 +99,7 @@ class EmotionClassifier(nn.Module):
             ConvBlock(1, kernel=(3, 3), pool=(2, 2)),
             ConvBlock(N_FILTERS, kernel=(3, 3), pool=(4, 2)),
             ConvBlock(N_FILTERS, kernel=(3, 1), pool=(4, 1)),
-        )
+        ).to(memory_format=torch.channels_last)  # convolutions are almost twice as fast with it, batch norm too
         self.lstm = nn.LSTM(N_BANDS // _BAND_POOLING * N_FILTERS, HIDDEN_SIZE, batch_first=True)
         self.pooling = TimePooling(config.pooling)
         self.dropout = nn.Dropout(config.dropout)
