@@ -17,6 +17,7 @@ from liser_ray.labeling.schema import SCHEMA_VERSION
 from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 from liser_ray.recipe import plain
 from liser_ray.storage import filesystem, normalise, write_bytes
+from liser_ray.teachers.bundles import TeacherTuning
 from liser_ray.teachers.speech import SpeechTeacher
 
 _PACKAGES = ("liser-ray", "ray", "torch", "transformers", "peft", "deepface", "av", "silero-vad", "pyarrow")
@@ -31,26 +32,18 @@ class TeacherCard:
         name: of its columns.
         labels: names of its outputs, in order.
         sha256: of its weights.
-        tuning: of a speech teacher that this package trained: the labeled set, the fold, the speakers it has heard,
-            and the temperature of its 0.5-s windows, which was not applied.
+        tuning: of a speech teacher that this package trained.
     """
 
     name: str
     labels: tuple[str, ...]
     sha256: str
-    tuning: dict[str, Any] | None = None
+    tuning: TeacherTuning | None = None
 
 
 def speech_card(teacher: SpeechTeacher) -> TeacherCard:
     """The card of a loaded speech teacher."""
-    tuning: dict[str, Any] | None = None
-    if teacher.bundle is not None:
-        tuning = {
-            "labeled": teacher.bundle.labeled,
-            "fold": teacher.bundle.fold,
-            "heard": sorted(teacher.bundle.heard),
-            "temperature": teacher.bundle.temperature,
-        }
+    tuning = teacher.bundle.tuning if teacher.bundle else None
     return TeacherCard(teacher.name, teacher.labels, teacher.sha256, tuning)
 
 

@@ -15,35 +15,26 @@ Normalisation = Literal["none", "utterance", "corpus"]
 Distillation = Literal["mae", "ce"]
 """Distance between a distillation head and its teacher: mean absolute error, or cross-entropy."""
 
-Confidence = Literal["none", "raw"]
-"""Whether a teacher's largest probability weighs its term: equation (5), or not: equation (4)."""
+Confidence = Literal["none", "raw", "calibrated"]
+"""Whether a teacher's largest probability weighs its term, equation (5), or not, equation (4); "calibrated" takes it at
+the temperature that was fitted for the teacher."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What decides on the student's shape, and on what it is fed.
+    """Variants of the student's network and of what it is fed.
 
     Attributes:
-        n_speech_labels: K_S, labels of the labeled set, which the speech teacher has as well: 8 for RAVDESS, 6 for
-            CREMA-D.
-        n_video_labels: K_V, labels of the video teacher.
         pooling: over the LSTM's steps; "attention" adds 64 parameters.
         normalisation: of the log-Mel bands, over each recording or with the statistics of the training data.
         dropout: on the pooled vector that all heads read, 0..1.
     """
 
-    n_speech_labels: int
-    n_video_labels: int = 7
     pooling: Pooling = "last"
     normalisation: Normalisation = "none"
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.n_speech_labels, self.n_video_labels) < 2:
-            raise UserError(
-                f"n_speech_labels is {self.n_speech_labels}, n_video_labels {self.n_video_labels}: a network needs 2 "
-                "or more of each to choose from."
-            )
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout is {self.dropout}: give a share from 0 to below 1, such as 0.2.")
 

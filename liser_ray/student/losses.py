@@ -5,6 +5,7 @@ half-precision network first.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -92,6 +93,13 @@ class Targets:
     video_valid: Tensor
 
 
+class Temperatures(NamedTuple):
+    """Fitted temperatures of the teachers, at which confidence is "calibrated"; 1 where none was fitted."""
+
+    speech: float = 1.0
+    video: float = 1.0
+
+
 @dataclass(frozen=True)
 class Loss:
     """The loss of a mini-batch and its terms.
@@ -113,7 +121,11 @@ class Loss:
 
 
 def total_loss(
-    logits: StudentLogits, targets: Targets, config: LossConfig, class_weights: Tensor | None = None
+    logits: StudentLogits,
+    targets: Targets,
+    config: LossConfig,
+    class_weights: Tensor | None = None,
+    temperatures: Temperatures | None = None,
 ) -> Loss:
     """The loss of a mini-batch of N_l labeled and N_u unlabeled items.
 
@@ -130,6 +142,7 @@ def total_loss(
         targets: of the same items.
         config: λ_sd, λ_vd, the distance, confidence and label smoothing.
         class_weights: float [K_S], see `supervised_loss`.
+        temperatures: of the teachers, for calibrated confidence; the targets stay as they are.
 
     Raises:
         ValueError: logits and targets are not equally many, or there are none.
@@ -145,8 +158,9 @@ def total_loss(
     labeled = supervised_loss(logits.supervised[:n_labeled], targets.truth, smoothing, class_weights)
     # Even multiplied by zero a NaN would stay NaN, so missing targets give way to harmless ones.
     some_video = torch.where(targets.video_valid[:, None], targets.video, 1 / targets.video.shape[-1])
-    by_speech = _distillation_loss(logits.speech[n_labeled:], targets.speech, config)
-    by_video = _distillation_loss(logits.video[n_labeled:], some_video, config) * targets.video_valid
+    sure = temperatures if temperatures and config.confidence == "calibrated" else Temperatures()
+    by_speech = _distillation_loss(logits.speech[n_labeled:], targets.speech, config, sure.speech)
+    by_video = _distillation_loss(logits.video[n_labeled:], some_video, config, sure.video) * targets.video_valid
 
     supervised = labeled.sum() / n_items
     speech = config.lambda_sd * by_speech.sum() / n_items
@@ -160,8 +174,8 @@ def total_loss(
     )
 
 
-def _distillation_loss(logits: Tensor, teacher: Tensor, config: LossConfig) -> Tensor:
+def _distillation_loss(logits: Tensor, teacher: Tensor, config: LossConfig, temperature: float) -> Tensor:
     """A distillation term of each unlabeled item before λ: w · L, float [N_u]."""
     distance = mae_distillation if config.distillation == "mae" else ce_distillation
     loss = distance(logits, teacher)
-    return loss * confidence_weights(teacher) if config.confidence == "raw" else loss
+    return loss if config.confidence == "none" else loss * confidence_weights(teacher, temperature)

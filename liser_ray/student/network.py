@@ -90,20 +90,24 @@ class EmotionClassifier(nn.Module):
     """Blocks 1 to 5: all that is needed to predict; 100,488 parameters for 8 labels.
 
     Args:
-        config: of the network; the number of video labels does not matter here.
+        n_labels: K_S, labels of the labeled set, 2 or more.
+        config: variants; None: the paper's network.
     """
 
-    def __init__(self, config: NetworkConfig):
+    def __init__(self, n_labels: int, config: NetworkConfig | None = None):
+        config = config or NetworkConfig()
         super().__init__()
         self.convolutions = nn.Sequential(
             ConvBlock(1, kernel=(3, 3), pool=(2, 2)),
             ConvBlock(N_FILTERS, kernel=(3, 3), pool=(4, 2)),
             ConvBlock(N_FILTERS, kernel=(3, 1), pool=(4, 1)),
-        ).to(memory_format=torch.channels_last)  # convolutions are almost twice as fast with it, batch norm too
+        )
+        # Convolutions are almost twice as fast with this order of the weights, batch norm and pooling too.
+        self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.lstm = nn.LSTM(N_BANDS // _BAND_POOLING * N_FILTERS, HIDDEN_SIZE, batch_first=True)
         self.pooling = TimePooling(config.pooling)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(HIDDEN_SIZE, config.n_speech_labels)
+        self.head = nn.Linear(HIDDEN_SIZE, n_labels)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """Logits of the supervised head.
@@ -129,17 +133,19 @@ class Student(nn.Module):
     105,143 parameters for 8 speech and 7 video labels, 104,947 for 6 and 7.
 
     Args:
-        config: of the network.
+        n_speech_labels: K_S, labels of the labeled set and of the speech teacher: 8 for RAVDESS, 6 for CREMA-D.
+        n_video_labels: K_V, labels of the video teacher.
+        config: variants; None: the paper's network.
 
     Attributes:
         classifier: blocks 1 to 5; this alone, with its weights, is the network for prediction.
     """
 
-    def __init__(self, config: NetworkConfig):
+    def __init__(self, n_speech_labels: int, n_video_labels: int = 7, config: NetworkConfig | None = None):
         super().__init__()
-        self.classifier = EmotionClassifier(config)
-        self.speech_head = _distillation_head(config.n_speech_labels)
-        self.video_head = _distillation_head(config.n_video_labels)
+        self.classifier = EmotionClassifier(n_speech_labels, config)
+        self.speech_head = _distillation_head(n_speech_labels)
+        self.video_head = _distillation_head(n_video_labels)
 
     def forward(self, log_mel: Tensor) -> StudentLogits:
         """Logits of all heads.

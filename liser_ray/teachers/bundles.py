@@ -13,23 +13,34 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
+class TeacherTuning:
+    """On what a speech teacher was tuned; the labels table carries it in its recipe.
+
+    Attributes:
+        labeled: name of the labeled set.
+        fold: number of the fold.
+        heard: speakers whose recordings chose its weights, its epoch or its temperature, in order.
+        temperature: of its 0.5-s windows; the softmaxes in the table are without it.
+    """
+
+    labeled: str
+    fold: int
+    heard: tuple[str, ...]
+    temperature: float
+
+
+@dataclass(frozen=True)
 class TeacherBundle:
     """What ``bundle.json`` says of a teacher.
 
     Attributes:
-        labeled: name of the labeled set it was tuned on.
         labels: in the order of its outputs.
-        fold: number of the fold.
-        heard: speakers whose recordings chose its weights, its epoch or its temperature.
-        temperature: of its 0.5-s windows.
+        tuning: the set, fold and speakers it was tuned on, and its temperature.
         content: the whole file.
     """
 
-    labeled: str
     labels: tuple[str, ...]
-    fold: int
-    heard: frozenset[str]
-    temperature: float
+    tuning: TeacherTuning
     content: dict[str, Any]
 
 
@@ -49,14 +60,13 @@ def read_bundle(uri: str) -> TeacherBundle:
     if content.get("format") != FORMAT:
         raise UserError(f"{path} has the format {content.get('format')}; this version reads {FORMAT}.")
     speakers = content["speakers"]
-    return TeacherBundle(
+    tuning = TeacherTuning(
         labeled=content["labeled"],
-        labels=tuple(content["labels"]),
         fold=content["fold"],
-        heard=frozenset(speakers["train"]) | frozenset(speakers["selection"]),
+        heard=tuple(sorted({*speakers["train"], *speakers["selection"]})),
         temperature=content["temperature"],
-        content=content,
     )
+    return TeacherBundle(labels=tuple(content["labels"]), tuning=tuning, content=content)
 
 
 def find_bundle(folder: str) -> TeacherBundle | None:
@@ -64,20 +74,20 @@ def find_bundle(folder: str) -> TeacherBundle | None:
     return read_bundle(folder) if exists(join(normalise(folder), BUNDLE_FILE)) else None
 
 
-def refuse_leak(bundle: TeacherBundle, labeled: str, scored_speakers: Collection[str]) -> None:
+def refuse_leak(tuning: TeacherTuning, labeled: str, scored_speakers: Collection[str]) -> None:
     """Refuse a teacher that has heard speakers on whom a student is to be scored (its test and validation speakers).
 
     Args:
-        bundle: of the teacher.
+        tuning: of the teacher.
         labeled: name of the student's labeled set; the same name in another set is another speaker.
         scored_speakers: of the student's fold.
 
     Raises:
         UserError: with the speakers.
     """
-    both = sorted(bundle.heard & set(scored_speakers)) if bundle.labeled == labeled else []
+    both = sorted(set(tuning.heard) & set(scored_speakers)) if tuning.labeled == labeled else []
     if both:
         raise UserError(
-            f"The teacher of {bundle.labeled} fold {bundle.fold} was tuned on speakers {', '.join(both)}, on whom the "
+            f"The teacher of {tuning.labeled} fold {tuning.fold} was tuned on speakers {', '.join(both)}, on whom the "
             "student would be scored. Take the teacher of the student's own fold."
         )

@@ -150,7 +150,7 @@ def load_speech_teachers(
                 loaded.model,
                 loaded.zero_mean_unit_variance,
                 bundle,
-                temperature=bundle.temperature if bundle and calibrated else 1.0,
+                temperature=bundle.tuning.temperature if bundle and calibrated else 1.0,
             )
         )
     return SpeechTeachers(teachers, device, dtype, batch_size)

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from liser_ray.errors import UserError
-from liser_ray.student.config import LossConfig, NetworkConfig
+from liser_ray.student.config import LossConfig
 from liser_ray.student.losses import (
     Targets,
+    Temperatures,
     ce_distillation,
     confidence_weights,
     mae_distillation,
@@ -196,6 +197,32 @@ class TestTotal:
         torch.testing.assert_close(found[1][1][3:], found[0][1][3:] * weights)
         assert torch.equal(found[1][0], found[0][0])
 
+    def test_calibrated_doubt_is_that_of_the_teacher_at_its_temperature(self):
+        logits, targets = batch()
+        config, temperatures = LossConfig(confidence="calibrated"), Temperatures(speech=2.0, video=0.5)
+        found = total_loss(logits, targets, config, temperatures=temperatures)
+        one_by_one = total_loss(logits, targets, LossConfig())
+        assert found.supervised == one_by_one.supervised
+        losses = mae_distillation(logits.speech[3:], targets.speech), mae_distillation(logits.video[3:], targets.video)
+        sure = [
+            with_temperature(targets.speech.numpy(), 2.0).max(axis=1),
+            with_temperature(targets.video.numpy(), 0.5).max(axis=1),
+        ]
+        n_items = len(logits.supervised)
+        for term, loss, weights in zip((found.speech, found.video), losses, sure, strict=True):
+            assert term.item() == pytest.approx((loss.detach().numpy() * weights).sum() / n_items, rel=1e-6)
+
+    def test_without_temperatures_calibrated_is_raw(self):
+        raw, calibrated = (total_loss(*batch(), LossConfig(confidence=kind)).total for kind in ("raw", "calibrated"))
+        torch.testing.assert_close(raw, calibrated)
+
+    def test_temperatures_do_not_touch_raw_confidence(self):
+        plain, hot = (
+            total_loss(*batch(), LossConfig(confidence="raw"), temperatures=one).total
+            for one in (None, Temperatures(9.0, 9.0))
+        )
+        assert torch.equal(plain, hot)
+
     def test_lambdas_scale_their_own_gradients_only(self):
         logits, targets = batch()
         once = gradients(logits, targets, LossConfig(1.0, 1.0))
@@ -236,7 +263,7 @@ class TestTotal:
     def test_every_parameter_gets_a_gradient_whatever_is_left_out(self):
         """Data-parallel training waits for all of them."""
         torch.manual_seed(0)
-        network = Student(NetworkConfig(8))
+        network = Student(8)
         _, targets = batch(3, 0)
         total_loss(network(torch.randn(3, 64, 12)), targets, LossConfig(0.0, 0.0)).total.backward()
         for name, parameter in network.named_parameters():
@@ -258,7 +285,7 @@ class TestTotal:
 
     def test_it_falls_when_a_student_follows_it(self):
         torch.manual_seed(0)
-        network = Student(NetworkConfig(8))
+        network = Student(8)
         _, targets = batch(4, 4)
         targets = replace(targets, speech=targets.speech.float(), video=targets.video.float())
         log_mel = torch.randn(8, 64, 12)

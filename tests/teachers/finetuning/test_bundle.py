@@ -88,14 +88,14 @@ def test_its_card_says_who_was_heard_and_how_good_it_is(trained, speech):
     training, folder = trained
     bundle = read_bundle(str(folder))
     speakers = bundle.content["speakers"]
-    assert bundle.heard == {*speakers["train"], *speakers["selection"]} <= FOLD.train
+    assert set(bundle.tuning.heard) == {*speakers["train"], *speakers["selection"]} <= FOLD.train
     assert speakers["validation"] == ["g"]
     assert speakers["test"] == ["h"]
     assert bundle.labels == LABELS
-    assert bundle.labeled == "tones"
+    assert bundle.tuning.labeled == "tones"
     scores = bundle.content["scores"]
     assert np.sum(scores["recordings"]["confusion"]) == np.sum(scores["windows"]["confusion"]) == 6
-    assert bundle.temperature > 0
+    assert bundle.tuning.temperature > 0
     assert bundle.content["best_epoch"] == training.best.epoch
     card = (folder / "README.md").read_text()
     assert f"| whole recordings | {scores['recordings']['uar']:.3f} |" in card
@@ -109,7 +109,7 @@ def test_the_labels_table_tells_a_student_whom_its_teacher_has_heard(trained, tm
     tuning = recipe["speech_teachers"]["fold_0"]["tuning"]
     assert set(tuning["heard"]) <= FOLD.train
     assert (tuning["labeled"], tuning["fold"]) == ("tones", 0)
-    assert tuning["temperature"] == read_bundle(str(trained[1])).temperature
+    assert tuning["temperature"] == read_bundle(str(trained[1])).tuning.temperature
 
 
 def test_the_temperature_is_applied_on_request_only(trained, speech):
@@ -117,7 +117,7 @@ def test_the_temperature_is_applied_on_request_only(trained, speech):
     windows = speech_windows(speech.waveform(0))[0]
     plain = load_speech_teachers([f"t={folder}"])(windows)["t"]
     calibrated = load_speech_teachers([f"t={folder}"], calibrated=True)(windows)["t"]
-    temperature = read_bundle(str(folder)).temperature
+    temperature = read_bundle(str(folder)).tuning.temperature
     logits = np.log(plain) / temperature
     np.testing.assert_allclose(calibrated, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), atol=1e-5)
 
@@ -133,11 +133,11 @@ def test_a_teacher_without_a_temperature_can_not_be_calibrated(base, trained, tm
 
 def test_a_teacher_that_heard_a_test_speaker_is_refused(trained):
     bundle = read_bundle(str(trained[1]))
-    refuse_leak(bundle, "tones", FOLD.test | FOLD.validation)
-    refuse_leak(bundle, "another_set", FOLD.train)
+    refuse_leak(bundle.tuning, "tones", FOLD.test | FOLD.validation)
+    refuse_leak(bundle.tuning, "another_set", FOLD.train)
     for speaker in FOLD.train:
         with pytest.raises(UserError, match=f"tuned on speakers {speaker}, on whom"):
-            refuse_leak(bundle, "tones", {speaker, "h"})
+            refuse_leak(bundle.tuning, "tones", {speaker, "h"})
 
 
 def test_a_teacher_that_was_tuned_on_a_test_speaker_behind_the_folds_back_is_refused(base, speech, tmp_path):
@@ -146,7 +146,7 @@ def test_a_teacher_that_was_tuned_on_a_test_speaker_behind_the_folds_back_is_ref
     leaky = replace(split, train=np.append(split.train, speech.of_speakers("h")[:1]))
     tune(base, speech, leaky, tmp_path)
     with pytest.raises(UserError, match="speakers h"):
-        refuse_leak(read_bundle(str(tmp_path / "fold-0")), "tones", FOLD.test)
+        refuse_leak(read_bundle(str(tmp_path / "fold-0")).tuning, "tones", FOLD.test)
 
 
 def test_a_folder_without_a_card_is_no_bundle(base):
