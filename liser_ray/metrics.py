@@ -1,4 +1,4 @@
-"""Scores of a classifier on recordings: UAR and WAR as speech emotion recognition reports them, and calibration."""
+"""Scores of a classifier on recordings: UAR, WAR and F1 as speech emotion recognition reports them, and calibration."""
 
 import numpy as np
 
@@ -46,6 +46,45 @@ def war(confusion: np.ndarray) -> float:
     if not confusion.any():
         raise ValueError("No recordings to score.")
     return float(np.trace(confusion) / confusion.sum())
+
+
+def recalls(confusion: np.ndarray) -> np.ndarray:
+    """Recall of each label, float64 [..., K], 0..1; NaN for a label that does not occur.
+
+    Args:
+        confusion: counts [..., K, K], of `confusion_matrix`; sums and weighted sums of such serve as well.
+    """
+    return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1))
+
+
+def f1_scores(confusion: np.ndarray) -> np.ndarray:
+    """F1 of each label, float64 [..., K], 0..1: 2 · right / (occurring + said); NaN for a label that does not occur.
+
+    Args:
+        confusion: as for `recalls`.
+    """
+    occurring, said = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return _ratio(2 * right, np.where(occurring > 0, occurring + said, 0))
+
+
+def macro_f1(confusion: np.ndarray) -> float:
+    """Mean of the F1 scores of the labels that occur, 0..1.
+
+    Args:
+        confusion: int [K, K], of `confusion_matrix`.
+
+    Raises:
+        ValueError: if it counts nothing.
+    """
+    if not confusion.any():
+        raise ValueError("No recordings to score.")
+    return float(np.nanmean(f1_scores(confusion)))
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Elementwise; NaN where the whole is nothing."""
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
 
 def expected_calibration_error(softmax: np.ndarray, truth: np.ndarray) -> float:

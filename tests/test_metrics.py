@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import recall_score
+from sklearn.metrics import f1_score, recall_score
 
-from liser_ray.metrics import confusion_matrix, expected_calibration_error, uar, war
+from liser_ray.metrics import confusion_matrix, expected_calibration_error, f1_scores, macro_f1, recalls, uar, war
 
 TRUTH = np.array([0, 0, 0, 1, 1, 2])
 PREDICTED = np.array([0, 0, 1, 1, 2, 0])
@@ -51,10 +51,21 @@ class TestRecall:
         assert uar(counts) == pytest.approx((1 / 2 + 1) / 2)
         assert war(counts) == pytest.approx(3 / 4)
 
-    @pytest.mark.parametrize("score", [uar, war])
+    @pytest.mark.parametrize("score", [uar, war, macro_f1])
     def test_nothing_has_no_score(self, score):
         with pytest.raises(ValueError, match="No recordings"):
             score(confusion_matrix(NOTHING, NOTHING, 4))
+
+    def test_of_each_label(self):
+        counts = confusion_matrix(np.array([0, 0, 0, 1, 1, 3]), np.array([0, 0, 1, 1, 2, 0]), 4)
+        np.testing.assert_allclose(recalls(counts), [2 / 3, 1 / 2, np.nan, 0])
+        assert np.nanmean(recalls(counts)) == pytest.approx(uar(counts))
+
+    def test_of_many_matrices_at_once(self):
+        counts = confusion_matrix(TRUTH, PREDICTED, 3)
+        many = np.stack([counts, counts.T, 3 * counts]).reshape(3, 1, 3, 3)
+        np.testing.assert_array_equal(recalls(many)[:, 0], [recalls(counts), recalls(counts.T), recalls(counts)])
+        np.testing.assert_array_equal(f1_scores(many)[2, 0], f1_scores(counts))
 
     @given(judged())
     @settings(max_examples=60, deadline=None)
@@ -64,6 +75,26 @@ class TestRecall:
         assert counts.sum() == len(truth)
         assert uar(counts) == pytest.approx(recall_score(truth, predicted, average="macro"))
         assert war(counts) == pytest.approx(np.mean(truth == predicted))
+
+
+class TestF1:
+    def test_of_each_label_and_their_mean(self):
+        counts = confusion_matrix(TRUTH, PREDICTED, 3)
+        # Label 0: 2 right of 3, said 3 times. Label 1: 1 right of 2, said twice. Label 2: never right.
+        np.testing.assert_allclose(f1_scores(counts), [2 / 3, 1 / 2, 0])
+        assert macro_f1(counts) == pytest.approx((2 / 3 + 1 / 2) / 3)
+
+    def test_labels_that_do_not_occur_are_no_part_of_the_mean_even_where_they_are_said(self):
+        counts = confusion_matrix(np.array([0, 0, 1]), np.array([0, 2, 1]), 4)
+        np.testing.assert_allclose(f1_scores(counts), [2 / 3, 1, np.nan, np.nan])
+        assert macro_f1(counts) == pytest.approx((2 / 3 + 1) / 2)
+
+    @given(judged())
+    @settings(max_examples=60, deadline=None)
+    def test_it_is_that_of_scikit_learn(self, case):
+        truth, predicted, n_labels = case
+        counts = confusion_matrix(truth, predicted, n_labels)
+        assert macro_f1(counts) == pytest.approx(f1_score(truth, predicted, average="macro", zero_division=0))
 
 
 class TestCalibrationError:

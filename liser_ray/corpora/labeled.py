@@ -63,7 +63,10 @@ def _read_manifest(uri: str) -> LabeledSet:
 
 def _read_ravdess(root: str) -> LabeledSet:
     skipped: Counter[str] = Counter()
-    utterances = [Utterance(uri, *named) for uri, named in _named_files(root, ravdess.parse_name, skipped)]
+    utterances = [
+        Utterance(uri, label, speaker, sex=ravdess.sex_of(speaker))
+        for uri, (label, speaker) in _named_files(root, ravdess.parse_name, skipped)
+    ]
     if not utterances:
         raise _nothing_found(root, "RAVDESS speech", "03-01-05-01-02-01-12.wav", skipped)
     return LabeledSet(ravdess.NAME, ravdess.LABELS, tuple(utterances), dict(skipped))

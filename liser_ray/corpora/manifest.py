@@ -1,4 +1,4 @@
-"""Labeled sets that are listed in a table: path, label and speaker of each recording, and its fold if that is given."""
+"""Labeled sets that are listed in a table: path, label and speaker of each recording, and what more is known."""
 
 import posixpath
 import re
@@ -14,6 +14,8 @@ from liser_ray.storage import filesystem, is_s3, join, normalise
 SUFFIXES = frozenset({".csv", ".parquet"})
 
 _NEEDED = ("path", "label", "speaker")
+_OPTIONAL = ("fold", "sex")
+_SEXES = {"man": "man", "male": "man", "m": "man", "woman": "woman", "female": "woman", "f": "woman"}
 _FOLD = re.compile(r"(\d+)(\.0*)?")  # tools write whole numbers as 3.0 where a column had gaps
 
 
@@ -21,11 +23,13 @@ def read_manifest(uri: str) -> LabeledSet:
     """The labeled set in a ``.csv`` or ``.parquet`` file; its name is the file's stem, its labels are sorted.
 
     Columns are ``path`` (relative to the manifest's folder, absolute, or ``s3://``), ``label``, ``speaker`` and
-    optionally ``fold``; others are ignored. Values are taken without the blanks around them.
+    optionally ``fold`` and ``sex`` (man, male, m, woman, female or f; empty where it is not known); others are ignored.
+    Values are taken without the blanks around them.
 
     Raises:
-        UserError: if it can't be read, has no rows, or lacks a column; if a row lacks a value or its fold is no
-            whole number; if labels differ in upper and lower case alone; if a speaker is in two folds.
+        UserError: if it can't be read, has no rows, or lacks a column; if a row lacks a value, its fold is no whole
+            number or its sex none of these words; if labels differ in upper and lower case alone; if a speaker is in
+            two folds or has two sexes.
     """
     try:
         table = _read_csv(uri) if uri.lower().endswith(".csv") else _read_parquet(uri)
@@ -35,14 +39,15 @@ def read_manifest(uri: str) -> LabeledSet:
         raise UserError(f"The manifest {uri} can't be read: {error}") from error
     columns = _text_columns(table, uri)
     folder = posixpath.dirname(uri)
-    rows = zip(columns["path"], columns["label"], columns["speaker"], columns["fold"], strict=True)
+    rows = zip(*(columns[name] for name in (*_NEEDED, *_OPTIONAL)), strict=True)
     utterances = tuple(
-        Utterance(_resolve(path, folder), label, speaker, _parse_fold(fold, number, uri))
-        for number, (path, label, speaker, fold) in enumerate(rows, start=1)
+        Utterance(_resolve(path, folder), label, speaker, _parse_fold(fold, number, uri), _parse_sex(sex, number, uri))
+        for number, (path, label, speaker, fold, sex) in enumerate(rows, start=1)
     )
     labels = tuple(sorted({one.label for one in utterances}))
     _check_case(labels, uri)
     _check_folds(utterances, uri)
+    _check_sexes(utterances, uri)
     name = posixpath.splitext(posixpath.basename(uri))[0]
     # The order of the rows must not matter to what is trained: sets are compared over copies of a manifest.
     return LabeledSet(name, labels, tuple(sorted(utterances, key=lambda one: (one.uri, one.label, one.speaker))), {})
@@ -51,7 +56,7 @@ def read_manifest(uri: str) -> LabeledSet:
 def _read_csv(uri: str) -> pa.Table:
     fs, path = filesystem(uri)
     # As text: a guessed type would turn speaker "007" into 7.
-    options = pacsv.ConvertOptions(column_types={name: pa.string() for name in (*_NEEDED, "fold")})
+    options = pacsv.ConvertOptions(column_types={name: pa.string() for name in (*_NEEDED, *_OPTIONAL)})
     with fs.open_input_stream(path) as stream:
         return pacsv.read_csv(stream, convert_options=options)
 
@@ -63,18 +68,18 @@ def _read_parquet(uri: str) -> pa.Table:
 
 
 def _text_columns(table: pa.Table, uri: str) -> dict[str, list[str]]:
-    """The values as text; those of ``fold`` are "" throughout if the table has none."""
+    """The values as text; those of an optional column are "" throughout if the table has none."""
     names = table.column_names
     missing = [name for name in _NEEDED if name not in names]
     if missing:
         raise UserError(
             f"The manifest {uri} has no column {' and no column '.join(map(repr, missing))}. It has: "
-            f"{', '.join(names) or 'none'}. Needed are path, label and speaker; fold may be given."
+            f"{', '.join(names) or 'none'}. Needed are path, label and speaker; fold and sex may be given."
         )
     if not table.num_rows:
         raise UserError(f"The manifest {uri} has no rows. List one recording in each row.")
-    columns: dict[str, list[str]] = {"fold": [""] * table.num_rows}
-    for name in (*_NEEDED, *({"fold"} & set(names))):
+    columns = {name: [""] * table.num_rows for name in _OPTIONAL}
+    for name in (name for name in (*_NEEDED, *_OPTIONAL) if name in names):
         if names.count(name) > 1:
             raise UserError(f"The manifest {uri} has two columns {name!r}. Rename one.")
         try:
@@ -83,7 +88,7 @@ def _text_columns(table: pa.Table, uri: str) -> dict[str, list[str]]:
             kind = table.schema.field(name).type
             raise UserError(f"The manifest {uri}: its column {name!r} is {kind}, not text.") from error
         columns[name] = [(value or "").strip() for value in values]
-        if "" in columns[name]:
+        if name != "sex" and "" in columns[name]:
             row = columns[name].index("") + 1
             raise UserError(f"The manifest {uri}: row {row} has no {name}. Fill it in or take the row out.")
     return columns
@@ -96,6 +101,18 @@ def _parse_fold(text: str, number: int, uri: str) -> int | None:
     if found is None:
         raise UserError(f"The manifest {uri}: row {number} has the fold {text!r}. Folds are whole numbers, as 0, 1, 2.")
     return int(found[1])
+
+
+def _parse_sex(text: str, number: int, uri: str) -> str:
+    if not text:
+        return ""
+    sex = _SEXES.get(text.lower())
+    if sex is None:
+        raise UserError(
+            f"The manifest {uri}: row {number} has the sex {text!r}. Write man or woman, or leave it empty where it is "
+            "not known."
+        )
+    return sex
 
 
 def _check_case(labels: tuple[str, ...], uri: str) -> None:
@@ -114,6 +131,16 @@ def _check_folds(utterances: tuple[Utterance, ...], uri: str) -> None:
             raise UserError(
                 f"The manifest {uri}: speaker {one.speaker} is in the folds {other} and {one.fold}. "
                 "Put all recordings of a speaker into one fold, or speakers would be tested that were trained on."
+            )
+
+
+def _check_sexes(utterances: tuple[Utterance, ...], uri: str) -> None:
+    sexes: dict[str, str] = {}
+    for one in utterances:
+        if one.sex and sexes.setdefault(one.speaker, one.sex) != one.sex:
+            raise UserError(
+                f"The manifest {uri}: speaker {one.speaker} is a man in one row and a woman in another. "
+                "Write the same in all rows, and give two speakers two names."
             )
 
 

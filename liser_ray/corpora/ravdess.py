@@ -35,3 +35,8 @@ def parse_name(stem: str) -> tuple[str, str] | str:
     if fields["channel"] == "02":
         return "songs"
     return LABELS[int(fields["emotion"]) - 1], str(int(fields["actor"]))
+
+
+def sex_of(speaker: str) -> str:
+    """Whether an actor is a "man" (odd number) or a "woman" (even number)."""
+    return "man" if int(speaker) % 2 else "woman"

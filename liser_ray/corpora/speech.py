@@ -37,6 +37,7 @@ class LabeledSpeech:
         ends: int64 [N], where each recording ends in `pcm`, in samples.
         label_index: int64 [N], indices into `labels`.
         speakers: of each recording.
+        sexes: of each speaker, "man" or "woman", where it is known.
         uris: of each recording.
         skipped: how many files or recordings were passed over, by the reason in words: the set's own and the problems'.
         problems: (address, reason with details) of each recording that was listed and could not be used.
@@ -48,6 +49,7 @@ class LabeledSpeech:
     ends: np.ndarray
     label_index: np.ndarray
     speakers: tuple[str, ...]
+    sexes: dict[str, str]
     uris: tuple[str, ...]
     skipped: dict[str, int]
     problems: tuple[tuple[str, str], ...]
@@ -103,6 +105,7 @@ def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> 
         ends=ends,
         label_index=np.array([labeled.labels.index(one.label) for one in utterances], np.int64),
         speakers=tuple(one.speaker for one in utterances),
+        sexes={one.speaker: one.sex for one in utterances if one.sex},
         uris=tuple(one.uri for one in utterances),
         skipped=dict(skipped),
         problems=problems,

@@ -14,12 +14,14 @@ class Utterance:
         label: one of the set's labels.
         speaker: who speaks, by a name that is unique within the set.
         fold: in which fold the speaker is tested, where a manifest says so.
+        sex: the speaker's, "man" or "woman"; "" where it is not known.
     """
 
     uri: str
     label: str
     speaker: str
     fold: int | None = None
+    sex: str = ""
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,9 @@ class TestRavdess:
         assert tuple(counts[label] for label in labeled.labels) == (96, 192, 192, 192, 192, 192, 192, 192)
         assert set(Counter(one.speaker for one in labeled.utterances).values()) == {60}
         assert labeled.skipped == {}
+        sexes = {one.speaker: one.sex for one in labeled.utterances}
+        assert (sexes["1"], sexes["2"]) == ("man", "woman")
+        assert Counter(sexes.values()) == {"man": 12, "woman": 12}
 
     def test_takes_speech_alone_of_the_whole_distribution(self, tmp_path):
         fill(
@@ -71,6 +74,7 @@ class TestRavdess:
         assert [(one.label, one.speaker) for one in labeled.utterances] == [("angry", "2"), ("surprised", "10")]
         assert labeled.utterances[0].uri == f"{tmp_path}/Audio_Speech_Actors_01-24/Actor_02/03-01-05-01-02-01-02.wav"
         assert labeled.speakers == ("2", "10")
+        assert [one.sex for one in labeled.utterances] == ["woman", "woman"]
         assert labeled.labels == ravdess.LABELS
         assert labeled.skipped == {"songs": 1, "videos": 2, "other files": 4}
 
@@ -107,6 +111,7 @@ class TestCremad:
         # The 1,271st sad one is the empty one.
         assert counts == {"anger": 1271, "disgust": 1271, "fear": 1271, "happy": 1271, "neutral": 1087, "sad": 1270}
         assert labeled.skipped == {"known empty": 1, "other files": 1}
+        assert {one.sex for one in labeled.utterances} == {""}
 
     def test_takes_a_recording_once_and_as_wav_where_it_can(self, tmp_path):
         fill(
@@ -183,6 +188,13 @@ class TestManifest:
             Utterance(f"{tmp_path}/2.wav", "sad", "7", 0),
         )
 
+    def test_sexes_in_any_of_their_words_and_none_where_it_is_not_known(self, tmp_path):
+        words = ["man", "Male", "M", "WOMAN", "female", " f ", ""]
+        rows = [f"{k}.wav,{'xy'[k % 2]},{k},{word}\n" for k, word in enumerate(words)]
+        labeled = read_labeled_set(self.write(tmp_path, "path,label,speaker,sex\n" + "".join(rows)))
+        assert [one.sex for one in labeled.utterances] == ["man"] * 3 + ["woman"] * 3 + [""]
+        assert {one.fold for one in labeled.utterances} == {None}
+
     def test_the_order_of_the_rows_does_not_matter(self, tmp_path):
         rows = ["a.wav,x,1\n", "b.wav,y,2\n", "c.wav,x,2\n"]
         one = read_labeled_set(self.write(tmp_path, "path,label,speaker\n" + "".join(rows)))
@@ -203,6 +215,8 @@ class TestManifest:
             ("path,label,speaker,fold\na,x,1,0\nb,y,2,one\n", "row 2 has the fold 'one'"),
             ("path,label,speaker,fold\na,x,1,0\nb,y,2,1.5\n", "row 2 has the fold '1.5'"),
             ("path,label,speaker,fold\na,x,1,0\nb,y,1,1\n", "speaker 1 is in the folds 0 and 1"),
+            ("path,label,speaker,sex\na,x,1,m\nb,y,2,2\n", "row 2 has the sex '2'. Write man or woman, or leave"),
+            ("path,label,speaker,sex\na,x,1,m\nb,y,2,f\nc,y,1,female\n", "speaker 1 is a man in one row and a woman"),
             ("path,label,speaker\na,x,1\nb,x,2\n", "have the same label, 'x'"),
             ("path,label,speaker\na,x,1\nb,y,1\n", "have the same speaker, '1'"),
             ("path,label,speaker\na,sad,1\nb,Sad,2\n", "the labels 'Sad' and 'sad'"),

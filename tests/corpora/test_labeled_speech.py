@@ -81,6 +81,13 @@ class TestArrays:
         assert speech.of_speakers(["10"]).dtype == np.int64
         assert len(speech.of_speakers(["10"])) == 0
 
+    def test_sexes_of_the_speakers_that_are_left_where_they_are_known(self, tmp_path):
+        rows = [(write(tmp_path / f"{k}.wav"), "xy"[k % 2], speaker) for k, speaker in enumerate("aabc")]
+        labeled = labeled_set(*rows, (tmp_path / "missing.wav", "x", "d"))
+        sexes = ("woman", "", "man", "", "man")
+        utterances = tuple(replace(one, sex=sex) for one, sex in zip(labeled.utterances, sexes, strict=True))
+        assert load_labeled_speech(replace(labeled, utterances=utterances)).sexes == {"a": "woman", "b": "man"}
+
 
 class TestFormats:
     @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"])

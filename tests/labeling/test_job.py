@@ -20,7 +20,8 @@ from liser_ray.labeling.config import LabelConfig, PoolConfig
 from liser_ray.labeling.job import JobResult, label_corpus
 from liser_ray.labeling.planning import plan_corpus
 from liser_ray.labeling.schema import labels_schema
-from liser_ray.media.span import decode_flac, digest
+from liser_ray.media.flac import decode_flac
+from liser_ray.media.span import digest
 from liser_ray.teachers.speech import load_speech_teachers, speech_windows
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,8 @@ import pytest
 from liser_ray.labeling.schema import CLIPS, bytes_column, labels_schema, set_columns
 from liser_ray.labeling.speech_stage import SpeechStage
 from liser_ray.labeling.video_stage import CLIP_SHAPE, VideoStage
-from liser_ray.media.span import digest, encode_flac
+from liser_ray.media.flac import encode_flac
+from liser_ray.media.span import digest
 from liser_ray.teachers.video import FERV39K_LABELS
 
 SCHEMA = labels_schema(FERV39K_LABELS, {"fold_0": ("neutral", "happy", "sad", "angry")})

@@ -17,7 +17,6 @@ from liser_ray.student.features import (
     fit_length,
     frame_count,
     mixup,
-    random_crop,
     recording_statistics,
     spec_augment,
 )
@@ -28,6 +27,12 @@ A_LITTLE_OVER_3_S = st.integers(1, 64_000)
 
 def noise(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 0.1
+
+
+def of_corpus(statistics):
+    normalisation = BandNormalisation("corpus")
+    normalisation.set_corpus(statistics)
+    return normalisation
 
 
 def counted(n_samples):
@@ -126,28 +131,6 @@ class TestEvaluationWindows:
         assert evaluation_windows(waveform).data_ptr() == waveform.data_ptr()
 
 
-class TestRandomCrop:
-    @given(A_LITTLE_OVER_3_S, st.integers(0, 99))
-    @settings(deadline=None)
-    def test_it_is_a_stretch_of_the_recording(self, n_samples, seed):
-        crop = random_crop(counted(n_samples), np.random.default_rng(seed))
-        assert len(crop) == SEGMENT_SAMPLES
-        if n_samples <= SEGMENT_SAMPLES:
-            assert torch.equal(crop, fit_length(counted(n_samples)))
-        else:
-            assert torch.equal(crop - crop[0], torch.arange(SEGMENT_SAMPLES))
-            assert crop[-1] <= n_samples
-
-    def test_every_start_is_drawn(self):
-        rng = np.random.default_rng(0)
-        starts = {int(random_crop(counted(48_003), rng)[0]) for _ in range(100)}
-        assert starts == {1, 2, 3, 4}
-
-    def test_same_seed_same_piece(self):
-        one, other = (random_crop(counted(90_000), np.random.default_rng((7, 3, 1))) for _ in range(2))
-        assert torch.equal(one, other)
-
-
 class TestNormalisation:
     def test_none_changes_nothing(self):
         log_mel = noise(2, 64, 94)
@@ -184,7 +167,7 @@ class TestNormalisation:
         silence = LOG_MEL(torch.zeros(1, 48_000))
         normal = BandNormalisation("utterance")(silence, recording_statistics(silence, torch.tensor([94])))
         assert normal.abs().max() < 1e-5 / MIN_BAND_STD
-        assert torch.isfinite(BandNormalisation("corpus", corpus_statistics(silence))(silence)).all()
+        assert torch.isfinite(of_corpus(corpus_statistics(silence))(silence)).all()
 
     def test_utterance_without_statistics_is_refused(self):
         with pytest.raises(ValueError, match="statistics"):
@@ -196,11 +179,11 @@ class TestNormalisation:
         found = corpus_statistics(iter(recordings))
         torch.testing.assert_close(found.mean, together.mean(dim=1, keepdim=True))
         torch.testing.assert_close(found.std, together.std(dim=1, unbiased=False, keepdim=True))
-        normal = BandNormalisation("corpus", found)(recordings[0][None])
+        normal = of_corpus(found)(recordings[0][None])
         torch.testing.assert_close(normal[0], (recordings[0] - found.mean) / found.std)
 
     def test_corpus_statistics_travel_with_the_weights(self):
-        fitted = BandNormalisation("corpus", BandStatistics(torch.full((64, 1), -5.0), torch.full((64, 1), 2.0)))
+        fitted = of_corpus(BandStatistics(torch.full((64, 1), -5.0), torch.full((64, 1), 2.0)))
         loaded = BandNormalisation("corpus")
         log_mel = noise(1, 64, 94)
         assert loaded(log_mel).isnan().all()

@@ -3,6 +3,7 @@ import torch
 
 from liser_ray.errors import UserError
 from liser_ray.student.config import NetworkConfig
+from liser_ray.student.features import BandStatistics
 from liser_ray.student.network import EmotionClassifier, Student, count_parameters
 
 
@@ -159,10 +160,21 @@ class TestVariants:
         hidden = torch.stack([dropping.classifier.encode(log_mel) == 0 for _ in range(10)])
         assert hidden.float().mean() == pytest.approx(0.5, abs=0.05)
 
-    def test_normalisation_is_none_of_the_networks_business(self, log_mel):
+    def test_normalisation_by_utterance_is_none_of_the_networks_business(self, log_mel):
         plain = student().eval()
         other, _ = with_weights_of(plain, normalisation="utterance")
         assert torch.equal(plain(log_mel).supervised, other.eval()(log_mel).supervised)
+
+    def test_normalisation_by_corpus_is_the_classifiers_and_saved_with_it(self, log_mel):
+        plain = student().eval()
+        other, missing = with_weights_of(plain, normalisation="corpus")
+        assert missing == ["classifier.normalisation.mean", "classifier.normalisation.std"]
+        statistics = BandStatistics(torch.full((64, 1), -5.0), torch.full((64, 1), 2.0))
+        other.eval().classifier.normalisation.set_corpus(statistics)
+        assert torch.equal(plain((log_mel + 5) / 2).supervised, other(log_mel).supervised)
+        again = student(normalisation="corpus")
+        again.load_state_dict(other.state_dict())
+        assert torch.equal(again.eval()(log_mel).supervised, other(log_mel).supervised)
 
     def test_same_seed_same_weights(self):
         for one, other in zip(student().parameters(), student().parameters(), strict=True):

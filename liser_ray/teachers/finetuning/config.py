@@ -77,7 +77,7 @@ class FinetuneConfig:
 
     Attributes:
         labeled: ravdess:FOLDER, cremad:FOLDER, or a CSV or Parquet file with the columns path, label, speaker and
-            perhaps fold; folders and files may be s3:// addresses.
+            perhaps fold and sex; folders and files may be s3:// addresses.
         output: folder or s3:// prefix for fold-0/, fold-1/ ... and evaluation.json. The same command goes on where it
             was.
         base: pretrained speech model: a folder, s3:// or hf:// address of HuBERT or wav2vec 2.0 with a

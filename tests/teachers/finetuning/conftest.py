@@ -39,6 +39,7 @@ def speech() -> LabeledSpeech:
         ends=np.cumsum([len(one) for one in waveforms]),
         label_index=np.array(truth),
         speakers=tuple(speakers),
+        sexes={},
         uris=tuple(f"{number}.wav" for number in range(len(truth))),
         skipped={},
         problems=(),

@@ -21,6 +21,7 @@ def labeled_speech(rows, labels=LABELS):
         ends=np.arange(1, len(rows) + 1),
         label_index=np.array([labels.index(label) for label, _ in rows], np.int64),
         speakers=tuple(speaker for _, speaker in rows),
+        sexes={},
         uris=tuple(f"/{k}.wav" for k in range(len(rows))),
         skipped={},
         problems=(),

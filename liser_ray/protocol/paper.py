@@ -1,0 +1,68 @@
+"""The numbers that LiSER's paper prints (Pendyala, Morgado, Sethares, Interspeech 2025), and the recipes' names."""
+
+import re
+from dataclasses import dataclass
+
+BASE = "no-dstl"
+CONFIGURATIONS = (BASE, "vid-dstl", "sp-dstl", "vid-sp-dstl", "conf-vid-sp-dstl")
+"""Recipes of Table 2, in its order."""
+
+SETS = ("ravdess", "cremad")
+SET_NAMES = {"ravdess": "RAVDESS", "cremad": "CREMA-D"}
+
+
+@dataclass(frozen=True)
+class PaperScore:
+    """Of a five-fold cross-validation, 0..1; the paper prints no intervals."""
+
+    uar: float
+    war: float
+
+
+TABLE_2 = {
+    ("no-dstl", "ravdess"): PaperScore(0.517, 0.535),
+    ("vid-dstl", "ravdess"): PaperScore(0.534, 0.547),
+    ("sp-dstl", "ravdess"): PaperScore(0.545, 0.556),
+    ("vid-sp-dstl", "ravdess"): PaperScore(0.556, 0.570),
+    ("conf-vid-sp-dstl", "ravdess"): PaperScore(0.595, 0.611),
+    ("no-dstl", "cremad"): PaperScore(0.551, 0.550),
+    ("vid-dstl", "cremad"): PaperScore(0.576, 0.575),
+    ("sp-dstl", "cremad"): PaperScore(0.576, 0.575),
+    ("vid-sp-dstl", "cremad"): PaperScore(0.584, 0.583),
+    ("conf-vid-sp-dstl", "cremad"): PaperScore(0.578, 0.576),
+}
+"""Of (recipe, set)."""
+
+TABLE_3 = {
+    ("vid-dstl+distill-ce", "ravdess"): PaperScore(0.523, 0.540),
+    ("sp-dstl+distill-ce", "ravdess"): PaperScore(0.540, 0.546),
+    ("vid-dstl+two-stage", "ravdess"): PaperScore(0.464, 0.485),
+    ("sp-dstl+two-stage", "ravdess"): PaperScore(0.511, 0.528),
+}
+"""The ablations, of (recipe, set): cross-entropy in place of MAE to distill; first distill, then tune on labels."""
+
+FIGURE_2 = "On CREMA-D, vid-sp-dstl with half of the labeled data is better than no-dstl with all of it."
+"""All that is known of Figure 2: the paper prints no numbers."""
+
+_FEWER_LABELS = re.compile(r"(.+)\+(\d+)%-labels")
+
+
+def paper_score(recipe: str, labeled: str) -> PaperScore | None:
+    """What the paper prints for a recipe on a set, if it does."""
+    return (TABLE_2 | TABLE_3).get((recipe, labeled))
+
+
+def set_name(labeled: str) -> str:
+    """A set's name as it is written: "RAVDESS" for "ravdess"; that of a manifest stays."""
+    return SET_NAMES.get(labeled, labeled)
+
+
+def with_share(recipe: str, percent: int) -> str:
+    """Name of a recipe that is given a share of the labels, 1 to 100 percent: "no-dstl+50%-labels"."""
+    return recipe if percent == 100 else f"{recipe}+{percent}%-labels"
+
+
+def share_of(recipe: str) -> tuple[str, int]:
+    """Name of the recipe without its share of the labels, and the share in percent; the inverse of `with_share`."""
+    found = _FEWER_LABELS.fullmatch(recipe)
+    return (found[1], int(found[2])) if found else (recipe, 100)
