@@ -33,7 +33,7 @@ from transformers import HubertConfig, HubertForSequenceClassification
 
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.schema import empty_column, labels_schema, list_column
-from liser_ray.media import span
+from liser_ray.media import flac, span
 from liser_ray.media.clips import WINDOW_CELLS
 from liser_ray.media.detector import check_detector
 from liser_ray.media.faces import FaceConfig, find_faces
@@ -138,7 +138,7 @@ def our_media(path: Path, end_s: float, costs: Costs) -> span.SpanMedia:
     speech_fraction(pcm)
     costs.add(VAD, OURS, now() - start, video_s)
     start = now()
-    span.encode_flac(pcm)
+    flac.encode_flac(pcm)
     span.digest(pcm)
     span.digest(found.clips)
     costs.add(PACK, OURS, now() - start, video_s)
@@ -340,7 +340,7 @@ def main(arguments: Sequence[str]) -> None:
     usable = [media for media in prepared if media.problem is None]
     clips = np.concatenate([media.clips[media.video_valid > 0] for media in usable])
     clips = clips[np.linspace(0, len(clips) - 1, size.video_windows).astype(int)]
-    windows = np.concatenate([speech_windows(span.decode_flac(media.audio))[0] for media in usable])
+    windows = np.concatenate([speech_windows(flac.decode_flac(media.audio))[0] for media in usable])
     windows = windows[: size.speech_windows]
     speech, speech_differs = measure_speech_teacher(windows, size.layers, costs)
     video, video_differs = measure_video_teacher(clips, size.layers, costs)

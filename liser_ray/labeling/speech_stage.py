@@ -8,7 +8,8 @@ import pyarrow as pa
 from liser_ray.labeling.asking import ask
 from liser_ray.labeling.rows import open_rows, with_problems
 from liser_ray.labeling.schema import list_column, set_columns
-from liser_ray.media.span import SOUND_HASH, decode_flac, digest
+from liser_ray.media.flac import decode_flac
+from liser_ray.media.span import SOUND_HASH, digest
 from liser_ray.outcome import Problem, Reason, Stage
 from liser_ray.teachers.batches import choose_device
 from liser_ray.teachers.config import Precision

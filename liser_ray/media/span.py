@@ -5,15 +5,14 @@ limit without hurting anything but this span.
 """
 
 import hashlib
-import io
 from dataclasses import dataclass, field
 
 import numpy as np
-import soundfile
 
 from liser_ray.errors import UserError
 from liser_ray.media.faces import FaceConfig, find_faces
-from liser_ray.media.reader import SAMPLE_RATE_HZ, Reader
+from liser_ray.media.flac import encode_flac
+from liser_ray.media.reader import Reader
 from liser_ray.media.speech import speech_fraction
 from liser_ray.outcome import Problem, Reason, Stage
 
@@ -122,19 +121,6 @@ def _reader(uri: str) -> Reader:
             _open_reader = None
         _open_reader = (uri, Reader(uri))
     return _open_reader[1]
-
-
-def encode_flac(pcm: np.ndarray) -> bytes:
-    """FLAC of 16 kHz mono sound, int16 [n]; without loss."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, pcm, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
-
-
-def decode_flac(audio: bytes) -> np.ndarray:
-    """The int16 [n] that `encode_flac` was given."""
-    pcm, _ = soundfile.read(io.BytesIO(audio), dtype="int16")
-    return np.asarray(pcm)
 
 
 def digest(array: np.ndarray) -> str:

@@ -42,7 +42,7 @@ class LogMel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.mel = torchaudio.transforms.MelSpectrogram(
-            sample_rate=SAMPLE_RATE_HZ, n_fft=FRAME_SAMPLES, hop_length=STRIDE_SAMPLES, n_mels=N_BANDS
+            sample_rate=SAMPLE_RATE_HZ, n_fft=FRAME_SAMPLES, hop_length=STRIDE_SAMPLES, n_mels=N_BANDS, center=False
         )
 
     def forward(self, waveforms: Tensor) -> Tensor:
@@ -52,8 +52,27 @@ class LogMel(nn.Module):
             waveforms: float32 [B, n], mono, 16 kHz, -1..1, n at least 1,025. Always computed in float32, also where
                 autocast would do less: the powers span ten decades.
         """
+        return self.of_padded(pad_edges(waveforms))
+
+    def of_padded(self, waveforms: Tensor) -> Tensor:
+        """The same without mirroring: one frame for each whole window, float32 [B, 64, 1 + (n - 2048) // 512].
+
+        Args:
+            waveforms: float32 [B, n], of `pad_edges` or stretches of it.
+        """
         with torch.autocast(waveforms.device.type, enabled=False):
             return self.mel(waveforms.float()).clamp(min=POWER_FLOOR).log()
+
+
+def pad_edges(waveforms: Tensor) -> Tensor:
+    """Mirror half a window at both ends of [B, n], so that a frame is centred on every multiple of the stride."""
+    return nn.functional.pad(waveforms, (FRAME_SAMPLES // 2, FRAME_SAMPLES // 2), mode="reflect")
+
+
+def segment_samples(padded: Tensor, first_frame: int) -> Tensor:
+    """The samples under the 94 frames from ``first_frame`` on, [..., 49664] of [..., n] from `pad_edges`."""
+    start = first_frame * STRIDE_SAMPLES
+    return padded[..., start : start + (SEGMENT_FRAMES - 1) * STRIDE_SAMPLES + FRAME_SAMPLES]
 
 
 def frame_count(n_samples: int) -> int:
@@ -65,13 +84,6 @@ def fit_length(waveform: Tensor) -> Tensor:
     """Pad [..., n] at 16 kHz with zeros at the end to 3 s; what is longer comes as it is."""
     missing = SEGMENT_SAMPLES - waveform.shape[-1]
     return nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform
-
-
-def random_crop(waveform: Tensor, rng: np.random.Generator) -> Tensor:
-    """A random 3-s segment [48000] of [n] at 16 kHz, all equally likely; what is shorter is zero-padded."""
-    padded = fit_length(waveform)
-    start = int(rng.integers(len(padded) - SEGMENT_SAMPLES + 1))
-    return padded[start : start + SEGMENT_SAMPLES]
 
 
 def evaluation_windows(waveform: Tensor) -> Tensor:
@@ -147,20 +159,22 @@ class BandNormalisation(nn.Module):
 
     Args:
         kind: which of them.
-        corpus: of `corpus_statistics`, for "corpus".
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, kind: Normalisation, corpus: BandStatistics | None = None):
+    def __init__(self, kind: Normalisation):
         super().__init__()
         self.kind = kind
         if kind == "corpus":
-            unknown = torch.full((N_BANDS, 1), torch.nan)
-            mean, std = corpus or (unknown, unknown)
-            self.register_buffer("mean", mean.clone())
-            self.register_buffer("std", std.clone())
+            self.register_buffer("mean", torch.full((N_BANDS, 1), torch.nan))
+            self.register_buffer("std", torch.full((N_BANDS, 1), torch.nan))
+
+    def set_corpus(self, corpus: BandStatistics) -> None:
+        """Take the statistics of the training data."""
+        self.mean.copy_(corpus.mean)
+        self.std.copy_(corpus.std)
 
     def forward(self, log_mel: Tensor, recording: BandStatistics | None = None) -> Tensor:
         """Normalised spectrograms, as many.

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from liser_ray.student.config import NetworkConfig, Pooling
-from liser_ray.student.features import N_BANDS
+from liser_ray.student.features import N_BANDS, BandNormalisation
 
 N_FILTERS = 64
 HIDDEN_SIZE = 64
@@ -95,8 +95,10 @@ class EmotionClassifier(nn.Module):
     """
 
     def __init__(self, n_labels: int, config: NetworkConfig | None = None):
-        config = config or NetworkConfig()
         super().__init__()
+        config = config or NetworkConfig()
+        # The other kinds are the caller's: they need the whole recording, or nothing.
+        self.normalisation = BandNormalisation("corpus") if config.normalisation == "corpus" else None
         self.convolutions = nn.Sequential(
             ConvBlock(1, kernel=(3, 3), pool=(2, 2)),
             ConvBlock(N_FILTERS, kernel=(3, 3), pool=(4, 2)),
@@ -113,7 +115,7 @@ class EmotionClassifier(nn.Module):
         """Logits of the supervised head.
 
         Args:
-            log_mel: float [B, 64, frames], at least 4 frames, normalised as the network's settings say.
+            log_mel: float [B, 64, frames], at least 4 frames; already normalised if by utterance.
 
         Returns:
             Float [B, K_S].
@@ -122,6 +124,8 @@ class EmotionClassifier(nn.Module):
 
     def encode(self, log_mel: Tensor) -> Tensor:
         """The vector that all heads read, float [B, 64], of log-Mel spectrograms float [B, 64, frames]."""
+        if self.normalisation is not None:
+            log_mel = self.normalisation(log_mel)
         maps = self.convolutions(log_mel.unsqueeze(1))
         steps, _ = self.lstm(maps.flatten(1, 2).transpose(1, 2))  # an input of the LSTM: 64 filters × 2 bands
         return self.dropout(self.pooling(steps))
@@ -151,7 +155,7 @@ class Student(nn.Module):
         """Logits of all heads.
 
         Args:
-            log_mel: float [B, 64, frames], at least 4 frames, normalised as the network's settings say.
+            log_mel: as for the classifier.
         """
         encoded = self.classifier.encode(log_mel)
         return StudentLogits(self.classifier.head(encoded), self.speech_head(encoded), self.video_head(encoded))

@@ -1,0 +1,214 @@
+"""The labels table as a student's source: its teachers, its usable rows, and whom a teacher has heard."""
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from liser_ray.corpora.folds import Fold
+from liser_ray.errors import UserError
+from liser_ray.storage import exists, filesystem, join, list_files, normalise
+from liser_ray.teachers.bundles import TeacherTuning, refuse_leak
+
+_RECIPE = b"liser_ray.recipe"
+_READERS = 16  # threads: they wait for the store
+_COUNTED = ["status", "start_s", "end_s", "content_hash"]
+
+
+class RowGroup(NamedTuple):
+    """A part of the table that is read at once.
+
+    Attributes:
+        path: of the file, in its file system.
+        number: of the row group in the file.
+        n_rows: how many of its rows are labeled; the others are passed over.
+        seconds: of sound in these.
+    """
+
+    path: str
+    number: int
+    n_rows: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SpeechTeacher:
+    """A speech teacher whose softmaxes are in the table.
+
+    Attributes:
+        name: of its column in ``speech_probs``.
+        labels: in the order of its softmax.
+        tuning: set, fold, speakers and temperature of a teacher that finetune_speech_teacher.py made.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    tuning: TeacherTuning | None
+
+
+@dataclass(frozen=True)
+class LabelsTable:
+    """What is known of a labels table before its rows are read.
+
+    Attributes:
+        uri: the folder or prefix of its files.
+        groups: those with labeled rows, by file name.
+        video_labels: in the order of the video teacher's softmax.
+        speech_teachers: by name.
+        n_passed_over: rows that are not labeled.
+        sha256: of the labeled rows' contents and the recipe, whatever the order of the rows.
+    """
+
+    uri: str
+    groups: tuple[RowGroup, ...]
+    video_labels: tuple[str, ...]
+    speech_teachers: dict[str, SpeechTeacher]
+    n_passed_over: int
+    sha256: str
+
+    @property
+    def n_rows(self) -> int:
+        """Labeled rows."""
+        return sum(group.n_rows for group in self.groups)
+
+    @property
+    def seconds(self) -> float:
+        """Sound of the labeled rows."""
+        return sum(group.seconds for group in self.groups)
+
+    @property
+    def group_sizes(self) -> np.ndarray:
+        """Labeled rows of each group, int64 [G]."""
+        return np.array([group.n_rows for group in self.groups], np.int64)
+
+
+def open_labels_table(uri: str) -> LabelsTable:
+    """Count the usable rows of a table that the labeling job has written.
+
+    Args:
+        uri: output of the labeling job, or its ``labels`` folder; a path or ``s3://`` prefix.
+
+    Raises:
+        UserError: there is no table, not one of ours, of two recipes, or without labeled rows.
+    """
+    folder = normalise(uri)
+    if exists(join(folder, "labels")):
+        folder = join(folder, "labels")
+    paths = [info.path for info in list_files(folder, ".parquet")]
+    if not paths:
+        raise UserError(f"{uri} has no Parquet files: give the --output of label_corpus.py as --unlabeled.")
+    fs, _ = filesystem(folder)
+    with ThreadPoolExecutor(_READERS) as threads:
+        counted = list(threads.map(lambda path: _count(path, fs), paths))
+    recipes = {one.recipe for one in counted}
+    if recipes != {counted[0].recipe} or not counted[0].recipe:
+        raise UserError(
+            f"{uri} holds files {'of two labeling jobs' if len(recipes) > 1 else 'without a recipe'}. Give the output "
+            "of one label_corpus.py job."
+        )
+    groups = tuple(group for one in counted for group in one.groups if group.n_rows)
+    n_passed_over = sum(one.n_rows for one in counted) - sum(group.n_rows for group in groups)
+    if not groups:
+        raise UserError(
+            f"{uri} has no labeled row among its {n_passed_over:,}: see the reasons in its run.json, and label videos "
+            "of people who talk."
+        )
+    recipe = json.loads(counted[0].recipe)
+    content = sum(one.content for one in counted) % 2**256
+    return LabelsTable(
+        uri=folder,
+        groups=groups,
+        video_labels=tuple(recipe["video_teacher"]["labels"]),
+        speech_teachers={name: _speech_teacher(name, card) for name, card in recipe["speech_teachers"].items()},
+        n_passed_over=n_passed_over,
+        sha256=hashlib.sha256(counted[0].recipe + content.to_bytes(32, "big")).hexdigest(),
+    )
+
+
+def choose_teacher(table: LabelsTable, wanted: str, labeled: str, labels: tuple[str, ...], fold: Fold) -> SpeechTeacher:
+    """The speech teacher that a student of this fold may learn from.
+
+    Args:
+        table: of the teachers.
+        wanted: its name, or "" for the one that was tuned on this fold of this set.
+        labeled: name of the student's labeled set.
+        labels: of that set, in the order of the student's outputs.
+        fold: of the student.
+
+    Raises:
+        UserError: there is none; it has other labels; or it has heard speakers whom this student is scored on.
+    """
+    names = ", ".join(table.speech_teachers)
+    if wanted:
+        if wanted not in table.speech_teachers:
+            raise UserError(f"--speech_teacher {wanted}: the teachers of {table.uri} are {names}.")
+        teacher = table.speech_teachers[wanted]
+    else:
+        of_fold = [
+            one
+            for one in table.speech_teachers.values()
+            if one.tuning and (one.tuning.labeled, one.tuning.fold) == (labeled, fold.index)
+        ]
+        if not of_fold:
+            raise UserError(
+                f"{table.uri} has no labels by a teacher of {labeled} fold {fold.index}, only by: {names}. Label again "
+                "with that fold's teacher, or name with --speech_teacher one that heard none of the fold's speakers."
+            )
+        teacher = of_fold[0]
+    if set(teacher.labels) != set(labels):
+        raise UserError(
+            f"The teacher {teacher.name} of {table.uri} knows the labels {', '.join(teacher.labels)}, but {labeled} "
+            f"has {', '.join(labels)}. Label the videos with a teacher that was tuned on {labeled}."
+        )
+    if teacher.tuning:
+        refuse_leak(teacher.tuning, labeled, fold.test | fold.validation)
+    return teacher
+
+
+def read_rows(table: LabelsTable, group: RowGroup, columns: list[str], batch_rows: int) -> Any:  # noqa: ANN401
+    """The labeled rows of a group, a few at a time: an iterator of `pa.Table`."""
+    fs, _ = filesystem(table.uri)
+    with pq.ParquetFile(group.path, filesystem=fs) as file:
+        batches = file.iter_batches(batch_rows, row_groups=[group.number], columns=["status", *columns])
+        for batch in batches:
+            labeled = pa.table(batch).filter(pc.field("status") == "labeled")
+            if len(labeled):
+                yield labeled
+
+
+class _Counted(NamedTuple):
+    """A file: its recipe, row groups, all rows, and the sum of its labeled rows' content hashes."""
+
+    recipe: bytes
+    groups: list[RowGroup]
+    n_rows: int
+    content: int
+
+
+def _count(path: str, fs: pa.fs.FileSystem) -> _Counted:
+    try:
+        with pq.ParquetFile(path, filesystem=fs) as file:
+            groups, content = [], 0
+            for index in range(file.num_row_groups):
+                rows = file.read_row_group(index, columns=_COUNTED).filter(pc.field("status") == "labeled")
+                seconds = pc.sum(pc.subtract(rows["end_s"], rows["start_s"])).as_py() or 0.0
+                groups.append(RowGroup(path, index, len(rows), seconds))
+                content += sum(int(one, 16) for one in rows["content_hash"].to_pylist())
+            recipe = (file.schema_arrow.metadata or {}).get(_RECIPE, b"")
+            return _Counted(recipe, groups, file.metadata.num_rows, content)
+    except (pa.ArrowException, KeyError) as error:
+        raise UserError(
+            f"{path} is not a file of a labels table: {error}. Give the --output of label_corpus.py."
+        ) from error
+
+
+def _speech_teacher(name: str, card: dict[str, Any]) -> SpeechTeacher:
+    tuning = card.get("tuning")
+    known = TeacherTuning(**(tuning | {"heard": tuple(tuning["heard"])})) if tuning else None
+    return SpeechTeacher(name, tuple(card["labels"]), known)

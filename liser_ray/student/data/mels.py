@@ -1,0 +1,113 @@
+"""Log-Mel spectrograms of whole recordings in one large array, from which 3-s segments are cut by the batch."""
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.student.config import Normalisation
+from liser_ray.student.features import (
+    N_BANDS,
+    SEGMENT_FRAMES,
+    STRIDE_SAMPLES,
+    BandNormalisation,
+    LogMel,
+    fit_length,
+    frame_count,
+    recording_statistics,
+)
+
+BYTES_PER_S = 4 * N_BANDS * SAMPLE_RATE_HZ / STRIDE_SAMPLES
+"""Memory for a second of sound."""
+
+
+@dataclass(frozen=True, eq=False)
+class LogMels:
+    """Spectrograms of N recordings, one after the other; those of less than 3 s are zero-padded first.
+
+    Arrays, so that processes can share them through Ray's object store without copies.
+
+    Attributes:
+        frames: float32 [F, 64].
+        ends: int64 [N], where each recording ends in `frames`.
+    """
+
+    frames: np.ndarray
+    ends: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def first_frames(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """The first frame of a segment in its recording, int64 [n].
+
+        Args:
+            rows: int64 [n], recordings.
+            places: float [n], 0..1: from the first possible segment to the last.
+        """
+        n_frames = self.ends[rows] - np.where(rows > 0, self.ends[rows - 1], 0)
+        return (places * (n_frames - SEGMENT_FRAMES + 1)).astype(np.int64)
+
+
+class SegmentCutter:
+    """Cuts segments out of spectrograms on a device, a batch at once."""
+
+    def __init__(self, mels: LogMels, device: torch.device):
+        self._mels = mels
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the array may be read-only, and nobody writes
+            self._frames = torch.from_numpy(mels.frames).to(device)
+        self._offsets = torch.arange(SEGMENT_FRAMES, device=device)
+
+    def __call__(self, rows: np.ndarray, first_frames: np.ndarray) -> Tensor:
+        """Segments float32 [n, 64, 94], from these frames of these recordings on (both int64 [n])."""
+        starts = np.where(rows > 0, self._mels.ends[rows - 1], 0) + first_frames
+        at = torch.from_numpy(starts).to(self._frames.device, non_blocking=True)
+        return self._frames[at[:, None] + self._offsets].transpose(1, 2)
+
+
+@torch.inference_mode()
+def compute_log_mels(
+    waveforms: Iterable[np.ndarray], max_frames: int, normalisation: Normalisation, device: torch.device
+) -> LogMels:
+    """Spectrograms of recordings.
+
+    Args:
+        waveforms: int16 [n] each, 16 kHz.
+        max_frames: no fewer than they have together; what is not used takes no memory.
+        normalisation: "utterance" is applied here, over each recording without its padding; "corpus" needs to know the
+            training recordings, and is left to the network.
+        device: to compute on.
+    """
+    frames = np.empty((max_frames, N_BANDS), np.float32)
+    ends, end = [], 0
+    log_mel = LogMel().to(device)
+    for waveform in waveforms:
+        found = spectrogram(waveform, log_mel, normalisation, device).T.cpu().numpy()
+        frames[end : end + len(found)] = found
+        end += len(found)
+        ends.append(end)
+    return LogMels(frames[:end], np.array(ends, np.int64))
+
+
+def padded_frames(n_samples: np.ndarray) -> np.ndarray:
+    """Frames of recordings of int [N] samples that are zero-padded to 3 s, int64 [N]."""
+    return np.maximum(1 + n_samples // STRIDE_SAMPLES, SEGMENT_FRAMES).astype(np.int64)
+
+
+def spectrogram(waveform: np.ndarray, log_mel: LogMel, normalisation: Normalisation, device: torch.device) -> Tensor:
+    """The spectrogram of a recording, at least 3 s, float32 [64, frames]; see `compute_log_mels`."""
+    found = log_mel(fit_length(to_float(waveform, device))[None])
+    if normalisation == "utterance":
+        statistics = recording_statistics(found, torch.tensor([frame_count(len(waveform))], device=device))
+        found = BandNormalisation("utterance")(found, statistics)
+    return found[0]
+
+
+def to_float(pcm: np.ndarray, device: torch.device) -> Tensor:
+    """int16 [n] as float32 [n], -1..1."""
+    return torch.from_numpy(pcm.astype(np.float32)).to(device) / 32768

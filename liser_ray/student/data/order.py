@@ -1,0 +1,135 @@
+"""In which order recordings are learned from: pure functions of the seed, however the recordings are read.
+
+The labels table is read in groups (Parquet row groups). An epoch takes the groups in random order, and shuffles the
+rows that follow one another there in chunks of `SHUFFLE_ROWS`. A table of fewer rows is shuffled evenly; of a larger
+one no more than a chunk is ever held.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+SHUFFLE_ROWS = 8192
+"""Rows shuffled among one another: 200 MB as 3-s segments."""
+
+# What a random stream is for, so that no two have the same numbers.
+_LABELED, _LABELED_CROPS, _MIXTURE, _GROUPS, _CROPS, _CHUNK, _STEP = range(7)
+
+
+class Step(NamedTuple):
+    """What a mini-batch holds.
+
+    Attributes:
+        labeled: int64 [N_l], positions in the labeled training recordings.
+        n_unlabeled: N_u, how many are taken from the unlabeled ones.
+    """
+
+    labeled: np.ndarray
+    n_unlabeled: int
+
+
+def epoch_steps(
+    n_labeled: int, n_unlabeled: int, batch_size: int, labeled_per_batch: int, seed: int, epoch: int
+) -> Iterator[Step]:
+    """The mini-batches of an epoch: one pass over the labeled recordings, and the unlabeled ones drawn with them.
+
+    By default labeled and unlabeled recordings are drawn from their union, so that an epoch passes over both. With
+    ``labeled_per_batch`` each batch has so many labeled ones (the last ones perhaps one less), and is filled up with
+    unlabeled ones, whose own passes then begin and end at any time. Batches differ by one at most, so that none is
+    tiny. Without labeled recordings an epoch is one pass over the unlabeled ones.
+
+    Args:
+        n_labeled: recordings to learn from.
+        n_unlabeled: rows of the labels table; 0: none.
+        batch_size: recordings of a mini-batch, at most.
+        labeled_per_batch: 0 (union) to ``batch_size``.
+        seed, epoch: of the order.
+    """
+    order = _rng(seed, epoch, _LABELED).permutation(n_labeled)
+    if labeled_per_batch and n_labeled and n_unlabeled:
+        for size, end in _even_parts(n_labeled, labeled_per_batch):
+            yield Step(order[end - size : end], batch_size - labeled_per_batch)
+        return
+    is_labeled = np.zeros(n_labeled + n_unlabeled, bool)
+    is_labeled[:n_labeled] = True
+    _rng(seed, epoch, _MIXTURE).shuffle(is_labeled)
+    taken = 0
+    for size, end in _even_parts(len(is_labeled), batch_size):
+        n_here = int(is_labeled[end - size : end].sum())
+        yield Step(order[taken : taken + n_here], size - n_here)
+        taken += n_here
+
+
+def steps_per_epoch(n_labeled: int, n_unlabeled: int, batch_size: int, labeled_per_batch: int) -> int:
+    """How many mini-batches `epoch_steps` gives."""
+    if labeled_per_batch and n_labeled and n_unlabeled:
+        return -(-n_labeled // labeled_per_batch)
+    return -(-(n_labeled + n_unlabeled) // batch_size)
+
+
+def unlabeled_before(epoch: int, n_labeled: int, n_unlabeled: int, batch_size: int, labeled_per_batch: int) -> int:
+    """How many unlabeled rows all epochs before this one (from 1 on) have taken."""
+    if labeled_per_batch and n_labeled and n_unlabeled:
+        return (epoch - 1) * -(-n_labeled // labeled_per_batch) * (batch_size - labeled_per_batch)
+    return (epoch - 1) * n_unlabeled
+
+
+def labeled_crops(n_labeled: int, seed: int, epoch: int) -> np.ndarray:
+    """Where each labeled recording's segment lies in it, float64 [n], 0..1: first to last possible place."""
+    return _rng(seed, epoch, _LABELED_CROPS).random(n_labeled)
+
+
+def group_order(n_groups: int, seed: int, lap: int) -> np.ndarray:
+    """The order of the table's groups, int64 [n], in a pass over the unlabeled rows (a lap, from 0 on)."""
+    return _rng(seed, lap, _GROUPS).permutation(n_groups)
+
+
+def crops(n_rows: int, seed: int, lap: int, group: int) -> np.ndarray:
+    """Where each row's segment lies in it, float64 [n], for the rows of a group."""
+    return _rng(seed, lap, _CROPS, group).random(n_rows)
+
+
+def chunk_order(n_rows: int, seed: int, lap: int, chunk: int, rank: int = 0) -> np.ndarray:
+    """The order of the rows within a chunk, int64 [n]."""
+    return _rng(seed, lap, _CHUNK, chunk, rank).permutation(n_rows)
+
+
+def lap_rows(group_sizes: np.ndarray, seed: int, lap: int) -> tuple[np.ndarray, np.ndarray]:
+    """All rows of a table in the order of a lap, and where the segment of each lies in it.
+
+    Args:
+        group_sizes: int64 [G], rows per group.
+        seed, lap: of the order.
+
+    Returns:
+        Row numbers int64 [N], in the table's own order from 0 on, and places float64 [N], 0..1.
+    """
+    firsts = np.cumsum(group_sizes) - group_sizes
+    order = group_order(len(group_sizes), seed, lap)
+    rows = np.concatenate([firsts[g] + np.arange(group_sizes[g]) for g in order])
+    places = np.concatenate([crops(int(group_sizes[g]), seed, lap, int(g)) for g in order])
+    for chunk, start in enumerate(range(0, len(rows), SHUFFLE_ROWS)):
+        here = slice(start, start + SHUFFLE_ROWS)
+        within = chunk_order(len(rows[here]), seed, lap, chunk)
+        rows[here], places[here] = rows[here][within], places[here][within]
+    return rows, places
+
+
+def step_rng(seed: int, epoch: int, step: int, rank: int) -> np.random.Generator:
+    """For what is drawn in a step: masks, mixtures."""
+    return _rng(seed, epoch, _STEP, step, rank)
+
+
+def _even_parts(n: int, size: int) -> Iterator[tuple[int, int]]:
+    """Sizes that differ by one at most, none above ``size``, and where each part ends."""
+    n_parts = -(-n // size)
+    before = 0
+    for part in range(1, n_parts + 1):
+        end = n * part // n_parts
+        yield end - before, end
+        before = end
+
+
+def _rng(seed: int, lap: int, what: int, *more: int) -> np.random.Generator:
+    return np.random.default_rng((seed, lap, what, *more))

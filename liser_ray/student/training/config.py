@@ -1,0 +1,162 @@
+"""Every setting of the student's training; the defaults are the paper's (Pendyala et al. 2025)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from liser_ray.errors import UserError
+from liser_ray.student.config import LossConfig, NetworkConfig
+from liser_ray.student.training.recipes import RecipeName
+from liser_ray.teachers.config import Precision
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What is done to the segments in training; nothing by default.
+
+    Attributes:
+        band_masks: stripes of neighbouring Mel bands that are hidden in each segment (SpecAugment).
+        max_bands: greatest width of such a stripe, 0..64.
+        frame_masks: stripes of neighbouring frames that are hidden.
+        max_frames: greatest width of such a stripe, 0..94.
+        mixup_alpha: labeled segments and their labels are mixed in pairs, shares drawn from Beta(alpha, alpha); 0: not.
+    """
+
+    band_masks: int = 0
+    max_bands: int = 8
+    frame_masks: int = 0
+    max_frames: int = 12
+    mixup_alpha: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.band_masks, self.frame_masks, self.mixup_alpha) < 0:
+            raise UserError("band_masks, frame_masks and mixup_alpha must be 0 or more.")
+        if not (0 <= self.max_bands <= 64 and 0 <= self.max_frames <= 94):
+            raise UserError("max_bands must be 0 to 64 and max_frames 0 to 94: a segment has no more.")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the weights are found.
+
+    Attributes:
+        epochs: passes over the labeled recordings with the unlabeled ones drawn beside them; the best one by UAR on the
+            validation speakers is kept.
+        batch_size: recordings per step, over all workers.
+        labeled_per_batch: labeled recordings in each batch, the rest unlabeled; 0: as they come, drawn from the union.
+        labeled_fraction: share of the training recordings, of each label alike, that is learned from, 0..1.
+        two_stage: distil first, on unlabeled recordings alone for as many epochs, then learn from labels alone.
+        learning_rate: of AdamW; the highest where a schedule lowers it.
+        weight_decay: of AdamW.
+        schedule: "constant", or "cosine": rising over the first twentieth of the steps, then falling to 0.
+        class_weights: "balanced" weighs each label by the inverse of how often it occurs.
+        ema_decay: keep a moving average of the weights with this decay per step, and score and save that; 0: not.
+        augment: what is done to the segments.
+    """
+
+    epochs: int = 50
+    batch_size: int = 25
+    labeled_per_batch: int = 0
+    labeled_fraction: float = 1.0
+    two_stage: bool = False
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    schedule: Literal["constant", "cosine"] = "constant"
+    class_weights: Literal["none", "balanced"] = "none"
+    ema_decay: float = 0.0
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2:
+            raise UserError("epochs must be 1 or more, batch_size 2 or more.")
+        if not 0 <= self.labeled_per_batch < self.batch_size:
+            raise UserError(
+                f"labeled_per_batch is {self.labeled_per_batch}: give 1 to {self.batch_size - 1}, so that a batch of "
+                f"{self.batch_size} has room for unlabeled recordings, or 0 to draw from the union."
+            )
+        if not 0 < self.labeled_fraction <= 1:
+            raise UserError(f"labeled_fraction is {self.labeled_fraction}: give a share above 0, up to 1.")
+        if self.learning_rate <= 0 or self.weight_decay < 0:
+            raise UserError("learning_rate must be above 0, weight_decay 0 or more.")
+        if not 0 <= self.ema_decay < 1:
+            raise UserError(f"ema_decay is {self.ema_decay}: give 0 (off) to below 1, such as 0.999.")
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Train the LiSER student on labeled speech and a labels table, one per fold and seed.
+
+    Attributes:
+        labeled: ravdess:FOLDER, cremad:FOLDER, or a CSV or Parquet file with the columns path, label, speaker and
+            perhaps fold and sex; folders and files may be s3:// addresses.
+        unlabeled: output of label_corpus.py, a folder or s3:// prefix; not needed for the recipe no-dstl.
+        output: folder or s3:// prefix for a folder per fold and seed, and records/. The same command goes on where it
+            was.
+        recipe: what the student learns from: labels alone (no-dstl), also the video teacher (vid-dstl), the speech
+            teacher (sp-dstl), both (vid-sp-dstl), or both weighted by how sure they are (conf-vid-sp-dstl).
+        folds: "all", or numbers such as 0,2.
+        seeds: numbers such as 0,1,2; each gives a student per fold, of other first weights, order and crops.
+        speech_teacher: name of the speech teacher in the labels table; empty: the one that was tuned on the fold.
+        min_video_valid: share of a video window's frames that must show the face for the window to count, 0..1.
+        memory_gb: a labels table whose spectrograms take no more is held in memory, a larger one is streamed.
+        loss: weights and distances of the loss.
+        network: variants of the network.
+        train: the training itself.
+        precision: arithmetic on a GPU (autocast); a CPU always uses float32.
+        workers: processes that share each batch of a run (data parallel), on Ray Train; 0: train in this process, one
+            run after the other.
+        gpus_per_worker: -1: a share of one where the cluster has any, else 0.
+        cpus_per_worker: 0: one.
+        max_failures: lost workers that a run survives, from its last checkpoint on.
+        checkpoint_every_s: seconds of training between checkpoints, which are taken at the ends of epochs.
+    """
+
+    labeled: str = ""
+    unlabeled: str = ""
+    output: str = "out/student"
+    recipe: RecipeName = "conf-vid-sp-dstl"
+    folds: str = "all"
+    seeds: str = "0"
+    speech_teacher: str = ""
+    min_video_valid: float = 0.5
+    memory_gb: float = 4.0
+    loss: LossConfig = field(default_factory=LossConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    precision: Precision = "bfloat16"
+    workers: int = 0
+    gpus_per_worker: float = -1.0
+    cpus_per_worker: int = 0
+    max_failures: int = 3
+    checkpoint_every_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if min(self.workers, self.cpus_per_worker, self.max_failures, self.checkpoint_every_s, self.memory_gb) < 0:
+            raise UserError("workers, cpus_per_worker, max_failures, checkpoint_every_s and memory_gb: 0 or more.")
+        if self.train.batch_size < 2 * self.workers:
+            raise UserError(f"A batch of {self.train.batch_size} can't be shared by {self.workers} workers.")
+        if not 0 <= self.min_video_valid <= 1:
+            raise UserError(f"min_video_valid is {self.min_video_valid}: give a share from 0 to 1.")
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """What a process needs to know to train one student. It passes through processes that should not import PyTorch.
+
+    Attributes:
+        config: of the whole job.
+        name: of the recipe with its variants.
+        fold: number of the fold.
+        seed: of the student.
+        output: folder or s3:// prefix of this run.
+        inputs: the `RunInputs` of all runs, or a reference to them in Ray's object store.
+        tell: called after each epoch with the run's name, epochs done, and a line about the last one.
+    """
+
+    config: StudentConfig
+    name: str
+    fold: int
+    seed: int
+    output: str
+    inputs: Any
+    tell: Callable[[str, int, str], None]
