@@ -20,6 +20,27 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+Tell = Callable[[str, int, str], None]
+"""Told the name of a run, how much of it is done, and a line about it."""
+
+
+class TrainingProgress:
+    """How far each of several runs is: the workers tell, the driver asks. An actor where the workers are processes."""
+
+    def __init__(self) -> None:
+        self._done: dict[str, int] = {}
+        self._lines: dict[str, str] = {}
+
+    def add(self, run: str, done: int, line: str) -> None:
+        """Note how much of a run is done, and what there is to say about it."""
+        self._done[run], self._lines[run] = done, line
+
+    def snapshot(self) -> tuple[int, str]:
+        """How much of all runs is done, and a line about each."""
+        lines = " · ".join(f"{run}: {line}" for run, line in sorted(self._lines.items()))
+        return sum(self._done.values()), lines or "starting"
+
+
 class LiveDisplay:
     """Context: a thread that looks at what was done and shows it, with the time left.
 

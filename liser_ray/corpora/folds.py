@@ -1,6 +1,7 @@
 """Cross-validation: which speakers are trained on, validated on and tested on in each fold."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +75,22 @@ def folds_of(labeled: LabeledSet, seed: int = 0) -> tuple[Fold, ...]:
         return _published_folds(labeled, published)
     tests = _stratified_tests(labeled, seed)
     return tuple(_with_drawn_validation(labeled, index, test, seed) for index, test in enumerate(tests))
+
+
+def choose_folds(wanted: str, folds: Sequence[Fold]) -> list[Fold]:
+    """The folds that "all" or numbers such as "0,2" name.
+
+    Raises:
+        UserError: no number, or one that the set does not have.
+    """
+    if wanted.strip() == "all":
+        return list(folds)
+    numbers = [part.strip() for part in wanted.split(",")]
+    by_number = {str(fold.index): fold for fold in folds}
+    unknown = [number for number in numbers if number not in by_number]
+    if unknown:
+        raise UserError(f"--folds {wanted}: there are the folds {', '.join(by_number)}. Give some of them, or all.")
+    return [by_number[number] for number in dict.fromkeys(numbers)]
 
 
 def _manifest_folds(labeled: LabeledSet, seed: int) -> tuple[Fold, ...]:

@@ -147,6 +147,7 @@ class Student(nn.Module):
 
     def __init__(self, n_speech_labels: int, n_video_labels: int = 7, config: NetworkConfig | None = None):
         super().__init__()
+        self.n_video_labels = n_video_labels
         self.classifier = EmotionClassifier(n_speech_labels, config)
         self.speech_head = _distillation_head(n_speech_labels)
         self.video_head = _distillation_head(n_video_labels)

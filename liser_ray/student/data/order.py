@@ -6,6 +6,7 @@ one no more than a chunk is ever held.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -29,50 +30,58 @@ class Step(NamedTuple):
     n_unlabeled: int
 
 
-def epoch_steps(
-    n_labeled: int, n_unlabeled: int, batch_size: int, labeled_per_batch: int, seed: int, epoch: int
-) -> Iterator[Step]:
-    """The mini-batches of an epoch: one pass over the labeled recordings, and the unlabeled ones drawn with them.
+@dataclass(frozen=True)
+class EpochPlan:
+    """How labeled and unlabeled recordings make the mini-batches of an epoch.
 
-    By default labeled and unlabeled recordings are drawn from their union, so that an epoch passes over both. With
-    ``labeled_per_batch`` each batch has so many labeled ones (the last ones perhaps one less), and is filled up with
-    unlabeled ones, whose own passes then begin and end at any time. Batches differ by one at most, so that none is
-    tiny. Without labeled recordings an epoch is one pass over the unlabeled ones.
+    An epoch is one pass over the labeled recordings, and the unlabeled ones drawn with them. By default both are drawn
+    from their union, so that an epoch passes over both. With ``labeled_per_batch`` each batch has so many labeled ones
+    (or one less), and is filled up with unlabeled ones, whose own passes then begin and end at any time. Batches differ
+    by one at most, so that none is tiny. Without labeled recordings an epoch is one pass over the unlabeled ones.
 
-    Args:
+    Attributes:
         n_labeled: recordings to learn from.
         n_unlabeled: rows of the labels table; 0: none.
         batch_size: recordings of a mini-batch, at most.
-        labeled_per_batch: 0 (union) to ``batch_size``.
-        seed, epoch: of the order.
+        labeled_per_batch: 0 (union) to ``batch_size`` - 1.
     """
-    order = _rng(seed, epoch, _LABELED).permutation(n_labeled)
-    if labeled_per_batch and n_labeled and n_unlabeled:
-        for size, end in _even_parts(n_labeled, labeled_per_batch):
-            yield Step(order[end - size : end], batch_size - labeled_per_batch)
-        return
-    is_labeled = np.zeros(n_labeled + n_unlabeled, bool)
-    is_labeled[:n_labeled] = True
-    _rng(seed, epoch, _MIXTURE).shuffle(is_labeled)
-    taken = 0
-    for size, end in _even_parts(len(is_labeled), batch_size):
-        n_here = int(is_labeled[end - size : end].sum())
-        yield Step(order[taken : taken + n_here], size - n_here)
-        taken += n_here
 
+    n_labeled: int
+    n_unlabeled: int
+    batch_size: int
+    labeled_per_batch: int = 0
 
-def steps_per_epoch(n_labeled: int, n_unlabeled: int, batch_size: int, labeled_per_batch: int) -> int:
-    """How many mini-batches `epoch_steps` gives."""
-    if labeled_per_batch and n_labeled and n_unlabeled:
-        return -(-n_labeled // labeled_per_batch)
-    return -(-(n_labeled + n_unlabeled) // batch_size)
+    @property
+    def n_steps(self) -> int:
+        """How many mini-batches an epoch has."""
+        if self._fixed:
+            return -(-self.n_labeled // self.labeled_per_batch)
+        return -(-(self.n_labeled + self.n_unlabeled) // self.batch_size)
 
+    @property
+    def n_drawn(self) -> int:
+        """How many unlabeled rows an epoch takes."""
+        return self.n_steps * (self.batch_size - self.labeled_per_batch) if self._fixed else self.n_unlabeled
 
-def unlabeled_before(epoch: int, n_labeled: int, n_unlabeled: int, batch_size: int, labeled_per_batch: int) -> int:
-    """How many unlabeled rows all epochs before this one (from 1 on) have taken."""
-    if labeled_per_batch and n_labeled and n_unlabeled:
-        return (epoch - 1) * -(-n_labeled // labeled_per_batch) * (batch_size - labeled_per_batch)
-    return (epoch - 1) * n_unlabeled
+    def steps(self, seed: int, epoch: int) -> Iterator[Step]:
+        """The mini-batches of an epoch, from 1 on."""
+        order = _rng(seed, epoch, _LABELED).permutation(self.n_labeled)
+        if self._fixed:
+            for part in _even_parts(self.n_labeled, self.n_steps):
+                yield Step(order[part], self.batch_size - self.labeled_per_batch)
+            return
+        is_labeled = np.zeros(self.n_labeled + self.n_unlabeled, bool)
+        is_labeled[: self.n_labeled] = True
+        _rng(seed, epoch, _MIXTURE).shuffle(is_labeled)
+        taken = 0
+        for part in _even_parts(len(is_labeled), self.n_steps):
+            n_here = int(is_labeled[part].sum())
+            yield Step(order[taken : taken + n_here], part.stop - part.start - n_here)
+            taken += n_here
+
+    @property
+    def _fixed(self) -> bool:
+        return bool(self.labeled_per_batch and self.n_labeled and self.n_unlabeled)
 
 
 def labeled_crops(n_labeled: int, seed: int, epoch: int) -> np.ndarray:
@@ -121,14 +130,10 @@ def step_rng(seed: int, epoch: int, step: int, rank: int) -> np.random.Generator
     return _rng(seed, epoch, _STEP, step, rank)
 
 
-def _even_parts(n: int, size: int) -> Iterator[tuple[int, int]]:
-    """Sizes that differ by one at most, none above ``size``, and where each part ends."""
-    n_parts = -(-n // size)
-    before = 0
-    for part in range(1, n_parts + 1):
-        end = n * part // n_parts
-        yield end - before, end
-        before = end
+def _even_parts(n: int, n_parts: int) -> Iterator[slice]:
+    """Parts of 0..n whose sizes differ by one at most."""
+    for part in range(n_parts):
+        yield slice(n * part // n_parts, n * (part + 1) // n_parts)
 
 
 def _rng(seed: int, lap: int, what: int, *more: int) -> np.random.Generator:

@@ -1,1 +1,1 @@
-"""The student's training: a run for each fold and seed, from labeled speech and the labels table to a scored network."""
+"""The student's training: for each fold and seed, from labeled speech and the labels table to a scored network."""

@@ -1,8 +1,7 @@
 """Every setting of the student's training; the defaults are the paper's (Pendyala et al. 2025)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from liser_ray.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
@@ -141,7 +140,7 @@ class StudentConfig:
 
 @dataclass(frozen=True)
 class RunJob:
-    """What a process needs to know to train one student. It passes through processes that should not import PyTorch.
+    """Which student to train. It passes through processes that should not import PyTorch for it.
 
     Attributes:
         config: of the whole job.
@@ -149,8 +148,6 @@ class RunJob:
         fold: number of the fold.
         seed: of the student.
         output: folder or s3:// prefix of this run.
-        inputs: the `RunInputs` of all runs, or a reference to them in Ray's object store.
-        tell: called after each epoch with the run's name, epochs done, and a line about the last one.
     """
 
     config: StudentConfig
@@ -158,5 +155,3 @@ class RunJob:
     fold: int
     seed: int
     output: str
-    inputs: Any
-    tell: Callable[[str, int, str], None]

@@ -1,10 +1,10 @@
 """Every setting of the speech teachers' training."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from liser_ray.corpora.folds import Fold
+from liser_ray.display import Tell
 from liser_ray.errors import UserError
 from liser_ray.teachers.config import Precision
 
@@ -123,11 +123,11 @@ class FoldJob:
         fold: to train.
         output: folder or s3:// prefix that the bundle's folder goes into.
         speech: the `LabeledSpeech`, or a reference to it in Ray's object store.
-        tell: called after each epoch with fold, epochs done, and a line about the last one.
+        tell: called after each epoch with the fold's name, epochs done, and a line about the last one.
     """
 
     config: FinetuneConfig
     fold: Fold
     output: str
     speech: Any
-    tell: Callable[[int, int, str], None]
+    tell: Tell

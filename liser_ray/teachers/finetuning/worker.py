@@ -77,7 +77,7 @@ def _train(job: FoldJob, speech: LabeledSpeech) -> None:
     def after_epoch(epoch: EpochScore) -> None:
         nonlocal checkpointed
         if training.rank == 0:
-            job.tell(job.fold.index, _done(training), _line(training))
+            job.tell(f"fold {job.fold.index}", _done(training), _line(training))
         if training.same_for_all(time.monotonic() - checkpointed >= config.checkpoint_every_s):
             _report(training, epoch)
             checkpointed = time.monotonic()

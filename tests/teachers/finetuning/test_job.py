@@ -14,13 +14,13 @@ import psutil
 import pytest
 import soundfile
 
-from liser_ray.corpora.folds import Fold
+from liser_ray.corpora.folds import Fold, choose_folds
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.waveform import read_waveform
 from liser_ray.demo.speech_base import pretrain_speech_base
 from liser_ray.errors import UserError
 from liser_ray.teachers.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
-from liser_ray.teachers.finetuning.job import choose_folds, finetune, fit_workers
+from liser_ray.teachers.finetuning.job import finetune
 from liser_ray.teachers.finetuning.report import print_result
 from liser_ray.teachers.speech import load_speech_teachers, speech_windows
 
@@ -225,18 +225,6 @@ def test_a_wrong_setting_is_one_clear_message_before_any_work(tones, tmp_path, m
     for word in words:
         assert word in str(error.value)
     assert not (tmp_path / "teachers/run.json").exists()
-
-
-def test_folds_train_beside_each_other_as_far_as_the_cluster_goes():
-    config = FinetuneConfig()
-    scaling, at_once = fit_workers(config, 5, {"CPU": 66, "GPU": 8})
-    assert (at_once, scaling.use_gpu, scaling.resources_per_worker) == (5, True, {"CPU": 1.0, "GPU": 1.0})
-    assert fit_workers(replace(config, workers=4), 5, {"CPU": 66, "GPU": 8})[1] == 2
-    scaling, at_once = fit_workers(config, 5, {"CPU": 12})
-    assert (at_once, scaling.use_gpu, scaling.resources_per_worker) == (5, False, {"CPU": 2.0})
-    assert fit_workers(config, 5, {"CPU": 4})[1] == 2
-    with pytest.raises(UserError, match="do not fit"):
-        fit_workers(replace(config, workers=8, gpus_per_worker=1), 5, {"CPU": 66, "GPU": 4})
 
 
 def test_folds_are_chosen_by_number():

@@ -1,0 +1,91 @@
+"""Learning curves: TensorBoard's event files while a run trains, and a picture at its end."""
+
+import io
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from tensorboardX import SummaryWriter
+
+from liser_ray.storage import join, write_bytes
+
+_FOLDER = "tensorboard"
+# Okabe and Ito's colours, which colour-blind people can tell apart.
+_COLOURS = {"loss": "#000000", "supervised": "#0072B2", "speech": "#E69F00", "video": "#009E73"}
+
+
+class CurveWriter:
+    """Context: writes each epoch's numbers for TensorBoard below an output, also one on S3.
+
+    Args:
+        output: folder or s3:// prefix; "" writes nothing.
+        done_before: epochs of an earlier process; later ones that it has written as well are taken back.
+    """
+
+    def __init__(self, output: str, done_before: int):
+        self._output, self._done_before = output, done_before
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    def add(self, score: Mapping[str, Any]) -> None:
+        """An epoch: its number as "epoch", and anything else that is a number."""
+        if self._temporary is None:
+            return
+        for name, value in score.items():
+            if name != "epoch" and value is not None:
+                self._writer.add_scalar(name, value, score["epoch"])
+        self._writer.flush()
+        for file in Path(self._temporary.name).iterdir():
+            write_bytes(join(self._output, _FOLDER, file.name), file.read_bytes())
+
+    def __enter__(self) -> Self:
+        if self._output:
+            self._temporary = tempfile.TemporaryDirectory()
+            self._writer = SummaryWriter(self._temporary.name, purge_step=self._done_before + 1)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._temporary is not None:
+            self._writer.close()
+            self._temporary.cleanup()
+
+
+def plot_curves(history: Sequence[Mapping[str, Any]], title: str) -> bytes:
+    """A PNG of the losses and of the validation UAR by epoch.
+
+    Args:
+        history: `EpochScore` of each epoch as mappings, at least one.
+        title: above it.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    epochs = [score["epoch"] for score in history]
+    terms = [name for name in ("supervised", "speech", "video") if any(score[name] for score in history)]
+    for name in terms if len(terms) == 1 else ["loss", *terms]:
+        left.plot(epochs, [score[name] for score in history], color=_COLOURS[name], label=name)
+    left.set_ylabel("loss per recording")
+    if len(terms) > 1:  # the teachers' terms are a hundredth of the other
+        left.set_yscale("log")
+    left.legend()
+    validated = [(score["epoch"], score["validation_uar"]) for score in history if score["validation_uar"] is not None]
+    if validated:
+        right.plot(*zip(*validated, strict=True), color=_COLOURS["supervised"])
+        best = max(validated, key=lambda one: one[1])
+        right.plot(*best, "o", color=_COLOURS["speech"], label=f"{best[1]:.3f} in epoch {best[0]}")
+        right.legend()
+    right.set_ylabel("validation UAR")
+    for axes in (left, right):
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    figure.suptitle(title)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()

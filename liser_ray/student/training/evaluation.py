@@ -1,0 +1,100 @@
+"""What a student says of whole recordings: the mean of its logits over 3-s windows, one every 0.1 s."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.student.config import Normalisation
+from liser_ray.student.data.mels import to_float
+from liser_ray.student.features import (
+    EVALUATION_STRIDE_SAMPLES,
+    SEGMENT_SAMPLES,
+    BandNormalisation,
+    LogMel,
+    evaluation_windows,
+    fit_length,
+    frame_count,
+    recording_statistics,
+)
+from liser_ray.student.network import EmotionClassifier
+from liser_ray.teachers.batches import autocast
+from liser_ray.teachers.config import Precision
+
+MAX_HELD_WINDOWS = 40_000
+"""So many windows' spectrograms are kept from one epoch to the next (a gigabyte); of more, none."""
+
+_BATCH_WINDOWS = {"cpu": 64, "cuda": 1024}
+
+
+class EvaluationSet:
+    """Recordings to score a student on, again and again.
+
+    Args:
+        speech: the labeled set.
+        indices: int64 [n], the recordings.
+        normalisation: of the network.
+        device: of the network.
+    """
+
+    def __init__(self, speech: LabeledSpeech, indices: np.ndarray, normalisation: Normalisation, device: torch.device):
+        self.truth = speech.label_index[indices]
+        self._speech, self._indices, self._device = speech, indices, device
+        self._log_mel = LogMel().to(device)
+        self._by_utterance = BandNormalisation("utterance") if normalisation == "utterance" else None
+        self.n_windows = np.array([_n_windows(len(speech.waveform(int(i)))) for i in indices], np.int64)
+        self._batch = _BATCH_WINDOWS.get(device.type, 64)
+        self._held: list[Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @torch.inference_mode()
+    def logits(self, classifier: EmotionClassifier, precision: Precision = "float32") -> np.ndarray:
+        """Mean logits of each recording, float32 [n, K].
+
+        Args:
+            classifier: in evaluation mode afterwards.
+            precision: on a GPU.
+        """
+        classifier.eval()
+        if self._held is None and self.n_windows.sum() <= MAX_HELD_WINDOWS:
+            self._held = list(self._windows())
+        found = []
+        for windows in self._held if self._held is not None else self._windows():
+            with autocast(self._device, precision):
+                found.append(classifier(windows).float())
+        if not found:
+            return np.zeros((0, classifier.head.out_features), np.float32)
+        by_window = torch.cat(found).cpu().numpy()
+        firsts = np.cumsum(self.n_windows) - self.n_windows
+        return np.add.reduceat(by_window, firsts, axis=0) / self.n_windows[:, None].astype(np.float32)
+
+    def _windows(self) -> Iterator[Tensor]:
+        """Spectrograms of all windows, float32 [at most a batch, 64, 94]."""
+        waiting: list[Tensor] = []
+        for index in self._indices:
+            waiting.append(self._windows_of(to_float(self._speech.waveform(int(index)), self._device)))
+            if sum(map(len, waiting)) >= self._batch:
+                *full, rest = torch.cat(waiting).split(self._batch)
+                yield from full
+                waiting = [rest]
+        if waiting:
+            yield from torch.cat(waiting).split(self._batch)
+
+    def _windows_of(self, waveform: Tensor) -> Tensor:
+        windows = evaluation_windows(waveform)
+        # A long recording's windows overlap thirtyfold: not all of them at once.
+        log_mels = torch.cat([self._log_mel(part) for part in windows.split(self._batch)])
+        if self._by_utterance is None:
+            return log_mels
+        whole = self._log_mel(fit_length(waveform)[None])
+        n_frames = torch.tensor([frame_count(len(waveform))], device=self._device)
+        statistics = recording_statistics(whole, n_frames)
+        return self._by_utterance(log_mels, statistics)
+
+
+def _n_windows(n_samples: int) -> int:
+    return 1 + max(0, n_samples - SEGMENT_SAMPLES) // EVALUATION_STRIDE_SAMPLES

@@ -1,0 +1,323 @@
+"""The job from its settings to a student per fold and seed, and a record per seed."""
+
+import hashlib
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from liser_ray.corpora.folds import Fold, choose_folds, folds_of
+from liser_ray.corpora.labeled import read_labeled_set
+from liser_ray.corpora.progress import LOG_EVERY_S
+from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
+from liser_ray.display import LiveDisplay, Tell, TrainingProgress
+from liser_ray.errors import UserError
+from liser_ray.protocol.records import FoldResult, Record, record_to_json
+from liser_ray.recipe import plain, refuse_changed_recipe
+from liser_ray.storage import check_writable, join, normalise, write_bytes
+from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher, choose_teacher, open_labels_table
+from liser_ray.student.data.mels import BYTES_PER_S, compute_log_mels, padded_frames
+from liser_ray.student.data.order import EpochPlan
+from liser_ray.student.data.unlabeled import SegmentSettings, UnlabeledRecordings, load_unlabeled
+from liser_ray.student.training.config import RunJob, StudentConfig
+from liser_ray.student.training.recipes import loss_of, run_name
+from liser_ray.student.training.run import ProcessGroup, RunInputs, read_card, train_run, training_recordings
+from liser_ray.teachers.batches import choose_device
+
+log = logging.getLogger(__name__)
+
+RECORDS_FOLDER = "records"
+_PACKAGES = ("liser-ray", "ray", "torch", "torchaudio", "numpy")
+_TRAINING = "training"  # Ray Train's own files
+
+
+@dataclass(frozen=True)
+class StudentResult:
+    """What a run of the job did.
+
+    Attributes:
+        output: where the students are.
+        name: of the recipe with its variants.
+        records: one per seed whose wanted folds are all done, by seed.
+        trained: names of the runs that this call trained.
+    """
+
+    output: str
+    name: str
+    records: tuple[Record, ...]
+    trained: tuple[str, ...]
+
+
+def train_students(config: StudentConfig) -> StudentResult:
+    """Train the students of the wanted folds and seeds that are not there yet, and score them on their test speakers.
+
+    All that can be wrong with the settings is found before any work starts. Killed at any point and called again with
+    the same settings, it goes on from the last checkpoint of each run.
+
+    Raises:
+        UserError: an option, the labeled set, the labels table, the output or changed settings; with what to do.
+    """
+    name = run_name(config.recipe, config.loss, config.train.two_stage, config.train.labeled_fraction)
+    seeds = _numbers(config.seeds)
+    with_table = config.recipe != "no-dstl"
+    _check_options(config, with_table)
+    output = normalise(config.output)
+    check_writable(output)
+    labeled = read_labeled_set(config.labeled)
+    folds = choose_folds(config.folds, folds_of(labeled))
+    table = open_labels_table(config.unlabeled) if with_table else None
+    teachers: dict[int, SpeechTeacher] = {}
+    if table is not None:
+        labels = tuple(labeled.labels)
+        for fold in folds:
+            teachers[fold.index] = choose_teacher(table, config.speech_teacher, labeled.name, labels, fold)
+    speech = load_labeled_speech(labeled)
+    for fold in folds:
+        training_recordings(speech, fold, config.train.labeled_fraction, seeds[0])
+        if not len(speech.of_speakers(fold.test)):
+            raise UserError(f"{speech.name}: fold {fold.index} has no usable recording to test on.")
+    facts = _facts(config, name, speech, table, teachers)
+    run_card = join(output, "run.json")
+    refuse_changed_recipe(run_card, facts["recipe"])
+    write_bytes(run_card, json.dumps(facts, indent=2).encode() + b"\n")
+
+    runs = [(seed, fold) for seed in seeds for fold in folds]
+    missing = [(seed, fold) for seed, fold in runs if read_card(_run_output(output, seed, fold)) is None]
+    if missing:
+        inputs = _inputs(config, speech, folds, table, teachers, facts)
+        jobs = [RunJob(config, name, fold.index, seed, _run_output(output, seed, fold)) for seed, fold in missing]
+        problems = (_train_here if config.workers == 0 else _train_on_cluster)(jobs, inputs)
+        told = [f"{Path(job.output).name}: {problem}" for job, problem in zip(jobs, problems, strict=True) if problem]
+        if told:
+            raise UserError("\n".join(told))
+    records = tuple(_record(name, seed, folds, speech, output, facts) for seed in seeds)
+    for record in records:
+        write_bytes(join(output, RECORDS_FOLDER, record_file(record)), record_to_json(record).encode())
+    return StudentResult(output, name, records, tuple(Path(_run_output("", *run)).name for run in missing))
+
+
+def record_file(record: Record) -> str:
+    """The file name of a record, such as ``ravdess-no-dstl-seed-0.json``."""
+    return f"{record.labeled}-{record.recipe}-seed-{record.seed}.json"
+
+
+def _check_options(config: StudentConfig, with_table: bool) -> None:
+    if not config.labeled:
+        raise UserError("No labeled speech: give --labeled ravdess:FOLDER, cremad:FOLDER or a CSV or Parquet file.")
+    if with_table and not config.unlabeled:
+        raise UserError(
+            f"{config.recipe} learns from teachers: give the output of label_corpus.py as --unlabeled, or --recipe "
+            "no-dstl."
+        )
+    if config.train.two_stage and not with_table:
+        raise UserError("two_stage distils first: give a recipe with a teacher, such as --recipe sp-dstl.")
+
+
+def _numbers(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UserError(f"--seeds {text}: give whole numbers such as 0,1,2.")
+    return [int(part) for part in dict.fromkeys(parts)]
+
+
+def _run_output(output: str, seed: int, fold: Fold) -> str:
+    return join(output, f"seed-{seed}-fold-{fold.index}")
+
+
+def _facts(
+    config: StudentConfig,
+    name: str,
+    speech: LabeledSpeech,
+    table: LabelsTable | None,
+    teachers: dict[int, SpeechTeacher],
+) -> dict[str, Any]:
+    """What decides on the students ("recipe"), and what else one should know of them."""
+    data: dict[str, Any] = {
+        "labeled": {"name": speech.name, "recordings": len(speech), "sha256": _digest(speech), "labels": speech.labels}
+    }
+    if table is not None:
+        data["unlabeled"] = {"rows": table.n_rows, "hours": round(table.seconds / 3600, 4), "sha256": table.sha256}
+        data["speech_teachers"] = {fold: asdict(teacher) for fold, teacher in teachers.items()}
+    recipe = {
+        "name": name,
+        "data": data,
+        "loss": asdict(loss_of(config.recipe, config.loss)),
+        "network": asdict(config.network),
+        "train": asdict(config.train),
+        "min_video_valid": config.min_video_valid,
+        "precision": config.precision,
+    }
+    return cast(
+        "dict[str, Any]",
+        plain(
+            {
+                "recipe": recipe,
+                "skipped": speech.skipped,
+                "git_commit": git_commit(),
+                "packages": {package: version(package) for package in _PACKAGES},
+            }
+        ),
+    )
+
+
+def git_commit() -> str:
+    """The commit of the source tree, with "+" if it was changed since; "" outside one."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return commit.stdout.strip() + "+" * bool(changed.stdout.strip())
+
+
+def _digest(speech: LabeledSpeech) -> str:
+    """SHA-256 of all sounds with their labels and speakers."""
+    digest = hashlib.sha256(speech.pcm.data)
+    digest.update(json.dumps([speech.labels, speech.speakers]).encode())
+    digest.update(np.stack([speech.ends, speech.label_index]).tobytes())
+    return digest.hexdigest()
+
+
+def _inputs(
+    config: StudentConfig,
+    speech: LabeledSpeech,
+    folds: Sequence[Fold],
+    table: LabelsTable | None,
+    teachers: dict[int, SpeechTeacher],
+    facts: dict[str, Any],
+) -> RunInputs:
+    device = torch.device(choose_device())
+    normalisation = config.network.normalisation
+    n_frames = int(padded_frames(np.diff(speech.ends, prepend=0)).sum())
+    waveforms = (speech.waveform(i) for i in range(len(speech)))
+    recordings: UnlabeledRecordings | None = None
+    if table is not None and table.seconds * BYTES_PER_S <= config.memory_gb * 1e9:
+        with _bar("read labels", table.n_rows) as report:
+            wanted = {teacher.name: teacher for teacher in teachers.values()}.values()
+            settings = SegmentSettings(normalisation, config.min_video_valid)
+            recordings = load_unlabeled(table, wanted, speech.labels, settings, device, report)
+    elif table is not None:
+        log.info("%s: %s rows are streamed", table.uri, f"{table.n_rows:,}")
+    return RunInputs(
+        speech=speech,
+        mels=compute_log_mels(waveforms, n_frames, normalisation, device),
+        folds={fold.index: fold for fold in folds},
+        table=table,
+        recordings=recordings,
+        teachers=teachers,
+        facts=facts,
+    )
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A function that is told how much is done: a bar on a terminal, a line now and then in a log."""
+    logged = time.monotonic()
+    with tqdm(total=total, desc=what, unit=" rows", delay=3.0, disable=not sys.stderr.isatty()) as bar:
+
+        def report(done: int) -> None:
+            nonlocal logged
+            bar.update(done - bar.n)
+            if bar.disable and time.monotonic() - logged > LOG_EVERY_S:
+                logged = time.monotonic()
+                log.info("%s: %s of %s rows", what, f"{done:,}", f"{total:,}")
+
+        yield report
+
+
+def _total_steps(jobs: Sequence[RunJob], inputs: RunInputs) -> int:
+    total = 0
+    for job in jobs:
+        train = job.config.train
+        n_labeled = len(training_recordings(inputs.speech, inputs.folds[job.fold], train.labeled_fraction, job.seed))
+        n_unlabeled = inputs.table.n_rows if inputs.table else 0
+        stages = [(n_labeled, n_unlabeled)] if not train.two_stage else [(0, n_unlabeled), (n_labeled, 0)]
+        plans = [EpochPlan(*sizes, train.batch_size, train.labeled_per_batch) for sizes in stages]
+        total += train.epochs * sum(plan.n_steps for plan in plans)
+    return total
+
+
+def _train_here(jobs: Sequence[RunJob], inputs: RunInputs) -> list[str]:
+    """Train in this process, one run after the other; what went wrong with each, "" where nothing did."""
+    progress = TrainingProgress()
+    group = ProcessGroup(torch.device(choose_device()))
+    problems = []
+    with LiveDisplay("steps", _total_steps(jobs, inputs), lambda _: progress.snapshot()):
+        for job in jobs:
+            try:
+                train_run(job, inputs, group, progress.add)
+                problems.append("")
+            except (UserError, FloatingPointError) as error:
+                problems.append(str(error))
+    return problems
+
+
+def _train_on_cluster(jobs: Sequence[RunJob], inputs: RunInputs) -> list[str]:
+    """Train runs beside each other, as many as the cluster has room for."""
+    # Seconds to import; not for those who train here.
+    import ray
+
+    from liser_ray.cluster import start_ray
+    from liser_ray.student.training.worker import train_worker
+    from liser_ray.trainers import WorkerNeeds, fit_workers, run_trainer, train_side_by_side
+
+    start_ray()
+    config = jobs[0].config
+    needs = WorkerNeeds(config.workers, config.cpus_per_worker or 1, config.gpus_per_worker, gpu_share=0.25)
+    scaling, at_once = fit_workers(needs, len(jobs), ray.cluster_resources())
+    log.info("%d runs, %d at once, each on %d × %s", len(jobs), at_once, config.workers, scaling.resources_per_worker)
+    inputs_ref = ray.put(inputs)
+
+    def train(number: int, tell: Tell) -> str:
+        job = jobs[number]
+        arguments = {"job": job, "inputs": inputs_ref, "tell": tell}
+        storage = join(normalise(config.output), _TRAINING)
+        return run_trainer(train_worker, arguments, Path(job.output).name, storage, scaling, config.max_failures)
+
+    return train_side_by_side(train, len(jobs), at_once, "steps", _total_steps(jobs, inputs))
+
+
+def _record(
+    name: str, seed: int, folds: Sequence[Fold], speech: LabeledSpeech, output: str, facts: dict[str, Any]
+) -> Record:
+    """The students of a seed, all of which are done, as one record."""
+    cards = [read_card(_run_output(output, seed, fold)) for fold in folds]
+    results = [
+        FoldResult(
+            fold=card["fold"],
+            best_epoch=card["best_epoch"],
+            epochs=len(card["history"]),
+            validation_uar=card["validation_uar"],
+            confusions={speaker: np.array(counts, np.int64) for speaker, counts in card["confusions"].items()},
+        )
+        for card in cards
+        if card is not None
+    ]
+    speakers = {speaker for result in results for speaker in result.confusions}
+    return Record(
+        recipe=name,
+        labeled=speech.name,
+        labels=tuple(speech.labels),
+        seed=seed,
+        folds=tuple(results),
+        sexes={speaker: sex for speaker, sex in speech.sexes.items() if speaker in speakers},
+        content=facts,
+    )

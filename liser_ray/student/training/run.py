@@ -1,0 +1,273 @@
+"""One run: the student of a fold and a seed, from its inputs to a folder with its weights and its scores."""
+
+import io
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import nn
+
+from liser_ray.corpora.folds import Fold
+from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.corpora.utterance import sorted_speakers
+from liser_ray.display import Tell
+from liser_ray.errors import UserError
+from liser_ray.metrics import confusion_matrix
+from liser_ray.storage import exists, filesystem, join, read_bytes, write_bytes
+from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher
+from liser_ray.student.data.mels import LogMels
+from liser_ray.student.data.stream import StreamedSegments, StreamSource
+from liser_ray.student.data.unlabeled import HeldSegments, SegmentSettings, UnlabeledRecordings
+from liser_ray.student.features import FRAME_SAMPLES, N_BANDS, SEGMENT_S, STRIDE_SAMPLES, corpus_statistics
+from liser_ray.student.losses import Temperatures
+from liser_ray.student.network import EmotionClassifier, Student, count_parameters
+from liser_ray.student.training.config import RunJob
+from liser_ray.student.training.curves import CurveWriter, plot_curves
+from liser_ray.student.training.evaluation import EvaluationSet
+from liser_ray.student.training.loop import EpochScore, Labeled, Training, Unlabeled
+from liser_ray.student.training.memory import keep_freed_memory
+from liser_ray.student.training.recipes import loss_of
+
+CARD_FILE = "student.json"
+WEIGHTS_FILE = "student.safetensors"
+FORMAT = 1
+_STATE_FILE = "state.pt"
+_CURVES_FILE = "curves.png"
+_TELL_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class RunInputs:
+    """What all runs of a job share.
+
+    Attributes:
+        speech: the labeled set.
+        mels: its spectrograms.
+        folds: by number.
+        table: the labels table; None for labels alone.
+        recordings: its rows, if they are held in memory.
+        teachers: the speech teacher of each fold.
+        facts: hashes and counts of the data, packages, commit, for the students' cards.
+    """
+
+    speech: LabeledSpeech
+    mels: LogMels
+    folds: dict[int, Fold]
+    table: LabelsTable | None
+    recordings: UnlabeledRecordings | None
+    teachers: dict[int, SpeechTeacher]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ProcessGroup:
+    """The processes that share a run.
+
+    Attributes:
+        device: of this one.
+        rank: of this one.
+        world_size: how many there are.
+        wrap: makes a model one for data-parallel training.
+        share_with_all: gives the first process's value to all.
+    """
+
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+    wrap: Callable[[nn.Module], nn.Module] = lambda model: model
+    share_with_all: Callable[[Any], Any] = lambda value: value
+
+
+def train_run(job: RunJob, inputs: RunInputs, group: ProcessGroup, tell: Tell) -> None:
+    """Train a run from its last checkpoint to its end; the first process writes its folder.
+
+    Args:
+        job: which run.
+        inputs: of all runs.
+        group: the processes that share the run.
+        tell: told by the first one now and then the run's name, steps done, and a line about the last epoch.
+
+    Raises:
+        UserError: the fold can't be trained on.
+        FloatingPointError: the loss is not finite.
+    """
+    if group.device.type == "cpu":
+        keep_freed_memory()
+    training = _training(job, inputs, group)
+    state = join(job.output, _STATE_FILE)
+    if exists(state):
+        training.load_state(torch.load(io.BytesIO(read_bytes(state)), map_location=group.device, weights_only=True))
+    kept = told = time.monotonic()
+
+    def after_steps(done: int) -> None:
+        nonlocal told
+        if group.rank == 0 and time.monotonic() - told > _TELL_EVERY_S:
+            told = time.monotonic()
+            tell(_run_name(job), done, _line(training))
+
+    with CurveWriter(job.output if group.rank == 0 else "", len(training.history)) as curves:
+
+        def after_epoch(score: EpochScore) -> None:
+            nonlocal kept
+            due = training.finished or time.monotonic() - kept > job.config.checkpoint_every_s
+            if training.same_for_all(due) and group.rank == 0:
+                write_bytes(state, _saved(training.state()))
+                kept = time.monotonic()
+            curves.add(asdict(score))
+            if group.rank == 0:
+                tell(_run_name(job), training.steps(score.epoch), _line(training))
+
+        training.run(after_epoch, after_steps)
+    if group.rank == 0:
+        _write_student(job, inputs, training)
+        fs, path = filesystem(state)
+        fs.delete_file(path)
+
+
+def read_card(uri: str) -> dict[str, Any] | None:
+    """The card of a finished run's folder, or None."""
+    card = join(uri, CARD_FILE)
+    return json.loads(read_bytes(card)) if exists(card) else None
+
+
+def training_recordings(speech: LabeledSpeech, fold: Fold, fraction: float, seed: int) -> np.ndarray:
+    """The recordings of a fold's training speakers, of each label the same share, int64 [n], ascending.
+
+    Raises:
+        UserError: a label has none.
+    """
+    candidates = speech.of_speakers(fold.train)
+    rng = np.random.default_rng((seed, fold.index))
+    kept = []
+    for label, name in enumerate(speech.labels):
+        of_label = candidates[speech.label_index[candidates] == label]
+        if not len(of_label):
+            raise UserError(
+                f"{speech.name}, fold {fold.index}: no training recording has the label {name}. More speakers or fewer "
+                "labels are needed."
+            )
+        kept.append(rng.permutation(of_label)[: max(1, round(fraction * len(of_label)))])
+    return np.sort(np.concatenate(kept))
+
+
+def _training(job: RunJob, inputs: RunInputs, group: ProcessGroup) -> Training:
+    config, speech, fold = job.config, inputs.speech, inputs.folds[job.fold]
+    torch.manual_seed(job.seed)
+    n_video = len(inputs.table.video_labels) if inputs.table else 7
+    student = Student(len(speech.labels), n_video, config.network).to(group.device)
+    train = training_recordings(speech, fold, config.train.labeled_fraction, job.seed)
+    if student.classifier.normalisation is not None:
+        ends = inputs.mels.ends
+        of_training = (torch.from_numpy(inputs.mels.frames[ends[i - 1] if i else 0 : ends[i]].T) for i in train)
+        student.classifier.normalisation.set_corpus(corpus_statistics(of_training))
+    return Training(
+        model=group.wrap(student),
+        labeled=Labeled(inputs.mels, speech.label_index, len(speech.labels), train),
+        unlabeled=_unlabeled(job, inputs, group),
+        validation=EvaluationSet(
+            speech, speech.of_speakers(fold.validation), config.network.normalisation, group.device
+        ),
+        config=config.train,
+        loss=loss_of(config.recipe, config.loss),
+        seed=job.seed,
+        device=group.device,
+        precision=config.precision,
+        rank=group.rank,
+        world_size=group.world_size,
+    )
+
+
+def _unlabeled(job: RunJob, inputs: RunInputs, group: ProcessGroup) -> Unlabeled | None:
+    table, recordings = inputs.table, inputs.recordings
+    if table is None:
+        return None
+    teacher = inputs.teachers[job.fold]
+
+    def start(done: int) -> HeldSegments | StreamedSegments:
+        if recordings is not None:
+            return HeldSegments(recordings, teacher.name, job.seed, done, group.device)
+        settings = SegmentSettings(job.config.network.normalisation, job.config.min_video_valid)
+        source = StreamSource(table, teacher, inputs.speech.labels, settings, job.seed)
+        return StreamedSegments(source, done, group.device, group.rank, group.world_size, group.share_with_all)
+
+    temperature = teacher.tuning.temperature if teacher.tuning else 1.0
+    return Unlabeled(table.n_rows, start, Temperatures(speech=temperature))
+
+
+def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
+    speech, fold, config = inputs.speech, inputs.folds[job.fold], job.config
+    classifier: EmotionClassifier = training.student.classifier
+    test = EvaluationSet(speech, speech.of_speakers(fold.test), config.network.normalisation, training.device)
+    predicted = test.logits(classifier, config.precision).argmax(axis=1)
+    speakers = np.array([speech.speakers[i] for i in speech.of_speakers(fold.test)])
+    confusions = {
+        speaker: confusion_matrix(test.truth[speakers == speaker], predicted[speakers == speaker], len(speech.labels))
+        for speaker in sorted_speakers(speakers.tolist())
+    }
+    assert training.best is not None
+    teacher = inputs.teachers.get(job.fold)
+    history = [asdict(score) for score in training.history]
+    card = {
+        "format": FORMAT,
+        "recipe": job.name,
+        "labeled": speech.name,
+        "labels": list(speech.labels),
+        "fold": job.fold,
+        "seed": job.seed,
+        "speakers": {part: list(sorted_speakers(getattr(fold, part))) for part in ("train", "validation", "test")},
+        "n_recordings": {
+            "train": len(training.labeled.train),
+            "validation": len(training.validation),
+            "test": len(test),
+            "unlabeled": inputs.table.n_rows if inputs.table else 0,
+        },
+        "speech_teacher": asdict(teacher) if teacher else None,
+        "best_epoch": training.best.epoch,
+        "validation_uar": training.best.validation_uar,
+        "confusions": {speaker: confusion.tolist() for speaker, confusion in confusions.items()},
+        "history": history,
+        "parameters": {"training": count_parameters(training.student), "inference": count_parameters(classifier)},
+        "front_end": {
+            "sample_rate_hz": 16_000,
+            "bands": N_BANDS,
+            "window_samples": FRAME_SAMPLES,
+            "stride_samples": STRIDE_SAMPLES,
+            "segment_s": SEGMENT_S,
+        },
+        "network": asdict(config.network),
+        "facts": inputs.facts,
+    }
+    weights = {name: value.contiguous().cpu() for name, value in classifier.state_dict().items()}
+    write_bytes(join(job.output, WEIGHTS_FILE), safetensors.torch.save(weights))
+    write_bytes(join(job.output, _CURVES_FILE), plot_curves(history, f"{job.name}, {_run_name(job)}"))
+    write_bytes(join(job.output, CARD_FILE), json.dumps(card, indent=1).encode() + b"\n")  # last: it says "done"
+
+
+def _saved(state: dict[str, Any]) -> bytes:
+    with tempfile.SpooledTemporaryFile() as buffer:
+        torch.save(state, buffer)
+        buffer.seek(0)
+        return buffer.read()
+
+
+def _run_name(job: RunJob) -> str:
+    return Path(job.output).name
+
+
+def _line(training: Training) -> str:
+    if not training.history:
+        return "first epoch"
+    last, best = training.history[-1], training.best
+    terms = {"sup": last.supervised, "sd": last.speech, "vd": last.video}
+    losses = " ".join(f"{name} {value:.3f}" for name, value in terms.items() if value)
+    text = f"epoch {last.epoch}/{training.epochs}, {losses}"
+    if best is not None and best.validation_uar is not None and last.validation_uar is not None:
+        text += f", UAR {last.validation_uar:.2f}, best {best.validation_uar:.2f} at {best.epoch}"
+    return text

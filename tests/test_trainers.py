@@ -1,0 +1,23 @@
+from dataclasses import replace
+
+import pytest
+
+from liser_ray.errors import UserError
+from liser_ray.trainers import WorkerNeeds, fit_workers
+
+
+def test_runs_train_beside_each_other_as_far_as_the_cluster_goes():
+    needs = WorkerNeeds(workers=1)
+    scaling, at_once = fit_workers(needs, 5, {"CPU": 66, "GPU": 8})
+    assert (at_once, scaling.use_gpu, scaling.resources_per_worker) == (5, True, {"CPU": 1.0, "GPU": 1.0})
+    assert fit_workers(replace(needs, workers=4), 5, {"CPU": 66, "GPU": 8})[1] == 2
+    scaling, at_once = fit_workers(needs, 5, {"CPU": 12})
+    assert (at_once, scaling.use_gpu, scaling.resources_per_worker) == (5, False, {"CPU": 2.0})
+    assert fit_workers(needs, 5, {"CPU": 4})[1] == 2
+    with pytest.raises(UserError, match="do not fit"):
+        fit_workers(replace(needs, workers=8, gpus=1), 5, {"CPU": 66, "GPU": 4})
+
+
+def test_small_runs_share_a_gpu():
+    scaling, at_once = fit_workers(WorkerNeeds(workers=1, gpu_share=0.25), 20, {"CPU": 66, "GPU": 2})
+    assert (at_once, scaling.resources_per_worker) == (8, {"CPU": 1.0, "GPU": 0.25})
