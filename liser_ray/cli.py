@@ -60,6 +60,18 @@ def _spelled_out(arguments: Sequence[str], bare: Mapping[str, str], lists: Seque
     return [argument for group in groups for argument in group]
 
 
+def numbers(text: str, option: str) -> list[int]:
+    """Whole numbers from "0,1,2", each once.
+
+    Raises:
+        UserError: something else.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UserError(f"{option} {text}: give whole numbers such as 0,1,2.")
+    return [int(part) for part in dict.fromkeys(parts)]
+
+
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
     """Run a job's main function: a `UserError` is one message and exit code 2, Ctrl-C exit code 130."""
     logging.basicConfig(level=os.environ.get("LISER_LOG", "WARNING"), format="%(message)s", stream=sys.stderr)

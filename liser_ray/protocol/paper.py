@@ -2,9 +2,13 @@
 
 import re
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+RecipeName = Literal["no-dstl", "vid-dstl", "sp-dstl", "vid-sp-dstl", "conf-vid-sp-dstl"]
+"""Rows of Table 2."""
 
 BASE = "no-dstl"
-CONFIGURATIONS = (BASE, "vid-dstl", "sp-dstl", "vid-sp-dstl", "conf-vid-sp-dstl")
+CONFIGURATIONS: tuple[RecipeName, ...] = get_args(RecipeName)
 """Recipes of Table 2, in its order."""
 
 SETS = ("ravdess", "cremad")

@@ -177,7 +177,7 @@ def read_rows(table: LabelsTable, group: RowGroup, columns: list[str], batch_row
     with pq.ParquetFile(group.path, filesystem=fs) as file:
         batches = file.iter_batches(batch_rows, row_groups=[group.number], columns=["status", *columns])
         for batch in batches:
-            labeled = pa.table(batch).filter(pc.field("status") == "labeled")
+            labeled = pa.Table.from_batches([batch]).filter(pc.field("status") == "labeled")
             if len(labeled):
                 yield labeled
 
@@ -199,13 +199,21 @@ def _count(path: str, fs: pa.fs.FileSystem) -> _Counted:
                 rows = file.read_row_group(index, columns=_COUNTED).filter(pc.field("status") == "labeled")
                 seconds = pc.sum(pc.subtract(rows["end_s"], rows["start_s"])).as_py() or 0.0
                 groups.append(RowGroup(path, index, len(rows), seconds))
-                content += sum(int(one, 16) for one in rows["content_hash"].to_pylist())
+                content += _sum_of_hex(rows["content_hash"])
             recipe = (file.schema_arrow.metadata or {}).get(_RECIPE, b"")
             return _Counted(recipe, groups, file.metadata.num_rows, content)
     except (pa.ArrowException, KeyError) as error:
         raise UserError(
             f"{path} is not a file of a labels table: {error}. Give the --output of label_corpus.py."
         ) from error
+
+
+def _sum_of_hex(column: pa.ChunkedArray) -> int:
+    """The sum of numbers that are written in hexadecimal, of one length: a million in a second."""
+    texts = column.to_numpy().astype("S")
+    characters = texts.view(np.uint8).reshape(len(texts), -1).astype(np.int64)
+    digits = np.where(characters >= ord("a"), characters - ord("a") + 10, characters - ord("0")).sum(axis=0)
+    return sum(digit << 4 * place for place, digit in enumerate(reversed(digits.tolist())))
 
 
 def _speech_teacher(name: str, card: dict[str, Any]) -> SpeechTeacher:

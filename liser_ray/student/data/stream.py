@@ -1,20 +1,22 @@
 """Segments of a table that is too large for memory, through Ray Data.
 
-A task reads one row group, cuts a segment out of each row, and gives them on a few at a time; the next ones are read
-while the student learns. One run of the pipeline goes through many laps, so that nothing waits between them; a new one
-is begun where it would have too many tasks. The order is that of `liser_ray.student.data.order`, so that a single
-process sees what it would see with the table in memory. Several processes share each lap, each with its own shuffling.
+A task reads one row group and cuts a segment out of each row; the next groups are read while the student learns. One
+run of the pipeline goes through many laps, so that nothing waits between them; a new one is begun where it would have
+too many tasks. The order is that of `liser_ray.student.data.order`, so that a single process sees what it would see
+with the table in memory. Several processes share each lap, each with its own shuffling. Ray deals them whole blocks,
+always to the one that has got least: a lap that another follows in the same run may lend it a block's rows.
 """
 
 import functools
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import ray
 import torch
-from ray.data import DataContext, DataIterator, ExecutionOptions
+from ray.data import DataContext, ExecutionOptions
 
 from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher, read_rows
 from liser_ray.student.data.order import SHUFFLE_ROWS, chunk_order, crops, group_order
@@ -68,88 +70,129 @@ class StreamedSegments:
         world_size: int = 1,
         share_with_all: Callable[[Any], Any] = lambda value: value,
     ):
-        self._source, self._device = source, device
-        self._rank, self._world_size, self._share_with_all = rank, world_size, share_with_all
-        lap, skip = divmod(start, source.table.n_rows)
-        self._chunks_to_come = self._endless(lap)
-        self._rows = _Buffer(self._chunks_to_come)
-        if skip:
-            self._rows.take(skip // world_size)
+        self._device = device
+        self._chunks = _shuffled_chunks(source, start, rank, world_size, share_with_all)
+        self._rows = _Buffer(self._chunks)
 
     def take(self, n: int, share: slice = slice(None)) -> Segments:
         """The next segments of this process: as many as a ``share`` of ``n`` are."""
-        rows = self._rows.take(len(range(n)[share]))
+        missing = len(range(n)[share])
+        parts = [self._rows.up_to(missing)]
+        while missing := missing - _length(parts[-1]):
+            parts.append(self._rows.up_to(missing))
+        rows = {name: np.concatenate([part[name] for part in parts]) for name in Segments._fields}
         return Segments(*(torch.from_numpy(rows[name]).to(self._device) for name in Segments._fields))
 
     def close(self) -> None:
         """End the pipeline."""
-        self._chunks_to_come.close()
+        self._chunks.close()
 
-    def _endless(self, lap: int) -> Generator[Rows, None, None]:
-        """Shuffled chunks, from a lap on."""
-        n_groups = len(self._source.table.groups)
-        laps = max(1, _MAX_TASKS // n_groups)
-        while True:
-            if self._rank == 0:
-                splits: Any = self._pipeline(lap, laps).streaming_split(self._world_size, equal=self._world_size > 1)
-            else:
-                splits = None
-            (mine,) = self._share_with_all(splits)[self._rank : self._rank + 1]
-            yield from self._chunks(mine, lap, laps)
-            lap += laps
 
-    def _pipeline(self, lap: int, laps: int) -> ray.data.Dataset:
-        context = DataContext.get_current()
-        context.enable_progress_bars = False
-        context.execution_options = ExecutionOptions(preserve_order=True)
-        n_tasks = laps * len(self._source.table.groups)
-        tasks = ray.data.range(n_tasks, override_num_blocks=n_tasks)
-        return tasks.map_batches(
-            functools.partial(_read_group, source=ray.put(self._source), lap=lap),
-            batch_size=None,
-            zero_copy_batch=True,
-            num_cpus=_TASK_CPUS,
+def _shuffled_chunks(
+    source: StreamSource, start: int, rank: int, world_size: int, share_with_all: Callable[[Any], Any]
+) -> Generator[Rows, None, None]:
+    """This process's rows, shuffled in chunks, none of which reaches from one lap into the next."""
+    table = source.table
+    per_lap, chunk_rows = table.n_rows // world_size, max(1, SHUFFLE_ROWS // world_size)
+    lap, over = divmod(start, table.n_rows)
+    chunk, over = divmod(over // world_size, chunk_rows)
+    place, skipped = _place_of(source, lap, chunk * chunk_rows * world_size)
+    laps = max(1, _MAX_TASKS // len(table.groups))
+    while True:
+        splits = (
+            _pipeline(source, lap, place, laps).streaming_split(world_size, equal=world_size > 1) if not rank else None
         )
-
-    def _chunks(self, mine: DataIterator, lap: int, laps: int) -> Iterator[Rows]:
-        """Shuffle this process's rows in chunks; none reaches from one lap into the next."""
-        per_lap = self._source.table.n_rows // self._world_size
-        chunk_rows = max(1, SHUFFLE_ROWS // self._world_size)
-        rows = _Buffer(mine.iter_batches(batch_size=cast("int", None), prefetch_batches=2))
-        for this_lap in range(lap, lap + laps):
-            for chunk, first in enumerate(range(0, per_lap, chunk_rows)):
-                found = rows.take(min(chunk_rows, per_lap - first))
-                order = chunk_order(len(found["video_valid"]), self._source.seed, this_lap, chunk, self._rank)
-                yield {name: values[order] for name, values in found.items()}
-
-
-class _Buffer:
-    """Rows from an iterator of blocks, as many as are wanted at a time."""
-
-    def __init__(self, blocks: Iterable[Rows]):
-        self._blocks = iter(blocks)
-        self._waiting: list[Rows] = []
-
-    def take(self, n: int) -> Rows:
-        while not self._waiting or sum(len(block["video_valid"]) for block in self._waiting) < n:
-            self._waiting.append(next(self._blocks))
-        joined = {name: np.concatenate([block[name] for block in self._waiting]) for name in Segments._fields}
-        self._waiting = [{name: values[n:] for name, values in joined.items()}]
-        return {name: values[:n] for name, values in joined.items()}
+        mine = share_with_all(splits)[rank]
+        with closing(iter(mine.iter_batches(batch_size=cast("int", None), prefetch_batches=2))) as blocks:
+            rows = _Buffer(blocks)
+            rows.skip(skipped // world_size)
+            for this_lap in range(lap, lap + laps):
+                while chunk * chunk_rows < per_lap:
+                    n_rows = min(chunk_rows, per_lap - chunk * chunk_rows)
+                    yield _in_order(rows, chunk_order(n_rows, source.seed, this_lap, chunk, rank), over)
+                    chunk, over = chunk + 1, 0
+                chunk = 0
+        lap, place, skipped = lap + laps, 0, 0
 
 
-def _read_group(tasks: Rows, source: ray.ObjectRef, lap: int) -> Iterator[Rows]:
-    """Segments of the row groups whose places in the pipeline's laps are given as "id"."""
+def _place_of(source: StreamSource, lap: int, row: int) -> tuple[int, int]:
+    """Where in a lap's order of groups that one is which holds a row of the lap, and the row's number in it."""
+    sizes = source.table.group_sizes[group_order(len(source.table.groups), source.seed, lap)]
+    ends = np.cumsum(sizes)
+    place = int(np.searchsorted(ends, row, side="right"))
+    return place, row - int(ends[place] - sizes[place])
+
+
+def _pipeline(source: StreamSource, lap: int, place: int, laps: int) -> ray.data.Dataset:
+    """Segments of the groups of some laps, of the first one from a place on."""
+    context = DataContext.get_current().copy()  # other pipelines of this process keep their settings
+    context.enable_progress_bars = False
+    context.execution_options = ExecutionOptions(preserve_order=True)
+    n_groups = len(source.table.groups)
+    n_tasks = laps * n_groups - place
+    with DataContext.current(context):
+        tasks = ray.data.range(n_tasks, override_num_blocks=n_tasks)
+    return tasks.map_batches(
+        functools.partial(_read_group, source=ray.put(source), first=lap * n_groups + place),
+        batch_size=None,
+        num_cpus=_TASK_CPUS,
+    )
+
+
+def _read_group(tasks: Rows, source: ray.ObjectRef, first: int) -> Iterator[Rows]:
+    """Segments of the row groups that "id" counts, from the ``first`` on in the order of all laps."""
     torch.set_num_threads(1)
     what: StreamSource = ray.get(source)
     log_mel = LogMel()
     for task in tasks["id"].tolist():
-        this_lap, place = lap + task // len(what.table.groups), task % len(what.table.groups)
-        number = int(group_order(len(what.table.groups), what.seed, this_lap)[place])
+        lap, place = divmod(first + task, len(what.table.groups))
+        number = int(group_order(len(what.table.groups), what.seed, lap)[place])
         group = what.table.groups[number]
-        places, done = crops(group.n_rows, what.seed, this_lap, number), 0
+        places, done = crops(group.n_rows, what.seed, lap, number), 0
         for rows in read_rows(what.table, group, COLUMNS, _BATCH_ROWS):
             here = places[done : done + len(rows)]
             done += len(rows)
             segments = segments_of_rows(rows, here, what.teacher, what.labels, what.settings, log_mel)
             yield {name: tensor.numpy() for name, tensor in segments._asdict().items()}
+
+
+class _Buffer:
+    """Rows from an iterator of blocks, a part of a block at a time."""
+
+    def __init__(self, blocks: Iterator[Rows]):
+        self._blocks = blocks
+        self._block: Rows = {}
+        self._at = 0
+
+    def up_to(self, n: int) -> Rows:
+        """The next rows, at least one and at most ``n``, without a copy; of 0 rows the shapes."""
+        while not self._block or (n and self._at == _length(self._block)):
+            self._block, self._at = {}, 0  # its memory is free before the next one takes some
+            self._block = next(self._blocks)
+        rows = {name: values[self._at : self._at + n] for name, values in self._block.items()}
+        self._at += _length(rows)
+        return rows
+
+    def skip(self, n: int) -> None:
+        """Pass over so many rows."""
+        while n:
+            n -= _length(self.up_to(n))
+
+
+def _in_order(rows: _Buffer, order: np.ndarray, over: int) -> Rows:
+    """The next rows in this order, without the first ones that are ``over``."""
+    to, done = np.argsort(order), 0
+    found: Rows = {}
+    while done < len(order):
+        part = rows.up_to(len(order) - done)
+        here = to[done : done + _length(part)]
+        done += len(here)
+        for name, values in part.items():
+            if name not in found:
+                found[name] = np.empty((len(order), *values.shape[1:]), values.dtype)
+            found[name][here] = values
+    return {name: values[over:] for name, values in found.items()}
+
+
+def _length(rows: Rows) -> int:
+    return len(rows["video_valid"])

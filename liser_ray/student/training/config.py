@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from liser_ray.errors import UserError
+from liser_ray.protocol.paper import RecipeName
 from liser_ray.student.config import LossConfig, NetworkConfig
-from liser_ray.student.training.recipes import RecipeName
 from liser_ray.teachers.config import Precision
 
 

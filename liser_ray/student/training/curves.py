@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +11,9 @@ from typing import Any, Self
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
 from liser_ray.storage import join, write_bytes
 
@@ -37,15 +40,20 @@ class CurveWriter:
             return
         for name, value in score.items():
             if name != "epoch" and value is not None:
-                self._writer.add_scalar(name, value, score["epoch"])
+                self._write(score["epoch"], summary=scalar(name, value))
         self._writer.flush()
         for file in Path(self._temporary.name).iterdir():
             write_bytes(join(self._output, _FOLDER, file.name), file.read_bytes())
 
+    def _write(self, epoch: int, **content: Any) -> None:  # noqa: ANN401 (a field of Event)
+        self._writer.write_event(Event(wall_time=time.time(), step=epoch, **content))
+
     def __enter__(self) -> Self:
         if self._output:
             self._temporary = tempfile.TemporaryDirectory()
-            self._writer = SummaryWriter(self._temporary.name, purge_step=self._done_before + 1)
+            # Not SummaryWriter, whose flush leaves behind what its thread has not taken yet.
+            self._writer = EventsWriter(str(Path(self._temporary.name, "events")), f".{self._done_before}")
+            self._write(self._done_before + 1, session_log=SessionLog(status=SessionLog.START))
         return self
 
     def __exit__(

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from liser_ray.cli import numbers
 from liser_ray.corpora.folds import Fold, choose_folds, folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.progress import LOG_EVERY_S
@@ -69,7 +70,7 @@ def train_students(config: StudentConfig) -> StudentResult:
         UserError: an option, the labeled set, the labels table, the output or changed settings; with what to do.
     """
     name = run_name(config.recipe, config.loss, config.train.two_stage, config.train.labeled_fraction)
-    seeds = _numbers(config.seeds)
+    seeds = numbers(config.seeds, "--seeds")
     with_table = config.recipe != "no-dstl"
     _check_options(config, with_table)
     output = normalise(config.output)
@@ -122,13 +123,6 @@ def _check_options(config: StudentConfig, with_table: bool) -> None:
         )
     if config.train.two_stage and not with_table:
         raise UserError("two_stage distils first: give a recipe with a teacher, such as --recipe sp-dstl.")
-
-
-def _numbers(text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise UserError(f"--seeds {text}: give whole numbers such as 0,1,2.")
-    return [int(part) for part in dict.fromkeys(parts)]
 
 
 def _run_output(output: str, seed: int, fold: Fold) -> str:

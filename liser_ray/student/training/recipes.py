@@ -1,14 +1,9 @@
 """The paper's configurations by name, and what a run that departs from them is called."""
 
 from dataclasses import replace
-from typing import Literal, get_args
 
+from liser_ray.protocol.paper import RecipeName, with_share
 from liser_ray.student.config import LossConfig
-
-RecipeName = Literal["no-dstl", "vid-dstl", "sp-dstl", "vid-sp-dstl", "conf-vid-sp-dstl"]
-"""Rows of the paper's Table 2."""
-
-RECIPES: tuple[RecipeName, ...] = get_args(RecipeName)
 
 
 def loss_of(recipe: RecipeName, loss: LossConfig) -> LossConfig:
@@ -34,4 +29,4 @@ def run_name(recipe: RecipeName, loss: LossConfig, two_stage: bool, labeled_frac
         name += "+calibrated" * (loss_of(recipe, loss).confidence == "calibrated")
         name += "+distill-ce" * (loss.distillation == "ce")
         name += "+two-stage" * two_stage
-    return name + (f"+{labeled_fraction:.0%}-labels" if labeled_fraction < 1 else "")
+    return with_share(name, round(100 * labeled_fraction))

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 import torch
 from peft import PeftModel
-from teachers.finetuning.conftest import FOLD, LABELS
+from teachers.finetuning.conftest import FOLD
+from tones import LABELS
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from liser_ray.errors import UserError

@@ -1,0 +1,194 @@
+"""The job from its settings to tables and pictures."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from liser_ray.cli import numbers
+from liser_ray.corpora.labeled import read_labeled_set
+from liser_ray.errors import UserError
+from liser_ray.protocol.paper import BASE, CONFIGURATIONS, FIGURE_2, set_name, share_of
+from liser_ray.protocol.plots import confusion_plot, differences_plot, figure_2, speakers_plot
+from liser_ray.protocol.records import Record, read_records, record_to_json
+from liser_ray.protocol.tables import (
+    differences_table,
+    recalls_table,
+    results_table,
+    sexes_table,
+    table_2,
+    table_3,
+    write_between_markers,
+)
+from liser_ray.reproduction.config import ReproductionConfig
+from liser_ray.storage import check_writable, exists, join, normalise, write_bytes
+from liser_ray.student.training.config import StudentConfig
+from liser_ray.student.training.job import RECORDS_FOLDER, record_file, train_students
+from liser_ray.student.training.recipes import run_name
+
+log = logging.getLogger(__name__)
+
+_IMAGES = "docs/images"  # below the README's folder
+
+
+@dataclass(frozen=True)
+class ReproductionResult:
+    """What a run of the job made.
+
+    Attributes:
+        output: where tables and pictures are.
+        records: of everything that has run.
+        tables: Markdown, by name.
+        pictures: PNGs, by name.
+        left_out: what was not run, and why.
+    """
+
+    output: str
+    records: tuple[Record, ...]
+    tables: dict[str, str]
+    pictures: dict[str, bytes]
+    left_out: tuple[str, ...]
+
+
+def reproduce(config: ReproductionConfig) -> ReproductionResult:
+    """Train what is not trained yet, and write tables and pictures of all records.
+
+    Raises:
+        UserError: as in `train_students`; or there is nothing to make tables of.
+    """
+    output = normalise(config.output)
+    check_writable(output)
+    left_out: list[str] = []
+    if config.records:
+        records = read_records(config.records)
+    else:
+        if not config.labeled:
+            raise UserError("Give --labeled ravdess:FOLDER and cremad:FOLDER, one of them, or --records FOLDER.")
+        for student in _students(config, left_out):
+            name = run_name(student.recipe, student.loss, student.train.two_stage, student.train.labeled_fraction)
+            log.info("%s on %s", name, student.labeled)
+            for record in train_students(student).records:
+                content = record_to_json(record).encode()
+                write_bytes(join(output, RECORDS_FOLDER, record_file(record)), content)
+        if not exists(join(output, RECORDS_FOLDER)):
+            raise UserError("Nothing to run: " + " ".join(left_out))
+        records = read_records(join(output, RECORDS_FOLDER))
+    result = ReproductionResult(output, tuple(records), make_tables(records), make_pictures(records), tuple(left_out))
+    _write(result, config.readme)
+    return result
+
+
+def make_tables(records: Sequence[Record]) -> dict[str, str]:
+    """All tables that can be made of some records, Markdown by name: "table-2", "ravdess-recalls" ..."""
+    recipes = _recipes(records)
+    tables = {
+        "table-2": table_2(records),
+        "table-3": table_3(records),
+        "results": results_table(records, recipes),
+        "sexes": sexes_table(records, recipes),
+    }
+    if any(record.recipe != BASE for record in records):
+        tables["differences"] = differences_table(records, recipes)
+    for labeled, of_set in _by_set(records).items():
+        tables[f"{labeled}-recalls"] = recalls_table(of_set, recipes)
+    return tables
+
+
+def make_pictures(records: Sequence[Record]) -> dict[str, bytes]:
+    """All pictures that can be made of some records, PNGs by name: "ravdess-speakers", "ravdess-confusion" ..."""
+    pictures: dict[str, bytes] = {}
+    for labeled, of_set in _by_set(records).items():
+        by_recipe = {recipe: [r for r in of_set if r.recipe == recipe] for recipe in _recipes(of_set)}
+        shown = by_recipe.get("conf-vid-sp-dstl") or by_recipe.get(BASE) or next(iter(by_recipe.values()))
+        pictures[f"{labeled}-confusion"] = confusion_plot(shown)
+        pictures[f"{labeled}-speakers"] = speakers_plot(shown)
+        if BASE in by_recipe and len(by_recipe) > 1:
+            pictures[f"{labeled}-differences"] = differences_plot(by_recipe)
+        fewer = {share_of(recipe)[0] for recipe in by_recipe if share_of(recipe)[1] < 100}
+        if fewer:
+            pictures[f"{labeled}-figure-2"] = figure_2([r for r in of_set if share_of(r.recipe)[0] in fewer])
+    return pictures
+
+
+def _students(config: ReproductionConfig, left_out: list[str]) -> Iterator[StudentConfig]:
+    """Settings of every training that is asked for; what can't be run is noted."""
+    sets = {read_labeled_set(address).name: address for address in config.labeled}
+    plain = StudentConfig(
+        unlabeled=config.unlabeled,
+        seeds=config.seeds,
+        min_video_valid=config.min_video_valid,
+        memory_gb=config.memory_gb,
+        loss=config.loss,
+        network=config.network,
+        train=config.train,
+        precision=config.precision,
+        workers=config.workers,
+    )
+    wanted: list[StudentConfig] = []
+    if "table-2" in config.parts:
+        wanted += [
+            replace(plain, labeled=address, recipe=recipe) for address in sets.values() for recipe in CONFIGURATIONS
+        ]
+    if "table-3" in config.parts and "ravdess" in sets:
+        one = replace(plain, labeled=sets["ravdess"])
+        for recipe in ("vid-dstl", "sp-dstl"):
+            wanted += [
+                replace(one, recipe=recipe, loss=replace(config.loss, distillation="ce")),
+                replace(one, recipe=recipe, train=replace(config.train, two_stage=True)),
+            ]
+    shares = numbers(config.shares, "--shares")
+    if not all(1 <= share <= 99 for share in shares):
+        raise UserError(f"--shares {config.shares}: give percents of the labels from 1 to 99.")
+    if "figure-2" in config.parts and "cremad" in sets:
+        wanted += [
+            replace(
+                plain,
+                labeled=sets["cremad"],
+                recipe=recipe,
+                train=replace(config.train, labeled_fraction=share / 100),
+            )
+            for share in shares
+            for recipe in ("no-dstl", "vid-sp-dstl")
+        ]
+    for part, labeled in (("table-3", "ravdess"), ("figure-2", "cremad")):
+        if part in config.parts and labeled not in sets:
+            left_out.append(f"{part}: needs --labeled {labeled}:FOLDER.")
+    set_of = {address: name for name, address in sets.items()}
+    for student in wanted:
+        name = run_name(student.recipe, student.loss, student.train.two_stage, student.train.labeled_fraction)
+        if student.recipe != BASE and not config.unlabeled:
+            left_out.append(f"{name} on {set_name(set_of[student.labeled])}: needs --unlabeled.")
+            continue
+        yield replace(student, output=join(normalise(config.output), "runs", set_of[student.labeled], name))
+
+
+def _write(result: ReproductionResult, readme: str) -> None:
+    lines = ["# LiSER's tables, run again", "", f"Figure 2: {FIGURE_2}", ""]
+    for name, table in result.tables.items():
+        lines += [f"## {name}", "", table, ""]
+    for name, png in result.pictures.items():
+        write_bytes(join(result.output, f"{name}.png"), png)
+        lines += [f"![{name}]({name}.png)", ""]
+    write_bytes(join(result.output, "tables.md"), "\n".join(lines).encode())
+    if readme:
+        path = Path(readme)
+        text = path.read_text()
+        marked = [name for name in result.tables if f"<!-- results:{name} -->" in text]
+        if not marked:
+            raise UserError(f"{readme} has no marked place such as <!-- results:table-2 --> <!-- /results:table-2 -->.")
+        for name in marked:
+            text = write_between_markers(text, name, result.tables[name])
+        path.write_text(text)
+        for name, png in result.pictures.items():
+            write_bytes(str(path.absolute().parent / _IMAGES / f"{name}.png"), png)
+
+
+def _recipes(records: Sequence[Record]) -> list[str]:
+    """Names of the recipes that there are: the paper's order, then variants by name."""
+    names = {record.recipe for record in records}
+    return [name for name in CONFIGURATIONS if name in names] + sorted(names - set(CONFIGURATIONS))
+
+
+def _by_set(records: Sequence[Record]) -> dict[str, list[Record]]:
+    sets = sorted({record.labeled for record in records})
+    return {labeled: [record for record in records if record.labeled == labeled] for labeled in sets}

@@ -1,0 +1,100 @@
+"""A small training of the student: tones to name, and unlabeled tones that two imagined teachers have listened to."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from tones import LABELS, make_tones, tone
+
+from liser_ray.corpora.folds import Fold
+from liser_ray.student.config import LossConfig
+from liser_ray.student.data.mels import compute_log_mels, padded_frames
+from liser_ray.student.data.unlabeled import (
+    SPEECH_WINDOW,
+    VIDEO_WINDOW,
+    HeldSegments,
+    TeacherWindows,
+    UnlabeledRecordings,
+    WindowProbs,
+)
+from liser_ray.student.losses import Temperatures
+from liser_ray.student.network import Student
+from liser_ray.student.training.config import TrainConfig
+from liser_ray.student.training.evaluation import EvaluationSet
+from liser_ray.student.training.loop import Labeled, Training, Unlabeled
+
+FOLD = Fold(0, train=frozenset("abcd"), validation=frozenset("ef"), test=frozenset("gh"))
+CPU = torch.device("cpu")
+SPEECH = make_tones("abcdefgh", takes=2, shortest_s=2.5, longest_s=4.0)
+N_VIDEO = 7
+
+
+def log_mels(waveforms):
+    n_samples = np.array([len(one) for one in waveforms])
+    return compute_log_mels(waveforms, int(padded_frames(n_samples).sum()), "none", CPU)
+
+
+MELS = log_mels([SPEECH.waveform(i) for i in range(len(SPEECH))])
+
+
+def make_unlabeled(n_rows: int = 20, seed: int = 1) -> UnlabeledRecordings:
+    """Tones of 4 to 6 s; the speech teacher mostly knows their label, the video teacher says anything, or nothing."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(len(LABELS), size=n_rows)
+    waveforms = [tone(int(label), rng.uniform(4, 6), rng) for label in truth]
+    n_speech = np.array([len(one) // 8000 for one in waveforms])
+    n_video = np.array([len(one) * 30 // 16_000 // 16 for one in waveforms])
+    sure = np.repeat(np.eye(len(LABELS))[truth], n_speech, axis=0)
+    speech = (0.7 * sure + 0.3 * rng.dirichlet(np.ones(len(LABELS)), len(sure))).astype(np.float32)
+    video = rng.dirichlet(np.ones(N_VIDEO), n_video.sum()).astype(np.float32)
+    seen = np.repeat(rng.random(n_rows) < 0.8, n_video)  # a fifth never shows a face
+    windows = TeacherWindows(
+        WindowProbs(speech, np.ones(len(speech), bool), np.cumsum(n_speech), SPEECH_WINDOW),
+        WindowProbs(video, seen, np.cumsum(n_video), VIDEO_WINDOW),
+    )
+    return UnlabeledRecordings(log_mels(waveforms), np.array([n_rows // 2, n_rows - n_rows // 2]), {"teacher": windows})
+
+
+UNLABELED = make_unlabeled()
+
+
+def make_training(
+    loss: LossConfig | None = None,
+    recordings: UnlabeledRecordings | None = UNLABELED,
+    seed: int = 0,
+    train: TrainConfig | None = None,
+    **settings: Any,
+) -> Training:
+    """A training of four speakers, a validation by two others; equation (5) unless told otherwise."""
+    torch.manual_seed(seed)
+    config = train or TrainConfig(epochs=3, batch_size=8, learning_rate=2e-3)
+    unlabeled = None
+    if recordings is not None:
+        unlabeled = Unlabeled(
+            len(recordings.mels),
+            lambda done: HeldSegments(recordings, "teacher", seed, done, CPU),
+            Temperatures(speech=1.5),
+        )
+    return Training(
+        model=Student(len(LABELS), N_VIDEO),
+        labeled=Labeled(MELS, SPEECH.label_index, len(LABELS), SPEECH.of_speakers(FOLD.train)),
+        unlabeled=unlabeled,
+        validation=EvaluationSet(SPEECH, SPEECH.of_speakers(FOLD.validation), "none", CPU),
+        config=config,
+        loss=loss or LossConfig(lambda_sd=2.0, lambda_vd=0.5, confidence="raw"),
+        seed=seed,
+        device=CPU,
+        **settings,
+    )
+
+
+def finish(training: Training) -> Training:
+    """Train to the end."""
+    training.run(lambda score: None, lambda steps: None)
+    return training
+
+
+def without_time(training: Training) -> list[Any]:
+    """The history, which is equal for equal trainings."""
+    return [replace(score, seconds=0.0) for score in training.history]

@@ -1,0 +1,57 @@
+import struct
+from io import BytesIO
+
+from matplotlib.image import imread
+from tensorboardX.proto.event_pb2 import Event
+
+from liser_ray.student.training.curves import CurveWriter, plot_curves
+
+
+def score(epoch, speech=0.0, uar=0.3):
+    return {
+        "epoch": epoch,
+        "loss": 2 / epoch + speech,
+        "supervised": 2 / epoch,
+        "speech": speech,
+        "video": 0.0,
+        "validation_uar": uar,
+    }
+
+
+def written(folder):
+    """(tag, step) to value of all event files, as TensorBoard reads them: later ones purge what is taken back."""
+    values = {}
+    for path in sorted((folder / "tensorboard").iterdir(), key=lambda one: one.stat().st_mtime_ns):
+        data = BytesIO(path.read_bytes())
+        while header := data.read(12):
+            event = Event.FromString(data.read(struct.unpack("<Q", header[:8])[0]))
+            data.read(4)
+            if event.session_log.status:
+                values = {key: value for key, value in values.items() if key[1] < event.step}
+            values |= {(one.tag, event.step): one.simple_value for one in event.summary.value}
+    return values
+
+
+def test_tensorboard_sees_each_epoch_at_once_and_what_a_new_process_takes_back(tmp_path):
+    with CurveWriter(str(tmp_path), 0) as curves:
+        for epoch in (1, 2, 3):
+            curves.add(score(epoch))
+            assert ("loss", epoch) in written(tmp_path)
+    with CurveWriter(str(tmp_path), 1) as curves:
+        curves.add(score(2, uar=None))
+        found = written(tmp_path)
+    assert found["loss", 1] == 2.0
+    assert ("loss", 3) not in found
+    assert ("validation_uar", 2) not in found
+
+
+def test_nothing_is_written_without_an_output(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with CurveWriter("", 0) as curves:
+        curves.add(score(1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_of_any_history():
+    for history in ([score(1)], [score(1, 0.1, None), score(2, 0.2, None)], [score(n, 0.1 / n) for n in range(1, 9)]):
+        assert imread(BytesIO(plot_curves(history, "sp-dstl")), format="png").shape[:2] == (432, 1080)

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+from tones import LABELS, make_tones
+
+from liser_ray.student.config import NetworkConfig
+from liser_ray.student.features import LogMel, evaluation_windows, fit_length, frame_count, recording_statistics
+from liser_ray.student.network import EmotionClassifier
+from liser_ray.student.training import evaluation
+from liser_ray.student.training.evaluation import EvaluationSet
+
+CPU = torch.device("cpu")
+SPEECH = make_tones("ab", takes=1, shortest_s=1.0, longest_s=5.0, seed=3)
+SOME = np.array([4, 0, 3])
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    torch.manual_seed(0)
+    return EmotionClassifier(len(LABELS))
+
+
+def by_hand(classifier, index, normalised=False):
+    """The mean of the logits of each window alone."""
+    classifier.eval()
+    waveform = torch.from_numpy(SPEECH.waveform(index).astype(np.float32)) / 32768
+    mel = LogMel()
+    statistics = recording_statistics(mel(fit_length(waveform)[None]), torch.tensor([frame_count(len(waveform))]))
+    logits = []
+    with torch.inference_mode():
+        for window in evaluation_windows(waveform):
+            log_mel = mel(window[None])
+            logits.append(classifier((log_mel - statistics.mean) / statistics.std if normalised else log_mel))
+    return torch.cat(logits).mean(dim=0).numpy()
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("batch", [3, 64])
+def test_a_recording_is_the_mean_of_its_windows(classifier, monkeypatch, batch, normalised):
+    monkeypatch.setitem(evaluation._BATCH_WINDOWS, "cpu", batch)
+    recordings = EvaluationSet(SPEECH, SOME, "utterance" if normalised else "none", CPU)
+    found = recordings.logits(classifier)
+    expected = np.stack([by_hand(classifier, index, normalised) for index in SOME])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(recordings.truth, SPEECH.label_index[SOME])
+    np.testing.assert_allclose(recordings.logits(classifier), found)  # from what is held
+
+
+def test_too_many_windows_are_not_held_and_score_the_same(classifier, monkeypatch):
+    held = EvaluationSet(SPEECH, SOME, "none", CPU).logits(classifier)
+    monkeypatch.setattr(evaluation, "MAX_HELD_WINDOWS", 2)
+    recordings = EvaluationSet(SPEECH, SOME, "none", CPU)
+    for _ in range(2):
+        np.testing.assert_array_equal(recordings.logits(classifier), held)
+    assert recordings._held is None
+
+
+def test_batch_norm_is_as_trained(classifier):
+    classifier.train()
+    before = classifier.convolutions[0][1].running_mean.clone()
+    EvaluationSet(SPEECH, SOME, "none", CPU).logits(classifier)
+    assert torch.equal(classifier.convolutions[0][1].running_mean, before)
+
+
+def test_normalisation_by_corpus_is_in_the_network():
+    torch.manual_seed(0)
+    classifier = EmotionClassifier(len(LABELS), NetworkConfig(normalisation="corpus"))
+    assert np.isnan(EvaluationSet(SPEECH, SOME, "corpus", CPU).logits(classifier)).all()  # until it is set
+
+
+def test_nobody_to_score_gives_nothing(classifier):
+    assert EvaluationSet(SPEECH, np.zeros(0, np.int64), "none", CPU).logits(classifier).shape == (0, 3)
