@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types check bench clean
+.PHONY: demo test lint types check bench tables clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -11,8 +11,8 @@ BIN := .venv/bin
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: .venv/ready  ## a small corpus, small teachers, labels: a few minutes on two cores, no network
-	$(BIN)/python jobs/label_corpus.py
+demo: .venv/ready  ## a small corpus, small teachers, labels, students: a few minutes on two cores, no network
+	$(BIN)/python jobs/demo.py
 
 # Two processes: one for all that runs on Ray, one for the rest. One thread each: two that wait for each other on a busy
 # machine are many times slower than one.
@@ -30,6 +30,9 @@ check: lint types test
 
 bench: .venv/ready  ## seconds of video per second and core, stage by stage, beside the naive way
 	$(BIN)/python benchmarks/label_stages.py
+
+tables: .venv/ready  ## the README's tables and pictures, from the committed records
+	$(BIN)/python jobs/reproduce_tables.py --records results --readme README.md --output out/tables
 
 clean:
 	rm -rf out

@@ -13,10 +13,14 @@ from liser_ray.storage import is_s3
 from liser_ray.teachers.finetuning.job import finetune
 
 
-def demo_settings(config: LabelConfig) -> LabelConfig:
+def demo_settings(config: LabelConfig, n_steps: int = 4) -> LabelConfig:
     """The given settings with the demo's input and teachers; what is made lies in the output folder.
 
     Faces are found by OpenCV's Haar cascade, which needs no download, and whose crops the video teacher was fitted to.
+
+    Args:
+        config: of the labeling job.
+        n_steps: how many steps there are for whoever reads along; labeling is the fourth.
 
     Raises:
         UserError: if the output is no folder.
@@ -27,19 +31,22 @@ def demo_settings(config: LabelConfig) -> LabelConfig:
     started = time.monotonic()
     make_corpus(folder / "corpus")
     n_videos = len(list((folder / "corpus/videos").iterdir()))
-    print(f"[1/4] corpus    {n_videos} videos in {folder / 'corpus'}  {clock(time.monotonic() - started)}", flush=True)
+    print(
+        f"[1/{n_steps}] corpus    {n_videos} videos in {folder / 'corpus'}  {clock(time.monotonic() - started)}",
+        flush=True,
+    )
     started = time.monotonic()
     networks = fit_networks(folder / "corpus", folder / "networks")
-    print(f"[2/4] networks  {folder / 'networks'}  {clock(time.monotonic() - started)}", flush=True)
+    print(f"[2/{n_steps}] networks  {folder / 'networks'}  {clock(time.monotonic() - started)}", flush=True)
     started = time.monotonic()
     tuned = finetune(speech_settings(folder / "corpus", networks, folder / "speech_teachers"))
     scores = tuned.evaluation["overall"]["recordings"]
     print(
-        f"[3/4] speech teachers  {len(tuned.bundles)} folds, UAR {scores['uar']:.2f} on unknown speakers (chance "
-        f"{1 / len(tuned.labels):.2f})  {clock(time.monotonic() - started)}",
+        f"[3/{n_steps}] speech teachers  {len(tuned.bundles)} folds, UAR {scores['uar']:.2f} on unknown speakers "
+        f"(chance {1 / len(tuned.labels):.2f})  {clock(time.monotonic() - started)}",
         flush=True,
     )
-    print("[4/4] label", flush=True)
+    print(f"[4/{n_steps}] label", flush=True)
     return replace(
         config,
         input=str(folder / "corpus/manifest.csv"),

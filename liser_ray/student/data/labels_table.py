@@ -209,11 +209,13 @@ def _count(path: str, fs: pa.fs.FileSystem) -> _Counted:
 
 
 def _sum_of_hex(column: pa.ChunkedArray) -> int:
-    """The sum of numbers that are written in hexadecimal, of one length: a million in a second."""
-    texts = column.to_numpy().astype("S")
-    characters = texts.view(np.uint8).reshape(len(texts), -1).astype(np.int64)
-    digits = np.where(characters >= ord("a"), characters - ord("a") + 10, characters - ord("0")).sum(axis=0)
-    return sum(digit << 4 * place for place, digit in enumerate(reversed(digits.tolist())))
+    """The sum of numbers in hexadecimal, all of one length; by columns, since there are millions of them."""
+    if not len(column):
+        return 0
+    characters = np.frombuffer("".join(column.to_pylist()).encode(), np.uint8).reshape(len(column), -1)
+    digits = np.where(characters >= ord("a"), characters - (ord("a") - 10), characters - ord("0"))
+    columns = digits.sum(axis=0, dtype=np.int64).tolist()
+    return sum(total << 4 * place for place, total in enumerate(reversed(columns)))
 
 
 def _speech_teacher(name: str, card: dict[str, Any]) -> SpeechTeacher:

@@ -64,11 +64,12 @@ class CurveWriter:
             self._temporary.cleanup()
 
 
-def plot_curves(history: Sequence[Mapping[str, Any]], title: str) -> bytes:
+def plot_curves(history: Sequence[Mapping[str, Any]], best_epoch: int, title: str) -> bytes:
     """A PNG of the losses and of the validation UAR by epoch.
 
     Args:
         history: `EpochScore` of each epoch as mappings, at least one.
+        best_epoch: the one that was picked, from 1 on.
         title: above it.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -82,11 +83,11 @@ def plot_curves(history: Sequence[Mapping[str, Any]], title: str) -> bytes:
     if len(terms) > 1:  # the teachers' terms are a hundredth of the other
         left.set_yscale("log")
     left.legend()
-    validated = [(score["epoch"], score["validation_uar"]) for score in history if score["validation_uar"] is not None]
+    validated = {score["epoch"]: score["validation_uar"] for score in history if score["validation_uar"] is not None}
     if validated:
-        right.plot(*zip(*validated, strict=True), color=_COLOURS["supervised"])
-        best = max(validated, key=lambda one: one[1])
-        right.plot(*best, "o", color=_COLOURS["speech"], label=f"{best[1]:.3f} in epoch {best[0]}")
+        right.plot(list(validated), list(validated.values()), color=_COLOURS["supervised"])
+        best = validated[best_epoch]
+        right.plot(best_epoch, best, "o", color=_COLOURS["speech"], label=f"{best:.3f} in epoch {best_epoch}")
         right.legend()
     right.set_ylabel("validation UAR")
     for axes in (left, right):

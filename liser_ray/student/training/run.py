@@ -246,7 +246,9 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
     }
     weights = {name: value.contiguous().cpu() for name, value in classifier.state_dict().items()}
     write_bytes(join(job.output, WEIGHTS_FILE), safetensors.torch.save(weights))
-    write_bytes(join(job.output, _CURVES_FILE), plot_curves(history, f"{job.name}, {_run_name(job)}"))
+    write_bytes(
+        join(job.output, _CURVES_FILE), plot_curves(history, training.best.epoch, f"{job.name}, {_run_name(job)}")
+    )
     write_bytes(join(job.output, CARD_FILE), json.dumps(card, indent=1).encode() + b"\n")  # last: it says "done"
 
 
