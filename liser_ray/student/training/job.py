@@ -24,6 +24,7 @@ from liser_ray.corpora.progress import LOG_EVERY_S
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.display import LiveDisplay, Tell, TrainingProgress
 from liser_ray.errors import UserError
+from liser_ray.protocol.paper import BASE
 from liser_ray.protocol.records import FoldResult, Record, record_to_json
 from liser_ray.recipe import plain, refuse_changed_recipe
 from liser_ray.storage import check_writable, join, normalise, write_bytes
@@ -34,7 +35,6 @@ from liser_ray.student.data.unlabeled import SegmentSettings, UnlabeledRecording
 from liser_ray.student.training.config import RunJob, StudentConfig
 from liser_ray.student.training.recipes import loss_of, run_name
 from liser_ray.student.training.run import ProcessGroup, RunInputs, read_card, train_run, training_recordings
-from liser_ray.teachers.batches import choose_device
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,27 @@ class StudentResult:
     trained: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What a job works on, as far as it is needed to know that nothing is wrong.
+
+    Attributes:
+        name: of the recipe with its variants.
+        speech: the labeled set.
+        folds: the wanted ones.
+        table: the labels table; None for labels alone.
+        teachers: the speech teacher of each fold.
+        facts: see `RunInputs`.
+    """
+
+    name: str
+    speech: LabeledSpeech
+    folds: tuple[Fold, ...]
+    table: LabelsTable | None
+    teachers: dict[int, SpeechTeacher]
+    facts: dict[str, Any]
+
+
 def train_students(config: StudentConfig) -> StudentResult:
     """Train the students of the wanted folds and seeds that are not there yet, and score them on their test speakers.
 
@@ -69,43 +90,78 @@ def train_students(config: StudentConfig) -> StudentResult:
     Raises:
         UserError: an option, the labeled set, the labels table, the output or changed settings; with what to do.
     """
-    name = run_name(config.recipe, config.loss, config.train.two_stage, config.train.labeled_fraction)
     seeds = numbers(config.seeds, "--seeds")
-    with_table = config.recipe != "no-dstl"
-    _check_options(config, with_table)
     output = normalise(config.output)
+    checked = check(config)
     check_writable(output)
+    run_card = join(output, "run.json")
+    refuse_changed_recipe(run_card, checked.facts["recipe"])
+    write_bytes(run_card, json.dumps(checked.facts, indent=2).encode() + b"\n")
+
+    runs = [(seed, fold.index) for seed in seeds for fold in checked.folds]
+    missing = [run for run in runs if read_card(_run_output(output, *run)) is None]
+    if missing:
+        inputs = make_inputs(config, checked)
+        jobs = [RunJob(config, checked.name, fold, seed, _run_output(output, seed, fold)) for seed, fold in missing]
+        problems = (_train_here if config.workers == 0 else _train_on_cluster)(jobs, inputs)
+        told = [f"{Path(job.output).name}: {problem}" for job, problem in zip(jobs, problems, strict=True) if problem]
+        if told:
+            raise UserError("\n".join(told))
+    records = tuple(_record(checked, seed, output) for seed in seeds)
+    for record in records:
+        write_bytes(join(output, RECORDS_FOLDER, record_file(record)), record_to_json(record).encode())
+    return StudentResult(output, checked.name, records, tuple(_run_name(*run) for run in missing))
+
+
+def check(config: StudentConfig) -> Checked:
+    """Read all that is quickly read, and refuse what can't be trained.
+
+    Raises:
+        UserError: with what to do.
+    """
+    with_table = config.recipe != BASE
+    _check_options(config, with_table)
     labeled = read_labeled_set(config.labeled)
     folds = choose_folds(config.folds, folds_of(labeled))
     table = open_labels_table(config.unlabeled) if with_table else None
     teachers: dict[int, SpeechTeacher] = {}
     if table is not None:
-        labels = tuple(labeled.labels)
         for fold in folds:
-            teachers[fold.index] = choose_teacher(table, config.speech_teacher, labeled.name, labels, fold)
+            teachers[fold.index] = choose_teacher(table, config.speech_teacher, labeled.name, labeled.labels, fold)
     speech = load_labeled_speech(labeled)
     for fold in folds:
-        training_recordings(speech, fold, config.train.labeled_fraction, seeds[0])
+        training_recordings(speech, fold, config.train.labeled_fraction, seed=0)
         if not len(speech.of_speakers(fold.test)):
             raise UserError(f"{speech.name}: fold {fold.index} has no usable recording to test on.")
+    name = run_name(config.recipe, config.loss, config.train.two_stage, config.train.labeled_fraction)
     facts = _facts(config, name, speech, table, teachers)
-    run_card = join(output, "run.json")
-    refuse_changed_recipe(run_card, facts["recipe"])
-    write_bytes(run_card, json.dumps(facts, indent=2).encode() + b"\n")
+    return Checked(name, speech, tuple(folds), table, teachers, facts)
 
-    runs = [(seed, fold) for seed in seeds for fold in folds]
-    missing = [(seed, fold) for seed, fold in runs if read_card(_run_output(output, seed, fold)) is None]
-    if missing:
-        inputs = _inputs(config, speech, folds, table, teachers, facts)
-        jobs = [RunJob(config, name, fold.index, seed, _run_output(output, seed, fold)) for seed, fold in missing]
-        problems = (_train_here if config.workers == 0 else _train_on_cluster)(jobs, inputs)
-        told = [f"{Path(job.output).name}: {problem}" for job, problem in zip(jobs, problems, strict=True) if problem]
-        if told:
-            raise UserError("\n".join(told))
-    records = tuple(_record(name, seed, folds, speech, output, facts) for seed in seeds)
-    for record in records:
-        write_bytes(join(output, RECORDS_FOLDER, record_file(record)), record_to_json(record).encode())
-    return StudentResult(output, name, records, tuple(Path(_run_output("", *run)).name for run in missing))
+
+def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
+    """Compute the spectrograms of all runs, those of the labels table too if they fit the memory."""
+    device = _device()
+    normalisation = config.network.normalisation
+    speech, table = checked.speech, checked.table
+    n_frames = int(padded_frames(np.diff(speech.ends, prepend=0)).sum())
+    waveforms = (speech.waveform(i) for i in range(len(speech)))
+    recordings: UnlabeledRecordings | None = None
+    if table is not None and table.seconds * BYTES_PER_S <= config.memory_gb * 1e9:
+        with _bar("read labels", table.n_rows) as report:
+            wanted = {teacher.name: teacher for teacher in checked.teachers.values()}.values()
+            settings = SegmentSettings(normalisation, config.min_video_valid)
+            recordings = load_unlabeled(table, wanted, speech.labels, settings, device, report)
+    elif table is not None:
+        log.info("%s: %s rows are streamed", table.uri, f"{table.n_rows:,}")
+    return RunInputs(
+        speech=speech,
+        mels=compute_log_mels(waveforms, n_frames, normalisation, device),
+        folds={fold.index: fold for fold in checked.folds},
+        table=table,
+        recordings=recordings,
+        teachers=checked.teachers,
+        facts=checked.facts,
+    )
 
 
 def record_file(record: Record) -> str:
@@ -125,8 +181,16 @@ def _check_options(config: StudentConfig, with_table: bool) -> None:
         raise UserError("two_stage distils first: give a recipe with a teacher, such as --recipe sp-dstl.")
 
 
-def _run_output(output: str, seed: int, fold: Fold) -> str:
-    return join(output, f"seed-{seed}-fold-{fold.index}")
+def _run_name(seed: int, fold: int) -> str:
+    return f"seed-{seed}-fold-{fold}"
+
+
+def _run_output(output: str, seed: int, fold: int) -> str:
+    return join(output, _run_name(seed, fold))
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _facts(
@@ -190,37 +254,6 @@ def _digest(speech: LabeledSpeech) -> str:
     return digest.hexdigest()
 
 
-def _inputs(
-    config: StudentConfig,
-    speech: LabeledSpeech,
-    folds: Sequence[Fold],
-    table: LabelsTable | None,
-    teachers: dict[int, SpeechTeacher],
-    facts: dict[str, Any],
-) -> RunInputs:
-    device = torch.device(choose_device())
-    normalisation = config.network.normalisation
-    n_frames = int(padded_frames(np.diff(speech.ends, prepend=0)).sum())
-    waveforms = (speech.waveform(i) for i in range(len(speech)))
-    recordings: UnlabeledRecordings | None = None
-    if table is not None and table.seconds * BYTES_PER_S <= config.memory_gb * 1e9:
-        with _bar("read labels", table.n_rows) as report:
-            wanted = {teacher.name: teacher for teacher in teachers.values()}.values()
-            settings = SegmentSettings(normalisation, config.min_video_valid)
-            recordings = load_unlabeled(table, wanted, speech.labels, settings, device, report)
-    elif table is not None:
-        log.info("%s: %s rows are streamed", table.uri, f"{table.n_rows:,}")
-    return RunInputs(
-        speech=speech,
-        mels=compute_log_mels(waveforms, n_frames, normalisation, device),
-        folds={fold.index: fold for fold in folds},
-        table=table,
-        recordings=recordings,
-        teachers=teachers,
-        facts=facts,
-    )
-
-
 @contextmanager
 def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A function that is told how much is done: a bar on a terminal, a line now and then in a log."""
@@ -252,7 +285,7 @@ def _total_steps(jobs: Sequence[RunJob], inputs: RunInputs) -> int:
 def _train_here(jobs: Sequence[RunJob], inputs: RunInputs) -> list[str]:
     """Train in this process, one run after the other; what went wrong with each, "" where nothing did."""
     progress = TrainingProgress()
-    group = ProcessGroup(torch.device(choose_device()))
+    group = ProcessGroup(_device())
     problems = []
     with LiveDisplay("steps", _total_steps(jobs, inputs), lambda _: progress.snapshot()):
         for job in jobs:
@@ -289,11 +322,9 @@ def _train_on_cluster(jobs: Sequence[RunJob], inputs: RunInputs) -> list[str]:
     return train_side_by_side(train, len(jobs), at_once, "steps", _total_steps(jobs, inputs))
 
 
-def _record(
-    name: str, seed: int, folds: Sequence[Fold], speech: LabeledSpeech, output: str, facts: dict[str, Any]
-) -> Record:
+def _record(checked: Checked, seed: int, output: str) -> Record:
     """The students of a seed, all of which are done, as one record."""
-    cards = [read_card(_run_output(output, seed, fold)) for fold in folds]
+    cards = [read_card(_run_output(output, seed, fold.index)) for fold in checked.folds]
     results = [
         FoldResult(
             fold=card["fold"],
@@ -305,13 +336,14 @@ def _record(
         for card in cards
         if card is not None
     ]
-    speakers = {speaker for result in results for speaker in result.confusions}
+    speech = checked.speech
+    tested = {speaker for result in results for speaker in result.confusions}
     return Record(
-        recipe=name,
+        recipe=checked.name,
         labeled=speech.name,
-        labels=tuple(speech.labels),
+        labels=speech.labels,
         seed=seed,
         folds=tuple(results),
-        sexes={speaker: sex for speaker, sex in speech.sexes.items() if speaker in speakers},
-        content=facts,
+        sexes={speaker: sex for speaker, sex in speech.sexes.items() if speaker in tested},
+        content=checked.facts,
     )

@@ -23,7 +23,6 @@ from liser_ray.metrics import confusion_matrix
 from liser_ray.storage import exists, filesystem, join, read_bytes, write_bytes
 from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher
 from liser_ray.student.data.mels import LogMels
-from liser_ray.student.data.stream import StreamedSegments, StreamSource
 from liser_ray.student.data.unlabeled import HeldSegments, SegmentSettings, UnlabeledRecordings
 from liser_ray.student.features import FRAME_SAMPLES, N_BANDS, SEGMENT_S, STRIDE_SAMPLES, corpus_statistics
 from liser_ray.student.losses import Temperatures
@@ -31,7 +30,7 @@ from liser_ray.student.network import EmotionClassifier, Student, count_paramete
 from liser_ray.student.training.config import RunJob
 from liser_ray.student.training.curves import CurveWriter, plot_curves
 from liser_ray.student.training.evaluation import EvaluationSet
-from liser_ray.student.training.loop import EpochScore, Labeled, Training, Unlabeled
+from liser_ray.student.training.loop import EpochScore, Labeled, Training, Unlabeled, UnlabeledSegments
 from liser_ray.student.training.memory import keep_freed_memory
 from liser_ray.student.training.recipes import loss_of
 
@@ -190,9 +189,12 @@ def _unlabeled(job: RunJob, inputs: RunInputs, group: ProcessGroup) -> Unlabeled
         return None
     teacher = inputs.teachers[job.fold]
 
-    def start(done: int) -> HeldSegments | StreamedSegments:
+    def start(done: int) -> UnlabeledSegments:
         if recordings is not None:
             return HeldSegments(recordings, teacher.name, job.seed, done, group.device)
+        # Ray takes seconds to import; not for those who hold their table in memory.
+        from liser_ray.student.data.stream import StreamedSegments, StreamSource
+
         settings = SegmentSettings(job.config.network.normalisation, job.config.min_video_valid)
         source = StreamSource(table, teacher, inputs.speech.labels, settings, job.seed)
         return StreamedSegments(source, done, group.device, group.rank, group.world_size, group.share_with_all)

@@ -1,0 +1,264 @@
+"""The job from its settings to students and records, on tones that are files and a labels table of made-up teachers."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+import safetensors.torch
+import soundfile
+import torch
+from matplotlib.image import imread
+from ray.train import ScalingConfig
+from small_labels import speech_teacher, write_labels
+from tones import LABELS, make_tones
+
+from liser_ray.corpora.folds import folds_of
+from liser_ray.corpora.labeled import read_labeled_set
+from liser_ray.corpora.speech import load_labeled_speech
+from liser_ray.errors import UserError
+from liser_ray.metrics import confusion_matrix
+from liser_ray.protocol.records import read_records
+from liser_ray.student.config import LossConfig, NetworkConfig
+from liser_ray.student.network import EmotionClassifier
+from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig
+from liser_ray.student.training.evaluation import EvaluationSet
+from liser_ray.student.training.job import check, make_inputs, train_students
+from liser_ray.student.training.worker import train_worker
+from liser_ray.trainers import run_trainer
+
+SPEAKERS = "abcdefgh"
+TRAIN = TrainConfig(epochs=3, batch_size=10, learning_rate=2e-3)
+ROOT = Path(__file__).parents[3]
+
+
+def test_speaker(fold):
+    """Fold 0 tests a, c, e, g, fold 1 the others."""
+    return [speaker for i, speaker in enumerate(SPEAKERS) if i % 2 == fold]
+
+
+test_speaker.__test__ = False
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory):
+    """A manifest of tones, two folds."""
+    folder = tmp_path_factory.mktemp("tones")
+    speech = make_tones(SPEAKERS, takes=1, shortest_s=2.0, longest_s=3.6)
+    rows = []
+    for i in range(len(speech)):
+        soundfile.write(folder / f"{i}.wav", speech.waveform(i), 16_000)
+        fold = SPEAKERS.index(speech.speakers[i]) % 2
+        rows.append([f"{i}.wav", LABELS[speech.label_index[i]], speech.speakers[i], fold])
+    with (folder / "tones.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["path", "label", "speaker", "fold"], *rows])
+    return str(folder / "tones.csv")
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory, tones):
+    """A labels table by a teacher of each fold."""
+    folder = tmp_path_factory.mktemp("labels")
+    teachers = [
+        speech_teacher(f"fold_{fold.index}", LABELS, fold.index, sorted(fold.train), "tones")
+        for fold in folds_of(read_labeled_set(tones))
+    ]
+    write_labels(folder, rows=12, teachers=teachers, lengths_s=(2.0, 5.0), rows_per_group=4)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(tones, labels, tmp_path_factory):
+    output = tmp_path_factory.mktemp("students")
+    config = StudentConfig(tones, labels, str(output), train=TRAIN)
+    return config, train_students(config)
+
+
+def test_a_student_for_each_fold_and_a_record_of_their_scores(trained):
+    config, result = trained
+    assert result.trained == ("seed-0-fold-0", "seed-0-fold-1")
+    (record,) = read_records(f"{config.output}/records")
+    assert (record.recipe, record.labeled, record.labels, record.seed) == (
+        "conf-vid-sp-dstl",
+        "tones",
+        tuple(sorted(LABELS)),
+        0,
+    )
+    assert [list(fold.confusions) for fold in record.folds] == [test_speaker(0), test_speaker(1)]
+    assert sum(counts.sum() for counts in record.confusions.values()) == 24
+    recipe = record.content["recipe"]
+    assert recipe["data"]["unlabeled"]["rows"] > 0
+    assert recipe["data"]["speech_teachers"]["1"]["tuning"]["fold"] == 1
+    assert recipe["loss"]["confidence"] == "raw"
+    assert len(recipe["data"]["labeled"]["sha256"]) == 64
+
+
+def test_its_weights_give_its_scores(trained, tones):
+    config, _ = trained
+    folder = Path(config.output, "seed-0-fold-1")
+    card = json.loads((folder / "student.json").read_text())
+    assert card["parameters"]["inference"] == sum(p.numel() for p in EmotionClassifier(3).parameters())
+    classifier = EmotionClassifier(len(card["labels"]))
+    classifier.load_state_dict(safetensors.torch.load_file(folder / "student.safetensors"))
+    speech = load_labeled_speech(read_labeled_set(tones))
+    for speaker, counts in card["confusions"].items():
+        recordings = EvaluationSet(speech, speech.of_speakers([speaker]), "none", torch.device("cpu"))
+        predicted = recordings.logits(classifier).argmax(axis=1)
+        np.testing.assert_array_equal(confusion_matrix(recordings.truth, predicted, 3), counts)
+
+
+def test_curves_lie_beside_the_weights_and_no_checkpoint_is_left(trained):
+    folder = Path(trained[0].output, "seed-0-fold-0")
+    assert imread(BytesIO((folder / "curves.png").read_bytes()), format="png").shape[2] == 4
+    assert list((folder / "tensorboard").iterdir())
+    assert not (folder / "state.pt").exists()
+
+
+def test_the_same_command_again_does_nothing_and_other_settings_are_refused(trained):
+    config, result = trained
+    again = train_students(config)
+    assert again.trained == ()
+    np.testing.assert_equal(again.records[0].confusions, result.records[0].confusions)
+    with pytest.raises(UserError, match=r"loss\.lambda_vd: was 1\.0, is now 5\.0"):
+        train_students(replace(config, loss=LossConfig(lambda_vd=5.0)))
+
+
+def test_another_seed_adds_to_the_same_output(trained):
+    config, _ = trained
+    result = train_students(replace(config, seeds="0,7", folds="all"))
+    assert result.trained == ("seed-7-fold-0", "seed-7-fold-1")
+    assert [record.seed for record in result.records] == [0, 7]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recipe": "no-dstl", "unlabeled": ""},
+        {"network": NetworkConfig(pooling="attention", normalisation="utterance", dropout=0.2)},
+        {"network": NetworkConfig(normalisation="corpus"), "loss": LossConfig(confidence="calibrated")},
+        {"train": replace(TRAIN, labeled_fraction=0.5, labeled_per_batch=4)},
+        {"train": replace(TRAIN, two_stage=True), "recipe": "sp-dstl"},
+    ],
+)
+def test_variants_train(tones, labels, tmp_path, changes):
+    plain = StudentConfig(tones, labels, str(tmp_path), folds="1", train=TRAIN)
+    result = train_students(replace(plain, **changes))
+    (record,) = result.records
+    assert [fold.fold for fold in record.folds] == [1]
+    history = json.loads((tmp_path / "seed-0-fold-1/student.json").read_text())["history"]
+    assert all(np.isfinite(score["loss"]) for score in history)
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_is_as_if_never_stopped(tones, labels, tmp_path):
+    command = [sys.executable, "jobs/train_student.py", "--labeled", tones, "--unlabeled", labels, "--folds", "0"]
+    command += ["--train.epochs", "20", "--train.batch_size", "10", "--checkpoint_every_s", "0"]
+
+    def start(output):
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.Popen([*command, "--output", str(output)], cwd=ROOT, env=environment, text=True)
+
+    state = tmp_path / "killed/seed-0-fold-0/state.pt"
+    process = start(tmp_path / "killed")
+    while not state.exists() or len(torch.load(state, weights_only=True)["history"]) < 5:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    n_before = len(torch.load(state, weights_only=True)["history"])
+    assert 5 <= n_before < 20
+    again, whole = start(tmp_path / "killed"), start(tmp_path / "whole")
+    assert (again.wait(), whole.wait()) == (0, 0)
+    weights = [(tmp_path / name / "seed-0-fold-0/student.safetensors").read_bytes() for name in ("killed", "whole")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_on_ray_streamed_and_with_a_killed_worker_it_is_the_same_student(tones, labels, tmp_path, ray_session):
+    config = StudentConfig(tones, labels, str(tmp_path / "here"), folds="0", train=TRAIN, checkpoint_every_s=0)
+    train_students(config)
+    inputs = make_inputs(replace(config, memory_gb=0), check(config))
+    assert inputs.recordings is None
+    output, killed = tmp_path / "ray/seed-0-fold-0", tmp_path / "killed"
+
+    def tell(run, done, line):
+        if (output / "state.pt").exists() and not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    arguments = {
+        "job": RunJob(config, "conf-vid-sp-dstl", 0, 0, str(output)),
+        "inputs": ray.put(inputs),
+        "tell": tell,
+    }
+    scaling = ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1})
+    assert run_trainer(train_worker, arguments, "run", str(tmp_path / "storage"), scaling, max_failures=2) == ""
+    assert killed.exists()
+    here, there = (
+        safetensors.torch.load_file(folder / "student.safetensors")
+        for folder in (tmp_path / "here/seed-0-fold-0", output)
+    )
+    for name, value in here.items():
+        torch.testing.assert_close(value, there[name], rtol=1e-3, atol=1e-4)
+
+
+class TestBadInput:
+    def refused(self, match, **settings):
+        with pytest.raises(UserError, match=match):
+            train_students(StudentConfig(**{"train": TRAIN, **settings}))
+
+    def test_nothing_to_learn_from(self, tmp_path, tones):
+        self.refused("--labeled", output=str(tmp_path))
+        self.refused("--unlabeled", labeled=tones, output=str(tmp_path))
+        self.refused(
+            "two_stage", labeled=tones, output=str(tmp_path), recipe="no-dstl", train=TrainConfig(two_stage=True)
+        )
+
+    def test_an_empty_table(self, tmp_path, tones):
+        self.refused("no Parquet files", labeled=tones, unlabeled=str(tmp_path), output=str(tmp_path / "out"))
+        write_labels(tmp_path / "labels", rows=3, statuses=(0, 0.5, 0.5))
+        self.refused("no labeled row", labeled=tones, unlabeled=str(tmp_path), output=str(tmp_path / "out"))
+
+    def test_labels_of_another_set(self, tmp_path, tones):
+        write_labels(tmp_path / "labels", rows=3, teachers=[speech_teacher("other", fold=0)])
+        settings = {"labeled": tones, "unlabeled": str(tmp_path), "output": str(tmp_path / "out")}
+        self.refused("no labels by a teacher of tones fold 0, only by: other", **settings)
+        self.refused("knows the labels", speech_teacher="other", **settings)
+
+    def test_a_teacher_that_has_heard_the_test_speakers(self, tmp_path, tones):
+        teacher = speech_teacher("leaky", LABELS, 0, ["a", "b"], "tones")
+        write_labels(tmp_path / "labels", rows=3, teachers=[teacher])
+        settings = {"labeled": tones, "unlabeled": str(tmp_path), "output": str(tmp_path / "out"), "folds": "0"}
+        self.refused("tuned on speakers a", **settings)
+        assert not (tmp_path / "out/run.json").exists()
+
+    def test_a_fold_without_a_label(self, tmp_path, tones):
+        rows = list(csv.reader(Path(tones).read_text().splitlines()))
+        kept = [row for row in rows if row[1] != "high" or row[2] in test_speaker(0)]
+        manifest = Path(tones).with_name("few.csv")
+        with manifest.open("w", newline="") as file:
+            csv.writer(file).writerows(kept)
+        self.refused(
+            "fold 0: no training recording has the label high",
+            labeled=str(manifest),
+            recipe="no-dstl",
+            output=str(tmp_path),
+        )
+
+    def test_a_loss_that_explodes(self, tmp_path, tones):
+        train = replace(TRAIN, learning_rate=1e30)
+        self.refused("not finite", labeled=tones, recipe="no-dstl", output=str(tmp_path), train=train)
+        assert not (tmp_path / "seed-0-fold-0/student.json").exists()
+
+    @pytest.mark.parametrize("seeds", ["", "-1", "a"])
+    def test_seeds_that_are_none(self, tmp_path, tones, seeds):
+        self.refused("--seeds", labeled=tones, recipe="no-dstl", output=str(tmp_path), seeds=seeds)
