@@ -22,6 +22,8 @@ ON_RAY = (
     "tests/labeling/test_job.py",
     "tests/labeling/test_real_videos.py",
     "tests/media/test_isolation.py::test_inside_a_ray_actor",
+    "tests/student/data/test_stream.py",
+    "tests/student/training/test_job.py::test_on_ray_streamed",
     "tests/teachers/finetuning/test_job.py::test_two_folds_of_ravdess",
 )
 """Files and tests that ask for `ray_session`; the longest chain of a parallel run, so nothing else belongs here."""

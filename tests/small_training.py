@@ -1,11 +1,13 @@
 """A small training of the student: tones to name, and unlabeled tones that two imagined teachers have listened to."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from tones import LABELS, make_tones, tone
+from torch import nn
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.student.config import LossConfig
@@ -64,6 +66,7 @@ def make_training(
     recordings: UnlabeledRecordings | None = UNLABELED,
     seed: int = 0,
     train: TrainConfig | None = None,
+    wrap: Callable[[nn.Module], nn.Module] = lambda model: model,
     **settings: Any,
 ) -> Training:
     """A training of four speakers, a validation by two others; equation (5) unless told otherwise."""
@@ -77,7 +80,7 @@ def make_training(
             Temperatures(speech=1.5),
         )
     return Training(
-        model=Student(len(LABELS), N_VIDEO),
+        model=wrap(Student(len(LABELS), N_VIDEO)),
         labeled=Labeled(MELS, SPEECH.label_index, len(LABELS), SPEECH.of_speakers(FOLD.train)),
         unlabeled=unlabeled,
         validation=EvaluationSet(SPEECH, SPEECH.of_speakers(FOLD.validation), "none", CPU),

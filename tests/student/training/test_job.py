@@ -15,14 +15,13 @@ import numpy as np
 import pytest
 import ray
 import safetensors.torch
-import soundfile
 import torch
 from matplotlib.image import imread
 from ray.train import ScalingConfig
 from small_labels import speech_teacher, write_labels
-from tones import LABELS, make_tones
+from tone_files import speakers_of, write_tone_labels, write_tones
+from tones import LABELS
 
-from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import load_labeled_speech
 from liser_ray.errors import UserError
@@ -36,44 +35,18 @@ from liser_ray.student.training.job import check, make_inputs, train_students
 from liser_ray.student.training.worker import train_worker
 from liser_ray.trainers import run_trainer
 
-SPEAKERS = "abcdefgh"
 TRAIN = TrainConfig(epochs=3, batch_size=10, learning_rate=2e-3)
 ROOT = Path(__file__).parents[3]
 
 
-def test_speaker(fold):
-    """Fold 0 tests a, c, e, g, fold 1 the others."""
-    return [speaker for i, speaker in enumerate(SPEAKERS) if i % 2 == fold]
-
-
-test_speaker.__test__ = False
-
-
 @pytest.fixture(scope="module")
 def tones(tmp_path_factory):
-    """A manifest of tones, two folds."""
-    folder = tmp_path_factory.mktemp("tones")
-    speech = make_tones(SPEAKERS, takes=1, shortest_s=2.0, longest_s=3.6)
-    rows = []
-    for i in range(len(speech)):
-        soundfile.write(folder / f"{i}.wav", speech.waveform(i), 16_000)
-        fold = SPEAKERS.index(speech.speakers[i]) % 2
-        rows.append([f"{i}.wav", LABELS[speech.label_index[i]], speech.speakers[i], fold])
-    with (folder / "tones.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["path", "label", "speaker", "fold"], *rows])
-    return str(folder / "tones.csv")
+    return write_tones(tmp_path_factory.mktemp("tones"))
 
 
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory, tones):
-    """A labels table by a teacher of each fold."""
-    folder = tmp_path_factory.mktemp("labels")
-    teachers = [
-        speech_teacher(f"fold_{fold.index}", LABELS, fold.index, sorted(fold.train), "tones")
-        for fold in folds_of(read_labeled_set(tones))
-    ]
-    write_labels(folder, rows=12, teachers=teachers, lengths_s=(2.0, 5.0), rows_per_group=4)
-    return str(folder)
+    return write_tone_labels(tmp_path_factory.mktemp("labels"), tones)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +66,7 @@ def test_a_student_for_each_fold_and_a_record_of_their_scores(trained):
         tuple(sorted(LABELS)),
         0,
     )
-    assert [list(fold.confusions) for fold in record.folds] == [test_speaker(0), test_speaker(1)]
+    assert [list(fold.confusions) for fold in record.folds] == [speakers_of(0), speakers_of(1)]
     assert sum(counts.sum() for counts in record.confusions.values()) == 24
     recipe = record.content["recipe"]
     assert recipe["data"]["unlabeled"]["rows"] > 0
@@ -243,7 +216,7 @@ class TestBadInput:
 
     def test_a_fold_without_a_label(self, tmp_path, tones):
         rows = list(csv.reader(Path(tones).read_text().splitlines()))
-        kept = [row for row in rows if row[1] != "high" or row[2] in test_speaker(0)]
+        kept = [row for row in rows if row[1] != "high" or row[2] in speakers_of(0)]
         manifest = Path(tones).with_name("few.csv")
         with manifest.open("w", newline="") as file:
             csv.writer(file).writerows(kept)

@@ -1,0 +1,214 @@
+"""Recordings per second in the student's training, beside a plain DataLoader script (plain_student.py).
+
+Run with LISER_TEST_DATA (a folder with ravdess/) set, or with --device cuda on a machine with a GPU; without real
+recordings it makes tones. `python benchmarks/student_training.py` prints a table and writes it to
+benchmarks/results/student_training.md; --quick tries the script out.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from plain_student import PlainTraining
+
+from liser_ray.corpora.folds import folds_of
+from liser_ray.corpora.labeled import read_labeled_set
+from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
+from liser_ray.student.config import LossConfig
+from liser_ray.student.data.mels import compute_log_mels, padded_frames
+from liser_ray.student.network import Student, count_parameters
+from liser_ray.student.training.config import TrainConfig
+from liser_ray.student.training.evaluation import EvaluationSet
+from liser_ray.student.training.loop import Labeled, Training
+from liser_ray.student.training.memory import keep_freed_memory
+
+RESULT = Path(__file__).parent / "results" / "student_training.md"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+QUICK_RECORDINGS = 50
+WAYS = ("plain, loaders: 0", "plain, loaders: 2", "ours")
+
+
+class Ours:
+    """This package's training."""
+
+    def __init__(self, address: str, device: torch.device):
+        speech, train, validation = fold_0(address)
+        if device.type == "cpu":
+            keep_freed_memory()
+        torch.manual_seed(0)
+        started = time.perf_counter()
+        n_frames = int(padded_frames(np.diff(speech.ends, prepend=0)).sum())
+        mels = compute_log_mels((speech.waveform(i) for i in range(len(speech))), n_frames, "none", device)
+        self.setup_s = time.perf_counter() - started
+        self.training = Training(
+            model=Student(len(speech.labels)).to(device),
+            labeled=Labeled(mels, speech.label_index, len(speech.labels), train),
+            unlabeled=None,
+            validation=EvaluationSet(speech, validation, "none", device),
+            config=TrainConfig(),
+            loss=LossConfig(0, 0),
+            seed=0,
+            device=device,
+            precision="float32",
+        )
+        self.validate = self.training._validate
+        self.training._validate = lambda: (None, None)  # type: ignore[method-assign]
+
+    def train(self) -> None:
+        self.training.run_epoch()
+
+    def data_s(self) -> float:
+        """Seconds of a training pass that go into making batches."""
+        make, seconds = self.training._batch, 0.0
+
+        def timed(*arguments: Any) -> Any:  # noqa: ANN401
+            nonlocal seconds
+            wait()
+            started = time.perf_counter()
+            batch = make(*arguments)
+            wait()
+            seconds += time.perf_counter() - started
+            return batch
+
+        self.training._batch = timed  # type: ignore[method-assign]
+        self.train()
+        self.training._batch = make  # type: ignore[method-assign]
+        return seconds
+
+
+_way: Any = None  # of this process
+
+
+def set_up(name: str, address: str, device: str) -> None:
+    """Make a process the home of one way to train: what one does to memory and threads must not help the other."""
+    global _way
+    if name == "ours":
+        _way = Ours(address, torch.device(device))
+    else:
+        speech, train, validation = fold_0(address)
+        _way = PlainTraining(speech.uris, speech.label_index, train, validation, int(name.split()[-1]), device)
+
+
+def run_epoch() -> tuple[float, float]:
+    """Seconds of a pass over the training recordings, and of one over the validation recordings."""
+    seconds = []
+    for call in (_way.train, _way.validate):
+        wait()
+        started = time.perf_counter()
+        call()
+        wait()
+        seconds.append(time.perf_counter() - started)
+    return seconds[0], seconds[1]
+
+
+def about_ours() -> tuple[float, float, int, str]:
+    """Seconds of making batches and of the spectrograms, trained parameters, and the machine."""
+    return _way.data_s(), _way.setup_s, count_parameters(_way.training.student), machine(_way.training.device)
+
+
+def wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def fold_0(address: str) -> tuple[LabeledSpeech, np.ndarray, np.ndarray]:
+    """A set, and its recordings to learn from and to validate on."""
+    labeled = read_labeled_set(address)
+    fold = folds_of(labeled)[0]
+    speech = load_labeled_speech(labeled)
+    return speech, speech.of_speakers(fold.train), speech.of_speakers(fold.validation)
+
+
+def make_tones(folder: Path, n: int) -> str:
+    """A manifest of tones of 3 to 4 s by ten speakers."""
+    rng = np.random.default_rng(0)
+    lines = ["path,label,speaker"]
+    for number in range(n):
+        time_s = np.arange(int(rng.uniform(3, 4) * 16_000)) / 16_000
+        tone = 0.2 * np.sin(2 * np.pi * 200 * (1 + number % 5) * time_s) + 0.01 * rng.standard_normal(len(time_s))
+        soundfile.write(folder / f"{number}.flac", tone, 16_000)
+        lines.append(f"{number}.flac,{number % 5},{number // 5 % 10}")
+    (folder / "tones.csv").write_text("\n".join(lines) + "\n")
+    return str(folder / "tones.csv")
+
+
+def machine(device: torch.device) -> str:
+    info = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":")[1].strip() for line in info if line.startswith("model name")]
+    gpu = f"; {torch.cuda.get_device_name()}" if device.type == "cuda" else ""
+    return (
+        f"{names[0]} with {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores, "
+        f"{torch.get_num_threads()} of them used{gpu}; Python {platform.python_version()}, torch {torch.__version__}."
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--epochs", type=int, default=4, help="of each, by turns")
+    parser.add_argument("--quick", action="store_true", help="try the script out; the figures mean nothing")
+    options = parser.parse_args(arguments)
+    real = Path(os.environ.get("LISER_TEST_DATA", SHARED / "data")) / "ravdess"
+    use_real = real.is_dir() and not options.quick
+    n_epochs = 1 if options.quick else options.epochs
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        address = f"ravdess:{real}" if use_real else make_tones(Path(temporary), QUICK_RECORDINGS)
+        _, train, validation = fold_0(address)
+        spawn = get_context("spawn")
+        processes = {
+            name: stack.enter_context(ProcessPoolExecutor(1, spawn, set_up, (name, address, options.device)))
+            for name in WAYS
+        }
+        seconds = dict.fromkeys(WAYS, np.zeros(2))
+        for epoch in range(-1, n_epochs):  # the first one warms up
+            for name, process in processes.items():
+                found = np.array(process.submit(run_epoch).result())
+                seconds[name] = seconds[name] + (found if epoch >= 0 else 0)
+        data_s, setup_s, n_parameters, where = processes["ours"].submit(about_ours).result()
+
+    lines = ["| | training, recordings/s | whole epoch with validation, recordings/s |", "|---|--:|--:|"]
+    rates: dict[str, tuple[float, float]] = {}
+    n_heard = len(train) * n_epochs
+    for name, (training_s, validation_s) in seconds.items():
+        rates[name] = n_heard / training_s, n_heard / (training_s + validation_s)
+        lines.append(f"| {name} | {rates[name][0]:.0f} | {rates[name][1]:.0f} |")
+    best = [max(rates[name][way] for name in rates if name != "ours") for way in (0, 1)]
+    ratios = [rates["ours"][way] / best[way] for way in (0, 1)]
+    lines.append(f"| **ours to the faster plain one** | **{ratios[0]:.1f}** | **{ratios[1]:.1f}** |")
+    table = "\n".join(lines)
+    if options.quick:
+        print(table)
+        return
+    text = f"""# Recordings per second in the student's training
+
+Made by `{" ".join(["python benchmarks/student_training.py", *arguments])}` on {"RAVDESS" if use_real else "tones"},
+fold 0: {len(train):,} recordings to learn from, {len(validation)} to validate on, {n_epochs} epochs each, by turns,
+after one to warm up; no-dstl, {n_parameters:,} parameters, batches of 25, float32.
+
+{table}
+
+- Of our training pass, {data_s * n_epochs / seconds["ours"][0]:.1%} of the time goes into making batches; the rest is
+  the network and AdamW.
+- Spectrograms of the set, once for all folds, epochs and seeds, are not in it: {setup_s:.1f} s.
+- Each way has a process of its own with all cores; they take whole epochs by turns. Compare ratios, not rates.
+
+Machine: {where}
+"""
+    print(text)
+    RESULT.write_text(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,86 @@
+import pytest
+from small_records import random_record
+from tone_files import write_tone_labels, write_tones
+
+from liser_ray.errors import UserError
+from liser_ray.protocol.paper import CONFIGURATIONS
+from liser_ray.protocol.records import read_records, record_to_json
+from liser_ray.reproduction.config import ReproductionConfig
+from liser_ray.reproduction.job import reproduce
+from liser_ray.student.training.config import TrainConfig
+
+TRAIN = TrainConfig(epochs=1, batch_size=10)
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Two seeds of two recipes on RAVDESS, and fewer labels on CREMA-D, as files."""
+    folder = tmp_path / "records"
+    folder.mkdir()
+    for number, (recipe, labeled, seed) in enumerate(
+        [
+            ("no-dstl", "ravdess", 0),
+            ("no-dstl", "ravdess", 1),
+            ("vid-dstl+two-stage", "ravdess", 0),
+            ("no-dstl", "cremad", 0),
+            ("no-dstl+50%-labels", "cremad", 0),
+        ]
+    ):
+        record = random_record(recipe=recipe, labeled=labeled, seed=seed)
+        (folder / f"{number}.json").write_text(record_to_json(record))
+    return str(folder)
+
+
+def test_every_configuration_runs_once_and_stands_in_the_tables(tmp_path):
+    tones = write_tones(tmp_path)
+    config = ReproductionConfig(
+        [tones], write_tone_labels(tmp_path / "labels", tones), str(tmp_path / "out"), seeds="0", train=TRAIN
+    )
+    result = reproduce(config)
+    assert [record.recipe for record in result.records if record.recipe in CONFIGURATIONS] == sorted(CONFIGURATIONS)
+    assert result.left_out == ("table-3: needs --labeled ravdess:FOLDER.", "figure-2: needs --labeled cremad:FOLDER.")
+    assert result.tables["results"].count("| tones |") == 5
+    assert result.tables["differences"].count("| tones |") == 4
+    text = (tmp_path / "out/tables.md").read_text()
+    assert all(table in text for table in result.tables.values())
+    for name in result.pictures:
+        assert (tmp_path / f"out/{name}.png").read_bytes().startswith(b"\x89PNG")
+    before = (tmp_path / "out/runs/tones/no-dstl/seed-0-fold-0/student.json").stat().st_mtime_ns
+    reproduce(config)
+    assert (tmp_path / "out/runs/tones/no-dstl/seed-0-fold-0/student.json").stat().st_mtime_ns == before
+
+
+def test_without_a_labels_table_the_baseline_runs_and_the_rest_is_named(tmp_path):
+    tones = write_tones(tmp_path)
+    config = ReproductionConfig([tones], output=str(tmp_path / "out"), parts=["table-2"], seeds="0", train=TRAIN)
+    result = reproduce(config)
+    assert [record.recipe for record in result.records] == ["no-dstl"]
+    assert [line.partition(" on ")[0] for line in result.left_out] == list(CONFIGURATIONS[1:])
+
+
+def test_tables_and_pictures_of_records_go_into_a_readme(tmp_path, records):
+    readme = tmp_path / "README.md"
+    readme.write_text("Ours.\n<!-- results:table-2 -->\nold\n<!-- /results:table-2 -->\nThe end.\n")
+    config = ReproductionConfig(records=records, readme=str(readme), output=str(tmp_path / "out"))
+    result = reproduce(config)
+    text = readme.read_text()
+    assert text.startswith("Ours.\n")
+    assert text.endswith("The end.\n")
+    assert result.tables["table-2"] in text
+    assert "old" not in text
+    assert set(result.pictures) > {"ravdess-speakers", "ravdess-differences", "cremad-figure-2"}
+    assert (tmp_path / "docs/images/ravdess-speakers.png").exists()
+    reproduce(config)
+    assert readme.read_text() == text
+
+
+def test_nothing_to_make_tables_of_is_said(tmp_path, records):
+    with pytest.raises(UserError, match="--labeled"):
+        reproduce(ReproductionConfig(output=str(tmp_path / "out")))
+    readme = tmp_path / "README.md"
+    readme.write_text("No marks.")
+    with pytest.raises(UserError, match="no marked place"):
+        reproduce(ReproductionConfig(records=records, readme=str(readme), output=str(tmp_path / "out")))
+    with pytest.raises(UserError, match="shares"):
+        reproduce(ReproductionConfig([write_tones(tmp_path)], shares="0,50", output=str(tmp_path / "out")))
+    assert len(read_records(records)) == 5

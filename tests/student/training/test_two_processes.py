@@ -1,0 +1,28 @@
+from multiprocessing import get_context
+
+import pytest
+import torch
+from shared_training import share_a_training, without_batch_norm
+from small_training import finish, make_training
+
+from liser_ray.student.training.config import TrainConfig
+
+TRAIN = TrainConfig(epochs=2, batch_size=9, learning_rate=2e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_that_share_each_batch_are_one(tmp_path):
+    spawn = get_context("spawn")
+    processes = [spawn.Process(target=share_a_training, args=(rank, tmp_path, TRAIN)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    one = finish(make_training(train=TRAIN, wrap=without_batch_norm))
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for both in zip(found[0]["losses"], one.history, strict=True):
+        assert both[0] == pytest.approx((both[1].loss, both[1].supervised, both[1].speech, both[1].video), rel=1e-4)
+    for name, value in one.student.state_dict().items():
+        torch.testing.assert_close(found[0]["weights"][name], value, rtol=1e-3, atol=1e-4)
+        assert torch.equal(found[0]["weights"][name], found[1]["weights"][name])
