@@ -18,7 +18,7 @@ def speakers_of(fold: int) -> list[str]:
     return [speaker for i, speaker in enumerate(SPEAKERS) if i % 2 == fold]
 
 
-def write_tones(folder: Path) -> str:
+def write_tones(folder: Path, name: str = "tones") -> str:
     """A manifest of 24 tones of 2 to 3.6 s, with two folds; gives its address."""
     speech = make_tones(SPEAKERS, takes=1, shortest_s=2.0, longest_s=3.6)
     rows = []
@@ -26,16 +26,17 @@ def write_tones(folder: Path) -> str:
         soundfile.write(folder / f"{i}.wav", speech.waveform(i), 16_000)
         fold = SPEAKERS.index(speech.speakers[i]) % 2
         rows.append([f"{i}.wav", LABELS[speech.label_index[i]], speech.speakers[i], fold])
-    with (folder / "tones.csv").open("w", newline="") as file:
+    with (folder / f"{name}.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["path", "label", "speaker", "fold"], *rows])
-    return str(folder / "tones.csv")
+    return str(folder / f"{name}.csv")
 
 
 def write_tone_labels(folder: Path, manifest: str) -> str:
     """A labels table by a teacher of each fold; gives its address."""
+    labeled = read_labeled_set(manifest)
     teachers = [
-        speech_teacher(f"fold_{fold.index}", LABELS, fold.index, sorted(fold.train), "tones")
-        for fold in folds_of(read_labeled_set(manifest))
+        speech_teacher(f"fold_{fold.index}", LABELS, fold.index, sorted(fold.train), labeled.name)
+        for fold in folds_of(labeled)
     ]
     write_labels(folder, rows=12, teachers=teachers, lengths_s=(2.0, 5.0), rows_per_group=4)
     return str(folder)
