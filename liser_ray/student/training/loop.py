@@ -3,7 +3,6 @@
 Nothing here knows Ray or files: `liser_ray.student.training.run` runs it with the process group it is in.
 """
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -29,6 +28,7 @@ from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.teachers.batches import autocast
 from liser_ray.teachers.config import Precision
+from liser_ray.training import balanced_weights, epoch_seed
 
 _WARM_UP_SHARE = 0.05
 _LOOK_EVERY_STEPS = 200  # at whether the loss is still finite, which a GPU has to be waited for
@@ -206,7 +206,7 @@ class Training:
             FloatingPointError: the loss is not finite.
         """
         epoch, started = len(self.history) + 1, time.monotonic()
-        self._seed(epoch)
+        torch.manual_seed(epoch_seed(self.seed, epoch, self.rank))
         self.model.train()
         plan = self._plan(epoch)
         loss = self._loss_of_stage(epoch)
@@ -245,14 +245,6 @@ class Training:
         if not self._plan(epoch + 1).n_drawn:
             self._segments = None  # ends what streams them
         return score
-
-    def same_for_all(self, decision: bool) -> bool:
-        """What the first process decides, for all of them."""
-        if self.world_size == 1:
-            return decision
-        decisions = [decision]
-        dist.broadcast_object_list(decisions)
-        return decisions[0]
 
     def state(self) -> dict[str, Any]:
         """All that `load_state` needs to go on after the last epoch; tensors, numbers and strings only."""
@@ -378,15 +370,9 @@ class Training:
                 "another --precision."
             )
 
-    def _seed(self, epoch: int) -> None:
-        """Dropout of an epoch depends on nothing before it, so a resumed training is the same."""
-        facts = f"{self.seed} {epoch} {self.rank}".encode()
-        torch.manual_seed(int.from_bytes(hashlib.sha256(facts).digest()[:4], "big"))
-
     def _weigh_classes(self) -> Tensor | None:
         """Weight of each label, float32 [K], whose mean over the training recordings is 1."""
         if self.config.class_weights == "none":
             return None
-        counts = np.bincount(self.labeled.label_index[self.labeled.train], minlength=self.labeled.n_labels)
-        weights = counts.sum() / (self.labeled.n_labels * np.maximum(counts, 1))
-        return torch.from_numpy(weights.astype(np.float32)).to(self.device)
+        weights = balanced_weights(self.labeled.label_index[self.labeled.train], self.labeled.n_labels)
+        return torch.from_numpy(weights).to(self.device)

@@ -33,6 +33,7 @@ from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.loop import EpochScore, Labeled, Training, Unlabeled, UnlabeledSegments
 from liser_ray.student.training.memory import keep_freed_memory
 from liser_ray.student.training.recipes import loss_of
+from liser_ray.training import same_for_all
 
 CARD_FILE = "student.json"
 WEIGHTS_FILE = "student.safetensors"
@@ -116,7 +117,7 @@ def train_run(job: RunJob, inputs: RunInputs, group: ProcessGroup, tell: Tell) -
         def after_epoch(score: EpochScore) -> None:
             nonlocal kept
             due = training.finished or time.monotonic() - kept > job.config.checkpoint_every_s
-            if training.same_for_all(due) and group.rank == 0:
+            if same_for_all(due, group.world_size) and group.rank == 0:
                 write_bytes(state, _saved(training.state()))
                 kept = time.monotonic()
             curves.add(asdict(score))

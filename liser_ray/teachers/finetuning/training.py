@@ -3,7 +3,6 @@
 Nothing here knows Ray: a worker (`liser_ray.teachers.finetuning.worker`) runs it with the process group it is in.
 """
 
-import hashlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -25,6 +24,7 @@ from liser_ray.teachers.finetuning.batches import collate, crop, epoch_batches
 from liser_ray.teachers.finetuning.config import TrainSettings
 from liser_ray.teachers.finetuning.model import load_trained_state, trained_state
 from liser_ray.teachers.finetuning.split import TeacherSplit
+from liser_ray.training import balanced_weights, epoch_seed
 
 _WARM_UP_SHARE = 0.1
 _MAX_GRADIENT_NORM = 1.0
@@ -153,14 +153,6 @@ class Training:
         self.history.append(score)
         return score
 
-    def same_for_all(self, decision: bool) -> bool:
-        """What the first process decides, for all of them."""
-        if self.world_size == 1:
-            return decision
-        decisions = [decision]
-        dist.broadcast_object_list(decisions)
-        return decisions[0]
-
     def state(self) -> dict[str, Any]:
         """All that `load_state` needs to go on after the last epoch; tensors, numbers and strings only."""
         return {
@@ -232,9 +224,7 @@ class Training:
         return loss, uar(confusion_matrix(truth, all_logits.argmax(axis=1), len(self.speech.labels)))
 
     def _seed(self, epoch: int) -> None:
-        """Dropout and SpecAugment of an epoch depend on nothing before it, so a resumed training is the same."""
-        facts = f"{self.settings.seed} {epoch} {self.rank}".encode()
-        seed = int.from_bytes(hashlib.sha256(facts).digest()[:4], "big")
+        seed = epoch_seed(self.settings.seed, epoch, self.rank)
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002 (Transformers draws SpecAugment's masks from it)
 
@@ -242,11 +232,11 @@ class Training:
         return np.diff(self.speech.ends, prepend=0)[indices]
 
     def _weigh_labels(self) -> np.ndarray:
-        """Weight of each label, float32 [K], whose mean over the training recordings is 1."""
-        counts = np.bincount(self.speech.label_index[self.split.train], minlength=len(self.speech.labels))
+        """Weight of each label, float32 [K]."""
+        n_labels = len(self.speech.labels)
         if self.settings.class_weights == "none":
-            return np.ones(len(counts), np.float32)
-        return (counts.sum() / (len(counts) * counts)).astype(np.float32)
+            return np.ones(n_labels, np.float32)
+        return balanced_weights(self.speech.label_index[self.split.train], n_labels)
 
 
 @torch.inference_mode()

@@ -28,6 +28,7 @@ from liser_ray.teachers.finetuning.training import EpochScore, Training
 from liser_ray.teachers.speech import load_speech_teachers
 from liser_ray.teachers.speech_folders import is_normalised
 from liser_ray.teachers.weights import fetch, sha256
+from liser_ray.training import same_for_all
 
 _STATE = "state.pt"
 
@@ -78,7 +79,7 @@ def _train(job: FoldJob, speech: LabeledSpeech) -> None:
         nonlocal checkpointed
         if training.rank == 0:
             job.tell(f"fold {job.fold.index}", _done(training), _line(training))
-        if training.same_for_all(time.monotonic() - checkpointed >= config.checkpoint_every_s):
+        if same_for_all(time.monotonic() - checkpointed >= config.checkpoint_every_s, training.world_size):
             _report(training, epoch)
             checkpointed = time.monotonic()
 
