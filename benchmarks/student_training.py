@@ -26,13 +26,13 @@ from plain_student import PlainTraining
 from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
+from liser_ray.memory import keep_freed_memory
 from liser_ray.student.config import LossConfig
 from liser_ray.student.data.mels import compute_log_mels, padded_frames
 from liser_ray.student.network import Student, count_parameters
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.loop import Labeled, Training
-from liser_ray.student.training.memory import keep_freed_memory
 
 RESULT = Path(__file__).parent / "results" / "student_training.md"
 SHARED = Path(__file__).resolve().parents[2] / "shared"

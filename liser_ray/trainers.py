@@ -105,6 +105,7 @@ def run_trainer(
     storage: str,
     scaling: ScalingConfig,
     max_failures: int,
+    environment: dict[str, str] | None = None,
 ) -> str:
     """Train a run to its end; "" or what went wrong.
 
@@ -116,6 +117,7 @@ def run_trainer(
         storage: folder or s3:// prefix for Ray Train's own files.
         scaling: of `fit_workers`.
         max_failures: lost workers that the run survives.
+        environment: variables of the workers' processes.
     """
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     fs, path = filesystem(storage)
@@ -123,12 +125,13 @@ def run_trainer(
         cast("Any", worker),
         train_loop_config=arguments,
         scaling_config=scaling,
-        run_config=RunConfig(
+        run_config=cast("Any", RunConfig)(  # of Train V2, which the type checker doesn't see
             name=name,
             storage_path=path,
             storage_filesystem=fs,
             failure_config=FailureConfig(max_failures=max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
+            worker_runtime_env={"env_vars": environment} if environment else None,
         ),
     )
     try:

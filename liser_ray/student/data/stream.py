@@ -3,27 +3,29 @@
 A task reads one row group and cuts a segment out of each row; the next groups are read while the student learns. One
 run of the pipeline goes through many laps, so that nothing waits between them; a new one is begun where it would have
 too many tasks. The order is that of `liser_ray.student.data.order`, so that a single process sees what it would see
-with the table in memory. Several processes share each lap, each with its own shuffling. Ray deals them whole blocks,
-always to the one that has got least: a lap that another follows in the same run may lend it a block's rows.
+with the table in memory. Several processes have a pipeline each, for an equal part of each lap: one for all would have
+to wait for the slowest of them, while that one waits for the others' gradients.
 """
 
 import functools
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import ray
 import torch
 from ray.data import DataContext, ExecutionOptions
 
+from liser_ray.errors import UserError
 from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher, read_rows
 from liser_ray.student.data.order import SHUFFLE_ROWS, chunk_order, crops, group_order
 from liser_ray.student.data.unlabeled import COLUMNS, Segments, SegmentSettings, segments_of_rows
 from liser_ray.student.features import LogMel
 
-_MAX_TASKS = 4096  # of a pipeline: each takes the driver a millisecond before the first one starts
+_MAX_TASKS = 4096  # of a pipeline, and a lap's: each takes a millisecond before the first one starts
+_STORE_SHARE = 0.5  # of the object store, for all processes' pipelines together; Ray Data's own default for one
 _BATCH_ROWS = 64
 _TASK_CPUS = 1.0
 
@@ -58,7 +60,6 @@ class StreamedSegments:
         start: rows of laps that are over, over all processes.
         device: for the segments.
         rank, world_size: of this process, and how many share each lap.
-        share_with_all: gives the first process's value to all, a collective operation; for one process, itself.
     """
 
     def __init__(
@@ -68,10 +69,9 @@ class StreamedSegments:
         device: torch.device,
         rank: int = 0,
         world_size: int = 1,
-        share_with_all: Callable[[Any], Any] = lambda value: value,
     ):
         self._device = device
-        self._chunks = _shuffled_chunks(source, start, rank, world_size, share_with_all)
+        self._chunks = _shuffled_chunks(source, start, rank, world_size)
         self._rows = _Buffer(self._chunks)
 
     def take(self, n: int, share: slice = slice(None)) -> Segments:
@@ -88,72 +88,87 @@ class StreamedSegments:
         self._chunks.close()
 
 
-def _shuffled_chunks(
-    source: StreamSource, start: int, rank: int, world_size: int, share_with_all: Callable[[Any], Any]
-) -> Generator[Rows, None, None]:
+class _Part(NamedTuple):
+    """Labeled rows ``first`` to ``last`` - 1 of a group, in a lap."""
+
+    lap: int
+    group: int
+    first: int
+    last: int
+
+
+def _shuffled_chunks(source: StreamSource, start: int, rank: int, world_size: int) -> Generator[Rows, None, None]:
     """This process's rows, shuffled in chunks, none of which reaches from one lap into the next."""
-    table = source.table
-    per_lap, chunk_rows = table.n_rows // world_size, max(1, SHUFFLE_ROWS // world_size)
-    lap, over = divmod(start, table.n_rows)
+    per_lap, chunk_rows = source.table.n_rows // world_size, max(1, SHUFFLE_ROWS // world_size)
+    if not per_lap:
+        raise UserError(f"{source.table.uri} has fewer labeled rows than there are processes to learn from them.")
+    lap, over = divmod(start, source.table.n_rows)
     chunk, over = divmod(over // world_size, chunk_rows)
-    place, skipped = _place_of(source, lap, chunk * chunk_rows * world_size)
-    laps = max(1, _MAX_TASKS // len(table.groups))
     while True:
-        splits = (
-            _pipeline(source, lap, place, laps).streaming_split(world_size, equal=world_size > 1) if not rank else None
-        )
-        mine = share_with_all(splits)[rank]
-        with closing(iter(mine.iter_batches(batch_size=cast("int", None), prefetch_batches=2))) as blocks:
+        parts: list[_Part] = []
+        chunks: list[tuple[int, int]] = []
+        while len(parts) < _MAX_TASKS:
+            parts += _parts(source, lap, rank * per_lap + chunk * chunk_rows, (rank + 1) * per_lap)
+            chunks += [(lap, number) for number in range(chunk, -(-per_lap // chunk_rows))]
+            lap, chunk = lap + 1, 0
+        # A split of one part: its tasks are then not started by this process, which has a student to train.
+        (split,) = _pipeline(source, parts, world_size).streaming_split(1)
+        blocks: Any = iter(split.iter_batches(batch_size=cast("int", None), prefetch_batches=2))
+        with closing(blocks):  # which ends the pipeline
             rows = _Buffer(blocks)
-            rows.skip(skipped // world_size)
-            for this_lap in range(lap, lap + laps):
-                while chunk * chunk_rows < per_lap:
-                    n_rows = min(chunk_rows, per_lap - chunk * chunk_rows)
-                    yield _in_order(rows, chunk_order(n_rows, source.seed, this_lap, chunk, rank), over)
-                    chunk, over = chunk + 1, 0
-                chunk = 0
-        lap, place, skipped = lap + laps, 0, 0
+            for of_lap, number in chunks:
+                n_rows = min(chunk_rows, per_lap - number * chunk_rows)
+                yield _in_order(rows, chunk_order(n_rows, source.seed, of_lap, number, rank), over)
+                over = 0
 
 
-def _place_of(source: StreamSource, lap: int, row: int) -> tuple[int, int]:
-    """Where in a lap's order of groups that one is which holds a row of the lap, and the row's number in it."""
-    sizes = source.table.group_sizes[group_order(len(source.table.groups), source.seed, lap)]
-    ends = np.cumsum(sizes)
-    place = int(np.searchsorted(ends, row, side="right"))
-    return place, row - int(ends[place] - sizes[place])
+def _parts(source: StreamSource, lap: int, first: int, last: int) -> list[_Part]:
+    """Of which groups the rows ``first`` to ``last`` - 1 of a lap are, before they are shuffled."""
+    groups = group_order(len(source.table.groups), source.seed, lap)
+    sizes = source.table.group_sizes[groups]
+    starts = np.cumsum(sizes) - sizes
+    inside = np.clip(first - starts, 0, sizes), np.clip(last - starts, 0, sizes)
+    return [
+        _Part(lap, *numbers)
+        for numbers in zip(groups.tolist(), *(one.tolist() for one in inside), strict=True)
+        if numbers[1] < numbers[2]
+    ]
 
 
-def _pipeline(source: StreamSource, lap: int, place: int, laps: int) -> ray.data.Dataset:
-    """Segments of the groups of some laps, of the first one from a place on."""
+def _pipeline(source: StreamSource, parts: list[_Part], world_size: int) -> ray.data.Dataset:
+    """Segments of these parts, in their order."""
     context = DataContext.get_current().copy()  # other pipelines of this process keep their settings
     context.enable_progress_bars = False
     context.execution_options = ExecutionOptions(preserve_order=True)
-    n_groups = len(source.table.groups)
-    n_tasks = laps * n_groups - place
+    context.override_object_store_memory_limit_fraction = _STORE_SHARE / world_size
     with DataContext.current(context):
-        tasks = ray.data.range(n_tasks, override_num_blocks=n_tasks)
+        tasks = ray.data.range(len(parts), override_num_blocks=len(parts))
     return tasks.map_batches(
-        functools.partial(_read_group, source=ray.put(source), first=lap * n_groups + place),
+        functools.partial(_read_parts, source=ray.put(source), parts=ray.put(parts)),
         batch_size=None,
         num_cpus=_TASK_CPUS,
     )
 
 
-def _read_group(tasks: Rows, source: ray.ObjectRef, first: int) -> Iterator[Rows]:
-    """Segments of the row groups that "id" counts, from the ``first`` on in the order of all laps."""
+def _read_parts(tasks: Rows, source: ray.ObjectRef, parts: ray.ObjectRef) -> Iterator[Rows]:
+    """Segments of the parts whose numbers are given as "id"."""
     torch.set_num_threads(1)
     what: StreamSource = ray.get(source)
+    all_parts: list[_Part] = ray.get(parts)
     log_mel = LogMel()
-    for task in tasks["id"].tolist():
-        lap, place = divmod(first + task, len(what.table.groups))
-        number = int(group_order(len(what.table.groups), what.seed, lap)[place])
-        group = what.table.groups[number]
-        places, done = crops(group.n_rows, what.seed, lap, number), 0
+    for number in tasks["id"].tolist():
+        part = all_parts[number]
+        group = what.table.groups[part.group]
+        places, done = crops(group.n_rows, what.seed, part.lap, part.group), 0
         for rows in read_rows(what.table, group, COLUMNS, _BATCH_ROWS):
-            here = places[done : done + len(rows)]
+            here = range(max(part.first, done), min(part.last, done + len(rows)))
+            if here:
+                wanted = rows.slice(here.start - done, len(here))
+                segments = segments_of_rows(
+                    wanted, places[here.start : here.stop], what.teacher, what.labels, what.settings, log_mel
+                )
+                yield {name: tensor.numpy() for name, tensor in segments._asdict().items()}
             done += len(rows)
-            segments = segments_of_rows(rows, here, what.teacher, what.labels, what.settings, log_mel)
-            yield {name: tensor.numpy() for name, tensor in segments._asdict().items()}
 
 
 class _Buffer:
@@ -172,11 +187,6 @@ class _Buffer:
         rows = {name: values[self._at : self._at + n] for name, values in self._block.items()}
         self._at += _length(rows)
         return rows
-
-    def skip(self, n: int) -> None:
-        """Pass over so many rows."""
-        while n:
-            n -= _length(self.up_to(n))
 
 
 def _in_order(rows: _Buffer, order: np.ndarray, over: int) -> Rows:

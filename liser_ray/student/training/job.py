@@ -24,6 +24,7 @@ from liser_ray.corpora.progress import LOG_EVERY_S
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.display import LiveDisplay, Tell, TrainingProgress
 from liser_ray.errors import UserError
+from liser_ray.memory import KEEP_FREED_MEMORY
 from liser_ray.protocol.paper import BASE
 from liser_ray.protocol.records import FoldResult, Record, record_to_json
 from liser_ray.recipe import plain, refuse_changed_recipe
@@ -317,7 +318,8 @@ def _train_on_cluster(jobs: Sequence[RunJob], inputs: RunInputs) -> list[str]:
         job = jobs[number]
         arguments = {"job": job, "inputs": inputs_ref, "tell": tell}
         storage = join(normalise(config.output), _TRAINING)
-        return run_trainer(train_worker, arguments, Path(job.output).name, storage, scaling, config.max_failures)
+        name = Path(job.output).name
+        return run_trainer(train_worker, arguments, name, storage, scaling, config.max_failures, KEEP_FREED_MEMORY)
 
     return train_side_by_side(train, len(jobs), at_once, "steps", _total_steps(jobs, inputs))
 

@@ -19,6 +19,7 @@ from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.corpora.utterance import sorted_speakers
 from liser_ray.display import Tell
 from liser_ray.errors import UserError
+from liser_ray.memory import keep_freed_memory
 from liser_ray.metrics import confusion_matrix
 from liser_ray.storage import exists, filesystem, join, read_bytes, write_bytes
 from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher
@@ -31,7 +32,6 @@ from liser_ray.student.training.config import RunJob
 from liser_ray.student.training.curves import CurveWriter, plot_curves
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.loop import EpochScore, Labeled, Training, Unlabeled, UnlabeledSegments
-from liser_ray.student.training.memory import keep_freed_memory
 from liser_ray.student.training.recipes import loss_of
 from liser_ray.training import same_for_all
 
@@ -75,14 +75,12 @@ class ProcessGroup:
         rank: of this one.
         world_size: how many there are.
         wrap: makes a model one for data-parallel training.
-        share_with_all: gives the first process's value to all.
     """
 
     device: torch.device
     rank: int = 0
     world_size: int = 1
     wrap: Callable[[nn.Module], nn.Module] = lambda model: model
-    share_with_all: Callable[[Any], Any] = lambda value: value
 
 
 def train_run(job: RunJob, inputs: RunInputs, group: ProcessGroup, tell: Tell) -> None:
@@ -198,7 +196,7 @@ def _unlabeled(job: RunJob, inputs: RunInputs, group: ProcessGroup) -> Unlabeled
 
         settings = SegmentSettings(job.config.network.normalisation, job.config.min_video_valid)
         source = StreamSource(table, teacher, inputs.speech.labels, settings, job.seed)
-        return StreamedSegments(source, done, group.device, group.rank, group.world_size, group.share_with_all)
+        return StreamedSegments(source, done, group.device, group.rank, group.world_size)
 
     temperature = teacher.tuning.temperature if teacher.tuning else 1.0
     return Unlabeled(table.n_rows, start, Temperatures(speech=temperature))

@@ -25,6 +25,7 @@ from tones import LABELS
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import load_labeled_speech
 from liser_ray.errors import UserError
+from liser_ray.memory import KEEP_FREED_MEMORY
 from liser_ray.metrics import confusion_matrix
 from liser_ray.protocol.records import read_records
 from liser_ray.student.config import LossConfig, NetworkConfig
@@ -174,7 +175,7 @@ def test_on_ray_streamed_and_with_a_killed_worker_it_is_the_same_student(tones, 
         "tell": tell,
     }
     scaling = ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1})
-    assert run_trainer(train_worker, arguments, "run", str(tmp_path / "storage"), scaling, max_failures=2) == ""
+    assert run_trainer(train_worker, arguments, "run", str(tmp_path / "storage"), scaling, 2, KEEP_FREED_MEMORY) == ""
     assert killed.exists()
     here, there = (
         safetensors.torch.load_file(folder / "student.safetensors")

@@ -1,0 +1,194 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from small_labels import SPEECH_LABELS, speech_teacher, write_labels
+
+from liser_ray.corpora.folds import Fold
+from liser_ray.errors import UserError
+from liser_ray.student.data.labels_table import choose_teacher, open_labels_table, read_rows
+from liser_ray.teachers.bundles import TeacherTuning
+from liser_ray.teachers.video import FERV39K_LABELS
+
+FOLD = Fold(0, train=frozenset("1234"), validation=frozenset("56"), test=frozenset("78"))
+
+
+def columns_of(folder):
+    return pa.concat_tables([pq.read_table(path) for path in sorted(folder.rglob("*.parquet"))])
+
+
+class TestOpen:
+    def test_labeled_rows_are_counted_and_the_others_passed_over(self, tmp_path):
+        labeled = write_labels(tmp_path / "out" / "labels", rows=50, files=3, rows_per_group=6)
+        table = open_labels_table(str(tmp_path / "out"))
+        assert table.uri == str(tmp_path / "out" / "labels")
+        assert 0 < len(labeled) < 50
+        assert (table.n_rows, table.n_passed_over) == (len(labeled), 50 - len(labeled))
+        assert table.seconds == pytest.approx(sum(row["seconds"] for row in labeled))
+        assert table.video_labels == tuple(FERV39K_LABELS)
+        (teacher,) = table.speech_teachers.values()
+        assert (teacher.name, teacher.labels) == ("fold-0", SPEECH_LABELS)
+        assert teacher.tuning == TeacherTuning("ravdess", 0, ("3", "4"), 1.5)
+
+    def test_groups_are_those_of_the_files_without_the_ones_that_are_of_no_use(self, tmp_path):
+        for number, statuses in enumerate([(1, 0, 0), (0, 0.5, 0.5), (0.5, 0.5, 0)]):
+            write_labels(tmp_path / str(number), rows=20, seed=number, files=1, rows_per_group=5, statuses=statuses)
+        table = open_labels_table(str(tmp_path))
+        first = [group for group in table.groups if "/0/" in group.path]
+        assert [(group.number, group.n_rows) for group in first] == [(0, 5), (1, 5), (2, 5), (3, 5)]
+        assert not [group for group in table.groups if "/1/" in group.path]
+        assert table.group_sizes.tolist() == [group.n_rows for group in table.groups]
+        assert table.n_rows + table.n_passed_over == 60
+        assert min(table.group_sizes) > 0
+
+    def test_rows_come_back_as_they_were_written(self, tmp_path):
+        labeled = write_labels(tmp_path, rows=30, files=2, rows_per_group=7)
+        table = open_labels_table(str(tmp_path))
+        read = [pa.concat_tables(read_rows(table, group, ["end_s", "video_valid"], 3)) for group in table.groups]
+        assert [len(rows) for rows in read] == table.group_sizes.tolist()
+        rows = pa.concat_tables(read)
+        assert rows["end_s"].to_pylist() == [row["seconds"] for row in labeled]
+        np.testing.assert_array_equal(
+            np.concatenate(rows["video_valid"].to_pylist()), np.concatenate([row["video_valid"] for row in labeled])
+        )
+
+    def test_on_s3(self, tmp_path, s3_store):
+        labeled = write_labels(tmp_path, rows=8, files=1)
+        bucket = s3_store.bucket()
+        s3_store.client.upload_file(str(tmp_path / "part-000.parquet"), bucket, "lab/labels/part-000.parquet")
+        table = open_labels_table(f"s3://{bucket}/lab")
+        assert table.n_rows == len(labeled)
+        assert table.sha256 == open_labels_table(str(tmp_path)).sha256
+        assert len(next(read_rows(table, table.groups[0], ["audio"], 100))) == table.groups[0].n_rows
+
+
+class TestContentHash:
+    ROWS = 24
+
+    @pytest.fixture
+    def whole(self, tmp_path):
+        write_labels(tmp_path / "whole", rows=self.ROWS, files=1, rows_per_group=self.ROWS)
+        return columns_of(tmp_path / "whole")
+
+    def sha256(self, folder, *parts, rows_per_group=100):
+        folder.mkdir()
+        for number, part in enumerate(parts):
+            pq.write_table(part, folder / f"{number}.parquet", row_group_size=rows_per_group)
+        return open_labels_table(str(folder)).sha256
+
+    def test_it_is_that_of_the_rows_however_they_lie_in_files(self, tmp_path, whole):
+        one = self.sha256(tmp_path / "one", whole)
+        backwards = whole.take(list(reversed(range(self.ROWS))))
+        assert self.sha256(tmp_path / "split", whole[:5], whole[5:], rows_per_group=3) == one
+        assert self.sha256(tmp_path / "backwards", backwards[:20], backwards[20:]) == one
+        assert self.sha256(tmp_path / "labeled", whole.filter(pc.field("status") == "labeled")) == one
+
+    def test_it_changes_with_a_row(self, tmp_path, whole):
+        one = self.sha256(tmp_path / "one", whole)
+        first = whole["status"].to_pylist().index("labeled")
+        fewer = pa.concat_tables([whole[:first], whole[first + 1 :]])
+        index = whole.schema.get_field_index("content_hash")
+        hashes = whole["content_hash"].to_pylist()
+        hashes[first] = "f" * 63 + ("0" if hashes[first].endswith("1") else "1")
+        changed = whole.set_column(index, whole.schema.field(index), pa.array(hashes))
+        twice = pa.concat_tables([whole, whole[first : first + 1]])
+        others = [self.sha256(tmp_path / str(n), table) for n, table in enumerate((fewer, changed, twice))]
+        assert len({one, *others}) == 4
+
+    def test_it_changes_with_the_recipe(self, tmp_path, whole):
+        recipe = whole.schema.metadata[b"liser_ray.recipe"].replace(b'"0000', b'"1111', 1)
+        other = whole.replace_schema_metadata({"liser_ray.recipe": recipe})
+        assert self.sha256(tmp_path / "one", whole) != self.sha256(tmp_path / "other", other)
+
+
+class TestRefused:
+    @pytest.mark.parametrize("made", [True, False])
+    def test_no_files(self, tmp_path, made):
+        folder = tmp_path / "empty"
+        if made:
+            folder.mkdir()
+        with pytest.raises(UserError, match="no Parquet files"):
+            open_labels_table(str(folder))
+
+    @pytest.mark.parametrize("columns", [{"x": [1]}, {"status": ["labeled"]}, {"status": [1], "content_hash": [2]}])
+    def test_parquet_of_others(self, tmp_path, columns):
+        pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+        with pytest.raises(UserError, match=r"x\.parquet is not a file of a labels table"):
+            open_labels_table(str(tmp_path))
+
+    def test_what_is_no_parquet(self, tmp_path):
+        (tmp_path / "x.parquet").write_bytes(b"not Parquet at all")
+        with pytest.raises(UserError, match=r"x\.parquet is not a file of a labels table"):
+            open_labels_table(str(tmp_path))
+
+    def test_a_plan_without_labels(self, tmp_path):
+        """An output whose job was stopped before its first file."""
+        write_labels(tmp_path / "plan", rows=3, files=1)
+        path = tmp_path / "plan" / "part-000.parquet"
+        pq.write_table(pq.read_table(path, columns=["span_id", "start_s", "end_s", "status"]), path)
+        with pytest.raises(UserError, match="not a file of a labels table"):
+            open_labels_table(str(tmp_path))
+
+    def test_nothing_labeled(self, tmp_path):
+        write_labels(tmp_path, rows=12, statuses=(0, 0.5, 0.5))
+        with pytest.raises(UserError, match="no labeled row among its 12"):
+            open_labels_table(str(tmp_path))
+
+    def test_two_jobs_in_one_folder(self, tmp_path):
+        write_labels(tmp_path / "a", rows=4)
+        write_labels(tmp_path / "b", rows=4, teachers=(speech_teacher("fold-1", fold=1),))
+        with pytest.raises(UserError, match="of two labeling jobs"):
+            open_labels_table(str(tmp_path))
+
+    def test_without_a_recipe(self, tmp_path):
+        write_labels(tmp_path, rows=4, metadata=False)
+        with pytest.raises(UserError, match="without a recipe"):
+            open_labels_table(str(tmp_path))
+
+
+class TestChooseTeacher:
+    @pytest.fixture
+    def table_of(self, tmp_path):
+        def table(*teachers):
+            write_labels(tmp_path, rows=2, files=1, statuses=(1, 0, 0), teachers=teachers)
+            return open_labels_table(str(tmp_path))
+
+        return table
+
+    def test_by_fold(self, table_of):
+        table = table_of(
+            speech_teacher("foreign", fold=None),
+            speech_teacher("fold-1", fold=1, heard=("5", "7")),
+            speech_teacher("fold-0", fold=0, heard=("1", "2")),
+        )
+        assert choose_teacher(table, "", "ravdess", SPEECH_LABELS, FOLD).name == "fold-0"
+
+    def test_there_is_none_of_the_fold_or_of_the_set(self, table_of):
+        table = table_of(speech_teacher("fold-1", fold=1), speech_teacher("fold-0", labeled="cremad"))
+        with pytest.raises(UserError, match="no labels by a teacher of ravdess fold 0, only by: fold-1, fold-0"):
+            choose_teacher(table, "", "ravdess", SPEECH_LABELS, FOLD)
+
+    def test_by_name(self, table_of):
+        table = table_of(speech_teacher("fold-0"), speech_teacher("foreign", fold=None))
+        assert choose_teacher(table, "foreign", "ravdess", SPEECH_LABELS, FOLD).tuning is None
+        with pytest.raises(UserError, match=r"--speech_teacher fold-7: the teachers of .* are fold-0, foreign"):
+            choose_teacher(table, "fold-7", "ravdess", SPEECH_LABELS, FOLD)
+
+    def test_labels_may_come_in_another_order_but_not_be_others(self, table_of):
+        table = table_of(speech_teacher("fold-0"))
+        assert choose_teacher(table, "", "ravdess", tuple(reversed(SPEECH_LABELS)), FOLD).labels == SPEECH_LABELS
+        for labels in (SPEECH_LABELS[:3], (*SPEECH_LABELS[:3], "calm")):
+            with pytest.raises(UserError, match=f"knows the labels {', '.join(SPEECH_LABELS)}, but ravdess has"):
+                choose_teacher(table, "", "ravdess", labels, FOLD)
+
+    @pytest.mark.parametrize(("heard", "named"), [("128", "8"), ("5", "5"), ("1678", "6, 7, 8")])
+    def test_who_heard_those_the_student_is_scored_on_is_refused_with_their_names(self, table_of, heard, named):
+        table = table_of(speech_teacher("fold-0", heard=tuple(heard)))
+        for wanted in ("", "fold-0"):
+            with pytest.raises(UserError, match=f"was tuned on speakers {named}, on whom"):
+                choose_teacher(table, wanted, "ravdess", SPEECH_LABELS, FOLD)
+
+    def test_speakers_of_another_set_are_others_with_the_same_names(self, table_of):
+        table = table_of(speech_teacher("fold-0", labeled="cremad", heard=("7", "8")))
+        assert choose_teacher(table, "fold-0", "ravdess", SPEECH_LABELS, FOLD).name == "fold-0"
