@@ -197,6 +197,7 @@ class Training:
         """
         while not self.finished:
             after_epoch(self.run_epoch(after_steps))
+        self._segments = None  # ends what streams them
         self.student.load_state_dict(self._best_state)
 
     def run_epoch(self, after_steps: Callable[[int], None] = lambda done: None) -> EpochScore:
@@ -243,7 +244,7 @@ class Training:
             self._best_state = {name: value.cpu().clone() for name, value in self._scored.state_dict().items()}
         self.history.append(score)
         if not self._plan(epoch + 1).n_drawn:
-            self._segments = None  # ends what streams them
+            self._segments = None
         return score
 
     def state(self) -> dict[str, Any]:

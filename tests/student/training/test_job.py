@@ -113,6 +113,32 @@ def test_another_seed_adds_to_the_same_output(trained):
     assert [record.seed for record in result.records] == [0, 7]
 
 
+def test_everything_may_lie_on_s3(trained, tones, labels, s3_store):
+    config, result = trained
+    bucket = s3_store.bucket()
+    for folder, key in ((Path(tones).parent, "tones"), (Path(labels), "table/labels")):
+        for path in folder.iterdir():
+            s3_store.client.upload_file(str(path), bucket, f"{key}/{path.name}")
+    there = replace(
+        config,
+        labeled=f"s3://{bucket}/tones/tones.csv",
+        unlabeled=f"s3://{bucket}/table",
+        output=f"s3://{bucket}/students",
+        folds="0",
+        checkpoint_every_s=0,
+    )
+    (record,) = train_students(there).records
+    for speaker, counts in record.confusions.items():
+        np.testing.assert_array_equal(counts, result.records[0].confusions[speaker])
+    found = s3_store.client.list_objects_v2(Bucket=bucket, Prefix="students/")["Contents"]
+    keys = [one["Key"] for one in found if not one["Key"].endswith("/")]  # pyarrow's marks of folders
+    names = {key.partition("/")[2].partition("events")[0] for key in keys}
+    run = "seed-0-fold-0"
+    files = {"curves.png", "student.json", "student.safetensors", "tensorboard/"}
+    assert names == {"run.json", "records/tones-conf-vid-sp-dstl-seed-0.json", *(f"{run}/{name}" for name in files)}
+    assert train_students(there).trained == ()
+
+
 @pytest.mark.parametrize(
     "changes",
     [
