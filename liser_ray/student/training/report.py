@@ -39,7 +39,7 @@ def _run_table(records: tuple[Record, ...]) -> Table:
     table = Table(title="Scores on each fold's test speakers", title_justify="left", box=box.SIMPLE)
     table.add_column("seed", justify="right", no_wrap=True)
     table.add_column("fold", justify="right", no_wrap=True)
-    table.add_column("speakers", no_wrap=True)
+    table.add_column("speakers")  # may wrap; the numbers must not
     for column in ("n", "epoch", "val. UAR", "UAR", "WAR", "F1"):
         table.add_column(column, justify="right", no_wrap=True)
     for record in records:
