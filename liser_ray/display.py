@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 _LINE_EVERY_S = 30.0
 _LOOK_EVERY_S = 1.0
+_RUNS_SHOWN = 2
 
 
 def clock(seconds: float) -> str:
@@ -33,12 +34,13 @@ class TrainingProgress:
 
     def add(self, run: str, done: int, line: str) -> None:
         """Note how much of a run is done, and what there is to say about it."""
+        self._lines.pop(run, None)  # so that the latest stand last
         self._done[run], self._lines[run] = done, line
 
     def snapshot(self) -> tuple[int, str]:
-        """How much of all runs is done, and a line about each."""
-        lines = " · ".join(f"{run}: {line}" for run, line in sorted(self._lines.items()))
-        return sum(self._done.values()), lines or "starting"
+        """How much of all runs is done, and a line about each of those heard of last."""
+        latest = sorted(list(self._lines.items())[-_RUNS_SHOWN:])
+        return sum(self._done.values()), " · ".join(f"{run}: {line}" for run, line in latest) or "starting"
 
 
 class LiveDisplay:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from liser_ray import display
-from liser_ray.display import LiveDisplay, clock
+from liser_ray.display import LiveDisplay, TrainingProgress, clock
 
 
 def wait_for(event):
@@ -136,3 +136,12 @@ def test_a_look_that_fails_does_not_end_the_work(monkeypatch, on_terminal):
         wait_for(failed)
     assert time.monotonic() - started < 5
     assert [str(error) for error in errors] == ["nothing to see"]
+
+
+def test_progress_of_many_runs_is_their_sum_and_the_latest_lines():
+    progress = TrainingProgress()
+    assert progress.snapshot() == (0, "starting")
+    for run in ("fold 0", "fold 1", "fold 2"):
+        progress.add(run, 5, "epoch 5")
+    progress.add("fold 1", 7, "epoch 7")
+    assert progress.snapshot() == (17, "fold 1: epoch 7 · fold 2: epoch 5")

@@ -201,7 +201,7 @@ class Training:
         self.student.load_state_dict(self._best_state)
 
     def run_epoch(self, after_steps: Callable[[int], None] = lambda done: None) -> EpochScore:
-        """One pass over the training recordings (see `epoch_steps`) and one over the validation ones.
+        """One pass over the training recordings (see `EpochPlan`) and one over the validation ones.
 
         Raises:
             FloatingPointError: the loss is not finite.
