@@ -147,14 +147,14 @@ def _students(config: ReproductionConfig, left_out: list[str]) -> Iterator[Stude
                 recipe=recipe,
                 train=replace(config.train, labeled_fraction=share / 100),
             )
-            for share in shares
+            for share in (*shares, 100)
             for recipe in ("no-dstl", "vid-sp-dstl")
         ]
     for part, labeled in (("table-3", "ravdess"), ("figure-2", "cremad")):
         if part in config.parts and labeled not in sets:
             left_out.append(f"{part}: needs --labeled {labeled}:FOLDER.")
     set_of = {address: name for name, address in sets.items()}
-    for student in wanted:
+    for student in dict.fromkeys(wanted):  # all the labels are in Table 2 as well
         name = run_name(student.recipe, student.loss, student.train.two_stage, student.train.labeled_fraction)
         if student.recipe != BASE and not config.unlabeled:
             left_out.append(f"{name} on {set_name(set_of[student.labeled])}: needs --unlabeled.")

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 from small_records import random_record
 from tone_files import write_tone_labels, write_tones
@@ -5,6 +7,7 @@ from tone_files import write_tone_labels, write_tones
 from liser_ray.errors import UserError
 from liser_ray.protocol.paper import CONFIGURATIONS
 from liser_ray.protocol.records import read_records, record_to_json
+from liser_ray.reproduction import job
 from liser_ray.reproduction.config import ReproductionConfig
 from liser_ray.reproduction.job import reproduce
 from liser_ray.student.training.config import TrainConfig
@@ -84,3 +87,21 @@ def test_nothing_to_make_tables_of_is_said(tmp_path, records):
     with pytest.raises(UserError, match="shares"):
         reproduce(ReproductionConfig([write_tones(tmp_path)], shares="0,50", output=str(tmp_path / "out")))
     assert len(read_records(records)) == 5
+
+
+def test_the_papers_two_sets_need_twenty_configurations(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(job, "read_labeled_set", lambda address: SimpleNamespace(name=address.partition(":")[0]))
+    monkeypatch.setattr(job, "train_students", lambda student: asked.append(student) or SimpleNamespace(records=[]))
+    with pytest.raises(UserError, match="Nothing to run"):  # since nothing comes of these
+        reproduce(ReproductionConfig(["ravdess:a", "cremad:b"], "labels", str(tmp_path)))
+    names = [student.output.split("/")[-1] for student in asked if student.labeled == "cremad:b"]
+    fewer = [f"{recipe}+{share}%-labels" for share in (25, 50, 75) for recipe in ("no-dstl", "vid-sp-dstl")]
+    assert names == [*CONFIGURATIONS, *fewer]
+    ablations = [student for student in asked if student.labeled == "ravdess:a"][5:]
+    assert [(s.recipe, s.loss.distillation, s.train.two_stage) for s in ablations] == [
+        ("vid-dstl", "ce", False),
+        ("vid-dstl", "mae", True),
+        ("sp-dstl", "ce", False),
+        ("sp-dstl", "mae", True),
+    ]
