@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar, cast
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from liser_ray.errors import UserError
 
@@ -37,12 +37,19 @@ def parse_settings(
     Raises:
         UserError: a value that a dataclass refuses.
     """
-    parser = ArgumentParser(description=description)
+    parser = ArgumentParser(description=description, formatter_class=_HelpFormatter)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below.")
     parser.add_class_arguments(settings)
     parsed = parser.parse_args(_spelled_out(sys.argv[1:] if argv is None else argv, bare or {}, lists))
     values = vars(parser.instantiate_classes(parsed))
     return settings(**{one.name: values[one.name] for one in fields(cast("Any", settings))})
+
+
+class _HelpFormatter(DefaultHelpFormatter):
+    """Keeps the lines of the description, so that its commands can be read and copied."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "".join(indent + line for line in text.splitlines(keepends=True))
 
 
 def _spelled_out(arguments: Sequence[str], bare: Mapping[str, str], lists: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ def test_help_names_every_field_and_its_unit(run):
     _, text, _ = run("--help")
     for words in ("--labeled", "conf-vid-sp-dstl", "--loss.lambda_sd", "--train.augment.mixup_alpha", "--memory_gb"):
         assert words in text
+    assert "\n  python jobs/train_student.py --labeled ravdess:data/RAVDESS --recipe no-dstl\n" in text
 
 
 def test_a_manifest_and_a_table_become_students_and_scores(run, tmp_path):
