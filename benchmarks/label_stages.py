@@ -9,13 +9,11 @@ Both ways run in one process, on one thread, by turns on each recording, so that
 
 import argparse
 import os
-import platform
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from machine import describe, write_whole
 from tqdm import tqdm
 from transformers import HubertConfig, HubertForSequenceClassification
 
@@ -298,27 +297,6 @@ def table(costs: Costs) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] + ["---:"] * 7, *lines))
 
 
-def machine() -> str:
-    """What the figures hold for."""
-    cpu = platform.machine()
-    if (info := Path("/proc/cpuinfo")).exists():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = next(iter(names), cpu)
-    packages = ("torch", "transformers", "onnxruntime", "av", "deepface", "silero-vad")
-    libraries = ", ".join(f"{name} {version(name)}" for name in packages)
-    return (
-        f"{cpu} with {torch.backends.cpu.get_cpu_capability()}, one of {os.cpu_count()} cores; "
-        f"Python {platform.python_version()}, {libraries}, OpenCV {cv2.__version__}, FFmpeg {av.ffmpeg_version_info}."
-    )
-
-
-def write_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    partial.replace(path)
-
-
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, help=f"of each recording (default: {FULL.seconds:g})")
@@ -350,6 +328,12 @@ def main(arguments: Sequence[str]) -> None:
         return
 
     video_s = sum(len(media.video_start_s) for media in prepared) * VIDEO_WINDOW_S
+    where = describe(
+        ("torch", "transformers", "onnxruntime", "av", "deepface", "silero-vad"),
+        "one of them used",
+        f"OpenCV {cv2.__version__}",
+        f"FFmpeg {av.ffmpeg_version_info}",
+    )
     text = f"""# Seconds of video labeled per second and CPU core
 
 Made by `{" ".join(["python benchmarks/label_stages.py", *arguments])}`: the first {seconds:g} s of {len(paths)} real
@@ -358,7 +342,7 @@ H.264, HEVC, MPEG-4 and MPEG-1), one process, one thread, both ways by turns on 
 
 {table(costs)}
 
-Machine: {machine()}
+Machine: {where}
 
 - CPU time counts; other work on the machine shows in the wall time.
 - The naive way: `cv2.VideoCapture`, `DeepFace.extract_faces` (YuNet, aligned) on every frame, PyAV for the sound,

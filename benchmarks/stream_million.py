@@ -8,13 +8,11 @@ from them. Prints and writes benchmarks/results/stream_million.md. Stops after `
 
 import argparse
 import os
-import platform
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 import torch
+from machine import describe, write_whole
 from small_labels import SPEECH_LABELS, write_labels
 from tqdm import tqdm
 
@@ -134,27 +133,6 @@ def thirds(seen: Sequence[Memory]) -> str:
     return "\n".join(lines)
 
 
-def machine() -> str:
-    """What the figures hold for."""
-    names = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    packages = ", ".join(f"{name} {version(name)}" for name in ("ray", "torch", "pyarrow"))
-    memory_gb = psutil.virtual_memory().total / 1e9
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    return (
-        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, {memory_gb:.0f} GB; Python "
-        f"{platform.python_version()}, {packages}. Load average at the end (1, 5, 15 minutes): {load}."
-    )
-
-
-def write_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    partial.replace(path)
-
-
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=600, help="of streaming, at most (default: 600)")
@@ -197,6 +175,12 @@ def main(arguments: Sequence[str]) -> None:
         segments.close()
         ray.shutdown()
 
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    where = describe(
+        ("ray", "torch", "pyarrow"),
+        f"{psutil.virtual_memory().total / 1e9:.0f} GB",
+        f"load at the end (1, 5, 15 minutes) {load}",
+    )
     text = f"""# A table of {options.rows:,} rows, streamed
 
 Made by `{" ".join(["python benchmarks/stream_million.py", *arguments])}`: {table.n_rows:,} labeled rows of 3 s
@@ -212,7 +196,7 @@ with them.
 
 {thirds(watch.seen)}
 
-Machine: {machine()}
+Machine: {where}
 
 - "Driver" is the resident memory of the process that learns, with what it maps of the object store. "All processes" is
   it, Ray's and the workers' together, with shared memory counted once (PSS of `/proc`), so the object store is in it.

@@ -7,7 +7,6 @@ benchmarks/results/student_training.md; --quick tries the script out.
 
 import argparse
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
+from machine import describe, write_whole
 from plain_student import PlainTraining
 
 from liser_ray.corpora.folds import folds_of
@@ -115,7 +115,12 @@ def run_epoch() -> tuple[float, float]:
 
 def about_ours() -> tuple[float, float, int, str]:
     """Seconds of making batches and of the spectrograms, trained parameters, and the machine."""
-    return _way.data_s(), _way.setup_s, count_parameters(_way.training.student), machine(_way.training.device)
+    return (
+        _way.data_s(),
+        _way.setup_s,
+        count_parameters(_way.training.student),
+        describe(("torch",), f"{torch.get_num_threads()} threads"),
+    )
 
 
 def wait() -> None:
@@ -142,16 +147,6 @@ def make_tones(folder: Path, n: int) -> str:
         lines.append(f"{number}.flac,{number % 5},{number // 5 % 10}")
     (folder / "tones.csv").write_text("\n".join(lines) + "\n")
     return str(folder / "tones.csv")
-
-
-def machine(device: torch.device) -> str:
-    info = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":")[1].strip() for line in info if line.startswith("model name")]
-    gpu = f"; {torch.cuda.get_device_name()}" if device.type == "cuda" else ""
-    return (
-        f"{names[0]} with {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores, "
-        f"{torch.get_num_threads()} of them used{gpu}; Python {platform.python_version()}, torch {torch.__version__}."
-    )
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -207,7 +202,7 @@ after one to warm up; no-dstl, {n_parameters:,} parameters, batches of 25, float
 Machine: {where}
 """
     print(text)
-    RESULT.write_text(text)
+    write_whole(RESULT, text)
 
 
 if __name__ == "__main__":
