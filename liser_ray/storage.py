@@ -111,6 +111,13 @@ def write_bytes(uri: str, data: bytes) -> None:
     fs.move(temporary, path)
 
 
+def delete_folder(uri: str) -> None:
+    """Delete a folder or prefix with all that is in it, if it is there."""
+    if exists(uri):
+        fs, path = filesystem(uri)
+        fs.delete_dir(path)
+
+
 def replace_parquet(path: str, fs: pafs.FileSystem, table: pa.Table) -> None:
     """Write a Parquet file of a file system whole or not at all, over an old one if there is one."""
     if isinstance(fs, pafs.LocalFileSystem):

@@ -28,7 +28,7 @@ from liser_ray.memory import KEEP_FREED_MEMORY
 from liser_ray.protocol.paper import BASE
 from liser_ray.protocol.records import FoldResult, Record, record_to_json
 from liser_ray.recipe import plain, refuse_changed_recipe
-from liser_ray.storage import check_writable, join, normalise, write_bytes
+from liser_ray.storage import check_writable, delete_folder, join, normalise, write_bytes
 from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher, choose_teacher, open_labels_table
 from liser_ray.student.data.mels import BYTES_PER_S, compute_log_mels, padded_frames
 from liser_ray.student.data.order import EpochPlan
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 RECORDS_FOLDER = "records"
 _PACKAGES = ("liser-ray", "ray", "torch", "torchaudio", "numpy")
-_TRAINING = "training"  # Ray Train's own files
+_TRAINING = "training"  # Ray Train's own files, until all wanted runs are done
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def train_students(config: StudentConfig) -> StudentResult:
         told = [f"{Path(job.output).name}: {problem}" for job, problem in zip(jobs, problems, strict=True) if problem]
         if told:
             raise UserError("\n".join(told))
+        delete_folder(join(output, _TRAINING))
     records = tuple(_record(checked, seed, output) for seed in seeds)
     for record in records:
         write_bytes(join(output, RECORDS_FOLDER, record_file(record)), record_to_json(record).encode())

@@ -20,7 +20,7 @@ from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.display import LiveDisplay, Tell, TrainingProgress
 from liser_ray.errors import UserError
 from liser_ray.recipe import plain, refuse_changed_recipe
-from liser_ray.storage import check_writable, exists, filesystem, join, normalise, write_bytes
+from liser_ray.storage import check_writable, delete_folder, exists, join, normalise, write_bytes
 from liser_ray.teachers.bundles import BUNDLE_FILE, TeacherBundle, read_bundle
 from liser_ray.teachers.finetuning.config import FinetuneConfig, FoldJob
 from liser_ray.teachers.finetuning.model import build_model
@@ -139,9 +139,7 @@ def _train_folds(config: FinetuneConfig, output: str, speech: LabeledSpeech, fol
     problems = [f"Fold {fold}: {problem}" for fold, problem in train(config, output, speech, folds).items() if problem]
     if problems:
         raise UserError("\n".join(problems))
-    if exists(join(output, _TRAINING)):  # there is none where this process trained
-        fs, path = filesystem(join(output, _TRAINING))
-        fs.delete_dir(path)
+    delete_folder(join(output, _TRAINING))
 
 
 def _train_here(config: FinetuneConfig, output: str, speech: LabeledSpeech, folds: Sequence[Fold]) -> dict[int, str]:
