@@ -30,9 +30,10 @@ from liser_ray.memory import keep_freed_memory
 from liser_ray.student.config import LossConfig
 from liser_ray.student.data.mels import compute_log_mels, padded_frames
 from liser_ray.student.network import Student, count_parameters
+from liser_ray.student.training.batches import Labeled
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
-from liser_ray.student.training.loop import Labeled, Training
+from liser_ray.student.training.loop import Training
 
 RESULT = Path(__file__).parent / "results" / "student_training.md"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -71,7 +72,8 @@ class Ours:
 
     def data_s(self) -> float:
         """Seconds of a training pass that go into making batches."""
-        make, seconds = self.training._batch, 0.0
+        batches = self.training._batches
+        make, seconds = batches._batch, 0.0
 
         def timed(*arguments: Any) -> Any:  # noqa: ANN401
             nonlocal seconds
@@ -82,9 +84,9 @@ class Ours:
             seconds += time.perf_counter() - started
             return batch
 
-        self.training._batch = timed  # type: ignore[method-assign]
+        batches._batch = timed  # type: ignore[method-assign]
         self.train()
-        self.training._batch = make  # type: ignore[method-assign]
+        batches._batch = make  # type: ignore[method-assign]
         return seconds
 
 

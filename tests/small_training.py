@@ -22,9 +22,10 @@ from liser_ray.student.data.unlabeled import (
 )
 from liser_ray.student.losses import Temperatures
 from liser_ray.student.network import Student
+from liser_ray.student.training.batches import Labeled, Unlabeled
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
-from liser_ray.student.training.loop import Labeled, Training, Unlabeled
+from liser_ray.student.training.loop import Training
 
 FOLD = Fold(0, train=frozenset("abcd"), validation=frozenset("ef"), test=frozenset("gh"))
 CPU = torch.device("cpu")

@@ -147,6 +147,46 @@ def total_loss(
     Raises:
         ValueError: logits and targets are not equally many, or there are none.
     """
+    items = item_losses(logits, targets, config, class_weights, temperatures)
+    n_items = len(logits.supervised)
+    supervised = items.supervised.sum() / n_items
+    speech = config.lambda_sd * items.speech.sum() / n_items
+    video = config.lambda_vd * items.video.sum() / n_items
+    return Loss(
+        total=supervised + speech + video,
+        supervised=supervised.detach(),
+        speech=speech.detach(),
+        video=video.detach(),
+        n_without_video=(~targets.video_valid).sum(),
+    )
+
+
+class ItemLosses(NamedTuple):
+    """The terms of each item, before λ.
+
+    Attributes:
+        supervised: L_sup of the labeled items, float [N_l].
+        speech: w_sd · L_sd of the unlabeled items, float [N_u].
+        video: w_vd · L_vd of the unlabeled items, float [N_u]; 0 where there is no video teacher's target.
+    """
+
+    supervised: Tensor
+    speech: Tensor
+    video: Tensor
+
+
+def item_losses(
+    logits: StudentLogits,
+    targets: Targets,
+    config: LossConfig,
+    class_weights: Tensor | None = None,
+    temperatures: Temperatures | None = None,
+) -> ItemLosses:
+    """What `total_loss` sums, with the same arguments; λ has no part in it.
+
+    Raises:
+        ValueError: logits and targets are not equally many, or there are none.
+    """
     n_labeled, n_unlabeled = len(targets.truth), len(targets.speech)
     n_items = n_labeled + n_unlabeled
     if not n_items == len(logits.supervised) > 0 or not n_unlabeled == len(targets.video) == len(targets.video_valid):
@@ -155,23 +195,13 @@ def total_loss(
             f"{len(targets.video)} video targets and {len(targets.video_valid)} marks of validity."
         )
     smoothing = config.label_smoothing
-    labeled = supervised_loss(logits.supervised[:n_labeled], targets.truth, smoothing, class_weights)
+    supervised = supervised_loss(logits.supervised[:n_labeled], targets.truth, smoothing, class_weights)
     # Even multiplied by zero a NaN would stay NaN, so missing targets give way to harmless ones.
     some_video = torch.where(targets.video_valid[:, None], targets.video, 1 / targets.video.shape[-1])
     sure = temperatures if temperatures and config.confidence == "calibrated" else Temperatures()
-    by_speech = _distillation_loss(logits.speech[n_labeled:], targets.speech, config, sure.speech)
-    by_video = _distillation_loss(logits.video[n_labeled:], some_video, config, sure.video) * targets.video_valid
-
-    supervised = labeled.sum() / n_items
-    speech = config.lambda_sd * by_speech.sum() / n_items
-    video = config.lambda_vd * by_video.sum() / n_items
-    return Loss(
-        total=supervised + speech + video,
-        supervised=supervised.detach(),
-        speech=speech.detach(),
-        video=video.detach(),
-        n_without_video=(~targets.video_valid).sum(),
-    )
+    speech = _distillation_loss(logits.speech[n_labeled:], targets.speech, config, sure.speech)
+    video = _distillation_loss(logits.video[n_labeled:], some_video, config, sure.video) * targets.video_valid
+    return ItemLosses(supervised, speech, video)
 
 
 def _distillation_loss(logits: Tensor, teacher: Tensor, config: LossConfig, temperature: float) -> Tensor:

@@ -3,10 +3,11 @@
 Nothing here knows Ray or files: `liser_ray.student.training.run` runs it with the process group it is in.
 """
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +19,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from liser_ray.metrics import confusion_matrix, uar
 from liser_ray.student.config import LossConfig
-from liser_ray.student.data.mels import LogMels, SegmentCutter
-from liser_ray.student.data.order import EpochPlan, labeled_crops, step_rng
-from liser_ray.student.data.unlabeled import Segments
-from liser_ray.student.features import mixup, spec_augment
-from liser_ray.student.losses import Targets, Temperatures, total_loss
+from liser_ray.student.data.order import EpochPlan
+from liser_ray.student.losses import total_loss
 from liser_ray.student.network import Student
+from liser_ray.student.training.batches import Batch, Batches, Labeled, Unlabeled
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.teachers.batches import autocast
@@ -32,46 +31,6 @@ from liser_ray.training import balanced_weights, epoch_seed
 
 _WARM_UP_SHARE = 0.05
 _LOOK_EVERY_STEPS = 200  # at whether the loss is still finite, which a GPU has to be waited for
-
-
-class UnlabeledSegments(Protocol):
-    """Where unlabeled segments come from: `HeldSegments` or `StreamedSegments`."""
-
-    def take(self, n: int, share: slice = slice(None)) -> Segments:
-        """The next ``n`` segments, of these only a ``share``."""
-        ...
-
-
-@dataclass(frozen=True)
-class Unlabeled:
-    """Unlabeled recordings to learn from.
-
-    Attributes:
-        n_rows: how many there are.
-        start: gives their segments, from after so many rows on.
-        temperatures: of their teachers.
-    """
-
-    n_rows: int
-    start: Callable[[int], UnlabeledSegments]
-    temperatures: Temperatures
-
-
-@dataclass(frozen=True)
-class Labeled:
-    """Labeled recordings to learn from.
-
-    Attributes:
-        mels: spectrograms of the whole set.
-        label_index: int64 [N], of the whole set.
-        n_labels: K_S.
-        train: int64 [n], recordings to learn from.
-    """
-
-    mels: LogMels
-    label_index: np.ndarray
-    n_labels: int
-    train: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -153,9 +112,11 @@ class Training:
         if self.config.ema_decay:
             average = get_ema_multi_avg_fn(self.config.ema_decay)
             self._averaged = AveragedModel(self.student, multi_avg_fn=average, use_buffers=True)
-        self._cut = SegmentCutter(self.labeled.mels, self.device)
-        self._class_weights = self._weigh_classes()
-        self._segments: UnlabeledSegments | None = None
+        n_video = self.student.n_video_labels
+        self._batches = Batches(
+            self.labeled, self.unlabeled, n_video, self.config, self.seed, self.device, self.rank, self.world_size
+        )
+        self._class_weights = weigh_classes(self.labeled, self.config, self.device)
         self._best_state: dict[str, Tensor] = {}
 
     @property
@@ -173,11 +134,7 @@ class Training:
     @property
     def best(self) -> EpochScore | None:
         """The best epoch so far; none in the stage of distillation alone."""
-        best = None
-        for score in self.history:
-            if not self._distils_alone(score.epoch) and score.better_than(best):
-                best = score
-        return best
+        return best_epoch(self.history, self.config)
 
     @property
     def finished(self) -> bool:
@@ -186,7 +143,7 @@ class Training:
 
     def steps(self, epochs: int) -> int:
         """Steps of so many first epochs."""
-        return sum(self._plan(epoch).n_steps for epoch in range(1, epochs + 1))
+        return sum(self._batches.plan(epoch).n_steps for epoch in range(1, epochs + 1))
 
     def run(self, after_epoch: Callable[[EpochScore], None], after_steps: Callable[[int], None]) -> None:
         """Train until it is finished, and load the best epoch's weights.
@@ -197,7 +154,7 @@ class Training:
         """
         while not self.finished:
             after_epoch(self.run_epoch(after_steps))
-        self._segments = None  # ends what streams them
+        self._batches.close()
         self.student.load_state_dict(self._best_state)
 
     def run_epoch(self, after_steps: Callable[[int], None] = lambda done: None) -> EpochScore:
@@ -209,42 +166,27 @@ class Training:
         epoch, started = len(self.history) + 1, time.monotonic()
         torch.manual_seed(epoch_seed(self.seed, epoch, self.rank))
         self.model.train()
-        plan = self._plan(epoch)
-        loss = self._loss_of_stage(epoch)
-        places = labeled_crops(len(self.labeled.mels), self.seed, epoch)
-        if plan.n_drawn and self._segments is None:
-            assert self.unlabeled is not None
-            self._segments = self.unlabeled.start((epoch - 1) * plan.n_drawn)
+        plan = self._batches.plan(epoch)
+        loss = loss_of_stage(self.loss, self.config, epoch)
         sums = torch.zeros(5, dtype=torch.float64, device=self.device)
-        n_items, done = plan.n_labeled + plan.n_drawn, self.steps(epoch - 1)
-        for number, step in enumerate(plan.steps(self.seed, epoch)):
-            self._set_learning_rate(epoch, number)
-            rows = self.labeled.train[step.labeled]
-            sums += self._step(rows, places[rows], step.n_unlabeled, loss, epoch, number)
+        done = self.steps(epoch - 1)
+        for number, batch in enumerate(self._batches.of_epoch(epoch)):
+            factor = learning_rate_factor(self.config, epoch, number, plan.n_steps)
+            for group in self._optimizer.param_groups:
+                group["lr"] = self.config.learning_rate * factor
+            sums += self._step(batch, loss)
             if (number + 1) % _LOOK_EVERY_STEPS == 0:
-                self._check_finite(sums[0].item(), epoch)
+                check_finite(sums[0].item(), epoch)
             after_steps(done + number + 1)
         if self.world_size > 1:
             dist.all_reduce(sums)
-        total, supervised, speech, video, without_video = sums.tolist()
-        self._check_finite(total, epoch)
-        validation = (None, None) if self._distils_alone(epoch) else self._validate()
-        score = EpochScore(
-            epoch=epoch,
-            loss=total / n_items,
-            supervised=supervised / n_items,
-            speech=speech / n_items,
-            video=video / n_items,
-            without_video=without_video / max(1, plan.n_drawn),
-            validation_loss=validation[0],
-            validation_uar=validation[1],
-            seconds=time.monotonic() - started,
-        )
-        if not self._distils_alone(epoch) and score.better_than(self.best):
-            self._best_state = {name: value.cpu().clone() for name, value in self._scored.state_dict().items()}
+        totals = sums.tolist()
+        check_finite(totals[0], epoch)
+        validation = (None, None) if self._batches.distil_alone(epoch) else self._validate()
+        score = epoch_score(epoch, totals, plan, validation, time.monotonic() - started)
         self.history.append(score)
-        if not self._plan(epoch + 1).n_drawn:
-            self._segments = None
+        if not self._batches.distil_alone(epoch) and self.best is score:
+            self._best_state = {name: value.cpu().clone() for name, value in self._scored.state_dict().items()}
         return score
 
     def state(self) -> dict[str, Any]:
@@ -277,43 +219,20 @@ class Training:
         assert isinstance(averaged, Student)
         return averaged
 
-    def _distils_alone(self, epoch: int) -> bool:
-        return self.config.two_stage and epoch <= self.config.epochs
-
-    def _plan(self, epoch: int) -> EpochPlan:
-        n_labeled = len(self.labeled.train)
-        n_unlabeled = self.unlabeled.n_rows if self.unlabeled else 0
-        if self.config.two_stage:
-            n_labeled, n_unlabeled = (0, n_unlabeled) if self._distils_alone(epoch) else (n_labeled, 0)
-        return EpochPlan(n_labeled, n_unlabeled, self.config.batch_size, self.config.labeled_per_batch)
-
-    def _loss_of_stage(self, epoch: int) -> LossConfig:
-        if self.config.two_stage and not self._distils_alone(epoch):
-            return replace(self.loss, lambda_sd=0.0, lambda_vd=0.0)
-        return self.loss
-
-    def _step(
-        self, rows: np.ndarray, places: np.ndarray, n_unlabeled: int, loss_config: LossConfig, epoch: int, step: int
-    ) -> Tensor:
+    def _step(self, batch: Batch, loss_config: LossConfig) -> Tensor:
         """A step on a batch of all processes together.
 
         Returns:
             Sums over this process's items: loss, its three terms, and unlabeled items without video; float64 [5].
         """
-        n_items = len(rows) + n_unlabeled
-        # Item i of the batch goes to process i modulo their number.
-        labeled = slice(self.rank, None, self.world_size)
-        unlabeled = slice((self.rank - len(rows)) % self.world_size, None, self.world_size)
-        rng = step_rng(self.seed, epoch, step, self.rank)
-        inputs, targets = self._batch(rows[labeled], places[labeled], n_unlabeled, unlabeled, rng)
         with autocast(self.device, self.precision):
-            logits = self.model(inputs)
+            logits = self.model(batch.inputs)
         logits = type(logits)(*(one.float() for one in logits))
         temperatures = self.unlabeled.temperatures if self.unlabeled else None
-        loss = total_loss(logits, targets, loss_config, self._class_weights, temperatures)
+        loss = total_loss(logits, batch.targets, loss_config, self._class_weights, temperatures)
         # The mean over the whole batch: data-parallel training divides by the number of processes.
-        n_here = len(inputs)
-        self._scaler.scale(loss.total * (n_here * self.world_size / n_items)).backward()
+        n_here = len(batch.inputs)
+        self._scaler.scale(loss.total * (n_here * self.world_size / batch.n_items)).backward()
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
@@ -322,58 +241,97 @@ class Training:
         terms = torch.stack([loss.total.detach(), loss.supervised, loss.speech, loss.video]) * n_here
         return torch.cat([terms.double(), loss.n_without_video.double()[None]])
 
-    def _batch(
-        self, rows: np.ndarray, places: np.ndarray, n_unlabeled: int, share: slice, rng: np.random.Generator
-    ) -> tuple[Tensor, Targets]:
-        """This process's inputs float32 [n, 64, 94], labeled ones first, and what they should come to."""
-        inputs = self._cut(rows, self.labeled.mels.first_frames(rows, places))
-        truth = torch.from_numpy(self.labeled.label_index[rows]).to(self.device, non_blocking=True)
-        augment = self.config.augment
-        if augment.mixup_alpha and len(rows):
-            inputs, truth = mixup(inputs, truth, self.labeled.n_labels, augment.mixup_alpha, rng)
-        if n_unlabeled and self._segments is not None:
-            segments = self._segments.take(n_unlabeled, share)
-            inputs = torch.cat([inputs, segments.log_mel])
-            targets = Targets(truth, segments.speech, segments.video, segments.video_valid)
-        else:
-            nothing = [inputs.new_zeros(0, n) for n in (self.labeled.n_labels, self.student.n_video_labels)]
-            targets = Targets(truth, nothing[0], nothing[1], inputs.new_zeros(0, dtype=torch.bool))
-        if augment.band_masks or augment.frame_masks:
-            inputs = spec_augment(
-                inputs, rng, augment.band_masks, augment.max_bands, augment.frame_masks, augment.max_frames
-            )
-        return inputs, targets
-
     def _validate(self) -> tuple[float | None, float | None]:
         """Mean cross-entropy and UAR over the validation recordings."""
         if not len(self.validation):
             return None, None
         logits = self.validation.logits(self._scored.classifier, self.precision)
-        truth = self.validation.truth
-        loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth)).item()
-        return loss, uar(confusion_matrix(truth, logits.argmax(axis=1), self.labeled.n_labels))
+        return validation_scores(logits, self.validation.truth)
 
-    def _set_learning_rate(self, epoch: int, step: int) -> None:
-        if self.config.schedule == "constant":
-            return
-        first = epoch - (epoch - 1) % self.config.epochs  # of the stage
-        n_steps = self._plan(epoch).n_steps
-        at, total = (epoch - first) * n_steps + step, self.config.epochs * n_steps
-        warm_up = max(1, round(_WARM_UP_SHARE * total))
-        falling = 0.5 * (1 + np.cos(np.pi * max(0, at - warm_up) / max(1, total - warm_up)))
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * min((at + 1) / warm_up, falling)
 
-    def _check_finite(self, total: float, epoch: int) -> None:
-        if not np.isfinite(total):
-            raise FloatingPointError(
-                f"The loss is not finite in epoch {epoch}. Lower --train.learning_rate or the λs of --loss, or use "
-                "another --precision."
-            )
+def best_epoch(history: Sequence[EpochScore], config: TrainConfig) -> EpochScore | None:
+    """The best of some epochs; none in the stage of distillation alone."""
+    best = None
+    for score in history[config.epochs if config.two_stage else 0 :]:
+        if score.better_than(best):
+            best = score
+    return best
 
-    def _weigh_classes(self) -> Tensor | None:
-        """Weight of each label, float32 [K], whose mean over the training recordings is 1."""
-        if self.config.class_weights == "none":
-            return None
-        weights = balanced_weights(self.labeled.label_index[self.labeled.train], self.labeled.n_labels)
-        return torch.from_numpy(weights).to(self.device)
+
+def epoch_score(
+    epoch: int,
+    totals: Sequence[float],
+    plan: EpochPlan,
+    validation: tuple[float | None, float | None],
+    seconds: float,
+) -> EpochScore:
+    """What an epoch came to.
+
+    Args:
+        epoch: from 1 on.
+        totals: sums over its items: loss, supervised, speech and video term, and items without video.
+        plan: of the epoch.
+        validation: loss and UAR.
+        seconds: that it took.
+    """
+    n_items = plan.n_labeled + plan.n_drawn
+    loss, supervised, speech, video = (total / n_items for total in totals[:4])
+    without_video = totals[4] / max(1, plan.n_drawn)
+    return EpochScore(epoch, loss, supervised, speech, video, without_video, *validation, seconds)
+
+
+def validation_scores(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Mean cross-entropy and UAR.
+
+    Args:
+        logits: float32 [n, K], of each recording.
+        truth: int64 [n], 0..K-1.
+    """
+    loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth)).item()
+    return loss, uar(confusion_matrix(truth, logits.argmax(axis=1), logits.shape[1]))
+
+
+def loss_of_stage(loss: LossConfig, config: TrainConfig, epoch: int) -> LossConfig:
+    """The loss of an epoch, from 1 on: that of labels alone in the second of two stages."""
+    if config.two_stage and epoch > config.epochs:
+        return replace(loss, lambda_sd=0.0, lambda_vd=0.0)
+    return loss
+
+
+def learning_rate_factor(config: TrainConfig, epoch: int, step: int, n_steps: int) -> float:
+    """What the learning rate is multiplied by, 0..1.
+
+    Args:
+        config: with the schedule.
+        epoch: from 1 on.
+        step: of the epoch, from 0 on.
+        n_steps: of the epoch.
+    """
+    if config.schedule == "constant":
+        return 1.0
+    first = epoch - (epoch - 1) % config.epochs  # of the stage
+    at, total = (epoch - first) * n_steps + step, config.epochs * n_steps
+    warm_up = max(1, round(_WARM_UP_SHARE * total))
+    falling = 0.5 * (1 + math.cos(math.pi * max(0, at - warm_up) / max(1, total - warm_up)))
+    return min((at + 1) / warm_up, falling)
+
+
+def weigh_classes(labeled: Labeled, config: TrainConfig, device: torch.device) -> Tensor | None:
+    """Weight of each label, float32 [K], whose mean over the training recordings is 1; None if all weigh the same."""
+    if config.class_weights == "none":
+        return None
+    weights = balanced_weights(labeled.label_index[labeled.train], labeled.n_labels)
+    return torch.from_numpy(weights).to(device)
+
+
+def check_finite(total: float, epoch: int) -> None:
+    """Refuse a sum of losses that is not finite.
+
+    Raises:
+        FloatingPointError: it is not; with what to do.
+    """
+    if not math.isfinite(total):
+        raise FloatingPointError(
+            f"The loss is not finite in epoch {epoch}. Lower --train.learning_rate or the λs of --loss, or use "
+            "another --precision."
+        )

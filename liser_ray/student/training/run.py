@@ -28,10 +28,11 @@ from liser_ray.student.data.unlabeled import HeldSegments, SegmentSettings, Unla
 from liser_ray.student.features import FRAME_SAMPLES, N_BANDS, SEGMENT_S, STRIDE_SAMPLES, corpus_statistics
 from liser_ray.student.losses import Temperatures
 from liser_ray.student.network import EmotionClassifier, Student, count_parameters
+from liser_ray.student.training.batches import Labeled, Unlabeled, UnlabeledSegments
 from liser_ray.student.training.config import RunJob
 from liser_ray.student.training.curves import CurveWriter, plot_curves
 from liser_ray.student.training.evaluation import EvaluationSet
-from liser_ray.student.training.loop import EpochScore, Labeled, Training, Unlabeled, UnlabeledSegments
+from liser_ray.student.training.loop import EpochScore, Training
 from liser_ray.student.training.recipes import loss_of
 from liser_ray.training import same_for_all
 
