@@ -72,7 +72,7 @@ class Ours:
 
     def data_s(self) -> float:
         """Seconds of a training pass that go into making batches."""
-        batches = self.training._batches
+        batches = self.training.batches
         make, seconds = batches._batch, 0.0
 
         def timed(*arguments: Any) -> Any:  # noqa: ANN401

@@ -1,6 +1,6 @@
 """What a student says of whole recordings: the mean of its logits over 3-s windows, one every 0.1 s."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from liser_ray.student.features import (
     frame_count,
     recording_statistics,
 )
-from liser_ray.student.network import EmotionClassifier
 from liser_ray.teachers.batches import autocast
 from liser_ray.teachers.config import Precision
 
@@ -51,26 +50,29 @@ class EvaluationSet:
     def __len__(self) -> int:
         return len(self._indices)
 
-    @torch.inference_mode()
-    def logits(self, classifier: EmotionClassifier, precision: Precision = "float32") -> np.ndarray:
-        """Mean logits of each recording, float32 [n, K].
+    @torch.no_grad()
+    def logits(self, classify: Callable[[Tensor], Tensor], precision: Precision = "float32") -> np.ndarray:
+        """Mean logits of each recording, float32 [n, ..., K].
 
         Args:
-            classifier: in evaluation mode afterwards.
+            classify: a classifier in evaluation mode, or several: windows float32 [w, 64, 94] to logits [w, ..., K].
             precision: on a GPU.
+
+        Raises:
+            ValueError: there are no recordings.
         """
-        classifier.eval()
+        if not len(self):
+            raise ValueError("There are no recordings to score.")
         if self._held is None and self.n_windows.sum() <= MAX_HELD_WINDOWS:
             self._held = list(self._windows())
         found = []
         for windows in self._held if self._held is not None else self._windows():
             with autocast(self._device, precision):
-                found.append(classifier(windows).float())
-        if not found:
-            return np.zeros((0, classifier.head.out_features), np.float32)
+                found.append(classify(windows).float())
         by_window = torch.cat(found).cpu().numpy()
         firsts = np.cumsum(self.n_windows) - self.n_windows
-        return np.add.reduceat(by_window, firsts, axis=0) / self.n_windows[:, None].astype(np.float32)
+        n_windows = self.n_windows.astype(np.float32).reshape(-1, *[1] * (by_window.ndim - 1))
+        return np.add.reduceat(by_window, firsts, axis=0) / n_windows
 
     def _windows(self) -> Iterator[Tensor]:
         """Spectrograms of all windows, float32 [at most a batch, 64, 94]."""

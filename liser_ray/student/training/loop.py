@@ -84,6 +84,7 @@ class Training:
         rank: of this process.
         world_size: how many processes there are.
         history: scores of the epochs so far.
+        batches: what it learns from in each step.
     """
 
     model: nn.Module
@@ -113,7 +114,7 @@ class Training:
             average = get_ema_multi_avg_fn(self.config.ema_decay)
             self._averaged = AveragedModel(self.student, multi_avg_fn=average, use_buffers=True)
         n_video = self.student.n_video_labels
-        self._batches = Batches(
+        self.batches = Batches(
             self.labeled, self.unlabeled, n_video, self.config, self.seed, self.device, self.rank, self.world_size
         )
         self._class_weights = weigh_classes(self.labeled, self.config, self.device)
@@ -143,7 +144,7 @@ class Training:
 
     def steps(self, epochs: int) -> int:
         """Steps of so many first epochs."""
-        return sum(self._batches.plan(epoch).n_steps for epoch in range(1, epochs + 1))
+        return sum(self.batches.plan(epoch).n_steps for epoch in range(1, epochs + 1))
 
     def run(self, after_epoch: Callable[[EpochScore], None], after_steps: Callable[[int], None]) -> None:
         """Train until it is finished, and load the best epoch's weights.
@@ -154,7 +155,7 @@ class Training:
         """
         while not self.finished:
             after_epoch(self.run_epoch(after_steps))
-        self._batches.close()
+        self.batches.close()
         self.student.load_state_dict(self._best_state)
 
     def run_epoch(self, after_steps: Callable[[int], None] = lambda done: None) -> EpochScore:
@@ -166,11 +167,11 @@ class Training:
         epoch, started = len(self.history) + 1, time.monotonic()
         torch.manual_seed(epoch_seed(self.seed, epoch, self.rank))
         self.model.train()
-        plan = self._batches.plan(epoch)
+        plan = self.batches.plan(epoch)
         loss = loss_of_stage(self.loss, self.config, epoch)
         sums = torch.zeros(5, dtype=torch.float64, device=self.device)
         done = self.steps(epoch - 1)
-        for number, batch in enumerate(self._batches.of_epoch(epoch)):
+        for number, batch in enumerate(self.batches.of_epoch(epoch)):
             factor = learning_rate_factor(self.config, epoch, number, plan.n_steps)
             for group in self._optimizer.param_groups:
                 group["lr"] = self.config.learning_rate * factor
@@ -182,10 +183,10 @@ class Training:
             dist.all_reduce(sums)
         totals = sums.tolist()
         check_finite(totals[0], epoch)
-        validation = (None, None) if self._batches.distil_alone(epoch) else self._validate()
+        validation = (None, None) if self.batches.distil_alone(epoch) else self._validate()
         score = epoch_score(epoch, totals, plan, validation, time.monotonic() - started)
         self.history.append(score)
-        if not self._batches.distil_alone(epoch) and self.best is score:
+        if not self.batches.distil_alone(epoch) and self.best is score:
             self._best_state = {name: value.cpu().clone() for name, value in self._scored.state_dict().items()}
         return score
 
@@ -245,7 +246,7 @@ class Training:
         """Mean cross-entropy and UAR over the validation recordings."""
         if not len(self.validation):
             return None, None
-        logits = self.validation.logits(self._scored.classifier, self.precision)
+        logits = self.validation.logits(self._scored.classifier.eval(), self.precision)
         return validation_scores(logits, self.validation.truth)
 
 

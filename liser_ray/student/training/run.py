@@ -207,7 +207,7 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
     speech, fold, config = inputs.speech, inputs.folds[job.fold], job.config
     classifier: EmotionClassifier = training.student.classifier
     test = EvaluationSet(speech, speech.of_speakers(fold.test), config.network.normalisation, training.device)
-    predicted = test.logits(classifier, config.precision).argmax(axis=1)
+    predicted = test.logits(classifier.eval(), config.precision).argmax(axis=1)
     speakers = np.array([speech.speakers[i] for i in speech.of_speakers(fold.test)])
     confusions = {
         speaker: confusion_matrix(test.truth[speakers == speaker], predicted[speakers == speaker], len(speech.labels))

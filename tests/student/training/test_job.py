@@ -86,7 +86,7 @@ def test_its_weights_give_its_scores(trained, tones):
     speech = load_labeled_speech(read_labeled_set(tones))
     for speaker, counts in card["confusions"].items():
         recordings = EvaluationSet(speech, speech.of_speakers([speaker]), "none", torch.device("cpu"))
-        predicted = recordings.logits(classifier).argmax(axis=1)
+        predicted = recordings.logits(classifier.eval()).argmax(axis=1)
         np.testing.assert_array_equal(confusion_matrix(recordings.truth, predicted, 3), counts)
 
 

@@ -36,7 +36,7 @@ def test_it_learns_the_tones_and_keeps_the_best_epoch():
     training = finish(make_training(train=TrainConfig(epochs=8, batch_size=8, learning_rate=3e-3)))
     assert training.history[-1].supervised < 0.5 * training.history[0].supervised
     assert training.best.validation_uar == max(score.validation_uar for score in training.history) > 0.6
-    logits = training.validation.logits(training.student.classifier)
+    logits = training.validation.logits(training.student.classifier.eval())
     right = (logits.argmax(axis=1) == training.validation.truth).mean()
     assert right == pytest.approx(training.best.validation_uar)  # as many of each label
 

@@ -1,0 +1,1 @@
+"""Many students trained together, as one batched computation."""
