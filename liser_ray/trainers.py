@@ -3,7 +3,7 @@
 import functools
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
@@ -77,12 +77,7 @@ def train_side_by_side(
         unit: of the progress, in the plural.
         total: of all runs.
     """
-    progress: Any = ray.remote(num_cpus=0)(TrainingProgress).remote()
-    tell = functools.partial(_tell, progress)
-
-    def look(_: float) -> tuple[int, str]:
-        return cast("tuple[int, str]", ray.get(progress.snapshot.remote()))
-
+    tell, look = shared_progress()
     # Threads: each waits for a controller of its own, an actor.
     pool = ThreadPoolExecutor(at_once)
     try:
@@ -92,6 +87,16 @@ def train_side_by_side(
         pool.shutdown(wait=False, cancel_futures=True)
         ray.shutdown()  # ends the workers, and with them the threads that wait for them
         raise
+
+
+def shared_progress() -> tuple[Tell, Callable[[float], tuple[int, str]]]:
+    """A `TrainingProgress` for processes of a cluster: what they tell, and what `LiveDisplay` looks at."""
+    progress: Any = ray.remote(num_cpus=0)(TrainingProgress).remote()
+
+    def look(_: float) -> tuple[int, str]:
+        return cast("tuple[int, str]", ray.get(progress.snapshot.remote()))
+
+    return functools.partial(_tell, progress), look
 
 
 def _tell(progress: Any, run: str, done: int, line: str) -> None:  # noqa: ANN401 (an actor)
@@ -106,6 +111,7 @@ def run_trainer(
     scaling: ScalingConfig,
     max_failures: int,
     environment: dict[str, str] | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> str:
     """Train a run to its end; "" or what went wrong.
 
@@ -118,6 +124,7 @@ def run_trainer(
         scaling: of `fit_workers`.
         max_failures: lost workers that the run survives.
         environment: variables of the workers' processes.
+        callbacks: of Ray Train.
     """
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     fs, path = filesystem(storage)
@@ -132,6 +139,7 @@ def run_trainer(
             failure_config=FailureConfig(max_failures=max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             worker_runtime_env={"env_vars": environment} if environment else None,
+            callbacks=list(callbacks),
         ),
     )
     try:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -53,14 +54,21 @@ class LogMels:
         return (places * (n_frames - SEGMENT_FRAMES + 1)).astype(np.int64)
 
 
+# Trainings of one process share what they have copied to a GPU.
+_frames_on: WeakKeyDictionary[LogMels, dict[torch.device, Tensor]] = WeakKeyDictionary()
+
+
 class SegmentCutter:
     """Cuts segments out of spectrograms on a device, a batch at once."""
 
     def __init__(self, mels: LogMels, device: torch.device):
         self._mels = mels
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the array may be read-only, and nobody writes
-            self._frames = torch.from_numpy(mels.frames).to(device)
+        copies = _frames_on.setdefault(mels, {})
+        if device not in copies:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # the array may be read-only, and nobody writes
+                copies[device] = torch.from_numpy(mels.frames).to(device)
+        self._frames = copies[device]
         self._offsets = torch.arange(SEGMENT_FRAMES, device=device)
 
     def __call__(self, rows: np.ndarray, first_frames: np.ndarray) -> Tensor:

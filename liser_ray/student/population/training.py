@@ -75,6 +75,15 @@ class Population:
         """Whether all epochs are done."""
         return self._epoch >= self._first.epochs or all(self.problems)
 
+    @property
+    def epochs_done(self) -> int:
+        """Epochs so far."""
+        return self._epoch
+
+    def steps(self, epochs: int) -> int:
+        """Steps of so many first epochs."""
+        return self._first.steps(epochs)
+
     def run_epoch(self, after_steps: Callable[[int], None] = lambda done: None) -> None:
         """One pass over the training recordings and one over the validation ones.
 

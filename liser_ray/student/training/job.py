@@ -6,7 +6,7 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -272,7 +272,8 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield report
 
 
-def _total_steps(jobs: Sequence[RunJob], inputs: RunInputs) -> int:
+def total_steps(jobs: Iterable[RunJob], inputs: RunInputs) -> int:
+    """Steps of all epochs of some runs."""
     total = 0
     for job in jobs:
         train = job.config.train
@@ -289,7 +290,7 @@ def _train_here(jobs: Sequence[RunJob], inputs: RunInputs) -> list[str]:
     progress = TrainingProgress()
     group = ProcessGroup(_device())
     problems = []
-    with LiveDisplay("steps", _total_steps(jobs, inputs), lambda _: progress.snapshot()):
+    with LiveDisplay("steps", total_steps(jobs, inputs), lambda _: progress.snapshot()):
         for job in jobs:
             try:
                 train_run(job, inputs, group, progress.add)
@@ -322,7 +323,7 @@ def _train_on_cluster(jobs: Sequence[RunJob], inputs: RunInputs) -> list[str]:
         name = Path(job.output).name
         return run_trainer(train_worker, arguments, name, storage, scaling, config.max_failures, KEEP_FREED_MEMORY)
 
-    return train_side_by_side(train, len(jobs), at_once, "steps", _total_steps(jobs, inputs))
+    return train_side_by_side(train, len(jobs), at_once, "steps", total_steps(jobs, inputs))
 
 
 def _record(checked: Checked, seed: int, output: str) -> Record:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import safetensors.torch
@@ -29,7 +29,7 @@ from liser_ray.student.features import FRAME_SAMPLES, N_BANDS, SEGMENT_S, STRIDE
 from liser_ray.student.losses import Temperatures
 from liser_ray.student.network import EmotionClassifier, Student, count_parameters
 from liser_ray.student.training.batches import Labeled, Unlabeled, UnlabeledSegments
-from liser_ray.student.training.config import RunJob
+from liser_ray.student.training.config import RunJob, StudentConfig
 from liser_ray.student.training.curves import CurveWriter, plot_curves
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.loop import EpochScore, Training
@@ -99,10 +99,10 @@ def train_run(job: RunJob, inputs: RunInputs, group: ProcessGroup, tell: Tell) -
     """
     if group.device.type == "cpu":
         keep_freed_memory()
-    training = _training(job, inputs, group)
+    training = make_training(job, inputs, group)
     state = join(job.output, _STATE_FILE)
     if exists(state):
-        training.load_state(torch.load(io.BytesIO(read_bytes(state)), map_location=group.device, weights_only=True))
+        training.load_state(loaded(read_bytes(state), group.device))
     kept = told = time.monotonic()
 
     def after_steps(done: int) -> None:
@@ -117,7 +117,7 @@ def train_run(job: RunJob, inputs: RunInputs, group: ProcessGroup, tell: Tell) -
             nonlocal kept
             due = training.finished or time.monotonic() - kept > job.config.checkpoint_every_s
             if same_for_all(due, group.world_size) and group.rank == 0:
-                write_bytes(state, _saved(training.state()))
+                write_bytes(state, saved(training.state()))
                 kept = time.monotonic()
             curves.add(asdict(score))
             if group.rank == 0:
@@ -128,6 +128,51 @@ def train_run(job: RunJob, inputs: RunInputs, group: ProcessGroup, tell: Tell) -
         _write_student(job, inputs, training)
         fs, path = filesystem(state)
         fs.delete_file(path)
+
+
+def make_training(
+    job: RunJob, inputs: RunInputs, group: ProcessGroup, validation: EvaluationSet | None = None
+) -> Training:
+    """The training of a run, not begun.
+
+    Args:
+        job: which run.
+        inputs: of all runs.
+        group: the processes that share the run.
+        validation: of `validation_set`, where several runs share it.
+
+    Raises:
+        UserError: the fold can't be trained on.
+    """
+    config, speech, fold = job.config, inputs.speech, inputs.folds[job.fold]
+    torch.manual_seed(job.seed)
+    n_video = len(inputs.table.video_labels) if inputs.table else 7
+    student = Student(len(speech.labels), n_video, config.network).to(group.device)
+    train = training_recordings(speech, fold, config.train.labeled_fraction, job.seed)
+    if student.classifier.normalisation is not None:
+        ends = inputs.mels.ends
+        of_training = (torch.from_numpy(inputs.mels.frames[ends[i - 1] if i else 0 : ends[i]].T) for i in train)
+        student.classifier.normalisation.set_corpus(corpus_statistics(of_training))
+    return Training(
+        model=group.wrap(student),
+        labeled=Labeled(inputs.mels, speech.label_index, len(speech.labels), train),
+        unlabeled=_unlabeled(job, inputs, group),
+        validation=validation or validation_set(config, inputs, job.fold, group.device),
+        config=config.train,
+        loss=loss_of(config.recipe, config.loss),
+        seed=job.seed,
+        device=group.device,
+        precision=config.precision,
+        rank=group.rank,
+        world_size=group.world_size,
+    )
+
+
+def validation_set(config: StudentConfig, inputs: RunInputs, fold: int, device: torch.device) -> EvaluationSet:
+    """What the students of a fold are validated on."""
+    speech = inputs.speech
+    indices = speech.of_speakers(inputs.folds[fold].validation)
+    return EvaluationSet(speech, indices, config.network.normalisation, device)
 
 
 def read_card(uri: str) -> dict[str, Any] | None:
@@ -154,33 +199,6 @@ def training_recordings(speech: LabeledSpeech, fold: Fold, fraction: float, seed
             )
         kept.append(rng.permutation(of_label)[: max(1, round(fraction * len(of_label)))])
     return np.sort(np.concatenate(kept))
-
-
-def _training(job: RunJob, inputs: RunInputs, group: ProcessGroup) -> Training:
-    config, speech, fold = job.config, inputs.speech, inputs.folds[job.fold]
-    torch.manual_seed(job.seed)
-    n_video = len(inputs.table.video_labels) if inputs.table else 7
-    student = Student(len(speech.labels), n_video, config.network).to(group.device)
-    train = training_recordings(speech, fold, config.train.labeled_fraction, job.seed)
-    if student.classifier.normalisation is not None:
-        ends = inputs.mels.ends
-        of_training = (torch.from_numpy(inputs.mels.frames[ends[i - 1] if i else 0 : ends[i]].T) for i in train)
-        student.classifier.normalisation.set_corpus(corpus_statistics(of_training))
-    return Training(
-        model=group.wrap(student),
-        labeled=Labeled(inputs.mels, speech.label_index, len(speech.labels), train),
-        unlabeled=_unlabeled(job, inputs, group),
-        validation=EvaluationSet(
-            speech, speech.of_speakers(fold.validation), config.network.normalisation, group.device
-        ),
-        config=config.train,
-        loss=loss_of(config.recipe, config.loss),
-        seed=job.seed,
-        device=group.device,
-        precision=config.precision,
-        rank=group.rank,
-        world_size=group.world_size,
-    )
 
 
 def _unlabeled(job: RunJob, inputs: RunInputs, group: ProcessGroup) -> Unlabeled | None:
@@ -254,11 +272,17 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
     write_bytes(join(job.output, CARD_FILE), json.dumps(card, indent=1).encode() + b"\n")  # last: it says "done"
 
 
-def _saved(state: dict[str, Any]) -> bytes:
+def saved(state: dict[str, Any]) -> bytes:
+    """A checkpoint as the bytes of a file, for `loaded`."""
     with tempfile.SpooledTemporaryFile() as buffer:
         torch.save(state, buffer)
         buffer.seek(0)
         return buffer.read()
+
+
+def loaded(data: bytes, device: torch.device) -> dict[str, Any]:
+    """What `saved` has written; tensors, numbers and strings only."""
+    return cast("dict[str, Any]", torch.load(io.BytesIO(data), map_location=device, weights_only=True))
 
 
 def _run_name(job: RunJob) -> str:

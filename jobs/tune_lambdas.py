@@ -1,0 +1,43 @@
+"""The search for λ_sd and λ_vd: ``python jobs/tune_lambdas.py --labeled ravdess:DIR --unlabeled LABELS``."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from liser_ray.cli import parse_settings, run
+from liser_ray.search.config import SearchConfig
+
+DESCRIPTION = """\
+Find the weights of the teachers' terms, λ_sd and λ_vd, and any other setting of the student, by its UAR on the
+validation speakers of all folds. The test speakers are not listened to: train_student.py scores the best setting on
+them once, from the file best.yaml that the search writes.
+
+The job can be killed at any time: the same command, or --resume with --output, goes on from the last checkpoints.
+
+  python jobs/tune_lambdas.py --labeled ravdess:data/RAVDESS --unlabeled out/labels --output out/search
+  python jobs/tune_lambdas.py --labeled ravdess:data/RAVDESS --recipe no-dstl
+      --method tpe --samples 40 --space train.learning_rate=1e-5..1e-2 network.pooling=last,mean,attention
+  python jobs/tune_lambdas.py --labeled cremad:s3://bucket/CREMA-D --unlabeled s3://bucket/labels --population 64
+      --method random --samples 512 --seeds 0,1 --first_folds 0,1 --output s3://bucket/search
+  python jobs/tune_lambdas.py --output out/search --resume
+  python jobs/train_student.py --config out/search/best.yaml
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the settings, search, print the best ones."""
+    options = {"bare": {"--resume": "true", "--train.two_stage": "true"}, "lists": ("--space",)}
+    config = parse_settings(SearchConfig, DESCRIPTION, argv, **options)  # type: ignore[arg-type]
+    logging.getLogger("liser_ray").setLevel(logging.INFO)
+    # What follows is imported where it is needed: PyTorch takes seconds.
+    from liser_ray.search.job import begun, search
+    from liser_ray.search.report import print_result
+
+    if config.resume:
+        begun_with = parse_settings(SearchConfig, DESCRIPTION, ["--config", begun(config.output)])
+        config = replace(begun_with, output=config.output)
+    print_result(search(config))
+
+
+if __name__ == "__main__":
+    run(main)
