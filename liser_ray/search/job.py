@@ -183,7 +183,7 @@ def _write(output: str, axes: Sequence[Axis], student: StudentConfig, results: S
     chosen = replace(with_setting(student, best.setting), output=join(output, "student"))
     write_bytes(join(output, BEST_FILE), to_yaml(chosen))
     pictures = {"slices.png": slices_plot(axes, results)}
-    if len(axes) == 2 and all(axis.choices for axis in axes):
+    if len(axes) == 2 and all(len(axis.choices) > 1 for axis in axes):
         pictures["heat_map.png"] = heat_map((axes[0], axes[1]), results)
     for name, png in pictures.items():
         write_bytes(join(output, name), png)

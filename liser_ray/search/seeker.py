@@ -117,9 +117,8 @@ class Seeker:
         def after_trial(results: list[SettingResult]) -> None:
             settings = [one.setting for one in results]
             if settings:  # one that was stopped counts as a whole
-                tell(
-                    trial_name(settings), sum(of_each.get(setting_key(one), total // n_missing) for one in settings), ""
-                )
+                done = sum(of_each.get(setting_key(one), total // n_missing) for one in settings)
+                tell(trial_name(settings), done, "done")
             note(results)
 
         max_epochs = max(with_setting(plan.config, setting).train.epochs for setting in missing or [{}])

@@ -140,7 +140,7 @@ class Trial:
     def finished(self) -> bool:
         """Whether every setting has been told to its end or has gone wrong."""
         ended = self._epoch >= max(map(_n_epochs, self._train))
-        return ended or all(progress.problem for progress in self._progress)
+        return ended or (self._epoch > 0 and all(progress.problem for progress in self._progress))
 
     def next_epoch(self) -> list[SettingResult]:
         """Train an epoch of every run that has not had it yet; the results so far, one per setting."""

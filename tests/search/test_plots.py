@@ -1,0 +1,48 @@
+import io
+
+import numpy as np
+from matplotlib.image import imread
+
+from liser_ray.search.plots import heat_map, slices_plot
+from liser_ray.search.results import RunScore, SettingResult
+from liser_ray.search.space import grid, parse_space
+
+
+def results_of(axes, statuses=()):
+    results = []
+    for number, setting in enumerate(grid(axes)):
+        runs = tuple(RunScore(fold, 0, 0.3 + 0.01 * number + 0.02 * fold, 3, 5) for fold in range(5))
+        status = statuses[number] if number < len(statuses) else "done"
+        results.append(SettingResult(setting, status, "why" if status == "failed" else "", runs, 1.0))
+    return results
+
+
+def is_picture(png):
+    pixels = imread(io.BytesIO(png))
+    return pixels.shape[0] > 200 and np.ptp(pixels[..., :3]) > 0.5
+
+
+def test_a_heat_map_of_the_papers_grid():
+    axes = parse_space(["loss.lambda_sd=0.1,0.5,1,5,10", "loss.lambda_vd=0.1,0.5,1,5,10"])
+    results = results_of(axes, ["failed", "stopped"])
+    png = heat_map(axes, results)
+    assert is_picture(png)
+    assert png == heat_map(axes, results)
+    assert png != heat_map(axes, results[:-1])  # one that is missing
+
+
+def test_one_fold_and_all_equal():
+    axes = parse_space(["loss.lambda_sd=1,2", "loss.lambda_vd=1,2"])
+    runs = (RunScore(0, 0, 0.5, 1, 1),)
+    results = [SettingResult(setting, "done", "", runs, 1.0) for setting in grid(axes)]
+    assert is_picture(heat_map(axes, results))
+    assert is_picture(slices_plot(axes, results))
+
+
+def test_slices_of_numbers_names_and_ranges():
+    axes = parse_space(["loss.lambda_sd=0.1,1,10", "network.pooling=last,mean", "train.two_stage=true,false"])
+    assert is_picture(slices_plot(axes, results_of(axes, ["stopped", "failed"])))
+    ranges = parse_space(["train.learning_rate=1e-4..1e-2", "network.dropout=0..0.5"])
+    runs = (RunScore(0, 0, 0.5, 1, 1), RunScore(1, 0, 0.6, 1, 1))
+    drawn = [{"train.learning_rate": rate, "network.dropout": 0.1} for rate in (1e-3, 2e-3)]
+    assert is_picture(slices_plot(ranges, [SettingResult(setting, "done", "", runs, 1.0) for setting in drawn]))

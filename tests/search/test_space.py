@@ -1,0 +1,104 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from liser_ray.errors import UserError
+from liser_ray.search.config import SearchConfig
+from liser_ray.search.space import draw, grid, parse_space, rounded, setting_key, setting_name, with_setting
+from liser_ray.student.training.config import StudentConfig
+
+PAPER = ("0.1", "0.5", "1", "5", "10")
+
+
+def test_the_default_is_the_papers_grid():
+    settings = grid(parse_space(SearchConfig().default_space))
+    assert len(settings) == 25
+    assert settings[1] == {"loss.lambda_sd": 0.1, "loss.lambda_vd": 0.5}
+    assert {one["loss.lambda_vd"] for one in settings} == {float(value) for value in PAPER}
+
+
+@pytest.mark.parametrize(("recipe", "name"), [("vid-dstl", "loss.lambda_vd"), ("sp-dstl", "loss.lambda_sd")])
+def test_one_teacher_has_one_weight(recipe, name):
+    assert [axis.name for axis in parse_space(SearchConfig(recipe=recipe).default_space)] == [name]
+
+
+def test_any_field_can_be_searched():
+    axes = parse_space(
+        [
+            "train.epochs=5,10",
+            "train.two_stage=true,false",
+            "network.pooling=last,mean",
+            "train.augment.mixup_alpha=0,0.4",
+        ]
+    )
+    settings = grid(axes)
+    assert len(settings) == 16
+    config = with_setting(StudentConfig(), settings[-1])
+    assert (config.train.epochs, config.train.two_stage) == (10, False)
+    assert (config.network.pooling, config.train.augment.mixup_alpha) == ("mean", 0.4)
+    assert setting_name(settings[0]) == "epochs 5, two_stage True, pooling last, mixup_alpha 0"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("loss.lambda_sd", "NAME=VALUE"),
+        ("loss.lambda=1", "no such field"),
+        ("unlabeled=a,b", "no such field"),
+        ("network.normalisation=none,utterance", "spectrograms"),
+        ("train.epochs=1.5", "not a whole number"),
+        ("loss.lambda_sd=a", "not a number"),
+        ("loss.lambda_sd=nan", "not finite"),
+        ("loss.lambda_sd=-1", "give 0 or more"),
+        ("loss.lambda_sd=-1..1", "give 0 or more"),
+        ("loss.lambda_sd=2..1", "must rise"),
+        ("network.pooling=last,best", "one or more of last, mean, attention"),
+        ("network.pooling=last..mean", "not a number"),
+        ("train.two_stage=0..1", "no ranges"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(text, message):
+    with pytest.raises(UserError, match=message):
+        parse_space([text])
+
+
+def test_a_field_twice_and_nothing_at_all():
+    with pytest.raises(UserError, match="twice"):
+        parse_space(["loss.lambda_sd=1", "loss.lambda_sd=2"])
+    with pytest.raises(UserError, match="Nothing to search"):
+        parse_space(SearchConfig(recipe="no-dstl").default_space)
+
+
+def test_a_grid_has_no_ranges():
+    with pytest.raises(UserError, match="--method random"):
+        grid(parse_space(["loss.lambda_sd=0.1..10"]))
+
+
+@given(st.floats(1e-6, 1e3), st.floats(1.01, 1e6), st.integers(0, 2**32 - 1))
+def test_draws_lie_in_the_range_and_can_be_read(low, factor, seed):
+    (axis,) = axes = parse_space([f"loss.lambda_sd={low!r}..{low * factor!r}"])
+    settings = draw(axes, 20, seed)
+    assert settings == draw(axes, 20, seed)
+    assert settings[:5] == draw(axes, 5, seed)  # more samples only add to them
+    assert len({setting_key(one) for one in settings}) == len(settings)
+    for setting in settings:
+        assert axis.low <= setting["loss.lambda_sd"] <= axis.high
+        assert rounded(axes, setting) == setting
+
+
+def test_ranges_are_drawn_from_by_their_logarithm_if_they_can():
+    axes = parse_space(["loss.lambda_sd=0.01..100", "network.dropout=0..0.5", "train.epochs=1..3"])
+    settings = draw(axes, 300, seed=0)
+    assert 120 < sum(setting["loss.lambda_sd"] < 1 for setting in settings) < 180
+    assert 120 < sum(setting["network.dropout"] < 0.25 for setting in settings) < 180
+    assert {setting["train.epochs"] for setting in settings} == {1, 2, 3}
+    assert all(type(setting["train.epochs"]) is int for setting in settings)
+
+
+def test_choices_are_drawn_until_there_are_no_more():
+    settings = draw(parse_space(["network.pooling=last,mean", "train.epochs=1,2"]), 10, seed=0)
+    assert len(settings) == 4
+
+
+def test_a_setting_has_the_same_key_in_any_order():
+    assert setting_key({"a": 1.0, "b": "x"}) == setting_key({"b": "x", "a": 1.0}) != setting_key({"a": 2.0, "b": "x"})
