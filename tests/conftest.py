@@ -22,6 +22,7 @@ ON_RAY = (
     "tests/labeling/test_job.py",
     "tests/labeling/test_real_videos.py",
     "tests/media/test_isolation.py::test_inside_a_ray_actor",
+    "tests/search/test_on_ray.py",
     "tests/student/data/test_stream.py",
     "tests/student/training/test_job.py::test_on_ray_streamed",
     "tests/teachers/finetuning/test_job.py::test_two_folds_of_ravdess",

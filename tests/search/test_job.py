@@ -1,0 +1,58 @@
+"""What a search refuses before it starts anything."""
+
+import pytest
+from tone_files import write_tone_labels, write_tones
+
+from liser_ray.errors import UserError
+from liser_ray.search.config import SearchConfig
+from liser_ray.search.job import begun, search
+from liser_ray.student.training.config import TrainConfig
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory):
+    return write_tones(tmp_path_factory.mktemp("tones"))
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory, tones):
+    return write_tone_labels(tmp_path_factory.mktemp("labels"), tones)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labeled": ""}, "--labeled"),
+        ({"unlabeled": ""}, "--unlabeled"),
+        ({"recipe": "no-dstl"}, "Nothing to search"),
+        ({"first_folds": "0,7"}, "no fold 7"),
+        ({"first_folds": "x"}, "--first_folds"),
+        ({"population": 8, "space": ["train.batch_size=5,10"]}, "batch_size can't be trained together"),
+        ({"space": ["train.labeled_per_batch=5,10"], "train": TrainConfig(batch_size=10)}, "labeled_per_batch is 10"),
+        ({"space": ["loss.lambda_sd=0.1..1"]}, "--method random"),
+    ],
+)
+def test_a_wrong_search_is_refused_before_it_starts(tones, labels, tmp_path, changes, message):
+    config = {"labeled": tones, "unlabeled": labels, "output": str(tmp_path / "out"), **changes}
+    with pytest.raises(UserError, match=message):
+        search(SearchConfig(**config))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"population": 8, "workers": 1}, "not both"),
+        ({"population": 8, "scheduler": "asha"}, "one of the two"),
+        ({"survivors": 0.0}, "survivors"),
+        ({"samples": 0}, "samples"),
+    ],
+)
+def test_options_that_exclude_each_other(changes, message):
+    with pytest.raises(UserError, match=message):
+        SearchConfig(**changes)
+
+
+def test_there_must_be_a_search_to_go_on_with(tmp_path):
+    with pytest.raises(UserError, match="no search to go on with"):
+        begun(str(tmp_path))
