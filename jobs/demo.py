@@ -8,9 +8,9 @@ from liser_ray.cli import run
 from liser_ray.labeling.config import LabelConfig
 
 DESCRIPTION = """\
-Make a small corpus and small teachers, label its videos, and train two students on the labels: one from labeled speech
-alone, one with the teachers' help. A few minutes on two cores, no network, nothing to configure; all files are in
-out/demo. Started again, it goes on where it was.
+Make a small corpus and small teachers, label its videos, train two students on the labels (one from labeled speech
+alone, one with the teachers' help), and search the weights of the teachers' terms. A few minutes on two cores, no
+network, nothing to configure; all files are in out/demo. Started again, it goes on where it was.
 """
 
 
@@ -23,15 +23,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     # What follows is imported where it is needed: the teachers alone take ten seconds.
     from pathlib import Path
 
+    from liser_ray.demo.search import search_lambdas
     from liser_ray.demo.settings import demo_settings
     from liser_ray.demo.students import compare_students
     from liser_ray.labeling.job import label_corpus
     from liser_ray.labeling.report import print_result
 
-    config = demo_settings(LabelConfig(), n_steps=5)
+    config = demo_settings(LabelConfig(), n_steps=6)
     print_result(label_corpus(config))
-    print("[5/5] students", flush=True)
+    print("[5/6] students", flush=True)
     compare_students(Path(config.output))
+    print("[6/6] λ search", flush=True)
+    search_lambdas(Path(config.output))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The search for λ_sd and λ_vd: ``python jobs/tune_lambdas.py --labeled ravdess:DIR --unlabeled LABELS``."""
 
 import logging
+import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 from liser_ray.cli import parse_settings, run
 from liser_ray.search.config import SearchConfig
@@ -26,16 +26,20 @@ The job can be killed at any time: the same command, or --resume with --output, 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the settings, search, print the best ones."""
-    options = {"bare": {"--resume": "true", "--train.two_stage": "true"}, "lists": ("--space",)}
-    config = parse_settings(SearchConfig, DESCRIPTION, argv, **options)  # type: ignore[arg-type]
+    given = list(sys.argv[1:] if argv is None else argv)
+
+    def parse(arguments: Sequence[str]) -> SearchConfig:
+        bare = {"--resume": "true", "--train.two_stage": "true"}
+        return parse_settings(SearchConfig, DESCRIPTION, arguments, bare, lists=("--space",))
+
+    config = parse(given)
     logging.getLogger("liser_ray").setLevel(logging.INFO)
     # What follows is imported where it is needed: PyTorch takes seconds.
     from liser_ray.search.job import begun, search
     from liser_ray.search.report import print_result
 
     if config.resume:
-        begun_with = parse_settings(SearchConfig, DESCRIPTION, ["--config", begun(config.output)])
-        config = replace(begun_with, output=config.output)
+        config = parse(["--config", begun(config.output), *given])  # what is given comes on top
     print_result(search(config))
 
 

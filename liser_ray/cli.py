@@ -27,6 +27,8 @@ def parse_settings(
 ) -> T:
     """Settings from ``--config FILE.yaml`` and ``--name value`` overrides, ``--group.name value`` for nested ones.
 
+    The file may lie on S3.
+
     Args:
         settings: a frozen dataclass, perhaps of others; its docstring is the help.
         description: first lines of ``--help``.
@@ -64,7 +66,19 @@ def _spelled_out(arguments: Sequence[str], bare: Mapping[str, str], lists: Seque
             group.append(bare[group[0]])
         elif group[0] in lists:
             group[1:] = [json.dumps(group[1:])]
+        elif group[0] == "--config" and len(group) == 2 and group[1].startswith("s3://"):
+            group[1] = _read_s3(group[1])
     return [argument for group in groups for argument in group]
+
+
+def _read_s3(uri: str) -> str:
+    """A settings file; the parser takes its text in place of its name."""
+    from liser_ray.storage import read_bytes  # pyarrow, for the few who need it
+
+    try:
+        return read_bytes(uri).decode()
+    except OSError as error:
+        raise UserError(f"--config {uri} can't be read: {error}") from error
 
 
 def numbers(text: str, option: str) -> list[int]:

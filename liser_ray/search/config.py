@@ -22,7 +22,8 @@ class SearchConfig:
         unlabeled: output of label_corpus.py; not needed for the recipe no-dstl.
         output: folder or s3:// prefix for trials.parquet, best.yaml and pictures. The same command goes on where it
             was.
-        resume: go on with the search that was begun in --output, with its settings; no other option is needed.
+        resume: go on with the search that was begun in --output, with its settings; what else is given, such as more
+            --samples or fewer --max_concurrent_trials, comes on top.
         recipe: what the student learns from, as in train_student.py; vid-dstl searches λ_vd alone, sp-dstl λ_sd.
         method: "grid" tries all combinations, "random" draws them, "tpe" draws them where earlier ones were good
             (Optuna's tree-structured Parzen estimator).

@@ -11,6 +11,12 @@ import pyarrow as pa
 
 from liser_ray.search.space import Axis, Setting
 
+OBJECTIVE = "validation_uar"
+"""Key of a trial's report: the score of its setting, or the best of its settings."""
+
+RESULTS = "results"
+"""Key of a trial's report: its `SettingResult`s as a JSON list of `to_json`'s texts."""
+
 Status = Literal["done", "stopped", "failed"]
 
 

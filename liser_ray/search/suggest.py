@@ -9,12 +9,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from liser_ray.search.results import SettingResult, from_json
+from liser_ray.search.results import OBJECTIVE, RESULTS, SettingResult, from_json
 from liser_ray.search.space import Axis, rounded
-
-OBJECTIVE = "validation_uar"
-RESULTS = "results"
-"""Key of a trial's report: its `SettingResult`s as a JSON list of `to_json`'s texts."""
 
 
 class Suggestions(Searcher):

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import ray
 import ray.train
@@ -23,13 +23,15 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 from liser_ray.display import Tell
 from liser_ray.memory import KEEP_FREED_MEMORY
 from liser_ray.search.config import Scheduler
-from liser_ray.search.results import SettingResult, from_json, to_json
+from liser_ray.search.results import OBJECTIVE, RESULTS, SettingResult, from_json, to_json
 from liser_ray.search.space import Setting, setting_key, value_text
-from liser_ray.search.suggest import OBJECTIVE, RESULTS, Suggestions
 from liser_ray.search.trial import Place, Trial, TrialPlan
 from liser_ray.storage import delete_folder, filesystem, join
 from liser_ray.student.training.run import ProcessGroup, RunInputs
 from liser_ray.trainers import run_trainer
+
+if TYPE_CHECKING:  # Optuna, which no trial needs
+    from liser_ray.search.suggest import Suggestions
 
 TUNE_FOLDER = "tune"
 _TRAINERS = "trainers"
@@ -56,7 +58,7 @@ class Resources:
 
 def tune_settings(
     plan: TrialPlan,
-    trials: Sequence[Sequence[Setting]] | tuple[Suggestions, int],
+    trials: "Sequence[Sequence[Setting]] | tuple[Suggestions, int]",
     inputs: "ray.ObjectRef[RunInputs]",
     resources: Resources,
     scheduler: TrialScheduler,

@@ -20,6 +20,7 @@ from liser_ray.search.results import SettingResult
 from liser_ray.search.space import setting_key
 from liser_ray.search.trial import Place, Run, Trial, TrialPlan
 from liser_ray.search.tuning import Resources, make_scheduler, tune_settings
+from liser_ray.storage import list_files
 from liser_ray.student.training.config import StudentConfig, TrainConfig
 from liser_ray.student.training.job import check, make_inputs
 from liser_ray.student.training.run import ProcessGroup
@@ -91,7 +92,7 @@ def test_a_search_from_settings_to_a_configuration(student, inputs, tmp_path, ra
 
 
 @pytest.mark.slow
-def test_populations_suggestions_and_schedulers_find_their_way_through(student, tmp_path, ray_session):
+def test_populations_suggestions_and_schedulers_find_their_way_through(student, tmp_path, ray_session, s3_store):
     plain = SearchConfig(
         labeled=student.labeled,
         unlabeled=student.unlabeled,
@@ -101,9 +102,11 @@ def test_populations_suggestions_and_schedulers_find_their_way_through(student, 
         method="tpe",
         samples=5,
         population=2,
-        output=str(tmp_path / "tpe"),
+        output=f"s3://{s3_store.bucket()}/search",
     )
     suggested = search(plain)
+    files = {Path(file.path).name for file in list_files(plain.output)}
+    assert {"trials.parquet", "best.yaml", "slices.png", "settings.yaml", "run.json"} <= files
     assert len(suggested.results) >= 5
     assert all(one.status == "done" and 0.1 <= one.setting["loss.lambda_sd"] <= 5 for one in suggested.results)
 

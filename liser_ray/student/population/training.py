@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,7 +61,7 @@ class Population:
         self._averaged: StackedStudents | None = None
         self._losses = [training.loss for training in trainings]
         self._seeds = list(dict.fromkeys(training.seed for training in trainings))
-        self._seed_of = torch.tensor([self._seeds.index(training.seed) for training in trainings], device=self._device)
+        self._seed_of = np.array([self._seeds.index(training.seed) for training in trainings])  # of each student
         self._batches = [next(t.batches for t in trainings if t.seed == seed) for seed in self._seeds]
         self._class_weights = weigh_classes(first.labeled, first.config, self._device)
         self.histories: list[list[EpochScore]] = [[] for _ in trainings]
@@ -153,15 +154,16 @@ class Population:
             Sums over each student's items: loss, its three terms, and unlabeled items without video; float64 [P, 5].
         """
         n_items = of_seeds[0].n_items
-        inputs = torch.stack([batch.inputs for batch in of_seeds])[self._seed_of]
+        inputs = torch.stack([of_seeds[seed].inputs for seed in self._seed_of])
         with autocast(self._device, self._precision):
             logits = self._students(inputs, masks)
-        n_labeled = torch.tensor([len(batch.targets.truth) for batch in of_seeds], device=self._device)
-        is_labeled = torch.arange(n_items, device=self._device) < n_labeled[self._seed_of][:, None]
-        # Of all students: first the labeled items, then the unlabeled ones.
-        order = torch.cat([one.flatten().nonzero()[:, 0] for one in (is_labeled, ~is_labeled)])
+        # Of all students: first the labeled items, then the unlabeled ones; by NumPy, which waits for no GPU.
+        n_labeled = np.array([len(batch.targets.truth) for batch in of_seeds])
+        is_labeled = np.arange(n_items) < n_labeled[self._seed_of][:, None]
+        found = np.concatenate([np.flatnonzero(is_labeled), np.flatnonzero(~is_labeled)])
+        order = torch.from_numpy(found).to(self._device, non_blocking=True)
         flat = StudentLogits(*(one.float().flatten(0, 1)[order] for one in logits))
-        each = [of_seeds[seed].targets for seed in self._seed_of.tolist()]
+        each = [of_seeds[seed].targets for seed in self._seed_of]
         targets = Targets(*(torch.cat([getattr(one, name) for one in each]) for name in Targets.__match_args__))
         temperatures = self._first.unlabeled.temperatures if self._first.unlabeled else None
         items = item_losses(flat, targets, self._losses[0], self._class_weights, temperatures)
@@ -187,11 +189,11 @@ class Population:
         dropout = self._first.student.classifier.dropout.p
         if not dropout:
             return None
-        size = (len(generators), len(batch.inputs), HIDDEN_SIZE)
-        masks = torch.empty(size, device=self._device)
-        for mask, generator in zip(masks, generators, strict=True):
-            mask.bernoulli_(1 - dropout, generator=generator).div_(1 - dropout)
-        return masks[self._seed_of]
+        nothing = torch.empty(len(batch.inputs), HIDDEN_SIZE, device=self._device)
+        of_seeds = [
+            torch.empty_like(nothing).bernoulli_(1 - dropout, generator=one).div_(1 - dropout) for one in generators
+        ]
+        return torch.stack([of_seeds[seed] for seed in self._seed_of])
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
