@@ -113,7 +113,8 @@ def tune_settings(
             scheduler=scheduler,
             num_samples=n_trials,
             max_concurrent_trials=resources.at_once,
-            reuse_actors=not resources.on_workers,
+            # A function that a scheduler stops can't be stopped in the middle and used again.
+            reuse_actors=not resources.on_workers or type(scheduler) is FIFOScheduler,
             trial_dirname_creator=_folder_name,
         ),
         run_config=tune.RunConfig(

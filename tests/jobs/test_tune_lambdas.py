@@ -71,7 +71,7 @@ def labels(some_ravdess, tmp_path_factory):
 @pytest.mark.slow
 def test_the_papers_grid_on_real_speech_killed_and_resumed(some_ravdess, labels, tmp_path, ray_session):
     output = tmp_path / "search"
-    options = ["--labeled", some_ravdess, "--unlabeled", labels, "--train.epochs", "1"]
+    options = ["--labeled", some_ravdess, "--unlabeled", labels, "--train.epochs", 1, "--train.labeled_fraction", 0.25]
 
     def start(*arguments):
         environment = os.environ | {"RAY_ADDRESS": ray_session}
@@ -99,7 +99,7 @@ def test_the_papers_grid_on_real_speech_killed_and_resumed(some_ravdess, labels,
     assert f"λ_sd {table['loss.lambda_sd'][table['validation_uar'].idxmax()]:g}" in told
 
     # The same table as of trainings that were never disturbed.
-    student = StudentConfig(some_ravdess, labels, train=TrainConfig(epochs=1))
+    student = StudentConfig(some_ravdess, labels, train=TrainConfig(epochs=1, labeled_fraction=0.25))
     plan = TrialPlan(student, tuple(Run(fold, 0) for fold in range(5)), False, str(tmp_path / "here"))
     place = Place(make_inputs(student, check(student)), ProcessGroup(torch.device("cpu")))
     for number in (0, 7, 24):

@@ -24,7 +24,6 @@ from liser_ray.storage import list_files
 from liser_ray.student.training.config import StudentConfig, TrainConfig
 from liser_ray.student.training.job import check, make_inputs
 from liser_ray.student.training.run import ProcessGroup
-from liser_ray.trainers import WorkerNeeds, fit_workers
 
 TRAIN = TrainConfig(epochs=2, batch_size=10, learning_rate=2e-3)
 ONE_CPU = ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1})
@@ -102,6 +101,7 @@ def test_populations_suggestions_and_schedulers_find_their_way_through(student, 
         method="tpe",
         samples=5,
         population=2,
+        max_concurrent_trials=1,  # fewer processes to start
         output=f"s3://{s3_store.bucket()}/search",
     )
     suggested = search(plain)
@@ -120,26 +120,16 @@ def test_populations_suggestions_and_schedulers_find_their_way_through(student, 
             scheduler="asha",
             grace_epochs=1,
             train=replace(TRAIN, epochs=4),
+            folds="all",
+            first_folds="0",
+            survivors=0.6,
             output=str(tmp_path / "asha"),
         )
     )
-    assert halved.best.setting["train.learning_rate"] >= 2e-3
-    assert {one.status for one in halved.results} <= {"done", "stopped"}
-
-    survivors = search(
-        replace(
-            plain,
-            method="random",
-            samples=4,
-            population=0,
-            folds="all",
-            first_folds="0",
-            survivors=0.5,
-            output=str(tmp_path / "survivors"),
-        )
-    )
-    assert sorted(one.status for one in survivors.results) == ["done", "done", "stopped", "stopped"]
-    assert [sorted(one.by_fold) for one in survivors.results if one.status == "done"] == [[0, 1]] * 2
+    done = [one for one in halved.results if one.status == "done"]
+    assert done
+    assert {one.status for one in halved.results} == {"done", "stopped"}
+    assert all(sorted(one.by_fold) == [0, 1] for one in done)
 
 
 @pytest.mark.slow
@@ -176,21 +166,23 @@ def test_a_lost_process_is_replaced_and_one_that_is_lost_for_ever_is_told(studen
 
 @pytest.mark.slow
 def test_more_trials_than_cpus_that_wait_for_workers_do_not_wait_for_ever(student, inputs, tmp_path, ray_session):
-    cpus = int(ray.cluster_resources()["CPU"])
-    settings = [{"loss.lambda_sd": float(value)} for value in range(1, cpus + 2)]
-    scaling, at_once = fit_workers(WorkerNeeds(1, cpus=1), len(settings), ray.cluster_resources())
+    # A cluster of two CPUs and a bit, as if something else held the others: each trial's worker needs one of them.
+    holder = ray.remote(num_cpus=ray.cluster_resources()["CPU"] - 2.1)(dict).remote()
+    ray.get(holder.__ray_ready__.remote())
+    settings = [{"loss.lambda_sd": float(value)} for value in (1, 2, 3)]
     plan = TrialPlan(replace(student, train=replace(TRAIN, epochs=1)), (Run(0, 0),), False, str(tmp_path / "out"))
     found = []
     tune_settings(
         plan,
         [[setting] for setting in settings],
         ray.put(inputs),
-        Resources(scaling, on_workers=True, at_once=at_once, max_failures=0),
+        Resources(ONE_CPU, on_workers=True, at_once=2, max_failures=0),
         make_scheduler("none", 1, 1),
         lambda name, steps, line: None,
         lambda results: found.extend(results),
     )
-    assert len(found) == len(settings) > cpus
+    ray.kill(holder)
+    assert sorted(one.setting["loss.lambda_sd"] for one in found) == [1, 2, 3]
     (expected,) = by_hand(plan, settings[:1], inputs, tmp_path / "here")
     (same,) = [one for one in found if one.setting == settings[0]]
     assert same.status == "done"
