@@ -16,6 +16,7 @@ _DPI = 150
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 _BLUE, _ORANGE, _GREY = "#0072B2", "#E69F00", "#767676"
 _LOGARITHMIC = 10  # ratio of an axis' ends from which on it is
+_MARGIN = 1.3
 _DARK = 0.55  # share of the colour scale from which on text is white
 
 
@@ -77,6 +78,8 @@ def slices_plot(axes: Sequence[Axis], results: Sequence[SettingResult]) -> bytes
         places = _places(axis, plot)
         for done in (True, False):
             dots = [one for one in scored if (one.status == "done") == done]
+            if not dots:
+                continue
             plot.plot(
                 [places(one.setting[axis.name]) for one in dots],
                 [one.validation_uar for one in dots],
@@ -111,6 +114,7 @@ def _places(axis: Axis, plot: Axes) -> Callable[[Value], float]:
     if min(numbers) > 0 and max(numbers) / min(numbers) >= _LOGARITHMIC:
         plot.set_xscale("log")
         plot.minorticks_off()
+        plot.set_xlim(min(numbers) / _MARGIN, max(numbers) * _MARGIN)
     if axis.choices:
         plot.set_xticks(numbers, [value_text(value) for value in values])
     return float
