@@ -11,8 +11,8 @@ from liser_ray.display import LiveDisplay, clock
 from liser_ray.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.results import SettingResult, ranked, score_text
-from liser_ray.search.space import Axis, Setting, setting_key, setting_name, with_setting
-from liser_ray.search.trial import TrialPlan, finished_settings, read_progress, result_of, trial_name
+from liser_ray.search.space import Axis, Setting, setting_key, setting_name
+from liser_ray.search.trial import TrialPlan, finished_settings, kept_result, read_progress, trial_name
 from liser_ray.student.training.job import Checked, make_inputs, total_steps
 from liser_ray.student.training.run import RunInputs
 
@@ -45,8 +45,8 @@ class Seeker:
         """
         config = self._config
         wanted = finished_settings(plan.output) if settings is None else settings
-        kept = [result_of(plan, setting, read_progress(plan.output, setting)) for setting in wanted]
-        found = {setting_key(one.setting): one for one in kept if one.status != "stopped"}
+        kept = [kept_result(plan, setting) for setting in wanted]
+        found = {setting_key(one.setting): one for one in kept if one is not None}
         n_wanted = config.samples if settings is None else len(settings)
         n_missing = n_wanted - len(found)
         if found and n_missing > 0:
@@ -69,6 +69,8 @@ class Seeker:
             self._train(plan, missing, n_missing, list(found.values()), note)
             self.n_trained += len(trained)
             found |= trained
+            if len(found) < n_wanted and settings is not None:
+                raise UserError("Ray Tune ended before all settings were tried. The same command goes on.")
         return list(found.values()) if settings is None else [found[setting_key(setting)] for setting in settings]
 
     def _train(
@@ -121,9 +123,8 @@ class Seeker:
                 tell(trial_name(settings), done, "done")
             note(results)
 
-        max_epochs = max(with_setting(plan.config, setting).train.epochs for setting in missing or [{}])
         resources = Resources(scaling, config.workers > 0, at_once, config.max_failures)
-        scheduler = make_scheduler(config.scheduler, config.grace_epochs, max_epochs)
+        scheduler = make_scheduler(config.scheduler, config.grace_epochs)
         with LiveDisplay("steps", total, look):
             tune_settings(plan, trials, self._ref, resources, scheduler, tell, after_trial)
 

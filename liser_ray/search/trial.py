@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from liser_ray.display import Tell
 from liser_ray.memory import keep_freed_memory
-from liser_ray.search.results import RunScore, SettingResult, Status
+from liser_ray.search.results import RunScore, SettingResult, Status, from_json, to_json
 from liser_ray.search.space import Setting, setting_key, setting_name, with_setting
 from liser_ray.storage import exists, filesystem, join, list_files, read_bytes, write_bytes
 from liser_ray.student.population.training import Population
@@ -103,10 +103,31 @@ def read_progress(output: str, setting: Setting) -> Progress:
 
 
 def finished_settings(output: str) -> list[Setting]:
-    """The settings that `read_progress` finds something of."""
+    """The settings that `read_progress` or `read_told` finds something of."""
     fs, _ = filesystem(output)
     files = list_files(join(output, TRIALS_FOLDER), ".json")
-    return [json.loads(fs.open_input_stream(file.path).read())["setting"] for file in files]
+    settings = [json.loads(fs.open_input_stream(file.path).read())["setting"] for file in files]
+    return list({setting_key(setting): setting for setting in settings}.values())
+
+
+def write_told(plan: TrialPlan, told: Sequence[SettingResult]) -> None:
+    """Keep the results of a setting that was stopped, one after each epoch."""
+    setting = told[-1].setting
+    content = {"setting": dict(setting), "told": list(map(to_json, told))}
+    write_bytes(_told_file(plan, setting), json.dumps(content, indent=1).encode())
+
+
+def read_told(plan: TrialPlan, setting: Setting) -> list[SettingResult]:
+    """What `write_told` has kept; nothing for a setting that was not stopped."""
+    file = _told_file(plan, setting)
+    return [from_json(text) for text in json.loads(read_bytes(file))["told"]] if exists(file) else []
+
+
+def kept_result(plan: TrialPlan, setting: Setting) -> SettingResult | None:
+    """The result of a setting that is done, was stopped, or has failed; None if there is something left to train."""
+    told = read_told(plan, setting)
+    result = told[-1] if told else result_of(plan, setting, read_progress(plan.output, setting))
+    return None if result.status == "stopped" and not told else result
 
 
 class Trial:
@@ -125,7 +146,8 @@ class Trial:
         self._plan, self._settings, self._group, self._tell = plan, settings, place.group, tell
         self._train = [with_setting(plan.config, setting).train for setting in settings]
         self._progress = [read_progress(plan.output, setting) for setting in settings]
-        self._crews = list(self._make_crews(place))
+        self._stopped = read_told(plan, settings[0]) if len(settings) == 1 else []
+        self._crews = list(self._make_crews(place)) if not self._stopped else []
         self._epoch = 0
         self._kept = self._told = time.monotonic()
         keys = [[setting_key(settings[number]), *run] for crew in self._crews for number, run in crew.members]
@@ -139,12 +161,14 @@ class Trial:
     @property
     def finished(self) -> bool:
         """Whether every setting has been told to its end or has gone wrong."""
-        ended = self._epoch >= max(map(_n_epochs, self._train))
+        ended = self._epoch >= (len(self._stopped) or max(map(_n_epochs, self._train)))
         return ended or (self._epoch > 0 and all(progress.problem for progress in self._progress))
 
     def next_epoch(self) -> list[SettingResult]:
         """Train an epoch of every run that has not had it yet; the results so far, one per setting."""
         self._epoch += 1
+        if self._stopped:
+            return [self._stopped[self._epoch - 1]]
         for number, crew in enumerate(self._crews):
             given_up = all(self._progress[setting].problem for setting, _ in crew.members)
             if crew.epochs < self._epoch and not crew.finished and not given_up:
@@ -338,3 +362,9 @@ def _n_epochs(train: TrainConfig) -> int:
 
 def _scores_file(output: str, setting: Setting) -> str:
     return join(output, TRIALS_FOLDER, f"{setting_key(setting)}.json")
+
+
+def _told_file(plan: TrialPlan, setting: Setting) -> str:
+    """Another one for other runs: a setting may be stopped on some folds and go on with all."""
+    key = setting_key({**setting, "runs": json.dumps(plan.runs)})
+    return join(plan.output, TRIALS_FOLDER, f"{key}.stopped.json")

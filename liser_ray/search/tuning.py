@@ -25,7 +25,7 @@ from liser_ray.memory import KEEP_FREED_MEMORY
 from liser_ray.search.config import Scheduler
 from liser_ray.search.results import OBJECTIVE, RESULTS, SettingResult, from_json, to_json
 from liser_ray.search.space import Setting, setting_key, value_text
-from liser_ray.search.trial import Place, Trial, TrialPlan
+from liser_ray.search.trial import Place, Trial, TrialPlan, write_told
 from liser_ray.storage import delete_folder, filesystem, join
 from liser_ray.student.training.run import ProcessGroup, RunInputs
 from liser_ray.trainers import run_trainer
@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # Optuna, which no trial needs
 TUNE_FOLDER = "tune"
 _TRAINERS = "trainers"
 _DRIVER_CPUS = 0.001  # of a trial whose workers do the work
+_NEVER = 10**6  # epochs
 _ASHA_KEEPS = 3  # one of so many trials goes on at each of its looks
 
 
@@ -123,26 +124,25 @@ def tune_settings(
             storage_filesystem=fs,
             failure_config=tune.FailureConfig(max_failures=failures),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # `Trial` keeps its own
-            callbacks=[_AfterTrials(after_trial)],
+            callbacks=[_AfterTrials(plan, after_trial)],
             verbose=0,
         ),
     )
     tuner.fit()
 
 
-def make_scheduler(kind: Scheduler, grace_epochs: int, max_epochs: int) -> TrialScheduler:
+def make_scheduler(kind: Scheduler, grace_epochs: int) -> TrialScheduler:
     """What stops trials early.
 
     Args:
         kind: "none", "asha" or "median".
         grace_epochs: that each trial has.
-        max_epochs: of a trial.
     """
     if kind == "asha":
         return AsyncHyperBandScheduler(
             time_attr="training_iteration",  # an epoch
-            grace_period=min(grace_epochs, max_epochs),
-            max_t=max_epochs + 1,  # the last epoch ends a trial by itself
+            grace_period=grace_epochs,
+            max_t=_NEVER,  # the last epoch ends a trial by itself
             reduction_factor=_ASHA_KEEPS,
         )
     if kind == "median":
@@ -220,11 +220,30 @@ def _report(results: Sequence[SettingResult]) -> dict[str, Any]:
 
 
 class _AfterTrials(tune.Callback):
-    def __init__(self, after_trial: Callable[[list[SettingResult]], None]):
-        self._after_trial = after_trial
+    """Hands results over, and keeps what was told of settings that are stopped: they will not tell it again."""
+
+    def __init__(self, plan: TrialPlan, after_trial: Callable[[list[SettingResult]], None]):
+        self._plan, self._after_trial = plan, after_trial
+        self._told: dict[str, list[SettingResult]] = {}  # of each trial of one setting
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[TuneTrial],
+        trial: TuneTrial,
+        result: dict[str, Any],
+        **info: Any,  # noqa: ANN401
+    ) -> None:
+        results = [from_json(text) for text in json.loads(result[RESULTS])]
+        if len(results) == 1:
+            self._told.setdefault(trial.trial_id, []).extend(results)
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:  # noqa: ANN401
-        self._after_trial(_results_of(trial))
+        results = _results_of(trial)
+        told = self._told.pop(trial.trial_id, [])
+        if [one.status for one in results] == ["stopped"]:
+            write_told(self._plan, told)
+        self._after_trial(results)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:  # noqa: ANN401
         error = re.sub(r"\x1b\[[0-9;]*m", "", str(trial.get_pickled_error())).strip().rpartition("\n")[2]

@@ -111,25 +111,27 @@ def test_populations_suggestions_and_schedulers_find_their_way_through(student, 
     assert all(one.status == "done" and 0.1 <= one.setting["loss.lambda_sd"] <= 5 for one in suggested.results)
 
     slow = ["train.learning_rate=1e-9,2e-9,3e-9,2e-3,4e-3,6e-3"]
-    halved = search(
-        replace(
-            plain,
-            method="grid",
-            population=0,
-            space=slow,
-            scheduler="asha",
-            grace_epochs=1,
-            train=replace(TRAIN, epochs=4),
-            folds="all",
-            first_folds="0",
-            survivors=0.6,
-            output=str(tmp_path / "asha"),
-        )
+    asha = replace(
+        plain,
+        method="grid",
+        population=0,
+        space=slow,
+        scheduler="asha",
+        grace_epochs=1,
+        train=replace(TRAIN, epochs=4),
+        folds="all",
+        first_folds="0",
+        survivors=0.6,
+        output=str(tmp_path / "asha"),
     )
+    halved = search(asha)
     done = [one for one in halved.results if one.status == "done"]
     assert done
     assert {one.status for one in halved.results} == {"done", "stopped"}
     assert all(sorted(one.by_fold) == [0, 1] for one in done)
+    again = search(asha)  # what was stopped is not trained either
+    assert again.trained == 0
+    assert again.results == halved.results
 
 
 @pytest.mark.slow
@@ -152,7 +154,7 @@ def test_a_lost_process_is_replaced_and_one_that_is_lost_for_ever_is_told(studen
         [[setting] for setting in settings],
         ray.put(inputs),
         Resources(ONE_CPU, on_workers=False, at_once=2, max_failures=1),
-        make_scheduler("none", 1, 2),
+        make_scheduler("none", 1),
         lambda name, steps, line: None,
         lambda results: found.update({setting_key(one.setting): one for one in results}),
     )
@@ -177,7 +179,7 @@ def test_more_trials_than_cpus_that_wait_for_workers_do_not_wait_for_ever(studen
         [[setting] for setting in settings],
         ray.put(inputs),
         Resources(ONE_CPU, on_workers=True, at_once=2, max_failures=0),
-        make_scheduler("none", 1, 1),
+        make_scheduler("none", 1),
         lambda name, steps, line: None,
         lambda results: found.extend(results),
     )

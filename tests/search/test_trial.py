@@ -9,7 +9,17 @@ import torch
 from tone_files import write_tone_labels, write_tones
 
 from liser_ray.search import trial as trial_module
-from liser_ray.search.trial import Place, Run, Trial, TrialPlan, finished_settings, read_progress, result_of
+from liser_ray.search.trial import (
+    Place,
+    Run,
+    Trial,
+    TrialPlan,
+    finished_settings,
+    kept_result,
+    read_progress,
+    result_of,
+    write_told,
+)
 from liser_ray.student.training.config import StudentConfig, TrainConfig
 from liser_ray.student.training.job import check, make_inputs, train_students
 from liser_ray.student.training.run import ProcessGroup
@@ -128,6 +138,18 @@ def test_a_setting_that_diverges_is_told_and_the_others_go_on(plan, place, toget
     assert "fold 0, seed 0: The loss is not finite in epoch 1" in diverged.problem
     assert fine.status == "done"
     assert finish(make(plan, place, settings[0]))[-1][0].problem == diverged.problem
+
+
+def test_what_a_scheduler_has_stopped_is_told_again_as_far_as_it_came(plan, place, monkeypatch):
+    trial = make(plan, place, GOOD)
+    told = [trial.next_epoch()[0], trial.next_epoch()[0]]  # and is stopped
+    write_told(plan, told)
+    monkeypatch.setattr(trial_module, "make_training", lambda *args: pytest.fail("it is trained again"))
+    assert finish(make(plan, place, GOOD)) == [[one] for one in told]
+    assert kept_result(plan, GOOD) == told[-1]
+    assert finished_settings(plan.output) == [GOOD]
+    other = replace(plan, runs=RUNS[:1])
+    assert kept_result(other, GOOD) is None  # on another choice of folds it may go on
 
 
 def test_two_stages_have_no_score_before_the_second(plan, place):
