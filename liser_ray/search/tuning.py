@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import ray
 import ray.train
-import ray.train.torch
 import torch
 from ray import tune
 from ray.train import ScalingConfig
@@ -28,6 +27,7 @@ from liser_ray.search.space import Setting, setting_key, value_text
 from liser_ray.search.trial import Place, Trial, TrialPlan, write_told
 from liser_ray.storage import delete_folder, filesystem, join
 from liser_ray.student.training.run import ProcessGroup, RunInputs
+from liser_ray.student.training.worker import process_group
 from liser_ray.trainers import run_trainer
 
 if TYPE_CHECKING:  # Optuna, which no trial needs
@@ -192,14 +192,7 @@ def _train_on_workers(
 
 def _train_worker(arguments: dict[str, Any]) -> str:
     """What runs in a worker of Ray Train: its part of a trial."""
-    context = ray.train.get_context()
-    group = ProcessGroup(
-        device=ray.train.torch.get_device(),
-        rank=context.get_world_rank(),
-        world_size=context.get_world_size(),
-        wrap=ray.train.torch.prepare_model,
-    )
-    place = Place(ray.get(arguments["inputs"][0]), group)
+    place = Place(ray.get(arguments["inputs"][0]), process_group())
     trial = Trial(arguments["plan"], arguments["settings"], place, arguments["tell"])
     while not trial.finished:
         ray.train.report(_report(trial.next_epoch()))

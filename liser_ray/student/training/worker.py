@@ -10,6 +10,17 @@ from liser_ray.errors import UserError
 from liser_ray.student.training.run import ProcessGroup, train_run
 
 
+def process_group() -> ProcessGroup:
+    """This worker's place among those that share a run."""
+    context = ray.train.get_context()
+    return ProcessGroup(
+        device=ray.train.torch.get_device(),
+        rank=context.get_world_rank(),
+        world_size=context.get_world_size(),
+        wrap=ray.train.torch.prepare_model,
+    )
+
+
 def train_worker(arguments: dict[str, Any]) -> str:
     """Train a run with the other workers of its group.
 
@@ -21,15 +32,8 @@ def train_worker(arguments: dict[str, Any]) -> str:
     Returns:
         "" or, if the training can't succeed, why: an exception would make Ray Train try again.
     """
-    context = ray.train.get_context()
-    group = ProcessGroup(
-        device=ray.train.torch.get_device(),
-        rank=context.get_world_rank(),
-        world_size=context.get_world_size(),
-        wrap=ray.train.torch.prepare_model,
-    )
     try:
-        train_run(arguments["job"], ray.get(arguments["inputs"]), group, arguments["tell"])
+        train_run(arguments["job"], ray.get(arguments["inputs"]), process_group(), arguments["tell"])
     except (UserError, FloatingPointError) as error:
         return str(error)
     return ""
