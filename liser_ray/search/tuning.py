@@ -146,7 +146,12 @@ def make_scheduler(kind: Scheduler, grace_epochs: int) -> TrialScheduler:
             reduction_factor=_ASHA_KEEPS,
         )
     if kind == "median":
-        return MedianStoppingRule(time_attr="training_iteration", grace_period=grace_epochs, hard_stop=True)
+        return MedianStoppingRule(
+            time_attr="training_iteration",
+            grace_period=grace_epochs,
+            hard_stop=True,
+            min_time_slice=_NEVER,  # or it would pause trials while there is little to compare with
+        )
     return FIFOScheduler()
 
 
