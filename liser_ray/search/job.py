@@ -99,7 +99,7 @@ def search(config: SearchConfig) -> SearchResult:
     if all(one.status == "failed" for one in results):
         raise UserError(f"Every setting went wrong; the first: {results[0].problem}")
     pictures = _write(output, axes, student, results)
-    return SearchResult(output, axes, tuple(results), tuple(pictures), seeker.n_trained)
+    return SearchResult(output, axes, tuple(results), tuple(pictures), len(seeker.trained))
 
 
 def begun(output: str) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -12,7 +12,7 @@ from liser_ray.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.results import SettingResult, ranked, score_text
 from liser_ray.search.space import Axis, Setting, setting_key, setting_name
-from liser_ray.search.trial import TrialPlan, finished_settings, kept_result, read_progress, trial_name
+from liser_ray.search.trial import Kept, TrialPlan, read_kept, trial_name
 from liser_ray.student.training.job import Checked, make_inputs, total_steps
 from liser_ray.student.training.run import RunInputs
 
@@ -28,14 +28,14 @@ class Seeker:
         checked: what all students are trained on; read when the first of them is.
 
     Attributes:
-        n_trained: how many settings were trained, or gone on with.
+        trained: keys of the settings that were trained, or gone on with.
     """
 
     def __init__(self, config: SearchConfig, axes: Sequence[Axis], checked: Checked):
         self._config, self._axes, self._checked = config, axes, checked
         self._inputs: RunInputs | None = None
         self._ref: Any = None
-        self.n_trained = 0
+        self.trained: set[str] = set()
 
     def try_out(self, plan: TrialPlan, settings: Sequence[Setting] | None) -> list[SettingResult]:
         """The results of some settings, in their order; or with None of all that are suggested.
@@ -44,9 +44,10 @@ class Seeker:
             UserError: the data or the cluster do not fit the options.
         """
         config = self._config
-        wanted = finished_settings(plan.output) if settings is None else settings
-        kept = [kept_result(plan, setting) for setting in wanted]
-        found = {setting_key(one.setting): one for one in kept if one is not None}
+        kept = read_kept(plan)
+        keys = kept if settings is None else map(setting_key, settings)
+        results = {key: kept[key].result(plan) for key in keys if key in kept}
+        found = {key: result for key, result in results.items() if result is not None}
         n_wanted = config.samples if settings is None else len(settings)
         n_missing = n_wanted - len(found)
         if found and n_missing > 0:
@@ -66,8 +67,8 @@ class Seeker:
                 # A scheduler compares with all others: it is told of the finished ones once more.
                 again = config.scheduler != "none"
                 missing = [setting for setting in settings if again or setting_key(setting) not in found]
-            self._train(plan, missing, n_missing, list(found.values()), note)
-            self.n_trained += len(trained)
+            self._train(plan, missing, n_missing, kept, list(found.values()), note)
+            self.trained |= trained.keys()
             found |= trained
             if len(found) < n_wanted and settings is not None:
                 raise UserError("Ray Tune ended before all settings were tried. The same command goes on.")
@@ -78,6 +79,7 @@ class Seeker:
         plan: TrialPlan,
         missing: Sequence[Setting] | None,
         n_missing: int,
+        kept: Mapping[str, Kept],
         known: Sequence[SettingResult],
         note: Callable[[Sequence[SettingResult]], None],
     ) -> None:
@@ -102,7 +104,8 @@ class Seeker:
         log.info("%d trials, %d at once, each with %s", n_trials, at_once, scaling.resources_per_worker)
 
         def steps(setting: Setting) -> int:
-            return total_steps(plan.jobs(setting, but=read_progress(plan.output, setting).histories), inputs)
+            one = kept.get(setting_key(setting))
+            return total_steps(plan.jobs(setting, but=one.progress.histories if one else None), inputs)
 
         trials: Any
         if missing is None:

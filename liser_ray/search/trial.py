@@ -6,10 +6,12 @@ epochs once more, at once, and goes on from there.
 """
 
 import json
+import posixpath
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from liser_ray.display import Tell
 from liser_ray.memory import keep_freed_memory
@@ -25,6 +27,7 @@ from liser_ray.training import same_for_all
 
 TRIALS_FOLDER = "trials"
 _TELL_EVERY_S = 1.0
+_READERS = 16
 
 
 class Run(NamedTuple):
@@ -93,21 +96,14 @@ class Progress:
 def read_progress(output: str, setting: Setting) -> Progress:
     """What is finished of a setting: runs with all their epochs, or its problem."""
     file = _scores_file(output, setting)
-    if not exists(file):
-        return Progress({})
-    content = json.loads(read_bytes(file))
+    return _progress_of(json.loads(read_bytes(file))) if exists(file) else Progress({})
+
+
+def _progress_of(content: dict[str, Any]) -> Progress:
     histories = {
         Run(run["fold"], run["seed"]): [EpochScore(**score) for score in run["history"]] for run in content["runs"]
     }
     return Progress(histories, content["problem"])
-
-
-def finished_settings(output: str) -> list[Setting]:
-    """The settings that `read_progress` or `read_told` finds something of."""
-    fs, _ = filesystem(output)
-    files = list_files(join(output, TRIALS_FOLDER), ".json")
-    settings = [json.loads(fs.open_input_stream(file.path).read())["setting"] for file in files]
-    return list({setting_key(setting): setting for setting in settings}.values())
 
 
 def write_told(plan: TrialPlan, told: Sequence[SettingResult]) -> None:
@@ -123,11 +119,46 @@ def read_told(plan: TrialPlan, setting: Setting) -> list[SettingResult]:
     return [from_json(text) for text in json.loads(read_bytes(file))["told"]] if exists(file) else []
 
 
-def kept_result(plan: TrialPlan, setting: Setting) -> SettingResult | None:
-    """The result of a setting that is done, was stopped, or has failed; None if there is something left to train."""
-    told = read_told(plan, setting)
-    result = told[-1] if told else result_of(plan, setting, read_progress(plan.output, setting))
-    return None if result.status == "stopped" and not told else result
+@dataclass(eq=False)
+class Kept:
+    """What earlier processes have left of a setting.
+
+    Attributes:
+        setting: which one.
+        progress: of `read_progress`.
+        told: of `read_told`.
+    """
+
+    setting: Setting
+    progress: Progress = field(default_factory=lambda: Progress({}))
+    told: list[SettingResult] = field(default_factory=list)
+
+    def result(self, plan: TrialPlan) -> SettingResult | None:
+        """Of a setting that is done, was stopped, or has failed; None if there is something left to train."""
+        if self.told:
+            return self.told[-1]
+        result = result_of(plan, self.setting, self.progress)
+        return None if result.status == "stopped" else result
+
+
+def read_kept(plan: TrialPlan) -> dict[str, Kept]:
+    """What there is of any setting, by its key; the folder is listed once, and its files are read beside each other."""
+    fs, _ = filesystem(plan.output)
+
+    def read(path: str) -> dict[str, Any]:
+        with fs.open_input_stream(path) as stream:
+            return cast("dict[str, Any]", json.loads(stream.read()))
+
+    paths = [file.path for file in list_files(join(plan.output, TRIALS_FOLDER), ".json")]
+    kept: dict[str, Kept] = {}
+    with ThreadPoolExecutor(_READERS) as threads:
+        for path, content in zip(paths, threads.map(read, paths), strict=True):
+            one = kept.setdefault(setting_key(content["setting"]), Kept(content["setting"]))
+            if "told" not in content:
+                one.progress = _progress_of(content)
+            elif _told_file(plan, one.setting).endswith(posixpath.basename(path)):
+                one.told = list(map(from_json, content["told"]))
+    return kept
 
 
 class Trial:

@@ -222,7 +222,8 @@ class _AfterTrials(tune.Callback):
 
     def __init__(self, plan: TrialPlan, after_trial: Callable[[list[SettingResult]], None]):
         self._plan, self._after_trial = plan, after_trial
-        self._told: dict[str, list[SettingResult]] = {}  # of each trial of one setting
+        # By trial (of one setting) and epoch: a trial that lost its process tells the first ones again.
+        self._told: dict[str, dict[int, SettingResult]] = {}
 
     def on_trial_result(
         self,
@@ -234,13 +235,14 @@ class _AfterTrials(tune.Callback):
     ) -> None:
         results = [from_json(text) for text in json.loads(result[RESULTS])]
         if len(results) == 1:
-            self._told.setdefault(trial.trial_id, []).extend(results)
+            epoch = max(run.epochs for run in results[0].runs)
+            self._told.setdefault(trial.trial_id, {})[epoch] = results[0]
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:  # noqa: ANN401
         results = _results_of(trial)
-        told = self._told.pop(trial.trial_id, [])
+        told = self._told.pop(trial.trial_id, {})
         if [one.status for one in results] == ["stopped"]:
-            write_told(self._plan, told)
+            write_told(self._plan, [told[epoch] for epoch in sorted(told)])
         self._after_trial(results)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:  # noqa: ANN401

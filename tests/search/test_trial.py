@@ -14,8 +14,7 @@ from liser_ray.search.trial import (
     Run,
     Trial,
     TrialPlan,
-    finished_settings,
-    kept_result,
+    read_kept,
     read_progress,
     result_of,
     write_told,
@@ -99,8 +98,9 @@ def test_what_is_finished_is_told_again_and_not_trained_again(plan, place, monke
     told = finish(make(plan, place, GOOD))
     monkeypatch.setattr(trial_module, "make_training", lambda *args: pytest.fail("it is trained again"))
     assert finish(make(plan, place, GOOD)) == told
-    assert finished_settings(plan.output) == [GOOD]
-    assert result_of(plan, GOOD, read_progress(plan.output, GOOD)) == told[-1][0]
+    (kept,) = read_kept(plan).values()
+    assert kept.setting == GOOD
+    assert kept.result(plan) == result_of(plan, GOOD, read_progress(plan.output, GOOD)) == told[-1][0]
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -146,10 +146,11 @@ def test_what_a_scheduler_has_stopped_is_told_again_as_far_as_it_came(plan, plac
     write_told(plan, told)
     monkeypatch.setattr(trial_module, "make_training", lambda *args: pytest.fail("it is trained again"))
     assert finish(make(plan, place, GOOD)) == [[one] for one in told]
-    assert kept_result(plan, GOOD) == told[-1]
-    assert finished_settings(plan.output) == [GOOD]
-    other = replace(plan, runs=RUNS[:1])
-    assert kept_result(other, GOOD) is None  # on another choice of folds it may go on
+    (kept,) = read_kept(plan).values()
+    assert kept.setting == GOOD
+    assert kept.result(plan) == told[-1]
+    other = replace(plan, runs=RUNS[:1])  # on another choice of folds it may go on
+    assert [one.result(other) for one in read_kept(other).values()] == [None]
 
 
 def test_two_stages_have_no_score_before_the_second(plan, place):
