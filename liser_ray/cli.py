@@ -3,7 +3,9 @@
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar, cast
@@ -16,6 +18,7 @@ T = TypeVar("T")
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 
 def parse_settings(
@@ -94,13 +97,27 @@ def numbers(text: str, option: str) -> list[int]:
 
 
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
-    """Run a job's main function: a `UserError` is one message and exit code 2, Ctrl-C exit code 130."""
+    """Run a job's main function and end the process with what came of it, unless all went well.
+
+    Exit codes: 2 for a `UserError`, which is one message; 130 for Ctrl-C and 143 for SIGTERM (``ray job stop``, a machine
+    that goes away), after which the same command goes on; 1 for anything unforeseen, with a traceback.
+    """
     logging.basicConfig(level=os.environ.get("LISER_LOG", "WARNING"), format="%(message)s", stream=sys.stderr)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
     try:
         main(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        print("Interrupted. The same command goes on where it was.", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+    except (KeyboardInterrupt, _Terminated) as error:
+        print("Interrupted. The same command goes on where it was.", file=sys.stderr, flush=True)
+        sys.exit(EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_TERMINATED)
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as an exception so that files and displays are closed."""
+
+
+def _terminated(*_: object) -> None:
+    raise _Terminated

@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -49,7 +49,14 @@ class LiveDisplay:
     A bar on a terminal, else (a submitted job, a log file) a line every half minute.
     """
 
-    def __init__(self, unit: str, total: int, look: Callable[[float], tuple[int, str]], done_before: int = 0):
+    def __init__(
+        self,
+        unit: str,
+        total: int,
+        look: Callable[[float], tuple[int, str]],
+        done_before: int = 0,
+        more_lines: Callable[[], Sequence[str]] = tuple,
+    ):
         """Say what is counted.
 
         Args:
@@ -58,11 +65,13 @@ class LiveDisplay:
             look: given the seconds since the display was entered, how many are done since, and a text about them;
                 called from the display's thread, once more at the end.
             done_before: how many an earlier run has done.
+            more_lines: what a log has room for besides; called after each look.
         """
         self._unit = unit
         self._total = total
         self._look = look
         self._done_before = done_before
+        self._more_lines = more_lines
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._show, daemon=True)
         self._started = time.monotonic()
@@ -84,7 +93,7 @@ class LiveDisplay:
                     bar.refresh()
         else:
             for done, text, elapsed_s in self._looks(_LINE_EVERY_S):
-                print(self.line(done, text, elapsed_s), file=sys.stderr, flush=True)
+                print(self.line(done, text, elapsed_s), *self._more_lines(), sep="\n", file=sys.stderr, flush=True)
 
     def _looks(self, every_s: float) -> Iterator[tuple[int, str, float]]:
         stopped = False

@@ -32,14 +32,33 @@ class PoolConfig:
 
 
 @dataclass(frozen=True)
+class Prices:
+    """What machines cost, for the cost per 1,000 hours of video in run.json.
+
+    Attributes:
+        cpu_hour: price of one CPU for an hour; 0: not known.
+        gpu_hour: price of one GPU for an hour, without the CPUs of its machine; 0: not known.
+        currency: of the prices.
+    """
+
+    cpu_hour: float = 0.0
+    gpu_hour: float = 0.0
+    currency: str = "USD"
+
+    def __post_init__(self) -> None:
+        if self.cpu_hour < 0 or self.gpu_hour < 0:
+            raise UserError("--prices.cpu_hour and --prices.gpu_hour must be 0 (not known) or more.")
+
+
+@dataclass(frozen=True)
 class LabelConfig:
     """Label videos with a speech and a face teacher, into a Parquet table.
 
     Attributes:
         input: folder, s3://bucket/prefix, one video, or a Parquet/CSV manifest with a uri column. Empty: the
             generated demo corpus with its small teachers.
-        output: folder or s3:// prefix for plan/, labels/, checkpoint/ and run.json. The same command goes on where
-            it was.
+        output: folder or s3:// prefix for plan/, labels/, checkpoint/, runs/ and run.json. The same command goes on
+            where it was.
         speech_teachers: folders, s3:// or hf:// addresses of speech teachers, each with "name=" before it if wanted.
         video_teacher: the facial expression teacher.
         plan: how recordings are probed and cut into spans.
@@ -51,6 +70,7 @@ class LabelConfig:
         precision: arithmetic of the teachers on a GPU; a CPU always uses float32.
         spans_per_file: rows per Parquet file; 0: up to 768 (about 200 MB), less for a small job so that an
             interruption costs little.
+        prices: of machines, for the cost in run.json.
         dry_run: plan, print hours, spans and expected size, and stop.
         retry_failed: run failed spans of a finished or interrupted job again: "transient" those with reasons that may
             pass (timeouts, broken reads ...), "all" every one.
@@ -68,6 +88,7 @@ class LabelConfig:
     speech_batch_size: int = 64
     precision: Precision = "bfloat16"
     spans_per_file: int = 0
+    prices: Prices = field(default_factory=Prices)
     dry_run: bool = False
     retry_failed: Literal["no", "transient", "all"] = "no"
 
@@ -85,6 +106,10 @@ class Pool:
     num_gpus: float
     batch_spans: int
 
+    def __str__(self) -> str:
+        held = f"{self.num_cpus:.3g} CPU" + (f" + {self.num_gpus:.3g} GPU" if self.num_gpus else "")
+        return f"{self.actors} x {held}"
+
 
 @dataclass(frozen=True)
 class Pools:
@@ -93,6 +118,9 @@ class Pools:
     media: Pool
     video: Pool
     speech: Pool
+
+    def __str__(self) -> str:
+        return f"Workers: media {self.media} · video teacher {self.video} · speech teachers {self.speech}"
 
 
 def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float) -> Pools:

@@ -13,11 +13,14 @@ import ray
 
 from liser_ray.cluster import start_ray
 from liser_ray.corpora.plan import PlanSummary, load_plan_summary, replan_failed
+from liser_ray.display import LiveDisplay
 from liser_ray.errors import UserError
 from liser_ray.labeling.config import LabelConfig, fit_pools, spans_per_file
+from liser_ray.labeling.meter import Outcomes
+from liser_ray.labeling.monitor import Monitor
 from liser_ray.labeling.pipeline import run_pipeline
 from liser_ray.labeling.planning import plan_corpus
-from liser_ray.labeling.progress import Outcomes, labeling_display, start_progress
+from liser_ray.labeling.progress import ask_progress, start_progress
 from liser_ray.labeling.resume import OutputFolders, reconcile, remove_doubles, remove_failed
 from liser_ray.labeling.run_card import (
     TeacherCard,
@@ -26,6 +29,7 @@ from liser_ray.labeling.run_card import (
     speech_card,
     write_run_card,
 )
+from liser_ray.labeling.runs import load_runs, throughput
 from liser_ray.labeling.schema import labels_schema
 from liser_ray.media.detector import check_detector
 from liser_ray.outcome import TRANSIENT_REASONS
@@ -94,7 +98,10 @@ def label_corpus(config: LabelConfig) -> JobResult:
         pools = fit_pools(config, resources.get("CPU", 0), resources.get("GPU", 0))
         log.info("%s", pools)
         progress = start_progress()
-        with labeling_display(progress, plan.spans, done):
+        with (
+            Monitor(lambda: ask_progress(progress), pools, folders.runs) as monitor,
+            LiveDisplay("spans", plan.spans, monitor.look, done, monitor.stage_lines),
+        ):
             run_pipeline(config, folders, schema, pools, spans_per_file(config, plan.spans), progress)
         reconcile(folders)
     elapsed_s = time.monotonic() - started
@@ -114,6 +121,7 @@ def label_corpus(config: LabelConfig) -> JobResult:
     results = {
         "rows": {f"{status}:{reason}" if reason else status: n for (status, reason), n in sorted(outcomes.items())},
         "labels_by_class": labels_by_class,
+        "throughput": throughput(load_runs(folders.runs), config.prices),
         "last_run": {"spans": result.spans_run, "seconds": round(elapsed_s, 1)},
     }
     if result.spans_run:

@@ -1,10 +1,12 @@
 """The first stage of the pipeline: spans of the plan become sound and face clips."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
+from liser_ray.labeling.meter import Tell, Work, untold
 from liser_ray.labeling.rows import outcome
 from liser_ray.labeling.schema import CLIPS, bytes_column, empty_column, list_column
 from liser_ray.media.isolation import Sandbox
@@ -15,8 +17,9 @@ from liser_ray.outcome import MediaError, Problem, Stage
 class MediaStage:
     """Actor: decodes spans in a child process and adds sound, clips and what the media tell."""
 
-    def __init__(self, config: MediaConfig, schema: pa.Schema):
+    def __init__(self, config: MediaConfig, schema: pa.Schema, tell: Tell = untold):
         self._config = config
+        self._tell = tell
         self._schema = schema
         self._sandbox = Sandbox(memory_mb=config.memory_mb, preload=[prepare_span.__module__])
 
@@ -29,6 +32,7 @@ class MediaStage:
         media: SpanMedia | None = None
         problem: Problem | None = None
         if not span["status"]:
+            started = time.monotonic()
             try:
                 media = self._sandbox.call(
                     prepare_span,
@@ -41,6 +45,7 @@ class MediaStage:
                 problem = media.problem
             except MediaError as error:
                 problem = Problem(Stage.MEDIA, error.reason, error.detail)
+            self._tell(Work(1, int(problem is not None), time.monotonic() - started))
         return self._row(span, media, problem)
 
     def _row(self, span: dict[str, Any], media: SpanMedia | None, problem: Problem | None) -> pa.Table:

@@ -14,10 +14,12 @@ from ray.util.annotations import RayDeprecationWarning
 
 from liser_ray.labeling.config import LabelConfig, Pool, Pools
 from liser_ray.labeling.media_stage import MediaStage
+from liser_ray.labeling.meter import OutcomeMeter, StageMeter
 from liser_ray.labeling.resume import ID_COLUMN, OutputFolders
 from liser_ray.labeling.rows import finish
 from liser_ray.labeling.speech_stage import SpeechStage
 from liser_ray.labeling.video_stage import VideoStage
+from liser_ray.outcome import Stage
 from liser_ray.storage import filesystem, is_s3
 
 _TASK_CPUS = 0.1  # reading and writing wait for the store
@@ -63,18 +65,27 @@ def run_pipeline(
         # A few plan files would make a few blocks, each one task from end to end.
         spans = spans.repartition(target_num_rows_per_block=pools.media.batch_spans)
         spans = spans.map_batches(
-            MediaStage, fn_constructor_args=(config.media, schema), **_pool_arguments(pools.media)
+            MediaStage,
+            fn_constructor_args=(config.media, schema, StageMeter(Stage.MEDIA, progress)),
+            **_pool_arguments(pools.media),
         )
         spans = spans.map_batches(
-            VideoStage, fn_constructor_args=(config.video_teacher, config.precision), **_pool_arguments(pools.video)
+            VideoStage,
+            fn_constructor_args=(config.video_teacher, config.precision, StageMeter(Stage.VIDEO_TEACHER, progress)),
+            **_pool_arguments(pools.video),
         )
         spans = spans.map_batches(
             SpeechStage,
-            fn_constructor_args=(config.speech_teachers, config.precision, config.speech_batch_size),
+            fn_constructor_args=(
+                config.speech_teachers,
+                config.precision,
+                config.speech_batch_size,
+                StageMeter(Stage.SPEECH_TEACHER, progress),
+            ),
             **_pool_arguments(pools.speech),
         )
         spans = spans.map_batches(
-            functools.partial(finish, progress=progress),
+            functools.partial(finish, tell=OutcomeMeter(progress)),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=_TASK_CPUS,

@@ -1,38 +1,68 @@
-"""Progress of a running job: an actor that counts, and what is shown of it."""
+"""The count of a running job: an actor that the workers tell, and a text about it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from typing import cast
 
 import ray
 from ray.actor import ActorHandle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from liser_ray.display import LiveDisplay
+from liser_ray.labeling.meter import Outcomes, Work
 from liser_ray.outcome import Status
 
-Outcomes = dict[tuple[str, str], int]  # (status, reason) to rows
+
+@dataclass(frozen=True)
+class Counts:
+    """What was done by some moment of a run.
+
+    Attributes:
+        outcomes: rows that have come to their end, by status and reason.
+        video_s: seconds of video in them.
+        work: by stage.
+    """
+
+    outcomes: Outcomes = field(default_factory=dict)
+    video_s: float = 0.0
+    work: dict[str, Work] = field(default_factory=dict)
+
+    @property
+    def spans(self) -> int:
+        """Rows that have come to their end."""
+        return sum(self.outcomes.values())
 
 
 class ProgressCounts:
-    """The actor: counts rows on their way to the writer, from any worker."""
+    """The actor: counts what any worker tells."""
 
     def __init__(self) -> None:
         self._outcomes: Counter[tuple[str, str]] = Counter()
-        self._seconds = 0.0
+        self._video_s = 0.0
+        self._work: defaultdict[str, Work] = defaultdict(Work)
 
-    def add(self, outcomes: Outcomes, seconds: float) -> None:
-        """Count rows by status and reason, and the seconds of video in them."""
+    def add(self, outcomes: Outcomes, video_s: float) -> None:
+        """Count rows on their way to the writer, and the seconds of video in them."""
         self._outcomes.update(outcomes)
-        self._seconds += seconds
+        self._video_s += video_s
 
-    def snapshot(self) -> tuple[Outcomes, float]:
+    def add_work(self, stage: str, work: Work) -> None:
+        """Count what a stage did in one call."""
+        self._work[stage] += work
+
+    def snapshot(self) -> Counts:
         """All that was counted so far."""
-        return dict(self._outcomes), self._seconds
+        return Counts(dict(self._outcomes), self._video_s, dict(self._work))
 
 
 def start_progress() -> ActorHandle:
-    """A running `ProgressCounts` that holds no CPU."""
-    actor: ActorHandle = ray.remote(num_cpus=0)(ProgressCounts).remote()  # type: ignore[assignment]
-    return actor
+    """A running `ProgressCounts` that holds no CPU; on the driver's node, which is there for as long as the job is."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return cast("ActorHandle", ray.remote(num_cpus=0)(ProgressCounts).options(scheduling_strategy=here).remote())
+
+
+def ask_progress(actor: ActorHandle) -> Counts:
+    """What a `ProgressCounts` has counted so far."""
+    return cast("Counts", ray.get(actor.snapshot.remote()))
 
 
 def describe(outcomes: Outcomes) -> str:
@@ -44,15 +74,3 @@ def describe(outcomes: Outcomes) -> str:
             reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(rows.items(), key=lambda one: -one[1]))
             parts.append(f"{sum(rows.values()):,} {status}" + (f" ({reasons})" if any(rows) else ""))
     return ", ".join(parts) or "none yet"
-
-
-def labeling_display(actor: ActorHandle, spans: int, done_before: int) -> LiveDisplay:
-    """The display of a job: spans, spans/s, hours of video per hour, outcomes."""
-
-    def look(elapsed_s: float) -> tuple[int, str]:
-        outcomes, seconds = cast("tuple[Outcomes, float]", ray.get(actor.snapshot.remote()))
-        done = sum(outcomes.values())
-        rates = f"{done / elapsed_s:.2g} spans/s · {seconds / elapsed_s:.2g} video-h/h"
-        return done, f"{rates} · {describe(outcomes)}"
-
-    return LiveDisplay("spans", spans, look, done_before)

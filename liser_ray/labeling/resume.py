@@ -50,6 +50,11 @@ class OutputFolders:
         return join(self.output, "checkpoint")
 
     @property
+    def runs(self) -> str:
+        """``runs/``: a record of each run."""
+        return join(self.output, "runs")
+
+    @property
     def run_card(self) -> str:
         """``run.json``: the recipe and what came of it."""
         return join(self.output, "run.json")

@@ -5,12 +5,12 @@ end and passes through all later stages as it is.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyarrow as pa
-from ray.actor import ActorHandle
 
+from liser_ray.labeling.meter import Outcomes
 from liser_ray.labeling.schema import set_columns
 from liser_ray.outcome import Problem, Status
 
@@ -40,8 +40,8 @@ def with_problems(spans: pa.Table, problems: Mapping[int, Problem]) -> pa.Table:
     return set_columns(spans, {name: pa.array(values, pa.string()) for name, values in columns.items()})
 
 
-def finish(spans: pa.Table, progress: ActorHandle) -> pa.Table:
-    """Mark what came through as labeled, empty what did not, and tell the progress actor."""
+def finish(spans: pa.Table, tell: Callable[[Outcomes, float], None]) -> pa.Table:
+    """Mark what came through as labeled, empty what did not, and tell how many of which there are."""
     status = [one or Status.LABELED for one in spans["status"].to_pylist()]
     unlabeled = [one != Status.LABELED for one in status]
     audio = [b"" if bad else one for bad, one in zip(unlabeled, spans["audio"].to_pylist(), strict=True)]
@@ -50,5 +50,5 @@ def finish(spans: pa.Table, progress: ActorHandle) -> pa.Table:
     ).combine_chunks()
     seconds = np.asarray(spans["end_s"]) - np.asarray(spans["start_s"])
     outcomes = Counter(zip(status, spans["reason"].to_pylist(), strict=True))
-    progress.add.remote(dict(outcomes), float(seconds.sum()))
+    tell(dict(outcomes), float(seconds.sum()))
     return spans

@@ -11,7 +11,7 @@ import pyarrow.dataset as pads
 
 from liser_ray.corpora.plan import PlanSummary
 from liser_ray.labeling.config import LabelConfig
-from liser_ray.labeling.progress import Outcomes
+from liser_ray.labeling.meter import Outcomes
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.schema import SCHEMA_VERSION
 from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ

@@ -1,11 +1,13 @@
 """The stage of the speech teachers: sound becomes softmaxes."""
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from liser_ray.labeling.asking import ask
+from liser_ray.labeling.meter import Tell, Work, slots, untold
 from liser_ray.labeling.rows import open_rows, with_problems
 from liser_ray.labeling.schema import list_column, set_columns
 from liser_ray.media.flac import decode_flac
@@ -19,11 +21,13 @@ from liser_ray.teachers.speech import load_speech_teachers, speech_windows
 class SpeechStage:
     """Actor: every speech teacher's softmax for each window of 0.5 s."""
 
-    def __init__(self, specs: Sequence[str], precision: Precision, batch_size: int):
+    def __init__(self, specs: Sequence[str], precision: Precision, batch_size: int, tell: Tell = untold):
+        self._tell = tell
         self._teachers = load_speech_teachers(specs, choose_device(), precision, batch_size)
 
     def __call__(self, spans: pa.Table) -> pa.Table:
         """Windows of all spans go through the teachers together."""
+        started = time.monotonic()
         windows, starts, problems = [], [np.empty(0, np.float32)] * len(spans), {}
         rows = open_rows(spans)
         for row in rows:
@@ -51,6 +55,10 @@ class SpeechStage:
             "speech_start_s": list_column(starts, schema.field("speech_start_s").type),
             "speech_probs": pa.StructArray.from_arrays(per_teacher, fields=list(speech_type)),
         }
+        n_windows = sum(len(one) for one in windows)
+        if rows:
+            busy_s = time.monotonic() - started
+            self._tell(Work(len(rows), len(problems), busy_s, n_windows, slots(n_windows, self._teachers.batch_size)))
         return with_problems(set_columns(spans, columns), problems)
 
     def _softmaxes(self, windows: np.ndarray) -> np.ndarray:

@@ -1,9 +1,12 @@
 """The stage of the video teacher: face clips become softmaxes."""
 
+import time
+
 import numpy as np
 import pyarrow as pa
 
 from liser_ray.labeling.asking import ask
+from liser_ray.labeling.meter import Tell, Work, slots, untold
 from liser_ray.labeling.rows import open_rows, with_problems
 from liser_ray.labeling.schema import CLIPS, list_column, set_columns
 from liser_ray.media.span import CLIPS_HASH, digest
@@ -18,11 +21,13 @@ CLIP_SHAPE = (16, 224, 224, 3)
 class VideoStage:
     """Actor: the video teacher's softmax for each valid window; takes the clips away."""
 
-    def __init__(self, config: VideoTeacherConfig, precision: Precision):
+    def __init__(self, config: VideoTeacherConfig, precision: Precision, tell: Tell = untold):
+        self._tell = tell
         self._teacher = load_video_teacher(config, choose_device(), precision)
 
     def __call__(self, spans: pa.Table) -> pa.Table:
         """Windows of all spans go through the teacher together; windows without the face get zeros."""
+        started = time.monotonic()
         n_labels = len(self._teacher.labels)
         clips, valid, problems = [], [], {}
         rows = open_rows(spans)
@@ -42,4 +47,8 @@ class VideoStage:
             probs[row][mask] = answer
         spans = spans.drop_columns([CLIPS.name])
         columns = {"video_probs": list_column(probs, spans.schema.field("video_probs").type)}
+        n_windows = sum(int(mask.sum()) for mask in valid)
+        if rows:
+            busy_s = time.monotonic() - started
+            self._tell(Work(len(rows), len(problems), busy_s, n_windows, slots(n_windows, self._teacher.batch_size)))
         return with_problems(set_columns(spans, columns), problems)

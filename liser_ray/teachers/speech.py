@@ -62,7 +62,7 @@ class SpeechTeachers:
         self.teachers = tuple(teachers)
         self._device = torch.device(device)
         self._dtype = dtype
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         shared = (module for teacher in self.teachers for module in teacher.model.modules())
         self._remembering = [module for module in dict.fromkeys(shared) if isinstance(module, Remembering)]
 
@@ -82,7 +82,7 @@ class SpeechTeachers:
         found: dict[str, list[Tensor]] = {
             teacher.name: [torch.empty(0, len(teacher.labels), device=self._device)] for teacher in self.teachers
         }
-        for batch in on_device(windows, self._batch_size, self._device):
+        for batch in on_device(windows, self.batch_size, self._device):
             # One tensor per way of normalising, so that what teachers share can see that they ask about the same.
             wanted = {teacher.zero_mean_unit_variance for teacher in self.teachers}
             inputs = {normalised: _zero_mean_unit_variance(batch) if normalised else batch for normalised in wanted}

@@ -74,13 +74,13 @@ class StaticTeacher:
         self._classify = classify
         self._device = device
         self._dtype = dtype
-        self._batch_size = batch_size
+        self.batch_size = batch_size
 
     def __call__(self, clips: np.ndarray) -> np.ndarray:
         """Softmax of clips uint8 [N, T, H, W, 3] (RGB): float32 [N, K]."""
         found = []
         with torch.inference_mode(), batches.autocast(self._device, self._dtype):
-            for batch in batches.on_device(clips, self._batch_size, self._device):
+            for batch in batches.on_device(clips, self.batch_size, self._device):
                 probabilities = self._classify(prepare(batch, self._model)).float()
                 if self._model.output == "logits":
                     probabilities = probabilities.softmax(dim=1)

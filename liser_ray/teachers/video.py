@@ -32,11 +32,15 @@ _STATIC_HINT = "Give the YAML file that describes the classifier with --video_te
 
 
 class VideoTeacher(Protocol):
-    """A callable with a name, the names of its outputs in order, and the hash of all that decides on its numbers."""
+    """A callable with a name, the names of its outputs in order, and the hash of all that decides on its numbers.
+
+    Its batch size is of clips in a forward pass.
+    """
 
     name: str
     labels: tuple[str, ...]
     sha256: str
+    batch_size: int
 
     def __call__(self, clips: np.ndarray) -> np.ndarray:
         """Softmax of clips uint8 [N, 16, 224, 224, 3] (RGB): float32 [N, K]; each by itself, whatever the batch."""
@@ -64,7 +68,7 @@ class S2DTeacher:
         self._landmarks = landmarks.to(device)
         self._device = device
         self._dtype = dtype
-        self._batch_size = batch_size
+        self.batch_size = batch_size
 
     def __call__(self, clips: np.ndarray) -> np.ndarray:
         """See `VideoTeacher`.
@@ -77,7 +81,7 @@ class S2DTeacher:
             raise ValueError(f"Clips are {clips.dtype} {clips.shape[1:]}, not uint8 {expected}.")
         found = []
         with torch.inference_mode(), batches.autocast(self._device, self._dtype):
-            for batch in batches.on_device(clips, self._batch_size, self._device):
+            for batch in batches.on_device(clips, self.batch_size, self._device):
                 logits, _ = s2d_forward(self._transformer, self._landmarks, batch)
                 found.append(logits.float().softmax(dim=1))
         if not found:

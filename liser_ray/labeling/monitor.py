@@ -1,0 +1,150 @@
+"""A running job as its driver sees it: what is shown, which stage holds the others up, and the record of the run."""
+
+import json
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from ray.util.metrics import Gauge
+
+from liser_ray.cluster import cluster_size
+from liser_ray.labeling.config import Pools
+from liser_ray.labeling.meter import Work
+from liser_ray.labeling.progress import Counts, describe
+from liser_ray.labeling.runs import RunRecord
+from liser_ray.outcome import Stage
+from liser_ray.storage import join, write_bytes
+
+_RECENT_S = 25.0  # how far back a busy share looks; a log shows one every half minute
+_SAMPLE_EVERY_S = 30.0
+_MAX_SAMPLES = 1000
+_HOLDS_UP = 0.5  # a stage that is busy for less of the time holds nobody up
+
+_GAUGES = {
+    "liser_stage_busy_share": "Share of the last half minute in which the stage's workers worked",
+    "liser_stage_waiting_spans": "Spans that the stage before has passed on and the stage has not done",
+    "liser_stage_workers": "Workers of the stage",
+}
+
+
+class Monitor:
+    """To be looked at every now and then while a job runs; a context that writes the record when it is left."""
+
+    def __init__(self, snapshot: Callable[[], Counts], pools: Pools, folder: str):
+        """Begin the record of a run.
+
+        Args:
+            snapshot: what was done so far.
+            pools: as they were started.
+            folder: where the record goes.
+        """
+        self._snapshot = snapshot
+        self._pools = {Stage.MEDIA: pools.media, Stage.VIDEO_TEACHER: pools.video, Stage.SPEECH_TEACHER: pools.speech}
+        now = datetime.now(UTC)
+        self._record = RunRecord(now.isoformat(timespec="seconds"))
+        self._uri = join(folder, f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}.json")
+        self._recent: deque[tuple[float, Counts]] = deque([(0.0, Counts())])
+        self._next_sample_s = 0.0
+        self._sample_every_s = _SAMPLE_EVERY_S
+        self._gauges = [Gauge(name, text, ("stage",)) for name, text in _GAUGES.items()]
+
+    def look(self, elapsed_s: float) -> tuple[int, str]:
+        """Spans done in this run, and a line about it; for `LiveDisplay`."""
+        counts = self._snapshot()
+        self._recent.append((elapsed_s, counts))
+        while len(self._recent) > 2 and self._recent[1][0] <= elapsed_s - _RECENT_S:
+            self._recent.popleft()
+        self._export(counts)
+        self._keep(elapsed_s, counts)
+        rates = f"{counts.spans / elapsed_s:.2g} spans/s · {counts.video_s / elapsed_s:.2g} video-h/h"
+        slowest = self.bottleneck()
+        return counts.spans, f"{rates} · {describe(counts.outcomes)}" + (f" · bottleneck: {slowest}" if slowest else "")
+
+    def stage_lines(self) -> list[str]:
+        """A line for each stage: workers, busy share, speed and what waits for it."""
+        (then_s, _), (now_s, counts) = self._recent[0], self._recent[-1]
+        waiting, busy, slowest = self._waiting(counts), self.busy_shares(), self.bottleneck()
+        lines = []
+        for stage, pool in self._pools.items():
+            work = counts.work.get(stage, Work())
+            earlier = self._recent[0][1].work.get(stage, Work())
+            speed = (work.spans - earlier.spans) / max(1e-9, now_s - then_s)
+            fill = f" · batches {work.windows / work.slots:.0%} full" if work.slots else ""
+            lines.append(
+                f"  {stage:<15}{pool.actors:>4} workers · {busy[stage]:>4.0%} busy · {speed:.2g} spans/s · "
+                f"{waiting[stage]:,} waiting{fill}" + ("  <- bottleneck" if stage == slowest else "")
+            )
+        return lines
+
+    def busy_shares(self) -> dict[Stage, float]:
+        """Share of the last half minute (about) in which a stage's workers worked, 0 to 1.
+
+        Work counts when it is done, so a long piece may count for more than the half minute it ended in; no share is
+        more than 1.
+        """
+        (then_s, then), (now_s, now) = self._recent[0], self._recent[-1]
+        shares = {}
+        for stage, pool in self._pools.items():
+            busy_s = now.work.get(stage, Work()).busy_s - then.work.get(stage, Work()).busy_s
+            shares[stage] = min(1.0, busy_s / max(1e-9, pool.actors * (now_s - then_s)))
+        return shares
+
+    def bottleneck(self) -> Stage | None:
+        """The stage that is busiest; None while none is busy for half of the time (start-up, waiting for the store)."""
+        shares = self.busy_shares()
+        slowest = max(shares, key=lambda stage: shares[stage])
+        return slowest if shares[slowest] >= _HOLDS_UP else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._record.finished = kind is None
+        self._write()
+
+    def _waiting(self, counts: Counts) -> dict[Stage, int]:
+        """Spans that the stage before has passed on and a stage has not done; what waits for the first is the plan."""
+        waiting, passed_on = {}, counts.work.get(Stage.MEDIA, Work()).spans
+        for stage in self._pools:
+            work = counts.work.get(stage, Work())
+            waiting[stage] = max(0, passed_on - work.spans)
+            passed_on = work.spans - work.ended
+        return waiting
+
+    def _export(self, counts: Counts) -> None:
+        waiting, busy = self._waiting(counts), self.busy_shares()
+        for stage, pool in self._pools.items():
+            for gauge, value in zip(self._gauges, (busy[stage], waiting[stage], pool.actors), strict=True):
+                gauge.set(value, {"stage": str(stage)})
+
+    def _keep(self, elapsed_s: float, counts: Counts) -> None:
+        """Bring the record up to date; write it every half minute, in a long run less often."""
+        record = self._record
+        cpus, gpus = cluster_size()
+        passed_s = elapsed_s - record.seconds
+        record.cpu_seconds += cpus * passed_s
+        record.gpu_seconds += gpus * passed_s
+        record.seconds = elapsed_s
+        record.cluster = {"CPU": cpus, "GPU": gpus}
+        for stage, pool in self._pools.items():
+            held = {"actors": pool.actors, "num_cpus": pool.num_cpus, "num_gpus": pool.num_gpus}
+            record.stages[stage] = held | asdict(counts.work.get(stage, Work()))
+        sample = (round(elapsed_s, 1), counts.spans, round(counts.video_s, 3))
+        if elapsed_s < self._next_sample_s:
+            record.samples[-1] = sample
+            return
+        if len(record.samples) >= _MAX_SAMPLES:
+            record.samples = record.samples[1::2]
+            self._sample_every_s *= 2
+        self._next_sample_s = elapsed_s + self._sample_every_s
+        record.samples.append(sample)
+        self._write()
+
+    def _write(self) -> None:
+        write_bytes(self._uri, json.dumps(asdict(self._record)).encode() + b"\n")
