@@ -1,5 +1,6 @@
 """A corpus with every kind of trouble, and small teachers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -8,12 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from labeling.tables import Row, rows_of
 from media_files import moving_gradient, write_video
 from small_teachers import SmallTeachers, make_teachers
 from talking_heads import portrait_at, voice, write_talking_head
 
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.labeling.config import LabelConfig, PoolConfig
+from liser_ray.labeling.job import JobResult, label_corpus
 from liser_ray.media.faces import FaceConfig
 from liser_ray.media.span import MediaConfig
 
@@ -108,3 +111,18 @@ def label_config(teachers: SmallTeachers) -> LabelConfig:
 def _no_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever cluster the developer works with is left alone."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.fixture(scope="session")
+def labeled(
+    trouble: Path, label_config: LabelConfig, ray_session: str, tmp_path_factory: pytest.TempPathFactory
+) -> JobResult:
+    """The corpus, labeled without interruption."""
+    output = tmp_path_factory.mktemp("labels")
+    return label_corpus(replace(label_config, input=str(trouble / "manifest.parquet"), output=str(output)))
+
+
+@pytest.fixture(scope="session")
+def rows(labeled: JobResult) -> dict[tuple[str, float], Row]:
+    """Its table, by file name and start."""
+    return rows_of(Path(labeled.folders.labels))

@@ -1,10 +1,5 @@
 """The whole job on Ray, on a corpus with every kind of trouble."""
 
-import multiprocessing
-import os
-import random
-import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +11,8 @@ from labeling.conftest import EXPECTED
 from labeling.tables import assert_same_labels, rows_of
 
 from liser_ray.errors import UserError
-from liser_ray.labeling.config import LabelConfig, PoolConfig
-from liser_ray.labeling.job import JobResult, label_corpus
+from liser_ray.labeling.config import PoolConfig
+from liser_ray.labeling.job import label_corpus
 from liser_ray.labeling.planning import plan_corpus
 from liser_ray.labeling.schema import labels_schema
 from liser_ray.media.flac import decode_flac
@@ -27,18 +22,6 @@ from liser_ray.teachers.speech import load_speech_teachers, speech_windows
 pytestmark = pytest.mark.slow
 
 SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
-
-
-@pytest.fixture(scope="session")
-def labeled(trouble, label_config, ray_session, tmp_path_factory) -> JobResult:
-    """The corpus, labeled without interruption."""
-    output = tmp_path_factory.mktemp("labels")
-    return label_corpus(replace(label_config, input=str(trouble / "manifest.parquet"), output=str(output)))
-
-
-@pytest.fixture(scope="session")
-def rows(labeled):
-    return rows_of(Path(labeled.folders.labels))
 
 
 def test_every_span_ends_in_one_row_with_the_right_reason(labeled, rows):
@@ -179,46 +162,3 @@ def test_s3_and_other_batches_give_the_same_table(trouble, label_config, s3_stor
     for one in s3_store.client.list_objects_v2(Bucket=bucket, Prefix="labels/labels/")["Contents"]:
         s3_store.client.download_file(bucket, one["Key"], str(tmp_path / "labels" / Path(one["Key"]).name))
     assert_same_labels(rows_of(tmp_path / "labels"), rows)
-
-
-def _label(config: LabelConfig, ray_address: str) -> None:
-    os.environ["RAY_ADDRESS"] = ray_address
-    label_corpus(config)
-
-
-@pytest.mark.timeout(900)  # four runs of the job
-def test_killed_three_times_it_ends_with_the_same_table(labeled, label_config, ray_session, rows, tmp_path):
-    seed = random.randrange(10_000)
-    print(f"seed {seed}")
-    moments = random.Random(seed)
-    output = tmp_path / "out"
-    one_span = PoolConfig(batch_spans=1)  # a commit after each span
-    config = replace(
-        label_config,
-        input=labeled.plan.input_uri,
-        output=str(output),
-        media_pool=one_span,
-        video_pool=one_span,
-        speech_pool=one_span,
-    )
-    # Each driver is a process of its own, forked from one that has imported PyTorch and Transformers already.
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload([label_corpus.__module__, "transformers.models.hubert.modeling_hubert"])
-
-    def committed() -> int:
-        return len(list((output / "checkpoint").glob("*.parquet")))
-
-    for _ in range(3):
-        before, wanted = committed(), moments.randint(1, 3)
-        job = processes.Process(target=_label, args=(config, ray_session))
-        job.start()
-        while job.is_alive() and committed() < before + wanted:
-            time.sleep(0.01)
-        time.sleep(moments.uniform(0, 0.2))
-        job.kill()
-        job.join()
-        assert job.exitcode == -signal.SIGKILL
-        time.sleep(2)  # the cluster takes a moment to end what the job had running
-    left = len(rows) - sum(pq.read_metadata(path).num_rows for path in (output / "checkpoint").glob("?*[0-9].parquet"))
-    assert label_corpus(config).spans_run == left
-    assert_same_labels(rows_of(output / "labels"), rows)

@@ -52,7 +52,7 @@ def test_at_the_start_nothing_holds_anything_up(job):
 def test_a_log_has_a_line_for_each_stage(job):
     job.at(30, 5, media=Work(20, 4, 115.0), video_teacher=Work(10, 1, 6.0, 300, 400), speech_teacher=Work(9, 0, 3.0))
     media, video, speech = job.monitor.stage_lines()
-    assert media.split() == "media 4 workers · 96% busy · 0.67 spans/s · 0 waiting <- bottleneck".split()
+    assert " ".join(media.split()) == "media 4 workers · 96% busy · 0.67 spans/s · 0 waiting <- bottleneck"
     assert "6 waiting · batches 75% full" in video  # of 20 spans 4 came to their end before
     assert "0 waiting" in speech
 
