@@ -112,7 +112,7 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float) -> 
         or any(pool.num_gpus < 0 for pool in teachers)
     ):
         raise UserError(
-            "The cluster has no workers yet, so the pools can't be fitted to it. Give the sizes for what it will grow to, "
+            "The cluster has no workers yet, so the pools can't be fitted to it. Size them for what it will grow to, "
             "as configs/cluster/label.yaml does: actors and num_cpus of media_pool, actors, num_cpus and num_gpus of "
             "video_pool and speech_pool."
         )
