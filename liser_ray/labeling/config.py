@@ -129,7 +129,21 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float) -> 
     With GPUs, each one serves a video actor with 0.8 of it and a speech actor with 0.2: S2D needs about 100 times the
     arithmetic of HuBERT for the same second. All CPUs that the teachers leave go to decoding. Without GPUs the
     teachers use every core for a moment and hold a fraction of one, and decoding gets the rest.
+
+    Raises:
+        UserError: values are open and the cluster has no CPU: its workers come when there is work, and nobody knows yet
+            how many.
     """
+    teachers = (config.video_pool, config.speech_pool)
+    if not cluster_cpus and (
+        any(not pool.actors or pool.num_cpus < 0 for pool in (config.media_pool, *teachers))
+        or any(pool.num_gpus < 0 for pool in teachers)
+    ):
+        raise UserError(
+            "The cluster has no workers yet, so the pools can't be fitted to it. Size them for what it will grow to, "
+            "as configs/cluster/label.yaml does: actors and num_cpus of media_pool, actors, num_cpus and num_gpus of "
+            "video_pool and speech_pool."
+        )
     spare = max(0.0, cluster_cpus - CPUS_FOR_RAY)
     n_gpus = int(cluster_gpus)
     teacher_actors = max(1, n_gpus)

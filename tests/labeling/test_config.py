@@ -32,6 +32,21 @@ def test_what_the_user_says_stays():
     assert (pools.video.actors, pools.video.num_gpus, pools.video.batch_spans) == (3, 1, 7)
 
 
+def test_nothing_is_fitted_to_a_cluster_that_has_no_workers_yet():
+    pool = PoolConfig(actors=2, num_cpus=1, num_gpus=0.5)
+    for config in (
+        LabelConfig(),
+        LabelConfig(media_pool=pool, video_pool=pool),
+        LabelConfig(media_pool=pool, video_pool=pool, speech_pool=PoolConfig(actors=2, num_cpus=1)),
+    ):
+        with pytest.raises(UserError, match=r"configs/cluster/label\.yaml"):
+            fit_pools(config, 0, 0)
+    pools = fit_pools(LabelConfig(media_pool=pool, video_pool=pool, speech_pool=pool), 0, 0)
+    assert all(
+        (one.actors, one.num_cpus, one.num_gpus) == (2, 1, 0.5) for one in (pools.media, pools.video, pools.speech)
+    )
+
+
 def test_files_grow_with_the_job():
     assert [spans_per_file(LabelConfig(), spans) for spans in (1, 12, 640, 10_000_000)] == [1, 1, 20, 768]
     assert spans_per_file(LabelConfig(spans_per_file=5), 10_000) == 5
