@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 import ray
 from swift_store import SwiftStore, data_folder
+from tone_files import write_tone_labels, write_tones
 from xdist.scheduler import LoadScopeScheduling
 
 from liser_ray.cluster import start_ray
@@ -74,6 +75,18 @@ def yunet_home(test_data: Path) -> Path:
     if not (home / ".deepface/weights/face_detection_yunet_2023mar.onnx").is_file():
         pytest.skip(f"no YuNet weights below {home}: set DEEPFACE_HOME")
     return home
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A manifest of tones, see `write_tones`."""
+    return write_tones(tmp_path_factory.mktemp("tones"))
+
+
+@pytest.fixture(scope="session")
+def tone_labels(tmp_path_factory: pytest.TempPathFactory, tones: str) -> str:
+    """A labels table whose speech teachers were tuned on the tones, see `write_tone_labels`."""
+    return write_tone_labels(tmp_path_factory.mktemp("tone_labels"), tones)
 
 
 @pytest.fixture(scope="session")

@@ -180,7 +180,7 @@ class Trial:
         self._stopped = read_told(plan, settings[0]) if len(settings) == 1 else []
         self._crews = list(self._make_crews(place)) if not self._stopped else []
         self._epoch = 0
-        self._kept = self._told = time.monotonic()
+        self._kept_at_s = self._told_at_s = time.monotonic()
         keys = [[setting_key(settings[number]), *run] for crew in self._crews for number, run in crew.members]
         self._state = join(plan.output, TRIALS_FOLDER, setting_key({"members": json.dumps(keys)}) + ".pt")
         if self._crews and exists(self._state):
@@ -236,18 +236,18 @@ class Trial:
             progress.problem = progress.problem or (problem and f"fold {run.fold}, seed {run.seed}: {problem}")
 
     def _after_steps(self, number: int, done: int) -> None:
-        if self._group.rank == 0 and time.monotonic() - self._told > _TELL_EVERY_S:
-            self._told = time.monotonic()
+        if self._group.rank == 0 and time.monotonic() - self._told_at_s > _TELL_EVERY_S:
+            self._told_at_s = time.monotonic()
             steps = sum(
                 len(crew.members) * (done if other == number else crew.steps) for other, crew in enumerate(self._crews)
             )
             self._tell(trial_name(self._settings), steps, f"epoch {self._epoch}")
 
     def _keep(self) -> None:
-        due = time.monotonic() - self._kept > self._plan.config.checkpoint_every_s
+        due = time.monotonic() - self._kept_at_s > self._plan.config.checkpoint_every_s
         if same_for_all(due, self._group.world_size) and self._group.rank == 0:
             write_bytes(self._state, saved({"crews": [crew.state() for crew in self._crews]}))
-            self._kept = time.monotonic()
+            self._kept_at_s = time.monotonic()
 
     def _write_scores(self) -> None:
         for setting, progress in zip(self._settings, self._progress, strict=True):

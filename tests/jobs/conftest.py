@@ -1,4 +1,5 @@
 import importlib.util
+from collections.abc import Sequence
 
 import pytest
 
@@ -19,5 +20,19 @@ def run(request, capsys):
         except SystemExit as ended:
             code = ended.code or 0
         return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def refused(run):
+    """Run a wrong command: it ends with one clear message, which has all the ``words``."""
+
+    def call(words: Sequence[str], *arguments: object) -> None:
+        code, _, errors = run(*arguments)
+        assert code == 2
+        assert "Traceback" not in errors
+        for word in words:
+            assert word in errors
 
     return call

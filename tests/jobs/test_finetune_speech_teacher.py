@@ -48,9 +48,5 @@ def test_a_manifest_becomes_teachers_and_a_table(run, tmp_path):
         (["--labeled", "x.csv", "--lora.rank", "0"], ["LoRA", "rank"]),
     ],
 )
-def test_a_wrong_command_is_one_clear_message(run, tmp_path, arguments, words):
-    code, _, errors = run("--output", tmp_path / "out", *arguments)
-    assert code == 2
-    assert "Traceback" not in errors
-    for word in words:
-        assert word in errors
+def test_a_wrong_command_is_one_clear_message(refused, tmp_path, arguments, words):
+    refused(words, "--output", tmp_path / "out", *arguments)

@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-from tone_files import write_tone_labels, write_tones
 
 JOB = Path(__file__).parents[2] / "jobs/train_student.py"
 
@@ -13,11 +12,9 @@ def test_help_names_every_field_and_its_unit(run):
     assert "\n  python jobs/train_student.py --labeled ravdess:data/RAVDESS --recipe no-dstl\n" in text
 
 
-def test_a_manifest_and_a_table_become_students_and_scores(run, tmp_path):
-    tones = write_tones(tmp_path)
-    labels = write_tone_labels(tmp_path / "labels", tones)
+def test_a_manifest_and_a_table_become_students_and_scores(run, tones, tone_labels, tmp_path):
     arguments = [
-        *("--labeled", tones, "--unlabeled", labels, "--output", tmp_path / "out", "--recipe", "vid-sp-dstl"),
+        *("--labeled", tones, "--unlabeled", tone_labels, "--output", tmp_path / "out", "--recipe", "vid-sp-dstl"),
         *("--train.epochs", 2, "--train.batch_size", 10, "--loss.lambda_vd", 0.5),
     ]
     code, text, errors = run(*arguments)
@@ -41,9 +38,5 @@ def test_a_manifest_and_a_table_become_students_and_scores(run, tmp_path):
         (["--labeled", "x.csv", "--loss.lambda_sd", "-1"], ["lambda_sd"]),
     ],
 )
-def test_a_wrong_command_is_one_clear_message(run, tmp_path, arguments, words):
-    code, _, errors = run("--output", tmp_path / "out", *arguments)
-    assert code == 2
-    assert "Traceback" not in errors
-    for word in words:
-        assert word in errors
+def test_a_wrong_command_is_one_clear_message(refused, tmp_path, arguments, words):
+    refused(words, "--output", tmp_path / "out", *arguments)

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 from small_labels import speech_teacher, write_labels
+from small_search import by_hand
 
 from liser_ray.corpora import ravdess
 from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
-from liser_ray.search.trial import Place, Run, Trial, TrialPlan
+from liser_ray.search.trial import Run, TrialPlan, read_progress
 from liser_ray.student.training.config import StudentConfig, TrainConfig
 from liser_ray.student.training.job import check, make_inputs
-from liser_ray.student.training.run import ProcessGroup
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs/tune_lambdas.py"
@@ -38,12 +37,8 @@ def test_help_names_every_field_and_its_unit(run):
         (["--population", 4, "--workers", 1], ["not both"]),
     ],
 )
-def test_a_wrong_command_is_one_clear_message(run, tmp_path, arguments, words):
-    code, _, errors = run("--output", tmp_path / "out", *arguments)
-    assert code == 2
-    assert "Traceback" not in errors
-    for word in words:
-        assert word in errors
+def test_a_wrong_command_is_one_clear_message(refused, tmp_path, arguments, words):
+    refused(words, "--output", tmp_path / "out", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +66,8 @@ def labels(some_ravdess, tmp_path_factory):
 @pytest.mark.slow
 def test_the_papers_grid_on_real_speech_killed_and_resumed(some_ravdess, labels, tmp_path, ray_session):
     output = tmp_path / "search"
-    options = ["--labeled", some_ravdess, "--unlabeled", labels, "--train.epochs", 1, "--train.labeled_fraction", 0.25]
+    # Two steps in each of the 125 trainings.
+    options = ["--labeled", some_ravdess, "--unlabeled", labels, "--train.epochs", 1, "--train.labeled_fraction", 0.15]
 
     def start(*arguments):
         environment = os.environ | {"RAY_ADDRESS": ray_session}
@@ -87,7 +83,7 @@ def test_the_papers_grid_on_real_speech_killed_and_resumed(some_ravdess, labels,
     finished = {file: file.read_bytes() for file in output.glob("trials/*.json")}
     assert 5 <= len(finished) < 25
 
-    process = start("--resume")
+    process = start("--resume", "--max_concurrent_trials", 1)  # fewer processes to start
     told, _ = process.communicate()
     assert process.returncode == 0, told
     assert all(file.read_bytes() == content for file, content in finished.items())  # with the seconds it took
@@ -99,10 +95,12 @@ def test_the_papers_grid_on_real_speech_killed_and_resumed(some_ravdess, labels,
     assert f"λ_sd {table['loss.lambda_sd'][table['validation_uar'].idxmax()]:g}" in told
 
     # The same table as of trainings that were never disturbed.
-    student = StudentConfig(some_ravdess, labels, train=TrainConfig(epochs=1, labeled_fraction=0.25))
+    student = StudentConfig(some_ravdess, labels, train=TrainConfig(epochs=1, labeled_fraction=0.15))
     plan = TrialPlan(student, tuple(Run(fold, 0) for fold in range(5)), False, str(tmp_path / "here"))
-    place = Place(make_inputs(student, check(student)), ProcessGroup(torch.device("cpu")))
-    for number in (0, 7, 24):
-        setting = dict(zip(("loss.lambda_sd", "loss.lambda_vd"), pairs[number], strict=True))
-        (result,) = Trial(plan, [setting], place, lambda name, steps, line: None).next_epoch()
+    settings = [dict(zip(("loss.lambda_sd", "loss.lambda_vd"), pairs[number], strict=True)) for number in (0, 7, 24)]
+    results = by_hand(plan, settings, make_inputs(student, check(student)), tmp_path / "here")
+    for number, setting, result in zip((0, 7, 24), settings, results, strict=True):
         assert [run["validation_uar"] for run in table["runs"][number]] == [run.validation_uar for run in result.runs]
+        # After two steps the scores are much the same, but not the losses.
+        there, here = (read_progress(str(folder), setting).histories for folder in (output, tmp_path / "here"))
+        assert [there[run][0].loss for run in plan.runs] == pytest.approx([here[run][0].loss for run in plan.runs])

@@ -1,22 +1,11 @@
 """What a search refuses before it starts anything."""
 
 import pytest
-from tone_files import write_tone_labels, write_tones
 
 from liser_ray.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.job import begun, search
 from liser_ray.student.training.config import TrainConfig
-
-
-@pytest.fixture(scope="module")
-def tones(tmp_path_factory):
-    return write_tones(tmp_path_factory.mktemp("tones"))
-
-
-@pytest.fixture(scope="module")
-def labels(tmp_path_factory, tones):
-    return write_tone_labels(tmp_path_factory.mktemp("labels"), tones)
 
 
 @pytest.mark.parametrize(
@@ -32,8 +21,8 @@ def labels(tmp_path_factory, tones):
         ({"space": ["loss.lambda_sd=0.1..1"]}, "--method random"),
     ],
 )
-def test_a_wrong_search_is_refused_before_it_starts(tones, labels, tmp_path, changes, message):
-    config = {"labeled": tones, "unlabeled": labels, "output": str(tmp_path / "out"), **changes}
+def test_a_wrong_search_is_refused_before_it_starts(tones, tone_labels, tmp_path, changes, message):
+    config = {"labeled": tones, "unlabeled": tone_labels, "output": str(tmp_path / "out"), **changes}
     with pytest.raises(UserError, match=message):
         search(SearchConfig(**config))
     assert not (tmp_path / "out").exists()

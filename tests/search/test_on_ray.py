@@ -8,31 +8,26 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import ray
-import torch
 from ray.train import ScalingConfig
-from tone_files import write_tone_labels, write_tones
+from small_search import by_hand, without_time
 
 from liser_ray.cli import parse_settings
 from liser_ray.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.job import search
-from liser_ray.search.results import SettingResult
-from liser_ray.search.space import setting_key
-from liser_ray.search.trial import Place, Run, Trial, TrialPlan
+from liser_ray.search.trial import Run, TrialPlan
 from liser_ray.search.tuning import Resources, make_scheduler, tune_settings
 from liser_ray.storage import list_files
 from liser_ray.student.training.config import StudentConfig, TrainConfig
 from liser_ray.student.training.job import check, make_inputs
-from liser_ray.student.training.run import ProcessGroup
 
 TRAIN = TrainConfig(epochs=2, batch_size=10, learning_rate=2e-3)
 ONE_CPU = ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1})
 
 
 @pytest.fixture(scope="module")
-def student(tmp_path_factory):
-    tones = write_tones(tmp_path_factory.mktemp("tones"))
-    return StudentConfig(tones, write_tone_labels(tmp_path_factory.mktemp("labels"), tones), train=TRAIN)
+def student(tones, tone_labels):
+    return StudentConfig(tones, tone_labels, train=TRAIN)
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +35,19 @@ def inputs(student):
     return make_inputs(student, check(student))
 
 
-def without_time(result: SettingResult) -> SettingResult:
-    return replace(result, seconds=0.0)
-
-
-def by_hand(plan, settings, inputs, folder):
-    """The results of the same trials in this process."""
-    place = Place(inputs, ProcessGroup(torch.device("cpu")))
-    results = []
-    for setting in settings:
-        trial = Trial(replace(plan, output=str(folder)), [setting], place, lambda name, steps, line: None)
-        while not trial.finished:
-            (result,) = trial.next_epoch()
-        results.append(without_time(result))
-    return results
+def on_ray(plan, settings, inputs, at_once, on_workers=False, max_failures=0):
+    """The results of settings, in their order, each tried once by a trial of its own."""
+    found = []
+    tune_settings(
+        plan,
+        [[setting] for setting in settings],
+        ray.put(inputs),
+        Resources(ONE_CPU, on_workers, at_once, max_failures),
+        make_scheduler("none", 1),
+        lambda name, steps, line: None,
+        found.extend,
+    )
+    return sorted(found, key=lambda one: settings.index(one.setting))
 
 
 @pytest.mark.slow
@@ -70,7 +64,7 @@ def test_a_search_from_settings_to_a_configuration(student, inputs, tmp_path, ra
     assert [one.status for one in result.results] == ["done", "failed"] * 2
     plan = TrialPlan(student, (Run(0, 0), Run(1, 0)), False, "")
     expected = by_hand(plan, [one.setting for one in result.results], inputs, tmp_path / "here")
-    assert list(map(without_time, result.results)) == expected
+    assert without_time(result.results) == without_time(expected)
 
     told = capsys.readouterr().out
     assert told.count("failed: fold 0, seed 0: The loss is not finite in epoch 1") == 2
@@ -91,8 +85,8 @@ def test_a_search_from_settings_to_a_configuration(student, inputs, tmp_path, ra
 
 
 @pytest.mark.slow
-def test_populations_suggestions_and_schedulers_find_their_way_through(student, tmp_path, ray_session, s3_store):
-    plain = SearchConfig(
+def test_a_population_is_suggested_and_all_lies_on_s3(student, ray_session, s3_store):
+    config = SearchConfig(
         labeled=student.labeled,
         unlabeled=student.unlabeled,
         folds="0",
@@ -104,34 +98,62 @@ def test_populations_suggestions_and_schedulers_find_their_way_through(student, 
         max_concurrent_trials=1,  # fewer processes to start
         output=f"s3://{s3_store.bucket()}/search",
     )
-    suggested = search(plain)
-    files = {Path(file.path).name for file in list_files(plain.output)}
+    results = search(config).results
+    files = {Path(file.path).name for file in list_files(config.output)}
     assert {"trials.parquet", "best.yaml", "slices.png", "settings.yaml", "run.json"} <= files
-    assert len(suggested.results) >= 5
-    assert all(one.status == "done" and 0.1 <= one.setting["loss.lambda_sd"] <= 5 for one in suggested.results)
+    assert len(results) >= 5
+    assert all(one.status == "done" and 0.1 <= one.setting["loss.lambda_sd"] <= 5 for one in results)
 
-    slow = ["train.learning_rate=1e-9,2e-9,3e-9,2e-3,4e-3,6e-3"]
-    asha = replace(
-        plain,
-        method="grid",
-        population=0,
-        space=slow,
-        scheduler="asha",
-        grace_epochs=1,
+
+LEARNS, LEARNS_NOTHING = (2e-3, 3e-3, 4e-3, 5e-3), (1e-9, 2e-9)
+EPOCHS = dict.fromkeys(LEARNS, 4) | dict.fromkeys(LEARNS_NOTHING, 2)
+
+
+@pytest.fixture
+def rates(student, tmp_path):
+    """A search for the learning rate, one trial after the other: each is compared with those before it."""
+    values = map(str, (*LEARNS[:3], *LEARNS_NOTHING, *LEARNS[3:]))
+    return SearchConfig(
+        labeled=student.labeled,
+        unlabeled=student.unlabeled,
+        output=str(tmp_path / "out"),
+        space=["train.learning_rate=" + ",".join(values)],
+        grace_epochs=2,
         train=replace(TRAIN, epochs=4),
-        folds="all",
-        first_folds="0",
-        survivors=0.6,
-        output=str(tmp_path / "asha"),
+        max_concurrent_trials=1,
     )
-    halved = search(asha)
-    done = [one for one in halved.results if one.status == "done"]
-    assert done
-    assert {one.status for one in halved.results} == {"done", "stopped"}
-    assert all(sorted(one.by_fold) == [0, 1] for one in done)
-    again = search(asha)  # what was stopped is not trained either
+
+
+def epochs_of(results):
+    """How long each learning rate was trained."""
+    return {one.setting["train.learning_rate"]: max(run.epochs for run in one.runs) for one in results}
+
+
+@pytest.mark.slow
+def test_asha_stops_what_learns_nothing_and_it_stays_stopped(rates, ray_session):
+    config = replace(rates, scheduler="asha", folds="0")
+    found = search(config)
+    assert found.trained == 6
+    assert epochs_of(found.results) == EPOCHS
+    stopped = [one.setting["train.learning_rate"] for one in found.results if one.status == "stopped"]
+    assert stopped == list(LEARNS_NOTHING)
+    again = search(config)
     assert again.trained == 0
-    assert again.results == halved.results
+    assert again.results == found.results
+
+
+@pytest.mark.slow
+def test_the_median_rule_stops_on_the_first_fold_and_the_best_go_on_to_all(rates, ray_session):
+    config = replace(rates, scheduler="median", first_folds="0", survivors=0.5)
+    found = search(config)
+    assert found.trained == 6
+    assert epochs_of(found.results) == EPOCHS
+    by_status = {one: [result for result in found.results if result.status == one] for one in ("done", "stopped")}
+    assert [sorted(one.by_fold) for one in by_status["done"]] == [[0, 1]] * 2  # half of those that the rule let pass
+    assert [sorted(one.by_fold) for one in by_status["stopped"]] == [[0]] * 4
+    again = search(config)
+    assert again.trained == 0
+    assert again.results == found.results
 
 
 @pytest.mark.slow
@@ -148,45 +170,25 @@ def test_a_lost_process_is_replaced_and_one_that_is_lost_for_ever_is_told(studen
             return super().jobs(setting, but)
 
     plan = Poisoned(replace(student, checkpoint_every_s=0), (Run(0, 0),), False, str(tmp_path / "out"))
-    found = {}
-    tune_settings(
-        plan,
-        [[setting] for setting in settings],
-        ray.put(inputs),
-        Resources(ONE_CPU, on_workers=False, at_once=2, max_failures=1),
-        make_scheduler("none", 1),
-        lambda name, steps, line: None,
-        lambda results: found.update({setting_key(one.setting): one for one in results}),
-    )
+    first, lost, last = on_ray(plan, settings, inputs, at_once=2, max_failures=1)
     assert marker.exists()
-    first, lost, last = (found[setting_key(setting)] for setting in settings)
     expected = by_hand(TrialPlan(student, plan.runs, False, ""), [settings[0], settings[2]], inputs, tmp_path / "here")
-    assert [without_time(first), without_time(last)] == expected
+    assert without_time([first, last]) == without_time(expected)
     assert lost.status == "failed"
     assert lost.problem
 
 
 @pytest.mark.slow
-def test_more_trials_than_cpus_that_wait_for_workers_do_not_wait_for_ever(student, inputs, tmp_path, ray_session):
-    # A cluster of two CPUs and a bit, as if something else held the others: each trial's worker needs one of them.
-    holder = ray.remote(num_cpus=ray.cluster_resources()["CPU"] - 2.1)(dict).remote()
+def test_trials_leave_the_only_cpu_to_their_workers(student, inputs, tmp_path, ray_session):
+    # A cluster of one CPU and a bit, as if something else held the others.
+    holder = ray.remote(num_cpus=ray.cluster_resources()["CPU"] - 1.1)(dict).remote()
     ray.get(holder.__ray_ready__.remote())
-    settings = [{"loss.lambda_sd": float(value)} for value in (1, 2, 3)]
+    settings = [{"loss.lambda_sd": float(value)} for value in (1, 2)]
     plan = TrialPlan(replace(student, train=replace(TRAIN, epochs=1)), (Run(0, 0),), False, str(tmp_path / "out"))
-    found = []
-    tune_settings(
-        plan,
-        [[setting] for setting in settings],
-        ray.put(inputs),
-        Resources(ONE_CPU, on_workers=True, at_once=2, max_failures=0),
-        make_scheduler("none", 1),
-        lambda name, steps, line: None,
-        lambda results: found.extend(results),
-    )
+    results = on_ray(plan, settings, inputs, at_once=1, on_workers=True)
     ray.kill(holder)
-    assert sorted(one.setting["loss.lambda_sd"] for one in found) == [1, 2, 3]
+    assert [one.setting for one in results] == settings
+    assert [one.status for one in results] == ["done", "done"]
     (expected,) = by_hand(plan, settings[:1], inputs, tmp_path / "here")
-    (same,) = [one for one in found if one.setting == settings[0]]
-    assert same.status == "done"
-    assert same.validation_uar == pytest.approx(expected.validation_uar)
+    assert results[0].validation_uar == pytest.approx(expected.validation_uar)
     assert not list(Path(plan.output, "trials").glob("*.pt"))

@@ -5,14 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from tone_files import write_tone_labels, write_tones
+from small_search import finish, make_place, make_trial, without_time
 
 from liser_ray.search import trial as trial_module
 from liser_ray.search.trial import (
-    Place,
     Run,
-    Trial,
     TrialPlan,
     read_kept,
     read_progress,
@@ -21,7 +18,6 @@ from liser_ray.search.trial import (
 )
 from liser_ray.student.training.config import StudentConfig, TrainConfig
 from liser_ray.student.training.job import check, make_inputs, train_students
-from liser_ray.student.training.run import ProcessGroup
 
 TRAIN = TrainConfig(epochs=3, batch_size=10, learning_rate=2e-3)
 RUNS = (Run(0, 0), Run(1, 0))
@@ -31,9 +27,8 @@ DIVERGES = {"train.learning_rate": 1e30}
 
 
 @pytest.fixture(scope="module")
-def student(tmp_path_factory):
-    tones = write_tones(tmp_path_factory.mktemp("tones"))
-    return StudentConfig(tones, write_tone_labels(tmp_path_factory.mktemp("labels"), tones), train=TRAIN)
+def student(tones, tone_labels):
+    return StudentConfig(tones, tone_labels, train=TRAIN)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +38,7 @@ def inputs(student):
 
 @pytest.fixture
 def place(inputs):
-    return Place(inputs, ProcessGroup(torch.device("cpu")))
+    return make_place(inputs)
 
 
 @pytest.fixture
@@ -51,28 +46,12 @@ def plan(student, tmp_path):
     return TrialPlan(student, RUNS, together=False, output=str(tmp_path))
 
 
-def finish(trial):
-    """What it tells after each epoch."""
-    told = []
-    while not trial.finished:
-        told.append(trial.next_epoch())
-    return told
-
-
-def make(plan, place, *settings):
-    return Trial(plan, settings, place, lambda name, steps, line: None)
-
-
-def without_time(results):
-    return [replace(result, seconds=0.0) for result in results]
-
-
 @pytest.mark.parametrize("together", [False, True])
 def test_a_trial_is_the_training_that_stands_alone(student, plan, place, tmp_path, together):
     loss = replace(student.loss, lambda_sd=GOOD["loss.lambda_sd"], lambda_vd=GOOD["loss.lambda_vd"])
     records = train_students(replace(student, loss=loss, output=str(tmp_path / "alone"), seeds="0,1")).records
     plan = replace(plan, runs=tuple(Run(fold, seed) for fold in (0, 1) for seed in (0, 1)), together=together)
-    result = finish(make(plan, place, GOOD))[-1][0]
+    result = finish(make_trial(plan, place, GOOD))[-1][0]
     assert result.status == "done"
     alone = {(fold.fold, record.seed): fold for record in records for fold in record.folds}
     for run in result.runs:
@@ -85,7 +64,7 @@ def test_a_trial_is_the_training_that_stands_alone(student, plan, place, tmp_pat
 
 
 def test_the_score_is_that_of_the_best_epoch_so_far_over_all_folds(plan, place):
-    told = finish(make(plan, place, GOOD))
+    told = finish(make_trial(plan, place, GOOD))
     assert [[run.epochs for run in results[0].runs] for results in told] == [[1, 1], [2, 2], [3, 3]]
     scores = [results[0].validation_uar for results in told]
     assert scores == sorted(scores)
@@ -95,9 +74,9 @@ def test_the_score_is_that_of_the_best_epoch_so_far_over_all_folds(plan, place):
 
 
 def test_what_is_finished_is_told_again_and_not_trained_again(plan, place, monkeypatch):
-    told = finish(make(plan, place, GOOD))
+    told = finish(make_trial(plan, place, GOOD))
     monkeypatch.setattr(trial_module, "make_training", lambda *args: pytest.fail("it is trained again"))
-    assert finish(make(plan, place, GOOD)) == told
+    assert finish(make_trial(plan, place, GOOD)) == told
     (kept,) = read_kept(plan).values()
     assert kept.setting == GOOD
     assert kept.result(plan) == result_of(plan, GOOD, read_progress(plan.output, GOOD)) == told[-1][0]
@@ -106,10 +85,10 @@ def test_what_is_finished_is_told_again_and_not_trained_again(plan, place, monke
 @pytest.mark.parametrize("together", [False, True])
 def test_a_trial_that_was_cut_off_goes_on_from_its_checkpoint(plan, place, tmp_path, together):
     plan = replace(plan, config=replace(plan.config, checkpoint_every_s=0), together=together)
-    whole = finish(make(replace(plan, output=str(tmp_path / "whole")), place, GOOD, OTHER))
-    make(plan, place, GOOD, OTHER).next_epoch()  # and is lost
+    whole = finish(make_trial(replace(plan, output=str(tmp_path / "whole")), place, GOOD, OTHER))
+    make_trial(plan, place, GOOD, OTHER).next_epoch()  # and is lost
     (state,) = Path(plan.output, "trials").glob("*.pt")
-    again = make(plan, place, GOOD, OTHER)
+    again = make_trial(plan, place, GOOD, OTHER)
     trained = []
     for crew in again._crews:
         crew.run_epoch = lambda after, run=crew.run_epoch: trained.append(1) or run(after)
@@ -120,8 +99,8 @@ def test_a_trial_that_was_cut_off_goes_on_from_its_checkpoint(plan, place, tmp_p
 
 
 def test_more_folds_later_train_only_those(plan, place):
-    first = finish(make(replace(plan, runs=RUNS[:1]), place, GOOD))[-1][0]
-    trial = make(plan, place, GOOD)
+    first = finish(make_trial(replace(plan, runs=RUNS[:1]), place, GOOD))[-1][0]
+    trial = make_trial(plan, place, GOOD)
     assert [crew.members for crew in trial._crews] == [[(0, Run(1, 0))]]
     both = finish(trial)[-1][0]
     assert both.runs[0] == first.runs[0]
@@ -133,19 +112,19 @@ def test_more_folds_later_train_only_those(plan, place):
 def test_a_setting_that_diverges_is_told_and_the_others_go_on(plan, place, together):
     plan = replace(plan, together=together)
     settings = [{**DIVERGES}, {"train.learning_rate": 2e-3}]
-    diverged, fine = finish(make(plan, place, *settings))[-1]
+    diverged, fine = finish(make_trial(plan, place, *settings))[-1]
     assert diverged.status == "failed"
     assert "fold 0, seed 0: The loss is not finite in epoch 1" in diverged.problem
     assert fine.status == "done"
-    assert finish(make(plan, place, settings[0]))[-1][0].problem == diverged.problem
+    assert finish(make_trial(plan, place, settings[0]))[-1][0].problem == diverged.problem
 
 
 def test_what_a_scheduler_has_stopped_is_told_again_as_far_as_it_came(plan, place, monkeypatch):
-    trial = make(plan, place, GOOD)
+    trial = make_trial(plan, place, GOOD)
     told = [trial.next_epoch()[0], trial.next_epoch()[0]]  # and is stopped
     write_told(plan, told)
     monkeypatch.setattr(trial_module, "make_training", lambda *args: pytest.fail("it is trained again"))
-    assert finish(make(plan, place, GOOD)) == [[one] for one in told]
+    assert finish(make_trial(plan, place, GOOD)) == [[one] for one in told]
     (kept,) = read_kept(plan).values()
     assert kept.setting == GOOD
     assert kept.result(plan) == told[-1]
@@ -155,7 +134,7 @@ def test_what_a_scheduler_has_stopped_is_told_again_as_far_as_it_came(plan, plac
 
 def test_two_stages_have_no_score_before_the_second(plan, place):
     setting = {"train.two_stage": True, "train.epochs": 1}
-    first, second = (results[0] for results in finish(make(plan, place, setting)))
+    first, second = (results[0] for results in finish(make_trial(plan, place, setting)))
     assert first.by_fold == {}
     assert second.status == "done"
     assert set(second.by_fold) == {0, 1}

@@ -19,7 +19,7 @@ import torch
 from matplotlib.image import imread
 from ray.train import ScalingConfig
 from small_labels import speech_teacher, write_labels
-from tone_files import speakers_of, write_tone_labels, write_tones
+from tone_files import speakers_of
 from tones import LABELS
 
 from liser_ray.corpora.labeled import read_labeled_set
@@ -41,19 +41,9 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def tones(tmp_path_factory):
-    return write_tones(tmp_path_factory.mktemp("tones"))
-
-
-@pytest.fixture(scope="module")
-def labels(tmp_path_factory, tones):
-    return write_tone_labels(tmp_path_factory.mktemp("labels"), tones)
-
-
-@pytest.fixture(scope="module")
-def trained(tones, labels, tmp_path_factory):
+def trained(tones, tone_labels, tmp_path_factory):
     output = tmp_path_factory.mktemp("students")
-    config = StudentConfig(tones, labels, str(output), train=TRAIN)
+    config = StudentConfig(tones, tone_labels, str(output), train=TRAIN)
     return config, train_students(config)
 
 
@@ -113,10 +103,10 @@ def test_another_seed_adds_to_the_same_output(trained):
     assert [record.seed for record in result.records] == [0, 7]
 
 
-def test_everything_may_lie_on_s3(trained, tones, labels, s3_store):
+def test_everything_may_lie_on_s3(trained, tones, tone_labels, s3_store):
     config, result = trained
     bucket = s3_store.bucket()
-    for folder, key in ((Path(tones).parent, "tones"), (Path(labels), "table/labels")):
+    for folder, key in ((Path(tones).parent, "tones"), (Path(tone_labels), "table/labels")):
         for path in folder.iterdir():
             s3_store.client.upload_file(str(path), bucket, f"{key}/{path.name}")
     there = replace(
@@ -149,8 +139,8 @@ def test_everything_may_lie_on_s3(trained, tones, labels, s3_store):
         {"train": replace(TRAIN, two_stage=True), "recipe": "sp-dstl"},
     ],
 )
-def test_variants_train(tones, labels, tmp_path, changes):
-    plain = StudentConfig(tones, labels, str(tmp_path), folds="1", train=TRAIN)
+def test_variants_train(tones, tone_labels, tmp_path, changes):
+    plain = StudentConfig(tones, tone_labels, str(tmp_path), folds="1", train=TRAIN)
     result = train_students(replace(plain, **changes))
     (record,) = result.records
     assert [fold.fold for fold in record.folds] == [1]
@@ -159,8 +149,8 @@ def test_variants_train(tones, labels, tmp_path, changes):
 
 
 @pytest.mark.slow
-def test_killed_and_started_again_it_is_as_if_never_stopped(tones, labels, tmp_path):
-    command = [sys.executable, "jobs/train_student.py", "--labeled", tones, "--unlabeled", labels, "--folds", "0"]
+def test_killed_and_started_again_it_is_as_if_never_stopped(tones, tone_labels, tmp_path):
+    command = [sys.executable, "jobs/train_student.py", "--labeled", tones, "--unlabeled", tone_labels, "--folds", "0"]
     command += ["--train.epochs", "20", "--train.batch_size", "10", "--checkpoint_every_s", "0"]
 
     def start(output):
@@ -183,8 +173,8 @@ def test_killed_and_started_again_it_is_as_if_never_stopped(tones, labels, tmp_p
 
 
 @pytest.mark.slow
-def test_on_ray_streamed_and_with_a_killed_worker_it_is_the_same_student(tones, labels, tmp_path, ray_session):
-    config = StudentConfig(tones, labels, str(tmp_path / "here"), folds="0", train=TRAIN, checkpoint_every_s=0)
+def test_on_ray_streamed_and_with_a_killed_worker_it_is_the_same_student(tones, tone_labels, tmp_path, ray_session):
+    config = StudentConfig(tones, tone_labels, str(tmp_path / "here"), folds="0", train=TRAIN, checkpoint_every_s=0)
     train_students(config)
     inputs = make_inputs(replace(config, memory_gb=0), check(config))
     assert inputs.recordings is None
