@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from ray.util.metrics import Gauge
+from ray.util.metrics import Counter, Gauge
 
 from liser_ray.cluster import cluster_size
 from liser_ray.labeling.config import Pools
@@ -24,6 +24,14 @@ _SAMPLE_EVERY_S = 30.0
 _MAX_SAMPLES = 1000
 _HOLDS_UP = 0.5  # a stage that is busy for less of the time holds nobody up
 
+# Ray puts "ray_" before these names and exports them on the driver's node; deploy/grafana/ has a dashboard for them.
+# They are the driver's, since the workers' own would end with each worker.
+_COUNTERS = {
+    "spans": "Spans that the stage has worked on",
+    "busy_s": "Seconds that the stage's workers worked, all together",
+    "windows": "Windows that went through the stage's teachers",
+    "slots": "Windows that would have fitted into the batches they took",
+}
 _GAUGES = {
     "liser_stage_busy_share": "Share of the last half minute in which the stage's workers worked",
     "liser_stage_waiting_spans": "Spans that the stage before has passed on and the stage has not done",
@@ -50,11 +58,15 @@ class Monitor:
         self._recent: deque[tuple[float, Counts]] = deque([(0.0, Counts())])
         self._next_sample_s = 0.0
         self._sample_every_s = _SAMPLE_EVERY_S
+        self._spans = Counter("liser_spans", "Spans that have come to their end", ("status", "reason"))
+        self._video_s = Counter("liser_video_seconds", "Seconds of video in them")
+        self._work = {name: Counter(f"liser_stage_{name}", text, ("stage",)) for name, text in _COUNTERS.items()}
         self._gauges = [Gauge(name, text, ("stage",)) for name, text in _GAUGES.items()]
 
     def look(self, elapsed_s: float) -> tuple[int, str]:
         """Spans done in this run, and a line about it; for `LiveDisplay`."""
         counts = self._snapshot()
+        self._count(self._recent[-1][1], counts)
         self._recent.append((elapsed_s, counts))
         while len(self._recent) > 2 and self._recent[1][0] <= elapsed_s - _RECENT_S:
             self._recent.popleft()
@@ -73,9 +85,10 @@ class Monitor:
             work = counts.work.get(stage, Work())
             earlier = self._recent[0][1].work.get(stage, Work())
             speed = (work.spans - earlier.spans) / max(1e-9, now_s - then_s)
+            workers = f"{pool.actors:>4} {'workers' if pool.actors > 1 else 'worker '}"
             fill = f" · batches {work.windows / work.slots:.0%} full" if work.slots else ""
             lines.append(
-                f"  {stage:<15}{pool.actors:>4} workers · {busy[stage]:>4.0%} busy · {speed:.2g} spans/s · "
+                f"  {stage:<15}{workers} · {busy[stage]:>4.0%} busy · {speed:.2g} spans/s · "
                 f"{waiting[stage]:,} waiting{fill}" + ("  <- bottleneck" if stage == slowest else "")
             )
         return lines
@@ -117,6 +130,16 @@ class Monitor:
             passed_on = work.spans - work.ended
         return waiting
 
+    def _count(self, before: Counts, now: Counts) -> None:
+        """Add to the metrics what has been done since the last look."""
+        for (status, reason), rows in now.outcomes.items():
+            _increase(self._spans, rows - before.outcomes.get((status, reason), 0), status=status, reason=reason)
+        _increase(self._video_s, now.video_s - before.video_s)
+        for stage, work in now.work.items():
+            for name, counter in self._work.items():
+                earlier = getattr(before.work.get(stage, Work()), name)
+                _increase(counter, getattr(work, name) - earlier, stage=str(stage))
+
     def _export(self, counts: Counts) -> None:
         waiting, busy = self._waiting(counts), self.busy_shares()
         for stage, pool in self._pools.items():
@@ -148,3 +171,8 @@ class Monitor:
 
     def _write(self) -> None:
         write_bytes(self._uri, json.dumps(asdict(self._record)).encode() + b"\n")
+
+
+def _increase(counter: Counter, by: float, **tags: str) -> None:
+    if by > 0:  # Ray refuses 0
+        counter.inc(by, tags)

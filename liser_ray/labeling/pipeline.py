@@ -1,8 +1,8 @@
 """The Ray Data pipeline: plan rows in, labels rows out, one for one."""
 
-import functools
 import logging
 import warnings
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +14,8 @@ from ray.util.annotations import RayDeprecationWarning
 
 from liser_ray.labeling.config import LabelConfig, Pool, Pools
 from liser_ray.labeling.media_stage import MediaStage
-from liser_ray.labeling.meter import OutcomeMeter, StageMeter
+from liser_ray.labeling.meter import Tell
+from liser_ray.labeling.progress import tell_outcomes, tell_work
 from liser_ray.labeling.resume import ID_COLUMN, OutputFolders
 from liser_ray.labeling.rows import finish
 from liser_ray.labeling.speech_stage import SpeechStage
@@ -60,18 +61,22 @@ def run_pipeline(
 
     # Ray 2.60 deprecates keywords such as max_restarts and has no other way to give them yet.
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
+
+    def tell(stage: Stage) -> Tell:
+        return partial(tell_work, progress, stage)
+
     try:
         spans = ray.data.read_parquet(plan_path, filesystem=fs, num_cpus=_TASK_CPUS)
         # A few plan files would make a few blocks, each one task from end to end.
         spans = spans.repartition(target_num_rows_per_block=pools.media.batch_spans)
         spans = spans.map_batches(
             MediaStage,
-            fn_constructor_args=(config.media, schema, StageMeter(Stage.MEDIA, progress)),
+            fn_constructor_args=(config.media, schema, tell(Stage.MEDIA)),
             **_pool_arguments(pools.media),
         )
         spans = spans.map_batches(
             VideoStage,
-            fn_constructor_args=(config.video_teacher, config.precision, StageMeter(Stage.VIDEO_TEACHER, progress)),
+            fn_constructor_args=(config.video_teacher, config.precision, tell(Stage.VIDEO_TEACHER)),
             **_pool_arguments(pools.video),
         )
         spans = spans.map_batches(
@@ -80,12 +85,12 @@ def run_pipeline(
                 config.speech_teachers,
                 config.precision,
                 config.speech_batch_size,
-                StageMeter(Stage.SPEECH_TEACHER, progress),
+                tell(Stage.SPEECH_TEACHER),
             ),
             **_pool_arguments(pools.speech),
         )
         spans = spans.map_batches(
-            functools.partial(finish, tell=OutcomeMeter(progress)),
+            partial(finish, tell=partial(tell_outcomes, progress)),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=_TASK_CPUS,

@@ -60,6 +60,16 @@ def start_progress() -> ActorHandle:
     return cast("ActorHandle", ray.remote(num_cpus=0)(ProgressCounts).options(scheduling_strategy=here).remote())
 
 
+def tell_work(actor: ActorHandle, stage: str, work: Work) -> None:
+    """Have a `ProgressCounts` count what a stage did in one call; for its workers, who do not wait."""
+    actor.add_work.remote(stage, work)
+
+
+def tell_outcomes(actor: ActorHandle, outcomes: Outcomes, video_s: float) -> None:
+    """Have it count rows on their way to the writer, and the seconds of video in them."""
+    actor.add.remote(outcomes, video_s)
+
+
 def ask_progress(actor: ActorHandle) -> Counts:
     """What a `ProgressCounts` has counted so far."""
     return cast("Counts", ray.get(actor.snapshot.remote()))

@@ -1,0 +1,169 @@
+"""The labeling job on a cluster, as its users do it: ``ray start --head``, ``ray job submit``, ``ray job stop``."""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from small_teachers import make_teachers
+from talking_heads import write_talking_head
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+SUBMIT = ["job", "submit", "--working-dir", "."]
+
+
+class HeadNode:
+    """A cluster of one node in a temporary folder, with token authentication as Ray has it by default."""
+
+    def __init__(self):
+        # Not pytest's folder: the names of Ray's sockets may not be longer than 107 bytes.
+        self._folder = Path(tempfile.mkdtemp(prefix="liser-ray-"))
+        port, dashboard, client, self._metrics = _free_ports(4)
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+            "RAY_worker_niceness": "0",
+        }
+        settings = {
+            "port": port,
+            "dashboard-port": dashboard,
+            "ray-client-server-port": client,
+            "metrics-export-port": self._metrics,
+            "num-cpus": 4,
+            "temp-dir": self._folder,
+        }
+        self._log = (self._folder / "start.log").open("w")
+        self._process = subprocess.Popen(
+            ["ray", "start", "--head", "--block", *(f"--{name}={value}" for name, value in settings.items())],
+            env=self.environment | {"RAY_USAGE_STATS_ENABLED": "0"},
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        self._wait_until_up()
+
+    def ray(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Run the ``ray`` command in the repository, as a user would."""
+        command = ["ray", *map(str, arguments)]
+        return subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=280)
+
+    def metrics(self) -> str:
+        """What Prometheus would read from the node."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=10) as answer:
+            return answer.read().decode()
+
+    def close(self) -> None:
+        os.killpg(self._process.pid, signal.SIGTERM)
+        self._process.wait(30)
+        self._log.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _wait_until_up(self) -> None:
+        deadline = time.monotonic() + 120
+        while self.ray("job", "list").returncode:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self._folder / "start.log").read_text())
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def head_node():
+    node = HeadNode()
+    yield node
+    node.close()
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """A settings file for three videos, with the output that it names."""
+    folder = tmp_path_factory.mktemp("cluster")
+    for name in ("videos", "teachers"):
+        (folder / name).mkdir()
+    for number in range(3):
+        write_talking_head(folder / f"videos/{number}.mp4", 6.4, seed=number)
+    teachers = make_teachers(folder / "teachers")
+    one_span = {"actors": 1, "num_cpus": 0.5, "batch_spans": 1}
+    values = {
+        "input": str(folder / "videos"),
+        "output": str(folder / "labels"),
+        "speech_teachers": teachers.speech[:1],
+        "video_teacher": {
+            "weights": teachers.video.weights,
+            "landmark_weights": teachers.video.landmark_weights,
+        },
+        "plan": {"span_seconds": 3.2},
+        "media": {"faces": {"detector": "opencv"}},
+        **dict.fromkeys(("media_pool", "video_pool", "speech_pool"), one_span),
+    }
+    path = folder / "label.json"  # which is YAML too
+    path.write_text(json.dumps(values))
+    return path, folder / "labels"
+
+
+@pytest.mark.timeout(600)
+def test_submitted_stopped_and_submitted_again_every_span_is_labeled_once(head_node, settings):
+    path, output = settings
+    job = [*SUBMIT, "--submission-id", "first", "--no-wait", "--", "python", "jobs/label_corpus.py", "--config", path]
+    assert head_node.ray(*job).returncode == 0
+    while not list(output.glob("checkpoint/*.parquet")):
+        assert "RUNNING" in (status := head_node.ray("job", "status", "first").stdout) or "PENDING" in status
+        time.sleep(0.2)
+    stopped = head_node.ray("job", "stop", "first")
+    assert "was stopped" in stopped.stdout + stopped.stderr
+    log = head_node.ray("job", "logs", "first")
+    assert "Interrupted. The same command goes on where it was." in log.stdout + log.stderr
+    (record,) = (json.loads(one.read_text()) for one in output.glob("runs/*.json"))
+    assert not record["finished"]
+
+    again = head_node.ray(*SUBMIT, "--", "python", "jobs/label_corpus.py", "--config", path)
+    told = again.stdout + again.stderr
+    assert again.returncode == 0, told
+    assert re.search(r"6/6 spans \(100%\) · 0:00 left .* 6 labeled|6/6 spans \(100%\)", told)
+    assert re.search(r"media +1 workers · +\d+% busy", told)
+    ids = [one for file in output.glob("labels/*.parquet") for one in pq.read_table(file)["span_id"].to_pylist()]
+    assert len(ids) == len(set(ids)) == 6
+    run_card = json.loads((output / "run.json").read_text())
+    assert run_card["results"]["throughput"]["runs"] == 2
+    assert run_card["results"]["throughput"]["video_hours_per_cpu_hour"] > 0
+
+
+def test_a_job_with_a_mistake_ends_with_its_exit_code_and_one_message(head_node, settings):
+    job = head_node.ray(*SUBMIT, "--", "python", "jobs/label_corpus.py", "--config", settings[0], "--input", "/nowhere")
+    told = job.stdout + job.stderr
+    assert job.returncode == 1
+    assert "failed with exit code 2" in told
+    assert "error: The input /nowhere can't be read" in told
+    assert "Traceback" not in told
+
+
+def test_the_dashboard_for_grafana_asks_for_metrics_that_there_are(head_node, settings):
+    exported = set(re.findall(r"^(ray_\w+)", head_node.metrics(), re.MULTILINE))
+    panels = json.loads((ROOT / "deploy/grafana/labeling.json").read_text())["panels"]
+    asked = {name for panel in panels for one in panel["targets"] for name in re.findall(r"ray_\w+", one["expr"])}
+    only_with_gpus = {"ray_node_gpus_utilization"}
+    assert asked - only_with_gpus <= exported
