@@ -34,7 +34,7 @@ class Reason(StrEnum):
     # failed: the recording
     MISSING = "missing"  # no such file or object
     EMPTY = "empty"  # 0 bytes
-    NOT_MEDIA = "not_media"  # no container that FFmpeg knows
+    NOT_MEDIA = "not_media"  # no container of video or sound
     NO_DURATION = "no_duration"  # the end can't be found in bounded time
     TOO_LARGE = "too_large"  # frame size or frame rate beyond the plan's limits
     TRUNCATED = "truncated"  # the data ends before this span
