@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar, cast
@@ -11,9 +12,11 @@ from typing import Any, TypeVar, cast
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from liser_ray.errors import UserError
+from liser_ray.redaction import RedactingFormatter, redact
 
 T = TypeVar("T")
 
+EXIT_BUG = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -94,13 +97,21 @@ def numbers(text: str, option: str) -> list[int]:
 
 
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
-    """Run a job's main function: a `UserError` is one message and exit code 2, Ctrl-C exit code 130."""
-    logging.basicConfig(level=os.environ.get("LISER_LOG", "WARNING"), format="%(message)s", stream=sys.stderr)
+    """Run a job's main function: a `UserError` is one message and exit code 2, Ctrl-C exit code 130.
+
+    Log lines, messages and tracebacks go to standard error, without credentials.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactingFormatter("%(message)s"))
+    logging.basicConfig(level=os.environ.get("LISER_LOG", "WARNING"), handlers=[handler])
     try:
         main(argv)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redact(str(error))}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
         print("Interrupted. The same command goes on where it was.", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+    except Exception:
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
+        sys.exit(EXIT_BUG)
