@@ -15,9 +15,10 @@ from liser_ray.outcome import MediaError, Problem, Stage
 class MediaStage:
     """Actor: decodes spans in a child process and adds sound, clips and what the media tell."""
 
-    def __init__(self, config: MediaConfig, schema: pa.Schema):
+    def __init__(self, config: MediaConfig, schema: pa.Schema, roots: tuple[str, ...] = ()):
         self._config = config
         self._schema = schema
+        self._roots = roots
         self._sandbox = Sandbox(memory_mb=config.memory_mb, preload=[prepare_span.__module__])
 
     def __call__(self, spans: pa.Table) -> Iterator[pa.Table]:
@@ -36,6 +37,7 @@ class MediaStage:
                     span["start_s"],
                     span["end_s"],
                     self._config,
+                    self._roots,
                     timeout_s=self._config.timeout_s,
                 )
                 problem = media.problem

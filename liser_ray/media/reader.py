@@ -53,15 +53,20 @@ class Header:
 class Reader:
     """An open recording. A context manager; one span at a time: the next one ends the one before."""
 
-    def __init__(self, uri: str, max_pixels: int = MAX_PIXELS):
+    def __init__(self, uri: str, max_pixels: int = MAX_PIXELS, roots: tuple[str, ...] = ()):
         """Open the recording and read its header.
+
+        Args:
+            uri: local path or ``s3://`` address.
+            max_pixels: width × height of the largest picture that is decoded.
+            roots: where it must lie, see `liser_ray.roots`; empty: anywhere.
 
         Raises:
             MediaError: MISSING, EMPTY, DENIED, READ_ERROR, TRUNCATED (an MP4 without its index) or NOT_MEDIA.
         """
         self.uri = uri
         self._max_pixels = max_pixels
-        self._source = Source(uri)
+        self._source = Source(uri, roots)
         self._fresh: Opened | None = None
         self._in_use: Opened | None = None
         try:
