@@ -40,7 +40,7 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"  # the data ends before this span
     CORRUPT = "corrupt"  # the data of this span can't be decoded
     # failed: the work on it
-    DENIED = "denied"  # the store refuses access
+    DENIED = "denied"  # the store refuses access, or it lies outside of the allowed roots
     READ_ERROR = "read_error"  # the store or the disk broke off
     TIMEOUT = "timeout"  # over the wall-clock limit
     MEMORY = "memory"  # over the memory limit
