@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from onnx import TensorProto, helper
 from peft import LoraConfig, get_peft_model
 from small_teachers import SPEECH_LABELS, make_speech_base, make_teachers
 from transformers import AutoModelForAudioClassification
@@ -116,6 +117,22 @@ def test_state_to_go_on_from(harm, tmp_path):
     buffer = io.BytesIO()
     torch.save({"epoch": 3, "weights": {"a": torch.ones(2)}, "name": "x"}, buffer)
     assert loaded(buffer.getvalue(), torch.device("cpu"))["epoch"] == 3
+
+
+@pytest.mark.parametrize("place", ["../secret.bin", "absolute"])
+def test_an_onnx_network_reads_no_file_outside_of_its_folder(tmp_path, place):
+    (tmp_path / "model").mkdir()
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(bytes(16))
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=str(secret) if place == "absolute" else place)
+    frames, sums = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in ("frames", "sums"))
+    graph = helper.make_graph([helper.make_node("Add", ["frames", "w"], ["sums"])], "g", [frames], [sums], [tensor])
+    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    (tmp_path / "model/a.onnx").write_bytes(network.SerializeToString())
+    (tmp_path / "model.yaml").write_text("weights: model/a.onnx\nlabels: [a, b]\n")
+    with pytest.raises(UserError, match=r"a\.onnx is no ONNX file that onnxruntime can run"):
+        load_video_teacher(VideoTeacherConfig(kind="static", weights=str(tmp_path / "model.yaml")))
 
 
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
