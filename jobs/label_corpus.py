@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         DESCRIPTION,
         argv,
         bare={"--dry_run": "true", "--retry_failed": "transient"},
-        lists=("--speech_teachers", "--video_teacher.labels"),
+        lists=("--speech_teachers", "--video_teacher.labels", "--plan.allowed_roots"),
     )
     logging.getLogger("liser_ray").setLevel(logging.INFO)
     # What follows is imported where it is needed: the teachers alone take ten seconds.

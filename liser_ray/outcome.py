@@ -34,13 +34,13 @@ class Reason(StrEnum):
     # failed: the recording
     MISSING = "missing"  # no such file or object
     EMPTY = "empty"  # 0 bytes
-    NOT_MEDIA = "not_media"  # no container that FFmpeg knows
+    NOT_MEDIA = "not_media"  # no container of video or sound
     NO_DURATION = "no_duration"  # the end can't be found in bounded time
     TOO_LARGE = "too_large"  # frame size or frame rate beyond the plan's limits
     TRUNCATED = "truncated"  # the data ends before this span
     CORRUPT = "corrupt"  # the data of this span can't be decoded
     # failed: the work on it
-    DENIED = "denied"  # the store refuses access
+    DENIED = "denied"  # the store refuses access, or it lies outside of the allowed roots
     READ_ERROR = "read_error"  # the store or the disk broke off
     TIMEOUT = "timeout"  # over the wall-clock limit
     MEMORY = "memory"  # over the memory limit

@@ -15,6 +15,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from liser_ray.errors import UserError
+from liser_ray.redaction import refuse_credentials
 
 _S3_SETTINGS = (
     "AWS_ENDPOINT_URL_S3",
@@ -39,8 +40,9 @@ def normalise(uri: str) -> str:
     """Absolute path for local files (``file://`` taken off), ``s3://bucket/key`` as it is; no trailing slash.
 
     Raises:
-        UserError: if the scheme is neither a local path, ``file`` nor ``s3``.
+        UserError: if the scheme is neither a local path, ``file`` nor ``s3``, or the address carries credentials.
     """
+    refuse_credentials(uri)
     if is_s3(uri):
         return uri.rstrip("/")
     if uri.startswith("file://"):

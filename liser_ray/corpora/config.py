@@ -1,6 +1,6 @@
 """Settings of the plan."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from liser_ray.errors import UserError
 
@@ -17,6 +17,8 @@ class PlanConfig:
         max_recording_hours: longest recording that is labeled; guards against headers with an absurd length.
         probe_timeout_s: seconds that a recording's header may take.
         probe_workers: child processes that read headers; 0: one for each core.
+        allowed_roots: folders and s3:// prefixes that recordings may lie in besides the input: the targets of links in
+            a folder. For a manifest, which may else name any file and object: the only ones. Rows outside are denied.
     """
 
     span_seconds: float = 16.0
@@ -25,6 +27,7 @@ class PlanConfig:
     max_recording_hours: float = 48.0
     probe_timeout_s: float = 30.0
     probe_workers: int = 0
+    allowed_roots: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not 16 / 30 <= self.span_seconds <= 3600:

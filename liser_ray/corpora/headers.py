@@ -10,17 +10,17 @@ MAX_SEARCH_BYTES = 512 << 20
 """Where the header does not tell the length, files up to this size are read through for it."""
 
 
-def read_headers(uris: list[str]) -> list[Header | MediaError]:
+def read_headers(uris: list[str], roots: tuple[str, ...] = ()) -> list[Header | MediaError]:
     """The header of each recording, read at the same time, or what was wrong with it. Runs in a child process."""
     if not uris:
         return []
     with ThreadPoolExecutor(len(uris)) as threads:
-        return list(threads.map(_read_header, uris))
+        return list(threads.map(lambda uri: _read_header(uri, roots), uris))
 
 
-def _read_header(uri: str) -> Header | MediaError:
+def _read_header(uri: str, roots: tuple[str, ...]) -> Header | MediaError:
     try:
-        with Reader(uri) as reader:
+        with Reader(uri, roots=roots) as reader:
             header = reader.header
             if header.duration_s is None and header.size_bytes <= MAX_SEARCH_BYTES:
                 header = dataclasses.replace(header, duration_s=reader.measure_duration_s())

@@ -23,6 +23,8 @@ from liser_ray.corpora.recordings import list_recordings, reach
 from liser_ray.corpora.schema import plan_schema
 from liser_ray.errors import UserError
 from liser_ray.outcome import Problem, Reason, Stage, Status
+from liser_ray.redaction import redact
+from liser_ray.roots import roots_of
 from liser_ray.storage import (
     check_writable,
     exists,
@@ -104,15 +106,16 @@ def make_plan(input_uri: str, output_uri: str | None, config: PlanConfig) -> Pla
     if output_uri:
         check_writable(output_uri)
         _delete_plan(output_uri)
-    listing = list_recordings(input_uri, skip_uri=output_uri)
+    roots = roots_of(input_uri, config.allowed_roots)
+    listing = list_recordings(input_uri, skip_uri=output_uri, roots=roots)
     schema = plan_schema(listing.extra_schema)
     tally = _Tally()
     with ExitStack() as stack:
         writer = stack.enter_context(_PlanWriter(output_uri, schema)) if output_uri else None
         progress = stack.enter_context(Progress("recordings", listing.total))
         if progress.on_terminal and listing.total is None:
-            _count_ahead(progress, input_uri, output_uri)
-        for probed in probe_all(listing.recordings, config):
+            _count_ahead(progress, input_uri, output_uri, roots)
+        for probed in probe_all(listing.recordings, config, roots):
             rows = list(plan_rows(probed, config.span_seconds))
             tally.add(probed, rows)
             if writer:
@@ -151,12 +154,15 @@ def _write_summary(output_uri: str, summary: PlanSummary) -> None:
     write_bytes(join(normalise(output_uri), "plan.json"), json.dumps(asdict(summary), indent=2).encode() + b"\n")
 
 
-def replan_failed(output_uri: str, reasons: Collection[str] | None = None) -> PlanSummary:
+def replan_failed(
+    output_uri: str, reasons: Collection[str] | None = None, allowed_roots: list[str] | None = None
+) -> PlanSummary:
     """Probe again what could not be probed, and put what comes of it in its place in the plan.
 
     Args:
         output_uri: folder or prefix with a complete plan.
         reasons: codes of the failures to try again; None: all.
+        allowed_roots: in place of those that it was planned with; None: the same.
 
     Returns:
         The summary of the plan as it is now.
@@ -167,13 +173,16 @@ def replan_failed(output_uri: str, reasons: Collection[str] | None = None) -> Pl
     summary = load_plan_summary(output_uri)
     if summary is None:
         raise UserError(f"{output_uri} has no plan to go on with: plan.json is not there.")
+    if allowed_roots is not None:
+        summary = replace(summary, config=replace(summary.config, allowed_roots=allowed_roots))
+    roots = roots_of(summary.input_uri, summary.config.allowed_roots)
     fs, _ = filesystem(output_uri)
     for info in list_files(join(normalise(output_uri), "plan"), ".parquet"):
         table = pq.read_table(info.path, filesystem=fs)
         again = _to_probe_again(table, reasons)
         if not again:
             continue
-        fresh = _probe_rows(table, again, summary.config)
+        fresh = _probe_rows(table, again, summary.config, roots)
         parts, done = [], 0
         for row in again:
             parts += [table.slice(done, row - done), next(fresh)]
@@ -191,13 +200,14 @@ def _to_probe_again(table: pa.Table, reasons: Collection[str] | None) -> list[in
     ]
 
 
-def _probe_rows(table: pa.Table, rows: list[int], config: PlanConfig) -> Iterator[pa.Table]:
+def _probe_rows(table: pa.Table, rows: list[int], config: PlanConfig, roots: tuple[str, ...]) -> Iterator[pa.Table]:
     """For each of these rows of a plan, the rows that its recording has now."""
     carried = table.schema.names[len(plan_schema()) :]
     old = table.take(rows)
     extras = old.select(carried).to_pylist()
-    recordings = [reach(uri, tuple(extra.values())) for uri, extra in zip(old["uri"].to_pylist(), extras, strict=True)]
-    for probed in probe_all(recordings, config):
+    named = zip(old["uri"].to_pylist(), extras, strict=True)
+    recordings = [reach(uri, tuple(extra.values()), roots) for uri, extra in named]
+    for probed in probe_all(recordings, config, roots):
         yield _as_table(list(plan_rows(probed, config.span_seconds)), table.schema)
 
 
@@ -230,7 +240,9 @@ def plan_rows(probed: Probed, span_seconds: float) -> Iterator[tuple[Any, ...]]:
     )
 
     def row(span_id: str, start_s: float, end_s: float, problem: Problem | None) -> tuple[Any, ...]:
-        outcome = (problem.status, problem.stage, problem.reason, problem.detail) if problem else ("", "", "", "")
+        outcome = ("", "", "", "")
+        if problem:
+            outcome = (problem.status, problem.stage, problem.reason, redact(problem.detail))
         return (span_id, recording.uri, identity, start_s, end_s, *outcome, *facts, *recording.extra)
 
     if probed.problem:
@@ -328,12 +340,13 @@ def _delete_plan(output_uri: str) -> None:
         fs.delete_file(old.path)
 
 
-def _count_ahead(progress: Progress, input_uri: str, output_uri: str | None) -> None:
+def _count_ahead(progress: Progress, input_uri: str, output_uri: str | None, roots: tuple[str, ...]) -> None:
     """Go through the listing once more beside the probing, which is slower, for the time left."""
 
     def count() -> None:
         try:
-            progress.total = sum(1 for _ in list_recordings(input_uri, skip_uri=output_uri).recordings)
+            listing = list_recordings(input_uri, skip_uri=output_uri, roots=roots)
+            progress.total = sum(1 for _ in listing.recordings)
         except Exception as error:  # what matters of it comes up in the main pass
             log.debug("No total: %s", error)
 

@@ -33,10 +33,15 @@ class Probed:
     problem: Problem | None = None
 
 
-def probe_all(recordings: Iterable[Recording], config: PlanConfig) -> Iterator[Probed]:
+def probe_all(recordings: Iterable[Recording], config: PlanConfig, roots: tuple[str, ...] = ()) -> Iterator[Probed]:
     """Every recording with its header or its problem, in the same order.
 
     A call that hangs or dies is done again one recording at a time, so that only the culprit fails.
+
+    Args:
+        recordings: what was listed.
+        config: the settings.
+        roots: where they must lie, see `liser_ray.roots`; empty: anywhere.
     """
     workers = config.probe_workers or len(os.sched_getaffinity(0))
     with Sandbox(workers, preload=[read_headers.__module__]) as sandbox:
@@ -47,7 +52,7 @@ def probe_all(recordings: Iterable[Recording], config: PlanConfig) -> Iterator[P
                 nothing: _Headers = Future()
                 nothing.set_result([])
                 return nothing
-            return sandbox.submit(read_headers, uris, timeout_s=config.probe_timeout_s)
+            return sandbox.submit(read_headers, uris, roots, timeout_s=config.probe_timeout_s)
 
         for group, future in in_order(submit, _groups(recordings), _CALLS_IN_FLIGHT):
             headers = [future]

@@ -18,6 +18,7 @@ from liser_ray.corpora import s3
 from liser_ray.corpora.ordered import in_order
 from liser_ray.errors import UserError
 from liser_ray.outcome import MediaError, Problem, Reason, Stage
+from liser_ray.roots import refusal
 from liser_ray.storage import filesystem, is_s3, join, normalise
 
 # fmt: off
@@ -71,19 +72,23 @@ class Listing:
     duplicates: int = 0
 
 
-def list_recordings(input_uri: str, skip_uri: str | None = None, page_size: int = 1000) -> Listing:
+def list_recordings(
+    input_uri: str, skip_uri: str | None = None, page_size: int = 1000, roots: tuple[str, ...] = ()
+) -> Listing:
     """List what a user gave as input.
 
     A folder or prefix is searched through, in the order of the paths' bytes (so that a folder and its copy on S3 come
     in the same order); hidden files and folders are left out. Of a manifest (``.parquet``, ``.csv``) the column
     ``uri`` counts, relative to the manifest's folder; its other columns are carried along with their types, dictionary
     columns as their values (a CSV's are text, as they stand there). A row whose file is not there is a `Recording`
-    with a problem. Of rows that name the same recording the first is kept, so that nothing is labeled twice.
+    with a problem. Of rows that name the same recording the first is kept, so that nothing is labeled twice. What lies
+    outside of the roots is not looked at: it has the problem DENIED.
 
     Args:
         input_uri: folder, file or manifest; a local path or an ``s3://`` URI.
         skip_uri: a folder or prefix that is left out without counting: the job's own output below its input.
         page_size: keys asked for at a time on S3.
+        roots: see `liser_ray.roots.roots_of`; empty: anywhere.
 
     Raises:
         UserError: if the input does not exist, can't be listed, holds no video, or is a manifest without ``uri``;
@@ -94,10 +99,10 @@ def list_recordings(input_uri: str, skip_uri: str | None = None, page_size: int 
     facts = _find_file(uri)
     if facts is not None:
         if posixpath.splitext(uri)[1].lower() in MANIFEST_SUFFIXES:
-            return _list_manifest(uri)
+            return _list_manifest(uri, roots)
         return Listing(iter([Recording(uri, *facts)]), total=1)
     listing = Listing()
-    files = _walk_s3(uri, page_size) if is_s3(uri) else _walk_folder(Path(uri))
+    files = _walk_s3(uri, page_size) if is_s3(uri) else _walk_folder(Path(uri), roots)
     listing.recordings = _keep_videos(listing, files, uri, skip)
     return listing
 
@@ -128,7 +133,8 @@ def _keep_videos(
     for recording in files:
         if skip and skip != root and recording.uri.startswith(skip + "/"):
             continue
-        if posixpath.splitext(recording.uri)[1].lower() not in VIDEO_SUFFIXES:
+        is_link_to_folder = recording.uri.endswith("/")
+        if not is_link_to_folder and posixpath.splitext(recording.uri)[1].lower() not in VIDEO_SUFFIXES:
             listing.ignored_files += 1
             continue
         found += 1
@@ -153,7 +159,7 @@ def _walk_s3(uri: str, page_size: int) -> Iterator[Recording]:
         yield Recording(f"s3://{bucket}/{key}", int(record["Size"]), s3.etag(record))
 
 
-def _walk_folder(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Recording]:
+def _walk_folder(folder: Path, roots: tuple[str, ...], above: tuple[str, ...] = ()) -> Iterator[Recording]:
     real = os.path.realpath(folder)
     if real in above:  # a symbolic link that leads back up
         return
@@ -168,8 +174,10 @@ def _walk_folder(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Recordin
     for entry in found:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
-            yield from _walk_folder(Path(entry.path), (*above, real))
+        if entry.is_symlink() and (why := refusal(entry.path, roots)):
+            yield _unreachable(entry.path + "/" * entry.is_dir(), Reason.DENIED, why, ())
+        elif entry.is_dir():
+            yield from _walk_folder(Path(entry.path), roots, (*above, real))
         else:
             yield _local_recording(entry.path)
 
@@ -194,7 +202,7 @@ def _unreachable(uri: str, reason: Reason, detail: str, extra: tuple[Any, ...]) 
     return Recording(uri, 0, "", extra, Problem(Stage.PLAN, reason, detail))
 
 
-def _list_manifest(uri: str) -> Listing:
+def _list_manifest(uri: str, roots: tuple[str, ...]) -> Listing:
     try:
         schema, total, batches = _open_csv(uri) if uri.lower().endswith(".csv") else _open_parquet(uri)
     except (OSError, pa.ArrowException) as error:
@@ -207,7 +215,7 @@ def _list_manifest(uri: str) -> Listing:
         raise UserError(f"The manifest {uri} has two columns of the same name. Rename one.")
     extra = pa.schema([pa.field(one.name, _plain(one.type)) for one in schema if one.name != "uri"])
     listing = Listing(extra_schema=extra, total=total)
-    listing.recordings = reachs(_new_rows(listing, uri, batches))
+    listing.recordings = reachs(_new_rows(listing, uri, batches), roots)
     return listing
 
 
@@ -269,15 +277,17 @@ def _resolve(uri: str, folder: str) -> str:
     return scheme + posixpath.normpath(join(path, uri))
 
 
-def reachs(rows: Iterable[tuple[str, tuple[Any, ...]]]) -> Iterator[Recording]:
+def reachs(rows: Iterable[tuple[str, tuple[Any, ...]]], roots: tuple[str, ...] = ()) -> Iterator[Recording]:
     """A recording for each row; many requests at once, since an S3 store takes 20 to 100 ms for each."""
     with ThreadPoolExecutor(s3.MAX_CONNECTIONS) as threads:
-        for _, future in in_order(lambda row: threads.submit(reach, *row), rows, 16 * s3.MAX_CONNECTIONS):
+        for _, future in in_order(lambda row: threads.submit(reach, *row, roots), rows, 16 * s3.MAX_CONNECTIONS):
             yield future.result()
 
 
-def reach(uri: str, extra: tuple[Any, ...]) -> Recording:
-    """The recording at an address as it is now; one that can't be reached has a problem."""
+def reach(uri: str, extra: tuple[Any, ...], roots: tuple[str, ...] = ()) -> Recording:
+    """The recording at an address as it is now; one that can't be reached, or lies outside of roots, has a problem."""
+    if why := refusal(uri, roots):
+        return _unreachable(uri, Reason.DENIED, why, extra)
     if not is_s3(uri):
         return _local_recording(uri, extra)
     try:

@@ -7,6 +7,7 @@ from av.container import InputContainer
 from av.stream import Discard
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.container import open_container
 from liser_ray.media.source import Source
 from liser_ray.outcome import MediaError, Reason
 
@@ -14,16 +15,7 @@ MIN_DURATION_S = 0.1
 SILENCE_DB = -80.0  # peak, relative to full scale
 
 _SILENCE_PEAK = round(10 ** (SILENCE_DB / 20) * 32768)
-_IO_BUFFER_BYTES = 64 << 10  # FFmpeg's own; `Source` reads in larger blocks
 _LFS_POINTER = b"version https://git-lfs"
-
-_CONTAINERS = (
-    "wav,w64,aiff,caf,au,nistsphere,flac,mp3,aac,ac3,eac3,ogg,amr,asf,ape,tta,wv,"
-    "mov,mp4,matroska,webm,avi,mpeg,mpegts,flv"
-)
-"""What may be opened. Playlists (HLS, DASH, concat) are left out: they would make FFmpeg read other files and hosts."""
-
-av.logging.set_level(av.logging.PANIC)  # problems are counted and reported; FFmpeg's own words flood the log
 
 
 class WaveformError(Exception):
@@ -75,13 +67,7 @@ def read_waveform(uri: str) -> np.ndarray:
 
 def _decode(source: Source) -> np.ndarray:
     try:
-        container = av.open(
-            source,
-            "r",
-            buffer_size=_IO_BUFFER_BYTES,
-            options={"format_whitelist": _CONTAINERS},
-            metadata_errors="replace",
-        )
+        container = open_container(source)
     except MemoryError:
         raise
     except Exception as error:
@@ -91,7 +77,7 @@ def _decode(source: Source) -> np.ndarray:
             raise WaveformError(
                 "unreadable", "a Git LFS pointer in place of the recording; run git lfs pull"
             ) from error
-        raise WaveformError("unreadable", f"no container that FFmpeg knows ({error})") from error
+        raise WaveformError("unreadable", f"no container of video or sound ({error})") from error
     with container:
         audio = container.streams.best("audio")
         if not isinstance(audio, AudioStream):

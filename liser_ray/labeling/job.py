@@ -88,7 +88,7 @@ def label_corpus(config: LabelConfig) -> JobResult:
     if config.retry_failed != "no":
         reasons = TRANSIENT_REASONS if config.retry_failed == "transient" else None
         again = remove_failed(folders, reasons)
-        plan = replan_failed(folders.output, reasons)
+        plan = replan_failed(folders.output, reasons, config.plan.allowed_roots)
         log.info("%d failed spans will be run again", again)
     done = reconcile(folders)
     started = time.monotonic()

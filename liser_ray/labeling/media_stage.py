@@ -17,10 +17,11 @@ from liser_ray.outcome import MediaError, Problem, Stage
 class MediaStage:
     """Actor: decodes spans in a child process and adds sound, clips and what the media tell."""
 
-    def __init__(self, config: MediaConfig, schema: pa.Schema, tell: Tell = untold):
+    def __init__(self, config: MediaConfig, schema: pa.Schema, roots: tuple[str, ...] = (), tell: Tell = untold):
         self._config = config
         self._tell = tell
         self._schema = schema
+        self._roots = roots
         self._sandbox = Sandbox(memory_mb=config.memory_mb, preload=[prepare_span.__module__])
 
     def __call__(self, spans: pa.Table) -> Iterator[pa.Table]:
@@ -40,6 +41,7 @@ class MediaStage:
                     span["start_s"],
                     span["end_s"],
                     self._config,
+                    self._roots,
                     timeout_s=self._config.timeout_s,
                 )
                 problem = media.problem

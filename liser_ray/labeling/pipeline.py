@@ -21,6 +21,7 @@ from liser_ray.labeling.rows import finish
 from liser_ray.labeling.speech_stage import SpeechStage
 from liser_ray.labeling.video_stage import VideoStage
 from liser_ray.outcome import Stage
+from liser_ray.roots import roots_of
 from liser_ray.storage import filesystem, is_s3
 
 _TASK_CPUS = 0.1  # reading and writing wait for the store
@@ -39,6 +40,7 @@ def run_pipeline(
     The plan is read from files since only then Ray Data filters by its checkpoint; no operator turns a row into several
     or none, since an id is committed with the first block that holds it.
     """
+    roots = roots_of(config.input, config.plan.allowed_roots)
     fs, plan_path = filesystem(folders.plan)
     _, labels_path = filesystem(folders.labels)
     _, checkpoint_path = filesystem(folders.checkpoint)
@@ -71,7 +73,7 @@ def run_pipeline(
         spans = spans.repartition(target_num_rows_per_block=pools.media.batch_spans)
         spans = spans.map_batches(
             MediaStage,
-            fn_constructor_args=(config.media, schema, tell(Stage.MEDIA)),
+            fn_constructor_args=(config.media, schema, roots, tell(Stage.MEDIA)),
             **_pool_arguments(pools.media),
         )
         spans = spans.map_batches(

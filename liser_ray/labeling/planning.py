@@ -44,7 +44,7 @@ def describe_plan(plan: PlanSummary, n_speech_teachers: int = 1) -> str:
 
 
 def _same_rows(summary: PlanSummary, config: LabelConfig) -> bool:
-    decides = ("span_seconds", "max_pixels", "max_frame_rate_hz", "max_recording_hours")
+    decides = ("span_seconds", "max_pixels", "max_frame_rate_hz", "max_recording_hours", "allowed_roots")
     return all(getattr(summary.config, name) == getattr(config.plan, name) for name in decides)
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from liser_ray.labeling.meter import Outcomes
 from liser_ray.labeling.schema import set_columns
 from liser_ray.outcome import Problem, Status
+from liser_ray.redaction import redact
 
 _DETAIL_CHARS = 500
 
@@ -23,8 +24,8 @@ def open_rows(spans: pa.Table) -> list[int]:
 
 
 def outcome(problem: Problem) -> dict[str, str]:
-    """A problem as the columns that tell of it; the detail on one line and not longer than a paragraph."""
-    detail = " ".join(problem.detail.split())[:_DETAIL_CHARS]
+    """A problem as the columns that tell of it; the detail on one line, no longer than a paragraph, without secrets."""
+    detail = redact(" ".join(problem.detail.split()))[:_DETAIL_CHARS]
     return {"status": problem.status, "stage": problem.stage, "reason": problem.reason, "detail": detail}
 
 

@@ -17,6 +17,7 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.container import open_container
 from liser_ray.media.sampling import FRAME_RATE_HZ
 from liser_ray.media.source import Source
 from liser_ray.media.stream import Opened, SpanStream
@@ -26,16 +27,6 @@ __all__ = ["FRAME_RATE_HZ", "MAX_PIXELS", "SAMPLE_RATE_HZ", "Header", "Reader"]
 
 MAX_PIXELS = 4096 * 4096
 """Pictures with more pixels are not decoded: 4K fits either way up."""
-
-_IO_BUFFER_BYTES = 64 << 10  # FFmpeg's own; `Source` reads in larger blocks
-
-_CONTAINERS = (
-    "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,wav,w64,aiff,caf,mp3,flac,aac,ac3,"
-    "h264,hevc,m4v,ivf,mxf,dv,rm,nut"
-)
-"""What may be opened. Playlists (HLS, DASH, concat) are left out: they would make FFmpeg read other files and hosts."""
-
-av.logging.set_level(av.logging.PANIC)  # errors are counted and reported per span; FFmpeg's own words flood the log
 
 
 @dataclass(frozen=True)
@@ -62,15 +53,20 @@ class Header:
 class Reader:
     """An open recording. A context manager; one span at a time: the next one ends the one before."""
 
-    def __init__(self, uri: str, max_pixels: int = MAX_PIXELS):
+    def __init__(self, uri: str, max_pixels: int = MAX_PIXELS, roots: tuple[str, ...] = ()):
         """Open the recording and read its header.
+
+        Args:
+            uri: local path or ``s3://`` address.
+            max_pixels: width × height of the largest picture that is decoded.
+            roots: where it must lie, see `liser_ray.roots`; empty: anywhere.
 
         Raises:
             MediaError: MISSING, EMPTY, DENIED, READ_ERROR, TRUNCATED (an MP4 without its index) or NOT_MEDIA.
         """
         self.uri = uri
         self._max_pixels = max_pixels
-        self._source = Source(uri)
+        self._source = Source(uri, roots)
         self._fresh: Opened | None = None
         self._in_use: Opened | None = None
         try:
@@ -133,13 +129,7 @@ class Reader:
         self._source.seek(0)
         self._source.in_header = True
         try:
-            container = av.open(
-                _Unclosed(self._source),
-                "r",
-                buffer_size=_IO_BUFFER_BYTES,
-                options={"format_whitelist": _CONTAINERS},
-                metadata_errors="replace",
-            )
+            container = open_container(_Unclosed(self._source))
         except MemoryError:
             raise
         except Exception as error:
@@ -157,7 +147,7 @@ class Reader:
         self._source.seek(0)
         if self._source.read(12)[4:8] == b"ftyp":
             return MediaError(Reason.TRUNCATED, "an MP4 whose index (moov) is missing or broken: cut off?")
-        return MediaError(Reason.NOT_MEDIA, f"no container that FFmpeg knows: {error}")
+        return MediaError(Reason.NOT_MEDIA, f"no container of video or sound: {error}")
 
 
 class _Unclosed:

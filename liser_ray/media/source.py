@@ -6,6 +6,7 @@ from collections import OrderedDict
 import pyarrow as pa
 
 from liser_ray.outcome import MediaError, Reason
+from liser_ray.roots import open_local, refusal
 from liser_ray.storage import filesystem, is_s3
 
 LOCAL_BLOCK_BYTES = 256 << 10
@@ -21,16 +22,19 @@ class Source:
     then costs no request.
     """
 
-    def __init__(self, uri: str):
+    def __init__(self, uri: str, roots: tuple[str, ...] = ()):
         """Open the object.
+
+        Args:
+            uri: where it is.
+            roots: where it must lie, see `liser_ray.roots`.
 
         Raises:
             MediaError: MISSING, EMPTY, DENIED, NOT_MEDIA (a folder) or READ_ERROR.
         """
         self.uri = uri
         try:
-            fs, path = filesystem(uri)
-            self._file = fs.open_input_file(path)
+            self._file = _open(uri, roots)
             self.size_bytes = int(self._file.size())
         except (OSError, pa.ArrowException) as error:
             raise _as_media_error(uri, error) from error
@@ -89,6 +93,15 @@ class Source:
         if len(self._recent) > _RECENT_BLOCKS:
             self._recent.popitem(last=False)
         return data
+
+
+def _open(uri: str, roots: tuple[str, ...]) -> pa.NativeFile:
+    fs, path = filesystem(uri)
+    if roots and not is_s3(uri):
+        return open_local(path, roots)
+    if why := refusal(uri, roots):
+        raise PermissionError(why)
+    return fs.open_input_file(path)
 
 
 def _as_media_error(uri: str, error: Exception) -> MediaError:

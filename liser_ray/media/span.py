@@ -78,18 +78,19 @@ class SpanMedia:
 _open_reader: tuple[str, Reader] | None = None  # spans of one recording follow each other: it is opened once
 
 
-def prepare_span(uri: str, start_s: float, end_s: float, config: MediaConfig) -> SpanMedia:
+def prepare_span(uri: str, start_s: float, end_s: float, config: MediaConfig, roots: tuple[str, ...] = ()) -> SpanMedia:
     """Decode a span, follow its face, cut the clips, and measure its speech.
 
     Args:
         uri: local path or ``s3://`` address of the recording.
         start_s, end_s: the span, in seconds from the recording's start.
         config: the media settings.
+        roots: where the recording must lie, see `liser_ray.roots`; empty: anywhere.
 
     Raises:
         MediaError: the span can't be had, with a reason code.
     """
-    stream = _reader(uri).span(start_s, end_s)
+    stream = _reader(uri, roots).span(start_s, end_s)
     found = find_faces(stream, stream.n_cells, config.faces)
     pcm = stream.pcm()
     spoken = speech_fraction(pcm)
@@ -113,13 +114,13 @@ def prepare_span(uri: str, start_s: float, end_s: float, config: MediaConfig) ->
     )
 
 
-def _reader(uri: str) -> Reader:
+def _reader(uri: str, roots: tuple[str, ...]) -> Reader:
     global _open_reader
     if _open_reader is None or _open_reader[0] != uri:
         if _open_reader:
             _open_reader[1].close()
             _open_reader = None
-        _open_reader = (uri, Reader(uri))
+        _open_reader = (uri, Reader(uri, roots=roots))
     return _open_reader[1]
 
 

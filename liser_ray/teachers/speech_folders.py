@@ -104,7 +104,7 @@ def is_normalised(folder: Path) -> bool:
         _log.warning("%s has no preprocessor_config.json: windows get zero mean and unit variance", folder)
         return True
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+        extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         rate_hz, normalised = extractor.sampling_rate, bool(extractor.do_normalize)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"Can't read preprocessor_config.json in {folder}: {error}") from error

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -31,10 +32,11 @@ from liser_ray.teachers.speech_folders import (
     is_normalised,
     named_labels,
 )
+from liser_ray.teachers.weights import why_not_loaded
 
 # Stands for masked frames in training; checkpoints often lack it and inference never reads it.
 _UNUSED_IN_INFERENCE = "masked_spec_embed"
-_LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError)
+_LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, UnpicklingError)
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,15 @@ def load_base(folder: Path, device: torch.device) -> BaseModel:
     try:
         with quiet():
             model, info = AutoModelForAudioClassification.from_pretrained(
-                folder, output_loading_info=True, dtype=torch.float32, local_files_only=True
+                folder,
+                output_loading_info=True,
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,  # or Transformers asks on the terminal whether to run what is in the folder
             )
     except _LOAD_ERRORS as error:
         raise UserError(
-            f"Can't load a speech model from {folder}: {_first_line(error)}. A folder with config.json and "
+            f"Can't load a speech model from {folder}: {why_not_loaded(error)}. A folder with config.json and "
             "model.safetensors of an audio classifier (HuBERT, WavLM, wav2vec 2.0), as save_pretrained writes it, "
             "is needed."
         ) from error
@@ -137,7 +143,7 @@ def adapted_model(base: BaseModel, folder: Path) -> SpeechModel:
         config = PeftConfig.from_pretrained(str(folder))
         weights = load_peft_weights(str(folder), device="cpu", local_files_only=True)
     except _LOAD_ERRORS as error:
-        raise UserError(f"Can't read the adapter in {folder}: {_first_line(error)}") from error
+        raise UserError(f"Can't read the adapter in {folder}: {why_not_loaded(error)}") from error
     provided = {key.removeprefix("base_model.model.") for key in weights}
     if unset := base.missing - provided:
         raise UserError(
@@ -157,7 +163,9 @@ def adapted_model(base: BaseModel, folder: Path) -> SpeechModel:
             adapted = PeftModel(model, config)
         result: Any = set_peft_model_state_dict(adapted, weights)
     except _LOAD_ERRORS as error:
-        raise UserError(f"The adapter in {folder} does not fit its base {base.folder}: {_first_line(error)}") from error
+        raise UserError(
+            f"The adapter in {folder} does not fit its base {base.folder}: {why_not_loaded(error)}"
+        ) from error
     # Names of an adapter's weights in the model have PEFT's name for the adapter in them.
     unfilled = {key for key in result.missing_keys if "default" in key.split(".")}
     if unfilled or result.unexpected_keys:
@@ -192,10 +200,6 @@ def _leaves_base_alone(config: PeftConfig) -> bool:
     # Tuned biases and SVD-based starts (PiSSA, OLoRA, ...) overwrite base weights in place: those need a real copy.
     bias, start = getattr(config, "bias", "none"), getattr(config, "init_lora_weights", True)
     return bias == "none" and start in (True, False, "gaussian")
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _listed(keys: Iterable[str], most: int = 6) -> str:

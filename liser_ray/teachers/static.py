@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Literal
 
 import jsonargparse
@@ -17,7 +18,7 @@ from transformers import AutoConfig, AutoModelForImageClassification
 from liser_ray.errors import UserError
 from liser_ray.teachers import batches
 from liser_ray.teachers.labels import agreed_labels
-from liser_ray.teachers.weights import fetch, sha256
+from liser_ray.teachers.weights import fetch, sha256, why_not_loaded
 
 Classifier = Callable[[Tensor], Tensor]
 """Float32 frames [N, C, H, W] on the device, preprocessed, to the network's outputs [N, K], there or on the CPU."""
@@ -170,11 +171,15 @@ def read_description(path: Path) -> StaticModel:
 def _load_transformers(folder: Path, device: torch.device) -> tuple[Classifier, tuple[str, ...]]:
     try:
         network, info = AutoModelForImageClassification.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
+            folder,
+            local_files_only=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+            trust_remote_code=False,
         )
-        names = AutoConfig.from_pretrained(folder, local_files_only=True).id2label
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise UserError(f"{folder} is no folder of an image classifier: {error}") from error
+        names = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).id2label
+    except (OSError, ValueError, RuntimeError, KeyError, UnpicklingError) as error:
+        raise UserError(f"{folder} is no folder of an image classifier: {why_not_loaded(error)}") from error
     # Transformers fills what a file lacks with random numbers and a warning.
     lacking = [*info["missing_keys"], *(str(key) for key in info.get("mismatched_keys", ()))]
     if lacking:

@@ -166,20 +166,33 @@ def read_checkpoint(path: Path) -> Checkpoint:
         except (OSError, safetensors.SafetensorError) as error:
             raise UserError(f"{path} is no readable safetensors file: {error}") from error
     else:
-        tensors = _state_dict(_load_torch(path), path)
+        tensors = _state_dict(load_plain(path), path)
     if tensors and all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
     return Checkpoint(path, {key: tensor for key, tensor in tensors.items() if "landmark" not in key}, metadata)
 
 
-def _load_torch(path: Path) -> Any:  # noqa: ANN401 (whatever the file holds)
+def load_plain(path: Path) -> Any:  # noqa: ANN401 (whatever the file holds)
+    """What ``torch.save`` has written, on the CPU, if it is tensors, numbers, texts and collections of these alone.
+
+    Raises:
+        UserError: it holds anything else, which could run code, or is no such file.
+    """
     try:
         # Training scripts store their command line as a Namespace, a plain record that is safe to build.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{path} can't be loaded as weights alone (weights_only=True): {reason}") from error
+        raise UserError(
+            f"{path} can't be loaded as weights alone (weights_only=True): {why_not_loaded(error)}"
+        ) from error
+
+
+def why_not_loaded(error: Exception) -> str:
+    """A loading error in a line. PyTorch's own words for code in a file end in how to run it."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is damaged, or holds more than tensors, which could run code"
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:

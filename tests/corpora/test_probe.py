@@ -116,14 +116,14 @@ def test_of_several_read_at_once_only_the_one_that_kills_the_child_fails(videos,
     assert reasons(probed) == [None, Reason.EMPTY, Reason.CRASH, Reason.NO_AUDIO]
 
 
-def die_of_cut(uris):
+def die_of_cut(uris, roots):
     if any(uri.endswith("cut.mp4") for uri in uris):
         os._exit(11)
     return read_headers(uris)
 
 
 def test_an_error_that_nobody_thought_of_is_a_value_too(videos, monkeypatch):
-    def broken(uri):
+    def broken(uri, roots):
         raise ValueError("surprise")
 
     monkeypatch.setattr(headers, "Reader", broken)

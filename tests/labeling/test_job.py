@@ -52,6 +52,18 @@ def test_every_file_has_the_pinned_schema(labeled, label_config):
         assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
 
 
+def test_no_picture_of_anybody_is_stored(labeled, rows):
+    files = [path for path in Path(labeled.folders.output).rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".parquet", ".json"}
+    one_clip = 16 * 224 * 224 * 3
+    assert sum(path.stat().st_size for path in files) < one_clip
+    for path in (path for path in files if path.suffix == ".parquet"):
+        schema = pq.read_schema(path)
+        assert {one.name for one in schema if pa.types.is_binary(one.type)} <= {"audio"}, path
+        assert not any(pa.types.is_large_binary(one.type) for one in schema), path
+    assert sum(len(row["audio"]) > 0 for row in rows.values()) > 5
+
+
 def test_columns_of_the_manifest_are_carried_along(rows):
     assert all(row["speaker"] == len(name) for (name, _), row in rows.items())
 

@@ -57,3 +57,14 @@ def test_what_ended_in_the_plan_passes_through(stage):
     (row,) = table.to_pylist()
     assert (row["status"], row["stage"], row["reason"]) == ("failed", "plan", "missing")
     assert (row["audio"], row["video_probs"], row["speech_probs"], row[CLIPS.name]) == (b"", [], {"speech": []}, b"")
+
+
+def test_what_lies_outside_of_the_roots_is_not_opened(tmp_path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "secret.mp4").write_bytes(b"secret")
+    (tmp_path / "videos/a.mp4").symlink_to(tmp_path / "secret.mp4")  # since the plan was made
+    stage = MediaStage(MediaConfig(timeout_s=20), SCHEMA, (str(tmp_path / "videos"),))
+    (table,) = stage(planned(str(tmp_path / "videos/a.mp4")))
+    (row,) = table.to_pylist()
+    assert (row["status"], row["stage"], row["reason"]) == ("failed", "media", "denied")
+    assert "--plan.allowed_roots" in row["detail"]

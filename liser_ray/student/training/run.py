@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import numpy as np
@@ -281,8 +282,18 @@ def saved(state: dict[str, Any]) -> bytes:
 
 
 def loaded(data: bytes, device: torch.device) -> dict[str, Any]:
-    """What `saved` has written; tensors, numbers and strings only."""
-    return cast("dict[str, Any]", torch.load(io.BytesIO(data), map_location=device, weights_only=True))
+    """What `saved` has written; tensors, numbers and strings only.
+
+    Raises:
+        UserError: there is something else in it, which could run code.
+    """
+    try:
+        return cast("dict[str, Any]", torch.load(io.BytesIO(data), map_location=device, weights_only=True))
+    except UnpicklingError as error:
+        raise UserError(
+            "A checkpoint (.pt) below the output is damaged, or holds more than tensors, which could run code. "
+            "Delete it, and that training begins anew."
+        ) from error
 
 
 def _run_name(job: RunJob) -> str:

@@ -27,7 +27,7 @@ from liser_ray.teachers.finetuning.split import TeacherSplit, split_fold
 from liser_ray.teachers.finetuning.training import EpochScore, Training
 from liser_ray.teachers.speech import load_speech_teachers
 from liser_ray.teachers.speech_folders import is_normalised
-from liser_ray.teachers.weights import fetch, sha256
+from liser_ray.teachers.weights import fetch, load_plain, sha256
 from liser_ray.training import same_for_all
 
 _STATE = "state.pt"
@@ -71,7 +71,7 @@ def _train(job: FoldJob, speech: LabeledSpeech) -> None:
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
-            training.load_state(torch.load(Path(folder, _STATE), map_location="cpu", weights_only=True))
+            training.load_state(load_plain(Path(folder, _STATE)))
 
     checkpointed = time.monotonic()
 

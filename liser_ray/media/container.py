@@ -1,0 +1,51 @@
+"""How FFmpeg is let at a recording: with the bytes that we hand it, and with nothing else."""
+
+from typing import Protocol
+
+import av
+from av.container import InputContainer
+
+_IO_BUFFER_BYTES = 64 << 10  # FFmpeg's own; `liser_ray.media.source.Source` reads in larger blocks
+
+CONTAINERS = (
+    "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,h264,hevc,m4v,ivf,mxf,dv,rm,nut,"
+    "wav,w64,aiff,caf,au,nistsphere,flac,mp3,aac,ac3,eac3,amr,ape,tta,wv"
+)
+"""What may be opened. Playlists and scripts (HLS, DASH, concat, SDP) are left out: they name other files and hosts."""
+
+_OPTIONS = {
+    "format_whitelist": CONTAINERS,
+    # A container that names other files all the same (a QuickTime data reference) finds no protocol to open one with.
+    "protocol_whitelist": "none",
+}
+
+av.logging.set_level(av.logging.PANIC)  # errors are counted and reported; FFmpeg's own words flood the log
+
+
+class ByteSource(Protocol):
+    """The part of a file object that PyAV needs.
+
+    It has no ``name``: PyAV would pass that to FFmpeg, which takes what is called ``*.m3u8`` for a playlist and looks
+    for the files that a container names beside it.
+    """
+
+    def read(self, n_bytes: int, /) -> bytes:
+        """Up to so many bytes; b"" at the end."""
+        ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to a byte; returns where that is."""
+        ...
+
+    def tell(self) -> int:
+        """Where the next read starts."""
+        ...
+
+
+def open_container(source: ByteSource) -> InputContainer:
+    """The container in these bytes, its header read. No other file or host is opened, whatever the bytes say.
+
+    Raises:
+        av.FFmpegError: it is none of `CONTAINERS`, or broken; and what ``source.read`` raises.
+    """
+    return av.open(source, "r", buffer_size=_IO_BUFFER_BYTES, options=_OPTIONS, metadata_errors="replace")

@@ -1,0 +1,65 @@
+"""Where recordings may lie: below the folders and prefixes that whoever starts a job has named, links followed."""
+
+import os
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from liser_ray.storage import is_s3, normalise
+
+
+def roots_of(input_uri: str, allowed: Iterable[str] = ()) -> tuple[str, ...]:
+    """The roots that the recordings of an input must lie below; empty: they may lie anywhere.
+
+    A folder's files are those in it. A manifest may name any file and object that the job can reach, unless
+    ``allowed`` says where they are; so may whoever gives one file.
+
+    Args:
+        input_uri: what a user gave as input.
+        allowed: further folders and prefixes; for a manifest the only ones.
+    """
+    uri, further = normalise(input_uri), tuple(map(normalise, allowed))
+    is_folder = not is_s3(uri) and os.path.isdir(uri)
+    return (uri, *further) if is_folder or further else ()
+
+
+def refusal(uri: str, roots: tuple[str, ...]) -> str | None:
+    """Why what is at an address may not be read, and what to do; None if it is one of the roots or below one.
+
+    Args:
+        uri: a path, of which all links are followed, or an ``s3://`` address. One with a step ``..`` is below nothing:
+            a store, or a library on the way to it, might take that step.
+        roots: as `roots_of` gives them.
+    """
+    if not roots:
+        return None
+    place = uri if is_s3(uri) else os.path.realpath(uri)
+    if not (is_s3(uri) and {".", ".."} & set(uri.split("/"))) and any(_is_below(place, root) for root in roots):
+        return None
+    leads = f", which leads to {place}," if place != uri else ""
+    return f"{uri}{leads} lies outside of what may be read: name its folder or prefix in --plan.allowed_roots"
+
+
+def open_local(path: str, roots: tuple[str, ...]) -> pa.NativeFile:
+    """Open a file of this machine that lies below the roots.
+
+    Its place is asked of what was opened, not of its name: a link may change between a check and the opening.
+
+    Raises:
+        PermissionError: it lies elsewhere; and what opening raises.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        opened = f"/proc/self/fd/{descriptor}"
+        if why := refusal(os.readlink(opened), roots):
+            raise PermissionError(why)
+        return pafs.LocalFileSystem().open_input_file(opened)
+    finally:
+        os.close(descriptor)
+
+
+def _is_below(place: str, root: str) -> bool:
+    if not is_s3(root):
+        root = os.path.realpath(root)
+    return place == root or place.startswith(root.rstrip("/") + "/")
