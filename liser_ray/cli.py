@@ -102,9 +102,9 @@ def numbers(text: str, option: str) -> list[int]:
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
     """Run a job's main function and end the process with what came of it, unless all went well.
 
-    Log lines, messages and tracebacks go to standard error, without credentials. Exit codes: 2 for a `UserError`, which is
-    one message; 130 for Ctrl-C and 143 for SIGTERM (``ray job stop``, a machine that goes away), after which the same
-    command goes on; 1 for anything unforeseen, with a traceback.
+    Log lines, messages and tracebacks go to standard error, without credentials. Exit codes: 2 for a `UserError`, which
+    is one message; 130 for Ctrl-C and 143 for SIGTERM (``ray job stop``, a machine that goes away), after which the
+    same command goes on; 1 for anything unforeseen, with a traceback.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter("%(message)s"))
