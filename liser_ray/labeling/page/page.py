@@ -252,7 +252,7 @@ def _video_figures(statistics: TableStatistics, plan: PlanStatistics) -> Iterato
     )
     yield (
         "Length of the recordings",
-        f"median {clock(length.median)}, of those whose length is known" if length.n else "no length is known",
+        f"median about {clock(length.median)}, of those whose length is known" if length.n else "no length is known",
         length,
         histogram_figure("length", length, "length of the recording", "recordings", lengths, log=True),
     )

@@ -144,7 +144,7 @@ class TableStatistics:
     speech_fraction: Histogram = field(default_factory=lambda: Histogram(np.linspace(0, 1, 21)))
     # Sixteenths lie in the middle of a bin.
     video_valid: Histogram = field(default_factory=lambda: Histogram((np.arange(18) - 0.5) / 16))
-    face_size: Histogram = field(default_factory=lambda: Histogram(np.geomspace(1e-3, 1, 31)))
+    face_size: Histogram = field(default_factory=lambda: Histogram(np.geomspace(1e-3, 1, 46)))
 
     def __post_init__(self) -> None:
         n_video = len(self.video.labels)
@@ -271,7 +271,7 @@ class PlanStatistics:
 
     spans: int = 0
     seconds: float = 0.0
-    recording_s: Histogram = field(default_factory=lambda: Histogram(np.geomspace(1, 36_000, 31)))
+    recording_s: Histogram = field(default_factory=lambda: Histogram(np.geomspace(1, 36_000, 61)))
 
 
 def count_plan(folders: OutputFolders) -> PlanStatistics:
