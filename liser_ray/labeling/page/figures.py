@@ -99,7 +99,7 @@ def speed_figure(name: str, runs: Sequence[Run]) -> Markup:
             _prepare(axes)
             ends, speeds = run.speeds(_POINTS)
             axes.stairs(speeds, date2num(ends), color=_FILL, fill=True, lw=0)
-            locator = AutoDateLocator(tz=UTC, minticks=2, maxticks=max(4, round(8 * width)))
+            locator = AutoDateLocator(tz=UTC, minticks=2, maxticks=max(5, round(8 * width)))
             axes.xaxis.set_major_locator(locator)
             axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))
         panels[0].set_ylim(bottom=0)

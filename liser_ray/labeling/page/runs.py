@@ -1,13 +1,15 @@
 """What the runs of a job noted about themselves: ``runs/*.json``."""
 
 import json
+import posixpath
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 
 from liser_ray.labeling.resume import OutputFolders
-from liser_ray.storage import is_s3, join, list_files, read_bytes
+from liser_ray.storage import join, list_files, read_bytes
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,12 @@ class Run:
 
 def load_runs(folders: OutputFolders) -> list[Run]:
     """The recorded runs of a job, the first one first."""
-    scheme = "s3://" if is_s3(folders.output) else ""
-    found = list_files(join(folders.output, "runs"), ".json")
-    return sorted((_run(json.loads(read_bytes(scheme + one.path))) for one in found), key=lambda run: run.started)
+    folder = join(folders.output, "runs")
+    cards = [json.loads(read_bytes(join(folder, posixpath.basename(one.path)))) for one in list_files(folder, ".json")]
+    return sorted(map(_run, cards), key=lambda run: run.started)
 
 
-def _run(card: dict) -> Run:
+def _run(card: dict[str, Any]) -> Run:
     elapsed_s, spans, video_s = np.array(card["samples"], np.float64).reshape(-1, 3).T
     stages = tuple(
         StageTime(name, one["spans"], one["seconds"], one["actors"], one["num_cpus"], one["num_gpus"])

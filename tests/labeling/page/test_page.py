@@ -10,7 +10,10 @@ from small_jobs import lost_row, row, write_job, write_run
 from liser_ray.errors import UserError
 from liser_ray.labeling.page import page
 from liser_ray.labeling.page.faces import FacePicture
-from liser_ray.labeling.page.page import hours_text, make_page, share_text
+from liser_ray.labeling.page.page import make_page
+from liser_ray.labeling.page.texts import hours_text, share_text
+from liser_ray.labeling.resume import OutputFolders
+from liser_ray.storage import read_bytes
 
 SCRIPT = "<script>alert('$x$')</script>"
 
@@ -159,9 +162,22 @@ def test_faces_are_shown_only_when_asked_for_and_with_a_warning(tmp_path, monkey
     assert "crash: &lt;script&gt;" in html
 
 
+def test_a_job_on_s3_has_its_page_there(s3_store, tmp_path):
+    write_job(tmp_path, rows(5))
+    write_run(tmp_path, samples=[[100.0, 5, 80.0]])
+    bucket = s3_store.bucket()
+    for path in tmp_path.rglob("*.*"):
+        s3_store.client.upload_file(str(path), bucket, f"out/{path.relative_to(tmp_path)}")
+    folders = OutputFolders(f"s3://{bucket}/out")
+    make_page(folders)
+    text = text_of(read_bytes(folders.page).decode())
+    assert "all 5 spans have their row" in text
+    assert "hours of video per hour, in 1 run" in text
+
+
 def test_where_no_job_has_begun_there_is_no_page(tmp_path):
     with pytest.raises(UserError, match=r"no run\.json"):
-        make_page(page.OutputFolders(str(tmp_path)))
+        make_page(OutputFolders(str(tmp_path)))
 
 
 @pytest.mark.parametrize(
