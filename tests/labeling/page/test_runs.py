@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from small_jobs import write_run
@@ -21,7 +23,7 @@ def test_speeds_times_their_stretches_are_all_the_video_of_a_run(load, n_points)
     (run,) = load(samples=samples)
     ends, speeds = run.speeds(n_points)
     assert len(speeds) == min(n_points, len(samples))
-    stretches_s = [(after - before).total_seconds() for before, after in zip(ends, ends[1:], strict=False)]
+    stretches_s = [(after - before).total_seconds() for before, after in pairwise(ends)]
     assert np.dot(stretches_s, speeds) == pytest.approx(192.0)
     assert ends[0] == run.started
 
