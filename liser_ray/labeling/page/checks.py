@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from liser_ray.labeling.page.agreement import Agreement
 from liser_ray.labeling.page.statistics import TableStatistics, TeacherCounts
+from liser_ray.labeling.page.texts import share_text
 from liser_ray.outcome import Status
 
 FAILED_SHARE = 0.2
@@ -51,12 +52,12 @@ def _about_spans(statistics: TableStatistics) -> Iterator[str]:
     failed_share = failed.seconds / seconds if seconds else 0.0
     if max(failed_share, failed.spans / spans) > FAILED_SHARE:
         yield (
-            f"{failed_share:.0%} of the hours and {failed.spans / spans:.0%} of the spans failed, "
+            f"{share_text(failed_share)} of the hours and {share_text(failed.spans / spans)} of the spans failed, "
             f"most of them as {_main_reason(statistics, Status.FAILED)}. Examples are below."
         )
     if seconds and filtered.seconds / seconds > FILTERED_SHARE:
         yield (
-            f"{filtered.seconds / seconds:.0%} of the hours are of no use, most of them as "
+            f"{share_text(filtered.seconds / seconds)} of the hours are of no use, most of them as "
             f"{_main_reason(statistics, Status.FILTERED)}. Are these videos of one person who talks to the camera?"
         )
 
@@ -69,8 +70,8 @@ def _about_teacher(who: str, teacher: TeacherCounts) -> Iterator[str]:
     share = teacher.spans[most] / n_spans
     if share > ONE_LABEL_SHARE:
         yield (
-            f"{who} says {teacher.labels[most]} to {share:.0%} of the spans. A student learns little else from it: "
-            "are its weights the right ones, and does it suit these videos?"
+            f"{who} says {teacher.labels[most]} to {share_text(share)} of the spans. A student learns little else from "
+            "it: are its weights the right ones, and does it suit these videos?"
         )
     uniform, median = 1 / len(teacher.labels), teacher.confidence.median
     if len(teacher.labels) > 1 and median < uniform + UNSURE * (1 - uniform):
@@ -83,8 +84,8 @@ def _about_teacher(who: str, teacher: TeacherCounts) -> Iterator[str]:
 def _about_agreement(name: str, agreement: Agreement) -> Iterator[str]:
     if agreement.n_spans >= FEWEST_SPANS and not agreement.kappa >= CHANCE_KAPPA:
         yield (
-            f"The video teacher and the speech teacher {name} agree on {agreement.share:.0%} of the spans, and chance "
-            f"alone would give {agreement.chance:.0%}: one of them, or both, do not see what they should."
+            f"The video teacher and the speech teacher {name} agree on {share_text(agreement.share)} of the spans, and "
+            f"chance alone would give {share_text(agreement.chance)}: one of them, or both, cannot tell these emotions apart."
         )
 
 

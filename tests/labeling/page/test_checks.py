@@ -32,19 +32,19 @@ def test_teachers_that_agree_and_use_all_labels_are_fine():
 def test_a_fifth_that_failed_is_too_much(n_failed, n_warnings):
     found = warnings(labeled(60) + [lost_row(100 + k, reason="timeout") for k in range(n_failed)])
     assert len(found) == n_warnings
-    assert all("21% of the hours" in one and "timeout" in one for one in found)
+    assert all("21 % of the hours" in one and "timeout" in one for one in found)
 
 
 def test_failed_recordings_of_unknown_length_count_as_spans():
     found = warnings(labeled(60) + [lost_row(100 + k, reason="missing", end_s=0.0) for k in range(40)])
     assert len(found) == 1
-    assert "0% of the hours and 40% of the spans failed" in found[0]
+    assert "0 % of the hours and 40 % of the spans failed" in found[0]
 
 
 def test_mostly_useless_videos_are_told():
     found = warnings(labeled(40) + [lost_row(100 + k, "filtered", reason="no_face") for k in range(60)])
     assert len(found) == 1
-    assert "60% of the hours are of no use" in found[0]
+    assert "60 % of the hours are of no use" in found[0]
     assert "no_face" in found[0]
 
 
@@ -55,7 +55,7 @@ def test_nothing_labeled_is_told():
 @pytest.mark.parametrize(("n_sad", "warned"), [(10, False), (9, True)])
 def test_a_teacher_that_says_one_thing_only_is_told(n_sad, warned):
     found = warnings(labeled(100, video=[1] * n_sad + [0] * (100 - n_sad)))
-    assert any("The video teacher says happy to 91%" in one for one in found) == warned
+    assert any("The video teacher says happy to 91 %" in one for one in found) == warned
 
 
 def test_a_teacher_without_an_opinion_is_told():
@@ -69,7 +69,7 @@ def test_a_teacher_without_an_opinion_is_told():
 def test_agreement_by_chance_is_told():
     found = warnings(labeled(80, speech=[0, 0, 1, 1] * 20, video=[0, 2] * 40))
     assert len(found) == 1
-    assert "agree on 50% of the spans, and chance alone would give 50%" in found[0]
+    assert "agree on 50 % of the spans, and chance alone would give 50 %" in found[0]
 
 
 def test_few_spans_say_nothing_about_teachers():
