@@ -85,7 +85,8 @@ def _about_agreement(name: str, agreement: Agreement) -> Iterator[str]:
     if agreement.n_spans >= FEWEST_SPANS and not agreement.kappa >= CHANCE_KAPPA:
         yield (
             f"The video teacher and the speech teacher {name} agree on {share_text(agreement.share)} of the spans, and "
-            f"chance alone would give {share_text(agreement.chance)}: one of them, or both, cannot tell these emotions apart."
+            f"chance alone would give {share_text(agreement.chance)}: one of them, or both, cannot tell these emotions "
+            "apart."
         )
 
 
