@@ -53,11 +53,11 @@ def _about_spans(statistics: TableStatistics) -> Iterator[str]:
     if max(failed_share, failed.spans / spans) > FAILED_SHARE:
         yield (
             f"{share_text(failed_share)} of the hours and {share_text(failed.spans / spans)} of the spans failed, "
-            f"most of them as {_main_reason(statistics, Status.FAILED)}. Examples are below."
+            f"most often as {_main_reason(statistics, Status.FAILED)}. Examples are below."
         )
     if seconds and filtered.seconds / seconds > FILTERED_SHARE:
         yield (
-            f"{share_text(filtered.seconds / seconds)} of the hours are of no use, most of them as "
+            f"{share_text(filtered.seconds / seconds)} of the hours are of no use, most often as "
             f"{_main_reason(statistics, Status.FILTERED)}. Are these videos of one person who talks to the camera?"
         )
 

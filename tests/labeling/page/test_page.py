@@ -127,7 +127,7 @@ def test_an_empty_table_gives_a_page_that_says_so(tmp_path):
 def test_a_table_where_all_failed_says_so(tmp_path):
     text = text_of(html_of(write_job(tmp_path, [lost_row(k, reason="timeout", detail="over 120 s") for k in range(5)])))
     assert "No span is labeled" in text
-    assert "100 % of the hours and 100 % of the spans failed, most of them as timeout" in text
+    assert "100 % of the hours and 100 % of the spans failed, most often as timeout" in text
     assert "timeout media 5 1.3 min videos/0.mp4 at 0:00 over 120 s" in text
 
 
