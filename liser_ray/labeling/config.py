@@ -57,8 +57,8 @@ class LabelConfig:
     Attributes:
         input: folder, s3://bucket/prefix, one video, or a Parquet/CSV manifest with a uri column. Empty: the
             generated demo corpus with its small teachers.
-        output: folder or s3:// prefix for plan/, labels/, checkpoint/, runs/ and run.json. The same command goes on
-            where it was.
+        output: folder or s3:// prefix for plan/, labels/, checkpoint/, runs/, run.json and report.html. The same
+            command goes on where it was.
         speech_teachers: folders, s3:// or hf:// addresses of speech teachers, each with "name=" before it if wanted.
         video_teacher: the facial expression teacher.
         plan: how recordings are probed and cut into spans.
@@ -74,6 +74,8 @@ class LabelConfig:
         dry_run: plan, print hours, spans and expected size, and stop.
         retry_failed: run failed spans of a finished or interrupted job again: "transient" those with reasons that may
             pass (timeouts, broken reads ...), "all" every one.
+        contact_sheet: how many faces of labeled spans report.html shows, drawn at random; it then shows people. 0:
+            none.
     """
 
     input: str = ""
@@ -91,10 +93,13 @@ class LabelConfig:
     prices: Prices = field(default_factory=Prices)
     dry_run: bool = False
     retry_failed: Literal["no", "transient", "all"] = "no"
+    contact_sheet: int = 0
 
     def __post_init__(self) -> None:
         if self.spans_per_file < 0:
             raise UserError(f"spans_per_file is {self.spans_per_file}: give 0 (fitted to the job) or more.")
+        if self.contact_sheet < 0:
+            raise UserError(f"contact_sheet is {self.contact_sheet}: give 0 (no faces) or more.")
 
 
 @dataclass(frozen=True)

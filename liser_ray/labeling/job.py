@@ -3,10 +3,8 @@
 import json
 import logging
 import time
-from collections import Counter
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import ray
@@ -18,6 +16,8 @@ from liser_ray.errors import UserError
 from liser_ray.labeling.config import LabelConfig, fit_pools, spans_per_file
 from liser_ray.labeling.meter import Outcomes
 from liser_ray.labeling.monitor import Monitor
+from liser_ray.labeling.page.page import write_page
+from liser_ray.labeling.page.statistics import count_table
 from liser_ray.labeling.pipeline import run_pipeline
 from liser_ray.labeling.planning import plan_corpus
 from liser_ray.labeling.progress import ask_progress, start_progress
@@ -116,7 +116,9 @@ def label_corpus(config: LabelConfig) -> JobResult:
             f"{plan.spans} spans were planned, but {folders.labels} has {rows} rows of {different} different spans. "
             "Start the job again; if the numbers stay, please report this."
         )
-    labels_by_class = count_labels(folders, video, speech)
+    speech_labels = {card.name: card.labels for card in speech}
+    statistics = count_table(folders, video.labels, speech_labels, config.contact_sheet)
+    labels_by_class = statistics.labels_by_class()
     result = JobResult(folders, plan, outcomes, plan.spans - done, elapsed_s, labels_by_class)
     results = {
         "rows": {f"{status}:{reason}" if reason else status: n for (status, reason), n in sorted(outcomes.items())},
@@ -126,24 +128,8 @@ def label_corpus(config: LabelConfig) -> JobResult:
     }
     if result.spans_run:
         write_run_card(folders, recipe, plan, config, results)
+    write_page(folders, statistics)
     return result
-
-
-def count_labels(folders: OutputFolders, video: TeacherCard, speech: list[TeacherCard]) -> dict[str, dict[str, int]]:
-    """Labeled spans by the class with the largest mean softmax, for each teacher."""
-    cards = {"video": video, **{card.name: card for card in speech}}
-    counts: dict[str, Counter[str]] = {name: Counter() for name in cards}
-    fs, path = filesystem(folders.labels)
-    table = pads.dataset(path, filesystem=fs, format="parquet")
-    columns = ["video_probs", "speech_probs"]
-    for batch in table.to_batches(columns=columns, filter=pads.field("status") == "labeled", batch_size=4096):
-        per_teacher = {"video": batch["video_probs"]}
-        per_teacher |= {card.name: batch["speech_probs"].field(card.name) for card in speech}
-        for name, rows in per_teacher.items():
-            for windows in rows:
-                summed = np.sum(windows.as_py(), axis=0)
-                counts[name][cards[name].labels[int(np.argmax(summed))]] += 1
-    return {name: {label: counts[name][label] for label in card.labels} for name, card in cards.items()}
 
 
 def _inspect_teachers(config: LabelConfig) -> tuple[TeacherCard, list[TeacherCard]]:

@@ -22,6 +22,7 @@ def print_result(result: JobResult) -> None:
     console.print(_outcome_table(result))
     console.print(_label_table(result))
     console.print(f"Table: {result.folders.labels} · run card: {result.folders.run_card}", soft_wrap=True)
+    console.print(f"Page to look at first: {result.folders.page}", soft_wrap=True)
 
 
 def _outcome_table(result: JobResult) -> Table:

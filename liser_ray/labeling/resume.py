@@ -55,6 +55,11 @@ class OutputFolders:
         return join(self.output, "runs")
 
     @property
+    def page(self) -> str:
+        """``report.html``: what the table holds, for people."""
+        return join(self.output, "report.html")
+
+    @property
     def run_card(self) -> str:
         """``run.json``: the recipe and what came of it."""
         return join(self.output, "run.json")
@@ -102,6 +107,18 @@ def reconcile(folders: OutputFolders) -> int:
         return rows
 
     return sum(_in_parallel(bring_in_step, data.keys() | committed.keys()))
+
+
+def whole_label_files(folders: OutputFolders) -> list[str]:
+    """The files of the table, in their file system; without those that a running or killed job has not committed."""
+    # In this order: a file that is listed has its mark already, pending or not.
+    paths = [info.path for info in list_files(folders.labels, ".parquet")]
+    marks = {posixpath.basename(info.path) for info in list_files(folders.checkpoint, ".parquet")}
+    return [
+        path
+        for path in paths
+        if f"{_data_stem(path)}.parquet" in marks or f"{_data_stem(path)}{_PENDING}.parquet" not in marks
+    ]
 
 
 def remove_failed(folders: OutputFolders, reasons: Collection[str] | None = None) -> int:

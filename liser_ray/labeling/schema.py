@@ -86,6 +86,13 @@ def list_column(rows: Sequence[np.ndarray], kind: pa.DataType) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), values, type=kind)
 
 
+def flat_windows(column: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
+    """All windows of a `softmax_list` column, float32 [W, K], and how many of them each row has, int64 [N]."""
+    width = column.type.value_type.list_size
+    values = column.flatten().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+    return values, column.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+
+
 def bytes_column(rows: Sequence[np.ndarray]) -> pa.Array:
     """A ``large_binary`` column of arrays' bytes; a single row is not copied."""
     parts = [np.ascontiguousarray(row).reshape(-1).view(np.uint8) for row in rows]

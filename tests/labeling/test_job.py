@@ -94,6 +94,18 @@ def test_the_sound_is_kept_and_labels_can_be_made_from_it_again(rows, label_conf
         np.testing.assert_allclose(row["speech_probs"][name], probs, atol=1e-5)
 
 
+def test_the_page_and_the_counts_tell_what_the_table_holds(labeled, rows):
+    html = Path(labeled.folders.page).read_text()
+    assert f"all {len(rows)} spans have their row" in html
+    assert "two_faces" in html
+    assert "truncated.mp4" in html
+    of_labeled = [row for row in rows.values() if row["status"] == "labeled"]
+    for name, counts in labeled.labels_by_class.items():
+        softmaxes = [row["video_probs"] if name == "video" else row["speech_probs"][name] for row in of_labeled]
+        said = [int(np.sum(one, axis=0).argmax()) for one in softmaxes]
+        assert list(counts.values()) == np.bincount(said, minlength=len(counts)).tolist()
+
+
 def test_a_broken_stretch_costs_its_windows_only(rows):
     before, middle, after = (rows["broken_middle.mp4", start]["video_valid"] for start in (0.0, 3.2, 6.4))
     assert min(*before, *after) > 0.9

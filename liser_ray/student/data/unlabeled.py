@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from liser_ray.corpora.ordered import in_order
+from liser_ray.labeling.schema import flat_windows
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.flac import decode_flac
 from liser_ray.student.config import Normalisation
@@ -142,21 +143,14 @@ def teacher_windows(
         labels: of the student, the same as the teacher's in any order.
         min_video_valid: share of a window's frames that must show the face for it to count, 0..1.
     """
-    speech, speech_ends = _flat(table["speech_probs"].combine_chunks().field(teacher.name))
-    video, video_ends = _flat(table["video_probs"].combine_chunks())
+    speech, n_speech = flat_windows(table["speech_probs"].combine_chunks().field(teacher.name))
+    video, n_video = flat_windows(table["video_probs"].combine_chunks())
     valid = table["video_valid"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     speech = speech[:, [teacher.labels.index(label) for label in labels]]
     return TeacherWindows(
-        WindowProbs(speech, np.ones(len(speech), bool), speech_ends, SPEECH_WINDOW),
-        WindowProbs(video, (valid >= min_video_valid) & (valid > 0), video_ends, VIDEO_WINDOW),
+        WindowProbs(speech, np.ones(len(speech), bool), np.cumsum(n_speech), SPEECH_WINDOW),
+        WindowProbs(video, (valid >= min_video_valid) & (valid > 0), np.cumsum(n_video), VIDEO_WINDOW),
     )
-
-
-def _flat(column: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
-    """list<fixed_size_list<float32>[K]> as float32 [W, K] and where each row ends."""
-    width = column.type.value_type.list_size
-    probs = column.flatten().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-    return probs, np.cumsum(column.value_lengths().to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,192 @@
+"""What a person finds on the page."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from small_jobs import lost_row, row, write_job, write_run
+
+from liser_ray.errors import UserError
+from liser_ray.labeling.page import page
+from liser_ray.labeling.page.faces import FacePicture
+from liser_ray.labeling.page.page import make_page
+from liser_ray.labeling.page.texts import hours_text, share_text
+from liser_ray.labeling.resume import OutputFolders
+from liser_ray.storage import read_bytes
+
+SCRIPT = "<script>alert('$x$')</script>"
+
+
+def rows(n=40):
+    softmaxes = np.random.default_rng(0).dirichlet(np.ones(3), (n, 2, 2))
+    return [row(k, softmaxes[k, 0], softmaxes[k, 1]) for k in range(n)]
+
+
+def html_of(folders, **options) -> str:
+    make_page(folders, **options)
+    with open(folders.page, encoding="utf-8") as file:
+        return file.read()
+
+
+def text_of(html) -> str:
+    """What can be read on the page, words apart by one space."""
+    without_style = re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]*>", " ", without_style).split())
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """The page of a job that was interrupted once and ended."""
+    folder = tmp_path_factory.mktemp("job")
+    folders = write_job(folder, [*rows(), lost_row(50), lost_row(51, "filtered", reason="no_face")])
+    write_run(folder, "b", "2026-11-22T12:00:00+00:00", samples=[[50.0, 10, 160.0], [100.0, 20, 320.0]])
+    write_run(folder, "a", finished=False, samples=[[100.0, 20, 320.0]])
+    return html_of(folders)
+
+
+def test_hours_are_followed_from_given_to_labeled(full):
+    text = text_of(full)
+    assert "given 11.2 min 100 % 42" in text
+    assert "no_face (media) filtered 0.3 min 2 % 1" in text
+    assert "corrupt (media) failed 0.3 min 2 % 1" in text
+    assert "labeled 10.7 min 95 % 40" in text
+    assert "all 42 spans have their row" in text
+
+
+def test_every_figure_says_of_how_many_values_it_is(full):
+    captions = [text_of(one) for one in re.findall(r"<figcaption>.*?</figcaption>", full, flags=re.DOTALL)]
+    assert len(captions) == 8
+    assert all(re.search(r"n = \d+", one) for one in captions)
+    assert sum("n = 80 windows" in one for one in captions) == 4
+    descriptions = re.findall(r'<svg role="img" aria-label="([^"]*)"', full)
+    assert len(descriptions) == 9
+    assert all(re.search(r", [\d,]+ (windows|spans|recordings|runs)$", one) for one in descriptions)
+
+
+def test_runs_and_stages_are_shown_in_order(full):
+    text = text_of(full)
+    assert text.index("2026-11-22 10:00 3:20 20 1.6 16 CPU, 1 GPU interrupted") < text.index("2026-11-22 12:00")
+    assert "media 10 2 1, 0 10.00 25 %" in text
+    assert "video teacher 0 2 1, 0 – 25 %" in text
+
+
+def test_teachers_are_named_with_labels_and_hashes(full):
+    text = text_of(full)
+    assert f"s2d happy, sad, fear {'1' * 64}" in text
+    assert f"fold-0 fearful, happy, calm {'2' * 64}" in text
+    assert "liser-ray" in text
+
+
+def test_the_page_refers_to_nothing_outside(full):
+    found = []
+
+    class Parser(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            assert tag not in {"script", "link", "iframe", "object", "embed", "base", "form"}
+            found.extend(
+                value for name, value in attributes if name in {"src", "href", "xlink:href", "srcset", "action"}
+            )
+
+    Parser().feed(full)
+    assert found
+    assert all(one.startswith("#") for one in found)
+    assert not re.findall(r"url\((?!#)|@import|https?:", full)
+
+
+def test_ids_come_once_and_references_have_their_target(full):
+    ids = re.findall(r' id="([^"]*)"', full)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="|url\()#([^")]*)', full)) <= set(ids)
+
+
+def test_text_from_the_corpus_is_escaped(tmp_path):
+    folders = write_job(
+        tmp_path,
+        [row(1, uri=SCRIPT), lost_row(2, uri=f"{SCRIPT}.mp4", detail=SCRIPT)],
+        input_uri=f"s3://lab/{SCRIPT}",
+    )
+    html = html_of(folders)
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") >= 4
+
+
+def test_a_running_job_says_what_is_left(tmp_path):
+    text = text_of(html_of(write_job(tmp_path, rows(3), to_go=9)))
+    assert "not finished: 9 of 12 spans to go" in text
+    assert "not done yet 2.4 min 75 % 9" in text
+
+
+def test_an_empty_table_gives_a_page_that_says_so(tmp_path):
+    text = text_of(html_of(write_job(tmp_path, [], to_go=4)))
+    assert "The table has no rows yet" in text
+    assert "not finished: 4 of 4 spans to go" in text
+    assert "No window has a softmax" in text
+
+
+def test_a_table_where_all_failed_says_so(tmp_path):
+    text = text_of(html_of(write_job(tmp_path, [lost_row(k, reason="timeout", detail="over 120 s") for k in range(5)])))
+    assert "No span is labeled" in text
+    assert "100 % of the hours and 100 % of the spans failed, most often as timeout" in text
+    assert "timeout media 5 1.3 min videos/0.mp4 at 0:00 over 120 s" in text
+
+
+def test_runs_that_were_not_recorded_are_said_to_be_so(tmp_path):
+    assert "How fast it went Not recorded." in text_of(html_of(write_job(tmp_path, rows(2))))
+
+
+def test_a_run_without_samples_is_in_the_table_alone(tmp_path):
+    folders = write_job(tmp_path, rows(2))
+    write_run(tmp_path, finished=False)
+    html = html_of(folders)
+    assert "hours of video per hour over time" not in html
+    assert "2026-11-22 10:00 3:20 0 0.0" in text_of(html)
+
+
+def test_faces_are_shown_only_when_asked_for_and_with_a_warning(tmp_path, monkeypatch):
+    asked = []
+
+    def some_faces(rows):
+        asked.append(len(rows))
+        return [FacePicture("videos/1.mp4", 1.5, "AAAA"), FacePicture("videos/2.mp4", 2.0, "", f"crash: {SCRIPT}")]
+
+    monkeypatch.setattr(page, "contact_sheet", some_faces)
+    folders = write_job(tmp_path, rows(9))
+    without = html_of(folders)
+    assert asked == []
+    assert "<img" not in without
+    html = html_of(folders, n_faces=4)
+    assert asked == [4]
+    assert html.count('<img src="data:image/jpeg;base64,AAAA"') == 1
+    assert "This page shows people" in html
+    assert "crash: &lt;script&gt;" in html
+
+
+def test_a_job_on_s3_has_its_page_there(s3_store, tmp_path):
+    write_job(tmp_path, rows(5))
+    write_run(tmp_path, samples=[[100.0, 5, 80.0]])
+    bucket = s3_store.bucket()
+    for path in tmp_path.rglob("*.*"):
+        s3_store.client.upload_file(str(path), bucket, f"out/{path.relative_to(tmp_path)}")
+    folders = OutputFolders(f"s3://{bucket}/out")
+    make_page(folders)
+    text = text_of(read_bytes(folders.page).decode())
+    assert "all 5 spans have their row" in text
+    assert "hours of video per hour, in 1 run" in text
+
+
+def test_where_no_job_has_begun_there_is_no_page(tmp_path):
+    with pytest.raises(UserError, match=r"no run\.json"):
+        make_page(OutputFolders(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.0, "0 %"), (0.004, "< 1 %"), (0.5, "50 %"), (0.996, "> 99 %"), (1.0, "100 %"), (float("nan"), "–")],
+)
+def test_shares_are_never_rounded_to_nothing_or_to_all(share, text):
+    assert share_text(share) == text
+
+
+def test_parts_have_the_unit_of_the_whole():
+    assert [hours_text(*one) for one in ((45,), (90,), (7200,), (90, 7200))] == ["45 s", "1.5 min", "2.0 h", "0.0 h"]
