@@ -18,6 +18,7 @@ from liser_ray.labeling.resume import ID_COLUMN, OutputFolders
 from liser_ray.labeling.rows import finish
 from liser_ray.labeling.speech_stage import SpeechStage
 from liser_ray.labeling.video_stage import VideoStage
+from liser_ray.retries import TRANSIENT_ERRORS
 from liser_ray.storage import filesystem, is_s3
 
 _TASK_CPUS = 0.1  # reading and writing wait for the store
@@ -44,6 +45,7 @@ def run_pipeline(
         fs.create_dir(checkpoint_path, recursive=True)
 
     context = DataContext.get_current()
+    context.retried_io_errors = [TRANSIENT_ERRORS]
     context.checkpoint_config = CheckpointConfig(
         ID_COLUMN,
         checkpoint_path,

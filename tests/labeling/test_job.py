@@ -6,12 +6,15 @@ import random
 import signal
 import time
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
+from fault_proxy import CUT, SLOW_DOWN, STALL, FaultProxy
 from labeling.conftest import EXPECTED
 from labeling.tables import assert_same_labels, rows_of
 
@@ -181,8 +184,44 @@ def test_s3_and_other_batches_give_the_same_table(trouble, label_config, s3_stor
     assert_same_labels(rows_of(tmp_path / "labels"), rows)
 
 
-def _label(config: LabelConfig, ray_address: str) -> None:
-    os.environ["RAY_ADDRESS"] = ray_address
+BAD_NETWORK_FILES = ("anna.mp4", "ben.mp4", "carla.mkv", "empty.mp4", "no_face.mp4", "text.mp4", "truncated.mp4")
+
+
+@pytest.mark.timeout(480)
+def test_a_busy_store_and_a_bad_network_give_the_same_table(
+    trouble, label_config, s3_store, ray_session, rows, tmp_path
+):
+    seed = random.randrange(10_000)
+    bucket = s3_store.bucket()
+    for name in BAD_NETWORK_FILES:
+        s3_store.client.upload_file(str(trouble / name), bucket, f"corpus/{name}")
+    config = replace(label_config, input=f"s3://{bucket}/corpus", output=f"s3://{bucket}/labels")
+    with FaultProxy(s3_store.endpoint, seed, slow_down=5, cut=2, stall=1) as proxy:
+        environment = {"AWS_ENDPOINT_URL": proxy.endpoint, "LISER_S3_TIMEOUT_S": "1"}
+        job = _driver(config, ray_session, environment)
+        job.start()
+        job.join()
+    print(f"seed {seed}: {dict(proxy.done)}")
+    assert job.exitcode == 0
+    assert min(proxy.done[fault] for fault in (SLOW_DOWN, CUT, STALL)) > 0
+    (tmp_path / "labels").mkdir()
+    for one in s3_store.client.list_objects_v2(Bucket=bucket, Prefix="labels/labels/")["Contents"]:
+        if one["Key"].endswith(".parquet"):
+            s3_store.client.download_file(bucket, one["Key"], str(tmp_path / "labels" / Path(one["Key"]).name))
+    want = {span: row for span, row in rows.items() if span[0] in BAD_NETWORK_FILES}
+    assert_same_labels(rows_of(tmp_path / "labels"), want)
+
+
+def _driver(config: LabelConfig, ray_address: str, environment: dict[str, str]) -> BaseProcess:
+    """The job as a process of its own, forked from one that has imported PyTorch and Transformers already."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([label_corpus.__module__, "transformers.models.hubert.modeling_hubert"])
+    return processes.Process(target=_label, args=(config, ray_address, environment))
+
+
+def _label(config: LabelConfig, ray_address: str, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    ray.init(ray_address, runtime_env={"env_vars": environment}, log_to_driver=False)
     label_corpus(config)
 
 
@@ -201,16 +240,13 @@ def test_killed_three_times_it_ends_with_the_same_table(labeled, label_config, r
         video_pool=one_span,
         speech_pool=one_span,
     )
-    # Each driver is a process of its own, forked from one that has imported PyTorch and Transformers already.
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload([label_corpus.__module__, "transformers.models.hubert.modeling_hubert"])
 
     def committed() -> int:
         return len(list((output / "checkpoint").glob("*.parquet")))
 
     for _ in range(3):
         before, wanted = committed(), moments.randint(1, 3)
-        job = processes.Process(target=_label, args=(config, ray_session))
+        job = _driver(config, ray_session, {})
         job.start()
         while job.is_alive() and committed() < before + wanted:
             time.sleep(0.01)
