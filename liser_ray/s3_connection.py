@@ -25,6 +25,7 @@ BAD_KEYS = {"SignatureDoesNotMatch", "InvalidAccessKeyId", "ExpiredToken", "Inva
 DENIED = {"AccessDenied", "403", "AllAccessDisabled", "AccountProblem"}
 NOT_THERE = {"NoSuchKey", "404", "NotFound"}
 UNEXPLAINED = {"400"}  # HEAD is answered without a body: expired credentials and a wrong region look like this
+_BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "500", "502", "503", "504"}
 _OTHER_REGION = {"PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 
 _READ_RIGHTS = "s3:ListBucket and s3:GetObject"
@@ -161,4 +162,6 @@ def _explain(code: str, rights: str) -> str:
         return f"access denied. The credentials need {rights} there"
     if code in _OTHER_REGION:
         return "the bucket is in another region. Set AWS_REGION"
+    if code in _BUSY:
+        return "the store is busy or out of order. Try again later"
     return "the store refused the request"
