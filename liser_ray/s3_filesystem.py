@@ -6,7 +6,7 @@ quota of retries is used up, and never an operation of several requests.
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -60,12 +60,8 @@ def _retrying(name: str) -> Callable[..., object]:
 class _Handler(pafs.FileSystemHandler):
     get_file_info = _retrying("get_file_info")
     get_file_info_selector = _retrying("get_file_info")
-    create_dir = _retrying("create_dir")
     delete_dir = _retrying("delete_dir")
-    delete_dir_contents = _retrying("delete_dir_contents")
     copy_file = _retrying("copy_file")
-    open_output_stream = _retrying("open_output_stream")
-    open_append_stream = _retrying("open_append_stream")
     normalize_path = _retrying("normalize_path")
 
     def get_type_name(self) -> str:
@@ -76,6 +72,12 @@ class _Handler(pafs.FileSystemHandler):
 
     def __hash__(self) -> int:
         return hash(_Handler)
+
+    def create_dir(self, path: str, recursive: bool) -> None:
+        retried(lambda: _pyarrow_filesystem().create_dir(path, recursive=recursive))
+
+    def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
+        retried(lambda: _pyarrow_filesystem().delete_dir_contents(path, missing_dir_ok=missing_dir_ok))
 
     def delete_root_dir_contents(self) -> None:
         raise PermissionError("the buckets of an account are not for deleting")
@@ -90,6 +92,13 @@ class _Handler(pafs.FileSystemHandler):
     def move(self, src: str, dest: str) -> None:
         self.copy_file(src, dest)
         self.delete_file(src)
+
+    def open_output_stream(self, path: str, metadata: Mapping[str, str]) -> pa.NativeFile:
+        fs = _pyarrow_filesystem()
+        return retried(lambda: fs.open_output_stream(path, compression=None, metadata=metadata))
+
+    def open_append_stream(self, path: str, metadata: Mapping[str, str]) -> pa.NativeFile:
+        raise NotImplementedError("S3 has no appending")
 
     def open_input_file(self, path: str) -> pa.NativeFile:
         return retried(lambda: self._open(path))

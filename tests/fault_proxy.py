@@ -48,7 +48,6 @@ class FaultProxy:
         self.target = urlsplit(target)
         self.answer = answer
         self.done: Counter[str] = Counter()
-        self.log: list[tuple[str, str, str]] = []
         self._deck = [SLOW_DOWN] * slow_down + [CUT] * cut + [STALL] * stall
         self._deck += [NOTHING] * (DECK - len(self._deck))
         self._random = random.Random(seed)
@@ -66,7 +65,7 @@ class FaultProxy:
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def draw(self, method: str, path: str) -> tuple[str, float]:
+    def draw(self) -> tuple[str, float]:
         """The fault for the next request, and a number from 0 to 1 that says where in it."""
         with self._lock:
             if not self._hand:
@@ -75,40 +74,33 @@ class FaultProxy:
             self.done["requests"] += 1
             if fault:
                 self.done[fault] += 1
-            self.log.append((method, path, fault))
             return fault, self._random.random()
-
-    def close(self) -> None:
-        """Stop listening; connections that are stalled end."""
-        self.ended.set()
-        self._server.shutdown()
-        self._server.server_close()
 
     def __enter__(self) -> "FaultProxy":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self.ended.set()  # connections that are stalled end
+        self._server.shutdown()
+        self._server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
     faults: FaultProxy
     protocol_version = "HTTP/1.1"
 
-    def setup(self) -> None:
-        super().setup()
-        self._upstream = http.client.HTTPConnection(self.faults.target.hostname, self.faults.target.port, timeout=120)
-
-    def finish(self) -> None:
-        self._upstream.close()
-        with contextlib.suppress(OSError):
-            super().finish()
-
     def log_message(self, *_: Any) -> None:
         pass
 
+    def _serve(self) -> None:
+        self.close_connection = True  # unless all goes well: the client may be gone by now
+        with contextlib.suppress(OSError):
+            self._forward()
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815
+
     def _forward(self) -> None:
-        fault, where = self.faults.draw(self.command, self.path)
+        fault, where = self.faults.draw()
         body = self._body()
         if self.faults.answer:
             self._answer(*self.faults.answer)
@@ -123,8 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._break_off(fault, head + data[: int(len(data) * where)] if data else b"")
             else:
                 self.wfile.write(head + data)
-
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _forward  # noqa: N815
+                self.close_connection = False
 
     def _body(self) -> bytes:
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
@@ -143,31 +134,32 @@ class _Handler(BaseHTTPRequestHandler):
             text = b""
         head = f"HTTP/1.1 {status} {code}\r\nContent-Type: application/xml\r\nContent-Length: {len(text)}\r\n\r\n"
         self.wfile.write(head.encode() + text)
+        self.close_connection = False
 
     def _ask_store(self, body: bytes) -> tuple[bytes, bytes]:
         """Head and body of the answer."""
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
         if body or "Content-Length" in self.headers:
             headers["Content-Length"] = str(len(body))
-        self._upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in headers.items():
-            self._upstream.putheader(name, value)
-        self._upstream.endheaders(body)
-        response = self._upstream.getresponse()
-        data = response.read()
+        target = self.faults.target
+        with contextlib.closing(http.client.HTTPConnection(target.hostname, target.port, timeout=120)) as store:
+            store.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                store.putheader(name, value)
+            store.endheaders(body)
+            response = store.getresponse()
+            data = response.read()
         lines = [f"HTTP/1.1 {response.status} {response.reason}"]
         lines += [f"{name}: {value}" for name, value in response.getheaders() if name.lower() not in _HOP_BY_HOP]
         lines.append(f"Content-Length: {response.getheader('Content-Length', len(data))}")
         return "\r\n".join([*lines, "", ""]).encode("latin-1"), data
 
     def _break_off(self, fault: str, sent: bytes) -> None:
-        self.close_connection = True
-        with contextlib.suppress(OSError):
-            self.wfile.write(sent)
-            if fault == STALL:
-                self.connection.settimeout(0.5)
-                while not self.faults.ended.is_set():
-                    with contextlib.suppress(TimeoutError):
-                        if not self.connection.recv(1):
-                            break  # the client has given up
-            self.connection.shutdown(socket.SHUT_RDWR)
+        self.wfile.write(sent)
+        if fault == STALL:
+            self.connection.settimeout(0.5)
+            while not self.faults.ended.is_set():
+                with contextlib.suppress(TimeoutError):
+                    if not self.connection.recv(1):
+                        break  # the client has given up
+        self.connection.shutdown(socket.SHUT_RDWR)
