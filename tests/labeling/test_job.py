@@ -1,5 +1,6 @@
 """The whole job on Ray, on a corpus with every kind of trouble."""
 
+import logging
 import multiprocessing
 import os
 import random
@@ -221,7 +222,8 @@ def _driver(config: LabelConfig, ray_address: str, environment: dict[str, str]) 
 
 def _label(config: LabelConfig, ray_address: str, environment: dict[str, str]) -> None:
     os.environ.update(environment)
-    ray.init(ray_address, runtime_env={"env_vars": environment}, log_to_driver=False)
+    workers = {"env_vars": environment} if environment else None
+    ray.init(ray_address, runtime_env=workers, log_to_driver=False, logging_level=logging.ERROR)
     label_corpus(config)
 
 
