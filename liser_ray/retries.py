@@ -18,6 +18,9 @@ TRANSIENT_ERRORS = (
 """Regular expression for the texts of errors that may pass. NO_SUCH_UPLOAD: a completed one whose answer was lost."""
 
 PATIENCE_S = 120.0
+READ_PATIENCE_S = 30.0
+"""Of a part of a recording: with the longest that one more try may take it is less than a span's time limit."""
+
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 16.0
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from liser_ray.retries import BROKE_OFF, retried
+from liser_ray.retries import BROKE_OFF, READ_PATIENCE_S, retried
 from liser_ray.s3_connection import S3Connection, connection
 from liser_ray.storage import read_exactly
 
@@ -101,7 +101,7 @@ class _Handler(pafs.FileSystemHandler):
         raise NotImplementedError("S3 has no appending")
 
     def open_input_file(self, path: str) -> pa.NativeFile:
-        return retried(lambda: self._open(path))
+        return retried(lambda: self._open(path), READ_PATIENCE_S)
 
     open_input_stream = open_input_file
 

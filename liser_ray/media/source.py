@@ -7,14 +7,13 @@ import pyarrow as pa
 
 from liser_ray.errors import UserError
 from liser_ray.outcome import MediaError, Reason
-from liser_ray.retries import retried
+from liser_ray.retries import READ_PATIENCE_S, retried
 from liser_ray.storage import filesystem, is_s3, read_exactly
 
 LOCAL_BLOCK_BYTES = 256 << 10
 REMOTE_BLOCK_BYTES = 2 << 20  # a request takes some 30 ms whatever its size; 2 MiB are about that long on the wire
 _RECENT_BLOCKS = 8  # sound and picture may lie apart: reads then alternate between places
 _HEADER_BLOCKS = 16
-_PATIENCE_S = 30.0  # less than a span's time limit, by the longest that one more attempt may take
 
 
 class Source:
@@ -84,7 +83,7 @@ class Source:
         start = index * self._block_bytes
         n_bytes = min(self._block_bytes, self.size_bytes - start)
         try:
-            data = retried(lambda: read_exactly(self._file, start, n_bytes), _PATIENCE_S)
+            data = retried(lambda: read_exactly(self._file, start, n_bytes), READ_PATIENCE_S)
         except Exception as error:
             self.error = error
             raise
