@@ -1,11 +1,8 @@
 """Files wherever they lie: one place that turns a path or an ``s3://`` URI into a pyarrow file system.
 
-S3 settings come from the environment as the AWS tools read them (``AWS_ENDPOINT_URL``, ``AWS_REGION``,
-credentials, profile, instance role).
+S3 settings come from the environment as the AWS tools read them; see `liser_ray.s3_connection`.
 """
 
-import functools
-import os
 import posixpath
 import uuid
 from pathlib import Path
@@ -16,19 +13,7 @@ import pyarrow.parquet as pq
 
 from liser_ray.errors import UserError
 from liser_ray.redaction import refuse_credentials
-
-_S3_SETTINGS = (
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_ENDPOINT_URL",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-    "AWS_NO_SIGN_REQUEST",
-    # read by pyarrow itself
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_PROFILE",
-)
+from liser_ray.retries import BROKE_OFF, retried
 
 
 def is_s3(uri: str) -> bool:
@@ -57,31 +42,12 @@ def join(uri: str, *parts: str) -> str:
     return posixpath.join(uri.rstrip("/"), *parts)
 
 
-def s3_filesystem() -> pafs.S3FileSystem:
-    """The S3 file system as the environment describes it; the same one (and its connections) while that stays."""
-    return _s3_filesystem(tuple(os.environ.get(name, "") for name in _S3_SETTINGS))
-
-
-@functools.lru_cache(maxsize=4)
-def _s3_filesystem(settings: tuple[str, ...]) -> pafs.S3FileSystem:
-    environment = dict(zip(_S3_SETTINGS, settings, strict=True))
-    endpoint = environment["AWS_ENDPOINT_URL_S3"] or environment["AWS_ENDPOINT_URL"] or None
-    region = environment["AWS_REGION"] or environment["AWS_DEFAULT_REGION"] or None
-    return pafs.S3FileSystem(
-        endpoint_override=endpoint,
-        # A bucket elsewhere needs its region named; stores that are not AWS take any.
-        region=region or ("us-east-1" if endpoint else None),
-        anonymous=environment["AWS_NO_SIGN_REQUEST"].lower() in {"1", "true", "yes"},
-        allow_bucket_creation=False,
-        request_timeout=60,
-        connect_timeout=10,
-    )
-
-
 def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     """File system and the path in it for a local path or an ``s3://`` URI."""
     uri = normalise(uri)
     if is_s3(uri):
+        from liser_ray.s3_filesystem import s3_filesystem  # boto3, for those who need it
+
         return s3_filesystem(), uri.removeprefix("s3://")
     return pafs.LocalFileSystem(), uri
 
@@ -95,21 +61,40 @@ def exists(uri: str) -> bool:
 def read_bytes(uri: str) -> bytes:
     """A small file, whole."""
     fs, path = filesystem(uri)
-    with fs.open_input_stream(path) as stream:
-        return bytes(stream.read())
+
+    def read() -> bytes:
+        with fs.open_input_file(path) as file:
+            return read_exactly(file, 0, file.size())
+
+    return retried(read)
+
+
+def read_exactly(file: pa.NativeFile, start: int, n_bytes: int) -> bytes:
+    """A range of an open file.
+
+    Raises:
+        OSError: what the file system raises, and if fewer bytes come.
+    """
+    data = bytes(file.read_at(n_bytes, start))
+    if len(data) < n_bytes:  # to pyarrow an answer that breaks off in its head is no error
+        raise OSError(f"{BROKE_OFF} after {len(data)} of {n_bytes} bytes")
+    return data
 
 
 def write_bytes(uri: str, data: bytes) -> None:
     """Write a small file whole: under a temporary name and renamed (an S3 put is whole by itself)."""
     fs, path = filesystem(uri)
-    if is_s3(uri):
-        with fs.open_output_stream(path) as stream:
+
+    def write(to: str) -> None:
+        with fs.open_output_stream(to) as stream:
             stream.write(data)
+
+    if is_s3(uri):
+        retried(lambda: write(path))
         return
     fs.create_dir(posixpath.dirname(path), recursive=True)
     temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-    with fs.open_output_stream(temporary) as stream:
-        stream.write(data)
+    write(temporary)
     fs.move(temporary, path)
 
 
@@ -128,7 +113,7 @@ def replace_parquet(path: str, fs: pafs.FileSystem, table: pa.Table) -> None:
         pq.write_table(table, temporary, filesystem=fs, compression="zstd")
         fs.move(temporary, path)
     else:  # an object appears when its upload is complete
-        pq.write_table(table, path, filesystem=fs, compression="zstd")
+        retried(lambda: pq.write_table(table, path, filesystem=fs, compression="zstd"))
 
 
 def list_files(uri: str, suffix: str = "") -> list[pafs.FileInfo]:
@@ -139,16 +124,34 @@ def list_files(uri: str, suffix: str = "") -> list[pafs.FileInfo]:
     return sorted(files, key=lambda info: info.path)
 
 
+def check_readable(uri: str) -> None:
+    """Look at an S3 input and read from it, to find within seconds what would fail later; other inputs are not tried.
+
+    An object or prefix that does not exist is for the listing to say.
+
+    Raises:
+        UserError: a wrong bucket, endpoint or region, denied access, wrong or expired credentials.
+    """
+    if is_s3(uri):
+        from liser_ray.s3_check import try_reading
+
+        try_reading(normalise(uri))
+
+
 def check_writable(uri: str) -> None:
     """Write and delete a small file there.
 
     Raises:
-        UserError: if that fails, with the store's own words.
+        UserError: if that fails, and why.
     """
     probe = join(normalise(uri), f".liser-write-test-{uuid.uuid4().hex[:8]}")
+    if is_s3(uri):
+        from liser_ray.s3_check import try_writing
+
+        try_writing(probe)
+        return
     try:
         write_bytes(probe, b"")
-        fs, path = filesystem(probe)
-        fs.delete_file(path)
-    except (OSError, pa.ArrowException) as error:
+        Path(probe).unlink()
+    except OSError as error:
         raise UserError(f"Can't write to {uri}: {error}. Give a folder or s3:// prefix you may write to.") from error

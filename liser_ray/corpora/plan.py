@@ -29,7 +29,6 @@ from liser_ray.storage import (
     check_writable,
     exists,
     filesystem,
-    is_s3,
     join,
     list_files,
     normalise,
@@ -293,13 +292,12 @@ class _PlanWriter:
 
     def __init__(self, output_uri: str, schema: pa.Schema):
         self.files = 0
-        self._fs, self._folder = filesystem(join(normalise(output_uri), "plan"))
+        self._folder = join(normalise(output_uri), "plan")
         self._schema = schema
         self._rows: list[tuple[Any, ...]] = []
         self._in_file = 0
         self._file: pq.ParquetWriter | None = None
-        if not is_s3(output_uri):
-            self._fs.create_dir(self._folder, recursive=True)
+        self._buffer = pa.BufferOutputStream()
 
     def write(self, rows: Iterable[tuple[Any, ...]]) -> None:
         self._rows.extend(rows)
@@ -308,9 +306,8 @@ class _PlanWriter:
 
     def _flush(self) -> None:
         if self._file is None:
-            path = f"{self._folder}/plan-{self.files:05d}.parquet"
-            self._file = pq.ParquetWriter(path, self._schema, filesystem=self._fs, compression="zstd")
-            self.files += 1
+            self._buffer = pa.BufferOutputStream()
+            self._file = pq.ParquetWriter(self._buffer, self._schema, compression="zstd")
         self._file.write_table(_as_table(self._rows, self._schema))
         self._in_file += len(self._rows)
         self._rows = []
@@ -320,6 +317,9 @@ class _PlanWriter:
     def _close_file(self) -> None:
         if self._file is not None:
             self._file.close()
+            # Whole, since a file that is open for hours can't be begun again when the store breaks off.
+            write_bytes(join(self._folder, f"plan-{self.files:05d}.parquet"), self._buffer.getvalue().to_pybytes())
+            self.files += 1
         self._file, self._in_file = None, 0
 
     def __enter__(self) -> "_PlanWriter":

@@ -21,6 +21,7 @@ from liser_ray.labeling.rows import finish
 from liser_ray.labeling.speech_stage import SpeechStage
 from liser_ray.labeling.video_stage import VideoStage
 from liser_ray.outcome import Stage
+from liser_ray.retries import TRANSIENT_ERRORS
 from liser_ray.roots import roots_of
 from liser_ray.storage import filesystem, is_s3
 
@@ -49,6 +50,7 @@ def run_pipeline(
         fs.create_dir(checkpoint_path, recursive=True)
 
     context = DataContext.get_current()
+    context.retried_io_errors = [TRANSIENT_ERRORS]
     context.checkpoint_config = CheckpointConfig(
         ID_COLUMN,
         checkpoint_path,

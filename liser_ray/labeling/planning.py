@@ -5,7 +5,7 @@ import logging
 from liser_ray.corpora.plan import PlanSummary, load_plan_summary, make_plan
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.resume import OutputFolders
-from liser_ray.storage import exists, normalise
+from liser_ray.storage import check_readable, check_writable, exists, normalise
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +18,8 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
     Raises:
         UserError: the input can't be listed, or the output can't be written.
     """
+    check_readable(config.input)
+    check_writable(config.output)
     summary = load_plan_summary(config.output)
     if summary and summary.input_uri == normalise(config.input) and _same_rows(summary, config):
         log.info("The plan in %s is used. To look for new recordings, delete its plan.json.", config.output)

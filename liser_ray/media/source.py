@@ -5,9 +5,11 @@ from collections import OrderedDict
 
 import pyarrow as pa
 
+from liser_ray.errors import UserError
 from liser_ray.outcome import MediaError, Reason
+from liser_ray.retries import READ_PATIENCE_S, retried
 from liser_ray.roots import open_local, refusal
-from liser_ray.storage import filesystem, is_s3
+from liser_ray.storage import filesystem, is_s3, read_exactly
 
 LOCAL_BLOCK_BYTES = 256 << 10
 REMOTE_BLOCK_BYTES = 2 << 20  # a request takes some 30 ms whatever its size; 2 MiB are about that long on the wire
@@ -36,6 +38,8 @@ class Source:
         try:
             self._file = _open(uri, roots)
             self.size_bytes = int(self._file.size())
+        except UserError as error:  # no credentials on this machine: the row's problem, not the job's
+            raise MediaError(Reason.DENIED, str(error)) from error
         except (OSError, pa.ArrowException) as error:
             raise _as_media_error(uri, error) from error
         if self.size_bytes == 0:
@@ -81,8 +85,9 @@ class Source:
             if index in blocks:
                 return blocks[index]
         start = index * self._block_bytes
+        n_bytes = min(self._block_bytes, self.size_bytes - start)
         try:
-            data = bytes(self._file.read_at(min(self._block_bytes, self.size_bytes - start), start))
+            data = retried(lambda: read_exactly(self._file, start, n_bytes), READ_PATIENCE_S)
         except Exception as error:
             self.error = error
             raise

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from liser_ray.corpora import cremad, ravdess, s3
+from liser_ray.corpora import cremad, ravdess
 from liser_ray.corpora.labeled import LabeledSet, Utterance, read_labeled_set
 from liser_ray.errors import UserError
 
@@ -254,7 +254,6 @@ class TestWhatIsNoSet:
 class TestS3:
     @pytest.fixture
     def bucket(self, s3_store):
-        s3.client.cache_clear()
         return s3_store.bucket()
 
     def put(self, s3_store, bucket, files):

@@ -8,7 +8,6 @@ import pytest
 import soundfile as sf
 from media_files import moving_gradient, voice_like, write_video
 
-from liser_ray.corpora import s3
 from liser_ray.corpora.labeled import LabeledSet, Utterance, read_labeled_set
 from liser_ray.corpora.speech import load_labeled_speech
 from liser_ray.errors import UserError
@@ -257,7 +256,6 @@ class TestCorpora:
         assert speech.skipped == {"known empty": 1, "silent": 1}
 
     def test_a_manifest_on_s3(self, tmp_path, s3_store):
-        s3.client.cache_clear()
         bucket = s3_store.bucket()
         for path, *_ in two_good(tmp_path):
             s3_store.client.upload_file(str(path), bucket, f"a b/{path.name}")

@@ -6,7 +6,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from liser_ray.corpora import s3
 from liser_ray.corpora.recordings import list_recordings
 from liser_ray.errors import UserError
 from liser_ray.outcome import Reason, Stage
@@ -216,13 +215,11 @@ class TestS3:
         pq.write_table(pa.table({"uri": [f"s3://{bucket}/videos/07.mp4"]}), tmp_path / "m.parquet")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test:nobody")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nobody")
-        s3.client.cache_clear()
         with pytest.raises(UserError, match="access denied"):
             list(list_recordings(f"s3://{bucket}/videos").recordings)
         assert reasons_of(list_recordings(str(tmp_path / "m.parquet"))) == [Reason.DENIED]
 
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-        s3.client.cache_clear()
         with pytest.raises(UserError, match="does not take these credentials"):
             list(list_recordings(f"s3://{bucket}/videos").recordings)
 
@@ -231,12 +228,6 @@ class TestS3:
         for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
             monkeypatch.setenv(name, str(tmp_path / "none"))
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        s3.client.cache_clear()
         for uri in (f"s3://{bucket}/videos", str(tmp_path / "m.parquet")):
             with pytest.raises(UserError, match="no S3 credentials"):
                 list(list_recordings(uri).recordings)
-
-    @pytest.fixture(autouse=True)
-    def _fresh_client(self):
-        yield
-        s3.client.cache_clear()

@@ -1,5 +1,6 @@
 """The whole job on Ray, on a corpus with every kind of trouble."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fault_proxy import CUT, SLOW_DOWN, STALL, FaultProxy
 from labeling.conftest import EXPECTED
+from labeling.drivers import start_job
 from labeling.tables import assert_same_labels, rows_of
 
 from liser_ray.errors import UserError
@@ -186,3 +189,30 @@ def test_s3_and_other_batches_give_the_same_table(trouble, label_config, s3_stor
     for one in s3_store.client.list_objects_v2(Bucket=bucket, Prefix="labels/labels/")["Contents"]:
         s3_store.client.download_file(bucket, one["Key"], str(tmp_path / "labels" / Path(one["Key"]).name))
     assert_same_labels(rows_of(tmp_path / "labels"), rows)
+
+
+BAD_NETWORK_FILES = ("anna.mp4", "ben.mp4", "carla.mkv", "empty.mp4", "no_face.mp4", "text.mp4", "truncated.mp4")
+
+
+@pytest.mark.timeout(480)
+def test_a_busy_store_and_a_bad_network_give_the_same_table(
+    trouble, label_config, s3_store, ray_session, rows, tmp_path
+):
+    seed = random.randrange(10_000)
+    bucket = s3_store.bucket()
+    for name in BAD_NETWORK_FILES:
+        s3_store.client.upload_file(str(trouble / name), bucket, f"corpus/{name}")
+    config = replace(label_config, input=f"s3://{bucket}/corpus", output=f"s3://{bucket}/labels")
+    with FaultProxy(s3_store.endpoint, seed, slow_down=5, cut=2, stall=1) as proxy:
+        environment = {"AWS_ENDPOINT_URL": proxy.endpoint, "LISER_S3_TIMEOUT_S": "1"}
+        job = start_job(config, ray_session, environment)
+        job.join()
+    print(f"seed {seed}: {dict(proxy.done)}")
+    assert job.exitcode == 0
+    assert min(proxy.done[fault] for fault in (SLOW_DOWN, CUT, STALL)) > 0
+    (tmp_path / "labels").mkdir()
+    for one in s3_store.client.list_objects_v2(Bucket=bucket, Prefix="labels/labels/")["Contents"]:
+        if one["Key"].endswith(".parquet"):
+            s3_store.client.download_file(bucket, one["Key"], str(tmp_path / "labels" / Path(one["Key"]).name))
+    want = {span: row for span, row in rows.items() if span[0] in BAD_NETWORK_FILES}
+    assert_same_labels(rows_of(tmp_path / "labels"), want)

@@ -1,23 +1,18 @@
 """A cluster that loses machines, workers and the driver while it labels: nothing is lost, nothing is doubled."""
 
-import multiprocessing
-import os
 import random
 import time
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from labeling.drivers import start_job
 from labeling.tables import assert_same_labels, rows_of
 from ray.cluster_utils import Cluster
 
-from liser_ray.labeling import pipeline
-from liser_ray.labeling.config import LabelConfig, PoolConfig
-from liser_ray.labeling.job import label_corpus
-from liser_ray.labeling.media_stage import MediaStage
+from liser_ray.labeling.config import PoolConfig
 
 pytestmark = pytest.mark.slow
 
@@ -59,43 +54,6 @@ def machines():
     cluster.close()
 
 
-def label(config: LabelConfig, address: str, begun: Path) -> None:
-    """The job, which notes each span that its media stage begins with."""
-
-    class NotedMediaStage(MediaStage):
-        def _prepare(self, span):
-            if not span["status"]:
-                with begun.open("a") as notes:
-                    notes.write(span["span_id"] + "\n")
-            return super()._prepare(span)
-
-    pipeline.MediaStage = NotedMediaStage
-    os.environ["RAY_ADDRESS"] = address
-    label_corpus(config)
-
-
-class Driver:
-    """The job in a process of its own, forked from one that has imported PyTorch and Transformers already."""
-
-    def __init__(self, config: LabelConfig, address: str, begun: Path):
-        processes = multiprocessing.get_context("forkserver")
-        processes.set_forkserver_preload([label_corpus.__module__, "transformers.models.hubert.modeling_hubert"])
-        self._process = processes.Process(target=label, args=(config, address, begun))
-        self._process.start()
-
-    @property
-    def running(self) -> bool:
-        return self._process.is_alive()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.join()
-
-    def wait(self) -> int | None:
-        self._process.join()
-        return self._process.exitcode
-
-
 @pytest.mark.timeout(1200)
 def test_killed_at_ten_random_moments_it_ends_with_the_same_table(labeled, label_config, rows, machines, tmp_path):
     seed = random.randrange(10_000)
@@ -119,18 +77,19 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_table(labeled, label
         files = (output / "checkpoint").glob("?*[0-9].parquet")
         return {span_id for path in files for span_id in pq.read_table(path)["span_id"].to_pylist()}
 
-    job, allowed = Driver(config, machines.address, begun), Counter()
+    job, allowed = start_job(config, machines.address, begun=begun), Counter()
     for kill in kills:
         before = committed()
         limit = time.monotonic() + moments.uniform(5, 60)
-        while job.running and committed() == before and time.monotonic() < limit:
+        while job.is_alive() and committed() == before and time.monotonic() < limit:
             time.sleep(0.05)
         time.sleep(moments.uniform(0, 0.5))
-        assert job.running, f"all was done before {kill} was killed"
+        assert job.is_alive(), f"all was done before {kill} was killed"
         safe = committed()
         print(f"{kill} killed with {len(safe)} of {len(rows)} spans committed")
         if kill == "driver":
             job.kill()
+            job.join()
         elif kill == "node":
             machines.lose_node(moments)
         else:
@@ -138,8 +97,9 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_table(labeled, label
                 process.kill()
         allowed.update(set(begun.read_text().split()) - safe)  # these were in flight
         if kill == "driver":
-            job = Driver(config, machines.address, begun)
-    assert job.wait() == 0
+            job = start_job(config, machines.address, begun=begun)
+    job.join()
+    assert job.exitcode == 0
     assert_same_labels(rows_of(output / "labels"), rows)
     for span_id, times in Counter(begun.read_text().split()).items():
         assert times <= 1 + allowed[span_id], "work was done again that was not in flight"
