@@ -12,6 +12,7 @@ from liser_ray.corpora.schema import SPAN_FIELDS, plan_schema
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.run_card import TeacherCard, make_recipe, write_run_card
+from liser_ray.labeling.runs import RunRecord
 from liser_ray.labeling.schema import labels_schema
 
 VIDEO_LABELS = ("happy", "sad", "fear")
@@ -81,13 +82,7 @@ def write_job(folder: Path, rows: list[dict], to_go: int = 0, input_uri: str = "
 def write_run(folder: Path, name="1", started="2026-11-22T10:00:00+00:00", seconds=200.0, finished=True, samples=()):
     """What a run notes about itself."""
     (folder / "runs").mkdir(exist_ok=True)
-    stage = {"spans": 10, "seconds": 100.0, "actors": 2, "num_cpus": 1.0, "num_gpus": 0.0}
-    card = {
-        "started": started,
-        "seconds": seconds,
-        "finished": finished,
-        "cluster": {"CPU": 16, "GPU": 1},
-        "samples": list(samples),
-        "stages": {"media": stage, "video_teacher": stage | {"spans": 0}},
-    }
-    (folder / f"runs/{name}.json").write_text(json.dumps(card))
+    stage = {"spans": 10, "busy_s": 100.0, "actors": 2, "num_cpus": 1.0, "num_gpus": 0.0}
+    stages = {"media": stage, "video_teacher": stage | {"spans": 0}}
+    record = RunRecord(started, seconds, finished, {"CPU": 16, "GPU": 1}, 16 * seconds, seconds, list(samples), stages)
+    (folder / f"runs/{name}.json").write_text(json.dumps(asdict(record)))

@@ -1,12 +1,14 @@
 """Records of a job's runs: how long each took, with what, how fast; and what an hour of video cost."""
 
 import json
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from liser_ray.labeling.config import Prices
-from liser_ray.storage import filesystem, list_files
+from liser_ray.storage import join, list_files, read_bytes
 
 
 @dataclass
@@ -36,12 +38,9 @@ class RunRecord:
 
 def load_runs(folder: str) -> list[RunRecord]:
     """The records in an output's ``runs/``, the first run first."""
-    fs, _ = filesystem(folder)
-    records = []
-    for info in list_files(folder, ".json"):
-        with fs.open_input_stream(info.path) as stream:
-            records.append(RunRecord(**json.loads(stream.read())))
-    return sorted(records, key=lambda record: record.started)
+    files = [join(folder, posixpath.basename(info.path)) for info in list_files(folder, ".json")]
+    records = [RunRecord(**json.loads(read_bytes(file))) for file in files]
+    return sorted(records, key=lambda record: datetime.fromisoformat(record.started))
 
 
 def throughput(runs: Sequence[RunRecord], prices: Prices) -> dict[str, Any]:

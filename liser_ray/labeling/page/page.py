@@ -12,7 +12,7 @@ from liser_ray.errors import UserError
 from liser_ray.labeling.page.checks import FEWEST_SPANS, find_warnings
 from liser_ray.labeling.page.faces import FacePicture, contact_sheet
 from liser_ray.labeling.page.figures import speed_figure
-from liser_ray.labeling.page.runs import Run, load_runs
+from liser_ray.labeling.page.runs import Run, as_shown
 from liser_ray.labeling.page.sections import (
     agreement_sections,
     funnel,
@@ -23,6 +23,7 @@ from liser_ray.labeling.page.sections import (
 from liser_ray.labeling.page.statistics import PlanStatistics, TableStatistics, count_plan, count_table
 from liser_ray.labeling.page.texts import clock_text, hours_text, number_text, share_text
 from liser_ray.labeling.resume import OutputFolders
+from liser_ray.labeling.runs import load_runs
 from liser_ray.outcome import Status
 from liser_ray.storage import exists, join, read_bytes, write_bytes
 
@@ -53,7 +54,7 @@ def write_page(folders: OutputFolders, statistics: TableStatistics) -> None:
         json.loads(read_bytes(join(folders.output, "plan.json"))),
         count_plan(folders),
         statistics,
-        load_runs(folders),
+        [as_shown(one) for one in load_runs(folders.runs)],
         contact_sheet(statistics.faces) if statistics.faces else [],
         folders.output,
         datetime.now(UTC),

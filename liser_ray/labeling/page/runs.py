@@ -1,15 +1,11 @@
-"""What the runs of a job noted about themselves: ``runs/*.json``."""
+"""The runs of a job as the page shows them."""
 
-import json
-import posixpath
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 
-from liser_ray.labeling.resume import OutputFolders
-from liser_ray.storage import join, list_files, read_bytes
+from liser_ray.labeling.runs import RunRecord
 
 
 @dataclass(frozen=True)
@@ -75,18 +71,12 @@ class Run:
         return [self.started + timedelta(seconds=one) for one in ends_s.tolist()], np.diff(done_s) / np.diff(ends_s)
 
 
-def load_runs(folders: OutputFolders) -> list[Run]:
-    """The recorded runs of a job, the first one first."""
-    folder = join(folders.output, "runs")
-    cards = [json.loads(read_bytes(join(folder, posixpath.basename(one.path)))) for one in list_files(folder, ".json")]
-    return sorted(map(_run, cards), key=lambda run: run.started)
-
-
-def _run(card: dict[str, Any]) -> Run:
-    elapsed_s, spans, video_s = np.array(card["samples"], np.float64).reshape(-1, 3).T
+def as_shown(record: RunRecord) -> Run:
+    """A record's run."""
+    elapsed_s, spans, video_s = np.array(record.samples, np.float64).reshape(-1, 3).T
     stages = tuple(
-        StageTime(name, one["spans"], one["seconds"], one["actors"], one["num_cpus"], one["num_gpus"])
-        for name, one in card["stages"].items()
+        StageTime(name, int(one["spans"]), one["busy_s"], int(one["actors"]), one["num_cpus"], one["num_gpus"])
+        for name, one in record.stages.items()
     )
-    started = datetime.fromisoformat(card["started"])
-    return Run(started, card["seconds"], card["finished"], card["cluster"], elapsed_s, spans, video_s, stages)
+    started = datetime.fromisoformat(record.started)
+    return Run(started, record.seconds, record.finished, record.cluster, elapsed_s, spans, video_s, stages)

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from small_jobs import write_run
 
-from liser_ray.labeling.page.runs import load_runs
-from liser_ray.labeling.resume import OutputFolders
+from liser_ray.labeling.page.runs import as_shown
+from liser_ray.labeling.runs import load_runs
 
 
 @pytest.fixture
 def load(tmp_path):
     def runs(**values):
         write_run(tmp_path, **values)
-        return load_runs(OutputFolders(str(tmp_path)))
+        return [as_shown(record) for record in load_runs(str(tmp_path / "runs"))]
 
     return runs
 
@@ -40,4 +40,4 @@ def test_runs_come_in_the_order_of_their_start_whatever_their_time_zone(load):
 
 
 def test_a_job_without_records_has_no_runs(tmp_path):
-    assert load_runs(OutputFolders(str(tmp_path))) == []
+    assert load_runs(str(tmp_path / "runs")) == []
