@@ -79,7 +79,7 @@ def _spelled_out(arguments: Sequence[str], bare: Mapping[str, str], lists: Seque
 
 def _read_s3(uri: str) -> str:
     """A settings file; the parser takes its text in place of its name."""
-    from liser_ray.storage import read_bytes  # pyarrow, for the few who need it
+    from liser_ray.storage.files import read_bytes  # pyarrow, for the few who need it
 
     try:
         return read_bytes(uri).decode()

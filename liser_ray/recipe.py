@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from liser_ray.errors import UserError
-from liser_ray.storage import exists, read_bytes
+from liser_ray.storage.files import exists, read_bytes
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 (any JSON value)

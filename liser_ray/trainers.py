@@ -15,7 +15,7 @@ from ray.train.torch import TorchTrainer
 from liser_ray.cluster import CPUS_FOR_RAY
 from liser_ray.display import LiveDisplay, Tell, TrainingProgress
 from liser_ray.errors import UserError
-from liser_ray.storage import filesystem
+from liser_ray.storage.files import filesystem
 
 
 @dataclass(frozen=True)

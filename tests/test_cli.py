@@ -4,7 +4,7 @@ from liser_ray.cli import parse_settings
 from liser_ray.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.job import to_yaml
-from liser_ray.storage import write_bytes
+from liser_ray.storage.files import write_bytes
 
 
 def test_settings_may_lie_on_s3(s3_store):

@@ -15,7 +15,7 @@ from liser_ray.labeling.rows import outcome
 from liser_ray.media.isolation import Sandbox
 from liser_ray.outcome import Problem, Reason, Stage
 from liser_ray.redaction import redact
-from liser_ray.storage import filesystem, normalise
+from liser_ray.storage.files import filesystem, normalise
 from liser_ray.teachers.weights import fetch
 
 KEY, SECRET, TOKEN = "AKIA" + "ABCDEFGH" * 2, "wJalr/UtnFEMI/K7MDENG+bPxRfiCYzEXAMPLEKEY", "hf_" + "AbCd" * 9

@@ -6,10 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from liser_ray.corpora import cremad, manifest, ravdess, s3
+from liser_ray.corpora import cremad, manifest, ravdess
 from liser_ray.corpora.utterance import LabeledSet, Utterance
 from liser_ray.errors import UserError
-from liser_ray.storage import is_s3, join, normalise
+from liser_ray.storage import s3
+from liser_ray.storage.files import is_s3, join, normalise
 
 __all__ = ["LabeledSet", "Utterance", "read_labeled_set"]
 

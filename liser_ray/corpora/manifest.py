@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from liser_ray.corpora.utterance import LabeledSet, Utterance
 from liser_ray.errors import UserError
-from liser_ray.storage import filesystem, is_s3, join, normalise
+from liser_ray.storage.files import filesystem, is_s3, join, normalise
 
 SUFFIXES = frozenset({".csv", ".parquet"})
 

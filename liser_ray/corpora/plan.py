@@ -24,8 +24,7 @@ from liser_ray.corpora.schema import plan_schema
 from liser_ray.errors import UserError
 from liser_ray.outcome import Problem, Reason, Stage, Status
 from liser_ray.redaction import redact
-from liser_ray.roots import roots_of
-from liser_ray.storage import (
+from liser_ray.storage.files import (
     check_writable,
     exists,
     filesystem,
@@ -36,6 +35,7 @@ from liser_ray.storage import (
     replace_parquet,
     write_bytes,
 )
+from liser_ray.storage.roots import roots_of
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from liser_ray.corpora.recordings import Recording
 from liser_ray.media.isolation import Sandbox
 from liser_ray.media.reader import Header
 from liser_ray.outcome import MediaError, Problem, Reason, Stage
-from liser_ray.storage import is_s3
+from liser_ray.storage.files import is_s3
 
 _Headers: TypeAlias = "Future[list[Header | MediaError]]"
 
@@ -41,7 +41,7 @@ def probe_all(recordings: Iterable[Recording], config: PlanConfig, roots: tuple[
     Args:
         recordings: what was listed.
         config: the settings.
-        roots: where they must lie, see `liser_ray.roots`; empty: anywhere.
+        roots: where they must lie, see `liser_ray.storage.roots`; empty: anywhere.
     """
     workers = config.probe_workers or len(os.sched_getaffinity(0))
     with Sandbox(workers, preload=[read_headers.__module__]) as sandbox:

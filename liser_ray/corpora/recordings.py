@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from liser_ray.corpora import s3
 from liser_ray.corpora.ordered import in_order
 from liser_ray.errors import UserError
 from liser_ray.outcome import MediaError, Problem, Reason, Stage
-from liser_ray.roots import refusal
-from liser_ray.storage import filesystem, is_s3, join, normalise
+from liser_ray.storage import s3
+from liser_ray.storage.files import filesystem, is_s3, join, normalise
+from liser_ray.storage.roots import refusal
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -88,7 +88,7 @@ def list_recordings(
         input_uri: folder, file or manifest; a local path or an ``s3://`` URI.
         skip_uri: a folder or prefix that is left out without counting: the job's own output below its input.
         page_size: keys asked for at a time on S3.
-        roots: see `liser_ray.roots.roots_of`; empty: anywhere.
+        roots: see `liser_ray.storage.roots.roots_of`; empty: anywhere.
 
     Raises:
         UserError: if the input does not exist, can't be listed, holds no video, or is a manifest without ``uri``;

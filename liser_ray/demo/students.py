@@ -9,7 +9,7 @@ from liser_ray.protocol.plots import differences_plot, speakers_plot
 from liser_ray.protocol.records import Record
 from liser_ray.protocol.scores import interval, paired_difference
 from liser_ray.protocol.tables import interval_text
-from liser_ray.storage import write_bytes
+from liser_ray.storage.files import write_bytes
 from liser_ray.student.training.config import StudentConfig, TrainConfig
 from liser_ray.student.training.job import train_students
 

@@ -34,7 +34,7 @@ from liser_ray.labeling.schema import labels_schema
 from liser_ray.media.detector import check_detector
 from liser_ray.outcome import TRANSIENT_REASONS
 from liser_ray.recipe import refuse_changed_recipe
-from liser_ray.storage import check_readable, check_writable, exists, filesystem, normalise
+from liser_ray.storage.files import check_readable, check_writable, exists, filesystem, normalise
 from liser_ray.teachers.speech import load_speech_teachers
 from liser_ray.teachers.video import load_video_teacher
 

@@ -17,7 +17,7 @@ from liser_ray.labeling.meter import Work
 from liser_ray.labeling.progress import Counts, describe
 from liser_ray.labeling.runs import RunRecord
 from liser_ray.outcome import Stage
-from liser_ray.storage import join, write_bytes
+from liser_ray.storage.files import join, write_bytes
 
 _RECENT_S = 25.0  # how far back a busy share looks; a log shows one every half minute
 _SAMPLE_EVERY_S = 30.0

@@ -21,9 +21,9 @@ from liser_ray.labeling.rows import finish
 from liser_ray.labeling.speech_stage import SpeechStage
 from liser_ray.labeling.video_stage import VideoStage
 from liser_ray.outcome import Stage
-from liser_ray.retries import TRANSIENT_ERRORS
-from liser_ray.roots import roots_of
-from liser_ray.storage import filesystem, is_s3
+from liser_ray.storage.files import filesystem, is_s3
+from liser_ray.storage.retries import TRANSIENT_ERRORS
+from liser_ray.storage.roots import roots_of
 
 _TASK_CPUS = 0.1  # reading and writing wait for the store
 

@@ -5,7 +5,7 @@ import logging
 from liser_ray.corpora.plan import PlanSummary, load_plan_summary, make_plan
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.resume import OutputFolders
-from liser_ray.storage import check_readable, check_writable, exists, normalise
+from liser_ray.storage.files import check_readable, check_writable, exists, normalise
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from liser_ray.outcome import Status
-from liser_ray.storage import filesystem, join, list_files, replace_parquet
+from liser_ray.storage.files import filesystem, join, list_files, replace_parquet
 
 ID_COLUMN = "span_id"
 _PENDING = ".pending"

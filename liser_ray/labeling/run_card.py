@@ -16,7 +16,7 @@ from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.schema import SCHEMA_VERSION
 from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 from liser_ray.recipe import plain
-from liser_ray.storage import filesystem, normalise, write_bytes
+from liser_ray.storage.files import filesystem, normalise, write_bytes
 from liser_ray.teachers.bundles import TeacherTuning
 from liser_ray.teachers.speech import SpeechTeacher
 

@@ -59,7 +59,7 @@ class Reader:
         Args:
             uri: local path or ``s3://`` address.
             max_pixels: width × height of the largest picture that is decoded.
-            roots: where it must lie, see `liser_ray.roots`; empty: anywhere.
+            roots: where it must lie, see `liser_ray.storage.roots`; empty: anywhere.
 
         Raises:
             MediaError: MISSING, EMPTY, DENIED, READ_ERROR, TRUNCATED (an MP4 without its index) or NOT_MEDIA.

@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from liser_ray.errors import UserError
 from liser_ray.outcome import MediaError, Reason
-from liser_ray.retries import READ_PATIENCE_S, retried
-from liser_ray.roots import open_local, refusal
-from liser_ray.storage import filesystem, is_s3, read_exactly
+from liser_ray.storage.files import filesystem, is_s3, read_exactly
+from liser_ray.storage.retries import READ_PATIENCE_S, retried
+from liser_ray.storage.roots import open_local, refusal
 
 LOCAL_BLOCK_BYTES = 256 << 10
 REMOTE_BLOCK_BYTES = 2 << 20  # a request takes some 30 ms whatever its size; 2 MiB are about that long on the wire
@@ -29,7 +29,7 @@ class Source:
 
         Args:
             uri: where it is.
-            roots: where it must lie, see `liser_ray.roots`.
+            roots: where it must lie, see `liser_ray.storage.roots`.
 
         Raises:
             MediaError: MISSING, EMPTY, DENIED, NOT_MEDIA (a folder) or READ_ERROR.

@@ -85,7 +85,7 @@ def prepare_span(uri: str, start_s: float, end_s: float, config: MediaConfig, ro
         uri: local path or ``s3://`` address of the recording.
         start_s, end_s: the span, in seconds from the recording's start.
         config: the media settings.
-        roots: where the recording must lie, see `liser_ray.roots`; empty: anywhere.
+        roots: where the recording must lie, see `liser_ray.storage.roots`; empty: anywhere.
 
     Raises:
         MediaError: the span can't be had, with a reason code.

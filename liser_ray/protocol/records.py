@@ -14,7 +14,7 @@ import numpy as np
 
 from liser_ray.corpora.utterance import sorted_speakers
 from liser_ray.errors import UserError
-from liser_ray.storage import is_s3, list_files, normalise, read_bytes
+from liser_ray.storage.files import is_s3, list_files, normalise, read_bytes
 
 FORMAT = 1
 SEXES = ("man", "woman")

@@ -21,7 +21,7 @@ from liser_ray.protocol.tables import (
     write_between_markers,
 )
 from liser_ray.reproduction.config import ReproductionConfig
-from liser_ray.storage import check_writable, exists, join, normalise, write_bytes
+from liser_ray.storage.files import check_writable, exists, join, normalise, write_bytes
 from liser_ray.student.training.config import StudentConfig
 from liser_ray.student.training.job import RECORDS_FOLDER, record_file, train_students
 from liser_ray.student.training.recipes import run_name

@@ -18,7 +18,7 @@ from liser_ray.search.results import SettingResult, ranked, to_table
 from liser_ray.search.seeker import Seeker
 from liser_ray.search.space import TOGETHER, Axis, Setting, draw, grid, parse_space, setting_key, with_setting
 from liser_ray.search.trial import Run, TrialPlan
-from liser_ray.storage import (
+from liser_ray.storage.files import (
     check_writable,
     exists,
     filesystem,

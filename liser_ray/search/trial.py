@@ -17,7 +17,7 @@ from liser_ray.display import Tell
 from liser_ray.memory import keep_freed_memory
 from liser_ray.search.results import RunScore, SettingResult, Status, from_json, to_json
 from liser_ray.search.space import Setting, setting_key, setting_name, with_setting
-from liser_ray.storage import exists, filesystem, join, list_files, read_bytes, write_bytes
+from liser_ray.storage.files import exists, filesystem, join, list_files, read_bytes, write_bytes
 from liser_ray.student.population.training import Population
 from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet

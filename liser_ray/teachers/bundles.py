@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from liser_ray.errors import UserError
-from liser_ray.storage import exists, join, normalise, read_bytes
+from liser_ray.storage.files import exists, join, normalise, read_bytes
 
 BUNDLE_FILE = "bundle.json"
 FORMAT = 1

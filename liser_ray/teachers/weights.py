@@ -20,8 +20,8 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
-from liser_ray import storage
 from liser_ray.errors import UserError
+from liser_ray.storage.files import filesystem, is_s3, list_files, normalise
 
 _HUB = "hf://"
 _CONTAINER_KEYS = ("model", "state_dict", "module", "model_state_dict")
@@ -55,9 +55,9 @@ def fetch(uri: str, hint: str = "") -> Path:
         raise UserError(f"No weights given. {hint}".rstrip())
     if uri.startswith(_HUB):
         return _fetch_from_hub(uri, hint)
-    if storage.is_s3(uri):
+    if is_s3(uri):
         return _fetch_from_s3(uri, hint)
-    path = Path(storage.normalise(uri))
+    path = Path(normalise(uri))
     if not path.exists():
         raise UserError(f"Weights not found: {path} does not exist. {hint}".rstrip())
     return path
@@ -86,11 +86,11 @@ def _fetch_from_hub(uri: str, hint: str) -> Path:
 
 
 def _fetch_from_s3(uri: str, hint: str) -> Path:
-    uri = storage.normalise(uri)
+    uri = normalise(uri)
     try:
-        fs, path = storage.filesystem(uri)
+        fs, path = filesystem(uri)
         info = fs.get_file_info(path)
-        files = [info] if info.type == pafs.FileType.File else storage.list_files(uri)
+        files = [info] if info.type == pafs.FileType.File else list_files(uri)
         if not files:
             raise UserError(f"Weights not found: nothing at {uri}. {hint}".rstrip())
         # Size and time are part of the name: an object that was replaced is fetched again.

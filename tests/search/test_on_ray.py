@@ -17,7 +17,7 @@ from liser_ray.search.config import SearchConfig
 from liser_ray.search.job import search
 from liser_ray.search.trial import Run, TrialPlan
 from liser_ray.search.tuning import Resources, make_scheduler, tune_settings
-from liser_ray.storage import list_files
+from liser_ray.storage.files import list_files
 from liser_ray.student.training.config import StudentConfig, TrainConfig
 from liser_ray.student.training.job import check, make_inputs
 

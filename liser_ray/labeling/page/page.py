@@ -25,7 +25,7 @@ from liser_ray.labeling.page.texts import clock_text, hours_text, number_text, s
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.runs import load_runs
 from liser_ray.outcome import Status
-from liser_ray.storage import exists, join, read_bytes, write_bytes
+from liser_ray.storage.files import exists, join, read_bytes, write_bytes
 
 _TEMPLATE = "report.html.jinja"
 

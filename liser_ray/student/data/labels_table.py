@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.errors import UserError
-from liser_ray.storage import exists, filesystem, join, list_files, normalise
+from liser_ray.storage.files import exists, filesystem, join, list_files, normalise
 from liser_ray.teachers.bundles import TeacherTuning, refuse_leak
 
 _RECIPE = b"liser_ray.recipe"

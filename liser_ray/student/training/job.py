@@ -28,7 +28,7 @@ from liser_ray.memory import KEEP_FREED_MEMORY
 from liser_ray.protocol.paper import BASE
 from liser_ray.protocol.records import FoldResult, Record, record_to_json
 from liser_ray.recipe import plain, refuse_changed_recipe
-from liser_ray.storage import check_writable, delete_folder, join, normalise, write_bytes
+from liser_ray.storage.files import check_writable, delete_folder, join, normalise, write_bytes
 from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher, choose_teacher, open_labels_table
 from liser_ray.student.data.mels import BYTES_PER_S, compute_log_mels, padded_frames
 from liser_ray.student.data.order import EpochPlan

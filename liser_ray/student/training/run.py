@@ -22,7 +22,7 @@ from liser_ray.display import Tell
 from liser_ray.errors import UserError
 from liser_ray.memory import keep_freed_memory
 from liser_ray.metrics import confusion_matrix
-from liser_ray.storage import exists, filesystem, join, read_bytes, write_bytes
+from liser_ray.storage.files import exists, filesystem, join, read_bytes, write_bytes
 from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher
 from liser_ray.student.data.mels import LogMels
 from liser_ray.student.data.unlabeled import HeldSegments, SegmentSettings, UnlabeledRecordings

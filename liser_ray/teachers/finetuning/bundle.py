@@ -15,7 +15,7 @@ from peft import PeftModel
 from transformers import Wav2Vec2FeatureExtractor
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.storage import join, normalise, write_bytes
+from liser_ray.storage.files import join, normalise, write_bytes
 from liser_ray.teachers.bundles import BUNDLE_FILE
 
 _PACKAGES = ("liser-ray", "ray", "torch", "transformers", "peft")

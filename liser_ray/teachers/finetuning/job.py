@@ -20,7 +20,7 @@ from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.display import LiveDisplay, Tell, TrainingProgress
 from liser_ray.errors import UserError
 from liser_ray.recipe import plain, refuse_changed_recipe
-from liser_ray.storage import check_writable, delete_folder, exists, join, normalise, write_bytes
+from liser_ray.storage.files import check_writable, delete_folder, exists, join, normalise, write_bytes
 from liser_ray.teachers.bundles import BUNDLE_FILE, TeacherBundle, read_bundle
 from liser_ray.teachers.finetuning.config import FinetuneConfig, FoldJob
 from liser_ray.teachers.finetuning.model import build_model

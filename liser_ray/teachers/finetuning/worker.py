@@ -16,7 +16,7 @@ from peft import PeftModel
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.errors import UserError
-from liser_ray.storage import join
+from liser_ray.storage.files import join
 from liser_ray.teachers.bundles import BUNDLE_FILE, FORMAT
 from liser_ray.teachers.calibration import fit_temperature, logarithms
 from liser_ray.teachers.finetuning import bundle

@@ -13,7 +13,7 @@ from liser_ray.labeling.page.faces import FacePicture
 from liser_ray.labeling.page.page import make_page
 from liser_ray.labeling.page.texts import hours_text, share_text
 from liser_ray.labeling.resume import OutputFolders
-from liser_ray.storage import read_bytes
+from liser_ray.storage.files import read_bytes
 
 SCRIPT = "<script>alert('$x$')</script>"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from liser_ray.storage import is_s3, normalise
+from liser_ray.storage.files import is_s3, normalise
 
 
 def roots_of(input_uri: str, allowed: Iterable[str] = ()) -> tuple[str, ...]:

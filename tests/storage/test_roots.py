@@ -13,7 +13,7 @@ from liser_ray.corpora.recordings import list_recordings
 from liser_ray.media import source
 from liser_ray.media.reader import Reader
 from liser_ray.outcome import MediaError, Reason
-from liser_ray.roots import open_local, refusal, roots_of
+from liser_ray.storage.roots import open_local, refusal, roots_of
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from liser_ray.outcome import MediaError, Reason
-from liser_ray.s3_connection import (
+from liser_ray.storage.s3_connection import (
     BAD_KEYS,
     DENIED,
     MAX_CONNECTIONS,

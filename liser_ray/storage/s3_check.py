@@ -5,7 +5,7 @@ import posixpath
 from botocore.exceptions import ClientError
 
 from liser_ray.errors import UserError
-from liser_ray.s3_connection import (
+from liser_ray.storage.s3_connection import (
     DENIED,
     NOT_THERE,
     UNEXPLAINED,
@@ -15,7 +15,7 @@ from liser_ray.s3_connection import (
     split,
     user_errors,
 )
-from liser_ray.s3_filesystem import s3_filesystem
+from liser_ray.storage.s3_filesystem import s3_filesystem
 
 
 def try_reading(uri: str) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from liser_ray.retries import BROKE_OFF, READ_PATIENCE_S, retried
-from liser_ray.s3_connection import S3Connection, connection
-from liser_ray.storage import read_exactly
+from liser_ray.storage.files import read_exactly
+from liser_ray.storage.retries import BROKE_OFF, READ_PATIENCE_S, retried
+from liser_ray.storage.s3_connection import S3Connection, connection
 
 _ATTEMPTS = 5  # of pyarrow for each request
 _WHOLE_BYTES = 1 << 20  # a larger file is not read at once

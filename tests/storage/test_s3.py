@@ -17,14 +17,12 @@ import pytest
 from fault_proxy import CUT, SLOW_DOWN, STALL, FaultProxy
 from many_keys import ManyKeys
 
-from liser_ray.corpora import s3
 from liser_ray.corpora.recordings import list_recordings
 from liser_ray.errors import UserError
 from liser_ray.media.source import Source
 from liser_ray.outcome import MediaError, Reason
-from liser_ray.retries import retried
-from liser_ray.s3_connection import connection
-from liser_ray.storage import (
+from liser_ray.storage import s3
+from liser_ray.storage.files import (
     check_readable,
     check_writable,
     exists,
@@ -34,6 +32,8 @@ from liser_ray.storage import (
     replace_parquet,
     write_bytes,
 )
+from liser_ray.storage.retries import retried
+from liser_ray.storage.s3_connection import connection
 
 
 @pytest.fixture

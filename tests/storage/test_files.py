@@ -1,4 +1,4 @@
-from liser_ray.storage import delete_folder
+from liser_ray.storage.files import delete_folder
 
 
 def test_a_folder_goes_with_all_that_is_in_it_and_none_is_no_error(tmp_path):

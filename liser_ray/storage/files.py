@@ -1,6 +1,6 @@
 """Files wherever they lie: one place that turns a path or an ``s3://`` URI into a pyarrow file system.
 
-S3 settings come from the environment as the AWS tools read them; see `liser_ray.s3_connection`.
+S3 settings come from the environment as the AWS tools read them; see `liser_ray.storage.s3_connection`.
 """
 
 import posixpath
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from liser_ray.errors import UserError
 from liser_ray.redaction import refuse_credentials
-from liser_ray.retries import BROKE_OFF, retried
+from liser_ray.storage.retries import BROKE_OFF, retried
 
 
 def is_s3(uri: str) -> bool:
@@ -46,7 +46,7 @@ def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     """File system and the path in it for a local path or an ``s3://`` URI."""
     uri = normalise(uri)
     if is_s3(uri):
-        from liser_ray.s3_filesystem import s3_filesystem  # boto3, for those who need it
+        from liser_ray.storage.s3_filesystem import s3_filesystem  # boto3, for those who need it
 
         return s3_filesystem(), uri.removeprefix("s3://")
     return pafs.LocalFileSystem(), uri
@@ -133,7 +133,7 @@ def check_readable(uri: str) -> None:
         UserError: a wrong bucket, endpoint or region, denied access, wrong or expired credentials.
     """
     if is_s3(uri):
-        from liser_ray.s3_check import try_reading
+        from liser_ray.storage.s3_check import try_reading
 
         try_reading(normalise(uri))
 
@@ -146,7 +146,7 @@ def check_writable(uri: str) -> None:
     """
     probe = join(normalise(uri), f".liser-write-test-{uuid.uuid4().hex[:8]}")
     if is_s3(uri):
-        from liser_ray.s3_check import try_writing
+        from liser_ray.storage.s3_check import try_writing
 
         try_writing(probe)
         return
