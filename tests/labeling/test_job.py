@@ -1,10 +1,12 @@
 """The whole job on Ray, on a corpus with every kind of trouble."""
 
+import os
 import random
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import poison
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,10 +14,13 @@ from fault_proxy import CUT, SLOW_DOWN, STALL, FaultProxy
 from labeling.conftest import EXPECTED
 from labeling.drivers import start_job
 from labeling.tables import assert_same_labels, rows_of
+from talking_heads import write_talking_head
 
 from liser_ray.errors import UserError
+from liser_ray.labeling import media_stage, pipeline
 from liser_ray.labeling.config import PoolConfig
 from liser_ray.labeling.job import label_corpus
+from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.planning import plan_corpus
 from liser_ray.labeling.schema import labels_schema
 from liser_ray.media.flac import decode_flac
@@ -216,3 +221,36 @@ def test_a_busy_store_and_a_bad_network_give_the_same_table(
             s3_store.client.download_file(bucket, one["Key"], str(tmp_path / "labels" / Path(one["Key"]).name))
     want = {span: row for span, row in rows.items() if span[0] in BAD_NETWORK_FILES}
     assert_same_labels(rows_of(tmp_path / "labels"), want)
+
+
+def test_poison_costs_its_own_rows_and_every_good_video_is_labeled(
+    trouble, label_config, ray_session, rows, tmp_path, monkeypatch
+):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("ben.mp4", "carla.mkv", "huge.mkv", "truncated.mp4"):
+        (videos / name).write_bytes((trouble / name).read_bytes())
+    for name in ("bomb.mp4", "hang.mp4", "segfault.mp4"):  # what `poison.prepare` does with them
+        (videos / name).write_bytes((trouble / "ben.mp4").read_bytes())
+    endless = write_talking_head(videos / "endless.ts", 3.2)
+    os.truncate(endless, 1 << 40)  # a terabyte without an end that a header tells
+
+    class PoisonedMediaStage(MediaStage):
+        def __init__(self, *arguments):
+            media_stage.prepare_span = poison.prepare
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(pipeline, "MediaStage", PoisonedMediaStage)
+    config = replace(
+        label_config,
+        input=str(videos),
+        output=str(tmp_path / "out"),
+        media=replace(label_config.media, timeout_s=15, memory_mb=700),
+        media_pool=PoolConfig(actors=3, num_cpus=0.5, batch_spans=1),
+    )
+    label_corpus(config)
+    found = rows_of(tmp_path / "out/labels")
+    poisoned = {"bomb.mp4": "memory", "hang.mp4": "timeout", "segfault.mp4": "crash", "endless.ts": "no_duration"}
+    assert {name: found[name, 0.0]["reason"] for name in poisoned} == poisoned
+    good = {span: row for span, row in found.items() if span[0] not in poisoned}
+    assert_same_labels(good, {span: row for span, row in rows.items() if span in good})
