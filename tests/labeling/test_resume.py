@@ -12,7 +12,6 @@ from liser_ray.labeling.run_card import count_outcomes
 from liser_ray.outcome import TRANSIENT_REASONS
 
 
-
 def ids(digits: str) -> list[str]:
     """Span ids, one for each digit; the longest run of zero bytes is at their end."""
     return [f"{digit * 2}{0:030}" for digit in digits]
