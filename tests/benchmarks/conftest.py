@@ -1,12 +1,6 @@
-"""The benchmarks' scripts, to import by their names."""
+"""The benchmarks' scripts can be imported by their names, inside the tests: some import much."""
 
+import sys
 from pathlib import Path
 
-import pytest
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-@pytest.fixture(autouse=True)
-def _on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))

@@ -1,13 +1,22 @@
-def test_the_document_holds_what_the_committed_results_give():
+import pytest
+
+
+@pytest.fixture(scope="module")
+def measured():
     import scaling
 
-    assert scaling.make_table(scaling.read_measured()) in scaling.DOCUMENT.read_text()
+    return scaling.read_measured()
 
 
-def test_requests_grow_with_the_hours():
+def test_the_document_holds_what_the_committed_results_give(measured):
     import scaling
 
-    measured = scaling.read_measured()
+    assert scaling.make_table(measured) in scaling.DOCUMENT.read_text()
+
+
+def test_what_is_asked_for_grows_with_the_hours(measured):
+    import scaling
+
     few, many = (scaling.demand(hours, measured) for hours in (1e5, 1e6))
     for name in ("spans", "gets", "puts", "gpu_hours", "labels_tb"):
-        assert abs(getattr(many, name) / getattr(few, name) - 10) < 1e-6
+        assert getattr(many, name) / getattr(few, name) == pytest.approx(10)
