@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
 import torch
 
 
@@ -27,3 +28,22 @@ def write_whole(path: Path, text: str) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(text)
     partial.replace(path)
+
+
+def peak_bytes(pid: int | str = "self") -> int:
+    """The most memory that a process had resident so far (`getrusage` would count its parent's before the start)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+def memory_together(pid: int) -> int:
+    """Bytes of a process and all that it started, where shared memory counts once (PSS)."""
+    return sum(map(_proportional_bytes, [pid, *(one.pid for one in psutil.Process(pid).children(recursive=True))]))
+
+
+def _proportional_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended
+        return 0
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))

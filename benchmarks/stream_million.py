@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 import torch
-from machine import describe, write_whole
+from machine import describe, memory_together, write_whole
 from small_labels import SPEECH_LABELS, write_labels
 from tqdm import tqdm
 
@@ -97,21 +97,13 @@ class Watch(threading.Thread):
     def run(self) -> None:
         while not self._over.wait(LOOK_EVERY_S):
             me = psutil.Process()
-            together = sum(map(_proportional_bytes, [me.pid, *(one.pid for one in me.children(recursive=True))]))
+            together = memory_together(me.pid)
             spilled = sum(map(_file_bytes, self._session.glob("ray_spilled_objects*/*")))
             self.seen.append(Memory(time.perf_counter() - self._start, me.memory_info().rss, together, spilled))
 
     def stop(self) -> None:
         self._over.set()
         self.join()
-
-
-def _proportional_bytes(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:  # it has ended
-        return 0
-    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def _file_bytes(path: Path) -> int:

@@ -3,20 +3,22 @@
 import json
 import platform
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
-import pyarrow.dataset as pads
+import numpy as np
+import pyarrow as pa
 
 from liser_ray.corpora.plan import PlanSummary
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.meter import Outcomes
-from liser_ray.labeling.resume import OutputFolders
+from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, label_batches, sort_ids
 from liser_ray.labeling.schema import SCHEMA_VERSION
 from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 from liser_ray.recipe import plain
-from liser_ray.storage.files import filesystem, normalise, write_bytes
+from liser_ray.storage.files import normalise, write_bytes
 from liser_ray.teachers.bundles import TeacherTuning
 from liser_ray.teachers.speech import SpeechTeacher
 
@@ -86,12 +88,12 @@ def write_run_card(
 
 def count_outcomes(folders: OutputFolders) -> tuple[Outcomes, int]:
     """Rows of the labels table by status and reason, and how many different spans they are."""
-    fs, path = filesystem(folders.labels)
     outcomes: Counter[tuple[str, str]] = Counter()
-    span_ids: set[bytes] = set()
-    table = pads.dataset(path, filesystem=fs, format="parquet")
-    for batch in table.to_batches(columns=["span_id", "status", "reason"], batch_size=100_000):
-        outcomes.update(zip(batch["status"].to_pylist(), batch["reason"].to_pylist(), strict=True))
-        # 128-bit ids as 16 bytes: 10 million spans are about a gigabyte
-        span_ids.update(bytes.fromhex(one) for one in batch["span_id"].to_pylist())
-    return dict(outcomes), len(span_ids)
+
+    def counted() -> Iterator[pa.RecordBatch]:
+        for batch in label_batches(folders, [ID_COLUMN, "status", "reason"]):
+            outcomes.update(zip(batch["status"].to_pylist(), batch["reason"].to_pylist(), strict=True))
+            yield batch
+
+    ids = sort_ids(counted())
+    return dict(outcomes), len(ids) - int(np.count_nonzero(ids[1:] == ids[:-1]))

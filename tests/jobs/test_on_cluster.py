@@ -34,7 +34,7 @@ class HeadNode:
     def __init__(self):
         # Not pytest's folder: the names of Ray's sockets may not be longer than 107 bytes.
         self._folder = Path(tempfile.mkdtemp(prefix="liser-ray-"))
-        port, dashboard, client, self._metrics = _free_ports(4)
+        port, dashboard, client, agent, self._metrics = _free_ports(5)
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "RAY_AUTH_MODE": "token",
@@ -46,6 +46,7 @@ class HeadNode:
             "port": port,
             "dashboard-port": dashboard,
             "ray-client-server-port": client,
+            "dashboard-agent-listen-port": agent,
             "metrics-export-port": self._metrics,
             "num-cpus": 4,
             "temp-dir": self._folder,
@@ -57,7 +58,11 @@ class HeadNode:
             stdout=self._log,
             stderr=self._log,
         )
-        self._wait_until_up()
+        try:
+            self._wait_until_up()
+        except BaseException:
+            self.close()
+            raise
         token = self.environment["RAY_AUTH_TOKEN"]
         # What `ray job stop` and its like call; a command takes seconds to start.
         self.jobs = JobSubmissionClient(

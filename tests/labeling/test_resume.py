@@ -8,9 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from liser_ray.labeling.resume import OutputFolders, reconcile, remove_doubles, remove_failed
+from liser_ray.labeling.run_card import count_outcomes
 from liser_ray.outcome import TRANSIENT_REASONS
 
-ROWS = {"a": ["01", "02"], "b": ["03"], "c": ["04", "05", "06"]}
+
+def ids(digits: str) -> list[str]:
+    """Span ids, one for each digit; the longest run of zero bytes is at their end."""
+    return [f"{digit * 2}{0:030}" for digit in digits]
+
+
+ROWS = {"a": ids("12"), "b": ids("3"), "c": ids("456")}
 
 
 @pytest.fixture
@@ -21,10 +28,6 @@ def output(tmp_path) -> OutputFolders:
         write_rows(folders, stem, span_ids)
         write_ids(folders, stem, span_ids)
     return folders
-
-
-def ids(digits: str) -> list[str]:
-    return [f"0{digit}" for digit in digits]
 
 
 def write_rows(folders, stem, span_ids, status="labeled", reason=""):
@@ -58,13 +61,13 @@ def test_what_is_whole_stays_untouched(output):
 
 
 def test_killed_before_the_rows_were_written(output):
-    write_ids(output, "d.pending", ["07"])
+    write_ids(output, "d.pending", ids("7"))
     assert reconcile(output) == 6
     assert ids_in(output.checkpoint) == ids_in(output.labels) == ids("123456")
 
 
 def test_killed_while_the_rows_were_written(output):
-    write_ids(output, "d.pending", ["07"])
+    write_ids(output, "d.pending", ids("7"))
     Path(output.labels, "d-0.parquet").write_bytes(b"PAR1 torn")
     assert reconcile(output) == 6
     assert not Path(output.labels, "d-0.parquet").exists()
@@ -72,8 +75,8 @@ def test_killed_while_the_rows_were_written(output):
 
 
 def test_killed_before_the_commit(output):
-    write_ids(output, "d.pending", ["07"])
-    write_rows(output, "d", ["07"])
+    write_ids(output, "d.pending", ids("7"))
+    write_rows(output, "d", ids("7"))
     assert reconcile(output) == 6  # Ray's own rule: what is not committed is made again
     assert ids_in(output.checkpoint) == ids_in(output.labels) == ids("123456")
 
@@ -99,8 +102,8 @@ def test_a_deleted_file_is_made_again(output):
 
 
 def test_failed_rows_are_taken_out_of_labels_and_checkpoint(output):
-    write_rows(output, "b", ["03"], "failed", "timeout")
-    write_rows(output, "c", ["04", "05", "06"], "failed", "not_media")
+    write_rows(output, "b", ids("3"), "failed", "timeout")
+    write_rows(output, "c", ids("456"), "failed", "not_media")
     assert remove_failed(output, TRANSIENT_REASONS) == 1
     assert reconcile(output) == 5
     assert ids_in(output.checkpoint) == ids_in(output.labels) == ids("12456")
@@ -115,7 +118,7 @@ def test_rows_beside_a_failed_one_stay_with_their_metadata(output):
     pq.write_table(table.replace_schema_metadata({"recipe": "mine"}), path)
     assert remove_failed(output, TRANSIENT_REASONS) == 1
     left = pq.read_table(path)
-    assert left["span_id"].to_pylist() == ["04", "06"]
+    assert left["span_id"].to_pylist() == ids("46")
     assert left.schema.metadata[b"recipe"] == b"mine"
     assert not list(Path(output.labels).glob("*.tmp"))
 
@@ -127,3 +130,24 @@ def test_a_span_with_two_rows_keeps_one(output):
     assert reconcile(output) == 8
     assert ids_in(output.checkpoint) == ids_in(output.labels) == ids("12345678")
     assert remove_doubles(output) == 0
+
+
+def test_spans_with_several_rows_keep_the_first_of_them(output):
+    write_rows(output, "d", ids("133"))
+    write_rows(output, "e", ids("16"))
+    assert remove_doubles(output) == 5
+    assert ids_in(output.labels) == ids("123456")
+    assert not {path.name for path in Path(output.labels).glob("*")} & {"d-0.parquet", "e-0.parquet"}
+
+
+def test_rows_are_counted_by_outcome_and_spans_once(output):
+    write_rows(output, "b", ids("3"), "failed", "timeout")
+    write_rows(output, "d", ids("17"), "filtered", "no_face")
+    expected = {("labeled", ""): 5, ("failed", "timeout"): 1, ("filtered", "no_face"): 2}
+    assert count_outcomes(output) == (expected, 7)
+
+
+def test_ids_are_told_apart_by_their_last_digit(output):
+    write_rows(output, "d", [f"{0:031}{digit}" for digit in "0012"])
+    assert count_outcomes(output) == ({("labeled", ""): 10}, 9)
+    assert remove_doubles(output) == 1

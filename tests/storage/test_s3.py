@@ -21,7 +21,6 @@ from liser_ray.corpora.recordings import list_recordings
 from liser_ray.errors import UserError
 from liser_ray.media.source import Source
 from liser_ray.outcome import MediaError, Reason
-from liser_ray.storage import s3
 from liser_ray.storage.files import (
     check_readable,
     check_writable,
@@ -30,6 +29,7 @@ from liser_ray.storage.files import (
     list_files,
     read_bytes,
     replace_parquet,
+    s3,
     write_bytes,
 )
 from liser_ray.storage.retries import retried

@@ -1,0 +1,259 @@
+"""Requests and bytes that each step of the labeling job asks of an S3 store, counted between the job and a real one.
+
+`python benchmarks/s3_requests.py` starts the S3 store of the tests on the loopback interface and a proxy that counts
+before it, and sends through it what the job does with recordings, label files and checkpoints: the same functions, one
+after the other, without Ray's cluster. Prints and writes benchmarks/results/s3_requests.md.
+"""
+
+import http.client
+import os
+import sys
+import tempfile
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import parse_qs, urlsplit
+
+os.environ["OMP_NUM_THREADS"] = "1"
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+from machine import describe, write_whole
+from media_files import write_video
+from ray.data.checkpoint import CheckpointConfig
+from ray.data.checkpoint.checkpoint_writer import BatchBasedCheckpointWriter
+from swift_store import SwiftStore, data_folder
+
+from liser_ray.corpora.config import PlanConfig
+from liser_ray.corpora.headers import read_headers
+from liser_ray.corpora.plan import load_plan_summary, make_plan
+from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, reconcile
+from liser_ray.labeling.run_card import count_outcomes
+from liser_ray.labeling.schema import empty_column, labels_schema
+from liser_ray.media.reader import Reader
+from liser_ray.storage.files import filesystem
+
+RESULT = Path(__file__).parent / "results" / "s3_requests.md"
+KINDS = ("LIST", "HEAD", "GET", "PUT", "COPY", "DELETE")
+N_RECORDINGS = 4
+RECORDING_S = 64.0
+SPAN_S = 16.0
+SPANS_PER_BLOCK = 2  # that one media worker takes after the other
+N_FILES = 3
+ROWS_PER_FILE = 768
+AUDIO_BYTES = 288_000  # of a labeled span of 16 s, as FLAC
+MB = 1e6
+
+Step: TypeAlias = tuple[str, str, int, tuple[Counter[str], int, int]]
+
+
+class CountingProxy(ThreadingHTTPServer):
+    """Passes requests on to a store on this machine and counts them by kind, with the bytes of their bodies."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.store_port = port
+        self.lock = threading.Lock()
+        self.requests: Counter[str] = Counter()
+        self.sent = self.received = 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def endpoint(self) -> str:
+        """Where S3 clients find it."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def take(self) -> tuple[Counter[str], int, int]:
+        """Requests by kind, bytes sent to the store and received from it, since the last call."""
+        with self.lock:
+            counted = self.requests, self.sent, self.received
+            self.requests, self.sent, self.received = Counter(), 0, 0
+        return counted
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: CountingProxy
+
+    def _pass_on(self) -> None:
+        chunked = self.headers.get("Transfer-Encoding") == "chunked"
+        body = self._chunks() if chunked else self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        store = http.client.HTTPConnection("127.0.0.1", self.server.store_port, timeout=60)
+        store.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():  # the host's name too, or the signature would not fit
+            if name.lower() != "expect":
+                store.putheader(name, value)
+        store.endheaders(body)
+        answer = store.getresponse()
+        data = answer.read()
+        with self.server.lock:
+            self.server.requests[self._kind()] += 1
+            self.server.sent += len(body)
+            self.server.received += len(data)
+        self.send_response_only(answer.status, answer.reason)
+        for name, value in answer.getheaders():
+            if name.lower() != "transfer-encoding" and (name.lower() != "content-length" or self.command == "HEAD"):
+                self.send_header(name, value)
+        if self.command != "HEAD":
+            self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+        store.close()
+
+    def _chunks(self) -> bytes:
+        """A body in chunks as it stands in the stream, to be passed on as it is."""
+        lines = [self.rfile.readline()]
+        while size := int(lines[-1].split(b";")[0], 16):
+            lines += [self.rfile.read(size + 2), self.rfile.readline()]
+        while lines[-1] != b"\r\n":
+            lines.append(self.rfile.readline())
+        return b"".join(lines)
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass_on  # noqa: N815
+
+    def _kind(self) -> str:
+        if "x-amz-copy-source" in self.headers:
+            return "COPY"
+        query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
+        if self.command == "GET" and {"list-type", "prefix", "delimiter"} & query.keys():
+            return "LIST"
+        # The beginning and the end of an upload in parts cost what a PUT costs.
+        return "DELETE" if "delete" in query else {"POST": "PUT"}.get(self.command, self.command)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def make_recording(path: Path) -> None:
+    """About 5 Mbit/s of noise, as much as a sharp video of a speaker: the bytes matter, not the pictures."""
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 256, (160, 208, 3), np.uint8) for _ in range(16)]
+    write_video(
+        path,
+        lambda t: frames[round(t * 30) % len(frames)],
+        duration_s=RECORDING_S,
+        codec_options={"preset": "ultrafast", "b": "5M", "maxrate": "5M", "bufsize": "5M", "g": "60"},
+        audio=rng.uniform(-0.5, 0.5, round(16_000 * RECORDING_S)).astype(np.float32),
+        audio_rate_hz=16_000,
+    )
+
+
+def decode(uri: str) -> None:
+    """All spans of a recording, as media workers do that take `SPANS_PER_BLOCK` one after the other."""
+    for block in range(round(RECORDING_S / SPAN_S / SPANS_PER_BLOCK)):
+        with Reader(uri) as reader:
+            for span in range(SPANS_PER_BLOCK):
+                start_s = (block * SPANS_PER_BLOCK + span) * SPAN_S
+                stream = reader.span(start_s, start_s + SPAN_S)
+                for _ in stream:
+                    pass
+                stream.pcm()
+
+
+def write_labels(folders: OutputFolders) -> None:
+    """`N_FILES` files of labels, each with its commit, by the calls of Ray Data's writer."""
+    fs, labels_path = filesystem(folders.labels)
+    _, checkpoint_path = filesystem(folders.checkpoint)
+    config = CheckpointConfig(ID_COLUMN, checkpoint_path, override_filesystem=fs)
+    schema = labels_schema(("happy", "sad"), {"fold-0": ("happy", "sad")})
+    rng = np.random.default_rng(0)
+    for number in range(N_FILES):
+        stem = f"part-{number}"
+        ids = pa.array([rng.bytes(16).hex() for _ in range(ROWS_PER_FILE)])
+        columns = {one.name: empty_column(one.type, ROWS_PER_FILE) for one in schema}
+        columns |= {ID_COLUMN: ids, "status": pa.array(["labeled"] * ROWS_PER_FILE)}
+        columns["audio"] = pa.array([rng.bytes(AUDIO_BYTES) for _ in range(ROWS_PER_FILE)], pa.binary())
+        writer = BatchBasedCheckpointWriter(config)  # each write task makes one
+        pending = writer.write_pending_checkpoint(ids, stem)
+        pads.write_dataset(
+            pa.Table.from_arrays([columns[one.name] for one in schema], schema=schema),
+            labels_path,
+            filesystem=fs,
+            format="parquet",
+            basename_template=stem + "-{i}.parquet",
+            existing_data_behavior="overwrite_or_ignore",
+            create_dir=True,  # as Ray 2.60 calls it
+        )
+        assert pending is not None
+        writer.commit_checkpoint(pending)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        data = data_folder(folder)
+        if data is None:
+            raise SystemExit("No place for the S3 store: neither the temporary folder nor /dev/shm takes user xattrs.")
+        store = SwiftStore(folder, data)
+        try:
+            proxy = CountingProxy(int(store.endpoint.rpartition(":")[2]))
+            os.environ.update(store.environment, AWS_ENDPOINT_URL=proxy.endpoint)
+            steps, n_bytes = count(store, proxy, folder / "video.mp4")
+        finally:
+            store.close()
+    lines = [
+        "| step | for each | LIST | HEAD | GET | PUT | COPY | DELETE | sent, MB | received, MB |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, unit, n, (requests, sent, received) in steps:
+        cells = [f"{requests[kind] / n:.4g}" for kind in KINDS]
+        lines.append(f"| {name} | {unit} | {' | '.join(cells)} | {sent / n / MB:.3f} | {received / n / MB:.3f} |")
+    table = "\n".join(lines)
+    text = f"""# Requests to an S3 store
+
+Made by `python benchmarks/s3_requests.py`: {N_RECORDINGS} recordings of {RECORDING_S:.0f} s and {n_bytes / MB:.1f} MB
+each, {N_FILES} files of {ROWS_PER_FILE} labels. A request that fails is made again and counts twice.
+
+{table}
+
+- "Decoding" is what media workers do that take {SPANS_PER_BLOCK} spans of {SPAN_S:.0f} s of a recording in turn; a span
+  is {n_bytes * SPAN_S / RECORDING_S / MB:.2f} MB of the file.
+- "Writing" is a file with {AUDIO_BYTES / 1000:.0f} kB of sound in each row and its commit in Ray Data's checkpoint:
+  upload in parts, directory marks and looks at them included. Parts, beginning and end of an upload count as PUT.
+- The counts of a listing hold for up to 1,000 objects; each further 1,000 are one more LIST.
+
+Machine: {describe(("ray", "pyarrow", "boto3", "av"))}
+"""
+    print(text)
+    write_whole(RESULT, text)
+
+
+def count(store: SwiftStore, proxy: CountingProxy, video: Path) -> tuple[list[Step], int]:
+    """Each step's name, unit, number of units, and what it asked for; and the size of a recording."""
+    make_recording(video)
+    bucket = store.bucket()
+    for number in range(N_RECORDINGS):
+        store.client.upload_file(str(video), bucket, f"videos/{number}.mp4")
+    uris = [f"s3://{bucket}/videos/{number}.mp4" for number in range(N_RECORDINGS)]
+    folders = OutputFolders(f"s3://{bucket}/out")
+    steps: list[Step] = []
+
+    def step(name: str, unit: str, n: int) -> None:
+        steps.append((name, unit, n, proxy.take()))
+
+    read_headers(uris)
+    step("reading headers", "recording", N_RECORDINGS)
+    for uri in uris:
+        decode(uri)
+    step("decoding", "span", round(N_RECORDINGS * RECORDING_S / SPAN_S))
+    make_plan(f"s3://{bucket}/videos", folders.output, PlanConfig(probe_workers=1))
+    step("planning, headers included", "job of 4 recordings", 1)
+    load_plan_summary(folders.output)
+    step("opening the plan", "job with one plan file", 1)
+    write_labels(folders)
+    step("writing", "label file", N_FILES)
+    reconcile(folders)
+    step("reconciling", "label file", N_FILES)
+    count_outcomes(folders)
+    step("last count", "label file", N_FILES)
+    return steps, video.stat().st_size
+
+
+if __name__ == "__main__":
+    main()

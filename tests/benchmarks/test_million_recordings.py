@@ -1,0 +1,21 @@
+from liser_ray.labeling.resume import OutputFolders, reconcile, remove_doubles
+from liser_ray.labeling.run_card import count_outcomes
+
+
+def test_a_generated_corpus_is_planned_and_counted_like_a_real_one(tmp_path):
+    import million_recordings
+
+    n_left = 100
+    folders = OutputFolders(str(tmp_path))
+    summary = million_recordings.plan_generated(60, folders.output)
+    assert summary.recordings == 60
+    assert 5 < summary.hours < 7
+    assert "60 recordings" in million_recordings.open_plan(folders.output)
+
+    n_done = million_recordings.label_all_but(folders.output, n_left)
+    assert n_done == summary.spans - n_left
+    assert reconcile(folders) == n_done
+    outcomes, different = count_outcomes(folders)
+    assert sum(outcomes.values()) == different == n_done
+    assert remove_doubles(folders) == 0
+    assert million_recordings.sort_as_ray(folders) > 80 * n_done  # Python strings, each in each actor
