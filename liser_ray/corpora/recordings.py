@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from liser_ray.corpora.ordered import in_order
 from liser_ray.errors import UserError
 from liser_ray.outcome import MediaError, Problem, Reason, Stage
-from liser_ray.storage.files import filesystem, is_s3, join, normalise, s3
+from liser_ray.storage import s3
+from liser_ray.storage.files import filesystem, is_s3, join, normalise
 from liser_ray.storage.roots import refusal
 
 # fmt: off
