@@ -159,7 +159,7 @@ def test_submitted_stopped_and_submitted_again_every_span_is_labeled_once(head_n
     told = again.stdout + again.stderr
     assert again.returncode == 0, told
     assert "8/8 spans (100%) · 0:00 left" in told
-    assert re.search(r"media +1 workers · +\d+% busy", told)
+    assert re.search(r"media +1 worker +· +\d+% busy", told)
     ids = [one for file in output.glob("labels/*.parquet") for one in pq.read_table(file)["span_id"].to_pylist()]
     assert len(ids) == len(set(ids)) == 8
     run_card = json.loads((output / "run.json").read_text())

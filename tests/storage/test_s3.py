@@ -30,7 +30,6 @@ from liser_ray.storage.files import (
     list_files,
     read_bytes,
     replace_parquet,
-    s3,
     write_bytes,
 )
 from liser_ray.storage.retries import retried
