@@ -118,8 +118,9 @@ def _pool_arguments(pool: Pool) -> dict[str, Any]:
         "compute": ActorPoolStrategy(size=pool.actors),
         "num_cpus": pool.num_cpus,
         "num_gpus": pool.num_gpus,
-        # What is wrong with a row becomes a row. These are for an actor whose machine goes away, and they are bounded:
-        # by default Ray would restart without end one that crashes at each start.
+        # What is wrong with a row becomes a row. These are for an actor whose machine goes away. The restarts are the
+        # bound: by default Ray would restart without end one that crashes at each start. Retries can be none, since
+        # until a lost machine is known to be lost each call to its actors is tried and fails at once.
         "max_restarts": 16,
-        "max_task_retries": 4,
+        "max_task_retries": -1,
     }
