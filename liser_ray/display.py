@@ -78,7 +78,7 @@ class LiveDisplay:
 
     def line(self, done: int, text: str, elapsed_s: float) -> str:
         """One line: count, share, time left, text."""
-        total = self._done_before + done
+        total = min(self._total, self._done_before + done)  # a lost machine's work is counted again
         left = clock(elapsed_s / done * max(0, self._total - total)) if done else "?"
         share = total / max(1, self._total)
         return f"{total:,}/{self._total:,} {self._unit} ({share:.0%}) · {left} left · {text}"
@@ -89,7 +89,7 @@ class LiveDisplay:
             with tqdm(total=self._total, initial=self._done_before, bar_format=form, unit=self._unit) as bar:
                 for done, text, _ in self._looks(_LOOK_EVERY_S):
                     bar.set_postfix_str(text, refresh=False)
-                    bar.update(self._done_before + done - bar.n)
+                    bar.update(min(self._total, self._done_before + done) - bar.n)
                     bar.refresh()
         else:
             for done, text, elapsed_s in self._looks(_LINE_EVERY_S):

@@ -16,6 +16,9 @@ from liser_ray.redaction import refuse_credentials
 from liser_ray.storage.retries import BROKE_OFF, retried
 
 
+_RAYS_COPY = "/runtime_resources/working_dir_files/_ray_pkg_"
+
+
 def is_s3(uri: str) -> bool:
     """Whether the address is an S3 one."""
     return uri.startswith("s3://")
@@ -150,6 +153,11 @@ def check_writable(uri: str) -> None:
 
         try_writing(probe)
         return
+    if _RAYS_COPY in probe:
+        raise UserError(
+            f"The output {uri} lies in the copy of your folder that Ray makes for a submitted job and deletes afterwards. "
+            "Give an absolute path or s3://bucket/prefix."
+        )
     try:
         write_bytes(probe, b"")
         Path(probe).unlink()

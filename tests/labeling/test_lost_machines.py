@@ -80,7 +80,7 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_table(labeled, label
     job, allowed = start_job(config, machines.address, begun=begun), Counter()
     for kill in kills:
         before = committed()
-        limit = time.monotonic() + moments.uniform(5, 60)
+        limit = time.monotonic() + moments.uniform(1, 12)
         while job.is_alive() and committed() == before and time.monotonic() < limit:
             time.sleep(0.05)
         time.sleep(moments.uniform(0, 0.5))
