@@ -15,7 +15,6 @@ from liser_ray.errors import UserError
 from liser_ray.redaction import refuse_credentials
 from liser_ray.storage.retries import BROKE_OFF, retried
 
-
 _RAYS_COPY = "/runtime_resources/working_dir_files/_ray_pkg_"
 
 
@@ -155,7 +154,7 @@ def check_writable(uri: str) -> None:
         return
     if _RAYS_COPY in probe:
         raise UserError(
-            f"The output {uri} lies in the copy of your folder that Ray makes for a submitted job and deletes afterwards. "
+            f"The output {uri} lies in the copy of your folder that Ray makes for a submitted job and deletes. "
             "Give an absolute path or s3://bucket/prefix."
         )
     try:
