@@ -129,7 +129,8 @@ def label_corpus(config: LabelConfig) -> JobResult:
     }
     if result.spans_run:
         write_run_card(folders, recipe, plan, config, results)
-    write_page(folders, statistics)
+    if result.spans_run or config.contact_sheet or not exists(folders.page):
+        write_page(folders, statistics)
     return result
 
 
