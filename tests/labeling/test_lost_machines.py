@@ -1,18 +1,20 @@
 """A cluster that loses machines, workers and the driver while it labels: nothing is lost, nothing is doubled."""
 
+import itertools
 import random
 import time
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
 from labeling.drivers import start_job
-from labeling.tables import assert_same_labels, rows_of
+from labeling.tables import Row, assert_same_labels, rows_of
 from ray.cluster_utils import Cluster
 
-from liser_ray.labeling.config import PoolConfig
+from liser_ray.labeling.config import LabelConfig, PoolConfig
 
 pytestmark = pytest.mark.slow
 
@@ -54,52 +56,79 @@ def machines():
     cluster.close()
 
 
+class Attacked:
+    """The job on these machines, into an output of its own, while it is under attack."""
+
+    def __init__(self, config: LabelConfig, machines: Machines, output: Path):
+        self._config = replace(config, output=str(output))
+        self._machines = machines
+        self._begun = output.with_suffix(".begun")  # ids of the spans that the media stage began with
+        self._begun.touch()
+        self._in_flight: Counter[str] = Counter()  # how often a span was, when something was killed
+        self._start()
+
+    @property
+    def running(self) -> bool:
+        return self._driver.is_alive()
+
+    def run(self, moments: random.Random) -> None:
+        """Let it run until it commits something, or for some seconds."""
+        before, limit = self._committed(), time.monotonic() + moments.uniform(1, 12)
+        while self.running and self._committed() == before and time.monotonic() < limit:
+            time.sleep(0.05)
+        time.sleep(moments.uniform(0, 0.5))
+
+    def lose(self, what: str, moments: random.Random) -> None:
+        """Lose the driver (and start it again), a node, or the workers of a stage."""
+        safe = self._committed()
+        print(f"{what} killed with {len(safe)} spans committed")
+        if what == "driver":
+            self._driver.kill()
+            self._driver.join()
+        elif what == "node":
+            self._machines.lose_node(moments)
+        else:
+            while self.running and not (workers := self._machines.workers(what)):
+                time.sleep(0.05)  # the driver was lost only now
+            for process in workers:
+                process.kill()
+        self._in_flight.update(set(self._begun_with()) - safe)
+        if what == "driver":
+            self._start()
+
+    def check(self, rows: dict[tuple[str, float], Row]) -> None:
+        """At its end the table is that of an undisturbed run, and only what was in flight was worked on again."""
+        self._driver.join()
+        assert self._driver.exitcode == 0
+        assert_same_labels(rows_of(Path(self._config.output, "labels")), rows)
+        for span_id, times in Counter(self._begun_with()).items():
+            assert times <= 1 + self._in_flight[span_id]
+
+    def _start(self) -> None:
+        self._driver = start_job(self._config, self._machines.address, begun=self._begun)
+
+    def _begun_with(self) -> list[str]:
+        return self._begun.read_text().split()
+
+    def _committed(self) -> set[str]:
+        files = Path(self._config.output, "checkpoint").glob("?*[0-9].parquet")
+        return {span_id for path in files for span_id in pq.read_table(path)["span_id"].to_pylist()}
+
+
 @pytest.mark.timeout(1200)
 def test_killed_at_ten_random_moments_it_ends_with_the_same_table(labeled, label_config, rows, machines, tmp_path):
     seed = random.randrange(10_000)
     print(f"seed {seed}")
     moments = random.Random(seed)
-    kills = moments.sample(KILLS, len(KILLS))
-    output = tmp_path / "out"
-    config = replace(
-        label_config,
-        input=labeled.plan.input_uri,
-        output=str(output),
-        media_pool=POOL,
-        video_pool=POOL,
-        speech_pool=POOL,
-    )
-
-    begun = tmp_path / "begun"
-    begun.touch()
-
-    def committed() -> set[str]:
-        files = (output / "checkpoint").glob("?*[0-9].parquet")
-        return {span_id for path in files for span_id in pq.read_table(path)["span_id"].to_pylist()}
-
-    job, allowed = start_job(config, machines.address, begun=begun), Counter()
-    for kill in kills:
-        before = committed()
-        limit = time.monotonic() + moments.uniform(1, 12)
-        while job.is_alive() and committed() == before and time.monotonic() < limit:
-            time.sleep(0.05)
-        time.sleep(moments.uniform(0, 0.5))
-        assert job.is_alive(), f"all was done before {kill} was killed"
-        safe = committed()
-        print(f"{kill} killed with {len(safe)} of {len(rows)} spans committed")
-        if kill == "driver":
-            job.kill()
-            job.join()
-        elif kill == "node":
-            machines.lose_node(moments)
-        else:
-            for process in machines.workers(kill):
-                process.kill()
-        allowed.update(set(begun.read_text().split()) - safe)  # these were in flight
-        if kill == "driver":
-            job = start_job(config, machines.address, begun=begun)
-    job.join()
-    assert job.exitcode == 0
-    assert_same_labels(rows_of(output / "labels"), rows)
-    for span_id, times in Counter(begun.read_text().split()).items():
-        assert times <= 1 + allowed[span_id], "work was done again that was not in flight"
+    pools = {"media_pool": POOL, "video_pool": POOL, "speech_pool": POOL}
+    config = replace(label_config, input=labeled.plan.input_uri, **pools)
+    jobs = (Attacked(config, machines, tmp_path / str(number)) for number in itertools.count())
+    job = next(jobs)
+    for kill in moments.sample(KILLS, len(KILLS)):
+        job.run(moments)
+        if not job.running:  # it was done before its ten kills
+            job.check(rows)
+            job = next(jobs)
+            job.run(moments)
+        job.lose(kill, moments)
+    job.check(rows)
