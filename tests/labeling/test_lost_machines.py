@@ -88,6 +88,7 @@ class Attacked:
         elif what == "node":
             self._machines.lose_node(moments)
         else:
+            workers = []
             while self.running and not (workers := self._machines.workers(what)):
                 time.sleep(0.05)  # the driver was lost only now
             for process in workers:
