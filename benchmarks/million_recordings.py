@@ -94,7 +94,9 @@ def generated_listing(n_recordings: int) -> Listing:
     )
 
 
-def generated_headers(recordings: Iterable[Recording], config: PlanConfig) -> Iterator[Probed]:
+def generated_headers(
+    recordings: Iterable[Recording], config: PlanConfig, roots: tuple[str, ...] = ()
+) -> Iterator[Probed]:
     """Headers of good recordings, their lengths spread evenly over `LENGTHS_S`."""
     shortest_s, longest_s = LENGTHS_S
     for i, recording in enumerate(recordings):
