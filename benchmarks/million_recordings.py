@@ -51,7 +51,7 @@ from liser_ray.labeling.schema import CLIPS, empty_column, labels_schema, set_co
 from liser_ray.media.reader import Header
 
 RESULTS = Path(__file__).parent / "results"
-RECORDINGS = {"driver": (10_000, 100_000, 1_000_000), "ray": (1_000, 10_000, 100_000)}
+RECORDINGS = {"driver": (10_000, 100_000, 1_000_000), "ray": (10_000, 100_000, 1_000_000)}
 PIPELINE_RECORDINGS = (20, 80, 320)
 N_PROBES = 400
 LENGTHS_S = (120.0, 600.0)  # 6 minutes in the mean: a million recordings are 100,000 hours
@@ -141,7 +141,7 @@ def label_all_but(output: str, n_left: int) -> int:
 class NoMedia(MediaStage):
     """Rows as the media stage makes them, of spans without anything in them."""
 
-    def __init__(self, config: object, schema: pa.Schema):
+    def __init__(self, config: object, schema: pa.Schema, *_: object):
         self._schema = schema
 
     def _prepare(self, span: dict[str, Any]) -> pa.Table:
