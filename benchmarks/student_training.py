@@ -29,7 +29,7 @@ from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.memory import keep_freed_memory
 from liser_ray.student.config import LossConfig
 from liser_ray.student.data.mels import compute_log_mels, padded_frames
-from liser_ray.student.network import Student, count_parameters
+from liser_ray.student.network import StudentNetwork, count_parameters
 from liser_ray.student.training.batches import Labeled
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
@@ -54,7 +54,7 @@ class Ours:
         mels = compute_log_mels((speech.waveform(i) for i in range(len(speech))), n_frames, "none", device)
         self.setup_s = time.perf_counter() - started
         self.training = Training(
-            model=Student(len(speech.labels)).to(device),
+            model=StudentNetwork(len(speech.labels)).to(device),
             labeled=Labeled(mels, speech.label_index, len(speech.labels), train),
             unlabeled=None,
             validation=EvaluationSet(speech, validation, "none", device),

@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from liser_ray.cli import run
+from liser_ray.exits import run
 from liser_ray.labeling.config import LabelConfig
 
 DESCRIPTION = """\

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from liser_ray.cli import parse_settings, run
+from liser_ray.cli import parse_settings
+from liser_ray.exits import run
 from liser_ray.labeling.page.config import ReportConfig
 
 DESCRIPTION = """\

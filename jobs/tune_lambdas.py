@@ -4,7 +4,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from liser_ray.cli import parse_settings, run
+from liser_ray.cli import parse_settings
+from liser_ray.exits import run
 from liser_ray.search.config import SearchConfig
 
 DESCRIPTION = """\

@@ -1,27 +1,16 @@
-"""What all jobs share on the command line: settings from dataclasses, and errors in the user's words."""
+"""Settings of a job from its command line: dataclasses, and files with the same names."""
 
 import json
-import logging
-import os
-import signal
 import sys
-import threading
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar, cast
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from liser_ray.errors import UserError
-from liser_ray.redaction import RedactingFormatter, redact
 
 T = TypeVar("T")
-
-EXIT_BUG = 1
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
 
 
 def parse_settings(
@@ -97,36 +86,3 @@ def numbers(text: str, option: str) -> list[int]:
     if not all(part.isdecimal() for part in parts):
         raise UserError(f"{option} {text}: give whole numbers such as 0,1,2.")
     return [int(part) for part in dict.fromkeys(parts)]
-
-
-def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
-    """Run a job's main function and end the process with what came of it, unless all went well.
-
-    Log lines, messages and tracebacks go to standard error, without credentials. Exit codes: 2 for a `UserError`, which
-    is one message; 130 for Ctrl-C and 143 for SIGTERM (``ray job stop``, a machine that goes away), after which the
-    same command goes on; 1 for anything unforeseen, with a traceback.
-    """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(RedactingFormatter("%(message)s"))
-    logging.basicConfig(level=os.environ.get("LISER_LOG", "WARNING"), handlers=[handler])
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminated)
-    try:
-        main(argv)
-    except UserError as error:
-        print(f"error: {redact(str(error))}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-    except (KeyboardInterrupt, _Terminated) as error:
-        print("Interrupted. The same command goes on where it was.", file=sys.stderr, flush=True)
-        sys.exit(EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_TERMINATED)
-    except Exception:
-        print(redact(traceback.format_exc()), end="", file=sys.stderr)
-        sys.exit(EXIT_BUG)
-
-
-class _Terminated(BaseException):
-    """SIGTERM, as an exception so that files and displays are closed."""
-
-
-def _terminated(*_: object) -> None:
-    raise _Terminated

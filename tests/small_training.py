@@ -21,7 +21,7 @@ from liser_ray.student.data.unlabeled import (
     WindowProbs,
 )
 from liser_ray.student.losses import Temperatures
-from liser_ray.student.network import Student
+from liser_ray.student.network import StudentNetwork
 from liser_ray.student.training.batches import Labeled, Unlabeled
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
@@ -81,7 +81,7 @@ def make_training(
             Temperatures(speech=1.5),
         )
     return Training(
-        model=wrap(Student(len(LABELS), N_VIDEO)),
+        model=wrap(StudentNetwork(len(LABELS), N_VIDEO)),
         labeled=Labeled(MELS, SPEECH.label_index, len(LABELS), SPEECH.of_speakers(FOLD.train)),
         unlabeled=unlabeled,
         validation=EvaluationSet(SPEECH, SPEECH.of_speakers(FOLD.validation), "none", CPU),

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from liser_ray.cli import run
 from liser_ray.corpora.plan import plan_rows
 from liser_ray.corpora.probe import Probed
 from liser_ray.corpora.recordings import Recording, list_recordings
 from liser_ray.errors import UserError
+from liser_ray.exits import run
 from liser_ray.labeling.rows import outcome
 from liser_ray.media.isolation import Sandbox
 from liser_ray.outcome import Problem, Reason, Stage
 from liser_ray.redaction import redact
+from liser_ray.storage.fetch import fetch
 from liser_ray.storage.files import filesystem, normalise
-from liser_ray.teachers.weights import fetch
 
 KEY, SECRET, TOKEN = "AKIA" + "ABCDEFGH" * 2, "wJalr/UtnFEMI/K7MDENG+bPxRfiCYzEXAMPLEKEY", "hf_" + "AbCd" * 9
 SIGNED = f"https://b.s3.amazonaws.com/a.mp4?X-Amz-Credential={KEY}%2Feu&X-Amz-Expires=60&X-Amz-Signature=0123abcd"

@@ -1,9 +1,4 @@
-"""What the student hears: 3-s segments as log-Mel spectrograms, normalised and augmented where settings say so.
-
-Number of bands, window and stride are the paper's (Pendyala et al. 2025). It is silent about the rest, which is as in
-torchaudio here: Hann window, power spectrum, HTK Mel scale from 0 to 8 kHz with triangles of height 1, frames centred
-on multiples of the stride with the sound mirrored at both ends; and about the logarithm: natural, with a floor.
-"""
+"""What the student hears: 3-s segments as log-Mel spectrograms, normalised and augmented where settings say so."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -15,35 +10,28 @@ from torch import Tensor, nn
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.student.config import Normalisation
-
-N_BANDS = 64
-FRAME_SAMPLES = 2048
-"""128 ms under each frame's window."""
-STRIDE_SAMPLES = 512
-"""32 ms from frame to frame."""
-
-SEGMENT_S = 3.0
-SEGMENT_SAMPLES = round(SEGMENT_S * SAMPLE_RATE_HZ)
-SEGMENT_FRAMES = 1 + SEGMENT_SAMPLES // STRIDE_SAMPLES
-EVALUATION_STRIDE_SAMPLES = round(0.1 * SAMPLE_RATE_HZ)
-
-POWER_FLOOR = 1e-6
-"""Smaller band powers count as this. It is about what rounding to 16 bits adds to each band. There is nothing to hear
-below it, yet a lower floor would set digital silence (padding, and a twentieth of RAVDESS) far apart from a quiet room.
-"""
-
-MIN_BAND_STD = 1e-2
-"""Smallest deviation to divide by: a silent band has none."""
+from liser_ray.student.front_end import (
+    EDGE_SAMPLES,
+    EVALUATION_STRIDE_SAMPLES,
+    FRAME_SAMPLES,
+    MIN_BAND_STD,
+    N_BANDS,
+    POWER_FLOOR,
+    SEGMENT_FRAMES,
+    SEGMENT_SAMPLES,
+    STRIDE_SAMPLES,
+)
 
 
 class LogMel(nn.Module):
     """Waveforms at 16 kHz to log-Mel spectrograms; nothing in it is learned."""
 
+    window: Tensor
+
     def __init__(self) -> None:
         super().__init__()
-        self.mel = torchaudio.transforms.MelSpectrogram(
-            sample_rate=SAMPLE_RATE_HZ, n_fft=FRAME_SAMPLES, hop_length=STRIDE_SAMPLES, n_mels=N_BANDS, center=False
-        )
+        self.register_buffer("window", torch.hann_window(FRAME_SAMPLES))
+        self.bands = torchaudio.transforms.MelScale(N_BANDS, SAMPLE_RATE_HZ, n_stft=FRAME_SAMPLES // 2 + 1)
 
     def forward(self, waveforms: Tensor) -> Tensor:
         """Natural logarithms of the Mel bands' powers, float32 [B, 64, 1 + n // 512]; 94 frames for 3 s.
@@ -54,30 +42,37 @@ class LogMel(nn.Module):
         """
         return self.of_padded(pad_edges(waveforms))
 
-    def of_padded(self, waveforms: Tensor) -> Tensor:
-        """The same without mirroring: one frame for each whole window, float32 [B, 64, 1 + (n - 2048) // 512].
+    def of_padded(self, waveforms: Tensor, stride_samples: int = STRIDE_SAMPLES) -> Tensor:
+        """The same without mirroring: one frame for each whole window, float32 [B, 64, 1 + (n - 2048) // stride].
 
         Args:
             waveforms: float32 [B, n], of `pad_edges` or stretches of it.
+            stride_samples: from frame to frame.
         """
         with torch.autocast(waveforms.device.type, enabled=False):
-            return self.mel(waveforms.float()).clamp(min=POWER_FLOOR).log()
+            power = torchaudio.functional.spectrogram(
+                waveforms.float(),
+                pad=0,
+                window=self.window,
+                n_fft=FRAME_SAMPLES,
+                hop_length=stride_samples,
+                win_length=FRAME_SAMPLES,
+                power=2.0,
+                normalized=False,
+                center=False,
+            )
+            return self.bands(power).clamp(min=POWER_FLOOR).log()
 
 
 def pad_edges(waveforms: Tensor) -> Tensor:
     """Mirror half a window at both ends of [B, n], so that a frame is centred on every multiple of the stride."""
-    return nn.functional.pad(waveforms, (FRAME_SAMPLES // 2, FRAME_SAMPLES // 2), mode="reflect")
+    return nn.functional.pad(waveforms, (EDGE_SAMPLES, EDGE_SAMPLES), mode="reflect")
 
 
 def segment_samples(padded: Tensor, first_frame: int) -> Tensor:
     """The samples under the 94 frames from ``first_frame`` on, [..., 49664] of [..., n] from `pad_edges`."""
     start = first_frame * STRIDE_SAMPLES
     return padded[..., start : start + (SEGMENT_FRAMES - 1) * STRIDE_SAMPLES + FRAME_SAMPLES]
-
-
-def frame_count(n_samples: int) -> int:
-    """Frames of n samples: those whose centre lies in the sound or at its end."""
-    return 1 + n_samples // STRIDE_SAMPLES
 
 
 def fit_length(waveform: Tensor) -> Tensor:

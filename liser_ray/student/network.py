@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from liser_ray.student.config import NetworkConfig, Pooling
-from liser_ray.student.features import N_BANDS, BandNormalisation
+from liser_ray.student.features import BandNormalisation
+from liser_ray.student.front_end import N_BANDS
 
 N_FILTERS = 64
 HIDDEN_SIZE = 64
@@ -131,7 +132,7 @@ class EmotionClassifier(nn.Module):
         return self.dropout(self.pooling(steps))
 
 
-class Student(nn.Module):
+class StudentNetwork(nn.Module):
     """The network as it is trained: a classifier, and two heads that are of no use once it is.
 
     105,143 parameters for 8 speech and 7 video labels, 104,947 for 6 and 7.

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from liser_ray.errors import UserError
+from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers.batches import autocast, on_device
 from liser_ray.teachers.bundles import TeacherBundle, find_bundle, read_bundle
 from liser_ray.teachers.config import Precision
 from liser_ray.teachers.speech_folders import ADAPTER_CONFIG, SAMPLE_RATE_HZ, base_address
 from liser_ray.teachers.speech_models import BaseModel, Remembering, adapted_model, load_base, whole_model
 from liser_ray.teachers.speech_specs import read_specs
-from liser_ray.teachers.weights import fetch, sha256
 
 WINDOW_SAMPLES = SAMPLE_RATE_HZ // 2  # 0.5 s
 

@@ -16,9 +16,10 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageClassification
 
 from liser_ray.errors import UserError
+from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers import batches
 from liser_ray.teachers.labels import agreed_labels
-from liser_ray.teachers.weights import fetch, sha256, why_not_loaded
+from liser_ray.teachers.weights import why_not_loaded
 
 Classifier = Callable[[Tensor], Tensor]
 """Float32 frames [N, C, H, W] on the device, preprocessed, to the network's outputs [N, K], there or on the CPU."""

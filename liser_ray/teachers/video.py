@@ -7,12 +7,13 @@ import numpy as np
 import torch
 
 from liser_ray.errors import UserError
+from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers import batches
 from liser_ray.teachers.config import Precision, VideoTeacherConfig
 from liser_ray.teachers.labels import agreed_labels
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import INPUT_PX, VideoTransformer, load_s2d
-from liser_ray.teachers.weights import Checkpoint, fetch, load_strictly, read_checkpoint, sha256
+from liser_ray.teachers.weights import Checkpoint, load_strictly, read_checkpoint
 
 FERV39K_LABELS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 """Outputs of S2D fine-tuned on FERV39k, in order."""

@@ -1,29 +1,20 @@
-"""Weights from outside: fetched by address, identified by hash, loaded without running anything that is in the file."""
+"""Weights from outside: loaded without running anything that is in the file, and into the network that they fit."""
 
 import argparse
-import hashlib
-import os
 import pickle
-import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import huggingface_hub
-import pyarrow as pa
-import pyarrow.fs as pafs
 import safetensors
 import safetensors.torch
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from liser_ray.errors import UserError
-from liser_ray.storage.files import filesystem, is_s3, list_files, normalise
 
-_HUB = "hf://"
 _CONTAINER_KEYS = ("model", "state_dict", "module", "model_state_dict")
 _MAX_NAMED_KEYS = 10
 
@@ -37,112 +28,6 @@ class Checkpoint:
     path: Path
     tensors: dict[str, Tensor]
     metadata: dict[str, str] = field(default_factory=dict)  # of safetensors files; else empty
-
-
-def fetch(uri: str, hint: str = "") -> Path:
-    """A local file or folder with what the address names.
-
-    Args:
-        uri: a local path; ``s3://bucket/key`` (a file or a prefix), kept below ``~/.cache/liser_ray`` (or
-            ``LISER_CACHE``); ``hf://owner/name/path/in/repo`` (a file) or ``hf://owner/name`` (all files), kept in the
-            Hugging Face cache (``HF_HOME``), where ``owner/name@revision`` pins a version.
-        hint: added to the error: what to get instead and which option names it.
-
-    Raises:
-        UserError: if there is nothing or it can't be had.
-    """
-    if not uri:
-        raise UserError(f"No weights given. {hint}".rstrip())
-    if uri.startswith(_HUB):
-        return _fetch_from_hub(uri, hint)
-    if is_s3(uri):
-        return _fetch_from_s3(uri, hint)
-    path = Path(normalise(uri))
-    if not path.exists():
-        raise UserError(f"Weights not found: {path} does not exist. {hint}".rstrip())
-    return path
-
-
-def _fetch_from_hub(uri: str, hint: str) -> Path:
-    owner, _, rest = uri.removeprefix(_HUB).partition("/")
-    name, _, filename = rest.strip("/").partition("/")
-    name, _, revision = name.partition("@")
-    if not owner or not name:
-        raise UserError(f"{uri}: give hf://owner/name or hf://owner/name/path/of/file.")
-    repo = f"{owner}/{name}"
-    try:
-        if filename:
-            return Path(huggingface_hub.hf_hub_download(repo, filename, revision=revision or None))
-        # Many speech models come in four frameworks' formats: take PyTorch's alone.
-        others = ["*.h5", "*.msgpack", "*.ot"]
-        return Path(huggingface_hub.snapshot_download(repo, revision=revision or None, ignore_patterns=others))
-    except LocalEntryNotFoundError as error:
-        raise UserError(
-            f"{uri} is not in the Hugging Face cache and the hub can't be reached. Download it where there is a "
-            f"network (hf download {repo}), and copy the cache or give the path of the file. {hint}".rstrip()
-        ) from error
-    except Exception as error:  # the hub's own, or its HTTP library's, which is not the same in all versions
-        raise UserError(f"{uri} can't be fetched: {error} {hint}".rstrip()) from error
-
-
-def _fetch_from_s3(uri: str, hint: str) -> Path:
-    uri = normalise(uri)
-    try:
-        fs, path = filesystem(uri)
-        info = fs.get_file_info(path)
-        files = [info] if info.type == pafs.FileType.File else list_files(uri)
-        if not files:
-            raise UserError(f"Weights not found: nothing at {uri}. {hint}".rstrip())
-        # Size and time are part of the name: an object that was replaced is fetched again.
-        facts = [uri, os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""]
-        facts += [f"{file.path} {file.size} {file.mtime_ns}" for file in files]
-        key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
-        target = _cache() / "s3" / key / Path(path).name
-        if not target.exists():
-            _download(fs, path, files, target)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{uri} can't be read: {error}. {hint}".rstrip()) from error
-    return target
-
-
-def _download(fs: pafs.FileSystem, path: str, files: list[pafs.FileInfo], target: Path) -> None:
-    """Copy to a temporary name and rename, so that several workers of a node may do it at once."""
-    temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        for file in files:
-            destination = temporary / file.path[len(path) :].strip("/")  # the temporary name itself for a single file
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            with fs.open_input_stream(file.path) as source, destination.open("wb") as sink:
-                shutil.copyfileobj(source, sink, 1 << 20)
-        try:
-            temporary.rename(target)
-        except OSError:
-            if not target.exists():  # another worker was faster with a folder
-                raise
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("LISER_CACHE") or "~/.cache/liser_ray").expanduser()
-
-
-def sha256(path: str | Path) -> str:
-    """Hex digest of a file's bytes; of a folder: of its files' names and digests, in order, without hidden ones."""
-    path = Path(path)
-    if path.is_file():
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path)
-        # A hub snapshot has .gitattributes and such, a copy of the same model often not.
-        if file.is_file() and not any(part.startswith(".") for part in name.parts):
-            digest.update(f"{name.as_posix()} {sha256(file)}\n".encode())
-    return digest.hexdigest()
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

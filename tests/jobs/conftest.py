@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from liser_ray import cli
+from liser_ray import exits
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def run(request, capsys):
         job = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(job)
         try:
-            cli.run(job.main, [str(one) for one in arguments])
+            exits.run(job.main, [str(one) for one in arguments])
             code = 0
         except SystemExit as ended:
             code = ended.code or 0

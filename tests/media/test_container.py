@@ -8,9 +8,10 @@ from media_files import moving_gradient, voice_like, write_video
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.recordings import VIDEO_SUFFIXES, Recording
-from liser_ray.corpora.waveform import WaveformError, read_waveform
+from liser_ray.corpora.waveform import read_waveform
 from liser_ray.media import container
 from liser_ray.media.reader import Reader
+from liser_ray.media.waveform import WaveformError
 from liser_ray.outcome import MediaError, Reason
 
 FOLLOWED_BY_FFMPEG = {"file.m3u8", "path.m3u8", "http.m3u8", "key.m3u8", "master.m3u8"}

@@ -5,21 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liser_ray.student.features import (
-    MIN_BAND_STD,
-    POWER_FLOOR,
-    SEGMENT_FRAMES,
-    SEGMENT_SAMPLES,
     BandNormalisation,
     BandStatistics,
     LogMel,
     corpus_statistics,
     evaluation_windows,
     fit_length,
-    frame_count,
     mixup,
     recording_statistics,
     spec_augment,
 )
+from liser_ray.student.front_end import MIN_BAND_STD, POWER_FLOOR, SEGMENT_FRAMES, SEGMENT_SAMPLES, frame_count
 
 LOG_MEL = LogMel()
 A_LITTLE_OVER_3_S = st.integers(1, 64_000)

@@ -16,7 +16,7 @@ from liser_ray.student.losses import (
     supervised_loss,
     total_loss,
 )
-from liser_ray.student.network import Student, StudentLogits
+from liser_ray.student.network import StudentLogits, StudentNetwork
 from liser_ray.teachers.calibration import with_temperature
 
 LOG = math.log
@@ -263,7 +263,7 @@ class TestTotal:
     def test_every_parameter_gets_a_gradient_whatever_is_left_out(self):
         """Data-parallel training waits for all of them."""
         torch.manual_seed(0)
-        network = Student(8)
+        network = StudentNetwork(8)
         _, targets = batch(3, 0)
         total_loss(network(torch.randn(3, 64, 12)), targets, LossConfig(0.0, 0.0)).total.backward()
         for name, parameter in network.named_parameters():
@@ -285,7 +285,7 @@ class TestTotal:
 
     def test_it_falls_when_a_student_follows_it(self):
         torch.manual_seed(0)
-        network = Student(8)
+        network = StudentNetwork(8)
         _, targets = batch(4, 4)
         targets = replace(targets, speech=targets.speech.float(), video=targets.video.float())
         log_mel = torch.randn(8, 64, 12)

@@ -4,7 +4,7 @@ import torch
 from liser_ray.errors import UserError
 from liser_ray.student.config import NetworkConfig
 from liser_ray.student.features import BandStatistics
-from liser_ray.student.network import EmotionClassifier, Student, count_parameters
+from liser_ray.student.network import EmotionClassifier, StudentNetwork, count_parameters
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def log_mel():
 
 def student(**settings):
     torch.manual_seed(0)
-    return Student(8, config=NetworkConfig(**settings))
+    return StudentNetwork(8, config=NetworkConfig(**settings))
 
 
 def with_weights_of(other, **settings):
@@ -28,10 +28,10 @@ def with_weights_of(other, **settings):
 class TestSize:
     @pytest.mark.parametrize(("n_speech_labels", "n_parameters"), [(8, 105_143), (6, 104_947)])
     def test_parameters_are_the_papers_105_thousand(self, n_speech_labels, n_parameters):
-        assert count_parameters(Student(n_speech_labels)) == n_parameters
+        assert count_parameters(StudentNetwork(n_speech_labels)) == n_parameters
 
     def test_prediction_needs_blocks_1_to_5_only(self):
-        assert count_parameters(Student(8).classifier) == 100_488
+        assert count_parameters(StudentNetwork(8).classifier) == 100_488
         assert count_parameters(EmotionClassifier(8)) == 100_488
 
     def test_attention_adds_one_vector(self):
@@ -54,7 +54,7 @@ class TestShapes:
 
     def test_every_head_has_its_labels(self, log_mel):
         torch.manual_seed(0)
-        logits = Student(6, 5)(log_mel)
+        logits = StudentNetwork(6, 5)(log_mel)
         assert [one.shape for one in logits] == [(3, 6), (3, 6), (3, 5)]
 
     @pytest.mark.parametrize("pooling", ["last", "mean", "attention"])

@@ -12,11 +12,12 @@ from small_teachers import mean_colour_onnx
 from transformers import AutoModelForImageClassification, ResNetConfig
 
 from liser_ray.errors import UserError
+from liser_ray.storage.fetch import sha256
 from liser_ray.teachers.config import VideoTeacherConfig
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer, save_s2d
 from liser_ray.teachers.video import FERV39K_LABELS, load_video_teacher, s2d_forward
-from liser_ray.teachers.weights import save_checkpoint, sha256
+from liser_ray.teachers.weights import save_checkpoint
 
 LABELS = ("angry", "happy", "sad")
 MINI = S2DConfig(embed_dim=64, depth=2, heads=1, num_classes=7)

@@ -1,126 +1,16 @@
-"""Weights by address, and files that must load, must not load, or must not run."""
+"""Files that must load, must not load, or must not run."""
 
 import argparse
-import hashlib
 import os
 import pickle
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 import torch
 
 from liser_ray.errors import UserError
 from liser_ray.teachers.mobilefacenet import MobileFaceNet, new_mobilefacenet
-from liser_ray.teachers.weights import fetch, load_strictly, read_checkpoint, save_checkpoint, sha256
-
-
-@pytest.fixture
-def bucket(s3_store, tmp_path, monkeypatch) -> "Bucket":
-    monkeypatch.setenv("LISER_CACHE", str(tmp_path / "cache"))
-    return Bucket(s3_store.client, s3_store.bucket())
-
-
-class Bucket:
-    def __init__(self, client, name: str):
-        self.client = client
-        self.uri = f"s3://{name}"
-        self.name = name
-
-    def put(self, key: str, data: bytes) -> None:
-        self.client.put_object(Bucket=self.name, Key=key, Body=data)
-
-
-@pytest.fixture
-def hub_cache(tmp_path, monkeypatch) -> Path:
-    """An empty Hugging Face cache and no network."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    return tmp_path / "hub"
-
-
-def test_a_local_path_is_itself(tmp_path):
-    (tmp_path / "a.pth").write_bytes(b"x")
-    assert fetch(str(tmp_path / "a.pth")) == tmp_path / "a.pth"
-    assert fetch(f"file://{tmp_path}/a.pth") == tmp_path / "a.pth"
-
-
-def test_what_is_missing_is_named_with_the_next_step(tmp_path):
-    with pytest.raises(UserError, match=r"a\.pth does not exist\. Get it there\.$"):
-        fetch(str(tmp_path / "a.pth"), hint="Get it there.")
-    with pytest.raises(UserError, match=r"^No weights given\. Get it there\.$"):
-        fetch("", hint="Get it there.")
-    with pytest.raises(UserError, match="can't read this kind of address"):
-        fetch("ftp://host/a.pth")
-
-
-def test_an_object_is_fetched_once_and_again_when_it_changes(bucket):
-    bucket.put("a.pth", b"one")
-    first = fetch(f"{bucket.uri}/a.pth")
-    assert first.read_bytes() == b"one"
-    assert first.name == "a.pth"
-    written = first.stat().st_mtime_ns
-    assert fetch(f"{bucket.uri}/a.pth").stat().st_mtime_ns == written
-    bucket.put("a.pth", b"another")
-    assert fetch(f"{bucket.uri}/a.pth").read_bytes() == b"another"
-
-
-def test_a_prefix_becomes_a_folder(bucket):
-    bucket.put("model/config.json", b"{}")
-    bucket.put("model/deep/w.bin", b"w")
-    bucket.put("model2/other", b"?")
-    folder = fetch(f"{bucket.uri}/model/")
-    assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*")) == ["config.json", "deep", "deep/w.bin"]
-    assert fetch(f"{bucket.uri}/model") == folder
-    assert not list(folder.parent.glob("*.tmp"))
-
-
-@pytest.mark.parametrize("key", ["/none.pth", "-of-nobody/a.pth"])
-def test_an_object_that_is_not_there_is_an_error_and_leaves_nothing(bucket, tmp_path, key):
-    with pytest.raises(UserError, match=r"s3://.*Put it there\.$"):
-        fetch(bucket.uri + key, hint="Put it there.")
-    assert not (tmp_path / "cache").exists()
-
-
-def test_the_hubs_cache_serves_files_and_whole_models_without_network(hub_cache):
-    revision = "0" * 40
-    snapshot = hub_cache / "models--owner--name" / "snapshots" / revision
-    (snapshot / "sub").mkdir(parents=True)
-    (snapshot / "sub" / "w.pth").write_bytes(b"w")
-    (snapshot.parents[1] / "refs").mkdir()
-    (snapshot.parents[1] / "refs" / "main").write_text(revision)
-    assert fetch("hf://owner/name/sub/w.pth").read_bytes() == b"w"
-    assert fetch(f"hf://owner/name@{revision}/sub/w.pth").read_bytes() == b"w"
-    assert fetch("hf://owner/name") == snapshot
-
-
-@pytest.mark.parametrize("uri", ["hf://owner/name/w.pth", "hf://owner/name"])
-def test_a_hub_out_of_reach_says_how_to_do_without(hub_cache, uri):
-    with pytest.raises(UserError, match=r"(?s)hf download owner/name.*Put it there\."):
-        fetch(uri, hint="Put it there.")
-
-
-def test_a_hub_address_without_a_repository_is_an_error():
-    with pytest.raises(UserError, match="give hf://owner/name"):
-        fetch("hf://name")
-
-
-def test_hash_of_a_file_is_the_one_sha256sum_prints(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")
-    assert sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
-
-
-def test_hash_of_a_folder_sees_names_and_bytes_but_no_hidden_files(tmp_path):
-    def folder(name: str, files: dict[str, bytes]) -> str:
-        for file, data in files.items():
-            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name / file).write_bytes(data)
-        return sha256(tmp_path / name)
-
-    one = folder("one", {"a": b"1", "b/c": b"2"})
-    assert one == folder("same", {"b/c": b"2", "a": b"1", ".git/x": b"?", ".gitattributes": b"?"})
-    assert one != folder("renamed", {"a": b"1", "b/d": b"2"})
-    assert one != folder("changed", {"a": b"1", "b/c": b"3"})
+from liser_ray.teachers.weights import load_strictly, read_checkpoint, save_checkpoint
 
 
 def test_the_published_layout_loads_with_its_command_line_record(tmp_path):

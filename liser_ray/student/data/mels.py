@@ -11,16 +11,8 @@ from torch import Tensor
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.student.config import Normalisation
-from liser_ray.student.features import (
-    N_BANDS,
-    SEGMENT_FRAMES,
-    STRIDE_SAMPLES,
-    BandNormalisation,
-    LogMel,
-    fit_length,
-    frame_count,
-    recording_statistics,
-)
+from liser_ray.student.features import BandNormalisation, LogMel, fit_length, recording_statistics
+from liser_ray.student.front_end import N_BANDS, SEGMENT_FRAMES, STRIDE_SAMPLES, frame_count
 
 BYTES_PER_S = 4 * N_BANDS * SAMPLE_RATE_HZ / STRIDE_SAMPLES
 """Memory for a second of sound."""

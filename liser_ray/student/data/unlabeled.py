@@ -23,15 +23,8 @@ from liser_ray.student.config import Normalisation
 from liser_ray.student.data.labels_table import LabelsTable, RowGroup, SpeechTeacher, read_rows
 from liser_ray.student.data.mels import LogMels, SegmentCutter, compute_log_mels, padded_frames, spectrogram, to_float
 from liser_ray.student.data.order import lap_rows
-from liser_ray.student.features import (
-    SEGMENT_FRAMES,
-    SEGMENT_S,
-    STRIDE_SAMPLES,
-    LogMel,
-    fit_length,
-    pad_edges,
-    segment_samples,
-)
+from liser_ray.student.features import LogMel, fit_length, pad_edges, segment_samples
+from liser_ray.student.front_end import SEGMENT_FRAMES, SEGMENT_S, STRIDE_SAMPLES
 
 # Times in 1/48,000 s, in which frames and both teachers' windows are whole numbers.
 _UNIT_HZ = 48_000

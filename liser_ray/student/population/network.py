@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liser_ray.student.features import MIN_BAND_STD
-from liser_ray.student.network import HIDDEN_SIZE, Student, StudentLogits
+from liser_ray.student.front_end import MIN_BAND_STD
+from liser_ray.student.network import HIDDEN_SIZE, StudentLogits, StudentNetwork
 
 _MAPS_AT_ONCE = {"cpu": 64, "cuda": 8192}
 """Windows times students that are evaluated together: 1.5 MB for a map of the first block, half of it in bfloat16."""
@@ -26,11 +26,11 @@ class StackedStudents:
         students: at least one, on one device; they are copied.
 
     Attributes:
-        parameters: by the names of a `Student`'s own, leaves that take gradients.
+        parameters: by the names of a `StudentNetwork`'s own, leaves that take gradients.
         buffers: batch norm's running statistics and those of the corpus.
     """
 
-    def __init__(self, students: Sequence[Student]):
+    def __init__(self, students: Sequence[StudentNetwork]):
         self._student = students[0]
         self.n_students = len(students)
         named = [dict(student.named_parameters()) for student in students]
@@ -49,7 +49,7 @@ class StackedStudents:
         return other
 
     def weights_of(self, number: int) -> dict[str, Tensor]:
-        """The parameters and statistics of one student, to load into a `Student` with ``strict=False``."""
+        """The parameters and statistics of one student, to load into a `StudentNetwork` with ``strict=False``."""
         return {name: value[number].detach().clone() for name, value in (self.parameters | self.buffers).items()}
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -9,16 +9,8 @@ from torch import Tensor
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.student.config import Normalisation
 from liser_ray.student.data.mels import to_float
-from liser_ray.student.features import (
-    EVALUATION_STRIDE_SAMPLES,
-    SEGMENT_SAMPLES,
-    BandNormalisation,
-    LogMel,
-    evaluation_windows,
-    fit_length,
-    frame_count,
-    recording_statistics,
-)
+from liser_ray.student.features import BandNormalisation, LogMel, evaluation_windows, fit_length, recording_statistics
+from liser_ray.student.front_end import frame_count, window_count
 from liser_ray.teachers.batches import autocast
 from liser_ray.teachers.config import Precision
 
@@ -43,7 +35,7 @@ class EvaluationSet:
         self._speech, self._indices, self._device = speech, indices, device
         self._log_mel = LogMel().to(device)
         self._by_utterance = BandNormalisation("utterance") if normalisation == "utterance" else None
-        self.n_windows = np.array([_n_windows(len(speech.waveform(int(i)))) for i in indices], np.int64)
+        self.n_windows = np.array([window_count(len(speech.waveform(int(i)))) for i in indices], np.int64)
         self._batch = _BATCH_WINDOWS.get(device.type, 64)
         self._held: list[Tensor] | None = None
 
@@ -96,7 +88,3 @@ class EvaluationSet:
         n_frames = torch.tensor([frame_count(len(waveform))], device=self._device)
         statistics = recording_statistics(whole, n_frames)
         return self._by_utterance(log_mels, statistics)
-
-
-def _n_windows(n_samples: int) -> int:
-    return 1 + max(0, n_samples - SEGMENT_SAMPLES) // EVALUATION_STRIDE_SAMPLES

@@ -21,7 +21,7 @@ from liser_ray.metrics import confusion_matrix, uar
 from liser_ray.student.config import LossConfig
 from liser_ray.student.data.order import EpochPlan
 from liser_ray.student.losses import total_loss
-from liser_ray.student.network import Student
+from liser_ray.student.network import StudentNetwork
 from liser_ray.student.training.batches import Batch, Batches, Labeled, Unlabeled
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
@@ -72,7 +72,7 @@ class Training:
     """A student in training, as one of ``world_size`` processes that share each batch.
 
     Attributes:
-        model: a `Student`, wrapped for data-parallel training where several processes share it.
+        model: a `StudentNetwork`, wrapped for data-parallel training where several processes share it.
         labeled: what it learns from.
         unlabeled: likewise; None: labels alone.
         validation: recordings that pick the epoch; may be empty.
@@ -121,10 +121,10 @@ class Training:
         self._best_state: dict[str, Tensor] = {}
 
     @property
-    def student(self) -> Student:
+    def student(self) -> StudentNetwork:
         """The network without the wrapper of data-parallel training."""
         inner = self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
-        assert isinstance(inner, Student)
+        assert isinstance(inner, StudentNetwork)
         return inner
 
     @property
@@ -212,12 +212,12 @@ class Training:
         self._scaler.load_state_dict(state["scaler"])
 
     @property
-    def _scored(self) -> Student:
+    def _scored(self) -> StudentNetwork:
         """The weights that are validated and kept."""
         if self._averaged is None:
             return self.student
         averaged = self._averaged.module
-        assert isinstance(averaged, Student)
+        assert isinstance(averaged, StudentNetwork)
         return averaged
 
     def _step(self, batch: Batch, loss_config: LossConfig) -> Tensor:

@@ -23,12 +23,13 @@ from liser_ray.errors import UserError
 from liser_ray.memory import keep_freed_memory
 from liser_ray.metrics import confusion_matrix
 from liser_ray.storage.files import exists, filesystem, join, read_bytes, write_bytes
+from liser_ray.student.card import CARD_FILE, FORMAT, FRONT_END, WEIGHTS_FILE
 from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher
 from liser_ray.student.data.mels import LogMels
 from liser_ray.student.data.unlabeled import HeldSegments, SegmentSettings, UnlabeledRecordings
-from liser_ray.student.features import FRAME_SAMPLES, N_BANDS, SEGMENT_S, STRIDE_SAMPLES, corpus_statistics
+from liser_ray.student.features import corpus_statistics
 from liser_ray.student.losses import Temperatures
-from liser_ray.student.network import EmotionClassifier, Student, count_parameters
+from liser_ray.student.network import EmotionClassifier, StudentNetwork, count_parameters
 from liser_ray.student.training.batches import Labeled, Unlabeled, UnlabeledSegments
 from liser_ray.student.training.config import RunJob, StudentConfig
 from liser_ray.student.training.curves import CurveWriter, plot_curves
@@ -37,9 +38,6 @@ from liser_ray.student.training.loop import EpochScore, Training
 from liser_ray.student.training.recipes import loss_of
 from liser_ray.training import same_for_all
 
-CARD_FILE = "student.json"
-WEIGHTS_FILE = "student.safetensors"
-FORMAT = 1
 _STATE_FILE = "state.pt"
 _CURVES_FILE = "curves.png"
 _TELL_EVERY_S = 1.0
@@ -148,7 +146,7 @@ def make_training(
     config, speech, fold = job.config, inputs.speech, inputs.folds[job.fold]
     torch.manual_seed(job.seed)
     n_video = len(inputs.table.video_labels) if inputs.table else 7
-    student = Student(len(speech.labels), n_video, config.network).to(group.device)
+    student = StudentNetwork(len(speech.labels), n_video, config.network).to(group.device)
     train = training_recordings(speech, fold, config.train.labeled_fraction, job.seed)
     if student.classifier.normalisation is not None:
         ends = inputs.mels.ends
@@ -255,13 +253,7 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
         "confusions": {speaker: confusion.tolist() for speaker, confusion in confusions.items()},
         "history": history,
         "parameters": {"training": count_parameters(training.student), "inference": count_parameters(classifier)},
-        "front_end": {
-            "sample_rate_hz": 16_000,
-            "bands": N_BANDS,
-            "window_samples": FRAME_SAMPLES,
-            "stride_samples": STRIDE_SAMPLES,
-            "segment_s": SEGMENT_S,
-        },
+        "front_end": FRONT_END,
         "network": asdict(config.network),
         "facts": inputs.facts,
     }

@@ -20,6 +20,7 @@ from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.display import LiveDisplay, Tell, TrainingProgress
 from liser_ray.errors import UserError
 from liser_ray.recipe import plain, refuse_changed_recipe
+from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.storage.files import check_writable, delete_folder, exists, join, normalise, write_bytes
 from liser_ray.teachers.bundles import BUNDLE_FILE, TeacherBundle, read_bundle
 from liser_ray.teachers.finetuning.config import FinetuneConfig, FoldJob
@@ -27,7 +28,6 @@ from liser_ray.teachers.finetuning.model import build_model
 from liser_ray.teachers.finetuning.scoring import score_confusion
 from liser_ray.teachers.finetuning.split import split_fold
 from liser_ray.teachers.finetuning.worker import train_worker
-from liser_ray.teachers.weights import fetch, sha256
 from liser_ray.trainers import WorkerNeeds, fit_workers, run_trainer, train_side_by_side
 
 log = logging.getLogger(__name__)

@@ -3,15 +3,8 @@ import pytest
 import torch
 
 from liser_ray.student.data.mels import LogMels, SegmentCutter, compute_log_mels, padded_frames
-from liser_ray.student.features import (
-    POWER_FLOOR,
-    SEGMENT_FRAMES,
-    LogMel,
-    fit_length,
-    frame_count,
-    pad_edges,
-    segment_samples,
-)
+from liser_ray.student.features import LogMel, fit_length, pad_edges, segment_samples
+from liser_ray.student.front_end import POWER_FLOOR, SEGMENT_FRAMES, frame_count
 
 CPU = torch.device("cpu")
 LENGTHS = (16_000, 47_999, 48_000, 48_511, 100_001, 160_000)

@@ -10,7 +10,7 @@ from tones import LABELS
 
 from liser_ray.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
-from liser_ray.student.network import Student
+from liser_ray.student.network import StudentNetwork
 from liser_ray.student.population.training import Population
 from liser_ray.student.training.config import AugmentConfig, TrainConfig
 
@@ -58,7 +58,7 @@ def variant(network):
 
     def wrap(_):
         torch.manual_seed(3)
-        student = Student(len(LABELS), N_VIDEO, network)
+        student = StudentNetwork(len(LABELS), N_VIDEO, network)
         if student.classifier.normalisation is not None:
             student.classifier.normalisation.mean.fill_(-5)
             student.classifier.normalisation.std.fill_(3)

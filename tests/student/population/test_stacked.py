@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from liser_ray.student.config import NetworkConfig
-from liser_ray.student.network import Student
+from liser_ray.student.network import StudentNetwork
 from liser_ray.student.population.network import StackedStudents
 from liser_ray.student.population.optimizer import StackedAdamW
 
@@ -15,7 +15,7 @@ def make_students(config, n=3):
     students = []
     for seed in range(n):
         torch.manual_seed(seed)
-        student = Student(5, 7, config).double()
+        student = StudentNetwork(5, 7, config).double()
         if student.classifier.normalisation is not None:
             student.classifier.normalisation.mean.uniform_(-1, 1)
             student.classifier.normalisation.std.uniform_(1, 2)

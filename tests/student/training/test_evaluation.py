@@ -4,7 +4,8 @@ import torch
 from tones import LABELS, make_tones
 
 from liser_ray.student.config import NetworkConfig
-from liser_ray.student.features import LogMel, evaluation_windows, fit_length, frame_count, recording_statistics
+from liser_ray.student.features import LogMel, evaluation_windows, fit_length, recording_statistics
+from liser_ray.student.front_end import frame_count
 from liser_ray.student.network import EmotionClassifier
 from liser_ray.student.training import evaluation
 from liser_ray.student.training.evaluation import EvaluationSet

@@ -1,0 +1,157 @@
+"""What a student says of itself: its labels, how it listens, whom it was trained on, how well it does."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from liser_ray.errors import UserError
+from liser_ray.metrics import recalls, uar, war
+from liser_ray.student.config import Normalisation, Pooling
+from liser_ray.student.front_end import FRAME_SAMPLES, N_BANDS, SAMPLE_RATE_HZ, SEGMENT_S, STRIDE_SAMPLES
+
+CARD_FILE = "student.json"
+WEIGHTS_FILE = "student.safetensors"
+FORMAT = 1
+FRONT_END = {
+    "sample_rate_hz": SAMPLE_RATE_HZ,
+    "bands": N_BANDS,
+    "window_samples": FRAME_SAMPLES,
+    "stride_samples": STRIDE_SAMPLES,
+    "segment_s": SEGMENT_S,
+}
+
+
+@dataclass(frozen=True)
+class StudentCard:
+    """The card that lies beside a student's weights, and in its ONNX file.
+
+    Attributes:
+        labels: of its answers, in their order.
+        pooling, normalisation: of its network.
+        content: all that training wrote down: set, fold, seed, speakers, counts, test confusions, recipe, hashes.
+    """
+
+    labels: tuple[str, ...]
+    pooling: Pooling
+    normalisation: Normalisation
+    content: dict[str, Any]
+
+    @classmethod
+    def parse(cls, text: str | bytes, where: str) -> "StudentCard":
+        """The card in a JSON text.
+
+        Args:
+            text: of a ``student.json``.
+            where: names it in errors.
+
+        Raises:
+            UserError: it is none, or of a student that this version can't run.
+        """
+        try:
+            content = json.loads(text)
+            version, front_end, network = content["format"], content["front_end"], content["network"]
+            labels = tuple(content["labels"])
+            pooling, normalisation = network["pooling"], network["normalisation"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"{where} is no card of a student ({error!r}). Give the folder of a trained one."
+            ) from error
+        if version != FORMAT or front_end != FRONT_END:
+            raise UserError(
+                f"{where} is of a student of format {version} that listens with {front_end}; this version of liser_ray "
+                f"runs format {FORMAT} with {FRONT_END}. Use the version that it was trained with."
+            )
+        if len(labels) < 2 or not all(isinstance(label, str) for label in labels):
+            raise UserError(f"{where} has no labels: {labels}.")
+        return cls(labels, cast("Pooling", pooling), cast("Normalisation", normalisation), content)
+
+    def as_json(self) -> bytes:
+        """The card as the bytes of a file."""
+        return json.dumps(self.content, indent=1).encode() + b"\n"
+
+    @property
+    def validation_uar(self) -> float:
+        """0..1; -1 where there were no validation speakers."""
+        value = self.content.get("validation_uar")
+        return -1.0 if value is None else float(value)
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Counts on its test speakers, int64 [K, K]; row the true label."""
+        by_speaker = list(self.content.get("confusions", {}).values())
+        return np.sum(by_speaker, axis=0) if by_speaker else np.zeros((len(self.labels),) * 2, np.int64)
+
+
+def model_card(card: StudentCard, name: str) -> str:
+    """The README of a published student, as the Hugging Face hub shows it.
+
+    Args:
+        card: its card.
+        name: of the repository or folder.
+    """
+    content, confusion = card.content, card.confusion
+    speakers = content.get("speakers", {})
+    scores = "It was scored on no speakers."
+    if confusion.any():
+        shares = [f"{share:.3f}" if np.isfinite(share) else "-" for share in recalls(confusion)]
+        scores = (
+            f"On {confusion.sum():,} recordings of {len(speakers.get('test', []))} test speakers, whom neither the "
+            f"student nor its teacher has heard: UAR {uar(confusion):.3f}, WAR {war(confusion):.3f}. Recalls:\n\n"
+            f"| {' | '.join(card.labels)} |\n|{' --- |' * len(card.labels)}\n| {' | '.join(shares)} |"
+        )
+    teacher = content.get("speech_teacher")
+    return f"""---
+library_name: liser-ray
+pipeline_tag: audio-classification
+tags:
+- speech-emotion-recognition
+- audio-classification
+- liser
+---
+
+# {name}
+
+A student of LiSER (Pendyala, Morgado, Sethares, [Interspeech 2025](https://arxiv.org/abs/2507.00055)): a network of
+{content.get("parameters", {}).get("inference", 0):,} parameters that hears 3 s of speech and gives a probability to
+each of {len(card.labels)} labels: {", ".join(card.labels)}.
+
+## Use
+
+```python
+from liser_ray import Student
+
+student = Student.from_pretrained("{name}")
+prediction = student.predict(waveform, sample_rate_hz=16_000)  # float32 [samples], -1..1
+prediction.label, prediction.probability
+```
+
+or `liser-ray predict --model {name} speech.wav --timeline`.
+
+## Training
+
+* Recipe `{content.get("recipe", "?")}`, fold {content.get("fold", "?")}, seed {content.get("seed", "?")}, on
+  {content.get("n_recordings", {}).get("train", 0):,} labeled recordings of {content.get("labeled", "?")} and
+  {content.get("n_recordings", {}).get("unlabeled", 0):,} spans that teachers labeled.
+* Training speakers: {_names(speakers.get("train"))}.
+* Validation speakers: {_names(speakers.get("validation"))}. Test speakers: {_names(speakers.get("test"))}.
+* Speech teacher: {teacher["name"] if teacher else "none"}.
+* Network: pooling {card.pooling}, normalisation {card.normalisation}. All settings, data hashes and versions are in
+  `student.json`.
+
+## Scores
+
+{scores}
+
+## Limits
+
+The labels are what listeners or actors called an emotion in the training recordings. They are not what a person feels,
+and on other voices, languages, rooms and microphones the scores above do not hold. Do not decide about people by them.
+Emotion recognition at work and in schools is forbidden in the European Union (AI Act, article 5), and elsewhere it may
+need consent. The terms of the training recordings apply to what is made from them.
+"""
+
+
+def _names(speakers: list[str] | None) -> str:
+    return ", ".join(speakers) if speakers else "none"

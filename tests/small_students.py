@@ -1,0 +1,62 @@
+"""Students as training leaves them, with random weights: they tell one sound from another, if not rightly."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from liser_ray.student.card import CARD_FILE, FORMAT, FRONT_END, WEIGHTS_FILE
+from liser_ray.student.config import NetworkConfig
+from liser_ray.student.network import EmotionClassifier, count_parameters
+
+EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+
+
+def make_classifier(config: NetworkConfig, seed: int = 0) -> EmotionClassifier:
+    """A network in evaluation mode whose batch norms have seen something, and whose answers are not all alike."""
+    torch.manual_seed(seed)
+    classifier = EmotionClassifier(len(EMOTIONS), config)
+    for module in classifier.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.5, 0.5)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+    if classifier.normalisation is not None:
+        nn.init.uniform_(classifier.normalisation.mean, -8, -2)
+        nn.init.uniform_(classifier.normalisation.std, 1, 3)
+    classifier.head.weight.data *= 10
+    return classifier.eval()
+
+
+def write_student(folder: Path, config: NetworkConfig | None = None, seed: int = 0, **changes: Any) -> Path:
+    """A student's folder as training writes it; ``changes`` are other fields of its card."""
+    config = config or NetworkConfig()
+    classifier = make_classifier(config, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.contiguous() for name, value in classifier.state_dict().items()}
+    (folder / WEIGHTS_FILE).write_bytes(safetensors.torch.save(weights))
+    card = {
+        "format": FORMAT,
+        "recipe": "no-dstl",
+        "labeled": "ravdess",
+        "labels": list(EMOTIONS),
+        "fold": 0,
+        "seed": seed,
+        "speakers": {"train": ["1", "2"], "validation": ["3"], "test": ["4", "5"]},
+        "n_recordings": {"train": 20, "validation": 8, "test": 16, "unlabeled": 0},
+        "speech_teacher": None,
+        "best_epoch": 2,
+        "validation_uar": 0.5,
+        "confusions": {speaker: torch.eye(8, dtype=torch.int64).tolist() for speaker in "45"},
+        "history": [{"epoch": 1, "loss": 2.0}],
+        "parameters": {"training": 105_143, "inference": count_parameters(classifier)},
+        "front_end": FRONT_END,
+        "network": {"pooling": config.pooling, "normalisation": config.normalisation, "dropout": 0.0},
+        "facts": {},
+    }
+    (folder / CARD_FILE).write_text(json.dumps(card | changes))
+    return folder
