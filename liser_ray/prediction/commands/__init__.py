@@ -1,0 +1,1 @@
+"""The commands of ``liser-ray``, a module each."""

@@ -1,0 +1,82 @@
+"""What the command line names, file by file: files, folders, globs, S3, standard input."""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NamedTuple
+
+from liser_ray.errors import UserError
+from liser_ray.prediction.sound import STDIN
+
+# fmt: off
+SUFFIXES = frozenset({
+    ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".asf", ".au", ".avi", ".caf", ".flac", ".flv",
+    ".m2ts", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf",
+    ".oga", ".ogg", ".ogv", ".opus", ".sph", ".tta", ".ts", ".vob", ".w64", ".wav", ".webm", ".wma", ".wmv", ".wv",
+})
+# fmt: on
+"""Files of a folder that are taken for recordings. A file that is named may have any suffix."""
+
+_WILD = frozenset("*?[")
+
+
+class Input(NamedTuple):
+    """A recording to predict, or the words for why there is none.
+
+    Attributes:
+        uri: a path, an ``s3://`` address, or ``-``.
+        problem: "" if there is one.
+    """
+
+    uri: str
+    problem: str = ""
+
+
+def find_inputs(names: Iterable[str]) -> Iterator[Input]:
+    """The recordings behind the names, in order: those of folders and globs by name, folders with all below them.
+
+    Args:
+        names: files, folders, globs (for shells that pass them on), ``s3://bucket/key``, ``s3://bucket/prefix/``,
+            ``s3://bucket/glob*``, ``-``.
+    """
+    for name in names:
+        if name == STDIN or os.path.isfile(name):
+            yield Input(name)
+            continue
+        found: list[str]
+        if name.startswith("s3://"):
+            found = list(_on_s3(name))
+        elif os.path.isdir(name):
+            found = _below(name)
+        elif _WILD & set(name):
+            found = sorted(path for path in glob.glob(name, recursive=True) if os.path.isfile(path))
+        else:
+            yield Input(name)  # which says that it is not there when it is opened
+            continue
+        yield from map(Input, found)
+        if not found:
+            yield Input(name, "no recordings there")
+
+
+def _below(folder: str) -> list[str]:
+    return sorted(str(path) for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _on_s3(uri: str) -> Iterator[str]:
+    from liser_ray.storage import s3  # boto3, for those who have something on S3
+
+    bucket, key = s3.split(uri)
+    if not bucket:
+        raise UserError(f"{uri}: give s3://bucket/key.")
+    if key and not _WILD & set(key) and s3.head(uri) is not None:
+        yield uri
+        return
+    prefix = key
+    for character in _WILD:
+        prefix = prefix.split(character, 1)[0]
+    for record in s3.list_objects(bucket, prefix):
+        found = record["Key"]
+        if fnmatch(found, key) if prefix != key else Path(found).suffix.lower() in SUFFIXES:
+            yield f"s3://{bucket}/{found}"

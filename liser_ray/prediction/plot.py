@@ -1,0 +1,133 @@
+"""A picture of what was heard and what was said of it: waveform, log-Mel spectrogram, emotions over time."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from liser_ray.prediction.prediction import Prediction
+from liser_ray.student.front_end import N_BANDS, SAMPLE_RATE_HZ, STRIDE_SAMPLES, SpectrogramStream, mel_corners_hz
+
+MAX_COLUMNS = 4000
+"""Kept at least, and up to twice as many: more than a picture has points."""
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart, and two greys; line styles say the same once more.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+_STYLES = ("-", "--", "-.", ":")
+_TICKS_HZ = (250, 500, 1000, 2000, 4000)
+_DPI = 150
+_REACH_SAMPLES = 128  # of the finest column of the waveform
+_FEW_WINDOWS = 30
+
+
+class Columns:
+    """Columns in order; whenever there are 8,000, each two become one.
+
+    Args:
+        merge: [..., k] to [...], what k neighbours become.
+    """
+
+    def __init__(self, merge: Callable[[np.ndarray], np.ndarray]):
+        self._merge = merge
+        self._found: list[np.ndarray] = []
+        self._n_found = 0
+        self._rest: np.ndarray | None = None
+        self.n_each = 1  # of what was added, in one column
+
+    def add(self, columns: np.ndarray) -> None:
+        """The next ones, [rows, n]."""
+        waiting = columns if self._rest is None else np.concatenate([self._rest, columns], axis=1)
+        n_whole = waiting.shape[1] // self.n_each * self.n_each
+        self._rest = waiting[:, n_whole:]
+        self._keep(waiting[:, :n_whole], self.n_each)
+        if self._n_found >= 2 * MAX_COLUMNS:
+            together = self.table()
+            n_paired = together.shape[1] // 2 * 2
+            # An odd one out goes back to what waits, as often as it stands for.
+            odd_out = together[:, n_paired:].repeat(self.n_each, axis=1)
+            self._rest = np.concatenate([odd_out, self._rest], axis=1)
+            self._found, self._n_found = [], 0
+            self.n_each *= 2
+            self._keep(together[:, :n_paired], 2)
+
+    def table(self) -> np.ndarray:
+        """What there is, [rows, c]; less than a column at the end is left out."""
+        return np.concatenate(self._found, axis=1)
+
+    def _keep(self, columns: np.ndarray, n_each: int) -> None:
+        self._found.append(self._merge(columns.reshape(len(columns), -1, n_each)))
+        self._n_found += columns.shape[1] // n_each
+
+
+class Overview:
+    """What a picture shows of a recording of any length, collected as the sound goes by, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._spectrogram = SpectrogramStream()
+        self._log_mel = Columns(lambda columns: columns.mean(axis=-1))
+        self._reach = Columns(lambda columns: np.stack([columns[0].min(axis=-1), columns[1].max(axis=-1)]))
+        self._rest = np.zeros(0, np.float32)
+
+    def add(self, samples: np.ndarray) -> None:
+        """The next sound, float32 [n], 16 kHz."""
+        self._log_mel.add(self._spectrogram.add(samples))
+        waiting = np.concatenate([self._rest, samples])
+        n_whole = len(waiting) // _REACH_SAMPLES * _REACH_SAMPLES
+        strides, self._rest = waiting[:n_whole].reshape(-1, _REACH_SAMPLES), waiting[n_whole:]
+        self._reach.add(np.stack([strides.min(axis=1), strides.max(axis=1)]))
+
+    def log_mel(self) -> tuple[np.ndarray, float]:
+        """The spectrogram float32 [64, c], and the seconds from column to column; called once, at the end."""
+        self._log_mel.add(self._spectrogram.last())
+        return self._log_mel.table(), self._log_mel.n_each * STRIDE_SAMPLES / SAMPLE_RATE_HZ
+
+    def reach(self) -> tuple[np.ndarray, float]:
+        """Lowest and highest sample, float32 [2, c], and the seconds from column to column."""
+        return self._reach.table(), self._reach.n_each * _REACH_SAMPLES / SAMPLE_RATE_HZ
+
+
+def prediction_plot(overview: Overview, prediction: Prediction, title: str) -> bytes:
+    """Waveform, log-Mel spectrogram and the labels' probabilities over the same seconds, as the bytes of a PNG.
+
+    Args:
+        overview: of the sound, all of it.
+        prediction: of the same recording.
+        title: names it.
+    """
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    sound, picture, curves = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.6, 1.8))
+    figure.suptitle(f"{title}: {prediction.label} {prediction.probability:.2f}", fontsize=12)
+
+    (low, high), column_s = overview.reach()
+    sound.fill_between(np.arange(len(low)) * column_s, low, high, color=_COLOURS[0], linewidth=0.3)
+    sound.set_ylabel("waveform")
+    loudest = max(0.01, float(np.abs([low.min(), high.max()]).max()))
+    sound.set_ylim(-1.05 * loudest, 1.05 * loudest)
+
+    log_mel, column_s = overview.log_mel()
+    end_s = log_mel.shape[1] * column_s
+    picture.imshow(log_mel, origin="lower", aspect="auto", cmap="magma", extent=(0, end_s, 0, N_BANDS))
+    centres_hz = mel_corners_hz()[1:-1]
+    picture.set_yticks(np.interp(_TICKS_HZ, centres_hz, np.arange(N_BANDS) + 0.5), [f"{hz:,}" for hz in _TICKS_HZ])
+    picture.set_ylabel("log-Mel, Hz")
+
+    middle_s = (prediction.window_start_s + prediction.window_end_s) / 2
+    for i, label in enumerate(prediction.labels):
+        colour, style = _COLOURS[i % len(_COLOURS)], _STYLES[i % len(_STYLES)]
+        marker = "o" if len(middle_s) < _FEW_WINDOWS else None
+        values = prediction.window_probabilities[:, i]
+        curves.plot(middle_s, values, style, color=colour, label=label, marker=marker, markersize=3)
+    curves.set_ylim(0, 1)
+    curves.set_xlim(0, max(prediction.duration_s, end_s))
+    curves.set_ylabel("probability")
+    curves.set_xlabel("middle of the 3-s window, seconds")
+    curves.grid(color="#E5E5E5", linewidth=0.8)
+    curves.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    for axes in (sound, curves):
+        axes.spines[["top", "right"]].set_visible(False)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=_DPI, metadata={"Software": None})  # equal plots are equal bytes
+    return out.getvalue()

@@ -1,0 +1,101 @@
+"""What a student says of a recording."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from liser_ray.errors import UserError
+from liser_ray.student.front_end import SAMPLE_RATE_HZ, SEGMENT_S
+
+UNSURE = "unsure"
+"""The label of an answer that is refused."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a student says of a recording, whole and window by window.
+
+    Attributes:
+        labels: of the probabilities, in their order.
+        probabilities: float32 [K], sum 1: the softmax of the mean of the windows' logits.
+        window_probabilities: float32 [W, K], each sum 1.
+        step_s: from window to window.
+        duration_s: of the recording.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: np.ndarray
+    window_probabilities: np.ndarray
+    step_s: float
+    duration_s: float
+
+    @property
+    def label(self) -> str:
+        """The most probable label."""
+        return self.labels[int(self.probabilities.argmax())]
+
+    @property
+    def probability(self) -> float:
+        """That label's, 0..1."""
+        return float(self.probabilities.max())
+
+    @property
+    def window_start_s(self) -> np.ndarray:
+        """Where each window begins in the recording, float64 [W]."""
+        return np.round(np.arange(len(self.window_probabilities)) * self.step_s, 3)
+
+    @property
+    def window_end_s(self) -> np.ndarray:
+        """Where each window ends, float64 [W]: 3 s later, or where a shorter recording does."""
+        return np.minimum(self.window_start_s + SEGMENT_S, round(self.duration_s, 3))
+
+    def answer(self, abstain_below: float = 0.0) -> str:
+        """The most probable label, or "unsure" where its probability is below a threshold."""
+        return self.label if self.probability >= abstain_below else UNSURE
+
+    @property
+    def as_dict(self) -> dict[str, float]:
+        """The probability of each label."""
+        return {label: float(value) for label, value in zip(self.labels, self.probabilities, strict=True)}
+
+
+def predicted(
+    logits: np.ndarray, labels: tuple[str, ...], kept: np.ndarray, step_s: float, n_samples: int
+) -> Prediction:
+    """The prediction that windows' logits make.
+
+    Args:
+        logits: float32 [W, K].
+        labels: K of them.
+        kept: int64 [k], of `kept_labels`: the others count as impossible.
+        step_s: from window to window.
+        n_samples: of the recording, at 16 kHz.
+    """
+    of_kept = logits[:, kept]
+    return Prediction(
+        tuple(labels[i] for i in kept),
+        softmax(of_kept.mean(axis=0)),
+        softmax(of_kept),
+        step_s,
+        n_samples / SAMPLE_RATE_HZ,
+    )
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Over the last axis, float32 like the logits."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def kept_labels(labels: tuple[str, ...], classes: tuple[str, ...]) -> np.ndarray:
+    """Where the wanted labels stand among a student's, int64 [k]; nothing wanted is everything.
+
+    Raises:
+        UserError: one is none of the student's, or only one is left.
+    """
+    unknown = [name for name in classes if name not in labels]
+    if unknown:
+        raise UserError(f"The student has no label {', '.join(unknown)}; it has {', '.join(labels)}.")
+    if len(set(classes)) == 1:
+        raise UserError(f"Among {classes[0]} alone there is nothing to choose; give two labels or more.")
+    return np.array([i for i, label in enumerate(labels) if not classes or label in classes])

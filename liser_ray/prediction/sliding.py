@@ -1,0 +1,66 @@
+"""A recording that comes in pieces, cut into blocks of whole 3-s windows."""
+
+import math
+
+import numpy as np
+
+from liser_ray.errors import UserError
+from liser_ray.student.front_end import EVALUATION_STRIDE_S, EVALUATION_STRIDE_SAMPLES, SEGMENT_SAMPLES
+
+
+def step_samples(step_s: float) -> int:
+    """Samples from window to window.
+
+    Args:
+        step_s: a multiple of 0.1 s: 0.1 is the paper's.
+
+    Raises:
+        UserError: it is none.
+    """
+    n_strides = round(step_s / EVALUATION_STRIDE_S) if math.isfinite(step_s) else 0
+    if n_strides < 1 or abs(n_strides * EVALUATION_STRIDE_S - step_s) > 1e-6:
+        raise UserError(f"A step of {step_s} s: give a multiple of {EVALUATION_STRIDE_S} s, such as 0.1 or 0.5.")
+    return n_strides * EVALUATION_STRIDE_SAMPLES
+
+
+class SlidingWindow:
+    """Collects samples until there are windows, and forgets those that no later window needs.
+
+    Args:
+        step_samples: from window to window.
+        block_windows: so many at once; at the end, as many as are left.
+    """
+
+    def __init__(self, step_samples: int, block_windows: int):
+        self._step = step_samples
+        self._block_samples = SEGMENT_SAMPLES + (block_windows - 1) * step_samples
+        self._block_step = block_windows * step_samples
+        self._held: list[np.ndarray] = []
+        self._n_held = 0
+        self._skip = 0  # samples that no window hears, where windows are further apart than they are long
+        self._any = False
+
+    def add(self, samples: np.ndarray) -> list[np.ndarray]:
+        """The blocks that the next samples, float32 [n], complete: float32 [48000 + (W - 1) · step] for W windows."""
+        skipped = min(self._skip, len(samples))
+        self._skip -= skipped
+        self._held.append(samples[skipped:])
+        self._n_held += len(samples) - skipped
+        blocks = []
+        if self._n_held >= self._block_samples:
+            held = np.concatenate(self._held)
+            while len(held) >= self._block_samples:
+                blocks.append(held[: self._block_samples])
+                self._skip = max(0, self._block_step - len(held))
+                held = held[self._block_step :]
+            self._any = True
+            self._held, self._n_held = [held], len(held)
+        return blocks
+
+    def finish(self) -> list[np.ndarray]:
+        """The block that is left. A recording of less than 3 s has one window, with zeros behind it."""
+        held = np.concatenate([*self._held, np.zeros(0, np.float32)])
+        if len(held) < SEGMENT_SAMPLES:
+            return [] if self._any or not len(held) else [np.pad(held, (0, SEGMENT_SAMPLES - len(held)))]
+        n_windows = 1 + (len(held) - SEGMENT_SAMPLES) // self._step
+        return [held[: SEGMENT_SAMPLES + (n_windows - 1) * self._step]]

@@ -1,0 +1,171 @@
+"""What is predicted of, as float32 at 16 kHz: files, standard input, arrays."""
+
+import errno
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Protocol
+
+import av
+import numpy as np
+
+from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.container import ByteSource
+from liser_ray.media.waveform import WaveformError, decode_waveform
+
+STDIN = "-"
+_IN_MEMORY_BYTES = 64 << 20  # of standard input; the rest goes to a temporary file
+_LOUDEST = 16.0  # 24 dB above full scale, which some decoders give; 16-bit numbers as floats are far above
+
+
+class SizedSource(ByteSource, Protocol):
+    """Bytes, and how many there are."""
+
+    size_bytes: int
+
+
+class LocalSource:
+    """The bytes of a file on this machine, without PyArrow, which small devices may lack."""
+
+    def __init__(self, file: IO[bytes]):
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self.size_bytes = file.seek(0, os.SEEK_END)
+        file.seek(0)
+
+
+@contextmanager
+def open_sound(uri: str) -> Iterator[SizedSource]:
+    """The bytes of a recording: a local path, an ``s3://`` address, or ``-`` for standard input.
+
+    Standard input is read to its end first, since many formats want to seek.
+
+    Raises:
+        WaveformError: it can't be opened, or has no bytes.
+    """
+    if uri.startswith("s3://"):
+        with _open_s3(uri) as source:
+            yield source
+        return
+    try:
+        with _spooled() if uri == STDIN else open(uri, "rb") as file:
+            local = LocalSource(file)
+            if local.size_bytes == 0:
+                raise WaveformError("empty", "0 bytes")
+            yield local
+    except OSError as error:
+        words = {errno.ENOENT: "there is no such file", errno.EISDIR: "a folder"}
+        raise WaveformError("unreadable", words.get(error.errno or 0, error.strerror or str(error))) from error
+
+
+def file_blocks(source: ByteSource) -> Iterator[np.ndarray]:
+    """The sound of a recording as it is decoded, float32 [n] each, 16 kHz, mono, -1..1.
+
+    Args:
+        source: of `open_sound`.
+
+    Raises:
+        WaveformError: see `liser_ray.media.waveform.decode_waveform`.
+    """
+    for block in decode_waveform(source):
+        yield block.astype(np.float32) / 32768
+
+
+class ArrayReader:
+    """Arrays of any rate as 16-kHz mono, one after the other.
+
+    Args:
+        sample_rate_hz: of the arrays.
+
+    Raises:
+        ValueError: a rate that there is none of.
+    """
+
+    def __init__(self, sample_rate_hz: int):
+        if not 1_000 <= sample_rate_hz <= 768_000 or sample_rate_hz != int(sample_rate_hz):
+            raise ValueError(f"A sample rate of {sample_rate_hz} Hz: give a whole number such as 16000 or 44100.")
+        self._rate_hz = int(sample_rate_hz)
+        self._resampler = (
+            None
+            if self._rate_hz == SAMPLE_RATE_HZ
+            else av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
+        )
+
+    def add(self, samples: np.ndarray) -> np.ndarray:
+        """What comes out of the resampler, float32 [m], of the next samples.
+
+        Args:
+            samples: int16, or float in -1..1; [n], or [channels, n], whose mean is taken.
+
+        Raises:
+            WaveformError: "not finite".
+            ValueError: shape, type or range are none of these.
+        """
+        mono = _mono(samples)
+        if self._resampler is None or not len(mono):
+            return mono
+        frame = av.AudioFrame.from_ndarray(mono[None], format="flt", layout="mono")
+        frame.sample_rate = self._rate_hz
+        return self._out(frame)
+
+    def finish(self) -> np.ndarray:
+        """What the resampler still holds, float32 [m]."""
+        resampler, out = self._resampler, np.zeros(0, np.float32)
+        if resampler is not None:
+            out = self._out(None)
+            self._resampler = None
+        return out
+
+    def _out(self, frame: av.AudioFrame | None) -> np.ndarray:
+        assert self._resampler is not None
+        frames = self._resampler.resample(frame)
+        parts = [out.to_ndarray().reshape(-1) for out in frames if out is not None and out.samples]
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _mono(samples: np.ndarray) -> np.ndarray:
+    """float32 [n], -1..1."""
+    array = np.asarray(samples)
+    if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[0] > array.shape[1] > 0):
+        raise ValueError(f"A waveform of shape {array.shape}: give [samples] or [channels, samples].")
+    if array.dtype == np.int16:
+        array = array.astype(np.float32) / 32768
+    elif not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"A waveform of {array.dtype}: give int16, or floats from -1 to 1.")
+    if not np.isfinite(array).all():
+        raise WaveformError("not finite", "NaN or infinite samples")
+    if array.size and np.abs(array).max() > _LOUDEST:
+        raise ValueError(
+            f"A waveform with values up to {np.abs(array).max():.0f}: give floats from -1 to 1 (16-bit numbers "
+            "divided by 32768), or the int16 array itself."
+        )
+    mono = array.mean(axis=0) if array.ndim == 2 else array
+    return np.ascontiguousarray(mono, np.float32)
+
+
+@contextmanager
+def _open_s3(uri: str) -> Iterator[SizedSource]:
+    from liser_ray.media.source import Source  # PyArrow and boto3, for those who have something on S3
+    from liser_ray.outcome import MediaError, Reason
+
+    try:
+        source = Source(uri)
+        try:
+            yield source
+        finally:
+            try:
+                source.check()  # demuxers take a failed read for the end of the file
+            finally:
+                source.release()
+    except MediaError as error:
+        reason = "empty" if error.reason is Reason.EMPTY else "unreadable"
+        raise WaveformError(reason, error.detail) from error
+
+
+@contextmanager
+def _spooled() -> Iterator[IO[bytes]]:
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
+        while piece := sys.stdin.buffer.read(1 << 20):
+            file.write(piece)
+        yield file

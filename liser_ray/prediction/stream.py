@@ -1,0 +1,104 @@
+"""Sound in chunks of any size, an estimate every 0.1 s."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.prediction.classifier import WindowClassifier
+from liser_ray.prediction.prediction import softmax
+from liser_ray.prediction.sliding import SlidingWindow
+from liser_ray.prediction.sound import ArrayReader
+from liser_ray.student.front_end import EVALUATION_STRIDE_SAMPLES, SEGMENT_SAMPLES, RunningStatistics
+
+
+class Estimate(NamedTuple):
+    """What the student says of the last 3 s.
+
+    Attributes:
+        start_s, end_s: of the window, from the stream's start.
+        label: the most probable one.
+        probabilities: float32 [K], sum 1, of the window.
+        so_far: float32 [K], sum 1, of all windows up to this one: what `Student.predict` says of the sound so far.
+    """
+
+    start_s: float
+    end_s: float
+    label: str
+    probabilities: np.ndarray
+    so_far: np.ndarray
+
+
+class EmotionStream:
+    """Made by `Student.stream`. It keeps 3 s of sound; each estimate costs the same, however long the stream is.
+
+    The estimates are those of the windows of `Student.predict`, the first one after 3 s. A student with normalisation
+    by utterance knows of the recording what was heard so far: its estimate is that of the last window of a recording
+    that ends there.
+
+    Attributes:
+        labels: of the estimates' probabilities.
+    """
+
+    def __init__(
+        self,
+        classifier: WindowClassifier,
+        labels: tuple[str, ...],
+        kept: np.ndarray,
+        sample_rate_hz: int,
+        by_utterance: bool,
+    ):
+        self.labels = tuple(labels[i] for i in kept)
+        self._classifier = classifier
+        self._kept = kept
+        self._reader = ArrayReader(sample_rate_hz)
+        self._windows = SlidingWindow(EVALUATION_STRIDE_SAMPLES, block_windows=1)
+        self._statistics = RunningStatistics() if by_utterance else None
+        self._n_samples = 0
+        self._n_estimates = 0
+        self._sum = np.zeros(len(kept))
+
+    def add(self, samples: np.ndarray) -> list[Estimate]:
+        """The estimates that the next sound completes, oldest first.
+
+        Args:
+            samples: float -1..1 or int16, [n] or [channels, n], any n.
+
+        Raises:
+            WaveformError: NaN or infinite samples; the stream stays as it was.
+            ValueError: shape, type or range are none of a waveform.
+        """
+        return self._hear(self._reader.add(samples))
+
+    def finish(self) -> list[Estimate]:
+        """The estimates that are left at the end; of less than 3 s of sound the only one, as of a short recording."""
+        estimates = self._hear(self._reader.finish())
+        return estimates + [self._estimate(window) for window in self._windows.finish()]
+
+    def _hear(self, sound: np.ndarray) -> list[Estimate]:
+        estimates = []
+        while len(sound):
+            # Up to where the next window ends, so that its statistics are of the sound until then.
+            next_end = SEGMENT_SAMPLES + self._n_estimates * EVALUATION_STRIDE_SAMPLES
+            piece, sound = np.split(sound, [next_end - self._n_samples])
+            self._n_samples += len(piece)
+            if self._statistics is not None:
+                self._statistics.add(piece)
+            estimates += [self._estimate(window) for window in self._windows.add(piece)]
+        return estimates
+
+    def _estimate(self, window: np.ndarray) -> Estimate:
+        statistics = self._statistics.statistics() if self._statistics is not None else None
+        logits = self._classifier.window_logits(window, EVALUATION_STRIDE_SAMPLES, statistics)[0, self._kept]
+        start = self._n_estimates * EVALUATION_STRIDE_SAMPLES
+        end = min(start + SEGMENT_SAMPLES, self._n_samples)
+        self._n_estimates += 1
+        self._sum += logits
+        probabilities = softmax(logits)
+        return Estimate(
+            start / SAMPLE_RATE_HZ,
+            end / SAMPLE_RATE_HZ,
+            self.labels[int(probabilities.argmax())],
+            probabilities,
+            softmax(self._sum / self._n_estimates).astype(np.float32),
+        )

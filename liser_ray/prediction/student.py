@@ -1,0 +1,255 @@
+"""A trained student in Python: load it, ask it, keep it, publish it."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from liser_ray.errors import UserError
+from liser_ray.media.waveform import check_heard
+from liser_ray.prediction.classifier import WindowClassifier
+from liser_ray.prediction.onnx_classifier import OnnxClassifier
+from liser_ray.prediction.prediction import Prediction, kept_labels, predicted
+from liser_ray.prediction.sliding import SlidingWindow, step_samples
+from liser_ray.prediction.sound import ArrayReader, file_blocks, open_sound
+from liser_ray.prediction.stream import EmotionStream
+from liser_ray.student.card import CARD_FILE, WEIGHTS_FILE, StudentCard, model_card
+from liser_ray.student.front_end import EVALUATION_STRIDE_S, RunningStatistics
+
+README_FILE = "README.md"
+
+_BLOCK_WINDOWS = 128
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+_ARRAY_BLOCK = 1 << 16
+
+Blocks = Iterable[np.ndarray]
+Listen = Callable[[np.ndarray, float], None]
+
+
+class Student:
+    """A trained student that hears speech and names an emotion.
+
+    Made by `from_pretrained`.
+
+    Attributes:
+        labels: of its answers.
+        card: all that is known of it.
+    """
+
+    def __init__(self, classifier: WindowClassifier, card: StudentCard, weights: bytes | None):
+        self.card = card
+        self.labels = card.labels
+        self._classifier = classifier
+        self._weights = weights  # None: of an ONNX file
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, device: str = "cpu", n_threads: int = 0) -> "Student":
+        """A student from where it was trained, kept or published.
+
+        Args:
+            source: a folder with ``student.safetensors`` and ``student.json`` (`train_student.py` writes one for each
+                fold and seed, `save_pretrained` another); a folder of such folders, of which the one with the highest
+                validation UAR is taken; an ``.onnx`` file, which needs no PyTorch; any of them as ``s3://…``; a
+                repository of the Hugging Face hub as ``owner/name``, ``owner/name@revision`` or ``hf://owner/name``.
+            device: of PyTorch; ONNX files run on the CPU.
+            n_threads: for ONNX files; 0: all cores.
+
+        Raises:
+            UserError: there is nothing, or no student.
+        """
+        path = _local(str(source))
+        if path.is_file():
+            if path.suffix != ".onnx":
+                raise UserError(f"{source} is no student: give its folder, or an .onnx file of `liser-ray export`.")
+            classifier = OnnxClassifier(path.read_bytes(), str(source), n_threads)
+            return cls(classifier, classifier.card, None)
+        folder = _best_below(path, str(source))
+        card = StudentCard.parse((folder / CARD_FILE).read_bytes(), str(folder / CARD_FILE))
+        try:
+            weights = (folder / WEIGHTS_FILE).read_bytes()
+        except OSError as error:
+            raise UserError(f"{folder} has a card but no {WEIGHTS_FILE}: copy the whole folder.") from error
+        try:
+            from liser_ray.prediction.torch_classifier import TorchClassifier
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"{source} needs PyTorch, which is not installed here. Install liser-ray[train], or write an ONNX file "
+                f"where it is: liser-ray export --model {source}"
+            ) from error
+        return cls(TorchClassifier(weights, card, device), card, weights)
+
+    def predict(
+        self,
+        waveform: np.ndarray,
+        sample_rate_hz: int,
+        step_s: float = EVALUATION_STRIDE_S,
+        classes: Sequence[str] = (),
+    ) -> Prediction:
+        """What it says of a recording in memory.
+
+        Args:
+            waveform: float -1..1, or int16; [samples] or [channels, samples], whose mean is taken; at least 0.1 s.
+            sample_rate_hz: of the waveform; it is resampled to 16 kHz.
+            step_s: from 3-s window to window, a multiple of 0.1 s, which is the paper's.
+            classes: labels to choose among; none: all.
+
+        Raises:
+            WaveformError: it is empty, shorter than 0.1 s, silent or not finite.
+            ValueError: shape, type, range or rate are none of a waveform.
+            UserError: another step, or other classes than the student's.
+        """
+        reader = ArrayReader(sample_rate_hz)
+        parts = [reader.add(np.asarray(waveform)), reader.finish()]
+        sound = np.concatenate(parts)
+        check_heard(len(sound), float(np.abs(sound).max(initial=0)) * 32768)
+        blocks = [sound[start : start + _ARRAY_BLOCK] for start in range(0, len(sound), _ARRAY_BLOCK)]
+        return self._predict(lambda: blocks, step_s, classes)
+
+    def predict_file(
+        self,
+        uri: str,
+        step_s: float = EVALUATION_STRIDE_S,
+        classes: Sequence[str] = (),
+        listen: Listen | None = None,
+    ) -> Prediction:
+        """What it says of a file, in bounded memory however long it is.
+
+        Args:
+            uri: of a sound or video file in any format; a local path, ``s3://…``, or ``-`` for standard input.
+            step_s, classes: see `predict`.
+            listen: is given the sound as it comes, float32 [n], 16 kHz, and the share of the file that is read, 0..1.
+
+        Raises:
+            WaveformError: it can't be read, or is empty, shorter than 0.1 s, silent or not finite.
+            UserError: see `predict`.
+        """
+        with open_sound(str(uri)) as source:
+
+            def blocks() -> Blocks:
+                source.seek(0)
+                return file_blocks(source)
+
+            def heard(block: np.ndarray) -> None:
+                if listen is not None:
+                    listen(block, source.tell() / source.size_bytes)
+
+            return self._predict(blocks, step_s, classes, heard)
+
+    def stream(self, sample_rate_hz: int = 16_000, classes: Sequence[str] = ()) -> EmotionStream:
+        """A stream to put chunks of sound into, which gives an estimate every 0.1 s.
+
+        Args:
+            sample_rate_hz: of the chunks.
+            classes: see `predict`.
+        """
+        kept = kept_labels(self.labels, tuple(classes))
+        by_utterance = self.card.normalisation == "utterance"
+        return EmotionStream(self._classifier, self.labels, kept, sample_rate_hz, by_utterance)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write weights, card and a README (the model card) to a local folder, which `from_pretrained` takes.
+
+        Raises:
+            UserError: the student is of an ONNX file, which is all there is to keep.
+        """
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name, data in self._files(Path(folder).name).items():
+            (Path(folder) / name).write_bytes(data)
+
+    def push_to_hub(self, repo_id: str, private: bool = False, token: str | None = None) -> str:
+        """Publish what `save_pretrained` writes on the Hugging Face hub; the repository is made if it is not there.
+
+        Args:
+            repo_id: ``owner/name``.
+            private: if it is made now.
+            token: with write access; None: of ``hf auth login`` or ``HF_TOKEN``.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            UserError: see `save_pretrained`.
+            huggingface_hub.errors.HfHubHTTPError: the hub refuses.
+        """
+        import huggingface_hub
+
+        files = self._files(repo_id)
+        api = huggingface_hub.HfApi(token=token)
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        operations = [huggingface_hub.CommitOperationAdd(name, data) for name, data in files.items()]
+        return api.create_commit(repo_id, operations, commit_message="A student of LiSER").commit_url
+
+    def export_onnx(self, calibration: Iterable[np.ndarray] = ()) -> bytes:
+        """The student as an ONNX file, see `liser_ray.prediction.onnx_export.export_onnx`.
+
+        Args:
+            calibration: recordings, float32 [n] at 16 kHz, for 8-bit integers; none: float32.
+        """
+        from liser_ray.prediction.onnx_export import export_onnx, quantise
+
+        model = export_onnx(self._own_weights(), self.card)
+        recordings = list(calibration)
+        return quantise(model, recordings) if recordings else model
+
+    def _predict(
+        self,
+        blocks: Callable[[], Blocks],
+        step_s: float,
+        classes: Sequence[str],
+        heard: Callable[[np.ndarray], None] = lambda block: None,
+    ) -> Prediction:
+        step = step_samples(step_s)
+        kept = kept_labels(self.labels, tuple(classes))
+        statistics = None
+        if self.card.normalisation == "utterance":
+            running = RunningStatistics()
+            for block in blocks():
+                running.add(block)
+            statistics = running.statistics()
+        classify = partial(self._classifier.window_logits, step_samples=step, statistics=statistics)
+        windows = SlidingWindow(step, _BLOCK_WINDOWS)
+        logits, n_samples = [], 0
+        for block in blocks():
+            n_samples += len(block)
+            heard(block)
+            logits += [classify(whole) for whole in windows.add(block)]
+        logits += [classify(whole) for whole in windows.finish()]
+        return predicted(np.concatenate(logits), self.labels, kept, step_s, n_samples)
+
+    def _files(self, name: str) -> dict[str, bytes]:
+        weights = self._own_weights()
+        readme = model_card(self.card, name).encode()
+        return {WEIGHTS_FILE: weights, CARD_FILE: self.card.as_json(), README_FILE: readme}
+
+    def _own_weights(self) -> bytes:
+        if self._weights is None:
+            raise UserError("This student is an ONNX file: copy it as it is, or load the folder that it was made from.")
+        return self._weights
+
+
+def _local(source: str) -> Path:
+    path = Path(source)
+    if not path.exists() and _HUB_NAME.fullmatch(source) and not source.startswith("."):
+        source = f"hf://{source}"
+    if source.startswith(("s3://", "hf://")):
+        from liser_ray.storage.fetch import fetch  # PyArrow, for those who have something there
+
+        return fetch(source, "A student is a folder with student.json and student.safetensors, or an .onnx file.")
+    if not path.exists():
+        raise UserError(
+            f"There is no student at {source}. Train one with jobs/train_student.py, which writes it to "
+            "out/student/seed-*-fold-*, or give a folder, an .onnx file, s3://… or owner/name on the Hugging Face hub."
+        )
+    return path
+
+
+def _best_below(folder: Path, source: str) -> Path:
+    """The folder itself if a student is in it, else the one below it that did best on its validation speakers."""
+    if (folder / CARD_FILE).exists():
+        return folder
+    cards = sorted(folder.glob(f"*/{CARD_FILE}"))
+    if not cards:
+        raise UserError(f"There is no student in {source}: no {CARD_FILE} in it or in the folders below it.")
+    return max(cards, key=lambda card: StudentCard.parse(card.read_bytes(), str(card)).validation_uar).parent

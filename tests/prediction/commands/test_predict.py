@@ -1,0 +1,249 @@
+"""``liser-ray predict`` as it is typed."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from media_files import moving_gradient, voice_like, write_video
+from small_students import EMOTIONS
+from tones import tone
+
+from liser_ray.__main__ import main
+from liser_ray.prediction.student import Student
+
+
+@pytest.fixture
+def run(student_folder, capsys, monkeypatch):
+    """Runs the command; gives exit code, output and errors."""
+
+    def run(*arguments: object, model: bool = True) -> tuple[int, str, str]:
+        chosen = ["--model", str(student_folder)] if model else []
+        monkeypatch.setattr(sys, "argv", ["liser-ray", "predict", *chosen, *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return (ended.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+def test_a_table_has_a_line_for_each_recording(run, speech_folder, student_folder):
+    code, out, errors = run(speech_folder / "low.wav", speech_folder / "middle.flac")
+    header, *lines = out.splitlines()
+    assert code == 0
+    assert header.split() == ["file", "emotion", "probability"]
+    student = Student.from_pretrained(student_folder)
+    for line, name in zip(lines, ("low.wav", "middle.flac"), strict=True):
+        expected = student.predict_file(str(speech_folder / name))
+        assert line.split()[:3] == [str(speech_folder / name), expected.label, f"{expected.probability:.2f}"]
+    assert errors == ""
+
+
+def test_a_timeline_has_a_line_for_each_window(run, speech_folder):
+    _, out, _ = run("--timeline", speech_folder / "middle.flac")
+    lines = out.splitlines()[2:]
+    assert len(lines) == 6
+    assert lines[0].split()[:4] == ["0.0", "-", "3.0", "s"]
+    assert lines[-1].split()[:4] == ["0.5", "-", "3.5", "s"]
+    assert lines[0].split()[4] in EMOTIONS
+    _, out, _ = run("--timeline", "--step_s", "0.5", speech_folder / "middle.flac")
+    assert len(out.splitlines()) == 2 + 2
+
+
+def test_json_has_an_object_a_line_with_errors_too(run, speech_folder, tmp_path):
+    code, out, _ = run("--json", "--timeline", speech_folder / "low.wav", tmp_path / "none.wav")
+    good, bad = map(json.loads, out.splitlines())
+    assert code == 3
+    assert good["file"] == str(speech_folder / "low.wav")
+    assert good["duration_s"] == 2
+    assert good["emotion"] in EMOTIONS
+    assert good["probabilities"][good["emotion"]] == good["probability"]
+    assert [(one["start_s"], one["end_s"]) for one in good["windows"]] == [(0, 2)]
+    assert bad == {"file": str(tmp_path / "none.wav"), "error": "unreadable: there is no such file"}
+
+
+def test_csv_has_a_column_for_each_label_and_one_for_errors(run, speech_folder, tmp_path):
+    (tmp_path / 'odd, "name".wav').write_bytes(b"no sound")
+    _, out, _ = run("--csv", speech_folder / "low.wav", tmp_path / 'odd, "name".wav')
+    good, bad = csv.DictReader(io.StringIO(out))
+    assert list(good)[:5] == ["file", "start_s", "end_s", "emotion", "probability"]
+    assert sum(float(good[label]) for label in EMOTIONS) == pytest.approx(1, abs=1e-3)
+    assert good["error"] == ""
+    assert bad["file"].endswith('odd, "name".wav')
+    assert "no container of video or sound" in bad["error"]
+    _, out, _ = run("--csv", "--timeline", speech_folder / "middle.flac")
+    assert [row["start_s"] for row in csv.DictReader(io.StringIO(out))] == [f"{k / 10:.3f}" for k in range(6)]
+
+
+def test_folders_globs_and_videos(run, speech_folder, tmp_path):
+    write_video(tmp_path / "talk.mp4", moving_gradient, duration_s=1.0, audio=voice_like)
+    (tmp_path / "notes.txt").write_text("not taken")
+    _, out, _ = run(speech_folder, tmp_path)
+    names = [line.split()[0] for line in out.splitlines()[1:]]
+    below = [speech_folder / name for name in ("deeper/high.wav", "low.wav", "middle.flac")]
+    assert names == [str(path) for path in (*below, tmp_path / "talk.mp4")]
+    code, out, _ = run(speech_folder / "**" / "*.wav")
+    assert code == 0
+    assert [Path(line.split()[0]).name for line in out.splitlines()[1:]] == ["high.wav", "low.wav"]
+
+
+def test_objects_and_prefixes_on_s3(run, speech_folder, s3_store):
+    bucket = s3_store.bucket()
+    for name in ("low.wav", "middle.flac"):
+        s3_store.client.upload_file(str(speech_folder / name), bucket, f"calls/{name}")
+    code, out, _ = run(f"s3://{bucket}/calls/low.wav", f"s3://{bucket}/calls/", f"s3://{bucket}/calls/*.flac")
+    assert code == 0
+    names = [line.split()[0].removeprefix(f"s3://{bucket}/calls/") for line in out.splitlines()[1:]]
+    assert names == ["low.wav", "low.wav", "middle.flac", "middle.flac"]
+    code, _, errors = run(f"s3://{bucket}/none/", f"s3://{bucket}/none.wav")
+    assert code == 3
+    assert errors.count("no recordings there") == 2
+
+
+def test_bad_recordings_are_named_and_the_others_done(run, speech_folder, tmp_path):
+    def write(name: str, samples: np.ndarray, rate_hz: int = 16_000, **more: str) -> Path:
+        soundfile.write(tmp_path / name, samples, rate_hz, **more)
+        return tmp_path / name
+
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "wrong.wav").write_bytes(b"%PDF-1.7 no sound here" * 20)
+    speech = tone(1, 2.0, np.random.default_rng(0))
+    bad = {
+        tmp_path / "empty.wav": "empty",
+        tmp_path / "wrong.wav": "no container of video or sound",
+        tmp_path / "missing.wav": "there is no such file",
+        write("silent.wav", np.zeros(16_000, np.int16)): "silent",
+        write("10ms.wav", speech[:160]): "shorter than 0.1 s: 0.010 s",
+        write("nan.wav", np.full(16_000, np.nan), subtype="FLOAT"): "not finite",
+        tmp_path / "no" / "*.wav": "no recordings there",
+    }
+    good = [
+        write("8.wav", np.tile(speech[:, None], (1, 8))),
+        write("192.wav", speech, 192_000),
+        speech_folder / "low.wav",
+    ]
+    code, out, errors = run(*bad, *good)
+    assert code == 3
+    assert [line.split()[0] for line in out.splitlines()[1:]] == [str(path) for path in good]
+    *lines, summary = errors.splitlines()
+    for line, (path, reason) in zip(lines, bad.items(), strict=True):
+        assert line.startswith(f"error: {path}: ")
+        assert reason in line
+    assert summary == "7 of 10 recordings could not be used."
+
+
+def test_abstaining_and_choosing_among_fewer(run, speech_folder):
+    _, out, _ = run("--json", "--abstain_below", "1", speech_folder / "low.wav")
+    assert json.loads(out)["emotion"] == "unsure"
+    _, out, _ = run("--json", "--classes", "happy, sad", speech_folder / "low.wav")
+    assert set(json.loads(out)["probabilities"]) == {"happy", "sad"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--classes", "joyful,sad"], "no label joyful"),
+        (["--step_s", "0.25"], "multiple of 0.1 s"),
+        (["--abstain_below", "2"], "probability from 0 to 1"),
+        (["--plot", "one.png", "b.wav"], "give a folder"),
+    ],
+)
+def test_wrong_options_are_one_message(run, arguments, words):
+    code, out, errors = run("a.wav", *arguments)
+    assert (code, out) == (2, "")
+    assert words in errors
+    assert "Traceback" not in errors
+
+
+def test_a_student_is_found_where_training_leaves_it_or_asked_for(
+    run, student_folder, speech_folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LISER_STUDENT", raising=False)
+    code, _, errors = run(speech_folder / "low.wav", model=False)
+    assert code == 2
+    assert "name one with --model" in errors
+    (tmp_path / "out/student").mkdir(parents=True)
+    (tmp_path / "out/student/seed-0-fold-0").symlink_to(student_folder)
+    assert run(speech_folder / "low.wav", model=False)[0] == 0
+    monkeypatch.chdir(speech_folder)
+    monkeypatch.setenv("LISER_STUDENT", str(student_folder))
+    assert run("low.wav", model=False)[0] == 0
+
+
+def test_pictures(run, speech_folder, tmp_path):
+    code, _, _ = run("--plot", tmp_path / "one.png", speech_folder / "middle.flac")
+    assert code == 0
+    assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
+    run("--plot", tmp_path / "many", speech_folder, speech_folder / "low.wav")
+    assert sorted(path.name for path in (tmp_path / "many").iterdir()) == [
+        "high.png",
+        "low-2.png",
+        "low.png",
+        "middle.png",
+    ]
+
+
+def test_standard_input_is_read_to_its_end(student_folder, speech_folder):
+    command = [sys.executable, "-m", "liser_ray", "predict", "--model", str(student_folder), "--json", "-"]
+    done = subprocess.run(
+        command, input=(speech_folder / "middle.flac").read_bytes(), capture_output=True, timeout=120, check=True
+    )
+    found = json.loads(done.stdout)
+    assert found["file"] == "-"
+    assert found["duration_s"] == 3.5
+
+
+WITHOUT = """
+import importlib.abc, sys
+ALLOWED = {"numpy", "av", "onnxruntime", "tqdm", "liser_ray"}
+
+class Nothing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top in ALLOWED or top in sys.stdlib_module_names or top.startswith("_"):
+            return None
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Nothing())
+from liser_ray.__main__ import main
+sys.argv[0] = "liser-ray"
+main()
+"""
+
+
+def without_others(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command where only what the package needs at least can be imported."""
+    command = [sys.executable, "-c", WITHOUT, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_onnx_runs_with_onnxruntime_alone(student_folder, speech_folder, tmp_path):
+    student = Student.from_pretrained(student_folder)
+    (tmp_path / "student.onnx").write_bytes(student.export_onnx())
+    done = without_others("predict", "--onnx", tmp_path / "student.onnx", "--json", speech_folder / "middle.flac")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    expected = student.predict_file(str(speech_folder / "middle.flac"))
+    for label, probability in expected.as_dict.items():
+        assert found["probabilities"][label] == pytest.approx(probability, abs=3e-4)
+
+
+def test_what_is_not_installed_is_named(student_folder, speech_folder, tmp_path):
+    done = without_others("predict", "--model", student_folder, speech_folder / "low.wav")
+    assert done.returncode == 2
+    assert "needs PyTorch" in done.stderr
+    assert "liser-ray export" in done.stderr
+    (tmp_path / "student.onnx").write_bytes(Student.from_pretrained(student_folder).export_onnx())
+    done = without_others("predict", "--onnx", tmp_path / "student.onnx", "--plot", "a.png", speech_folder / "low.wav")
+    assert done.returncode == 2
+    assert "pip install matplotlib" in done.stderr
+    for command, words in (("demo-app", "liser-ray[app]"), ("listen", "pip install sounddevice")):
+        done = without_others(command, "--onnx", tmp_path / "student.onnx")
+        assert done.returncode == 2
+        assert words in done.stderr

@@ -1,0 +1,104 @@
+"""A student's ONNX file beside the student in PyTorch."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from small_students import EMOTIONS, write_student
+from tones import tone
+
+from liser_ray.corpora.waveform import read_waveform
+from liser_ray.errors import UserError
+from liser_ray.prediction.student import Student
+from liser_ray.student.config import NetworkConfig
+
+VARIANTS = [
+    NetworkConfig(),
+    NetworkConfig(pooling="mean", normalisation="corpus"),
+    NetworkConfig(pooling="attention", normalisation="utterance"),
+]
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=lambda config: f"{config.pooling}-{config.normalisation}")
+def pair(request, tmp_path_factory) -> tuple[Student, Student]:
+    """A student in PyTorch, and its ONNX file."""
+    folder = tmp_path_factory.mktemp("student")
+    student = Student.from_pretrained(write_student(folder, request.param))
+    (folder / "student.onnx").write_bytes(student.export_onnx())
+    return student, Student.from_pretrained(folder / "student.onnx")
+
+
+@pytest.mark.parametrize("duration_s", [0.1, 1.0, 3.0, 3.05, 8.0])
+@pytest.mark.parametrize("step_s", [0.1, 0.7])
+def test_it_says_what_pytorch_says(pair, duration_s, step_s):
+    waveform = tone(1, duration_s, np.random.default_rng(0))
+    in_torch, in_onnx = (student.predict(waveform, 16_000, step_s) for student in pair)
+    assert in_onnx.labels == EMOTIONS
+    np.testing.assert_allclose(in_onnx.window_probabilities, in_torch.window_probabilities, atol=2e-4)
+    np.testing.assert_allclose(in_onnx.probabilities, in_torch.probabilities, atol=2e-4)
+
+
+@pytest.mark.parametrize("n_samples", [1, 700, 1_600, 47_999, 80_000])
+def test_the_file_alone_takes_a_waveform_of_any_length(pair, n_samples):
+    """As someone else's program uses it: onnxruntime, a waveform, nothing of ours."""
+    student, exported = pair
+    session = onnxruntime.InferenceSession(student.export_onnx(), providers=["CPUExecutionProvider"])
+    waveform = tone(2, 5.0, np.random.default_rng(0)).astype(np.float32)[:n_samples] / 32768
+    probabilities, logits = session.run(["probabilities", "window_logits"], {"waveform": waveform})
+    assert probabilities.shape == (8,)
+    assert logits.shape == (1 + max(0, n_samples - 48_000) // 1600, 8)
+    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+    if n_samples >= 1_600:
+        np.testing.assert_allclose(exported.predict(waveform, 16_000).probabilities, probabilities, atol=2e-4)
+    assert json.loads(session.get_modelmeta().custom_metadata_map["labels"]) == list(EMOTIONS)
+
+
+def test_silence_and_noise_are_as_in_pytorch(pair):
+    rng = np.random.default_rng(0)
+    waveform = np.concatenate([np.zeros(40_000), 0.5 * rng.standard_normal(40_000)]).astype(np.float32)
+    in_torch, in_onnx = (student.predict(waveform, 16_000) for student in pair)
+    np.testing.assert_allclose(in_onnx.window_probabilities, in_torch.window_probabilities, atol=2e-4)
+
+
+def test_real_speech_in_float32_and_in_8_bits(pair, test_data):
+    """Speech of RAVDESS: the float file within 2e-4 of PyTorch, the small one close."""
+    student, exported = pair
+    files = sorted((test_data / "ravdess").glob("*/*"))[::97]
+    speech = [read_waveform(str(file)).astype(np.float32) / 32768 for file in files]
+    calibration, tested = speech[::2], speech[1::2]
+    assert len(tested) > 5
+    small = student.export_onnx(calibration)
+    assert len(small) < 0.45 * len(student.export_onnx())
+    onnx.checker.check_model(onnx.load_from_string(small))
+    session = onnxruntime.InferenceSession(small, providers=["CPUExecutionProvider"])
+    assert {"QLinearConv", "DynamicQuantizeLSTM"} & {node.op_type for node in onnx.load_from_string(small).graph.node}
+    for waveform in tested:
+        expected = student.predict(waveform, 16_000).probabilities
+        np.testing.assert_allclose(exported.predict(waveform, 16_000).probabilities, expected, atol=2e-4)
+        found = session.run(["probabilities"], {"waveform": waveform})[0]
+        np.testing.assert_allclose(found, expected, atol=0.15)
+
+
+def test_a_file_holds_its_card_and_about_half_a_megabyte(pair):
+    student, exported = pair
+    assert len(student.export_onnx()) < 520_000
+    assert exported.card.content["speakers"] == student.card.content["speakers"]
+    assert "history" not in exported.card.content
+    with pytest.raises(UserError, match="copy it as it is"):
+        exported.save_pretrained("nowhere")
+    with pytest.raises(UserError, match="copy it as it is"):
+        exported.export_onnx()
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"no model")
+    with pytest.raises(UserError, match="no ONNX file that onnxruntime runs"):
+        Student.from_pretrained(tmp_path / "a.onnx")
+    other = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17]> g (float[n] x) => (float[n] y) {y = Relu (x)}'
+    )
+    onnx.save(other, tmp_path / "b.onnx")
+    with pytest.raises(UserError, match="is not of a student"):
+        Student.from_pretrained(tmp_path / "b.onnx")

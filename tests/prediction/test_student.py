@@ -1,0 +1,211 @@
+import json
+from types import SimpleNamespace
+
+import huggingface_hub
+import huggingface_hub.constants
+import numpy as np
+import pytest
+import soundfile
+from small_students import EMOTIONS, write_student
+from tones import tone
+
+from liser_ray import Student
+from liser_ray.errors import UserError
+from liser_ray.media.waveform import WaveformError
+
+SPEECH = tone(1, 4.0, np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory) -> Student:
+    return Student.from_pretrained(write_student(tmp_path_factory.mktemp("student")))
+
+
+def test_a_prediction_says_what_when_and_how_surely(student):
+    prediction = student.predict(SPEECH, 16_000)
+    assert prediction.labels == EMOTIONS
+    assert prediction.probabilities.sum() == pytest.approx(1)
+    assert prediction.label == EMOTIONS[prediction.probabilities.argmax()]
+    assert prediction.probability == prediction.as_dict[prediction.label]
+    assert prediction.duration_s == 4
+    np.testing.assert_allclose(prediction.window_start_s, np.arange(11) / 10)
+    np.testing.assert_allclose(prediction.window_end_s, 3 + np.arange(11) / 10)
+    assert prediction.window_probabilities.shape == (11, 8)
+
+
+def test_the_same_sound_in_other_types_rates_and_channels_is_predicted_alike(student):
+    expected = student.predict(SPEECH, 16_000).probabilities
+    as_float = SPEECH.astype(np.float32) / 32768
+    np.testing.assert_array_equal(student.predict(as_float, 16_000).probabilities, expected)
+    np.testing.assert_allclose(student.predict(as_float.astype(np.float64), 16_000).probabilities, expected, atol=1e-6)
+    eight_channels = np.tile(as_float, (8, 1))
+    np.testing.assert_allclose(student.predict(eight_channels, 16_000).probabilities, expected, atol=1e-5)
+    half_rate = tone(1, 4.0, np.random.default_rng(0))[::2]  # 800 Hz lie below half of 8 kHz
+    assert student.predict(half_rate, 8_000).duration_s == pytest.approx(4, abs=0.01)
+
+
+def test_a_file_is_predicted_as_its_samples(student, tmp_path):
+    soundfile.write(tmp_path / "a.wav", SPEECH, 16_000)
+    soundfile.write(tmp_path / "a.flac", SPEECH, 16_000)
+    expected = student.predict(SPEECH, 16_000)
+    for name in ("a.wav", "a.flac"):
+        found = student.predict_file(str(tmp_path / name))
+        np.testing.assert_allclose(found.window_probabilities, expected.window_probabilities, atol=1e-6)
+
+
+def test_a_file_of_192_khz_is_heard(student, tmp_path):
+    time_s = np.arange(2 * 192_000) / 192_000
+    soundfile.write(tmp_path / "a.wav", 0.3 * np.sin(2 * np.pi * 400 * time_s), 192_000)
+    assert student.predict_file(str(tmp_path / "a.wav")).duration_s == pytest.approx(2, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "words"),
+    [
+        (np.zeros(0, np.float32), "empty"),
+        (SPEECH[:160], r"shorter than 0\.1 s"),
+        (np.zeros(16_000, np.float32), "silent"),
+        (np.full(16_000, np.nan, np.float32), "not finite"),
+        (np.array([0.1] * 9_000 + [np.inf] + [0.1] * 9_000), "not finite"),
+    ],
+)
+def test_sound_without_anything_to_hear_is_refused_in_words(student, waveform, words):
+    with pytest.raises(WaveformError, match=words):
+        student.predict(waveform, 16_000)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "rate_hz", "words"),
+    [
+        (np.zeros((16_000, 2)), 16_000, r"give \[samples\] or \[channels, samples\]"),
+        (np.zeros((2, 2, 9)), 16_000, "give"),
+        (np.zeros(16_000, np.int32), 16_000, "int16, or floats"),
+        (SPEECH.astype(np.float32), 16_000, "divided by 32768"),
+        (SPEECH, 0, "16000 or 44100"),
+        (SPEECH, 44_100.5, "16000 or 44100"),
+    ],
+)
+def test_an_array_that_is_no_waveform_is_refused_with_what_to_give(student, waveform, rate_hz, words):
+    with pytest.raises(ValueError, match=words):
+        student.predict(waveform, rate_hz)
+
+
+def test_classes_restrict_the_answer(student):
+    free = student.predict(SPEECH, 16_000)
+    chosen = student.predict(SPEECH, 16_000, classes=["sad", "happy"])
+    assert chosen.labels == ("happy", "sad")
+    assert chosen.probabilities.sum() == pytest.approx(1)
+    ratio = free.as_dict["happy"] / free.as_dict["sad"]
+    assert chosen.as_dict["happy"] / chosen.as_dict["sad"] == pytest.approx(ratio, rel=1e-3)
+    with pytest.raises(UserError, match="no label joyful; it has neutral"):
+        student.predict(SPEECH, 16_000, classes=["joyful", "sad"])
+    with pytest.raises(UserError, match="two labels or more"):
+        student.predict(SPEECH, 16_000, classes=["sad"])
+
+
+def test_a_long_recording_takes_no_more_memory_than_a_short_one(student, tmp_path):
+    """Nothing that is held grows with the sound: what the network is given at once stays as large."""
+    longest = []
+    classify = student._classifier.window_logits
+
+    class Watched:
+        def window_logits(self, samples, step_samples, statistics):
+            longest.append(len(samples))
+            return classify(samples[:48_000], step_samples, statistics).repeat(1 + (len(samples) - 48_000) // 1600, 0)
+
+    watched = Student(Watched(), student.card, None)
+    with soundfile.SoundFile(tmp_path / "long.flac", "w", 16_000, 1) as file:
+        for _ in range(60):
+            file.write(tone(0, 10.0, np.random.default_rng(0)))
+    assert len(watched.predict_file(str(tmp_path / "long.flac")).window_probabilities) == 5971
+    assert max(longest) <= 48_000 + 127 * 1600
+
+
+def test_saved_and_loaded_it_is_the_same(student, tmp_path):
+    student.save_pretrained(tmp_path / "kept")
+    again = Student.from_pretrained(tmp_path / "kept")
+    expected, found = (one.predict(SPEECH, 16_000).probabilities for one in (student, again))
+    np.testing.assert_array_equal(found, expected)
+    readme = (tmp_path / "kept/README.md").read_text()
+    assert readme.startswith("---\nlibrary_name: liser-ray\n")
+    for words in ("Training speakers: 1, 2.", "Test speakers: 4, 5", "UAR 1.000, WAR 1.000", "100,488 parameters"):
+        assert words in readme
+
+
+def test_a_folder_of_runs_gives_the_best_by_validation(tmp_path):
+    for fold, uar in enumerate((0.4, 0.7, None)):
+        write_student(tmp_path / f"seed-0-fold-{fold}", fold=fold, validation_uar=uar)
+    assert Student.from_pretrained(tmp_path).card.content["fold"] == 1
+
+
+def test_the_hub_serves_a_student_from_its_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    revision = "a" * 40
+    repo = tmp_path / "models--lab--student"
+    write_student(repo / "snapshots" / revision)
+    (repo / "refs").mkdir()
+    (repo / "refs/main").write_text(revision)
+    for address in ("lab/student", "hf://lab/student", f"lab/student@{revision}"):
+        assert Student.from_pretrained(address).labels == EMOTIONS
+    with pytest.raises(UserError, match="hub can't be reached"):
+        Student.from_pretrained("lab/other")
+
+
+def test_s3_serves_a_student(s3_store, tmp_path, monkeypatch):
+    monkeypatch.setenv("LISER_CACHE", str(tmp_path / "cache"))
+    folder, bucket = write_student(tmp_path / "student"), s3_store.bucket()
+    for file in folder.iterdir():
+        s3_store.client.put_object(Bucket=bucket, Key=f"students/{file.name}", Body=file.read_bytes())
+    assert Student.from_pretrained(f"s3://{bucket}/students").labels == EMOTIONS
+
+
+def test_a_push_uploads_weights_card_and_readme_at_once(student, monkeypatch):
+    calls = []
+
+    class Api:
+        def __init__(self, token):
+            calls.append(("token", token))
+
+        def create_repo(self, repo_id, private, exist_ok):
+            calls.append(("repo", repo_id, private, exist_ok))
+
+        def create_commit(self, repo_id, operations, commit_message):
+            calls.append(("files", repo_id, {one.path_in_repo: one.path_or_fileobj for one in operations}))
+            return SimpleNamespace(commit_url=f"https://hub/{repo_id}/commit/1")
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    assert student.push_to_hub("lab/student", private=True, token="secret") == "https://hub/lab/student/commit/1"
+    assert calls[:2] == [("token", "secret"), ("repo", "lab/student", True, True)]
+    files = calls[2][2]
+    assert set(files) == {"student.safetensors", "student.json", "README.md"}
+    assert b"# lab/student" in files["README.md"]
+    assert json.loads(files["student.json"])["labels"] == list(EMOTIONS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": 2}, "of format 2"),
+        ({"front_end": {"sample_rate_hz": 8_000}}, "listens with"),
+        ({"labels": ["one"]}, "has no labels"),
+        ({"network": None}, "no card of a student"),
+    ],
+)
+def test_a_card_that_this_version_cannot_run_is_refused(tmp_path, changes, words):
+    with pytest.raises(UserError, match=words):
+        Student.from_pretrained(write_student(tmp_path, **changes))
+
+
+def test_what_is_no_student_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(UserError, match=r"Train one with jobs/train_student\.py"):
+        Student.from_pretrained(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"no student\.json"):
+        Student.from_pretrained(tmp_path)
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    with pytest.raises(UserError, match="give its folder"):
+        Student.from_pretrained(tmp_path / "a.wav")
+    folder = write_student(tmp_path / "student")
+    (folder / "student.safetensors").unlink()
+    with pytest.raises(UserError, match="copy the whole folder"):
+        Student.from_pretrained(folder)
