@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     compare_students(Path(config.output))
     print("[6/6] λ search", flush=True)
     search_lambdas(Path(config.output))
+    student = f"{config.output}/students/conf-vid-sp-dstl"
+    print(f"Try a student: .venv/bin/liser-ray predict {config.output}/corpus/audio --model {student}")
 
 
 if __name__ == "__main__":

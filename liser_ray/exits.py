@@ -14,6 +14,7 @@ from liser_ray.redaction import RedactingFormatter, redact
 EXIT_BUG = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_PIPE = 141
 EXIT_TERMINATED = 143
 
 
@@ -26,7 +27,7 @@ def run(
 
     Log lines, messages and tracebacks go to standard error, without credentials. Exit codes: 2 for a `UserError`, which
     is one message; 130 for Ctrl-C and 143 for SIGTERM (``ray job stop``, a machine that goes away), after which the
-    same command goes on; 1 for anything unforeseen, with a traceback.
+    same command goes on; 141 where nobody reads on (``| head``); 1 for anything unforeseen, with a traceback.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter("%(message)s"))
@@ -41,6 +42,9 @@ def run(
     except (KeyboardInterrupt, _Terminated) as error:
         print(interrupted, file=sys.stderr, flush=True)
         sys.exit(EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_TERMINATED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at its end
+        sys.exit(EXIT_PIPE)
     except Exception:
         print(redact(traceback.format_exc()), end="", file=sys.stderr)
         sys.exit(EXIT_BUG)

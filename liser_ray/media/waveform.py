@@ -123,7 +123,8 @@ def _open(source: ByteSource) -> InputContainer:
             raise WaveformError(
                 "unreadable", "a Git LFS pointer in place of the recording; run git lfs pull"
             ) from error
-        raise WaveformError("unreadable", f"no container of video or sound ({error})") from error
+        words = getattr(error, "strerror", None) or error  # FFmpeg's number says nothing to anybody
+        raise WaveformError("unreadable", f"no container of video or sound ({words})") from error
 
 
 class _Resampled:

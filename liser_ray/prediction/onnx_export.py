@@ -75,7 +75,9 @@ def quantise(model: bytes, recordings: Iterable[np.ndarray]) -> bytes:
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
-            quantize_dynamic(convolutions, quantised, op_types_to_quantize=["LSTM"], weight_type=QuantType.QInt8)
+            quantize_dynamic(
+                convolutions, quantised, op_types_to_quantize=["LSTM"], per_channel=True, weight_type=QuantType.QInt8
+            )
         finally:
             root.setLevel(level)
         if not calibration.n_read:

@@ -1,8 +1,7 @@
 """The graph of a student in ONNX: waveform in, probabilities out.
 
-It is written down as text, in ONNX's own syntax, step by step as in `liser_ray.student`. Batch norm is part of the
-convolutions. The Fourier transform of 2,048 samples is two matrix products, 32 · 64 = 2048 (Cooley and Tukey 1965): as
-one it would be a matrix of 17 MB, and many runtimes have no transform of their own.
+It is written down as text, in ONNX's own syntax, step by step as in `liser_ray.student`, where the transform is that
+of `liser_ray.prediction.matrices`. Batch norm is part of the convolutions.
 """
 
 from collections.abc import Mapping
@@ -11,25 +10,20 @@ import numpy as np
 import onnx
 import onnx.parser
 
+from liser_ray.prediction.matrices import N_KEPT, N_LONG, N_SHORT, front_end_numbers
 from liser_ray.student.card import StudentCard
 from liser_ray.student.front_end import (
     EDGE_SAMPLES,
     EVALUATION_STRIDE_SAMPLES,
-    FRAME_SAMPLES,
     MIN_BAND_STD,
     N_BANDS,
-    POWER_FLOOR,
-    SAMPLE_RATE_HZ,
     SEGMENT_SAMPLES,
     STRIDE_SAMPLES,
-    hann_window,
-    mel_corners_hz,
 )
 
 OPSET = 17
 _IR_VERSION = 8  # of ONNX 1.12 (2022), so that runtimes since then take the file
 _BATCH_NORM_EPS = 1e-5
-_N_LONG, _N_SHORT = 64, 32  # the factors of the transform
 _N_ROWS = SEGMENT_SAMPLES // EVALUATION_STRIDE_SAMPLES
 
 _WINDOWS = """
@@ -196,7 +190,7 @@ def student_graph(tensors: Mapping[str, np.ndarray], card: StudentCard) -> onnx.
         f"{statistics}{_NETWORK}{_POOLING[card.pooling]}{_ANSWER}}}"
     )
     model = onnx.parser.parse_model(text)
-    numbers = _lengths() | _front_end() | _weights(tensors, card)
+    numbers = _lengths() | front_end_numbers() | _weights(tensors, card)
     used = {name for node in model.graph.node for name in node.input}
     for name, value in numbers.items():
         if name in used:
@@ -226,40 +220,12 @@ def _lengths() -> dict[str, np.ndarray]:
         "row_shape": [-1, EVALUATION_STRIDE_SAMPLES],
         "window_shape": [-1, SEGMENT_SAMPLES],
         "stride_shape": [0, -1, STRIDE_SAMPLES],
-        "matrix_shape": [-1, _N_SHORT, _N_LONG],
-        "power_shape": [-1, (_N_SHORT // 2 + 1) * _N_LONG],
+        "matrix_shape": [-1, N_SHORT, N_LONG],
+        "power_shape": [-1, N_KEPT * N_LONG],
         "edges": [0, EDGE_SAMPLES, 0, EDGE_SAMPLES],
         "flat_shape": [0, 128, -1],
     }
     return {name: np.asarray(value, np.int64) for name, value in (scalars | vectors).items()}
-
-
-def _front_end() -> dict[str, np.ndarray]:
-    """The transform's two matrices, the turn between them, and where the bands lie.
-
-    With sample n = 64·a + b and frequency k = c + 32·d, the transform's exp(-2πi·n·k / 2048) is the product of
-    exp(-2πi·a·c / 32), exp(-2πi·b·c / 2048) and exp(-2πi·b·d / 64). Sound is real, so that frequency 2048 - k has the
-    power of k: c from 0 to 16 gives all of them, those with c = 0 and c = 16 twice.
-    """
-    a, b, c, d = np.arange(_N_SHORT), np.arange(_N_LONG), np.arange(_N_SHORT // 2 + 1), np.arange(_N_LONG)
-    short = np.exp(-2j * np.pi * np.outer(c, a) / _N_SHORT)
-    turn = np.exp(-2j * np.pi * np.outer(c, b) / FRAME_SAMPLES)
-    long = np.exp(-2j * np.pi * np.outer(b, d) / _N_LONG)
-    k = c[:, None] + _N_SHORT * d
-    bins = np.where(k <= FRAME_SAMPLES // 2, k, FRAME_SAMPLES - k)
-    bins[(k > FRAME_SAMPLES // 2) & (c[:, None] % (_N_SHORT // 2) == 0)] = -1  # in no band
-    numbers = {
-        "hann": hann_window(),
-        "short_transform": np.concatenate([short.real, short.imag]),
-        "turn_re": turn.real,
-        "turn_im": turn.imag,
-        "long_transform": np.block([[long.real, long.imag], [-long.imag, long.real]]),
-        "corners_hz": mel_corners_hz(),
-        "frequencies_hz": bins.reshape(-1, 1) * (SAMPLE_RATE_HZ / FRAME_SAMPLES),
-        "power_floor": np.array(POWER_FLOOR),
-        "min_std": np.array(MIN_BAND_STD),
-    }
-    return {name: np.ascontiguousarray(value, np.float32) for name, value in numbers.items()}
 
 
 def _weights(tensors: Mapping[str, np.ndarray], card: StudentCard) -> dict[str, np.ndarray]:

@@ -193,6 +193,20 @@ class Student:
         recordings = list(calibration)
         return quantise(model, recordings) if recordings else model
 
+    def export_executorch(self) -> bytes:
+        """The student as an ExecuTorch program, see `liser_ray.prediction.executorch_export.export_executorch`.
+
+        Raises:
+            UserError: ExecuTorch is not installed, or the student is of an ONNX file.
+        """
+        try:
+            from liser_ray.prediction.executorch_export import export_executorch
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"ExecuTorch is needed ({error}): pip install liser-ray[executorch] in an environment of its own."
+            ) from error
+        return export_executorch(self._own_weights(), self.card)
+
     def _predict(
         self,
         blocks: Callable[[], Blocks],

@@ -39,13 +39,7 @@ class TorchClassifier:
 
     def __init__(self, weights: bytes, card: StudentCard, device: str = "cpu"):
         self._device = torch.device(device)
-        network = NetworkConfig(pooling=card.pooling, normalisation=card.normalisation)
-        classifier = EmotionClassifier(len(card.labels), network)
-        try:
-            classifier.load_state_dict(safetensors.torch.load(weights))
-        except (safetensors.SafetensorError, RuntimeError) as error:
-            raise UserError(f"The student's weights do not fit its card: {error}") from error
-        self._classifier = _without_batch_norm(classifier.eval()).to(self._device)
+        self._classifier = load_classifier(weights, card).to(self._device)
         self._batch = _BATCH_WINDOWS.get(self._device.type, 8)
         self._by_utterance = BandNormalisation("utterance") if card.normalisation == "utterance" else None
         self._log_mel = LogMel().to(self._device)
@@ -89,8 +83,22 @@ def window_log_mels(samples: Tensor, step_samples: int, log_mel: LogMel) -> Tens
     return torch.cat([log_mel.of_padded(start), inner.mT, log_mel.of_padded(end)], dim=2)
 
 
-def _without_batch_norm(classifier: EmotionClassifier) -> EmotionClassifier:
-    """The same function with each batch norm folded into the convolution before it: a fifth less time."""
+def load_classifier(weights: bytes, card: StudentCard) -> EmotionClassifier:
+    """The network, with each batch norm folded into the convolution before it: the same function in a fifth less time.
+
+    Args:
+        weights: the bytes of its ``student.safetensors``.
+        card: its card.
+
+    Raises:
+        UserError: the weights are not those of the card's network.
+    """
+    classifier = EmotionClassifier(len(card.labels), NetworkConfig(card.pooling, card.normalisation))
+    try:
+        classifier.load_state_dict(safetensors.torch.load(weights))
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        raise UserError(f"The student's weights do not fit its card: {error}") from error
+    classifier.eval()
     for block in classifier.convolutions:
         assert isinstance(block, nn.Sequential)
         convolution, norm = block[0], block[1]

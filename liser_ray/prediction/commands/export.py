@@ -21,6 +21,7 @@ Write a student as one ONNX file: 16-kHz waveform in, probabilities out, with it
 
   liser-ray export --model out/student/seed-0-fold-0 --output student.onnx
   liser-ray export --model out/student --output student-int8.onnx --int8 data/RAVDESS
+  liser-ray export --model out/student --output student.pte         for ExecuTorch: 3 s in, logits out
 
 The file runs with onnxruntime alone: liser-ray predict --onnx student.onnx speech.wav. --int8 makes it less than half
 as large; it needs speech like what the student will hear, to see how large the numbers in it become.
@@ -46,14 +47,17 @@ def run(options: argparse.Namespace) -> int:
         UserError: no student, or no recordings to calibrate with.
     """
     student = load_student(options)
+    output = Path(options.output)
+    if output.suffix == ".pte":
+        if options.int8:
+            raise UserError("--int8 is for ONNX files; a .pte file is float32.")
+        _write(output, student.export_executorch())
+        print(f"{output}: {output.stat().st_size:,} bytes, float32, labels {', '.join(student.labels)}")
+        return 0
     calibration = list(_first_windows(options.int8)) if options.int8 else []
     if options.int8 and not calibration:
         raise UserError(f"No recording in {' '.join(options.int8)} can be used; --int8 needs some speech.")
-    output = Path(options.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f"{output.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(student.export_onnx(calibration))
-    temporary.replace(output)
+    _write(output, student.export_onnx(calibration))
     exported = Student.from_pretrained(output)
     kind = f"8-bit, calibrated with {len(calibration)} recordings" if calibration else "float32"
     print(f"{output}: {output.stat().st_size:,} bytes, {kind}, labels {', '.join(student.labels)}")
@@ -68,6 +72,13 @@ def run(options: argparse.Namespace) -> int:
         f"Beside PyTorch on {on}: probabilities differ by at most {largest:.2g}, {same} of {len(pairs)} answers agree."
     )
     return 0
+
+
+def _write(output: Path, data: bytes) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f"{output.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(data)
+    temporary.replace(output)
 
 
 def _first_windows(names: list[str]) -> Iterator[np.ndarray]:

@@ -199,6 +199,16 @@ def test_standard_input_is_read_to_its_end(student_folder, speech_folder):
     assert found["duration_s"] == 3.5
 
 
+def test_nobody_reading_on_is_no_error(student_folder, speech_folder):
+    command = [sys.executable, "-m", "liser_ray", "predict", "--model", str(student_folder), "--timeline"]
+    files = [str(speech_folder / "middle.flac")] * 50
+    process = subprocess.Popen([*command, *files], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline().split()[0] == b"file"
+    process.stdout.close()
+    assert process.wait(timeout=120) == 141
+    assert process.stderr.read() == b""
+
+
 WITHOUT = """
 import importlib.abc, sys
 ALLOWED = {"numpy", "av", "onnxruntime", "tqdm", "liser_ray"}

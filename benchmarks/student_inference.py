@@ -1,0 +1,258 @@
+"""How fast and how large is a trained student? Beside the plain loop over its windows, and beside HuBERT base.
+
+`python benchmarks/student_inference.py --student out/student/seed-0-fold-0` measures a trained student (without one,
+random weights of the same shapes, which cost the same but say nothing about 8 bits) on speech of RAVDESS, or on noise
+where there is none, and writes benchmarks/results/student_inference.md. --quick tries the script out.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+import torchaudio
+from machine import describe, write_whole
+from plain_student import Network
+from torch.nn.utils.parametrize import remove_parametrizations
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import HubertConfig, HubertForSequenceClassification
+
+from liser_ray.corpora.waveform import read_waveform
+from liser_ray.prediction.onnx_classifier import OnnxClassifier
+from liser_ray.prediction.student import Student
+from liser_ray.prediction.torch_classifier import TorchClassifier
+from liser_ray.student.card import WEIGHTS_FILE
+from liser_ray.student.front_end import SEGMENT_FRAMES, SEGMENT_S, window_count
+
+RESULT = Path(__file__).parent / "results" / "student_inference.md"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+N_LABELS = 8
+SECONDS = 60
+TURNS = 7
+N_CALIBRATION = 100
+N_COMPARED = 200
+
+
+class PlainLoop:
+    """A window at a time through the network as the paper lists it, as any tutorial would have it."""
+
+    def __init__(self, weights: bytes):
+        self.mel = torchaudio.transforms.MelSpectrogram(16_000, n_fft=2048, hop_length=512, n_mels=64)
+        self.network = Network(N_LABELS)
+        tensors = safetensors.torch.load(weights)
+        for block in range(3):
+            for part in (0, 1):
+                prefix = f"convolutions.{block}.{part}."
+                for name in [name for name in tensors if name.startswith(prefix)]:
+                    tensors[f"convolutions.{4 * block + part}.{name.removeprefix(prefix)}!"] = tensors.pop(name)
+        self.network.load_state_dict({name.rstrip("!"): tensor for name, tensor in tensors.items()})
+        self.network.eval()
+
+    @torch.inference_mode()
+    def window_logits(self, samples: np.ndarray, step_samples: int, statistics: np.ndarray | None) -> np.ndarray:
+        waveform = torch.from_numpy(samples)
+        logits = []
+        for start in range(0, len(waveform) - 48_000 + 1, step_samples):
+            window = waveform[start : start + 48_000]
+            logits.append(self.network(self.mel(window).clamp(min=1e-6).log()[None]))
+        return torch.cat(logits).numpy()
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--student", default="", help="folder of a trained one with the paper's network")
+    parser.add_argument("--quick", action="store_true", help="try the script out; the figures mean nothing")
+    options = parser.parse_args(arguments)
+    n_seconds, n_turns = (5, 1) if options.quick else (SECONDS, TURNS)
+    speech = load_speech(12 if options.quick else N_CALIBRATION + N_COMPARED)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(options.student) if options.student else random_student(Path(temporary))
+        student = Student.from_pretrained(folder)
+        weights = (folder / WEIGHTS_FILE).read_bytes()
+    calibration = speech[: len(speech) // 3]
+    models = {"ONNX": student.export_onnx(), "ONNX, 8 bits": student.export_onnx(calibration)}
+    long = np.resize(np.concatenate(speech), n_seconds * 16_000)
+
+    ways: dict[str, Callable[[int], object]] = {
+        "plain loop": lambda n: PlainLoop(weights),
+        "PyTorch": lambda n: TorchClassifier(weights, student.card),
+        "ONNX": lambda n: OnnxClassifier(models["ONNX"], "", n),
+        "ONNX, 8 bits": lambda n: OnnxClassifier(models["ONNX, 8 bits"], "", n),
+    }
+    cores = os.cpu_count() or 1
+    seconds = {n: by_turns(ways, n, long, n_turns) for n in sorted({1, cores})}
+    text = f"""# The student at work
+
+Made by `{" ".join(["python benchmarks/student_inference.py", *arguments])}`.
+
+## A recording's windows, one every 0.1 s
+
+{windows_table(seconds, long)}
+
+- The plain loop takes a window at a time through torchaudio's spectrogram and the network in the paper's order.
+- In PyTorch the frames of all windows are computed once, on a grid of 4 ms, which is exact
+  (`prediction/torch_classifier.py`), batch norm is part of the convolutions, weights are channels-last.
+- The ways took turns, {n_turns} times; medians. "Times real time" is seconds of sound per second.
+
+## Size and cost beside HuBERT base
+
+{models_table(student, models, seconds[1], weights, n_turns, long)}
+
+- HuBERT base has random weights here; its cost is that of trained ones. Its 3 s are one input, in float32, in PyTorch.
+- Parameters and MACs are of the network for prediction. The spectrogram's transform is not counted, as everywhere.
+- Real-time factor: seconds of one core per second of sound, with an answer every 3 s, and with one every 0.1 s as
+  `predict` gives them, in batches (HuBERT: as many single windows).
+
+## What is lost on the way
+
+{differences_table(student, models, speech[len(speech) // 3 :])}
+
+Machine: {describe(("torch", "onnxruntime", "transformers"))}
+"""
+    print(text)
+    if not options.quick:
+        write_whole(RESULT, text)
+
+
+def load_speech(count: int) -> list[np.ndarray]:
+    """Recordings of RAVDESS, of all speakers by turns; noise where there are none."""
+    files = sorted((Path(os.environ.get("LISER_TEST_DATA", SHARED / "data")) / "ravdess").glob("*/*"))
+    if files:
+        chosen = [files[i] for i in np.random.default_rng(0).permutation(len(files))[:count]]
+        return [read_waveform(str(file)).astype(np.float32) / 32768 for file in chosen]
+    rng = np.random.default_rng(0)
+    return [(0.1 * rng.standard_normal(50_000)).astype(np.float32) for _ in range(count)]
+
+
+def random_student(folder: Path) -> Path:
+    """As the tests have it."""
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+    from small_students import write_student
+
+    return write_student(folder)
+
+
+def by_turns(
+    ways: dict[str, Callable[[int], object]], n_threads: int, samples: np.ndarray, n_turns: int
+) -> dict[str, list[float]]:
+    """Seconds of each way over the whole recording, each turn."""
+    torch.set_num_threads(n_threads)
+    made = {name: make(n_threads) for name, make in ways.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    block = 48_000 + 127 * 1600
+    for turn in range(-1, n_turns):  # the first one warms up
+        for name, classifier in made.items():
+            start = time.perf_counter()
+            for first in range(0, len(samples) - 48_000 + 1, 128 * 1600):
+                classifier.window_logits(samples[first : first + block], 1600, None)  # type: ignore[attr-defined]
+            if turn >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def windows_table(seconds: dict[int, dict[str, list[float]]], samples: np.ndarray) -> str:
+    n_windows = window_count(len(samples))
+    rows = ["| | cores | ms a window | times real time | times the plain loop |", "|---|--:|--:|--:|--:|"]
+    for n_cores, ways in seconds.items():
+        for name, found in ways.items():
+            ratio = statistics.median(plain / own for plain, own in zip(ways["plain loop"], found, strict=True))
+            middle = statistics.median(found)
+            speed = len(samples) / 16_000 / middle
+            rows.append(f"| {name} | {n_cores} | {middle / n_windows * 1e3:.2f} | {speed:,.0f} | {ratio:.1f} |")
+    return "\n".join(rows)
+
+
+def models_table(
+    student: Student,
+    models: dict[str, bytes],
+    seconds: dict[str, list[float]],
+    weights: bytes,
+    n_turns: int,
+    samples: np.ndarray,
+) -> str:
+    torch.set_num_threads(1)
+    window = samples[:48_000]
+    n_windows = window_count(len(samples))
+    own = [
+        TorchClassifier(weights, student.card),
+        *(OnnxClassifier(one, "", 1) for one in models.values()),
+    ]
+    sizes = [len(weights), *map(len, models.values())]
+    rows = [
+        "| | file, MB | parameters | MACs for 3 s | ms for 3 s, one core | real-time factor | every 0.1 s |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+
+    def row(name: str, size: float, parameters: int, macs: float, single_s: float, batched_s: float) -> None:
+        rows.append(
+            f"| {name} | {size / 1e6:.2f} | {parameters:,} | {macs / 1e6:,.0f} M | {single_s * 1e3:.1f} "
+            f"| {single_s / SEGMENT_S:.4f} | {batched_s / 0.1:.3f} |"
+        )
+
+    parameters, macs = student.card.content["parameters"]["inference"], student_macs(len(student.labels))
+    names = ["student, PyTorch", "student, ONNX", "student, ONNX, 8 bits"]
+    for name, size, classifier, way in zip(names, sizes, own, ("PyTorch", *models), strict=True):
+        single_s = timed(lambda one=classifier: one.window_logits(window, 1600, None), n_turns * 20)
+        row(name, size, parameters, macs, single_s, statistics.median(seconds[way]) / n_windows)
+    hubert = HubertForSequenceClassification(HubertConfig(num_labels=N_LABELS)).eval()
+    remove_parametrizations(hubert.hubert.encoder.pos_conv_embed.conv, "weight")  # for training alone
+    inputs = torch.from_numpy(window)[None]
+    with torch.inference_mode():
+        single_s = timed(lambda: hubert(inputs), n_turns)
+        with FlopCounterMode(display=False) as counter:
+            hubert(inputs)
+    n_parameters = sum(one.numel() for one in hubert.parameters())
+    row("HuBERT base, PyTorch", 4 * n_parameters, n_parameters, counter.get_total_flops() / 2, single_s, single_s)
+    return "\n".join(rows)
+
+
+def student_macs(n_labels: int) -> int:
+    """Multiplications of the network for 94 frames; those of LSTM and head are a fiftieth."""
+    first = 64 * SEGMENT_FRAMES * 64 * 9
+    second = 32 * (SEGMENT_FRAMES // 2) * 64 * 64 * 9
+    third = 8 * (SEGMENT_FRAMES // 4) * 64 * 64 * 3
+    lstm = SEGMENT_FRAMES // 4 * 4 * 64 * (128 + 64)
+    return first + second + third + lstm + 64 * n_labels
+
+
+def timed(call: Callable[[], object], repeats: int) -> float:
+    """Median seconds of a call."""
+    call()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def differences_table(student: Student, models: dict[str, bytes], speech: list[np.ndarray]) -> str:
+    """How far the files' answers are from PyTorch's."""
+    expected = np.stack([student.predict(one, 16_000).probabilities for one in speech])
+    rows = [
+        f"Of {len(speech)} recordings that the ranges of 8 bits were not fitted to:",
+        "",
+        "| | largest difference of a probability | mean difference | same answer |",
+        "|---|--:|--:|--:|",
+    ]
+    for name, model in models.items():
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "student.onnx")
+            path.write_bytes(model)
+            other = Student.from_pretrained(path)
+        found = np.stack([other.predict(one, 16_000).probabilities for one in speech])
+        off = np.abs(found - expected)
+        same = np.mean(found.argmax(axis=1) == expected.argmax(axis=1))
+        rows.append(f"| {name} | {off.max():.1e} | {off.mean():.1e} | {same:.1%} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
