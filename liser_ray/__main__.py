@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from liser_ray.errors import UserError
 from liser_ray.exits import run
 from liser_ray.prediction.commands import demo_app, export, listen, predict
 
@@ -41,7 +42,14 @@ def command(argv: Sequence[str] | None = None) -> None:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     if others:
         options.files += others
-    sys.exit(options.run(options))
+    try:
+        sys.exit(options.run(options))
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("liser_ray"):
+            raise
+        raise UserError(
+            f"{error.name} is not installed here, and this needs it: pip install liser-ray[train]"
+        ) from error
 
 
 def main() -> None:

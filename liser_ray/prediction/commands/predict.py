@@ -144,4 +144,4 @@ class Pictures:
             path = next(path for path in (self._target / name for name in names) if path not in self._taken)
         self._taken.add(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self._plot.prediction_plot(overview, prediction, uri))
+        path.write_bytes(self._plot.prediction_plot(overview, prediction, Path(uri).name))

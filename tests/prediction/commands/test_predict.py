@@ -253,6 +253,9 @@ def test_what_is_not_installed_is_named(student_folder, speech_folder, tmp_path)
     done = without_others("predict", "--onnx", tmp_path / "student.onnx", "--plot", "a.png", speech_folder / "low.wav")
     assert done.returncode == 2
     assert "pip install matplotlib" in done.stderr
+    done = without_others("predict", "--onnx", tmp_path / "student.onnx", "s3://bucket/speech.wav")
+    assert done.returncode == 2
+    assert "liser-ray[train]" in done.stderr
     for command, words in (("demo-app", "liser-ray[app]"), ("listen", "pip install sounddevice")):
         done = without_others(command, "--onnx", tmp_path / "student.onnx")
         assert done.returncode == 2
