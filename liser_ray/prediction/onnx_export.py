@@ -16,6 +16,7 @@ from liser_ray.errors import UserError
 from liser_ray.prediction.onnx_classifier import CARD_KEY
 from liser_ray.prediction.onnx_graph import student_graph
 from liser_ray.student.card import StudentCard
+from liser_ray.student.front_end import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 
 
 def export_onnx(weights: bytes, card: StudentCard) -> bytes:
@@ -40,7 +41,7 @@ def export_onnx(weights: bytes, card: StudentCard) -> bytes:
     except (safetensors.SafetensorError, KeyError, onnx.checker.ValidationError) as error:
         raise UserError(f"The student's weights do not fit its card: {error}") from error
     content = {name: value for name, value in card.content.items() if name != "history"}
-    metadata = {CARD_KEY: json.dumps(content), "labels": json.dumps(card.labels), "sample_rate_hz": "16000"}
+    metadata = {CARD_KEY: json.dumps(content), "labels": json.dumps(card.labels), "sample_rate_hz": str(SAMPLE_RATE_HZ)}
     onnx.helper.set_model_props(model, metadata)
     return model.SerializeToString()
 
@@ -97,4 +98,4 @@ class _Calibration(CalibrationDataReader):
         if waveform is None:
             return None
         self.n_read += 1
-        return {"waveform": waveform[:48_000].astype(np.float32)}
+        return {"waveform": waveform[:SEGMENT_SAMPLES].astype(np.float32)}

@@ -8,9 +8,12 @@ from typing import Literal, TextIO
 
 import numpy as np
 
-from liser_ray.prediction.prediction import UNSURE, Prediction
+from liser_ray.prediction.prediction import Prediction
 
 Format = Literal["text", "csv", "json"]
+
+UNSURE = "unsure"
+"""What is said where no label is probable enough."""
 
 _BAR_WIDTH = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

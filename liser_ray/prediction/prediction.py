@@ -7,9 +7,6 @@ import numpy as np
 from liser_ray.errors import UserError
 from liser_ray.student.front_end import SAMPLE_RATE_HZ, SEGMENT_S
 
-UNSURE = "unsure"
-"""The label of an answer that is refused."""
-
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
@@ -48,10 +45,6 @@ class Prediction:
     def window_end_s(self) -> np.ndarray:
         """Where each window ends, float64 [W]: 3 s later, or where a shorter recording does."""
         return np.minimum(self.window_start_s + SEGMENT_S, round(self.duration_s, 3))
-
-    def answer(self, abstain_below: float = 0.0) -> str:
-        """The most probable label, or "unsure" where its probability is below a threshold."""
-        return self.label if self.probability >= abstain_below else UNSURE
 
     @property
     def as_dict(self) -> dict[str, float]:
