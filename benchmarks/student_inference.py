@@ -2,7 +2,7 @@
 
 `python benchmarks/student_inference.py --student out/student/seed-0-fold-0` measures a trained student (without one,
 random weights of the same shapes, which cost the same but say nothing about 8 bits) on speech of RAVDESS, or on noise
-where there is none, and writes benchmarks/results/student_inference.md. --quick tries the script out.
+where there is none, and writes benchmarks/results/student_inference.md and the README's table. --quick tries it out.
 """
 
 import argparse
@@ -28,10 +28,12 @@ from liser_ray.corpora.waveform import read_waveform
 from liser_ray.prediction.onnx_classifier import OnnxClassifier
 from liser_ray.prediction.student import Student
 from liser_ray.prediction.torch_classifier import TorchClassifier
+from liser_ray.protocol.tables import write_between_markers
 from liser_ray.student.card import WEIGHTS_FILE
 from liser_ray.student.front_end import SEGMENT_FRAMES, SEGMENT_S, window_count
 
 RESULT = Path(__file__).parent / "results" / "student_inference.md"
+README = Path(__file__).resolve().parents[1] / "README.md"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 N_LABELS = 8
 SECONDS = 60
@@ -97,7 +99,7 @@ Made by `{" ".join(["python benchmarks/student_inference.py", *arguments])}`.
 {windows_table(seconds, long)}
 
 - The plain loop takes a window at a time through torchaudio's spectrogram and the network in the paper's order.
-- In PyTorch the frames of all windows are computed once, on a grid of 4 ms, which is exact
+- In PyTorch the frames of all windows are computed once, on a grid of 4 ms, which changes nothing
   (`prediction/torch_classifier.py`), batch norm is part of the convolutions, weights are channels-last.
 - The ways took turns, {n_turns} times; medians. "Times real time" is seconds of sound per second.
 
@@ -119,6 +121,13 @@ Machine: {describe(("torch", "onnxruntime", "transformers"))}
     print(text)
     if not options.quick:
         write_whole(RESULT, text)
+        table = table_of(text, "| | file, MB")
+        write_whole(README, write_between_markers(README.read_text(), "student-inference", table))
+
+
+def table_of(text: str, beginning: str) -> str:
+    """The Markdown table that begins so."""
+    return text[text.index(beginning) :].partition("\n\n")[0]
 
 
 def load_speech(count: int) -> list[np.ndarray]:

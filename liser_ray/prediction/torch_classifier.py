@@ -11,8 +11,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from liser_ray.errors import UserError
 from liser_ray.student.card import StudentCard
 from liser_ray.student.config import NetworkConfig
-from liser_ray.student.features import BandNormalisation, BandStatistics, LogMel
-from liser_ray.student.front_end import EDGE_SAMPLES, FRAME_SAMPLES, SEGMENT_FRAMES, SEGMENT_SAMPLES, STRIDE_SAMPLES
+from liser_ray.student.features import BandNormalisation, BandStatistics, LogMel, pad_edges
+from liser_ray.student.front_end import (
+    EDGE_SAMPLES,
+    FRAME_SAMPLES,
+    POWER_FLOOR,
+    SEGMENT_FRAMES,
+    SEGMENT_SAMPLES,
+    STRIDE_SAMPLES,
+)
 from liser_ray.student.network import EmotionClassifier
 
 _N_INNER = SEGMENT_FRAMES - 4
@@ -20,6 +27,8 @@ _N_INNER = SEGMENT_FRAMES - 4
 
 _BATCH_WINDOWS = {"cpu": 8, "cuda": 1024}
 """On a CPU as many as stay in its caches: 64 take twice as long each."""
+
+_BATCH_FRAMES = {"cpu": 128, "cuda": 1 << 17}
 
 _EDGE_SPAN = FRAME_SAMPLES + STRIDE_SAMPLES
 """Samples under two frames."""
@@ -65,22 +74,36 @@ def window_log_mels(samples: Tensor, step_samples: int, log_mel: LogMel) -> Tens
     Args:
         samples: float32 [n], n from 48,000.
         step_samples: from window to window.
-        log_mel: on the device of the samples.
+        log_mel: whose numbers to use, on the device of the samples.
     """
     windows = samples.unfold(0, SEGMENT_SAMPLES, step_samples)
     n_windows = len(windows)
     grid = math.gcd(step_samples, STRIDE_SAMPLES)
     n_grid = 1 + ((n_windows - 1) * step_samples + (_N_INNER - 1) * STRIDE_SAMPLES) // grid
     if n_grid > n_windows * SEGMENT_FRAMES / 2:
-        return log_mel(windows)
-    on_grid = log_mel.of_padded(samples[None, : (n_grid - 1) * grid + FRAME_SAMPLES], grid)[0].T
+        return _frames(pad_edges(windows).unfold(1, FRAME_SAMPLES, STRIDE_SAMPLES), log_mel).mT
+    on_grid = _frames(samples[: (n_grid - 1) * grid + FRAME_SAMPLES].unfold(0, FRAME_SAMPLES, grid), log_mel)
     first = torch.arange(n_windows, device=samples.device)[:, None] * (step_samples // grid)
     inner = on_grid[first + torch.arange(_N_INNER, device=samples.device) * (STRIDE_SAMPLES // grid)]
     # The samples under the first two frames, and those under the last two, mirrored as by `pad_edges`.
     start = torch.cat([windows[:, 1 : EDGE_SAMPLES + 1].flip(1), windows[:, : _EDGE_SPAN - EDGE_SAMPLES]], dim=1)
     end = windows[:, (SEGMENT_FRAMES - 2) * STRIDE_SAMPLES - EDGE_SAMPLES :]
     end = torch.cat([end, end[:, -1 - (_EDGE_SPAN - end.shape[1]) : -1].flip(1)], dim=1)
-    return torch.cat([log_mel.of_padded(start), inner.mT, log_mel.of_padded(end)], dim=2)
+    edges = _frames(torch.cat([start, end]).unfold(1, FRAME_SAMPLES, STRIDE_SAMPLES), log_mel)
+    return torch.cat([edges[:n_windows], inner, edges[n_windows:]], dim=1).mT
+
+
+def _frames(sound: Tensor, log_mel: LogMel) -> Tensor:
+    """Logarithms of the bands' powers of frames [..., 2048], float32 [..., 64].
+
+    A few at a time, without torchaudio's detour over absolute values: the spectra stay in the caches, which takes a
+    third of the time.
+    """
+    found = []
+    for frames in sound.split(_BATCH_FRAMES.get(sound.device.type, 128)):
+        spectrum = torch.view_as_real(torch.fft.rfft(frames * log_mel.spectrogram.window))
+        found.append(spectrum.square().sum(dim=-1) @ log_mel.bands.fb)
+    return torch.cat(found).clamp(min=POWER_FLOOR).log()
 
 
 def load_classifier(weights: bytes, card: StudentCard) -> EmotionClassifier:

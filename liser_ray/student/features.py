@@ -26,11 +26,9 @@ from liser_ray.student.front_end import (
 class LogMel(nn.Module):
     """Waveforms at 16 kHz to log-Mel spectrograms; nothing in it is learned."""
 
-    window: Tensor
-
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("window", torch.hann_window(FRAME_SAMPLES))
+        self.spectrogram = torchaudio.transforms.Spectrogram(FRAME_SAMPLES, hop_length=STRIDE_SAMPLES, center=False)
         self.bands = torchaudio.transforms.MelScale(N_BANDS, SAMPLE_RATE_HZ, n_stft=FRAME_SAMPLES // 2 + 1)
 
     def forward(self, waveforms: Tensor) -> Tensor:
@@ -42,26 +40,14 @@ class LogMel(nn.Module):
         """
         return self.of_padded(pad_edges(waveforms))
 
-    def of_padded(self, waveforms: Tensor, stride_samples: int = STRIDE_SAMPLES) -> Tensor:
-        """The same without mirroring: one frame for each whole window, float32 [B, 64, 1 + (n - 2048) // stride].
+    def of_padded(self, waveforms: Tensor) -> Tensor:
+        """The same without mirroring: one frame for each whole window, float32 [B, 64, 1 + (n - 2048) // 512].
 
         Args:
             waveforms: float32 [B, n], of `pad_edges` or stretches of it.
-            stride_samples: from frame to frame.
         """
         with torch.autocast(waveforms.device.type, enabled=False):
-            power = torchaudio.functional.spectrogram(
-                waveforms.float(),
-                pad=0,
-                window=self.window,
-                n_fft=FRAME_SAMPLES,
-                hop_length=stride_samples,
-                win_length=FRAME_SAMPLES,
-                power=2.0,
-                normalized=False,
-                center=False,
-            )
-            return self.bands(power).clamp(min=POWER_FLOOR).log()
+            return self.bands(self.spectrogram(waveforms.float())).clamp(min=POWER_FLOOR).log()
 
 
 def pad_edges(waveforms: Tensor) -> Tensor:
