@@ -16,18 +16,11 @@ import pyarrow.parquet as pq
 
 from liser_ray.corpora.ordered import in_order
 from liser_ray.errors import UserError
+from liser_ray.media.container import VIDEO_SUFFIXES
 from liser_ray.outcome import MediaError, Problem, Reason, Stage
 from liser_ray.storage import s3
 from liser_ray.storage.files import filesystem, is_s3, join, normalise
 from liser_ray.storage.roots import refusal
-
-# fmt: off
-VIDEO_SUFFIXES = frozenset({
-    ".3gp", ".asf", ".avi", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf",
-    ".ogv", ".ts", ".vob", ".webm", ".wmv",
-})
-# fmt: on
-"""Files that a folder listing takes for recordings. A manifest, or a file named alone, may have any suffix."""
 
 MANIFEST_SUFFIXES = frozenset({".parquet", ".csv"})
 

@@ -13,6 +13,14 @@ CONTAINERS = (
 )
 """What may be opened. Playlists and scripts (HLS, DASH, concat, SDP) are left out: they name other files and hosts."""
 
+# fmt: off
+VIDEO_SUFFIXES = frozenset({
+    ".3gp", ".asf", ".avi", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf",
+    ".ogv", ".ts", ".vob", ".webm", ".wmv",
+})
+# fmt: on
+"""Files that a folder listing takes for recordings. What is named, alone or in a manifest, may have any suffix."""
+
 _OPTIONS = {
     "format_whitelist": CONTAINERS,
     # A container that names other files all the same (a QuickTime data reference) finds no protocol to open one with.

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from liser_ray.errors import UserError
+from liser_ray.media.container import VIDEO_SUFFIXES
 from liser_ray.prediction.sound import STDIN
 
 # fmt: off
-SUFFIXES = frozenset({
-    ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".asf", ".au", ".avi", ".caf", ".flac", ".flv",
-    ".m2ts", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf",
-    ".oga", ".ogg", ".ogv", ".opus", ".sph", ".tta", ".ts", ".vob", ".w64", ".wav", ".webm", ".wma", ".wmv", ".wv",
-})
+SUFFIXES = VIDEO_SUFFIXES | {
+    ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mp2",
+    ".mp3", ".oga", ".ogg", ".opus", ".sph", ".tta", ".w64", ".wav", ".wma", ".wv",
+}
 # fmt: on
 """Files of a folder that are taken for recordings. A file that is named may have any suffix."""
 

@@ -27,7 +27,7 @@ class Output:
         form: which of the three.
         labels: that there are.
         widest: characters of the longest name that is to come.
-        timeline: a line for each window, not one for each recording.
+        timeline: a line for each window as well; in CSV, instead of one for each recording.
         abstain_below: answers with less than this probability are "unsure".
         write: is given each line, without its end.
     """

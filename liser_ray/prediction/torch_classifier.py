@@ -96,8 +96,8 @@ def window_log_mels(samples: Tensor, step_samples: int, log_mel: LogMel) -> Tens
 def _frames(sound: Tensor, log_mel: LogMel) -> Tensor:
     """Logarithms of the bands' powers of frames [..., 2048], float32 [..., 64].
 
-    A few at a time, without torchaudio's detour over absolute values: the spectra stay in the caches, which takes a
-    third of the time.
+    A few at a time, without torchaudio's detour over absolute values: the spectra stay in the caches, which takes two
+    fifths of the time.
     """
     found = []
     for frames in sound.split(_BATCH_FRAMES.get(sound.device.type, 128)):

@@ -1,4 +1,4 @@
-"""``liser-ray export``: a student as an ONNX file."""
+"""``liser-ray export``: a student as an ONNX file, or as an ExecuTorch program."""
 
 import argparse
 import os
@@ -28,7 +28,7 @@ as large; it needs speech like what the student will hear, to see how large the 
 """
 
 CALIBRATION_RECORDINGS = 100
-"""Taken from all over those that are given; more change nothing."""
+"""About so many are taken, from all over those that are given."""
 
 _COMPARED_S = 10
 

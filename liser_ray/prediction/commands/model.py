@@ -22,7 +22,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         f"Hugging Face hub; default: {VARIABLE}, else {' or '.join(_FOLDERS)}",
     )
     model.add_argument("--onnx", default="", metavar="FILE", help="an .onnx file; needs neither PyTorch nor Ray")
-    parser.add_argument("--device", default="cpu", help="of PyTorch: cpu, cuda (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="of PyTorch: cpu, cuda (default: cpu); ONNX runs on the CPU")
 
 
 def load_student(options: argparse.Namespace) -> Student:
