@@ -67,7 +67,7 @@ class LabelConfig:
         video_pool: workers of the video teacher.
         speech_pool: workers of the speech teachers.
         speech_batch_size: windows of 0.5 s per forward pass of the speech teachers.
-        precision: arithmetic of the teachers on a GPU; a CPU always uses float32.
+        precision: arithmetic of the teachers. A CPU has instructions for bfloat16 (AVX512_BF16, AMX) or uses float32.
         spans_per_file: rows per Parquet file; 0: up to 768 (about 200 MB), less for a small job so that an
             interruption costs little.
         prices: of machines, for the cost in run.json.

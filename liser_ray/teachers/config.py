@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Precision = Literal["float32", "bfloat16", "float16"]
-"""Arithmetic on a GPU (autocast); a CPU always computes in float32."""
+"""Arithmetic of matrix products and convolutions (autocast), where the device has instructions for it; else float32."""
 
 
 @dataclass(frozen=True)

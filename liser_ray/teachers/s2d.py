@@ -81,7 +81,9 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[batch, length, dim] to the same."""
         batch, length, dim = x.shape
-        q, k, v = self.qkv(x).view(batch, length, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        # One product over all tokens: without a bias, linear makes one per row of a batch, each with its own weights.
+        tokens = self.qkv(x.reshape(-1, dim))
+        q, k, v = tokens.view(batch, length, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v)
         return self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))
 
@@ -134,7 +136,7 @@ class Adapter(nn.Module):
             pictures, patches, dim = x.shape
             by_time = x.view(-1, self.frames, patches, dim).transpose(1, 2)
             mixed = self.attn(by_time.reshape(-1, self.frames, dim)).view(by_time.shape)
-            x = mixed.transpose(1, 2).reshape(pictures, patches, dim)
+            x = mixed.transpose(1, 2).contiguous().view(pictures, patches, dim)  # what linear is fast with
         return self.D_fc2(x)
 
 

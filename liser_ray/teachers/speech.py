@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from liser_ray.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
-from liser_ray.teachers.batches import autocast, on_device
+from liser_ray.teachers.batches import on_device, teacher_autocast
 from liser_ray.teachers.bundles import TeacherBundle, find_bundle, read_bundle
 from liser_ray.teachers.config import Precision
 from liser_ray.teachers.speech_folders import ADAPTER_CONFIG, SAMPLE_RATE_HZ, base_address
@@ -50,18 +50,18 @@ class SpeechTeacher:
 class SpeechTeachers:
     """Several speech teachers on one device, asked together."""
 
-    def __init__(self, teachers: Sequence[SpeechTeacher], device: str, dtype: Precision, batch_size: int = 32):
+    def __init__(self, teachers: Sequence[SpeechTeacher], device: str, precision: Precision, batch_size: int = 32):
         """Take teachers whose models are on the device already.
 
         Args:
             teachers: at least one.
             device: "cpu", "cuda" or "cuda:N".
-            dtype: precision of the matrix products on a GPU (autocast); a CPU always computes in float32.
+            precision: of the matrix products, where the device has it (`batches.teacher_precision`).
             batch_size: windows per forward pass.
         """
         self.teachers = tuple(teachers)
         self._device = torch.device(device)
-        self._dtype = dtype
+        self._precision = precision
         self.batch_size = batch_size
         shared = (module for teacher in self.teachers for module in teacher.model.modules())
         self._remembering = [module for module in dict.fromkeys(shared) if isinstance(module, Remembering)]
@@ -86,7 +86,7 @@ class SpeechTeachers:
             # One tensor per way of normalising, so that what teachers share can see that they ask about the same.
             wanted = {teacher.zero_mean_unit_variance for teacher in self.teachers}
             inputs = {normalised: _zero_mean_unit_variance(batch) if normalised else batch for normalised in wanted}
-            with autocast(self._device, self._dtype):
+            with teacher_autocast(self._device, self._precision):
                 for teacher in self.teachers:
                     logits = teacher.model(input_values=inputs[teacher.zero_mean_unit_variance]).logits
                     found[teacher.name].append((logits.float() / teacher.temperature).softmax(-1))
@@ -107,7 +107,7 @@ class SpeechTeachers:
 def load_speech_teachers(
     specs: Sequence[str],
     device: str = "cpu",
-    dtype: Precision = "float32",
+    precision: Precision = "float32",
     batch_size: int = 32,
     calibrated: bool = False,
 ) -> SpeechTeachers:
@@ -117,7 +117,7 @@ def load_speech_teachers(
         specs: ``name=uri`` or ``uri``, see `read_specs`. A folder with ``adapter_config.json`` is an adapter; adapters
             of one base model share its weights.
         device: "cpu", "cuda" or "cuda:N".
-        dtype: precision on a GPU, see `SpeechTeachers`.
+        precision: see `SpeechTeachers`.
         batch_size: windows per forward pass.
         calibrated: whether each teacher's softmax is at the temperature that its bundle has for it.
 
@@ -153,7 +153,7 @@ def load_speech_teachers(
                 temperature=bundle.tuning.temperature if bundle and calibrated else 1.0,
             )
         )
-    return SpeechTeachers(teachers, device, dtype, batch_size)
+    return SpeechTeachers(teachers, device, precision, batch_size)
 
 
 def speech_windows(pcm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForImageClassification
 from liser_ray.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers import batches
+from liser_ray.teachers.config import Precision
 from liser_ray.teachers.labels import agreed_labels
 from liser_ray.teachers.weights import why_not_loaded
 
@@ -66,7 +67,7 @@ class StaticTeacher:
         model: StaticModel,
         classify: Classifier,
         device: torch.device,
-        dtype: str,
+        precision: Precision,
         batch_size: int,
     ):
         self.name = name
@@ -75,13 +76,13 @@ class StaticTeacher:
         self._model = model
         self._classify = classify
         self._device = device
-        self._dtype = dtype
+        self._precision = precision
         self.batch_size = batch_size
 
     def __call__(self, clips: np.ndarray) -> np.ndarray:
         """Softmax of clips uint8 [N, T, H, W, 3] (RGB): float32 [N, K]."""
         found = []
-        with torch.inference_mode(), batches.autocast(self._device, self._dtype):
+        with torch.inference_mode(), batches.teacher_autocast(self._device, self._precision):
             for batch in batches.on_device(clips, self.batch_size, self._device):
                 probabilities = self._classify(prepare(batch, self._model)).float()
                 if self._model.output == "logits":
@@ -107,14 +108,14 @@ def prepare(clips: Tensor, model: StaticModel) -> Tensor:
 
 
 def load_static(
-    description: Path, labels: tuple[str, ...], device: torch.device, dtype: str, batch_size: int, hint: str
+    description: Path, labels: tuple[str, ...], device: torch.device, precision: Precision, batch_size: int, hint: str
 ) -> StaticTeacher:
     """The teacher that a YAML file describes.
 
     Args:
         description: the YAML file: fields of `StaticModel`.
         labels: given by the user; empty: those of the YAML file or of the model.
-        device, dtype: as in `liser_ray.teachers.video.load_video_teacher`.
+        device, precision: as in `liser_ray.teachers.video.load_video_teacher`.
         batch_size: clips per micro-batch.
         hint: added to the error when weights are missing.
 
@@ -141,7 +142,7 @@ def load_static(
         model=model,
         classify=classify,
         device=device,
-        dtype=dtype,
+        precision=precision,
         batch_size=batch_size,
     )
 

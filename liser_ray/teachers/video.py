@@ -1,10 +1,11 @@
 """Video teachers: aligned face clips to one softmax per window."""
 
 import json
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from liser_ray.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
@@ -30,6 +31,9 @@ _LANDMARK_HINT = (
     "address with --video_teacher.landmark_weights."
 )
 _STATIC_HINT = "Give the YAML file that describes the classifier with --video_teacher.weights."
+
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class VideoTeacher(Protocol):
@@ -60,15 +64,16 @@ class S2DTeacher:
         labels: tuple[str, ...],
         sha256: str,
         device: torch.device,
-        dtype: Precision,
+        precision: Precision,
         batch_size: int,
     ):
+        """Take both networks over: they go to the device, and the weights of their products to the precision."""
         self.labels = labels
         self.sha256 = sha256
-        self._transformer = transformer.to(device)
-        self._landmarks = landmarks.to(device)
         self._device = device
-        self._dtype = dtype
+        self._precision = batches.teacher_precision(device, precision)
+        self._transformer = _lowered(transformer.to(device), self._precision)
+        self._landmarks = _lowered(landmarks.to(device), self._precision)
         self.batch_size = batch_size
 
     def __call__(self, clips: np.ndarray) -> np.ndarray:
@@ -81,13 +86,21 @@ class S2DTeacher:
         if clips.shape[1:] != expected or clips.dtype != np.uint8:
             raise ValueError(f"Clips are {clips.dtype} {clips.shape[1:]}, not uint8 {expected}.")
         found = []
-        with torch.inference_mode(), batches.autocast(self._device, self._dtype):
+        with torch.inference_mode(), batches.teacher_autocast(self._device, self._precision):
             for batch in batches.on_device(clips, self.batch_size, self._device):
                 logits, _ = s2d_forward(self._transformer, self._landmarks, batch)
                 found.append(logits.float().softmax(dim=1))
         if not found:
             return np.zeros((0, len(self.labels)), np.float32)
         return torch.cat(found).cpu().numpy()
+
+
+def _lowered(network: Network, precision: Precision) -> Network:
+    """The network with the weights that autocast would convert in each forward pass converted once: same numbers."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            module.to(getattr(torch, precision))
+    return network
 
 
 def s2d_forward(
@@ -106,13 +119,16 @@ def s2d_forward(
     return transformer(frames.unflatten(0, clips.shape[:2]), guidance)
 
 
-def load_video_teacher(config: VideoTeacherConfig, device: str = "cpu", dtype: Precision = "float32") -> VideoTeacher:
+def load_video_teacher(
+    config: VideoTeacherConfig, device: str = "cpu", precision: Precision = "float32"
+) -> VideoTeacher:
     """Fetch, check and load a teacher.
 
     Args:
         config: which one.
         device: ``cpu`` or ``cuda``.
-        dtype: of the computation on a GPU (autocast; weights and softmax stay float32). A CPU always uses float32.
+        precision: of the matrix products, where the device has it (`batches.teacher_precision`); sums, norms and
+            softmax stay float32.
 
     Raises:
         UserError: weights that are missing, of another network, or whose outputs don't fit the labels.
@@ -125,7 +141,7 @@ def load_video_teacher(config: VideoTeacherConfig, device: str = "cpu", dtype: P
         from liser_ray.teachers.static import load_static  # imports Transformers, which takes seconds: S2D needs none
 
         description = fetch(config.weights, _STATIC_HINT)
-        return load_static(description, tuple(config.labels), target, dtype, batch_size, _STATIC_HINT)
+        return load_static(description, tuple(config.labels), target, precision, batch_size, _STATIC_HINT)
     path = fetch(config.weights, _S2D_HINT)
     landmark_path = fetch(config.landmark_weights, _LANDMARK_HINT)
     checkpoint = read_checkpoint(path)
@@ -143,7 +159,7 @@ def load_video_teacher(config: VideoTeacherConfig, device: str = "cpu", dtype: P
         labels=agreed_labels(given, carried, n_outputs, str(path)),
         sha256=f"{sha256(path)}+{sha256(landmark_path)}",
         device=target,
-        dtype=dtype,
+        precision=precision,
         batch_size=batch_size,
     )
 

@@ -440,6 +440,17 @@ def test_gpu_equals_cpu(models, windows, dtype, tolerance):
         np.testing.assert_allclose(on_gpu[name], on_cpu[name], atol=tolerance)
 
 
+def test_bfloat16_on_a_cpu_that_has_instructions_for_it(tmp_path, windows, monkeypatch):
+    torch.manual_seed(0)
+    calm = SMALL | {"initializer_range": 0.1}  # the others' weights would make much of a rounding
+    HubertForSequenceClassification(HubertConfig(**calm, **named(FOUR))).save_pretrained(tmp_path)
+    full = load_speech_teachers([str(tmp_path)], "cpu")(windows)[tmp_path.name]
+    for able in (True, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: {"avx512_bf16": able})
+        differ = np.abs(load_speech_teachers([str(tmp_path)], "cpu", "bfloat16")(windows)[tmp_path.name] - full).max()
+        assert 0 < differ < 0.01 if able else differ == 0
+
+
 def test_no_network_is_asked(models, windows, monkeypatch):
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("network"))
     load_speech_teachers([str(models / "adapters/fold-0"), str(models / "hubert")])(windows)

@@ -16,7 +16,7 @@ from liser_ray.storage.fetch import sha256
 from liser_ray.teachers.config import VideoTeacherConfig
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer, save_s2d
-from liser_ray.teachers.video import FERV39K_LABELS, load_video_teacher, s2d_forward
+from liser_ray.teachers.video import FERV39K_LABELS, S2DTeacher, load_video_teacher, s2d_forward
 from liser_ray.teachers.weights import save_checkpoint
 
 LABELS = ("angry", "happy", "sad")
@@ -89,21 +89,31 @@ class TestS2D:
         assert np.abs(teacher(clips[:, ::-1]) - as_it_is).max() > 1e-4
         assert np.abs(teacher(clips[..., ::-1]) - as_it_is).max() > 1e-4
 
-    def test_half_precision_is_for_gpus_and_a_cpu_keeps_float32(self, s2d_files):
+    @pytest.mark.parametrize("instructions", ["avx512_bf16", "amx_bf16"])
+    def test_bfloat16_on_a_cpu_that_has_instructions_for_it(self, s2d_files, monkeypatch, instructions):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {instructions: True})
+        clips = random_clips(2)
+        full = load_video_teacher(s2d_config(s2d_files), "cpu", "float32")(clips)
+        rounded = load_video_teacher(s2d_config(s2d_files), "cpu", "bfloat16")(clips)
+        assert 0 < np.abs(rounded - full).max() < 0.01
+        np.testing.assert_array_equal(load_video_teacher(s2d_config(s2d_files), "cpu", "float16")(clips), full)
+
+    def test_a_cpu_without_them_keeps_float32(self, s2d_files, monkeypatch):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
         clips = random_clips(1)
         full = load_video_teacher(s2d_config(s2d_files), "cpu", "float32")(clips)
         np.testing.assert_array_equal(load_video_teacher(s2d_config(s2d_files), "cpu", "bfloat16")(clips), full)
 
-    def test_autocast_stays_close_to_float32(self):
+    def test_lowered_weights_answer_as_autocast_does(self, monkeypatch):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
         network, landmarks = VideoTransformer(MINI).eval(), MobileFaceNet().eval()
         network.load_state_dict(s2d_rule.state_for(network))
         landmarks.load_state_dict(s2d_rule.state_for(landmarks, "landmark."))
-        clips = torch.from_numpy(random_clips(1))
-        with torch.inference_mode():
-            exact, _ = s2d_forward(network, landmarks, clips)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                rounded, _ = s2d_forward(network, landmarks, clips)
-        assert (rounded - exact).abs().max() < 0.1
+        clips = random_clips(1)
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            expected = s2d_forward(network, landmarks, torch.from_numpy(clips))[0].float().softmax(dim=1).numpy()
+        teacher = S2DTeacher(network, landmarks, FERV39K_LABELS, "", torch.device("cpu"), "bfloat16", 1)
+        np.testing.assert_array_equal(teacher(clips), expected)
 
     def test_labels_in_the_file_are_used_and_must_agree(self, s2d_files):
         assert load_video_teacher(s2d_config(s2d_files, "own.safetensors")).labels == tuple("abcdefg")
