@@ -6,13 +6,14 @@ import cv2
 import numpy as np
 
 from liser_ray.media.detector import Face
-from liser_ray.media.frame import SampledFrame
+from liser_ray.media.frame import Box, SampledFrame
 
 CROP_PX = 224
 WINDOW_CELLS = 16
 NO_SHOT = -1
 """Shot number of a cell that shows no picture."""
 
+_FILTER_PX = 4.0  # how far around a pixel of the scaled picture FFmpeg's filter and the interpolation reach
 _SCALES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.1875, 0.125, 0.09375, 0.0625)
 
 
@@ -59,15 +60,22 @@ def crop_face(frame: SampledFrame, face: Face, margin: float) -> np.ndarray:
     Returns:
         uint8 [CROP_PX, CROP_PX, 3], RGB.
     """
-    width, height = frame.size
-    scale = picture_scale(crop_side_px(face, margin))
-    picture_width, picture_height = max(1, round(width * scale)), max(1, round(height * scale))
-    picture = frame.rgb(picture_width, picture_height)
     matrix = crop_matrix(face, margin)
-    matrix[:, :2] *= [width / picture_width, height / picture_height]
+    scale = picture_scale(crop_side_px(face, margin))
+    part = frame.part(_seen_by(matrix, _FILTER_PX / scale), scale)
+    matrix[:, 2] += matrix[:, :2] @ [part.x, part.y]
+    matrix[:, :2] /= [part.scale_x, part.scale_y]
     # OpenCV counts from pixel centres: index = continuous coordinate - 0.5, on both sides.
     matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
-    return cv2.warpAffine(picture, matrix, (CROP_PX, CROP_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(part.rgb, matrix, (CROP_PX, CROP_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _seen_by(matrix: np.ndarray, around_px: float) -> Box:
+    """The upright rectangle of the full-size frame that holds all that a crop shows, and as much around it."""
+    corners = np.array([[0, 0], [CROP_PX, 0], [0, CROP_PX], [CROP_PX, CROP_PX]])
+    points = np.linalg.solve(matrix[:, :2], (corners - matrix[:, 2]).T)
+    (left, top), (right, bottom) = points.min(axis=1) - around_px, points.max(axis=1) + around_px
+    return float(left), float(top), float(right), float(bottom)
 
 
 def n_windows(n_cells: int) -> int:

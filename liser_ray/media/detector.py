@@ -1,12 +1,15 @@
 """DeepFace's face detectors, by name, on frames of any size."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
 from liser_ray.errors import UserError
+from liser_ray.media import yunet
 from liser_ray.media.frame import SampledFrame
 
 Point = tuple[float, float]
@@ -60,8 +63,7 @@ def check_detector(name: str) -> None:
     weights_dir = f"{folder_utils.get_deepface_home()}/.deepface/weights"
     try:
         folder_utils.initialize_folder()
-        model = modeling.build_model(task="face_detector", model_name=name)
-        model.detect_faces(np.zeros((64, 64, 3), np.uint8))  # a damaged file may load and fail here
+        _finder(name)(np.zeros((64, 64, 3), np.uint8))  # a damaged file may load and fail here
     except (Exception, SystemExit) as error:
         raise UserError(
             f"the face detector {name!r} can't be used: {error} "
@@ -74,37 +76,61 @@ class FaceDetector:
     """One of DeepFace's detectors (`deepface.modules.modeling.AVAILABLE_MODELS["face_detector"]`).
 
     DeepFace's `extract_faces` would pad, crop, rotate and normalise every face of every frame; only boxes and eyes are
-    needed here, so the detector's own `detect_faces` is called.
+    needed here.
     """
 
     def __init__(self, name: str):
-        from deepface.modules import modeling
-
         cv2.setNumThreads(1)  # there is a process per core: more threads would only get in each other's way
-        self._model: Any = modeling.build_model(task="face_detector", model_name=name)
+        self._find = _finder(name)
 
     def __call__(self, frame: SampledFrame) -> tuple[Face, ...]:
         """Finds the faces of a frame, the widest first."""
         width, height = frame.size
         scale = min(1.0, DETECT_LONG_SIDE_PX / max(width, height))
         small_width, small_height = max(1, round(width * scale)), max(1, round(height * scale))
-        picture = cv2.cvtColor(frame.rgb(small_width, small_height), cv2.COLOR_RGB2BGR)  # DeepFace speaks BGR
-        regions = self._model.detect_faces(picture)
-        faces = [_face(region, width / small_width, height / small_height) for region in regions]
-        return tuple(sorted((f for f in faces if f.width > 0 and f.height > 0), key=lambda f: -f.width))
+        faces = self._find(frame.rgb(small_width, small_height))
+        found = [_scaled(face, width / small_width, height / small_height) for face in faces]
+        return tuple(sorted((f for f in found if f.width > 0 and f.height > 0), key=lambda f: -f.width))
 
 
-def _face(region: Any, scale_x: float, scale_y: float) -> Face:  # noqa: ANN401 (DeepFace's FacialAreaRegion)
-    """A `FacialAreaRegion` of the small picture as a `Face` of the full-size frame."""
-    x, y = float(region.x * scale_x), float(region.y * scale_y)
-    width, height = float(region.w * scale_x), float(region.h * scale_y)
-    eyes = None
-    if region.left_eye is not None and region.right_eye is not None:
-        # "Left" should be the person's own left, but the detectors don't all keep to it; the picture's order is clear.
-        points = sorted((float(u * scale_x), float(v * scale_y)) for u, v in (region.left_eye, region.right_eye))
-        eyes = (points[0], points[1])
-    face = Face(x, y, width, height, eyes)
-    return face if _plausible_eyes(face) else Face(x, y, width, height)
+def _finder(name: str) -> Callable[[np.ndarray], list[Face]]:
+    """What finds the faces of a picture (uint8 [height, width, 3], RGB), in its pixels."""
+    from deepface.commons import folder_utils
+    from deepface.modules import modeling
+
+    if name == "yunet":
+        path = Path(folder_utils.get_deepface_home(), ".deepface/weights", yunet.FILE_NAME)
+        if not path.is_file():
+            modeling.build_model(task="face_detector", model_name=name)  # fetches it
+        network = yunet.Yunet(path)
+        return lambda picture: [_face(*row[:4], row[4:6], row[6:]) for row in network(picture).tolist()]
+    model: Any = modeling.build_model(task="face_detector", model_name=name)
+
+    def find(picture: np.ndarray) -> list[Face]:
+        regions = model.detect_faces(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))  # DeepFace speaks BGR
+        return [_face(one.x, one.y, one.w, one.h, one.left_eye, one.right_eye) for one in regions]
+
+    return find
+
+
+def _face(x: float, y: float, width: float, height: float, *eyes: Sequence[float] | None) -> Face:
+    """A face whose eyes are in the picture's order, or not known where they lie as no eyes do.
+
+    "Left" should be the person's own left, but the detectors don't all keep to it; the picture's order is clear.
+    """
+    points = sorted((float(eye[0]), float(eye[1])) for eye in eyes if eye is not None)
+    face = Face(float(x), float(y), float(width), float(height), (points[0], points[1]) if len(points) == 2 else None)
+    return face if _plausible_eyes(face) else replace(face, eyes=None)
+
+
+def _scaled(face: Face, scale_x: float, scale_y: float) -> Face:
+    """The face of a small picture in the full-size frame."""
+
+    def scaled(point: Point) -> Point:
+        return point[0] * scale_x, point[1] * scale_y
+
+    eyes = (scaled(face.eyes[0]), scaled(face.eyes[1])) if face.eyes else None
+    return Face(face.x * scale_x, face.y * scale_y, face.width * scale_x, face.height * scale_y, eyes)
 
 
 def _plausible_eyes(face: Face) -> bool:

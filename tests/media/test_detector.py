@@ -1,16 +1,17 @@
 import socket
 
 import av
+import cv2
 import numpy as np
 import pytest
 from deepface.commons import weight_utils
-from deepface.models.Detector import FacialAreaRegion
 from deepface.modules import modeling
 from skimage import data
 
 from liser_ray.errors import UserError
 from liser_ray.media.detector import FaceDetector, _face, check_detector
 from liser_ray.media.frame import SampledFrame
+from liser_ray.media.yunet import FILE_NAME, Yunet
 
 
 def frame(picture: np.ndarray) -> SampledFrame:
@@ -78,13 +79,25 @@ def test_yunet_finds_both_eyes(yunet_home, fresh_models, monkeypatch):
     assert face.eyes[1] == pytest.approx((247, 104), abs=5)
 
 
-def region(left_eye: tuple[int, int] | None, right_eye: tuple[int, int] | None) -> FacialAreaRegion:
-    return FacialAreaRegion(x=100, y=100, w=100, h=130, left_eye=left_eye, right_eye=right_eye)
+@pytest.mark.parametrize("size", [(512, 512), (500, 375), (333, 640)])
+def test_yunet_finds_what_opencv_finds_with_it(yunet_home, monkeypatch, size):
+    """Boxes and eyes to a hundredth of a pixel, in pictures whose sides are no multiples of 32 too."""
+    width, height = size
+    picture = np.full((height, width, 3), 90, np.uint8)
+    face = cv2.resize(data.astronaut()[20:320, 100:360], None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+    picture[30 : 30 + len(face), 20 : 20 + face.shape[1]] = face
+    picture[height - len(face) :, width - face.shape[1] :] = face[:, ::-1]
+    path = yunet_home / ".deepface/weights" / FILE_NAME
+    _, expected = cv2.FaceDetectorYN.create(str(path), "", size, 0.9).detect(picture[..., ::-1].copy())
+    found = Yunet(path)(picture)
+    assert len(found) == len(expected) == 2
+    order = np.argsort(found[:, 0]), np.argsort(expected[:, 0])
+    np.testing.assert_allclose(found[order[0]], expected[order[1], :8], atol=0.01)
 
 
 def test_eyes_are_in_the_picture_s_order_whatever_the_detector_calls_them():
-    assert _face(region((170, 150), (130, 152)), 1, 1).eyes == ((130, 152), (170, 150))
-    assert _face(region((130, 152), (170, 150)), 2, 2).eyes == ((260, 304), (340, 300))
+    assert _face(100, 100, 100, 130, (170, 150), (130, 152)).eyes == ((130, 152), (170, 150))
+    assert _face(100, 100, 100, 130, (130, 152), (170, 150)).eyes == ((130, 152), (170, 150))
 
 
 @pytest.mark.parametrize(
@@ -97,6 +110,6 @@ def test_eyes_are_in_the_picture_s_order_whatever_the_detector_calls_them():
     ],
 )
 def test_implausible_eyes_are_dropped_and_the_box_is_kept(left_eye, right_eye):
-    face = _face(region(left_eye, right_eye), 1, 1)
+    face = _face(100, 100, 100, 130, left_eye, right_eye)
     assert face.eyes is None
     assert (face.x, face.y, face.width, face.height) == (100, 100, 100, 130)
