@@ -1,5 +1,6 @@
 """Generated talking heads for tests: scikit-image's portrait, which even OpenCV's Haar cascade finds, and a voice."""
 
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ def portrait_at(time_s: float, phase: float = 0.0) -> np.ndarray:
     return cv2.warpAffine(_portrait(), shift, SIZE, borderMode=cv2.BORDER_REPLICATE)
 
 
+@cache
 def _portrait() -> np.ndarray:
     return np.ascontiguousarray(skimage.data.astronaut()[:320, 60:380])
 
