@@ -2,6 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# A session and its workers are dozens of processes that import the same packages, which uv installs uncompiled: without
+# their bytecode on disk (some images switch it off) each spends twice as long on its imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint types check bench tables clean
 
 .venv/ready: pyproject.toml constraints.txt

@@ -11,7 +11,6 @@ import hypothesis
 import pytest
 import ray
 from swift_store import SwiftStore, data_folder
-from tone_files import write_tone_labels, write_tones
 from xdist.scheduler import LoadScopeScheduling
 
 from liser_ray.cluster import start_ray
@@ -80,12 +79,16 @@ def yunet_home(test_data: Path) -> Path:
 @pytest.fixture(scope="session")
 def tones(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A manifest of tones, see `write_tones`."""
+    from tone_files import write_tones  # not above: PyTorch, which the first process of a parallel run can do without
+
     return write_tones(tmp_path_factory.mktemp("tones"))
 
 
 @pytest.fixture(scope="session")
 def tone_labels(tmp_path_factory: pytest.TempPathFactory, tones: str) -> str:
     """A labels table whose speech teachers were tuned on the tones, see `write_tone_labels`."""
+    from tone_files import write_tone_labels
+
     return write_tone_labels(tmp_path_factory.mktemp("tone_labels"), tones)
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,9 @@ from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 from liser_ray.recipe import plain
 from liser_ray.storage.files import normalise, write_bytes
 from liser_ray.teachers.bundles import TeacherTuning
-from liser_ray.teachers.speech import SpeechTeacher
+
+if TYPE_CHECKING:  # Transformers, which a labels table's recipe does not need
+    from liser_ray.teachers.speech import SpeechTeacher
 
 _PACKAGES = ("liser-ray", "ray", "torch", "transformers", "peft", "deepface", "av", "silero-vad", "pyarrow")
 _COST_ONLY = ("timeout_s", "memory_mb")  # limits: they decide what fails, not what a label is
@@ -43,7 +45,7 @@ class TeacherCard:
     tuning: TeacherTuning | None = None
 
 
-def speech_card(teacher: SpeechTeacher) -> TeacherCard:
+def speech_card(teacher: "SpeechTeacher") -> TeacherCard:
     """The card of a loaded speech teacher."""
     tuning = teacher.bundle.tuning if teacher.bundle else None
     return TeacherCard(teacher.name, teacher.labels, teacher.sha256, tuning)

@@ -59,7 +59,7 @@ def labels(some_ravdess, tmp_path_factory):
         speech_teacher(f"fold_{fold.index}", ravdess.LABELS, fold.index, sorted(fold.train))
         for fold in folds_of(read_labeled_set(some_ravdess))
     ]
-    write_labels(folder, rows=20, teachers=teachers, lengths_s=(3.0, 4.0))
+    write_labels(folder, rows=8, teachers=teachers, lengths_s=(3.0, 4.0))
     return str(folder)
 
 
@@ -67,7 +67,10 @@ def labels(some_ravdess, tmp_path_factory):
 def test_the_papers_grid_on_real_speech_killed_and_resumed(some_ravdess, labels, tmp_path, ray_session):
     output = tmp_path / "search"
     # Two steps in each of the 125 trainings.
-    options = ["--labeled", some_ravdess, "--unlabeled", labels, "--train.epochs", 1, "--train.labeled_fraction", 0.15]
+    train = TrainConfig(epochs=1, batch_size=8, labeled_fraction=0.05)
+    options = ["--labeled", some_ravdess, "--unlabeled", labels]
+    for name in ("epochs", "batch_size", "labeled_fraction"):
+        options += [f"--train.{name}", getattr(train, name)]
 
     def start(*arguments):
         environment = os.environ | {"RAY_ADDRESS": ray_session}
@@ -95,7 +98,7 @@ def test_the_papers_grid_on_real_speech_killed_and_resumed(some_ravdess, labels,
     assert f"λ_sd {table['loss.lambda_sd'][table['validation_uar'].idxmax()]:g}" in told
 
     # The same table as of trainings that were never disturbed.
-    student = StudentConfig(some_ravdess, labels, train=TrainConfig(epochs=1, labeled_fraction=0.15))
+    student = StudentConfig(some_ravdess, labels, train=train)
     plan = TrialPlan(student, tuple(Run(fold, 0) for fold in range(5)), False, str(tmp_path / "here"))
     settings = [dict(zip(("loss.lambda_sd", "loss.lambda_vd"), pairs[number], strict=True)) for number in (0, 7, 24)]
     results = by_hand(plan, settings, make_inputs(student, check(student)), tmp_path / "here")

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -77,7 +76,7 @@ def _garble(path: Path, start_s: float, end_s: float) -> None:
 
 
 def _two_portraits(time_s: float) -> np.ndarray:
-    half = cv2.resize(portrait_at(time_s), (240, 240), interpolation=cv2.INTER_AREA)
+    half = portrait_at(time_s)
     return np.concatenate([half, half[:, ::-1]], axis=1)
 
 

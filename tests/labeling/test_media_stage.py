@@ -20,7 +20,7 @@ SCHEMA = labels_schema(("a", "b"), {"speech": ("x", "y")})
 @pytest.fixture
 def stage(monkeypatch):
     monkeypatch.setattr(media_stage, "prepare_span", poison.prepare)
-    return MediaStage(MediaConfig(faces=FaceConfig("opencv"), timeout_s=20, memory_mb=700), SCHEMA)
+    return MediaStage(MediaConfig(faces=FaceConfig("opencv"), timeout_s=10, memory_mb=700), SCHEMA)
 
 
 def planned(*uris, status="", reason=""):
