@@ -178,13 +178,14 @@ def cut_out(picture: av.VideoFrame, x: int, y: int, width: int, height: int) -> 
 
 
 def every_nth_row(picture: av.VideoFrame, n: int) -> av.VideoFrame:
-    """Every n-th row's brightness, as a picture whose colours mean nothing; the picture where it has no such plane.
+    """Every n-th row's brightness, without colours; the picture itself where it has no plane of brightness in 8 bits.
 
     Args:
         picture: of any format.
         n: at least 1.
     """
-    if n == 1 or not picture.format.name.startswith("yuv") or not picture.format.is_planar:
+    layout = picture.format
+    if n == 1 or not layout.name.startswith("yuv") or not layout.is_planar or layout.components[0].bits != 8:
         return picture
     part = av.VideoFrame(picture.width, -(-picture.height // n), picture.format.name)
     mine, whole = part.planes[0], picture.planes[0]
@@ -192,6 +193,8 @@ def every_nth_row(picture: av.VideoFrame, n: int) -> av.VideoFrame:
     source = np.frombuffer(whole, np.uint8).reshape(-1, whole.line_size)  # type: ignore[call-overload]
     target = np.frombuffer(mine, np.uint8).reshape(-1, mine.line_size)  # type: ignore[call-overload]
     np.copyto(target[: part.height, :row_bytes], source[: picture.height : n, :row_bytes])
+    for colour in part.planes[1:]:  # which FFmpeg takes into account: no colour is 128
+        np.frombuffer(colour, np.uint8).fill(128)  # type: ignore[call-overload]
     part.colorspace, part.color_range = picture.colorspace, picture.color_range
     return part
 

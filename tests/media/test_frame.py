@@ -66,7 +66,7 @@ def test_a_scaled_part_lies_where_it_says(pixel_aspect, rotation_deg, scale, pix
     assert part.scale_y == pytest.approx(scale, rel=0.02)
 
 
-@pytest.mark.parametrize("pixel_format", (*FORMATS, "yuv420p10le"))
+@pytest.mark.parametrize("pixel_format", [*FORMATS, "yuv420p10le"])
 @pytest.mark.parametrize("rotation_deg", [0, 90])
 def test_gray_is_the_mean_brightness_of_each_place(pixel_format, rotation_deg):
     frame = sampled(1280, 1920, pixel_format, rotation_deg=rotation_deg)
