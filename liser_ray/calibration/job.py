@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 RESULT_FILE, SETTINGS_FILE = "calibrate.json", "calibrated.yaml"
 
 _NODE_WAIT_S = 20 * 60  # a spot node that installs everything takes 5 to 10 minutes
-_LOADING_S = 15  # for the time left: Transformers alone takes 10
+_LOADING, _LOADING_S = "loading the teachers", 15  # for the time left: Transformers alone takes 10
 
 _HEADER = """\
 # Made by jobs/calibrate.py for {cluster}. On top of the settings that it was made from:
@@ -162,23 +162,21 @@ def _measure(config: CalibrateConfig, sample: Sample, on_gpu: bool) -> Measureme
                 f"In {_NODE_WAIT_S // 60} minutes no node of the cluster had a {'GPU' if on_gpu else 'CPU'} to measure "
                 "with: it is busy with something else, or can't grow. `ray status` says what is waited for."
             ) from error
-        node: NodeFacts = _told(meter.look_around.remote(*resources))
-        alone, together = "media, one worker", f"media, {node.cores} side by side"
-        limits_s = dict.fromkeys([alone, together, "video teacher", "speech teachers"], config.measure_s)
-        steps = _Steps({"loading the teachers": _LOADING_S, **limits_s})
+        alone, together, video, speech = "one decoder", "a decoder on each core", "video teacher", "speech teachers"
+        limits_s = dict.fromkeys([alone, together, video, speech], config.measure_s)
+        steps = _Steps({_LOADING: _LOADING_S, **limits_s})
         with LiveDisplay("s", steps.total_s, steps.look):
-            steps.run("loading the teachers", lambda: _told(meter.load_teachers.remote()))
+            steps.run(_LOADING, lambda: _told(meter.load_teachers.remote()))
+            node: NodeFacts = _told(meter.look_around.remote(*resources))
             steps.run(alone, lambda: _told(meter.media_alone.remote()))
             media: MediaSpeed = steps.run(together, lambda: _told(meter.media_together.remote(node.cores)))
-            video: TeacherSpeed = steps.run("video teacher", lambda: _told(meter.video_teacher.remote()))
-            speech, windows_per_s, n_teachers = steps.run(
-                "speech teachers", lambda: _told(meter.speech_teachers.remote())
-            )
+            watching: TeacherSpeed = steps.run(video, lambda: _told(meter.video_teacher.remote()))
+            listening, windows_per_s, n_teachers = steps.run(speech, lambda: _told(meter.speech_teachers.remote()))
     finally:
         ray.kill(meter)
     figures = media.span_s * (TABLE_BYTES_PER_S + SPEECH_TEACHER_BYTES_PER_S * n_teachers)
     return Measurements(
-        node, media, video, speech, windows_per_s * media.span_s, row_bytes=media.sound_bytes + round(figures)
+        node, media, watching, listening, windows_per_s * media.span_s, row_bytes=media.sound_bytes + round(figures)
     )
 
 

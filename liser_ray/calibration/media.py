@@ -51,8 +51,8 @@ class MediaSpeed:
     Attributes:
         workers: children side by side, one for each core.
         video_s_per_s: seconds of video per second of one of them.
-        video_s_per_s_alone: the same of one child on the idle machine.
-        slowdown: how many times longer the same spans take side by side: cores share caches and memory.
+        slowdown: how many times longer spans take side by side than by themselves, of those that were measured both
+            ways: cores share caches and memory.
         span_s_p50, span_s_p95: seconds per span, side by side.
         peak_bytes: most memory that a child has had.
         runs: how many spans were prepared side by side, some of them more than once.
@@ -67,7 +67,6 @@ class MediaSpeed:
 
     workers: int
     video_s_per_s: float
-    video_s_per_s_alone: float
     slowdown: float
     span_s_p50: float
     span_s_p95: float
@@ -80,6 +79,11 @@ class MediaSpeed:
     windows_per_span: float
     clip_bytes: int
     sound_bytes: int
+
+    @property
+    def video_s_per_s_alone(self) -> float:
+        """Seconds of video per second of a child that has the machine to itself."""
+        return self.video_s_per_s * self.slowdown
 
 
 def measure_media(
@@ -163,8 +167,7 @@ def media_speed(alone: Sequence[SpanRun], together: Sequence[SpanRun], workers: 
     both = [(once[run.span], run.seconds) for run in together if run.span in once]
     return MediaSpeed(
         workers=workers,
-        video_s_per_s=_speed(together),
-        video_s_per_s_alone=_speed(alone),
+        video_s_per_s=sum(run.video_s for run in together) / sum(seconds),
         slowdown=sum(beside for _, beside in both) / sum(by_itself for by_itself, _ in both) if both else 1.0,
         span_s_p50=float(np.percentile(seconds, 50)),
         span_s_p95=float(np.percentile(seconds, 95)),
@@ -178,10 +181,6 @@ def media_speed(alone: Sequence[SpanRun], together: Sequence[SpanRun], workers: 
         clip_bytes=round(_mean([run.clip_bytes for run in usable])),
         sound_bytes=round(_mean([run.sound_bytes for run in usable])),
     )
-
-
-def _speed(runs: Sequence[SpanRun]) -> float:
-    return sum(run.video_s for run in runs) / sum(run.seconds for run in runs)
 
 
 def _mean(values: Sequence[float]) -> float:

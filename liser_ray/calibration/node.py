@@ -34,39 +34,36 @@ class NodeMeter:
         self._alone: list[SpanRun] = []
         self._keeping = threading.Lock()
 
-    def look_around(self, cpus: float, gpus: float) -> NodeFacts:
-        """What there is to measure with.
-
-        Args:
-            cpus, gpus: that Ray counts with on this node.
-
-        Raises:
-            UserError: this process was given a GPU, and PyTorch finds none.
-        """
-        import torch
-
-        if self._on_gpu and not torch.cuda.is_available():
-            raise UserError(
-                "Ray counts with a GPU on the node, but PyTorch finds none there: look at its driver (`nvidia-smi`). "
-                f"This PyTorch is built for CUDA {torch.version.cuda}."
-            )
-        cores = max(1, min(os.cpu_count() or 1, int(cpus)))
-        device = torch.cuda.get_device_name() if self._on_gpu else ""
-        return NodeFacts(cores, int(gpus) if self._on_gpu else 0, device, busy_cores())
-
     def load_teachers(self) -> None:
         """Get the teachers ready.
 
         Raises:
-            UserError: a weight is missing or wrong.
+            UserError: a weight is missing or wrong; or this process was given a GPU, and PyTorch finds none.
         """
+        import torch
+
         from liser_ray.teachers.batches import choose_device
         from liser_ray.teachers.speech import load_speech_teachers
         from liser_ray.teachers.video import load_video_teacher
 
         config, device = self._config, choose_device()
+        if self._on_gpu and device == "cpu":
+            raise UserError(
+                "Ray counts with a GPU on the node, but PyTorch finds none there: look at its driver (`nvidia-smi`). "
+                f"This PyTorch is built for CUDA {torch.version.cuda}."
+            )
+        self._device = torch.cuda.get_device_name() if self._on_gpu else ""
         self._video = load_video_teacher(config.video_teacher, device, config.precision)
         self._speech = load_speech_teachers(config.speech_teachers, device, config.precision)
+
+    def look_around(self, cpus: float, gpus: float) -> NodeFacts:
+        """What there is to measure with; to be asked when the teachers are loaded, and the node is quiet again.
+
+        Args:
+            cpus, gpus: that Ray counts with on this node.
+        """
+        cores = max(1, min(os.cpu_count() or 1, int(cpus)))
+        return NodeFacts(cores, int(gpus) if self._on_gpu else 0, self._device, busy_cores())
 
     def media_alone(self) -> None:
         """Measure one child of the media stage by itself, and keep some of its spans for the teachers."""

@@ -14,10 +14,10 @@ from liser_ray.labeling.config import Prices
 _BUSY = 0.1  # share of the cores; what was measured beside more than that is too slow
 
 _STOPPED = {
-    "no gain": "more gain less than 5 %",
-    "memory": "memory ran out beyond",
-    "time": "no time for more: --measure_s",
-    "largest": "no larger ones were tried",
+    "no gain": "larger ones gain less than 5 %",
+    "memory": "for larger ones there is no memory",
+    "time": "for larger ones there was no time (--measure_s)",
+    "largest": "larger ones were not tried",
 }
 
 
@@ -25,79 +25,65 @@ def print_calibration(result: Calibration, config: CalibrateConfig) -> None:
     """Print how fast the stages are, and what follows for the cluster."""
     console = Console(highlight=False)
     measured, sample = result.measured, result.sample
-    console.print(
-        f"{len(sample.spans)} spans drawn from {sample.recordings} recordings, {measured.media.spans} of them measured"
-        + (f" · of no use: {counted(measured.media.lost)}" if measured.media.lost else "")
-        + (f" · recordings with nothing to label: {counted(sample.unusable)}" if sample.unusable else "")
-    )
+    drawn = f"{len(sample.spans)} spans drawn from {sample.recordings} recordings"
+    if sample.unusable:
+        drawn += f" · recordings with nothing to label: {counted(sample.unusable)}"
+    console.print(drawn, soft_wrap=True)
     console.print(_stage_table(measured))
-    for line in [*_notes(measured), "", *sizing_lines(result.sizing, config.prices)]:
-        console.print(line)
-    console.print(f"Measurements: {result.result_file}", soft_wrap=True)
-    console.print(
-        f"Label with these pools: python jobs/label_corpus.py --config label.yaml --config {result.settings_file}",
-        soft_wrap=True,
-    )
+    lines = [*detail_lines(measured), "", *sizing_lines(result.sizing, config.prices), ""]
+    lines.append(f"Measurements: {result.result_file}")
+    lines.append(f"Label with it: python jobs/label_corpus.py --config label.yaml --config {result.settings_file}")
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def _stage_table(measured: Measurements) -> Table:
-    node, media, costs = measured.node, measured.media, measured.costs
+    node, costs = measured.node, measured.costs
     cores = f"{node.cores} core{'s' * (node.cores != 1)}"
-    device = node.device or cores
-    unit = "GPU-s" if costs.on_gpu else "core-s"
-    table = Table("stage", "worker", title=f"One node: {cores}{', ' + node.device if node.device else ''}")
-    table.title_justify = "left"
-    table.add_column("s of video\nper s", justify="right")
-    table.add_column("takes for\n1 s of video", justify="right")
-    table.add_column("measured")
-    table.add_row(
-        "media",
-        "1 core",
-        f"{media.video_s_per_s:.3g}",
-        f"{costs.media_s:.3g} core-s",
-        f"{media.runs} spans, {media.workers} side by side: {media.span_s_p50:.2g} s each (p50), "
-        f"{media.span_s_p95:.2g} s (p95)\n"
-        f"alone {media.video_s_per_s_alone:.3g} s per s; side by side {media.slowdown:.2f}x as long · "
-        f"at most {_bytes(media.peak_bytes)} of memory",
-    )
-    for name, speed, cost in (
-        ("video teacher", measured.video, costs.video_s),
-        ("speech teachers", measured.speech, costs.speech_s),
-    ):
-        per_s = (1 if costs.on_gpu else node.cores) / cost
-        table.add_row(name, device, f"{per_s:.3g}", f"{cost:.3g} {unit}", _batches(speed))
+    table = Table("stage", "worker", title=f"One node of {cores}", title_justify="left")
+    table.add_column("s of video per s", justify="right")
+    table.add_column("a second of video takes", justify="right")
+    device, unit = (node.device, "GPU-s") if costs.on_gpu else (cores, "core-s")
+    workers = 1 if costs.on_gpu else node.cores
+    on_cores = costs.media_s if costs.on_gpu else costs.media_s + costs.teachers_s
+    on_device = costs.teachers_s if costs.on_gpu else on_cores
+
+    def takes(seconds: float, unit: str, of_all: float) -> str:
+        return f"{seconds:.3g} {unit} {seconds / of_all:>4.0%}"
+
+    table.add_row("media", "1 core", f"{1 / costs.media_s:.3g}", takes(costs.media_s, "core-s", on_cores))
+    for name, seconds in (("video teacher", costs.video_s), ("speech teachers", costs.speech_s)):
+        table.add_row(name, device, f"{workers / seconds:.3g}", takes(seconds, unit, on_device))
     return table
+
+
+def detail_lines(measured: Measurements) -> list[str]:
+    """What was measured of each stage, and how much of it."""
+    node, media = measured.node, measured.media
+    lines = [
+        f"media: {media.span_s_p50:.2g} s per span (p50), {media.span_s_p95:.2g} s (p95), at most "
+        f"{_bytes(media.peak_bytes)} of memory",
+        f"  {media.spans} spans in {media.runs} runs, {media.workers} side by side; one worker by itself does "
+        f"{media.video_s_per_s_alone:.3g} s per s, {media.slowdown:.2f} times as much",
+        f"  {media.usable_share:.0%} of the time goes on to the teachers"
+        + (f"; of no use: {counted(media.lost)}" if media.lost else ""),
+        f"video teacher: {_batches(measured.video)}",
+        f"speech teachers: {_batches(measured.speech)}",
+        f"a span that goes on: {_bytes(media.clip_bytes)} of clips to the video teacher, "
+        f"{_bytes(measured.row_bytes)} in the table",
+    ]
+    if node.busy_cores > _BUSY * node.cores:
+        lines.append(f"{node.busy_cores:.1f} cores were busy with something else: on an idle node all this is faster.")
+    return lines
 
 
 def _batches(speed: TeacherSpeed) -> str:
     rates = ", ".join(f"{one.batch_size}: {one.windows_per_s:.3g}" for one in speed.by_batch)
     windows = sum(one.windows for one in speed.by_batch)
     return (
-        f"batches of {speed.best.batch_size}: {speed.best.windows_per_s:.3g} windows/s ({_STOPPED[speed.stopped]})\n"
-        f"{rates} · {windows:,} windows timed"
+        f"{speed.best.windows_per_s:.3g} windows/s in batches of {speed.best.batch_size}; {_STOPPED[speed.stopped]}\n"
+        f"  windows/s by batch: {rates} · {windows:,} windows timed"
     )
-
-
-def _notes(measured: Measurements) -> list[str]:
-    node = measured.node
-    lines = [
-        f"A span that goes on: {_bytes(measured.media.clip_bytes)} of clips from media to video teacher, "
-        f"{_bytes(measured.row_bytes)} in the table."
-    ]
-    if not node.device:
-        costs = measured.costs
-        media, video, speech = (
-            one / (costs.media_s + costs.teachers_s) for one in (costs.media_s, costs.video_s, costs.speech_s)
-        )
-        lines.append(
-            f"Of the cores' time media take {media:.0%}, the video teacher {video:.0%}, "
-            f"the speech teachers {speech:.0%}."
-        )
-    if node.busy_cores > _BUSY * node.cores:
-        lines.append(
-            f"{node.busy_cores:.1f} cores of the node were busy before the measurement began: an idle one is faster."
-        )
-    return lines
 
 
 def sizing_lines(sizing: Sizing, prices: Prices) -> list[str]:
