@@ -43,7 +43,6 @@ class NodeMeter:
         import torch
 
         from liser_ray.teachers.batches import choose_device
-        from liser_ray.teachers.speech import load_speech_teachers
         from liser_ray.teachers.video import load_video_teacher
 
         config, device = self._config, choose_device()
@@ -54,6 +53,10 @@ class NodeMeter:
             )
         self._device = torch.cuda.get_device_name() if self._on_gpu else ""
         self._video = load_video_teacher(config.video_teacher, device, config.precision)
+        from liser_ray.teachers.speech import (
+            load_speech_teachers,  # 10 s, which a wrong video teacher need not wait for
+        )
+
         self._speech = load_speech_teachers(config.speech_teachers, device, config.precision)
 
     def look_around(self, cpus: float, gpus: float) -> NodeFacts:

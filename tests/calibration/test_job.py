@@ -6,13 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import ray
 from media_files import moving_gradient
 from small_teachers import make_teachers
 from talking_heads import write_talking_head
 
 from liser_ray.calibration.config import CalibrateConfig
 from liser_ray.calibration.job import calibrate
+from liser_ray.calibration.node import NodeMeter
 from liser_ray.calibration.report import print_calibration
+from liser_ray.calibration.sample import draw_sample
 from liser_ray.cli import parse_settings
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.errors import UserError
@@ -57,7 +60,7 @@ def test_measured_sized_printed_and_fed_back(config, ray_session, capsys):
     assert measured.media.workers == measured.node.cores
     assert (measured.media.windows_per_span, measured.media.clip_bytes) == (3, 3 * 16 * 224 * 224 * 3)
     assert measured.speech_windows_per_span == pytest.approx(3, abs=0.3)
-    assert [one.batch_size for one in measured.video.by_batch[:2]] == [1, 2]
+    assert measured.video.by_batch[0].batch_size == measured.speech.by_batch[0].batch_size == 1
 
     record = json.loads(Path(result.result_file).read_text())
     assert record["sizing"]["video_hours_per_day"] == sizing.hours_per_day > 0
@@ -76,10 +79,23 @@ def test_measured_sized_printed_and_fed_back(config, ray_session, capsys):
     assert f"--config label.yaml --config {result.settings_file}" in told
 
 
-def test_what_is_wrong_is_said_in_the_users_words(config, ray_session):
+def test_a_missing_weight_on_the_node_is_one_clear_message(config, ray_session):
+    with pytest.raises(UserError, match=r"/nowhere/s2d\.pth") as refused:
+        calibrate(replace(config, video_teacher=replace(config.video_teacher, weights="/nowhere/s2d.pth")))
+    assert "Traceback" not in str(refused.value)
+
+
+def test_a_gpu_that_this_machine_has_not_is_not_waited_for(config, ray_session):
+    if ray.cluster_resources().get("GPU"):
+        pytest.skip("this machine has a GPU")
+    for wanting in (replace(config, video_pool=PoolConfig(num_gpus=0.8)), replace(config, cpus=64, gpus=2)):
+        with pytest.raises(UserError, match="this machine has none"):
+            calibrate(wanting)
+
+
+def test_spans_of_no_use_are_one_clear_message_with_the_reasons(config):
+    without_faces = replace(config, input=config.input.replace("videos", "no_faces"))
+    meter = NodeMeter(without_faces, draw_sample(without_faces), on_gpu=False)
+    meter.media_alone()
     with pytest.raises(UserError, match=r"None of the 1 spans that were tried is of use to the teachers: no_face 1\."):
-        calibrate(replace(config, input=config.input.replace("videos", "no_faces")))
-    with pytest.raises(UserError, match="/nowhere/fold-0"):
-        calibrate(replace(config, speech_teachers=["/nowhere/fold-0"]))
-    with pytest.raises(UserError, match="this machine has none"):
-        calibrate(replace(config, video_pool=PoolConfig(num_gpus=0.8)))
+        meter.media_together(1)
