@@ -14,7 +14,8 @@ or its GPUs hold it up, and what 1,000 hours cost; write pools and batch sizes a
 the settings of label_corpus.py, and one or two minutes. Nothing is labeled. Without --input it measures on the
 generated demo corpus.
 
-The node is the largest of the Ray cluster, one with a GPU if there is any; nothing else should run on it meanwhile.
+The node is the largest of the Ray cluster that has a GPU, or if none has, the largest. Nothing else should run on it
+meanwhile.
 
   python jobs/calibrate.py --config label.yaml
   python jobs/calibrate.py --config label.yaml --prices.cpu_hour 0.04 --prices.gpu_hour 0.60

@@ -111,17 +111,21 @@ def _cluster(config: CalibrateConfig, node: NodeFacts) -> Cluster:
 
 
 def _working_nodes() -> list[dict[str, Any]]:
-    """Nodes that Ray runs something on, as it lists them; those with the most GPUs, then CPUs, first."""
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
-    return sorted(nodes, key=lambda node: (-node["Resources"].get("GPU", 0), -node["Resources"]["CPU"], node["NodeID"]))
+    """Nodes that Ray runs something on, as it lists them."""
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
 
 
 def _start_meter(config: CalibrateConfig, sample: Sample, on_gpu: bool) -> ActorHandle:
-    """A `NodeMeter` on the largest node, one with a GPU if wanted; where none is there, on the first that comes."""
+    """A `NodeMeter` on the largest node with a GPU, or without one; where none is there, on the first that comes."""
+
+    def worth(node: dict[str, Any]) -> tuple[float, float, str]:
+        gpus = node["Resources"].get("GPU", 0)
+        return gpus if on_gpu else -gpus, node["Resources"]["CPU"], node["NodeID"]
+
     options: dict[str, Any] = {"num_cpus": 1, "num_gpus": int(on_gpu)}
     there = [node for node in _working_nodes() if node["Resources"].get("GPU", 0) >= int(on_gpu)]
     if there:
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(there[0]["NodeID"], soft=False)
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(max(there, key=worth)["NodeID"], soft=False)
     else:
         log.info("No such node is there yet: waiting for one with a %s", "GPU" if on_gpu else "CPU")
     return cast("ActorHandle", ray.remote(NodeMeter).options(**options).remote(config, sample, on_gpu))

@@ -51,9 +51,9 @@ def _stage_table(measured: Measurements) -> Table:
     def takes(seconds: float, unit: str, of_all: float) -> str:
         return f"{seconds:.3g} {unit} {seconds / of_all:>4.0%}"
 
-    table.add_row("media", "1 core", f"{1 / costs.media_s:.3g}", takes(costs.media_s, "core-s", on_cores))
+    table.add_row("media", "1 core", _figure(1 / costs.media_s), takes(costs.media_s, "core-s", on_cores))
     for name, seconds in (("video teacher", costs.video_s), ("speech teachers", costs.speech_s)):
-        table.add_row(name, device, f"{workers / seconds:.3g}", takes(seconds, unit, on_device))
+        table.add_row(name, device, _figure(workers / seconds), takes(seconds, unit, on_device))
     return table
 
 
@@ -78,10 +78,11 @@ def detail_lines(measured: Measurements) -> list[str]:
 
 
 def _batches(speed: TeacherSpeed) -> str:
-    rates = ", ".join(f"{one.batch_size}: {one.windows_per_s:.3g}" for one in speed.by_batch)
+    rates = ", ".join(f"{one.batch_size}: {_figure(one.windows_per_s)}" for one in speed.by_batch)
     windows = sum(one.windows for one in speed.by_batch)
+    best = speed.best
     return (
-        f"{speed.best.windows_per_s:.3g} windows/s in batches of {speed.best.batch_size}; {_STOPPED[speed.stopped]}\n"
+        f"{_figure(best.windows_per_s)} windows/s in batches of {best.batch_size}; {_STOPPED[speed.stopped]}\n"
         f"  windows/s by batch: {rates} · {windows:,} windows timed"
     )
 
@@ -105,11 +106,15 @@ def sizing_lines(sizing: Sizing, prices: Prices) -> list[str]:
     rate = sizing.video_s_per_s
     cost = sizing.cost_per_1000_hours(prices)
     lines.append(
-        f"  At best {rate:.3g} hours of video per hour, {sizing.hours_per_day:,.3g} a day"
-        + (f", {cost:,.4g} {prices.currency} for 1,000 hours." if cost is not None else ".")
+        f"  At best {_figure(rate)} hours of video per hour, {_figure(sizing.hours_per_day)} a day"
+        + (f", {cost:,.2f} {prices.currency} for 1,000 hours." if cost is not None else ".")
     )
     lines.append(f"  Clips on their way take up to {_bytes(sizing.clip_bytes)} of all nodes' object stores together.")
     return lines
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _bytes(count: float) -> str:

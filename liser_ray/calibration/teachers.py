@@ -11,10 +11,10 @@ import numpy as np
 from liser_ray.errors import UserError
 
 WORTH_IT = 1.05
-"""A batch twice as large has to be so many times faster."""
+"""A larger batch has to be so many times faster."""
 
 _CALL_BATCHES = 4  # in one call, as in the labeling job: the next batch is copied while the device works
-_SIZES = 8  # among which the time is shared out
+_IN_VAIN = 2  # sizes in a row: one that happened to be held up would end the search at a tenth of the speed
 
 Stopped = Literal["no gain", "memory", "time", "largest"]
 
@@ -40,7 +40,7 @@ class TeacherSpeed:
 
     Attributes:
         by_batch: for 1, 2, 4 ... windows.
-        stopped: why not for more: twice the size gained less than 5 %, the memory ran out, the time was over, or it
+        stopped: why not for more: two larger sizes gained less than 5 %, the memory ran out, the time was over, or it
             was the largest size.
     """
 
@@ -54,7 +54,7 @@ class TeacherSpeed:
         Where memory ran out, half the largest that fitted is the limit: in the job, two teachers share the device.
         """
         fitting = self.by_batch[:-1] if self.stopped == "memory" and len(self.by_batch) > 1 else self.by_batch
-        fastest = max(one.windows_per_s for one in fitting)
+        fastest = max(map(_speed, fitting))
         return next(one for one in fitting if one.windows_per_s * WORTH_IT >= fastest)
 
 
@@ -84,14 +84,16 @@ def measure_teacher(
     try:
         ask(windows[:1], 1)
         deadline = time.monotonic() + limit_s
+        share_s = limit_s / (largest.bit_length() + 1)  # for each size, and some to spare
         size = 1
         while size <= largest:
             batch_s = size / found[-1].windows_per_s if found else 0.0
             if found and time.monotonic() + batch_s > deadline:
                 return result("time")
-            batches = _CALL_BATCHES if found and _CALL_BATCHES * batch_s < limit_s / _SIZES else 1
-            found.append(_time(ask, windows, size, batches, limit_s / _SIZES))
-            if len(found) > 1 and found[-1].windows_per_s < WORTH_IT * max(one.windows_per_s for one in found[:-1]):
+            batches = _CALL_BATCHES if found and _CALL_BATCHES * batch_s < share_s else 1
+            found.append(_time(ask, windows, size, batches, share_s))
+            before, latest = found[:-_IN_VAIN], found[-_IN_VAIN:]
+            if before and max(map(_speed, latest)) < WORTH_IT * max(map(_speed, before)):
                 return result("no gain")
             size *= 2
         return result("largest")
@@ -100,6 +102,10 @@ def measure_teacher(
         if not found:
             raise UserError(f"The GPU has no memory for one window of the teacher: {error}") from error
         return result("memory")
+
+
+def _speed(batch: BatchSpeed) -> float:
+    return batch.windows_per_s
 
 
 def _time(

@@ -64,7 +64,7 @@ def test_one_gpu_by_hand():
     text = "\n".join(sizing_lines(sizing, Prices(0.05, 0.8, "EUR")))
     assert "One GPU needs 5 decoding cores to be kept busy and has 12. " in text
     assert "The GPUs are the bottleneck: CPUs wait 58% of the time." in text
-    assert "At best 10 hours of video per hour, 240 a day, 160 EUR for 1,000 hours." in text
+    assert "At best 10 hours of video per hour, 240 a day, 160.00 EUR for 1,000 hours." in text
 
 
 def test_gpus_that_starve_by_hand():

@@ -30,9 +30,14 @@ class Device:
 def test_batches_grow_until_more_gains_nothing(monkeypatch):
     device = Device(monkeypatch, lambda size: 0.01 * max(size, 8))  # busy from 8 windows on
     speed = measure_teacher(device, WINDOWS, 80.0, 64)
-    assert [one.batch_size for one in speed.by_batch] == [1, 2, 4, 8, 16]
-    assert [one.windows_per_s for one in speed.by_batch] == pytest.approx([12.5, 25, 50, 100, 100])
+    assert [one.batch_size for one in speed.by_batch] == [1, 2, 4, 8, 16, 32]
+    assert [one.windows_per_s for one in speed.by_batch] == pytest.approx([12.5, 25, 50, 100, 100, 100])
     assert (speed.best.batch_size, speed.stopped) == (8, "no gain")
+
+
+def test_one_size_that_was_held_up_does_not_end_it(monkeypatch):
+    device = Device(monkeypatch, lambda size: 5.0 if size == 2 else 0.1)
+    assert measure_teacher(device, WINDOWS, 80.0, 16).best.batch_size == 16
 
 
 def test_a_slow_device_is_asked_about_two_windows_and_not_more(monkeypatch):
