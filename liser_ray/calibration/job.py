@@ -172,16 +172,15 @@ def _measure(config: CalibrateConfig, sample: Sample, on_gpu: bool) -> Measureme
         with LiveDisplay("s", steps.total_s, steps.look):
             steps.run(_LOADING, lambda: _told(meter.load_teachers.remote()))
             node: NodeFacts = _told(meter.look_around.remote(*resources))
-            steps.run(alone, lambda: _told(meter.media_alone.remote()))
+            busy_cores: float = steps.run(alone, lambda: _told(meter.media_alone.remote()))
             media: MediaSpeed = steps.run(together, lambda: _told(meter.media_together.remote(node.cores)))
             watching: TeacherSpeed = steps.run(video, lambda: _told(meter.video_teacher.remote()))
             listening, windows_per_s, n_teachers = steps.run(speech, lambda: _told(meter.speech_teachers.remote()))
     finally:
         ray.kill(meter)
     figures = media.span_s * (TABLE_BYTES_PER_S + SPEECH_TEACHER_BYTES_PER_S * n_teachers)
-    return Measurements(
-        node, media, watching, listening, windows_per_s * media.span_s, row_bytes=media.sound_bytes + round(figures)
-    )
+    row_bytes = media.sound_bytes + round(figures)
+    return Measurements(node, media, watching, listening, windows_per_s * media.span_s, row_bytes, busy_cores)
 
 
 def _resources_here(_: NodeMeter) -> tuple[float, float]:

@@ -14,13 +14,11 @@ class NodeFacts:
         cores: that decoding may use: those that Ray counts with, at most those that the machine has.
         gpus: that Ray counts with.
         device: name of the GPU that the teachers ran on; "" if they ran on the CPU.
-        busy_cores: cores that were busy with something else before the measurement.
     """
 
     cores: int
     gpus: int
     device: str
-    busy_cores: float
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,7 @@ class Measurements:
         speech: the speech teachers, all of them together.
         speech_windows_per_span: windows that the speech teachers are asked about for a span that goes on to them.
         row_bytes: of a labeled span's row, with its sound.
+        busy_cores: cores of the node that were busy with something else while one decoder was measured.
     """
 
     node: NodeFacts
@@ -63,6 +62,7 @@ class Measurements:
     speech: TeacherSpeed
     speech_windows_per_span: float
     row_bytes: int
+    busy_cores: float
 
     @property
     def costs(self) -> Costs:

@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 
 import numpy as np
 
@@ -60,17 +59,25 @@ class NodeMeter:
         self._speech = load_speech_teachers(config.speech_teachers, device, config.precision)
 
     def look_around(self, cpus: float, gpus: float) -> NodeFacts:
-        """What there is to measure with; to be asked when the teachers are loaded, and the node is quiet again.
+        """What there is to measure with; to be asked when the teachers are loaded.
 
         Args:
             cpus, gpus: that Ray counts with on this node.
         """
         cores = max(1, min(os.cpu_count() or 1, int(cpus)))
-        return NodeFacts(cores, int(gpus) if self._on_gpu else 0, self._device, busy_cores())
+        return NodeFacts(cores, int(gpus) if self._on_gpu else 0, self._device)
 
-    def media_alone(self) -> None:
-        """Measure one child of the media stage by itself, and keep some of its spans for the teachers."""
+    def media_alone(self) -> float:
+        """Measure one child of the media stage by itself, and keep some of its spans for the teachers.
+
+        Returns:
+            Cores that were busy with something else meanwhile.
+        """
+        total, idle = _ticks()
         self._alone = measure_media(self._spans, self._config.media, 1, self._config.measure_s, self._roots, self._keep)
+        later_total, later_idle = _ticks()
+        busy_share = 1 - (later_idle - idle) / max(1, later_total - total)
+        return max(0.0, busy_share * (os.cpu_count() or 1) - 1)
 
     def media_together(self, cores: int) -> MediaSpeed:
         """Measure as many side by side as there are cores.
@@ -121,15 +128,8 @@ class NodeMeter:
                 self._kept.append(media)
 
 
-def busy_cores(seconds: float = 0.5) -> float:
-    """Cores of this machine that are at work."""
-
-    def count() -> tuple[int, int]:
-        with open("/proc/stat") as file:
-            ticks = [int(one) for one in file.readline().split()[1:9]]
-        return sum(ticks), ticks[3] + ticks[4]  # all; idle and waiting for a disk
-
-    total, idle = count()
-    time.sleep(seconds)
-    later_total, later_idle = count()
-    return (1 - (later_idle - idle) / max(1, later_total - total)) * (os.cpu_count() or 1)
+def _ticks() -> tuple[int, int]:
+    """What the cores of this machine have counted since it was started: all ticks, and those without work."""
+    with open("/proc/stat") as file:
+        ticks = [int(one) for one in file.readline().split()[1:9]]
+    return sum(ticks), ticks[3] + ticks[4]  # idle, and waiting for a disk

@@ -72,8 +72,10 @@ def detail_lines(measured: Measurements) -> list[str]:
         f"a span that goes on: {_bytes(media.clip_bytes)} of clips to the video teacher, "
         f"{_bytes(measured.row_bytes)} in the table",
     ]
-    if node.busy_cores > _BUSY * node.cores:
-        lines.append(f"{node.busy_cores:.1f} cores were busy with something else: on an idle node all this is faster.")
+    if measured.busy_cores > _BUSY * node.cores:
+        lines.append(
+            f"{measured.busy_cores:.1f} cores were busy with something else: on an idle node all this is faster."
+        )
     return lines
 
 

@@ -1,7 +1,6 @@
 """Pools of workers for a cluster, and how fast it will be: arithmetic on what was measured."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -147,14 +146,10 @@ def size_pools(measured: Measurements, cluster: Cluster, config: LabelConfig) ->
 
 def settings(measured: Measurements, sizing: Sizing) -> dict[str, Any]:
     """The labeling job's settings that follow, for its ``--config``."""
-
-    def of(pool: Pool) -> Mapping[str, Any]:
-        return asdict(pool)
-
     return {
-        "media_pool": of(sizing.pools.media),
-        "video_pool": of(sizing.pools.video),
-        "speech_pool": of(sizing.pools.speech),
+        "media_pool": asdict(sizing.pools.media),
+        "video_pool": asdict(sizing.pools.video),
+        "speech_pool": asdict(sizing.pools.speech),
         "video_teacher": {"batch_size": measured.video.best.batch_size},
         "speech_batch_size": measured.speech.best.batch_size,
     }

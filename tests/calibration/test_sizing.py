@@ -38,10 +38,10 @@ def teacher(batch_size, windows_per_s):
 
 # A second of video: 0.5 s of a core, 0.08 s of a GPU for the video teacher, 0.02 s for the speech teachers.
 ON_GPU = Measurements(
-    NodeFacts(8, 1, "NVIDIA L4", 0.0), MEDIA, teacher(32, 30 / 16 / 0.08), teacher(64, 100.0), 32.0, 290_000
+    NodeFacts(8, 1, "NVIDIA L4"), MEDIA, teacher(32, 30 / 16 / 0.08), teacher(64, 100.0), 32.0, 290_000, 0.0
 )
 # 0.5 s of a core for decoding, 8 x 0.25 and 8 x 0.0625 s for the teachers, which use all 8.
-ON_CPU = Measurements(NodeFacts(8, 0, "", 0.0), MEDIA, teacher(1, 30 / 16 / 0.25), teacher(8, 32.0), 32.0, 290_000)
+ON_CPU = Measurements(NodeFacts(8, 0, ""), MEDIA, teacher(1, 30 / 16 / 0.25), teacher(8, 32.0), 32.0, 290_000, 0.0)
 
 
 def test_one_gpu_by_hand():
@@ -173,5 +173,5 @@ def test_spans_of_no_use_cost_the_teachers_nothing():
 
 def test_a_busy_node_is_mentioned():
     assert not any("busy" in line for line in detail_lines(ON_GPU))
-    busy = replace(ON_GPU, node=replace(ON_GPU.node, busy_cores=3.2))
+    busy = replace(ON_GPU, busy_cores=3.2)
     assert any("3.2 cores were busy with something else" in line for line in detail_lines(busy))
