@@ -19,6 +19,7 @@ The job can be killed at any time: the same command goes on where it was.
   python jobs/label_corpus.py --input s3://bucket/videos --output s3://bucket/labels --speech_teachers s3://bucket/fold-*
       --video_teacher.weights hf://cyinen/S2D/FILE --video_teacher.landmark_weights models/mobilefacenet.pth.tar
   python jobs/label_corpus.py --config label.yaml --retry_failed
+  python jobs/label_corpus.py --config label.yaml --config calibrated.yaml   as jobs/calibrate.py has measured it
 """
 
 

@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from liser_ray.demo.corpus import make_corpus
 from liser_ray.demo.networks import fit_networks, speech_settings
@@ -12,15 +13,18 @@ from liser_ray.labeling.config import LabelConfig
 from liser_ray.storage.files import is_s3
 from liser_ray.teachers.finetuning.job import finetune
 
+Settings = TypeVar("Settings", bound=LabelConfig)
 
-def demo_settings(config: LabelConfig, n_steps: int = 4) -> LabelConfig:
+
+def demo_settings(config: Settings, n_steps: int = 4, last: str = "label") -> Settings:
     """The given settings with the demo's input and teachers; what is made lies in the output folder.
 
     Faces are found by OpenCV's Haar cascade, which needs no download, and whose crops the video teacher was fitted to.
 
     Args:
-        config: of the labeling job.
-        n_steps: how many steps there are for whoever reads along; labeling is the fourth.
+        config: of the labeling job, or of one that takes its settings.
+        n_steps: how many steps there are for whoever reads along.
+        last: the fourth of them, which is the caller's.
 
     Raises:
         UserError: if the output is no folder.
@@ -46,7 +50,7 @@ def demo_settings(config: LabelConfig, n_steps: int = 4) -> LabelConfig:
         f"(chance {1 / len(tuned.labels):.2f})  {clock(time.monotonic() - started)}",
         flush=True,
     )
-    print(f"[4/{n_steps}] label", flush=True)
+    print(f"[4/{n_steps}] {last}", flush=True)
     return replace(
         config,
         input=str(folder / "corpus/manifest.csv"),

@@ -9,6 +9,9 @@ from liser_ray.errors import UserError
 from liser_ray.media.span import MediaConfig
 from liser_ray.teachers.config import Precision, VideoTeacherConfig
 
+VIDEO_GPU_SHARE, SPEECH_GPU_SHARE = 0.8, 0.2
+"""Of each GPU, so that it takes one worker of each teacher: S2D needs about 100 times the arithmetic of HuBERT."""
+
 
 @dataclass(frozen=True)
 class PoolConfig:
@@ -131,9 +134,8 @@ class Pools:
 def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float) -> Pools:
     """Fill the pools' open values so that they fit a cluster together, with room for Ray's own tasks.
 
-    With GPUs, each one serves a video actor with 0.8 of it and a speech actor with 0.2: S2D needs about 100 times the
-    arithmetic of HuBERT for the same second. All CPUs that the teachers leave go to decoding. Without GPUs the
-    teachers use every core for a moment and hold a fraction of one, and decoding gets the rest.
+    With GPUs, each one serves a video actor and a speech actor. All CPUs that the teachers leave go to decoding.
+    Without GPUs the teachers use every core for a moment and hold a fraction of one, and decoding gets the rest.
 
     Raises:
         UserError: values are open and the cluster has no CPU: its workers come when there is work, and nobody knows yet
@@ -162,7 +164,7 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float) -> 
             batch_spans=pool.batch_spans,
         )
 
-    video, speech = teacher(config.video_pool, 0.8), teacher(config.speech_pool, 0.2)
+    video, speech = teacher(config.video_pool, VIDEO_GPU_SHARE), teacher(config.speech_pool, SPEECH_GPU_SHARE)
     left = max(0.0, spare - video.actors * video.num_cpus - speech.actors * speech.num_cpus)
     actors = config.media_pool.actors or max(1, int(left))
     media = Pool(
