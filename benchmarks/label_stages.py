@@ -8,6 +8,7 @@ Both ways run in one process, on one thread, by turns on each recording, so that
 """
 
 import argparse
+import copy
 import os
 import sys
 import time
@@ -34,11 +35,12 @@ from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.schema import empty_column, labels_schema, list_column
 from liser_ray.media import flac, span
 from liser_ray.media.clips import WINDOW_CELLS
-from liser_ray.media.detector import check_detector
+from liser_ray.media.detector import Face, FaceDetector, check_detector
 from liser_ray.media.faces import FaceConfig, find_faces
 from liser_ray.media.frame import SampledFrame
 from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Reader
 from liser_ray.media.speech import speech_fraction
+from liser_ray.teachers.batches import teacher_precision
 from liser_ray.teachers.mobilefacenet import new_mobilefacenet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
 from liser_ray.teachers.speech import WINDOW_SAMPLES, SpeechTeacher, SpeechTeachers, speech_windows
@@ -49,14 +51,17 @@ RESULT = Path(__file__).parent / "results" / "label_stages.md"
 OURS, NAIVE = "ours", "naive"
 SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
 VIDEO_BATCH, SPEECH_BATCH = CPU_BATCH, LabelConfig().speech_batch_size
+PRECISION = LabelConfig().precision
 VIDEO_WINDOW_S, SPEECH_WINDOW_S = WINDOW_CELLS / FRAME_RATE_HZ, WINDOW_SAMPLES / SAMPLE_RATE_HZ
 ROW_REPEATS = 20  # writing the rows takes milliseconds
 
-DECODE, FACES, VAD, PACK = "decode", "faces", "voice activity", "pack"
+DECODE, DETECT, FOLLOW, FACES, VAD, PACK = "decode", "detect", "follow", "faces", "voice activity", "pack"
 MEDIA, VIDEO, SPEECH, ROWS = "media", "video teacher", "speech teacher", "rows"
 WHAT = {
     DECODE: "decode pictures and sound",
-    FACES: "cuts, face detection, crops",
+    DETECT: "face detection (YuNet)",
+    FOLLOW: "cuts, tracks, crops",
+    FACES: "faces as a whole",
     VAD: "voice activity (Silero)",
     PACK: "FLAC and content hash",
     MEDIA: "**media stage as a whole**",
@@ -119,19 +124,30 @@ def timed(pictures: Iterable[Picture], spent: np.ndarray) -> Iterator[Picture]:
 
 def our_media(path: Path, end_s: float, costs: Costs) -> span.SpanMedia:
     """The steps of `prepare_span` one by one, then all together as the job calls it."""
-    decode, in_loop = np.zeros(2), np.zeros(2)
+    decode, in_loop, detection = np.zeros(2), np.zeros(2), np.zeros(2)
+    detector = FaceDetector(FaceConfig().detector)
+
+    def detect(frame: SampledFrame) -> tuple[Face, ...]:
+        start = now()
+        try:
+            return detector(frame)
+        finally:
+            detection[:] += now() - start
+
     start = now()
     with Reader(str(path)) as reader:
         stream = reader.span(0.0, end_s)
         decode += now() - start
         start = now()
-        found = find_faces(timed(stream, in_loop), stream.n_cells, FaceConfig())
+        found = find_faces(timed(stream, in_loop), stream.n_cells, FaceConfig(), detect)
         faces = now() - start - in_loop
         start = now()
         pcm = stream.pcm()
         decode += now() - start + in_loop
     video_s = stream.n_cells / FRAME_RATE_HZ
     costs.add(DECODE, OURS, decode, video_s)
+    costs.add(DETECT, OURS, detection, video_s)
+    costs.add(FOLLOW, OURS, faces - detection, video_s)
     costs.add(FACES, OURS, faces, video_s)
     start = now()
     speech_fraction(pcm)
@@ -187,7 +203,8 @@ def measure_video_teacher(clips: np.ndarray, layers: int, costs: Costs) -> tuple
     """Half the windows one by one, all of them our way, the other half; the softmaxes, and how far the ways differ."""
     torch.manual_seed(0)
     transformer, landmarks = VideoTransformer(S2DConfig(depth=layers)).eval(), new_mobilefacenet(seed=0)
-    teacher = S2DTeacher(transformer, landmarks, FERV39K_LABELS, "", torch.device("cpu"), "float32", VIDEO_BATCH)
+    ours = copy.deepcopy(transformer), copy.deepcopy(landmarks)  # taken over, and converted
+    teacher = S2DTeacher(*ours, FERV39K_LABELS, "", torch.device("cpu"), PRECISION, VIDEO_BATCH)
     alone = []
     with tqdm(total=2 * len(clips) + 1, desc="video teacher", unit="window") as progress:
         naive_way.video_softmax(transformer, landmarks, clips[0])  # warm
@@ -202,7 +219,7 @@ def measure_video_teacher(clips: np.ndarray, layers: int, costs: Costs) -> tuple
 
         one_by_one(clips[: len(clips) // 2])
         start = now()
-        together = teacher(clips)
+        together = teacher(clips)  # whose weights were lowered before the clock started, as in an actor
         costs.add(VIDEO, OURS, now() - start, len(clips) * VIDEO_WINDOW_S)
         progress.update(len(clips))
         one_by_one(clips[len(clips) // 2 :])
@@ -215,7 +232,7 @@ def measure_speech_teacher(windows: np.ndarray, layers: int, costs: Costs) -> tu
     model = HubertForSequenceClassification(
         HubertConfig(num_hidden_layers=layers, id2label=dict(enumerate(SPEECH_LABELS)))
     ).eval()
-    teachers = SpeechTeachers([SpeechTeacher("hubert", SPEECH_LABELS, "", model)], "cpu", "float32", SPEECH_BATCH)
+    teachers = SpeechTeachers([SpeechTeacher("hubert", SPEECH_LABELS, "", model)], "cpu", PRECISION, SPEECH_BATCH)
     naive_way.speech_softmax(model, windows[0])  # warm
     together, alone = [], []
     with tqdm(total=2 * len(windows), desc="speech teacher", unit="window") as progress:
@@ -351,7 +368,8 @@ Machine: {where}
   16 frames at 30 Hz (0.53 s), in batches of {VIDEO_BATCH} (what the job does on a CPU) and one by one;
   HuBERT base on {len(windows)} windows of
   0.5 s, in batches of {SPEECH_BATCH} and one by one. Largest difference between the two ways' softmaxes:
-  {video_differs:.0e} (S2D), {speech_differs:.0e} (HuBERT).
+  {video_differs:.0e} (S2D), {speech_differs:.0e} (HuBERT). Ours answers in
+  {teacher_precision(torch.device("cpu"), PRECISION)} on this CPU, the naive way in float32.
 - The media stage as a whole is a call of its own, not the sum of its steps. "Everything" is media stage, teachers and
   rows. Neither way includes Ray, child processes or a network.
 """
