@@ -32,8 +32,8 @@ types: .venv/ready
 
 check: lint types test
 
-bench: .venv/ready  ## seconds of video per second and core, stage by stage, beside the naive way
-	$(BIN)/python benchmarks/label_stages.py
+bench: .venv/ready  ## how fast everything is, beside the machine's limit and the naive way (half an hour)
+	$(BIN)/python benchmarks/bench.py
 
 tables: .venv/ready  ## the README's tables and pictures, from the committed records
 	$(BIN)/python jobs/reproduce_tables.py --records results --readme README.md --output out/tables

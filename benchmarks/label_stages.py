@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from machine import describe, write_whole
+from machine import describe, write_json, write_whole
 from tqdm import tqdm
 from transformers import HubertConfig, HubertForSequenceClassification
 
@@ -282,6 +282,25 @@ def measure_rows(prepared: Sequence[span.SpanMedia], video: np.ndarray, speech: 
     costs.add(ROWS, OURS, now() - start, ROW_REPEATS * video_s)
 
 
+def by_stage(costs: Costs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """CPU and wall seconds for a second of video, our way and the naive one, by the stages' names and for all."""
+    both = {stage: (costs.per_video_s(stage, OURS), costs.per_video_s(stage, NAIVE)) for stage in WHAT}
+    # The steps before it are in the media stage already.
+    ours, naive = np.sum([both[stage] for stage in (MEDIA, VIDEO, SPEECH, ROWS)], axis=0)
+    return {what: both[stage] for stage, what in WHAT.items()} | {"**everything**": (ours, naive)}
+
+
+def figures(costs: Costs) -> dict[str, tuple[float, str]]:
+    """The table for a program."""
+    found = {}
+    for what, ((ours, _), (naive, _)) in by_stage(costs).items():
+        name = what.strip("*").replace("**", "")
+        found[name] = float(1 / ours), "s of video per CPU-s"
+        if naive:
+            found[f"{name}, times the naive way"] = float(naive / ours), "1"
+    return found
+
+
 def table(costs: Costs) -> str:
     """One line per stage and one for all: what one core labels in a second, both ways."""
     head = [
@@ -306,11 +325,7 @@ def table(costs: Costs) -> str:
         speeds = (1000 / cpu, 1000 / naive_cpu, naive_cpu / cpu)
         return [what, *(figure(value) for value in (*speeds, cpu, naive_cpu, wall, naive_wall))]
 
-    both = {stage: (costs.per_video_s(stage, OURS), costs.per_video_s(stage, NAIVE)) for stage in WHAT}
-    lines = [line(what, *both[stage]) for stage, what in WHAT.items()]
-    # The steps before it are in the media stage already.
-    ours, naive = np.sum([both[stage] for stage in (MEDIA, VIDEO, SPEECH, ROWS)], axis=0)
-    lines.append(line("**everything**", ours, naive))
+    lines = [line(what, *both) for what, both in by_stage(costs).items()]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] + ["---:"] * 7, *lines))
 
 
@@ -351,9 +366,10 @@ def main(arguments: Sequence[str]) -> None:
         f"OpenCV {cv2.__version__}",
         f"FFmpeg {av.ffmpeg_version_info}",
     )
+    command = " ".join(["python benchmarks/label_stages.py", *arguments])
     text = f"""# Seconds of video labeled per second and CPU core
 
-Made by `{" ".join(["python benchmarks/label_stages.py", *arguments])}`: the first {seconds:g} s of {len(paths)} real
+Made by `{command}`: the first {seconds:g} s of {len(paths)} real
 talking heads ({video_s:.0f} s in whole windows, {n_pictures} pictures at their own rates, 256x256 to 1080x1920,
 H.264, HEVC, MPEG-4 and MPEG-1), one process, one thread, both ways by turns on each recording.
 
@@ -375,6 +391,7 @@ Machine: {where}
 """
     print(text)
     write_whole(RESULT, text)
+    write_json(RESULT.with_suffix(".json"), command, where, figures(costs))
 
 
 if __name__ == "__main__":

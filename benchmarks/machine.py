@@ -1,8 +1,9 @@
 """What all benchmarks say of the machine, and how they write their results."""
 
+import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +29,13 @@ def write_whole(path: Path, text: str) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(text)
     partial.replace(path)
+
+
+def write_json(path: Path, command: str, machine: str, figures: Mapping[str, tuple[float, str]]) -> None:
+    """Write figures for a program to read: by name, each with its unit ("1" for a ratio)."""
+    values = {name: {"value": value, "unit": unit} for name, (value, unit) in figures.items()}
+    content = {"command": command, "machine": machine, "figures": values}
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def peak_bytes(pid: int | str = "self") -> int:

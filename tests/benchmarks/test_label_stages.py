@@ -18,6 +18,6 @@ def test_a_quick_run_prints_every_stage_both_ways(test_data: Path, yunet_home: P
     rows = [line.strip("| ").split(" | ") for line in run.stdout.splitlines() if line.startswith("|")]
     speeds = {row[0].strip("*"): row[1:3] for row in rows[2:]}
     assert float(speeds["media stage as a whole"][0]) > float(speeds["media stage as a whole"][1])
-    for stage in ("decode pictures and sound", "cuts, face detection, crops", "voice activity (Silero)"):
+    for stage in ("decode pictures and sound", "faces as a whole", "voice activity (Silero)"):
         assert all(float(speed.replace(",", "")) > 0 for speed in speeds[stage])
     assert speeds["rows as Parquet"][1] == "–"
