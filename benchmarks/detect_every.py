@@ -208,7 +208,7 @@ def main() -> None:
         "# Detecting faces in every n-th picture",
         "",
         "Made by `python benchmarks/detect_every.py`: YuNet, the first 16 s of each video, the largest face of each",
-        "picture against a detection in every picture. Where a face moved more than 0.15 of its width between two",
+        "picture against a detection in every picture. Where a face moved more than 0.1 of its width between two",
         "detections, came or went, pictures between are detected, too; hence more detected pictures than 1/n. The",
         "detector's own jitter is in these figures: it is most of what is left at n = 2.",
         "",

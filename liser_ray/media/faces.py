@@ -28,13 +28,13 @@ class FaceConfig:
 
     Attributes:
         detector: name of a DeepFace detector; `opencv` needs no downloaded weights but finds far fewer faces.
-        detect_every: pictures from one detection to the next; 1 is the paper's every frame.
+        detect_every: pictures from one detection to the next while faces keep still; 1 is the paper's every frame.
         margin: how much wider than the longer side of the face box the square crop is, as a share of that side.
         min_face_px: a face narrower than this in the full-size frame isn't followed.
     """
 
     detector: str = "yunet"
-    detect_every: int = 5
+    detect_every: int = 8
     margin: float = 0.25
     min_face_px: int = 32
 

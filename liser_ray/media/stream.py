@@ -62,6 +62,12 @@ class SpanStream:
         self._pictures_until_s: float | None = None
         self._ended = False  # whether the file's end was reached
         self._packets_until_s = -math.inf  # where in the span
+        # A stream makes a new fraction of it at each look, for each packet and picture.
+        self._time_bases = {
+            stream.index: (stream.time_base.numerator, stream.time_base.denominator)
+            for stream in opened.streams
+            if stream.time_base is not None
+        }
         self._packets = self._demux()
 
     @property
@@ -139,7 +145,7 @@ class SpanStream:
                 time_s = next_s if time_s is None else time_s
                 if not math.isfinite(time_s):
                     time_s = -self.start_s  # a stream without any times starts at time zero
-                stated_s = _seconds(picture.duration, video) or 0.0
+                stated_s = self._seconds(picture.duration, video) or 0.0
                 duration_s = max(stated_s, default_s)
                 next_s = time_s + (stated_s or default_s)
                 # After an error, pictures are guessed from what is missing, until one that refers to no other.
@@ -254,15 +260,14 @@ class SpanStream:
 
     def _time_s(self, ticks: int | None, stream: VideoStream | AudioStream) -> float | None:
         """Seconds from the span's start."""
-        seconds = _seconds(ticks, stream)
+        seconds = self._seconds(ticks, stream)
         return None if seconds is None else seconds - self._opened.origin_s - self.start_s
 
-
-def _seconds(ticks: int | None, stream: VideoStream | AudioStream) -> float | None:
-    if ticks is None or stream.time_base is None:
-        return None
-    # The nearest float, as that of the product of fractions, which takes ten times as long.
-    return ticks * stream.time_base.numerator / stream.time_base.denominator
+    def _seconds(self, ticks: int | None, stream: VideoStream | AudioStream) -> float | None:
+        if ticks is None or stream.index not in self._time_bases:
+            return None
+        numerator, denominator = self._time_bases[stream.index]
+        return ticks * numerator / denominator
 
 
 def _picture_duration_s(video: VideoStream) -> float:

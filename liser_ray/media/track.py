@@ -20,7 +20,7 @@ MIN_SECOND_FACE_PICTURES = 3
 
 _MAX_STEP = 0.8  # face widths that a face may move between two detections; at 5 pictures between them that is fast
 _MAX_STEP_GROWTH = 1.5
-_SETTLED_STEP = 0.15  # face widths; after a longer step between two detections the pictures between are detected, too
+_SETTLED_STEP = 0.1  # face widths; after a longer step between two detections the pictures between are detected, too
 _MAX_GAP_CELLS = 15  # a face that the detector lost for half a second is still the same tracklet
 
 # What another tracklet may differ in from the person's, to be the same person's. Measured on 21 real videos: two crops
