@@ -1,8 +1,9 @@
 """What all benchmarks say of the machine, and how they write their results."""
 
+import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +29,12 @@ def write_whole(path: Path, text: str) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(text)
     partial.replace(path)
+
+
+def write_json(path: Path, figures: Mapping[str, tuple[float, str]], command: str, machine: str) -> None:
+    """Write figures for programs: each name's value and unit, with the command and the machine beside them."""
+    values = {name: {"value": value, "unit": unit} for name, (value, unit) in figures.items()}
+    write_whole(path, json.dumps({**values, "command": command, "machine": machine}, indent=1) + "\n")
 
 
 def peak_bytes(pid: int | str = "self") -> int:
