@@ -113,15 +113,15 @@ def run_job(config: LabelConfig) -> tuple[list[Done], dict[str, Any]]:
 
     A span is finished when it has passed the last stage; the file with its row follows. The count is asked for often.
     """
+    import ray
     from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
-    import ray
     from liser_ray.labeling import job
     from liser_ray.labeling.progress import start_progress
 
     os.environ["RAY_ADDRESS"] = "local"
     done: list[Done] = []
-    with mock.patch.object(job, "start_progress", lambda: _asked(start_progress(), done)):
+    with mock.patch.object(job, "start_progress", side_effect=lambda: _asked(start_progress(), done)):
         result = job.label_corpus(config)
         time.sleep(_ASK_EVERY_S)  # for the last count
     state = get_state_from_address(ray.get_runtime_context().gcs_address)
@@ -222,7 +222,7 @@ class _Labeler:
             labels = self._video._teacher.labels
             speech_labels = {one.name: one.labels for one in self._speech._teachers.teachers}
         schema = labels_schema(labels or ("none",), speech_labels or {"none": ("none",)})
-        with mock.patch("liser_ray.labeling.media_stage.Sandbox", lambda **_: _Here()):
+        with mock.patch("liser_ray.labeling.media_stage.Sandbox", return_value=_Here()):
             self._media = MediaStage(config.media, schema, tell=self._tell(Stage.MEDIA))
         torch.set_num_threads(1)  # the stages take all cores
 

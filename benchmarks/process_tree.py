@@ -144,15 +144,15 @@ def watch(step: Callable[..., tuple[Sequence[Done], Any]], *arguments: object) -
     while process.is_alive():
         with suppress(psutil.Error, OSError):  # it may just have ended
             looks.append(tree.look())
-        with suppress(EOFError):
+        try:
             if receiving.poll(0 if answer else WATCH_EVERY_S):
                 answer = receiving.recv()
-        if answer:
+        except EOFError:  # it ends, with or without an answer
             process.join(WATCH_EVERY_S)
     ended = time.time()
     process.join()
-    if process.exitcode or answer is None or not answer[0]:
-        raise RuntimeError(f"{step.__name__} ended with {process.exitcode} and no progress")
+    if process.exitcode or answer is None:
+        raise RuntimeError(f"{step.__name__} ended with {process.exitcode}")
     return Watched(started, ended, looks, *answer)
 
 
@@ -180,7 +180,7 @@ class _Tree:
 
 
 def proportional_bytes(pid: int) -> tuple[int, int]:
-    """Bytes of a process where what it shares with others is divided among them; and how many of them are shared memory."""
+    """Bytes of a process, its part of what it shares with others; and how many of them are shared memory."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}
     return 1024 * kilobytes.get("Pss", 0), 1024 * kilobytes.get("Pss_Shmem", 0)
