@@ -1,0 +1,337 @@
+"""Hours of video labeled per hour by the whole job on Ray, beside a plain pool of processes and the naive script.
+
+Run with the real recordings (LISER_TEST_DATA, default ../shared/data) and YuNet's weights (DEEPFACE_HOME, default
+../shared/weights): `python benchmarks/end_to_end.py`. Writes benchmarks/results/end_to_end.md and .json; with
+`--full_size` (S2D and HuBERT base instead of small teachers) end_to_end_full_size.*. `--quick` tries the script out in
+a minute and writes nothing.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+
+# A way is dozens of processes that import the same packages: without bytecode each takes twice as long for it.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", f"{tempfile.gettempdir()}/liser-bytecode-{os.getuid()}")
+
+import psutil
+from labeling_ways import full_teachers, import_all, run_job, run_naive, run_pool, sized, small_teachers
+from machine import describe, write_json, write_whole
+from process_tree import Watched, watch
+
+from liser_ray.corpora.config import PlanConfig
+from liser_ray.labeling.config import LabelConfig, fit_pools
+from liser_ray.media.reader import Reader
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+RESULTS = Path(__file__).parent / "results"
+CORES = os.cpu_count() or 1
+JOB, SIZED, POOL, MEDIA, NAIVE = "job", "job_sized", "pool", "media", "naive"
+WAYS = {
+    JOB: "the job, pools as it fits them",
+    SIZED: "the job, a decoder per core",
+    POOL: "plain pool, a process per core",
+    MEDIA: "media stage alone in such a pool",
+    NAIVE: "naive script, one process",
+}
+QUICK_WAYS = (SIZED, POOL, NAIVE)
+MB = 1e6
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is labeled.
+
+    Attributes:
+        spans: at least; from as many copies of the recordings.
+        span_s: length of a span in seconds.
+        naive_s: of each recording that the naive script labels.
+        recordings: of how many it does.
+    """
+
+    spans: int
+    span_s: float
+    naive_s: float
+    recordings: int | None = None
+
+
+SMALL = Size(spans=240, span_s=16.0, naive_s=4.0)
+FULL_SIZE = Size(spans=12, span_s=4.0, naive_s=1.2, recordings=7)
+QUICK = Size(spans=4, span_s=4.0, naive_s=0.6, recordings=2)
+
+
+def recordings_by_length(folder: Path) -> list[tuple[float, Path]]:
+    """Seconds and path of each recording, the shortest first."""
+    paths = [path for path in folder.iterdir() if path.suffix in (".mp4", ".mov", ".mpg")]
+    found = []
+    for path in paths:
+        with Reader(str(path)) as reader:
+            found.append((reader.header.duration_s or 0.0, path))
+    return sorted(found)
+
+
+def copy_corpus(recordings: Sequence[tuple[float, Path]], size: Size, folder: Path) -> int:
+    """Copies of the recordings, round after round, until they have enough spans; how many copies there are."""
+    folder.mkdir()
+    spans = 0
+    for number in count():
+        if spans >= size.spans:
+            return number
+        duration_s, path = recordings[number % len(recordings)]
+        shutil.copyfile(path, folder / f"{number:05}_{path.name}")
+        spans += max(1, round(duration_s / size.span_s + 0.49))
+    raise AssertionError
+
+
+def measure(
+    config: LabelConfig, ways: Sequence[str], paths: Sequence[Path], size: Size, folder: Path
+) -> Iterator[tuple[str, Watched]]:
+    """Each way that is asked for, in turn."""
+
+    def at(name: str, settings: LabelConfig = config) -> LabelConfig:
+        (folder / name).mkdir()
+        return replace(settings, output=str(folder / name))
+
+    steps: dict[str, Callable[[], Watched]] = {
+        JOB: lambda: watch(run_job, at(JOB)),
+        SIZED: lambda: watch(run_job, at(SIZED, sized(config, CORES))),
+        POOL: lambda: watch(run_pool, at(POOL), CORES),
+        MEDIA: lambda: watch(run_pool, at(MEDIA), CORES, True),
+        NAIVE: lambda: watch(run_naive, config, paths, size.naive_s),
+    }
+    for way in ways:
+        yield way, steps[way]()
+
+
+def figures_of(found: dict[str, Watched]) -> dict[str, tuple[float, str]]:
+    """Every figure by its name, with its unit."""
+    figures: dict[str, tuple[float, str]] = {}
+    for name, one in found.items():
+        wall_s, cpu_s, video_s, _ = one.steady()
+        start_up_s = one.start_up_s if name != NAIVE else 0.0
+        figures |= {
+            f"{name}_spans": (float(one.done[-1].spans), "spans"),
+            f"{name}_video": (one.video_s, "s"),
+            f"{name}_seconds": (one.seconds, "s"),
+            f"{name}_whole": (one.video_s / one.seconds, "h of video/h"),
+            f"{name}_steady": (video_s / wall_s if wall_s else 0.0, "h of video/h"),
+            f"{name}_start_up": (start_up_s, "s"),
+            f"{name}_close": (one.close_s, "s"),
+            f"{name}_cpu": (one.cpu_s / one.video_s, "CPU-s per s of video"),
+            f"{name}_steady_cpu": (cpu_s / video_s if video_s else 0.0, "CPU-s per s of video"),
+            f"{name}_peak_memory": (float(one.peak_memory), "bytes"),
+            f"{name}_peak_shared": (float(one.peak_shared), "bytes"),
+        }
+        if name in jobs(found):
+            figures[f"{name}_spilled"] = (float(one.value["spilled"]), "bytes")
+        figures |= {
+            f"{name}_{stage}_busy": (busy_s / one.video_s, "worker-s per s of video")
+            for stage, busy_s in (one.value or {}).get("busy_s", {}).items()
+        }
+    return figures | shares(found)
+
+
+def jobs(found: dict[str, Watched]) -> list[str]:
+    """The ways that are the job."""
+    return [name for name in (JOB, SIZED) if name in found]
+
+
+def shares(found: dict[str, Watched]) -> dict[str, tuple[float, str]]:
+    """The job's steady state as shares of the pool's and of the slowest stage's ceiling."""
+
+    def rate(name: str) -> float:
+        wall_s, _, video_s, _ = found[name].steady()
+        return video_s / wall_s if wall_s else 0.0
+
+    busy_s = found[POOL].value["busy_s"]
+    slowest = max(busy_s, key=lambda stage: busy_s[stage])
+    apart = slowest == "media" and MEDIA in found
+    alone = rate(MEDIA) if apart else CORES * found[POOL].video_s / busy_s[slowest]
+    values = {"ceiling": (alone, "h of video/h")}
+    for name in jobs(found):
+        values[f"{name}_of_pool"] = (rate(name) / max(1e-9, rate(POOL)), "share")
+        values[f"{name}_of_ceiling"] = (rate(name) / max(1e-9, alone), "share")
+    return values
+
+
+def table(figures: dict[str, tuple[float, str]], names: Sequence[str]) -> str:
+    """One line for each way."""
+    head = (
+        "way",
+        "spans",
+        "s of video",
+        "video-h/h, whole run",
+        "video-h/h, steady",
+        "start-up, s",
+        "after the last span, s",
+        "CPU-s per s of video, whole run",
+        "steady",
+        "peak memory, MB",
+        "of it shared, MB",
+        "spilled, MB",
+    )
+    lines = []
+    for name in names:
+
+        def figure(what: str, form: str, scale: float = 1.0, name: str = name) -> str:
+            known = f"{name}_{what}" in figures
+            return format(figures[f"{name}_{what}"][0] / scale, form) if known else "–"
+
+        lines.append(
+            (
+                WAYS[name],
+                figure("spans", ".0f"),
+                figure("video", ",.0f"),
+                figure("whole", ".3g"),
+                figure("steady", ".3g"),
+                figure("start_up", ".1f") if name != NAIVE else "–",
+                figure("close", ".1f"),
+                figure("cpu", ".3g"),
+                figure("steady_cpu", ".3g"),
+                figure("peak_memory", ",.0f", MB),
+                figure("peak_shared", ",.0f", MB),
+                figure("spilled", ",.1f", MB),
+            )
+        )
+    rows = (head, ["---"] + ["---:"] * (len(head) - 1), *lines)
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def stage_table(found: dict[str, Watched]) -> str:
+    """Seconds that workers spent in each stage for a second of video, in the job and in the pool."""
+    names = [name for name in (JOB, SIZED, POOL, MEDIA) if name in found]
+    stages = found[POOL].value["busy_s"]
+    rows = [["stage", *(WAYS[name] for name in names)], ["---"] + ["---:"] * len(names)]
+    for stage in stages:
+        cells = []
+        for name in names:
+            value = found[name].value
+            busy_s = value["busy_s"].get(stage)
+            workers = value.get("workers", {}).get(stage, CORES)
+            cells.append("–" if busy_s is None else f"{busy_s / found[name].video_s:.3g} ({workers} workers)")
+        rows.append([str(stage), *cells])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def report(found: dict[str, Watched], figures: dict[str, tuple[float, str]], config: LabelConfig, title: str) -> str:
+    """Tables and what is compared."""
+    outcomes = "; ".join(f"{name} {n:,}" for name, n in sorted(found[POOL].value["outcomes"].items()))
+    pools = [str(fit_pools(one, CORES + 2, 0)) for one in (config, sized(config, CORES))]
+    slowest = max(found[POOL].value["busy_s"], key=found[POOL].value["busy_s"].get)
+    share_rows = "\n".join(
+        f"| {WAYS[name]} | {figures[f'{name}_of_pool'][0]:.0%} | {figures[f'{name}_of_ceiling'][0]:.0%} |"
+        for name in jobs(found)
+    )
+    return f"""{table(figures, list(found))}
+
+Steady state as a share of the plain pool's, and of {figures["ceiling"][0]:.3g} video-h/h, the ceiling of the slowest
+stage ({slowest}) with all cores to itself:
+
+| way | of the pool | of the ceiling |
+| --- | ---: | ---: |
+{share_rows}
+
+Seconds of workers for a second of video:
+
+{stage_table(found)}
+
+- {title} Rows ended as {outcomes}, the same in every way with rows.
+- Workers of the job as it fits them: {pools[0].removeprefix("Workers: ")}; with a decoder per core:
+  {pools[1].removeprefix("Workers: ")}.
+- Whole run: from the start of Python to its end, plan, last count and report included. Start-up: until the first span
+  is finished. Steady: from the moment when a tenth of the video is finished until nine tenths are, so that neither
+  workers that start nor the last spans' idle cores count; a span is finished when it has passed the last stage (job,
+  asked for 4 times a second) or when the file with its row is written (pool).
+- The pool runs the job's own functions in {CORES} processes, two spans at a time, one thread each, without a child
+  process around the decoder, a checkpoint, or any limit on what a broken video may cost.
+- The ceiling is the media stage alone in that pool where it is the slowest, else what the pool's workers took for the
+  slowest stage, on all cores.
+- The naive script labels the start of a few recordings; its figures are per second of video, so they stand for more.
+  Its steady state begins with the second recording or so; its start-up is not told apart from its first recording.
+- Memory: all processes of a way, what they share counted once (PSS), looked at every half second. Spilled: what Ray's
+  object store wrote to disk, by its own count.
+- CPU time is that of all processes; one that lived for less than half a second is not in it.
+"""
+
+
+def check(found: dict[str, Watched]) -> None:
+    """Every way with rows must have ended every span alike.
+
+    Raises:
+        RuntimeError: it has not.
+    """
+    outcomes = {name: found[name].value["outcomes"] for name in (*jobs(found), POOL)}
+    if any(one != outcomes[POOL] for one in outcomes.values()):
+        raise RuntimeError(f"spans ended differently: {outcomes}")
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--spans", type=int, help=f"at least so many (default: {SMALL.spans}, {FULL_SIZE.spans})")
+    parser.add_argument("--span_seconds", type=float, help=f"(default: {SMALL.span_s:g}, {FULL_SIZE.span_s:g})")
+    parser.add_argument("--full_size", action="store_true", help="S2D and HuBERT base instead of small teachers")
+    parser.add_argument("--quick", action="store_true", help="try the script out; the figures mean nothing")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the figures")
+    options = parser.parse_args(arguments)
+    size = QUICK if options.quick else FULL_SIZE if options.full_size else SMALL
+    size = replace(size, spans=options.spans or size.spans, span_s=options.span_seconds or size.span_s)
+    folder = Path(os.environ.get("LISER_TEST_DATA", SHARED / "data")) / "talking_heads"
+    if not folder.is_dir():
+        sys.exit(f"no recordings in {folder}: set LISER_TEST_DATA to the folder that holds talking_heads/")
+    os.environ.setdefault("DEEPFACE_HOME", str(SHARED / "weights"))
+    recordings = recordings_by_length(folder)
+    paths = [path for _, path in recordings][: size.recordings]
+
+    ways = QUICK_WAYS if options.quick else tuple(WAYS)
+    if not options.quick:
+        watch(import_all)
+    with tempfile.TemporaryDirectory(prefix="end_to_end-") as name:
+        temporary = Path(name)
+        copies = copy_corpus(recordings, size, temporary / "corpus")
+        make_teachers = full_teachers if options.full_size else small_teachers
+        video, speech = make_teachers(temporary / "teachers")
+        config = LabelConfig(
+            input=str(temporary / "corpus"),
+            speech_teachers=speech,
+            video_teacher=video,
+            plan=PlanConfig(span_seconds=size.span_s),
+        )
+        found = {}
+        for way, watched in measure(config, ways, paths, size, temporary):
+            found[way] = watched
+            print(f"{WAYS[way]}: {watched.done[-1].spans} spans in {watched.seconds:.1f} s", flush=True)
+    check(found)
+    teachers = "S2D and HuBERT base with random weights" if options.full_size else "small ones that cost little"
+    title = (
+        f"{copies} copies of {len(recordings)} real talking heads in spans of {size.span_s:g} s; teachers: {teachers}."
+    )
+    figures = figures_of(found)
+    command = " ".join(["python benchmarks/end_to_end.py", *arguments])
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    machine = describe(
+        ("ray", "torch", "onnxruntime", "av"),
+        f"{psutil.virtual_memory().total / 1e9:.0f} GB",
+        f"load at the end (1, 5, 15 minutes) {load}",
+    )
+    text = f"""# Hours of video per hour, end to end
+
+Made by `{command}`.
+
+{report(found, figures, config, title)}
+Machine: {machine}
+"""
+    print(text)
+    if not options.quick:
+        stem = "end_to_end_full_size" if options.full_size else "end_to_end"
+        write_whole(options.results / f"{stem}.md", text)
+        write_json(options.results / f"{stem}.json", command, machine, figures)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

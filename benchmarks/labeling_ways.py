@@ -1,0 +1,326 @@
+"""The same corpus labeled three ways, each a step for `process_tree.watch`: the job, a plain pool, the naive script.
+
+The pool is what a careful person writes without Ray: a process per core, each with the teachers and our own functions,
+a few spans at a time, a Parquet file for each. It has no checkpoint, no limit on what a broken video may cost, no
+second machine; so it says what those cost.
+"""
+
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+import torch
+import yaml
+from process_tree import Done
+from tqdm import tqdm
+
+from liser_ray.corpora.plan import make_plan
+from liser_ray.labeling.config import LabelConfig, PoolConfig
+from liser_ray.labeling.media_stage import MediaStage
+from liser_ray.labeling.meter import Work
+from liser_ray.labeling.resume import OutputFolders
+from liser_ray.labeling.rows import finish
+from liser_ray.labeling.schema import labels_schema
+from liser_ray.labeling.speech_stage import SpeechStage
+from liser_ray.labeling.video_stage import VideoStage
+from liser_ray.outcome import Stage
+from liser_ray.teachers.config import VideoTeacherConfig
+
+_ASK_EVERY_S = 0.25
+_CHUNK_SPANS = 2  # the job's media workers take as many
+_SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
+_MEDIA_SHARE, _TEACHER_SHARE = 0.8, 0.1  # of the CPUs that the pools hold
+
+
+# --- teachers and settings
+
+
+def import_all() -> tuple[list[Done], None]:
+    """The ways' imports, compiled, so that the first way does not pay for them alone."""
+    import naive_way  # noqa: F401
+
+    from liser_ray.labeling import job  # noqa: F401
+
+    return [], None
+
+
+def small_teachers(folder: Path) -> tuple[VideoTeacherConfig, list[str]]:
+    """A static classifier that takes the mean of each channel, and a HuBERT of two narrow layers: both cost little."""
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+    from small_teachers import make_speech_base, mean_colour_onnx
+    from transformers import HubertForSequenceClassification
+
+    folder.mkdir(parents=True)
+    mean_colour_onnx(folder / "mean.onnx", ("N", 224, 224, 3), layout="nhwc")
+    description = {"weights": "mean.onnx", "labels": ["red", "green", "blue"], "layout": "nhwc"}
+    (folder / "mean.yaml").write_text(yaml.safe_dump(description))
+    speech = make_speech_base(folder / "hubert", id2label=dict(enumerate(_SPEECH_LABELS)))
+    HubertForSequenceClassification.from_pretrained(speech).save_pretrained(speech)  # with a head
+    return VideoTeacherConfig(kind="static", weights=str(folder / "mean.yaml")), [str(speech)]
+
+
+def full_teachers(folder: Path) -> tuple[VideoTeacherConfig, list[str]]:
+    """S2D and HuBERT base with random weights, which cost what trained ones cost."""
+    from transformers import HubertConfig, HubertForSequenceClassification, Wav2Vec2FeatureExtractor
+
+    from liser_ray.teachers.mobilefacenet import new_mobilefacenet
+    from liser_ray.teachers.s2d import S2DConfig, VideoTransformer, save_s2d
+    from liser_ray.teachers.video import FERV39K_LABELS
+    from liser_ray.teachers.weights import save_checkpoint
+
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    save_s2d(folder / "s2d.safetensors", VideoTransformer(S2DConfig()), FERV39K_LABELS)
+    save_checkpoint(folder / "landmarks.safetensors", new_mobilefacenet(seed=0).state_dict())
+    model = HubertForSequenceClassification(HubertConfig(id2label=dict(enumerate(_SPEECH_LABELS))))
+    model.save_pretrained(folder / "hubert")
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder / "hubert")
+    video = VideoTeacherConfig(
+        weights=str(folder / "s2d.safetensors"), landmark_weights=str(folder / "landmarks.safetensors")
+    )
+    return video, [str(folder / "hubert")]
+
+
+def sized(config: LabelConfig, cores: int) -> LabelConfig:
+    """A decoder per core, as jobs/calibrate.py sizes the pools where the media stage is the limit."""
+    teacher = PoolConfig(actors=1, num_cpus=min(1.0, _TEACHER_SHARE * cores))
+    media = replace(config.media_pool, actors=cores, num_cpus=_MEDIA_SHARE)
+    return replace(
+        config,
+        media_pool=media,
+        video_pool=replace(teacher, batch_spans=config.video_pool.batch_spans),
+        speech_pool=replace(teacher, batch_spans=config.speech_pool.batch_spans),
+    )
+
+
+# --- the job
+
+
+def run_job(config: LabelConfig) -> tuple[list[Done], dict[str, Any]]:
+    """`label_corpus` as jobs/label_corpus.py calls it; gives what Ray spilled, how spans ended, seconds by stage.
+
+    A span is finished when it has passed the last stage; the file with its row follows. The count is asked for often.
+    """
+    import ray
+    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
+    from liser_ray.labeling import job
+    from liser_ray.labeling.progress import start_progress
+
+    os.environ["RAY_ADDRESS"] = "local"
+    done: list[Done] = []
+    with mock.patch.object(job, "start_progress", side_effect=lambda: _asked(start_progress(), done)):
+        result = job.label_corpus(config)
+        time.sleep(_ASK_EVERY_S)  # for the last count
+    state = get_state_from_address(ray.get_runtime_context().gcs_address)
+    store = get_memory_info_reply(state).store_stats
+    (record,) = job.load_runs(result.folders.runs)
+    value = {
+        "outcomes": {f"{status}:{reason}": n for (status, reason), n in result.outcomes.items()},
+        "spilled": int(store.spilled_bytes_total),
+        "busy_s": {stage: work["busy_s"] for stage, work in record.stages.items()},
+        "workers": {stage: int(work["actors"]) for stage, work in record.stages.items()},
+    }
+    ray.shutdown()
+    return _complete(done, result.plan.spans, result.plan.to_label_s), value
+
+
+def _asked(progress: Any, done: list[Done]) -> Any:  # noqa: ANN401 (Ray's handles have no useful type)
+    """The count, which a thread asks from now on."""
+    import ray
+
+    def ask() -> None:
+        while ray.is_initialized():
+            try:
+                counts = ray.get(progress.snapshot.remote())
+            except Exception:  # the job is over, and the count with it
+                return
+            if counts.spans > (done[-1].spans if done else 0):
+                done.append(Done(time.time(), counts.spans, counts.video_s))
+            time.sleep(_ASK_EVERY_S)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return progress
+
+
+def _complete(done: Sequence[Done], spans: int, video_s: float) -> list[Done]:
+    """Refuse progress that does not end with every span."""
+    if not done or done[-1].spans != spans or abs(done[-1].video_s - video_s) > 0.01 * max(1.0, video_s):
+        raise RuntimeError(f"{spans} spans of {video_s:.1f} s were planned, but counted: {done[-1:]}")
+    return list(done)
+
+
+# --- the plain pool
+
+
+def run_pool(config: LabelConfig, cores: int, media_only: bool = False) -> tuple[list[Done], dict[str, Any]]:
+    """Every span in a plain pool; `media_only` leaves out teachers and rows: what the slowest stage can do alone.
+
+    A span is finished when the file with its row is written. Gives how spans ended and the workers' seconds by stage.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"
+    plan = make_plan(config.input, config.output, config.plan)
+    folders = OutputFolders(config.output)
+    Path(folders.labels).mkdir()
+    spans = (
+        pads.dataset(folders.plan, format="parquet")
+        .to_table()
+        .sort_by([("uri", "ascending"), ("start_s", "ascending")])
+    )
+    chunks = [(k, spans.slice(k, _CHUNK_SPANS)) for k in range(0, len(spans), _CHUNK_SPANS)]
+    done: list[Done] = []
+    outcomes: dict[str, int] = {}
+    busy_s: dict[str, float] = {}
+    n_spans, video_s = 0, 0.0
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(cores, _load, (config, media_only)) as pool, _bar("pool", len(spans)) as bar:
+        for at, ended, seconds, busy in pool.imap_unordered(_label, chunks):
+            n_spans, video_s = n_spans + sum(ended.values()), video_s + seconds
+            done.append(Done(at, n_spans, video_s))
+            for name, n in ended.items():
+                outcomes[name] = outcomes.get(name, 0) + n
+            for stage, spent_s in busy.items():
+                busy_s[stage] = busy_s.get(stage, 0.0) + spent_s
+            bar.update(sum(ended.values()))
+    done.sort(key=lambda one: one.at)
+    return _complete(done, plan.spans, plan.to_label_s), {"outcomes": outcomes, "busy_s": busy_s}
+
+
+class _Here:
+    """Stands in for the sandbox of a media worker: calls in this process, without limits."""
+
+    def call(self, function: Callable[..., Any], *arguments: object, timeout_s: float) -> Any:  # noqa: ANN401
+        return function(*arguments)
+
+
+class _Labeler:
+    """A worker of the pool: the job's own stages, one after the other, in one process."""
+
+    def __init__(self, config: LabelConfig, media_only: bool):
+        self._busy_s: dict[str, float] = {}
+        self._folder = "" if media_only else OutputFolders(config.output).labels
+        self._video = self._speech = None
+        labels: tuple[str, ...] = ()
+        speech_labels: dict[str, tuple[str, ...]] = {}
+        if not media_only:
+            self._video = VideoStage(config.video_teacher, config.precision, self._tell(Stage.VIDEO_TEACHER))
+            self._speech = SpeechStage(
+                config.speech_teachers, config.precision, config.speech_batch_size, self._tell(Stage.SPEECH_TEACHER)
+            )
+            labels = self._video._teacher.labels
+            speech_labels = {one.name: one.labels for one in self._speech._teachers.teachers}
+        schema = labels_schema(labels or ("none",), speech_labels or {"none": ("none",)})
+        with mock.patch("liser_ray.labeling.media_stage.Sandbox", return_value=_Here()):
+            self._media = MediaStage(config.media, schema, tell=self._tell(Stage.MEDIA))
+        torch.set_num_threads(1)  # the stages take all cores
+
+    def _tell(self, stage: Stage) -> Callable[[Work], None]:
+        def add(work: Work) -> None:
+            self._busy_s[stage] = self._busy_s.get(stage, 0.0) + work.busy_s
+
+        return add
+
+    def __call__(self, number: int, spans: pa.Table) -> tuple[float, dict[str, int], float, dict[str, float]]:
+        """When it was done, how many rows ended how, their seconds of video, seconds by stage."""
+        self._busy_s = {}
+        if self._video and self._speech:
+            tables = (self._speech(self._video(table)) for table in self._media(spans))
+            rows = finish(pa.concat_tables(tables), lambda *_: None)
+            pq.write_table(rows, f"{self._folder}/{number:08}.parquet", compression="zstd")
+        else:
+            columns = ["status", "reason", "start_s", "end_s"]
+            rows = pa.concat_tables([table.select(columns) for table in self._media(spans)])
+        ended: dict[str, int] = {}
+        for status, reason in zip(rows["status"].to_pylist(), rows["reason"].to_pylist(), strict=True):
+            name = f"{status or 'labeled'}:{reason}"
+            ended[name] = ended.get(name, 0) + 1
+        seconds = float(np.sum(np.asarray(rows["end_s"]) - np.asarray(rows["start_s"])))
+        return time.time(), ended, seconds, self._busy_s
+
+
+_labeler: _Labeler | None = None
+
+
+def _load(config: LabelConfig, media_only: bool) -> None:
+    global _labeler
+    import cv2
+
+    cv2.setNumThreads(1)
+    _labeler = _Labeler(config, media_only)
+
+
+def _label(chunk: tuple[int, pa.Table]) -> tuple[float, dict[str, int], float, dict[str, float]]:
+    assert _labeler
+    return _labeler(*chunk)
+
+
+# --- the naive script
+
+
+def run_naive(config: LabelConfig, paths: Sequence[Path], seconds: float) -> tuple[list[Done], dict[str, Any]]:
+    """The start of each recording by `naive_way`, one process with the libraries' own numbers of threads.
+
+    A recording is finished when all its windows have their softmaxes; its row is a dictionary. Windows of the video
+    teacher are 16 of the recording's own pictures.
+    """
+    import naive_way
+    from transformers import HubertForSequenceClassification
+
+    from liser_ray.media.reader import SAMPLE_RATE_HZ, Reader
+    from liser_ray.teachers.speech import WINDOW_SAMPLES
+
+    video = _naive_video(config.video_teacher)
+    (folder,) = config.speech_teachers
+    hubert = HubertForSequenceClassification.from_pretrained(folder).eval()
+    done: list[Done] = []
+    video_s = 0.0
+    for path in tqdm(paths, desc="naive", unit="recording", disable=None):
+        with Reader(str(path)) as reader:
+            end_s = min(seconds, reader.header.duration_s or seconds)
+        faces = [
+            (255 * naive_way.largest_face(picture)).astype(np.uint8) for picture in naive_way.pictures(path, end_s)
+        ]
+        for first in range(0, len(faces) - 15, 16):
+            video(np.stack(faces[first : first + 16]))
+        pcm = naive_way.sound(path, end_s)[: round(end_s * SAMPLE_RATE_HZ)]
+        naive_way.speech_fraction(pcm)
+        for first in range(0, len(pcm) - WINDOW_SAMPLES + 1, WINDOW_SAMPLES):
+            naive_way.speech_softmax(hubert, pcm[first : first + WINDOW_SAMPLES].astype(np.float32) / 32768)
+        video_s += end_s
+        done.append(Done(time.time(), len(done) + 1, video_s))
+    return done, {}
+
+
+def _naive_video(config: VideoTeacherConfig) -> Callable[[np.ndarray], np.ndarray]:
+    """A video teacher on one clip; S2D without autocast."""
+    import naive_way
+
+    from liser_ray.teachers.mobilefacenet import new_mobilefacenet
+    from liser_ray.teachers.s2d import load_s2d
+    from liser_ray.teachers.video import load_video_teacher
+    from liser_ray.teachers.weights import read_checkpoint
+
+    if config.kind == "static":
+        teacher = load_video_teacher(config)
+        return lambda clip: teacher(clip[None])[0]
+    transformer, landmarks = load_s2d(read_checkpoint(Path(config.weights))).eval(), new_mobilefacenet(seed=0)
+    return lambda clip: naive_way.video_softmax(transformer, landmarks, clip)
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[tqdm]:
+    """Progress with the time left, on a terminal."""
+    with tqdm(total=total, desc=what, unit="span", disable=None) as bar:
+        yield bar

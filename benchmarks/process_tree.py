@@ -1,0 +1,186 @@
+"""A step in a process of its own, watched from outside: memory and CPU time of all that it starts, and its progress."""
+
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+from machine import peak_bytes
+
+WATCH_EVERY_S = 0.5
+_STEADY = (0.1, 0.9)  # of the video: workers start before, and run dry after
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was finished by some moment.
+
+    Attributes:
+        at: seconds of the clock on the wall (`time.time`).
+        spans: that have come to their end.
+        video_s: seconds of video in them.
+    """
+
+    at: float
+    spans: int
+    video_s: float
+
+
+@dataclass(frozen=True)
+class Look:
+    """A process and all below it at some moment.
+
+    Attributes:
+        at: seconds of the clock on the wall.
+        cpu_s: CPU time that all of them had taken, those that have ended included.
+        memory: bytes, shared memory once (PSS).
+        shared: bytes of it that are shared memory: Ray's object store, results of child processes.
+        root: bytes that the first process had resident at its peak so far.
+    """
+
+    at: float
+    cpu_s: float
+    memory: int
+    shared: int
+    root: int
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A step from its process's start to its end.
+
+    Attributes:
+        started, ended: seconds of the clock on the wall.
+        looks: at all its processes, every half second.
+        done: its progress, first to last.
+        value: what it returned.
+    """
+
+    started: float
+    ended: float
+    looks: Sequence[Look]
+    done: Sequence[Done]
+    value: Any = field(repr=False)
+
+    @property
+    def seconds(self) -> float:
+        """From the start of Python to its end."""
+        return self.ended - self.started
+
+    @property
+    def start_up_s(self) -> float:
+        """From the start of Python until the first span was finished."""
+        return self.done[0].at - self.started
+
+    @property
+    def close_s(self) -> float:
+        """From the last span to the end of the process."""
+        return self.ended - self.done[-1].at
+
+    @property
+    def video_s(self) -> float:
+        """Seconds of video in all spans."""
+        return self.done[-1].video_s
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU time of all processes."""
+        return self.looks[-1].cpu_s
+
+    @property
+    def peak_memory(self) -> int:
+        """Bytes of all processes, shared memory once."""
+        return max(look.memory for look in self.looks)
+
+    @property
+    def peak_shared(self) -> int:
+        """Bytes of shared memory."""
+        return max(look.shared for look in self.looks)
+
+    @property
+    def peak_root(self) -> int:
+        """Bytes of the first process alone: the driver."""
+        return max(look.root for look in self.looks)
+
+    def steady(self) -> tuple[float, float, float, float]:
+        """Wall seconds, CPU seconds, seconds of video and spans between a tenth and nine tenths of the video.
+
+        The marks are the first moments at which so much was seen to be finished, so that work in flight at both ends
+        counts alike. Zeros if there was no progress between them.
+        """
+        first, last = (self._first_with(share * self.video_s) for share in _STEADY)
+        cpu_s = self._cpu_at(last.at) - self._cpu_at(first.at)
+        return last.at - first.at, cpu_s, last.video_s - first.video_s, float(last.spans - first.spans)
+
+    def _first_with(self, video_s: float) -> Done:
+        return next(one for one in self.done if one.video_s >= video_s)
+
+    def _cpu_at(self, at: float) -> float:
+        """CPU time by then, on a line between the looks before and after."""
+        before = max((look for look in self.looks if look.at <= at), key=lambda look: look.at, default=self.looks[0])
+        after = min((look for look in self.looks if look.at > at), key=lambda look: look.at, default=self.looks[-1])
+        share = (at - before.at) / (after.at - before.at) if after.at > before.at else 0.0
+        return before.cpu_s + share * (after.cpu_s - before.cpu_s)
+
+
+def watch(step: Callable[..., tuple[Sequence[Done], Any]], *arguments: object) -> Watched:
+    """Run a step that returns its progress and a value in a new process, and look at it until it ends.
+
+    Raises:
+        RuntimeError: it did not come to its end.
+    """
+    receiving, sending = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("spawn").Process(target=_run, args=(sending, step, *arguments))
+    started = time.time()
+    process.start()
+    sending.close()
+    assert process.pid is not None
+    tree, looks, answer = _Tree(process.pid), [], None
+    while process.is_alive():
+        with suppress(psutil.Error, OSError):  # it may just have ended
+            looks.append(tree.look())
+        try:
+            if receiving.poll(0 if answer else WATCH_EVERY_S):
+                answer = receiving.recv()
+        except EOFError:  # it ends, with or without an answer
+            process.join(WATCH_EVERY_S)
+    ended = time.time()
+    process.join()
+    if process.exitcode or answer is None:
+        raise RuntimeError(f"{step.__name__} ended with {process.exitcode}")
+    return Watched(started, ended, looks, *answer)
+
+
+def _run(sending: Connection, step: Callable[..., Any], *arguments: object) -> None:
+    sending.send(step(*arguments))
+
+
+class _Tree:
+    """A process and its descendants; those that have ended keep the CPU time that they were last seen with."""
+
+    def __init__(self, pid: int):
+        self._root = psutil.Process(pid)
+        self._cpu_s: dict[tuple[int, float], float] = {}
+
+    def look(self) -> Look:
+        memory = shared = 0
+        at = time.time()
+        for process in [self._root, *self._root.children(recursive=True)]:
+            with suppress(psutil.Error, OSError):
+                times = process.cpu_times()
+                self._cpu_s[process.pid, process.create_time()] = times.user + times.system
+                pss, shmem = proportional_bytes(process.pid)
+                memory, shared = memory + pss, shared + shmem
+        return Look(at, sum(self._cpu_s.values()), memory, shared, peak_bytes(self._root.pid))
+
+
+def proportional_bytes(pid: int) -> tuple[int, int]:
+    """Bytes of a process, its part of what it shares with others; and how many of them are shared memory."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}
+    return 1024 * kilobytes.get("Pss", 0), 1024 * kilobytes.get("Pss_Shmem", 0)
