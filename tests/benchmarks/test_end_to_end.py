@@ -1,0 +1,36 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from process_tree import Done, Look, Watched
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "end_to_end.py"
+
+
+@pytest.mark.slow
+def test_a_quick_run_labels_every_span_each_way(test_data: Path, yunet_home: Path, tmp_path: Path):
+    environment = {**os.environ, "LISER_TEST_DATA": str(test_data), "DEEPFACE_HOME": str(yunet_home)}
+    run = subprocess.run(
+        [sys.executable, str(SCRIPT), "--quick", "--results", str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    rows = [line.strip("| ").split(" | ") for line in run.stdout.splitlines() if line.startswith("|")]
+    spans = {row[0]: row[1] for row in rows if len(row) == 12}
+    assert spans["the job, a decoder per core"] == spans["plain pool, a process per core"] == "4"
+    assert spans["naive script, one process"] == "2"
+    assert "Rows ended as labeled: 4," in run.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_steady_state_leaves_out_start_and_end():
+    done = [Done(10 + at, spans=at, video_s=2.0 * at) for at in range(1, 11)]
+    looks = [Look(float(at), cpu_s=3.0 * at, memory=at, shared=0, root=1) for at in range(0, 30, 2)]
+    run = Watched(started=0.0, ended=29.0, looks=looks, done=done, value=None)
+    assert run.steady() == (8.0, pytest.approx(24.0), 16.0, 8.0)
+    assert (run.start_up_s, run.close_s, run.peak_memory) == (11.0, 9.0, 28)

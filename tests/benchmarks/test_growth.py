@@ -1,0 +1,30 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "growth.py"
+
+
+@pytest.mark.slow
+def test_a_quick_run_labels_every_span(tmp_path: Path):
+    run = subprocess.run(
+        [sys.executable, str(SCRIPT), "--quick", "--results", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    rows = [line.strip("| ").split(" | ") for line in run.stdout.splitlines() if line.startswith("|")]
+    assert [row[:2] for row in rows if row[0].isdigit()] == [["10", "10"], ["16", "2"]]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_grows_faster_than_linearly_is_named():
+    import growth
+
+    exponents = {"work": 0.98, "per_span": -0.02, "driver_memory": 0.1, "memory": None}
+    assert growth.verdict(exponents) == "Nothing grows faster than linearly."
+    assert "s per span, steady (exponent 0.30)" in growth.verdict({**exponents, "per_span": 0.3})
+    assert "first span to the end, s (exponent 1.30)" in growth.verdict({**exponents, "work": 1.3})
