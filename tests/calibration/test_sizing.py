@@ -94,8 +94,8 @@ def test_the_shipped_cluster_gets_the_pools_of_its_settings():
         video_pool=PoolConfig(num_cpus=0),
         speech_pool=PoolConfig(num_cpus=0),
     )
-    pools = size_pools(ON_GPU, Cluster.of(8 * 6 + 8 * 16, 8, 16), shipped).pools
-    assert (pools.media.actors, pools.media.num_cpus) == (128, 1.25)
+    pools = size_pools(ON_GPU, Cluster.of(8 * 6 + 2 * 16, 8, 10), shipped).pools
+    assert (pools.media.actors, pools.media.num_cpus) == (56, 1.25)
     assert (pools.video.actors, pools.video.num_cpus, pools.video.num_gpus) == (8, 0, 0.8)
 
 
