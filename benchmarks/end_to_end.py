@@ -256,6 +256,8 @@ Seconds of workers for a second of video:
   Its steady state begins with the second recording or so; its start-up is not told apart from its first recording.
 - Memory: all processes of a way, what they share counted once (PSS), looked at every half second. Spilled: what Ray's
   object store wrote to disk, by its own count.
+- Workers of the pool and the naive script are as nice (15) as Ray's workers are, so that other work on the machine
+  takes as much from each.
 - CPU time is that of all processes; one that lived for less than half a second is not in it.
 """
 

@@ -41,6 +41,7 @@ from liser_ray.teachers.config import VideoTeacherConfig
 _ASK_EVERY_S = 0.25
 _CHUNK_SPANS = 2  # the job's media workers take as many
 _SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
+_NICENESS = 15  # of Ray's workers, so that other work on the machine takes as much from every way
 _MEDIA_SHARE, _TEACHER_SHARE = 0.8, 0.1  # of the CPUs that the pools hold
 
 
@@ -258,6 +259,7 @@ def _load(config: LabelConfig, media_only: bool) -> None:
     import cv2
 
     cv2.setNumThreads(1)
+    os.nice(_NICENESS)
     _labeler = _Labeler(config, media_only)
 
 
@@ -281,6 +283,7 @@ def run_naive(config: LabelConfig, paths: Sequence[Path], seconds: float) -> tup
     from liser_ray.media.reader import SAMPLE_RATE_HZ, Reader
     from liser_ray.teachers.speech import WINDOW_SAMPLES
 
+    os.nice(_NICENESS)
     video = _naive_video(config.video_teacher)
     (folder,) = config.speech_teachers
     hubert = HubertForSequenceClassification.from_pretrained(folder).eval()

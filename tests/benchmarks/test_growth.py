@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,10 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "growth.py"
 
 
 @pytest.mark.slow
-def test_a_quick_run_labels_every_span(tmp_path: Path):
+def test_a_quick_run_labels_every_span(yunet_home: Path, tmp_path: Path):
     run = subprocess.run(
         [sys.executable, str(SCRIPT), "--quick", "--results", str(tmp_path)],
+        env={**os.environ, "DEEPFACE_HOME": str(yunet_home)},
         capture_output=True,
         text=True,
         timeout=280,
