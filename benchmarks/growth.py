@@ -130,14 +130,14 @@ def by_spans(sizes: Sequence[int], temporary: Path, settings: Callable[..., Labe
     return found
 
 
-def by_length(
-    lengths_s: Sequence[float], recordings: int, temporary: Path, settings: Callable[..., LabelConfig]
-) -> list[Grown]:
+def by_length(lengths_s: Sequence[float], temporary: Path, settings: Callable[..., LabelConfig]) -> list[Grown]:
     """The same recordings in longer and longer spans."""
-    corpus = make_corpus(temporary / "corpus-long", recordings, LONG_S, 30)
+    if not lengths_s:
+        return []
+    corpus = make_corpus(temporary / "corpus-long", LONG_RECORDINGS, LONG_S, 30)
     found = []
     for span_s in tqdm(lengths_s, desc="lengths", unit="length", disable=None):
-        spans = recordings * math.ceil(LONG_S / span_s)
+        spans = LONG_RECORDINGS * math.ceil(LONG_S / span_s)
         found.append(label(settings(corpus, temporary / f"length-{span_s:g}", span_s), span_s, spans))
         print(f"spans of {span_s:g} s in {found[-1].run.seconds:.1f} s", flush=True)
     return found
@@ -166,14 +166,15 @@ def table(found: Sequence[Grown], what: str) -> str:
     rows = [[what, "spans", *(title for _, title, _ in COLUMNS.values())]]
     rows.append(["---:"] * len(rows[0]))
     for one in found:
-        cells = [
-            format(value(one) / (MB if unit == "bytes" else 1), ",.0f" if unit == "files" else ",.3g")
-            for unit, _, value in COLUMNS.values()
-        ]
-        rows.append([f"{one.size:,g}", f"{one.spans:,}", *(cell.replace("e+03", "e3") for cell in cells)])
+        cells = [_figure(value(one) / (MB if unit == "bytes" else 1)) for unit, _, value in COLUMNS.values()]
+        rows.append([f"{one.size:,g}", f"{one.spans:,}", *cells])
     known = {name: exponent(found, name) for name in GROWS}
     rows.append(["**exponent**", "", *(_short(known.get(name)) for name in COLUMNS)])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _short(value: float | None) -> str:
@@ -193,7 +194,7 @@ def figures_of(spans: Sequence[Grown], lengths: Sequence[Grown]) -> dict[str, tu
     return figures
 
 
-def report(spans: Sequence[Grown], lengths: Sequence[Grown], recordings: int) -> str:
+def report(spans: Sequence[Grown], lengths: Sequence[Grown]) -> str:
     """Both tables and what was measured how."""
     exponents = {name: exponent(spans, name) for name in GROWS}
     last = f"{spans[-2].size:,g} to {spans[-1].size:,g} spans" if len(spans) > 1 else "one size"
@@ -205,7 +206,7 @@ def report(spans: Sequence[Grown], lengths: Sequence[Grown], recordings: int) ->
 
 ## Length of a span
 
-The same {recordings * LONG_S:.0f} s of video, cut into spans of so many seconds:
+The same {LONG_RECORDINGS * LONG_S:.0f} s of video, cut into spans of so many seconds:
 
 {table(lengths, "s per span")}
 
@@ -230,7 +231,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     os.environ.setdefault("DEEPFACE_HOME", str(SHARED / "weights"))
     sizes = [10] if options.quick else [size for size in SPANS if size <= options.largest]
-    lengths_s, recordings = ((16.0,), 1) if options.quick else (LENGTHS_S, LONG_RECORDINGS)
+    lengths_s = () if options.quick else LENGTHS_S
     if not options.quick:
         watch(import_all)
     with tempfile.TemporaryDirectory(prefix="growth-") as name:
@@ -250,7 +251,7 @@ def main(arguments: Sequence[str]) -> None:
             return sized(config, CORES)
 
         spans = by_spans(sizes, temporary, settings)
-        lengths = by_length(lengths_s, recordings, temporary, settings)
+        lengths = by_length(lengths_s, temporary, settings)
     command = " ".join(["python benchmarks/growth.py", *arguments])
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     machine = describe(
@@ -262,7 +263,7 @@ def main(arguments: Sequence[str]) -> None:
 
 Made by `{command}`.
 
-{report(spans, lengths, recordings)}
+{report(spans, lengths)}
 Machine: {machine}
 """
     print(text)
