@@ -21,10 +21,11 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
     os.environ.setdefault("PYTHONPYCACHEPREFIX", f"{tempfile.gettempdir()}/liser-bytecode-{os.getuid()}")
 
 import psutil
-from labeling_ways import full_teachers, import_all, run_job, run_naive, run_pool, sized, small_teachers
+from labeling_ways import full_teachers, import_all, run_job, run_naive, run_pool, small_teachers
 from machine import describe, write_json, write_whole
 from process_tree import Watched, watch
 
+from liser_ray.cluster import CPUS_FOR_RAY
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.labeling.config import LabelConfig, fit_pools
 from liser_ray.media.reader import Reader
@@ -32,15 +33,14 @@ from liser_ray.media.reader import Reader
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 RESULTS = Path(__file__).parent / "results"
 CORES = os.cpu_count() or 1
-JOB, SIZED, POOL, MEDIA, NAIVE = "job", "job_sized", "pool", "media", "naive"
+JOB, POOL, MEDIA, NAIVE = "job", "pool", "media", "naive"
 WAYS = {
-    JOB: "the job, pools as it fits them",
-    SIZED: "the job, a decoder per core",
+    JOB: "the job",
     POOL: "plain pool, a process per core",
     MEDIA: "media stage alone in such a pool",
     NAIVE: "naive script, one process",
 }
-QUICK_WAYS = (SIZED, POOL, NAIVE)
+QUICK_WAYS = (JOB, POOL, NAIVE)
 MB = 1e6
 
 
@@ -100,7 +100,6 @@ def measure(
 
     steps: dict[str, Callable[[], Watched]] = {
         JOB: lambda: watch(run_job, at(JOB)),
-        SIZED: lambda: watch(run_job, at(SIZED, sized(config, CORES))),
         POOL: lambda: watch(run_pool, at(POOL), CORES),
         MEDIA: lambda: watch(run_pool, at(MEDIA), CORES, True),
         NAIVE: lambda: watch(run_naive, config, paths, size.naive_s),
@@ -128,18 +127,13 @@ def figures_of(found: dict[str, Watched]) -> dict[str, tuple[float, str]]:
             f"{name}_peak_memory": (float(one.peak_memory), "bytes"),
             f"{name}_peak_shared": (float(one.peak_shared), "bytes"),
         }
-        if name in jobs(found):
+        if name == JOB:
             figures[f"{name}_spilled"] = (float(one.value["spilled"]), "bytes")
         figures |= {
             f"{name}_{stage}_busy": (busy_s / one.video_s, "worker-s per s of video")
             for stage, busy_s in (one.value or {}).get("busy_s", {}).items()
         }
     return figures | shares(found)
-
-
-def jobs(found: dict[str, Watched]) -> list[str]:
-    """The ways that are the job."""
-    return [name for name in (JOB, SIZED) if name in found]
 
 
 def shares(found: dict[str, Watched]) -> dict[str, tuple[float, str]]:
@@ -153,11 +147,12 @@ def shares(found: dict[str, Watched]) -> dict[str, tuple[float, str]]:
     slowest = max(busy_s, key=lambda stage: busy_s[stage])
     apart = slowest == "media" and MEDIA in found
     alone = rate(MEDIA) if apart else CORES * found[POOL].video_s / busy_s[slowest]
-    values = {"ceiling": (alone, "h of video/h")}
-    for name in jobs(found):
-        values[f"{name}_of_pool"] = (rate(name) / max(1e-9, rate(POOL)), "share")
-        values[f"{name}_of_ceiling"] = (rate(name) / max(1e-9, alone), "share")
-    return values
+    return {
+        "ceiling": (alone, "h of video/h"),
+        f"{JOB}_of_pool": (rate(JOB) / max(1e-9, rate(POOL)), "share"),
+        f"{JOB}_of_ceiling": (rate(JOB) / max(1e-9, alone), "share"),
+        f"{POOL}_of_ceiling": (rate(POOL) / max(1e-9, alone), "share"),
+    }
 
 
 def table(figures: dict[str, tuple[float, str]], names: Sequence[str]) -> str:
@@ -205,7 +200,7 @@ def table(figures: dict[str, tuple[float, str]], names: Sequence[str]) -> str:
 
 def stage_table(found: dict[str, Watched]) -> str:
     """Seconds that workers spent in each stage for a second of video, in the job and in the pool."""
-    names = [name for name in (JOB, SIZED, POOL, MEDIA) if name in found]
+    names = [name for name in (JOB, POOL, MEDIA) if name in found]
     stages = found[POOL].value["busy_s"]
     rows = [["stage", *(WAYS[name] for name in names)], ["---"] + ["---:"] * len(names)]
     for stage in stages:
@@ -222,28 +217,20 @@ def stage_table(found: dict[str, Watched]) -> str:
 def report(found: dict[str, Watched], figures: dict[str, tuple[float, str]], config: LabelConfig, title: str) -> str:
     """Tables and what is compared."""
     outcomes = "; ".join(f"{name} {n:,}" for name, n in sorted(found[POOL].value["outcomes"].items()))
-    pools = [str(fit_pools(one, CORES + 2, 0)) for one in (config, sized(config, CORES))]
+    pools = str(fit_pools(config, CORES + CPUS_FOR_RAY, 0)).removeprefix("Workers: ")
     slowest = max(found[POOL].value["busy_s"], key=found[POOL].value["busy_s"].get)
-    share_rows = "\n".join(
-        f"| {WAYS[name]} | {figures[f'{name}_of_pool'][0]:.0%} | {figures[f'{name}_of_ceiling'][0]:.0%} |"
-        for name in jobs(found)
-    )
     return f"""{table(figures, list(found))}
 
-Steady state as a share of the plain pool's, and of {figures["ceiling"][0]:.3g} video-h/h, the ceiling of the slowest
-stage ({slowest}) with all cores to itself:
-
-| way | of the pool | of the ceiling |
-| --- | ---: | ---: |
-{share_rows}
+In its steady state the job does {figures[f"{JOB}_of_pool"][0]:.0%} of what the plain pool does. The slowest stage
+({slowest}) with all cores to itself does {figures["ceiling"][0]:.3g} video-h/h; where all stages share the cores, the pool
+reaches {figures[f"{POOL}_of_ceiling"][0]:.0%} of that and the job {figures[f"{JOB}_of_ceiling"][0]:.0%}.
 
 Seconds of workers for a second of video:
 
 {stage_table(found)}
 
 - {title} Rows ended as {outcomes}, the same in every way with rows.
-- Workers of the job as it fits them: {pools[0].removeprefix("Workers: ")}; with a decoder per core:
-  {pools[1].removeprefix("Workers: ")}.
+- Workers of the job, as it fits them: {pools}.
 - Whole run: from the start of Python to its end, plan, last count and report included. Start-up: until the first span
   is finished. Steady: from the moment when a tenth of the video is finished until nine tenths are, so that neither
   workers that start nor the last spans' idle cores count; a span is finished when it has passed the last stage (job,
@@ -254,11 +241,11 @@ Seconds of workers for a second of video:
   slowest stage, on all cores.
 - The naive script labels the start of a few recordings; its figures are per second of video, so they stand for more.
   Its steady state begins with the second recording or so; its start-up is not told apart from its first recording.
-- Memory: all processes of a way, what they share counted once (PSS), looked at every half second. Spilled: what Ray's
+- Memory: all processes of a way, what they share counted once (PSS), looked at every two seconds. Spilled: what Ray's
   object store wrote to disk, by its own count.
 - Workers of the pool and the naive script are as nice (15) as Ray's workers are, so that other work on the machine
   takes as much from each.
-- CPU time is that of all processes; one that lived for less than half a second is not in it.
+- CPU time is that of all processes; one that lived for less than two seconds is not in it.
 """
 
 
@@ -268,7 +255,7 @@ def check(found: dict[str, Watched]) -> None:
     Raises:
         RuntimeError: it has not.
     """
-    outcomes = {name: found[name].value["outcomes"] for name in (*jobs(found), POOL)}
+    outcomes = {name: found[name].value["outcomes"] for name in (JOB, POOL)}
     if any(one != outcomes[POOL] for one in outcomes.values()):
         raise RuntimeError(f"spans ended differently: {outcomes}")
 

@@ -21,7 +21,7 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 import psutil
-from labeling_ways import import_all, run_job, sized, small_teachers
+from labeling_ways import import_all, run_job, small_teachers
 from machine import describe, write_json, write_whole
 from process_tree import Watched, watch
 from tqdm import tqdm
@@ -31,7 +31,6 @@ from liser_ray.labeling.config import LabelConfig
 from liser_ray.media.span import MediaConfig
 
 RESULTS = Path(__file__).parent / "results"
-CORES = os.cpu_count() or 1
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SPANS = (10, 100, 1000, 10_000)
 SPANS_PER_RECORDING = 10
@@ -219,7 +218,7 @@ The same {LONG_RECORDINGS * LONG_S:.0f} s of video, cut into spans of so many se
 - The exponent is that between the two largest sizes: 1 is linear, 0 does not grow. Time is without start-up. In the
   second table the number of spans falls as their length grows.
 - Driver: the most that the process which starts the job had resident, its teachers' check included. All processes:
-  what they share counted once (PSS), looked at every half second. Spilled: by the object store's own count.
+  what they share counted once (PSS), looked at every two seconds. Spilled: by the object store's own count.
 """
 
 
@@ -239,7 +238,7 @@ def main(arguments: Sequence[str]) -> None:
         video, speech = small_teachers(temporary / "teachers")
 
         def settings(corpus: Path, output: Path, span_s: float) -> LabelConfig:
-            config = LabelConfig(
+            return LabelConfig(
                 input=str(corpus),
                 output=str(output),
                 speech_teachers=speech,
@@ -248,7 +247,6 @@ def main(arguments: Sequence[str]) -> None:
                 # A window may fall into a pause.
                 media=MediaConfig(min_speech_fraction=0.0),
             )
-            return sized(config, CORES)
 
         spans = by_spans(sizes, temporary, settings)
         lengths = by_length(lengths_s, temporary, settings)

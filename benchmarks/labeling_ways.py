@@ -27,7 +27,7 @@ from process_tree import Done
 from tqdm import tqdm
 
 from liser_ray.corpora.plan import make_plan
-from liser_ray.labeling.config import LabelConfig, PoolConfig
+from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.meter import Work
 from liser_ray.labeling.resume import OutputFolders
@@ -42,7 +42,6 @@ _ASK_EVERY_S = 0.25
 _CHUNK_SPANS = 2  # the job's media workers take as many
 _SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
 _NICENESS = 15  # of Ray's workers, so that other work on the machine takes as much from every way
-_MEDIA_SHARE, _TEACHER_SHARE = 0.8, 0.1  # of the CPUs that the pools hold
 
 
 # --- teachers and settings
@@ -92,18 +91,6 @@ def full_teachers(folder: Path) -> tuple[VideoTeacherConfig, list[str]]:
         weights=str(folder / "s2d.safetensors"), landmark_weights=str(folder / "landmarks.safetensors")
     )
     return video, [str(folder / "hubert")]
-
-
-def sized(config: LabelConfig, cores: int) -> LabelConfig:
-    """A decoder per core, as jobs/calibrate.py sizes the pools where the media stage is the limit."""
-    teacher = PoolConfig(actors=1, num_cpus=min(1.0, _TEACHER_SHARE * cores))
-    media = replace(config.media_pool, actors=cores, num_cpus=_MEDIA_SHARE)
-    return replace(
-        config,
-        media_pool=media,
-        video_pool=replace(teacher, batch_spans=config.video_pool.batch_spans),
-        speech_pool=replace(teacher, batch_spans=config.speech_pool.batch_spans),
-    )
 
 
 # --- the job

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 from machine import peak_bytes
 
-WATCH_EVERY_S = 0.5
+WATCH_EVERY_S = 2.0
 _STEADY = (0.1, 0.9)  # of the video: workers start before, and run dry after
 
 
@@ -56,7 +56,7 @@ class Watched:
 
     Attributes:
         started, ended: seconds of the clock on the wall.
-        looks: at all its processes, every half second.
+        looks: at all its processes, every two seconds.
         done: its progress, first to last.
         value: what it returned.
     """

@@ -135,7 +135,8 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float) -> 
     """Fill the pools' open values so that they fit a cluster together, with room for Ray's own tasks.
 
     With GPUs, each one serves a video actor and a speech actor. All CPUs that the teachers leave go to decoding.
-    Without GPUs the teachers use every core for a moment and hold a fraction of one, and decoding gets the rest.
+    Without GPUs the teachers use every core for a moment and hold a fraction of one, and there is a decoder for each
+    core: with one less a core would idle whenever a teacher waits for clips.
 
     Raises:
         UserError: values are open and the cluster has no CPU: its workers come when there is work, and nobody knows yet
@@ -166,7 +167,7 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float) -> 
 
     video, speech = teacher(config.video_pool, VIDEO_GPU_SHARE), teacher(config.speech_pool, SPEECH_GPU_SHARE)
     left = max(0.0, spare - video.actors * video.num_cpus - speech.actors * speech.num_cpus)
-    actors = config.media_pool.actors or max(1, int(left))
+    actors = config.media_pool.actors or max(1, int(left if n_gpus else spare))
     media = Pool(
         actors=actors,
         num_cpus=config.media_pool.num_cpus if config.media_pool.num_cpus >= 0 else min(1.0, left / actors),
