@@ -198,6 +198,19 @@ def table(figures: dict[str, tuple[float, str]], names: Sequence[str]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
+def process_table(found: dict[str, Watched]) -> str:
+    """CPU time by kind of process, in the job and in the pool."""
+    names = [name for name in (JOB, POOL) if name in found]
+    spent = {name: found[name].steady_cpu_s() for name in names}
+    video_s = {name: max(1e-9, found[name].steady()[2]) for name in names}
+    kinds = sorted(set().union(*spent.values()), key=lambda kind: -max(spent[name].get(kind, 0.0) for name in names))
+    rows = [["processes", *(WAYS[name] for name in names)], ["---"] + ["---:"] * len(names)]
+    for kind in kinds:
+        cells = [f"{1000 * spent[name][kind] / video_s[name]:.3g}" if kind in spent[name] else "–" for name in names]
+        rows.append([kind, *cells])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
 def stage_table(found: dict[str, Watched]) -> str:
     """Seconds that workers spent in each stage for a second of video, in the job and in the pool."""
     names = [name for name in (JOB, POOL, MEDIA) if name in found]
@@ -222,8 +235,12 @@ def report(found: dict[str, Watched], figures: dict[str, tuple[float, str]], con
     return f"""{table(figures, list(found))}
 
 In its steady state the job does {figures[f"{JOB}_of_pool"][0]:.0%} of what the plain pool does. The slowest stage
-({slowest}) with all cores to itself does {figures["ceiling"][0]:.3g} video-h/h; where all stages share the cores, the pool
-reaches {figures[f"{POOL}_of_ceiling"][0]:.0%} of that and the job {figures[f"{JOB}_of_ceiling"][0]:.0%}.
+({slowest}) with all cores to itself does {figures["ceiling"][0]:.3g} video-h/h; where all stages share the cores, the
+pool reaches {figures[f"{POOL}_of_ceiling"][0]:.0%} of that and the job {figures[f"{JOB}_of_ceiling"][0]:.0%}.
+
+CPU milliseconds for a second of video in the steady state, by what they are spent in:
+
+{process_table(found)}
 
 Seconds of workers for a second of video:
 

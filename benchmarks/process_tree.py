@@ -1,8 +1,10 @@
 """A step in a process of its own, watched from outside: memory and CPU time of all that it starts, and its progress."""
 
 import multiprocessing
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -37,14 +39,14 @@ class Look:
 
     Attributes:
         at: seconds of the clock on the wall.
-        cpu_s: CPU time that all of them had taken, those that have ended included.
+        cpu_s: CPU time that they had taken, those that have ended included, by kind of process.
         memory: bytes, shared memory once (PSS).
         shared: bytes of it that are shared memory: Ray's object store, results of child processes.
         root: bytes that the first process had resident at its peak so far.
     """
 
     at: float
-    cpu_s: float
+    cpu_s: Mapping[str, float]
     memory: int
     shared: int
     root: int
@@ -90,7 +92,7 @@ class Watched:
     @property
     def cpu_s(self) -> float:
         """CPU time of all processes."""
-        return self.looks[-1].cpu_s
+        return sum(self.looks[-1].cpu_s.values())
 
     @property
     def peak_memory(self) -> int:
@@ -114,18 +116,25 @@ class Watched:
         counts alike. Zeros if there was no progress between them.
         """
         first, last = (self._first_with(share * self.video_s) for share in _STEADY)
-        cpu_s = self._cpu_at(last.at) - self._cpu_at(first.at)
+        cpu_s = sum(self.steady_cpu_s().values())
         return last.at - first.at, cpu_s, last.video_s - first.video_s, float(last.spans - first.spans)
+
+    def steady_cpu_s(self) -> dict[str, float]:
+        """CPU seconds in the same time, by kind of process."""
+        first, last = (self._first_with(share * self.video_s) for share in _STEADY)
+        kinds = self.looks[-1].cpu_s
+        return {kind: self._cpu_at(last.at, kind) - self._cpu_at(first.at, kind) for kind in kinds}
 
     def _first_with(self, video_s: float) -> Done:
         return next(one for one in self.done if one.video_s >= video_s)
 
-    def _cpu_at(self, at: float) -> float:
-        """CPU time by then, on a line between the looks before and after."""
+    def _cpu_at(self, at: float, kind: str) -> float:
+        """CPU time of a kind by then, on a line between the looks before and after."""
         before = max((look for look in self.looks if look.at <= at), key=lambda look: look.at, default=self.looks[0])
         after = min((look for look in self.looks if look.at > at), key=lambda look: look.at, default=self.looks[-1])
         share = (at - before.at) / (after.at - before.at) if after.at > before.at else 0.0
-        return before.cpu_s + share * (after.cpu_s - before.cpu_s)
+        taken = before.cpu_s.get(kind, 0.0)
+        return taken + share * (after.cpu_s.get(kind, 0.0) - taken)
 
 
 def watch(step: Callable[..., tuple[Sequence[Done], Any]], *arguments: object) -> Watched:
@@ -165,7 +174,7 @@ class _Tree:
 
     def __init__(self, pid: int):
         self._root = psutil.Process(pid)
-        self._cpu_s: dict[tuple[int, float], float] = {}
+        self._cpu_s: dict[tuple[int, float], tuple[str, float]] = {}
 
     def look(self) -> Look:
         memory = shared = 0
@@ -173,10 +182,26 @@ class _Tree:
         for process in [self._root, *self._root.children(recursive=True)]:
             with suppress(psutil.Error, OSError):
                 times = process.cpu_times()
-                self._cpu_s[process.pid, process.create_time()] = times.user + times.system
+                kind = "driver" if process == self._root else kind_of(process.cmdline())
+                self._cpu_s[process.pid, process.create_time()] = kind, times.user + times.system
                 pss, shmem = proportional_bytes(process.pid)
                 memory, shared = memory + pss, shared + shmem
-        return Look(at, sum(self._cpu_s.values()), memory, shared, peak_bytes(self._root.pid))
+        by_kind: dict[str, float] = defaultdict(float)
+        for kind, taken in self._cpu_s.values():
+            by_kind[kind] += taken
+        return Look(at, dict(by_kind), memory, shared, peak_bytes(self._root.pid))
+
+
+def kind_of(command: Sequence[str]) -> str:
+    """What a process below the driver is for, by its command line."""
+    line = " ".join(command)
+    if stage := re.search(r"MapBatches\((\w+)\)", line):
+        return f"{stage[1]} actors"
+    if "nursery" in line:
+        return "children that decode"
+    if "multiprocessing" in line:
+        return "pool's workers"
+    return "Ray's other workers" if line.startswith("ray::") else "Ray's own processes"
 
 
 def proportional_bytes(pid: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from process_tree import Done, Look, Watched
+from process_tree import Done, Look, Watched, kind_of
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "end_to_end.py"
 
@@ -22,7 +22,7 @@ def test_a_quick_run_labels_every_span_each_way(test_data: Path, yunet_home: Pat
     assert run.returncode == 0, run.stderr[-2000:]
     rows = [line.strip("| ").split(" | ") for line in run.stdout.splitlines() if line.startswith("|")]
     spans = {row[0]: row[1] for row in rows if len(row) == 12}
-    assert spans["the job, a decoder per core"] == spans["plain pool, a process per core"] == "4"
+    assert spans["the job"] == spans["plain pool, a process per core"] == "4"
     assert spans["naive script, one process"] == "2"
     assert "Rows ended as labeled: 4," in run.stdout
     assert not list(tmp_path.iterdir())
@@ -30,7 +30,18 @@ def test_a_quick_run_labels_every_span_each_way(test_data: Path, yunet_home: Pat
 
 def test_the_steady_state_leaves_out_start_and_end():
     done = [Done(10 + at, spans=at, video_s=2.0 * at) for at in range(1, 11)]
-    looks = [Look(float(at), cpu_s=3.0 * at, memory=at, shared=0, root=1) for at in range(0, 30, 2)]
+    looks = [
+        Look(float(at), cpu_s={"driver": 1.0 * at, "children that decode": 2.0 * at}, memory=at, shared=0, root=1)
+        for at in range(0, 30, 2)
+    ]
     run = Watched(started=0.0, ended=29.0, looks=looks, done=done, value=None)
     assert run.steady() == (8.0, pytest.approx(24.0), 16.0, 8.0)
+    assert run.steady_cpu_s() == {"driver": pytest.approx(8.0), "children that decode": pytest.approx(16.0)}
     assert (run.start_up_s, run.close_s, run.peak_memory) == (11.0, 9.0, 28)
+
+
+def test_processes_are_told_apart():
+    assert kind_of(["ray::MapWorker(MapBatches(VideoStage))"]) == "VideoStage actors"
+    assert kind_of(["python", "-c", "from liser_ray.media.nursery import main; main()", "7"]) == "children that decode"
+    assert kind_of(["ray::IDLE"]) == "Ray's other workers"
+    assert kind_of(["/site-packages/ray/core/src/ray/raylet/raylet", "--node"]) == "Ray's own processes"
