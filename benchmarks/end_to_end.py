@@ -40,7 +40,7 @@ WAYS = {
     MEDIA: "media stage alone in such a pool",
     NAIVE: "naive script, one process",
 }
-QUICK_WAYS = (JOB, POOL, NAIVE)
+QUICK_WAYS = (JOB, POOL)
 MB = 1e6
 
 
