@@ -2,7 +2,7 @@
 
 import posixpath
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
 from liser_ray.errors import UserError
 from liser_ray.storage.s3_connection import (
@@ -16,6 +16,10 @@ from liser_ray.storage.s3_connection import (
     user_errors,
 )
 from liser_ray.storage.s3_filesystem import s3_filesystem
+
+_TRIES = 3
+_BROKEN_BODY = (ResponseStreamingError, IncompleteReadError, ReadTimeoutError)
+"""What boto3 does not try again: an answer that begins well and breaks off."""
 
 
 def try_reading(uri: str) -> None:
@@ -39,7 +43,13 @@ def try_reading(uri: str) -> None:
             for one in found:
                 key, size_bytes = one["Key"], one["Size"]
         if size_bytes:
-            client.get_object(Bucket=bucket, Key=key, Range="bytes=0-0")["Body"].read()
+            for tries_left in reversed(range(_TRIES)):
+                try:
+                    client.get_object(Bucket=bucket, Key=key, Range="bytes=0-0")["Body"].read()
+                    break
+                except _BROKEN_BODY:
+                    if not tries_left:
+                        raise
     _look_through_pyarrow(uri)
 
 

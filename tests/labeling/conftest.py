@@ -103,6 +103,7 @@ def label_config(teachers: SmallTeachers) -> LabelConfig:
         media=MediaConfig(faces=FaceConfig(detector="opencv")),
         video_pool=PoolConfig(batch_spans=2),
         speech_pool=PoolConfig(batch_spans=3),
+        precision="float32",  # so that tables are the same whatever the batches and the CPU
     )
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.exceptions import ResponseStreamingError
+from botocore.response import StreamingBody
 from fault_proxy import CUT, SLOW_DOWN, STALL, FaultProxy
 from many_keys import ManyKeys
 
@@ -134,6 +136,23 @@ class TestFirstLook:
             check_readable(uri)
         check_writable(f"s3://{bucket}/labels")
         assert [one["Key"] for one in s3.list_objects(bucket, "")] == ["videos/a.mp4"]
+
+    @pytest.mark.parametrize("breaks", [2, 3])
+    def test_an_answer_that_breaks_off_is_asked_for_again_but_not_for_ever(self, s3_store, bucket, monkeypatch, breaks):
+        s3_store.client.put_object(Bucket=bucket, Key="a.mp4", Body=b"x")
+        to_come, read = iter(range(breaks)), StreamingBody.read
+
+        def break_off(body: StreamingBody, amt: int | None = None) -> bytes:
+            if next(to_come, None) is not None:
+                raise ResponseStreamingError(error="0 bytes read, 1 more expected")
+            return read(body, amt)
+
+        monkeypatch.setattr(StreamingBody, "read", break_off)
+        if breaks == 2:
+            check_readable(f"s3://{bucket}/a.mp4")
+        else:
+            with pytest.raises(UserError, match="can't reach the store"):
+                check_readable(f"s3://{bucket}/a.mp4")
 
     def test_a_wrong_bucket(self, s3_store):
         for text in self.refusals("s3://no-such-bucket-here/a"):
