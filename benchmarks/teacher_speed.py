@@ -136,7 +136,8 @@ def measure_video(
     config: S2DConfig, peaks: dict[Precision, float], device: torch.device, batches: Sequence[int]
 ) -> tuple[list[Speed], dict[Precision, float]]:
     """Speeds, and how far a precision's softmax is from float32's at most on the golden clips."""
-    networks = golden_networks(config)
+    transformer, landmarks = golden_networks(config)
+    networks = transformer.to(device), landmarks.to(device)
     flops = video_flops(config)
     clips = np.random.default_rng(0).integers(0, 256, (max(batches), config.frames, 224, 224, 3), dtype=np.uint8)
     golden = np.concatenate([s2d_rule.smooth_clips(config.frames), s2d_rule.noise_clips(config.frames)])

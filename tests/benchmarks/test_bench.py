@@ -25,7 +25,7 @@ def test_one_table_has_every_figure_of_every_part(results):
 
 @pytest.mark.slow
 def test_the_teachers_work_is_counted_the_same_in_all_documents():
-    """And every precision that this CPU has is measured."""
+    """And each precision and batch that is asked for has its line."""
     import scaling
     import teacher_speed
     import torch
