@@ -40,7 +40,7 @@ from liser_ray.media.faces import FaceConfig, find_faces
 from liser_ray.media.frame import SampledFrame
 from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Reader
 from liser_ray.media.speech import speech_fraction
-from liser_ray.teachers.batches import teacher_precision
+from liser_ray.teachers.batches import able_precision
 from liser_ray.teachers.mobilefacenet import new_mobilefacenet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
 from liser_ray.teachers.speech import WINDOW_SAMPLES, SpeechTeacher, SpeechTeachers, speech_windows
@@ -385,7 +385,7 @@ Machine: {where}
   HuBERT base on {len(windows)} windows of
   0.5 s, in batches of {SPEECH_BATCH} and one by one. Largest difference between the two ways' softmaxes:
   {video_differs:.0e} (S2D), {speech_differs:.0e} (HuBERT). Ours answers in
-  {teacher_precision(torch.device("cpu"), PRECISION)} on this CPU, the naive way in float32.
+  {able_precision(torch.device("cpu"), PRECISION)} on this CPU, the naive way in float32.
 - The media stage as a whole is a call of its own, not the sum of its steps. "Everything" is media stage, teachers and
   rows. Neither way includes Ray, child processes or a network.
 """

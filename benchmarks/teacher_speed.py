@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 from transformers import HubertConfig, HubertForSequenceClassification
 
-from liser_ray.teachers.batches import teacher_autocast, teacher_precision
+from liser_ray.teachers.batches import able_precision, teacher_autocast
 from liser_ray.teachers.config import Precision
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
@@ -201,7 +201,7 @@ def main(arguments: Sequence[str]) -> None:
     device = torch.device(options.device)
     torch.set_num_threads(1)
     wished = PRECISIONS[options.device]
-    able = [precision for precision in wished if teacher_precision(device, precision) == precision]
+    able = [precision for precision in wished if able_precision(device, precision) == precision]
     peaks: dict[Precision, float] = {precision: measure_peak(precision, device) for precision in able}
     layers = 1 if options.quick else 12
     video_batches = VIDEO_BATCHES[options.device][: 1 if options.quick else None]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from liser_ray.prediction.matrices import N_KEPT, N_LONG, N_SHORT, front_end_numbers
 from liser_ray.prediction.torch_classifier import load_classifier
 from liser_ray.student.card import StudentCard
+from liser_ray.student.config import Normalisation
 from liser_ray.student.features import BandNormalisation, BandStatistics, pad_edges
 from liser_ray.student.front_end import N_BANDS, POWER_FLOOR, SEGMENT_FRAMES, SEGMENT_SAMPLES, STRIDE_SAMPLES
 from liser_ray.student.network import EmotionClassifier
@@ -30,8 +31,8 @@ def export_executorch(weights: bytes, card: StudentCard) -> bytes:
     classifier = load_classifier(weights, card)
     classifier.convolutions.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     window = (torch.zeros(1, SEGMENT_SAMPLES),)
-    statistics = (torch.ones(2, N_BANDS),) if card.normalisation == "utterance" else ()
-    program = torch.export.export(_OfWaveform(classifier).eval(), (*window, *statistics))
+    statistics = (torch.ones(2, N_BANDS),) if card.of_recording else ()
+    program = torch.export.export(_OfWaveform(classifier, card.network.normalisation).eval(), (*window, *statistics))
     return to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer
 
 
@@ -45,10 +46,10 @@ class _OfWaveform(nn.Module):
     turn_im: Tensor
     long_transform: Tensor
 
-    def __init__(self, classifier: EmotionClassifier):
+    def __init__(self, classifier: EmotionClassifier, normalisation: Normalisation):
         super().__init__()
         self.classifier = classifier
-        self.by_utterance = BandNormalisation("utterance")
+        self.of_recording = BandNormalisation(normalisation)
         numbers = {name: torch.from_numpy(value) for name, value in front_end_numbers().items()}
         corners_hz, frequencies_hz = numbers["corners_hz"], numbers["frequencies_hz"]
         rising = (frequencies_hz - corners_hz[:-2]) / corners_hz.diff()[:-1]
@@ -60,7 +61,7 @@ class _OfWaveform(nn.Module):
     def forward(self, waveform: Tensor, statistics: Tensor | None = None) -> Tensor:
         log_mel = self._log_mel(waveform)
         if statistics is not None:
-            log_mel = self.by_utterance(log_mel, BandStatistics(statistics[0][:, None], statistics[1][:, None]))
+            log_mel = self.of_recording(log_mel, BandStatistics(statistics[0][:, None], statistics[1][:, None]))
         return self.classifier(log_mel)
 
     def _log_mel(self, waveform: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ _OWN_STATISTICS = """
   chosen_std = Where (none_given, own_std, given_std)
   divisor = Max (chosen_std, min_std)
   centred = Sub (w_log_mel, chosen_mean)
-  normalised = Div (centred, divisor)
+  normalised = {normalised}
 """
 
 _CORPUS_STATISTICS = """
@@ -146,14 +146,16 @@ _NETWORK = """
   pool_3 = MaxPool <kernel_shape = [4, 1], strides = [4, 1]> (relu_3)
   flat = Reshape (pool_3, flat_shape)
   in_time = Transpose <perm = [2, 0, 1]> (flat)
-  all_steps, last_step = LSTM <hidden_size = 64> (in_time, lstm_input, lstm_hidden, lstm_bias)
+  all_steps, last_step = LSTM <hidden_size = {hidden_size}, direction = "{direction}">
+    (in_time, lstm_input, lstm_hidden, lstm_bias)
+  directions_last = Transpose <perm = [0, 2, 1, 3]> (all_steps)
+  steps = Reshape (directions_last, steps_shape)
 """
 
 _POOLING = {
     "last": "  pooled = Squeeze (last_step, zero)\n",
-    "mean": "  steps = Squeeze (all_steps, one)\n  pooled = ReduceMean <axes = [0], keepdims = 0> (steps)\n",
+    "mean": "  pooled = ReduceMean <axes = [0], keepdims = 0> (steps)\n",
     "attention": """
-  steps = Squeeze (all_steps, one)
   scores = MatMul (steps, attention)
   shares = Softmax <axis = 0> (scores)
   parts = Mul (steps, shares)
@@ -176,21 +178,25 @@ def student_graph(tensors: Mapping[str, np.ndarray], card: StudentCard) -> onnx.
         card: of the student.
     """
     inputs, statistics = "", "  normalised = Identity (w_log_mel)\n"
-    if card.normalisation == "utterance":
+    config = card.network
+    if card.of_recording:
         inputs = f", float[2, {N_BANDS}] band_statistics"
-        statistics = _OWN_STATISTICS.format(log_mel=_LOG_MEL.replace("@", "r_"))
-    elif card.normalisation == "corpus":
+        normalised = "Div (centred, divisor)" if config.normalisation == "utterance" else "Identity (centred)"
+        statistics = _OWN_STATISTICS.format(log_mel=_LOG_MEL.replace("@", "r_"), normalised=normalised)
+    elif config.normalisation == "corpus":
         statistics = _CORPUS_STATISTICS
+    direction = "bidirectional" if config.bidirectional else "forward"
+    network = _NETWORK.format(hidden_size=config.hidden_size, direction=direction)
     n_labels = len(card.labels)
     text = (
         f'<ir_version: {_IR_VERSION}, opset_import: ["": {OPSET}], producer_name: "liser_ray">\n'
         f"student (float[samples] waveform{inputs}) => "
         f"(float[{n_labels}] probabilities, float[windows, {n_labels}] window_logits) {{"
         f"{_WINDOWS}\n  w_sound = Identity (windows)\n{_FILTERS}{_LOG_MEL.replace('@', 'w_')}"
-        f"{statistics}{_NETWORK}{_POOLING[card.pooling]}{_ANSWER}}}"
+        f"{statistics}{network}{_POOLING[config.pooling]}{_ANSWER}}}"
     )
     model = onnx.parser.parse_model(text)
-    numbers = _lengths() | front_end_numbers() | _weights(tensors, card)
+    numbers = _lengths(config.filters[-1]) | front_end_numbers() | _weights(tensors, card)
     used = {name for node in model.graph.node for name in node.input}
     for name, value in numbers.items():
         if name in used:
@@ -199,7 +205,7 @@ def student_graph(tensors: Mapping[str, np.ndarray], card: StudentCard) -> onnx.
     return model
 
 
-def _lengths() -> dict[str, np.ndarray]:
+def _lengths(n_filters: int) -> dict[str, np.ndarray]:
     """Whole numbers; those of several dimensions are shapes, where 0 is "as it is" and -1 "what is left"."""
     scalars = {"first": 0, "next": 1}
     vectors = {
@@ -223,7 +229,8 @@ def _lengths() -> dict[str, np.ndarray]:
         "matrix_shape": [-1, N_SHORT, N_LONG],
         "power_shape": [-1, N_KEPT * N_LONG],
         "edges": [0, EDGE_SAMPLES, 0, EDGE_SAMPLES],
-        "flat_shape": [0, 128, -1],
+        "flat_shape": [0, 2 * n_filters, -1],  # two bands are left
+        "steps_shape": [0, 0, -1],
     }
     return {name: np.asarray(value, np.int64) for name, value in (scalars | vectors).items()}
 
@@ -239,17 +246,18 @@ def _weights(tensors: Mapping[str, np.ndarray], card: StudentCard) -> dict[str, 
         factor = scale / np.sqrt(variance + np.float32(_BATCH_NORM_EPS))
         found[f"weight_{block + 1}"] = weight * factor[:, None, None, None]
         found[f"bias_{block + 1}"] = (bias - mean) * factor + shift
-    found["lstm_input"] = _gates(tensors["lstm.weight_ih_l0"])[None]
-    found["lstm_hidden"] = _gates(tensors["lstm.weight_hh_l0"])[None]
-    biases = [_gates(tensors[f"lstm.bias_{name}_l0"]) for name in ("ih", "hh")]
-    found["lstm_bias"] = np.concatenate(biases)[None]
-    if card.pooling == "attention":
+    directions = ("", "_reverse") if card.network.bidirectional else ("",)
+    for name, ours in (("input", "weight_ih"), ("hidden", "weight_hh")):
+        found[f"lstm_{name}"] = np.stack([_gates(tensors[f"lstm.{ours}_l0{end}"]) for end in directions])
+    biases = [[_gates(tensors[f"lstm.bias_{name}_l0{end}"]) for name in ("ih", "hh")] for end in directions]
+    found["lstm_bias"] = np.stack([np.concatenate(of_direction) for of_direction in biases])
+    if card.network.pooling == "attention":
         found["attention"] = tensors["pooling.score.weight"].T
     found["head_weight"], found["head_bias"] = tensors["head.weight"], tensors["head.bias"]
-    if card.normalisation == "corpus":
+    if card.network.normalisation == "corpus":
         found["corpus_mean"] = tensors["normalisation.mean"].T
         found["corpus_divisor"] = np.maximum(tensors["normalisation.std"].T, MIN_BAND_STD)
-    if card.normalisation == "utterance":
+    if card.of_recording:
         found["band_statistics"] = np.full((2, N_BANDS), np.nan)
     return {name: np.ascontiguousarray(value, np.float32) for name, value in found.items()}
 

@@ -145,7 +145,7 @@ class Student:
             classes: see `predict`.
         """
         kept = kept_labels(self.labels, tuple(classes))
-        by_utterance = self.card.normalisation == "utterance"
+        by_utterance = self.card.of_recording
         return EmotionStream(self._classifier, self.labels, kept, sample_rate_hz, by_utterance)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -217,7 +217,7 @@ class Student:
         step = step_samples(step_s)
         kept = kept_labels(self.labels, tuple(classes))
         statistics = None
-        if self.card.normalisation == "utterance":
+        if self.card.of_recording:
             running = RunningStatistics()
             for block in blocks():
                 running.add(block)

@@ -10,7 +10,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from liser_ray.errors import UserError
 from liser_ray.student.card import StudentCard
-from liser_ray.student.config import NetworkConfig
 from liser_ray.student.features import BandNormalisation, BandStatistics, LogMel, pad_edges
 from liser_ray.student.front_end import (
     EDGE_SAMPLES,
@@ -50,17 +49,17 @@ class TorchClassifier:
         self._device = torch.device(device)
         self._classifier = load_classifier(weights, card).to(self._device)
         self._batch = _BATCH_WINDOWS.get(self._device.type, 8)
-        self._by_utterance = BandNormalisation("utterance") if card.normalisation == "utterance" else None
+        self._of_recording = BandNormalisation(card.network.normalisation) if card.of_recording else None
         self._log_mel = LogMel().to(self._device)
 
     @torch.inference_mode()
     def window_logits(self, samples: np.ndarray, step_samples: int, statistics: np.ndarray | None) -> np.ndarray:
         """See `liser_ray.prediction.classifier.WindowClassifier`."""
         log_mels = window_log_mels(torch.from_numpy(samples).to(self._device), step_samples, self._log_mel)
-        if self._by_utterance is not None:
+        if self._of_recording is not None:
             assert statistics is not None
             mean, std = torch.from_numpy(statistics).to(self._device)
-            log_mels = self._by_utterance(log_mels, BandStatistics(mean[:, None], std[:, None]))
+            log_mels = self._of_recording(log_mels, BandStatistics(mean[:, None], std[:, None]))
         return torch.cat([self._classifier(batch) for batch in log_mels.split(self._batch)]).cpu().numpy()
 
 
@@ -116,7 +115,7 @@ def load_classifier(weights: bytes, card: StudentCard) -> EmotionClassifier:
     Raises:
         UserError: the weights are not those of the card's network.
     """
-    classifier = EmotionClassifier(len(card.labels), NetworkConfig(card.pooling, card.normalisation))
+    classifier = EmotionClassifier(len(card.labels), card.network)
     try:
         classifier.load_state_dict(safetensors.torch.load(weights))
     except (safetensors.SafetensorError, RuntimeError) as error:

@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from liser_ray.student.config import LossConfig, NetworkConfig
-from liser_ray.student.training.config import TrainConfig
-from liser_ray.teachers.config import Precision
+from liser_ray.student.training.config import TrainConfig, TrainingPrecision
 
 Part = Literal["table-2", "table-3", "figure-2"]
 
@@ -30,7 +29,7 @@ class ReproductionConfig:
         train: the training itself.
         min_video_valid: share of a video window's frames that must show the face for the window to count, 0..1.
         memory_gb: a labels table whose spectrograms take no more is held in memory, a larger one is streamed.
-        precision: arithmetic on a GPU (autocast); a CPU always uses float32.
+        precision: arithmetic, as in train_student.py.
         workers: processes that share each batch of a run, on Ray Train, where runs train beside each other; 0: train
             in this process, one run after the other.
     """
@@ -48,5 +47,5 @@ class ReproductionConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     min_video_valid: float = 0.5
     memory_gb: float = 4.0
-    precision: Precision = "bfloat16"
+    precision: TrainingPrecision = "auto"
     workers: int = 0

@@ -6,8 +6,7 @@ from typing import Any, Literal
 from liser_ray.errors import UserError
 from liser_ray.protocol.paper import RecipeName
 from liser_ray.student.config import LossConfig, NetworkConfig
-from liser_ray.student.training.config import StudentConfig, TrainConfig
-from liser_ray.teachers.config import Precision
+from liser_ray.student.training.config import StudentConfig, TrainConfig, TrainingPrecision
 
 Method = Literal["grid", "random", "tpe"]
 Scheduler = Literal["none", "asha", "median"]
@@ -48,7 +47,7 @@ class SearchConfig:
         loss: of all trials, but for what is searched.
         network: likewise.
         train: likewise.
-        precision: arithmetic on a GPU (autocast); a CPU always uses float32.
+        precision: arithmetic, as in train_student.py.
         workers: processes that share each batch of a trial, on Ray Train; 0: a trial is one process.
         gpus_per_worker: -1: a quarter of one where the cluster has any (with a population, a whole one), else 0.
         cpus_per_worker: 0: one beside a GPU, else what the trials at once leave to each.
@@ -79,7 +78,7 @@ class SearchConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    precision: Precision = "bfloat16"
+    precision: TrainingPrecision = "auto"
     workers: int = 0
     gpus_per_worker: float = -1.0
     cpus_per_worker: int = 0

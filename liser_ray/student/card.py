@@ -2,13 +2,13 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from liser_ray.errors import UserError
 from liser_ray.metrics import recalls, uar, war
-from liser_ray.student.config import Normalisation, Pooling
+from liser_ray.student.config import OF_RECORDING, NetworkConfig
 from liser_ray.student.front_end import FRAME_SAMPLES, N_BANDS, SAMPLE_RATE_HZ, SEGMENT_S, STRIDE_SAMPLES
 
 CARD_FILE = "student.json"
@@ -29,13 +29,12 @@ class StudentCard:
 
     Attributes:
         labels: of its answers, in their order.
-        pooling, normalisation: of its network.
+        network: variants of its network; dropout is of training alone.
         content: all that training wrote down: set, fold, seed, speakers, counts, test confusions, recipe, hashes.
     """
 
     labels: tuple[str, ...]
-    pooling: Pooling
-    normalisation: Normalisation
+    network: NetworkConfig
     content: dict[str, Any]
 
     @classmethod
@@ -51,9 +50,9 @@ class StudentCard:
         """
         try:
             content = json.loads(text)
-            version, front_end, network = content["format"], content["front_end"], content["network"]
+            version, front_end = content["format"], content["front_end"]
             labels = tuple(content["labels"])
-            pooling, normalisation = network["pooling"], network["normalisation"]
+            network = _network(content["network"])
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(
                 f"{where} is no card of a student ({error!r}). Give the folder of a trained one."
@@ -65,7 +64,12 @@ class StudentCard:
             )
         if len(labels) < 2 or not all(isinstance(label, str) for label in labels):
             raise UserError(f"{where} has no labels: {labels}.")
-        return cls(labels, cast("Pooling", pooling), cast("Normalisation", normalisation), content)
+        return cls(labels, network, content)
+
+    @property
+    def of_recording(self) -> bool:
+        """Whether it has to know the whole recording before it hears the first window."""
+        return self.network.normalisation in OF_RECORDING
 
     def as_json(self) -> bytes:
         """The card as the bytes of a file."""
@@ -82,6 +86,32 @@ class StudentCard:
         """Counts on its test speakers, int64 [K, K]; row the true label."""
         by_speaker = list(self.content.get("confusions", {}).values())
         return np.sum(by_speaker, axis=0) if by_speaker else np.zeros((len(self.labels),) * 2, np.int64)
+
+
+def _network(written: dict[str, Any]) -> NetworkConfig:
+    """Of a card, which may come from elsewhere; what an older one does not have is as in the paper.
+
+    Raises:
+        ValueError: a field or a value that there is not.
+    """
+    values = written | ({"filters": tuple(written["filters"])} if "filters" in written else {})
+    for name, kind in get_type_hints(NetworkConfig).items():
+        value = values.get(name, getattr(NetworkConfig, name))
+        good = value in get_args(kind) if get_origin(kind) is Literal else _is_of(value, kind)
+        if not good:
+            raise ValueError(f"network.{name} is {value!r}")
+    try:
+        return NetworkConfig(**values)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
+def _is_of(value: Any, kind: Any) -> bool:  # noqa: ANN401 (any JSON value, a type)
+    """Whether a value is of a type: bool, int, float, or a tuple of such."""
+    if get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_is_of, value, kinds))
+    return type(value) is kind or (kind is float and type(value) is int)
 
 
 def model_card(card: StudentCard, name: str) -> str:
@@ -137,8 +167,8 @@ or `liser-ray predict --model {name} speech.wav --timeline`.
 * Training speakers: {_names(speakers.get("train"))}.
 * Validation speakers: {_names(speakers.get("validation"))}. Test speakers: {_names(speakers.get("test"))}.
 * Speech teacher: {teacher["name"] if teacher else "none"}.
-* Network: pooling {card.pooling}, normalisation {card.normalisation}. All settings, data hashes and versions are in
-  `student.json`.
+* Network: pooling {card.network.pooling}, normalisation {card.network.normalisation}. All settings, data hashes
+  and versions are in `student.json`.
 
 ## Scores
 

@@ -9,8 +9,11 @@ from liser_ray.errors import UserError
 Pooling = Literal["last", "mean", "attention"]
 """How the LSTM's steps become one vector, see `liser_ray.student.network`."""
 
-Normalisation = Literal["none", "utterance", "corpus"]
-"""What gives each Mel band zero mean and unit variance, see `liser_ray.student.features.BandNormalisation`."""
+Normalisation = Literal["none", "utterance", "utterance-mean", "corpus"]
+"""What gives each Mel band zero mean, and perhaps unit variance: `liser_ray.student.features.BandNormalisation`."""
+
+OF_RECORDING: tuple[Normalisation, ...] = ("utterance", "utterance-mean")
+"""Those that need the whole recording before its first segment."""
 
 Distillation = Literal["mae", "ce"]
 """Distance between a distillation head and its teacher: mean absolute error, or cross-entropy."""
@@ -19,22 +22,35 @@ Confidence = Literal["none", "raw", "calibrated"]
 """Whether a teacher's largest probability weighs its term, equation (5), or not, equation (4); "calibrated" takes it at
 the temperature that was fitted for the teacher."""
 
+_MOST = 1024  # filters or cells: a student is small, and a card from elsewhere shall not ask for all memory
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """Variants of the student's network and of what it is fed.
 
     Attributes:
-        pooling: over the LSTM's steps; "attention" adds 64 parameters.
-        normalisation: of the log-Mel bands, over each recording or with the statistics of the training data.
+        pooling: over the LSTM's steps; "attention" adds a parameter for each of its outputs.
+        normalisation: of the log-Mel bands, over each recording (mean and variance, or the mean alone) or with the
+            statistics of the training data.
         dropout: on the pooled vector that all heads read, 0..1.
+        filters: of the three convolutions.
+        hidden_size: of the LSTM, in each direction.
+        bidirectional: whether a second LSTM goes backwards over time, which needs pooling "mean" or "attention".
     """
 
     pooling: Pooling = "last"
     normalisation: Normalisation = "none"
     dropout: float = 0.0
+    filters: tuple[int, int, int] = (64, 64, 64)
+    hidden_size: int = 64
+    bidirectional: bool = False
 
     def __post_init__(self) -> None:
+        if not all(1 <= size <= _MOST for size in (*self.filters, self.hidden_size)):
+            raise UserError(f"filters and hidden_size must be 1 to {_MOST}.")
+        if self.bidirectional and self.pooling == "last":
+            raise UserError("Of the backward LSTM the last step has heard nothing: give pooling mean or attention.")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout is {self.dropout}: give a share from 0 to below 1, such as 0.2.")
 

@@ -134,9 +134,10 @@ def corpus_statistics(log_mels: Iterable[Tensor]) -> BandStatistics:
 class BandNormalisation(nn.Module):
     """Zero mean and unit variance for each Mel band.
 
-    "none" changes nothing. "utterance" takes the statistics of the whole recording that a segment is from. "corpus"
-    takes those of the training data, which are saved with the weights; until they are set or loaded they are NaN, so
-    that nobody trains without them unnoticed. Padding is normalised like sound.
+    "none" changes nothing. "utterance" takes the statistics of the whole recording that a segment is from;
+    "utterance-mean" its means alone, so that what a voice and a microphone add to all frames goes, while loud and soft
+    stay. "corpus" takes those of the training data, which are saved with the weights; until they are set or loaded they
+    are NaN, so that nobody trains without them unnoticed. Padding is normalised like sound.
 
     Args:
         kind: which of them.
@@ -163,10 +164,10 @@ class BandNormalisation(nn.Module):
         Args:
             log_mel: float32 [B, 64, frames].
             recording: statistics [B, 64, 1] of the recording that each row is from, or [64, 1] if all are from one; of
-                `recording_statistics`, for "utterance".
+                `recording_statistics`, for those of the recording.
 
         Raises:
-            ValueError: "utterance" without statistics.
+            ValueError: they are missing.
         """
         if self.kind == "none":
             return log_mel
@@ -174,7 +175,8 @@ class BandNormalisation(nn.Module):
             recording = BandStatistics(self.mean, self.std)
         if recording is None:
             raise ValueError("Normalisation by utterance needs the statistics of each recording.")
-        return (log_mel - recording.mean) / recording.std.clamp(min=MIN_BAND_STD)
+        centred = log_mel - recording.mean
+        return centred if self.kind == "utterance-mean" else centred / recording.std.clamp(min=MIN_BAND_STD)
 
 
 def spec_augment(

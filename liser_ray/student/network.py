@@ -27,8 +27,6 @@ from liser_ray.student.config import NetworkConfig, Pooling
 from liser_ray.student.features import BandNormalisation
 from liser_ray.student.front_end import N_BANDS
 
-N_FILTERS = 64
-HIDDEN_SIZE = 64
 DISTILLATION_HIDDEN_SIZE = 32
 _BAND_POOLING = 2 * 4 * 4
 
@@ -54,34 +52,35 @@ class ConvBlock(nn.Sequential):
 
     Args:
         c_in: input channels.
+        c_out: filters.
         kernel: of the convolution, bands × frames.
         pool: of the pooling, bands × frames.
     """
 
-    def __init__(self, c_in: int, kernel: tuple[int, int], pool: tuple[int, int]):
+    def __init__(self, c_in: int, c_out: int, kernel: tuple[int, int], pool: tuple[int, int]):
         super().__init__(
-            nn.Conv2d(c_in, N_FILTERS, kernel, padding="same"),
-            nn.BatchNorm2d(N_FILTERS),
+            nn.Conv2d(c_in, c_out, kernel, padding="same"),
+            nn.BatchNorm2d(c_out),
             nn.MaxPool2d(pool),
             nn.ReLU(),
         )
 
 
 class TimePooling(nn.Module):
-    """The LSTM's steps as one vector: float [B, steps, 64] to [B, 64].
+    """The LSTM's steps as one vector: float [B, steps, D] to [B, D].
 
     "last" takes the last step, "mean" their mean. "attention" takes their mean with weights softmax(uᵀh_t) over time,
     where u is learned (Mirsamadi et al. 2017). Steps in the padding count like others.
     """
 
-    def __init__(self, kind: Pooling):
+    def __init__(self, kind: Pooling, size: int):
         super().__init__()
         self.kind = kind
         # Without a bias, which the softmax would cancel.
-        self.score = nn.Linear(HIDDEN_SIZE, 1, bias=False) if kind == "attention" else None
+        self.score = nn.Linear(size, 1, bias=False) if kind == "attention" else None
 
     def forward(self, steps: Tensor) -> Tensor:
-        """Float [B, steps, 64] to [B, 64]."""
+        """Float [B, steps, D] to [B, D]."""
         if self.score is not None:
             return (self.score(steps).softmax(dim=1) * steps).sum(dim=1)
         return steps.mean(dim=1) if self.kind == "mean" else steps[:, -1]
@@ -93,6 +92,9 @@ class EmotionClassifier(nn.Module):
     Args:
         n_labels: K_S, labels of the labeled set, 2 or more.
         config: variants; None: the paper's network.
+
+    Attributes:
+        encoded_size: D, length of the vector that all heads read: 64, or what the variant says.
     """
 
     def __init__(self, n_labels: int, config: NetworkConfig | None = None):
@@ -100,17 +102,20 @@ class EmotionClassifier(nn.Module):
         config = config or NetworkConfig()
         # The other kinds are the caller's: they need the whole recording, or nothing.
         self.normalisation = BandNormalisation("corpus") if config.normalisation == "corpus" else None
+        first, second, third = config.filters
         self.convolutions = nn.Sequential(
-            ConvBlock(1, kernel=(3, 3), pool=(2, 2)),
-            ConvBlock(N_FILTERS, kernel=(3, 3), pool=(4, 2)),
-            ConvBlock(N_FILTERS, kernel=(3, 1), pool=(4, 1)),
+            ConvBlock(1, first, kernel=(3, 3), pool=(2, 2)),
+            ConvBlock(first, second, kernel=(3, 3), pool=(4, 2)),
+            ConvBlock(second, third, kernel=(3, 1), pool=(4, 1)),
         )
         # Convolutions are almost twice as fast with this order of the weights, batch norm and pooling too.
         self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.lstm = nn.LSTM(N_BANDS // _BAND_POOLING * N_FILTERS, HIDDEN_SIZE, batch_first=True)
-        self.pooling = TimePooling(config.pooling)
+        n_inputs = N_BANDS // _BAND_POOLING * third
+        self.lstm = nn.LSTM(n_inputs, config.hidden_size, batch_first=True, bidirectional=config.bidirectional)
+        self.encoded_size = config.hidden_size * (2 if config.bidirectional else 1)
+        self.pooling = TimePooling(config.pooling, self.encoded_size)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(HIDDEN_SIZE, n_labels)
+        self.head = nn.Linear(self.encoded_size, n_labels)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """Logits of the supervised head.
@@ -124,11 +129,11 @@ class EmotionClassifier(nn.Module):
         return self.head(self.encode(log_mel))
 
     def encode(self, log_mel: Tensor) -> Tensor:
-        """The vector that all heads read, float [B, 64], of log-Mel spectrograms float [B, 64, frames]."""
+        """The vector that all heads read, float [B, D], of log-Mel spectrograms float [B, 64, frames]."""
         if self.normalisation is not None:
             log_mel = self.normalisation(log_mel)
         maps = self.convolutions(log_mel.unsqueeze(1))
-        steps, _ = self.lstm(maps.flatten(1, 2).transpose(1, 2))  # an input of the LSTM: 64 filters × 2 bands
+        steps, _ = self.lstm(maps.flatten(1, 2).transpose(1, 2))  # an input of the LSTM: filters × 2 bands
         return self.dropout(self.pooling(steps))
 
 
@@ -150,8 +155,8 @@ class StudentNetwork(nn.Module):
         super().__init__()
         self.n_video_labels = n_video_labels
         self.classifier = EmotionClassifier(n_speech_labels, config)
-        self.speech_head = _distillation_head(n_speech_labels)
-        self.video_head = _distillation_head(n_video_labels)
+        self.speech_head = _distillation_head(self.classifier.encoded_size, n_speech_labels)
+        self.video_head = _distillation_head(self.classifier.encoded_size, n_video_labels)
 
     def forward(self, log_mel: Tensor) -> StudentLogits:
         """Logits of all heads.
@@ -168,7 +173,7 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _distillation_head(n_labels: int) -> nn.Sequential:
+def _distillation_head(n_inputs: int, n_labels: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(HIDDEN_SIZE, DISTILLATION_HIDDEN_SIZE), nn.ReLU(), nn.Linear(DISTILLATION_HIDDEN_SIZE, n_labels)
+        nn.Linear(n_inputs, DISTILLATION_HIDDEN_SIZE), nn.ReLU(), nn.Linear(DISTILLATION_HIDDEN_SIZE, n_labels)
     )

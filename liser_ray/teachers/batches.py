@@ -59,20 +59,20 @@ def on_device(inputs: np.ndarray, batch_size: int, device: torch.device) -> Iter
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager:
-    """Mixed precision in training: on a GPU alone, so that a CPU's results are the same on every machine.
+    """Mixed precision on a GPU alone, so that a CPU's results are the same on every machine.
 
     Args:
         device: where the network runs.
         precision: wished for.
     """
-    return _mixed(device, precision if device.type == "cuda" else "float32")
+    return mixed(device, precision if device.type == "cuda" else "float32")
 
 
-def teacher_precision(device: torch.device, wished: Precision) -> Precision:
-    """The arithmetic in which a teacher answers: the wished one where the device has instructions for it, else float32.
+def able_precision(device: torch.device, wished: Precision) -> Precision:
+    """The wished arithmetic where the device has instructions for it, else float32.
 
-    On a CPU that is bfloat16 with AVX512_BF16 or AMX (three times as fast as float32, see benchmarks); elsewhere it
-    would be emulated, and float16 always is.
+    On a CPU that is bfloat16 with AVX512_BF16 or AMX (two to three times as fast as float32, see benchmarks); elsewhere
+    it would be emulated, and float16 always is.
     """
     if device.type == "cuda":
         return wished
@@ -81,11 +81,12 @@ def teacher_precision(device: torch.device, wished: Precision) -> Precision:
 
 
 def teacher_autocast(device: torch.device, wished: Precision) -> AbstractContextManager:
-    """Mixed precision of a teacher's answers, in `teacher_precision`."""
-    return _mixed(device, teacher_precision(device, wished))
+    """Mixed precision of a teacher's answers, in `able_precision`."""
+    return mixed(device, able_precision(device, wished))
 
 
-def _mixed(device: torch.device, precision: Precision) -> AbstractContextManager:
+def mixed(device: torch.device, precision: Precision) -> AbstractContextManager:
+    """PyTorch's autocast; float32 changes nothing."""
     enabled = precision != "float32"
     return torch.autocast(device.type, dtype=getattr(torch, precision) if enabled else None, enabled=enabled)
 

@@ -56,7 +56,7 @@ class SpeechTeachers:
         Args:
             teachers: at least one.
             device: "cpu", "cuda" or "cuda:N".
-            precision: of the matrix products, where the device has it (`batches.teacher_precision`).
+            precision: of the matrix products, where the device has it (`batches.able_precision`).
             batch_size: windows per forward pass.
         """
         self.teachers = tuple(teachers)

@@ -71,7 +71,7 @@ class S2DTeacher:
         self.labels = labels
         self.sha256 = sha256
         self._device = device
-        self._precision = batches.teacher_precision(device, precision)
+        self._precision = batches.able_precision(device, precision)
         self._transformer = _lowered(transformer.to(device), self._precision)
         self._landmarks = _lowered(landmarks.to(device), self._precision)
         self.batch_size = batch_size
@@ -127,7 +127,7 @@ def load_video_teacher(
     Args:
         config: which one.
         device: ``cpu`` or ``cuda``.
-        precision: of the matrix products, where the device has it (`batches.teacher_precision`); sums, norms and
+        precision: of the matrix products, where the device has it (`batches.able_precision`); sums, norms and
             softmax stay float32.
 
     Raises:

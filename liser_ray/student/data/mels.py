@@ -1,16 +1,17 @@
 """Log-Mel spectrograms of whole recordings in one large array, from which 3-s segments are cut by the batch."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+import torchaudio
 from torch import Tensor
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.student.config import Normalisation
+from liser_ray.student.config import OF_RECORDING, Normalisation
 from liser_ray.student.features import BandNormalisation, LogMel, fit_length, recording_statistics
 from liser_ray.student.front_end import N_BANDS, SEGMENT_FRAMES, STRIDE_SAMPLES, frame_count
 
@@ -70,6 +71,26 @@ class SegmentCutter:
         return self._frames[at[:, None] + self._offsets].transpose(1, 2)
 
 
+def at_speeds(waveforms: Iterable[np.ndarray], speeds: Iterable[float]) -> Iterator[np.ndarray]:
+    """All recordings at the first speed, then all at the next (Ko et al. 2015): speed changes pitch and voice as well.
+
+    Args:
+        waveforms: int16 [n] each, 16 kHz; gone through once for each speed.
+        speeds: above 1 for faster and higher; at 1 a recording comes as it is.
+
+    Yields:
+        int16 [ceil(n / speed)].
+    """
+    for speed in speeds:
+        change = torchaudio.transforms.Speed(SAMPLE_RATE_HZ, speed)
+        for waveform in waveforms:
+            if speed == 1:
+                yield waveform
+            else:
+                changed, _ = change(torch.from_numpy(waveform.astype(np.float32)))
+                yield changed.round().clamp(-32768, 32767).numpy().astype(np.int16)
+
+
 @torch.inference_mode()
 def compute_log_mels(
     waveforms: Iterable[np.ndarray], max_frames: int, normalisation: Normalisation, device: torch.device
@@ -79,8 +100,8 @@ def compute_log_mels(
     Args:
         waveforms: int16 [n] each, 16 kHz.
         max_frames: no fewer than they have together; what is not used takes no memory.
-        normalisation: "utterance" is applied here, over each recording without its padding; "corpus" needs to know the
-            training recordings, and is left to the network.
+        normalisation: that of the recording is applied here, without its padding; "corpus" needs to know the training
+            recordings, and is left to the network.
         device: to compute on.
     """
     frames = np.empty((max_frames, N_BANDS), np.float32)
@@ -102,9 +123,9 @@ def padded_frames(n_samples: np.ndarray) -> np.ndarray:
 def spectrogram(waveform: np.ndarray, log_mel: LogMel, normalisation: Normalisation, device: torch.device) -> Tensor:
     """The spectrogram of a recording, at least 3 s, float32 [64, frames]; see `compute_log_mels`."""
     found = log_mel(fit_length(to_float(waveform, device))[None])
-    if normalisation == "utterance":
+    if normalisation in OF_RECORDING:
         statistics = recording_statistics(found, torch.tensor([frame_count(len(waveform))], device=device))
-        found = BandNormalisation("utterance")(found, statistics)
+        found = BandNormalisation(normalisation)(found, statistics)
     return found[0]
 
 

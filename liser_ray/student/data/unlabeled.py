@@ -19,7 +19,7 @@ from liser_ray.corpora.ordered import in_order
 from liser_ray.labeling.schema import flat_windows
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.flac import decode_flac
-from liser_ray.student.config import Normalisation
+from liser_ray.student.config import OF_RECORDING, Normalisation
 from liser_ray.student.data.labels_table import LabelsTable, RowGroup, SpeechTeacher, read_rows
 from liser_ray.student.data.mels import LogMels, SegmentCutter, compute_log_mels, padded_frames, spectrogram, to_float
 from liser_ray.student.data.order import lap_rows
@@ -277,8 +277,8 @@ def segments_of_rows(
     first_frames = (places * (n_frames - SEGMENT_FRAMES + 1)).astype(np.int64)
     cpu = torch.device("cpu")
     with torch.inference_mode():
-        if settings.normalisation == "utterance":  # which is over the whole recording
-            whole = [spectrogram(one, log_mel, "utterance", cpu) for one in waveforms]
+        if settings.normalisation in OF_RECORDING:  # which is over the whole recording
+            whole = [spectrogram(one, log_mel, settings.normalisation, cpu) for one in waveforms]
             log_mels = torch.stack(
                 [one[:, k : k + SEGMENT_FRAMES] for one, k in zip(whole, first_frames.tolist(), strict=True)]
             )

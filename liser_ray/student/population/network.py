@@ -1,7 +1,7 @@
 """The networks of many students as one: grouped convolutions and batched matrix products.
 
-Each weight of the P students is stacked along a new first axis. A convolution over P · 64 channels in P groups, batch
-norm over P · 64 channels, and a matrix product for each student are all that their own layers do, with fewer and larger
+Each weight of the P students is stacked along a new first axis. A convolution over all students' channels in P groups,
+batch norm over as many, and a matrix product for each student are all that their own layers do, with fewer and larger
 calls: a network of 105 thousand parameters leaves a GPU idle, a hundred of them do not.
 """
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liser_ray.student.front_end import MIN_BAND_STD
-from liser_ray.student.network import HIDDEN_SIZE, StudentLogits, StudentNetwork
+from liser_ray.student.network import StudentLogits, StudentNetwork
 
 _MAPS_AT_ONCE = {"cpu": 64, "cuda": 8192}
 """Windows times students that are evaluated together: 1.5 MB for a map of the first block, half of it in bfloat16."""
@@ -67,7 +67,7 @@ class StackedStudents:
 
         Args:
             inputs: float32 [P, B, 64, frames].
-            masks: of dropout, float32 [P, B, 64]: 0, or the inverse of the share that is kept; None without dropout.
+            masks: of dropout, float32 [P, B, D]: 0, or the inverse of the share that is kept; None without dropout.
 
         Returns:
             Float [P, B, K] each.
@@ -92,7 +92,7 @@ class StackedStudents:
         return torch.cat(found, dim=1).transpose(0, 1)
 
     def _encode(self, inputs: Tensor, training: bool) -> Tensor:
-        """The vectors that all heads read, float [P, B, 64], before dropout."""
+        """The vectors that all heads read, float [P, B, D], before dropout."""
         n, n_items = self.n_students, inputs.shape[1]
         if "classifier.normalisation.mean" in self.buffers:
             mean, std = (self.buffers[f"classifier.normalisation.{name}"][:, None] for name in ("mean", "std"))
@@ -101,9 +101,13 @@ class StackedStudents:
         for number, block in enumerate(self._student.classifier.convolutions):
             maps = self._block(f"classifier.convolutions.{number}", block, maps, training)
         n_steps = maps.shape[-1]
-        # An input of the LSTM: 64 filters × 2 bands.
+        # An input of the LSTM: filters × 2 bands.
         features = maps.reshape(n_items, n, -1, n_steps).permute(1, 3, 0, 2)
-        return self._pool(self._lstm(features))
+        steps = self._lstm(features, "l0")
+        if self._student.classifier.lstm.bidirectional:
+            backwards = self._lstm(features.flip(1), "l0_reverse").flip(1)
+            steps = torch.cat([steps, backwards], dim=-1)
+        return self._pool(steps)
 
     def _block(self, name: str, block: nn.Module, maps: Tensor, training: bool) -> Tensor:
         """A `ConvBlock` of each student: [B, P · channels, bands, frames], smaller afterwards."""
@@ -123,16 +127,17 @@ class StackedStudents:
         )
         return F.max_pool2d(maps, pool.kernel_size).relu()
 
-    def _lstm(self, features: Tensor) -> Tensor:
-        """All steps' outputs, float [P, steps, B, 64], of inputs [P, steps, B, 128]."""
+    def _lstm(self, features: Tensor, layer: str) -> Tensor:
+        """All steps' outputs of one direction, float [P, steps, B, hidden], of inputs [P, steps, B, 2 · filters]."""
         n, n_steps, n_items, _ = features.shape
         w_in, w_hidden, b_in, b_hidden = (
-            self.parameters[f"classifier.lstm.{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            self.parameters[f"classifier.lstm.{name}_{layer}"]
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         )
         bias = (b_in + b_hidden)[:, None]
         from_inputs = torch.baddbmm(bias, features.flatten(1, 2), w_in.transpose(1, 2)).view(n, n_steps, n_items, -1)
         # Sums over time keep the weights' precision.
-        hidden = cell = w_hidden.new_zeros(n, n_items, HIDDEN_SIZE)
+        hidden = cell = w_hidden.new_zeros(n, n_items, w_hidden.shape[-1])
         steps = []
         for step in from_inputs.unbind(dim=1):
             gates = torch.baddbmm(step, hidden, w_hidden.transpose(1, 2)).to(cell.dtype)
@@ -143,10 +148,10 @@ class StackedStudents:
         return torch.stack(steps, dim=1)
 
     def _pool(self, steps: Tensor) -> Tensor:
-        """`liser_ray.student.network.TimePooling` for each student, float [P, B, 64]."""
+        """`liser_ray.student.network.TimePooling` for each student, float [P, B, D]."""
         kind = self._student.classifier.pooling.kind
         if kind == "attention":
-            score = self.parameters["classifier.pooling.score.weight"][:, None].transpose(2, 3)  # [P, 1, 64, 1]
+            score = self.parameters["classifier.pooling.score.weight"][:, None].transpose(2, 3)  # [P, 1, D, 1]
             return (torch.matmul(steps, score).softmax(dim=1) * steps).sum(dim=1)
         return steps.mean(dim=1) if kind == "mean" else steps[:, -1]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from liser_ray.errors import UserError
 from liser_ray.student.losses import Targets, item_losses
-from liser_ray.student.network import HIDDEN_SIZE, StudentLogits
+from liser_ray.student.network import StudentLogits
 from liser_ray.student.population.network import StackedStudents
 from liser_ray.student.population.optimizer import StackedAdamW
 from liser_ray.student.training.batches import Batch
@@ -24,12 +24,13 @@ from liser_ray.student.training.loop import (
     Training,
     check_finite,
     epoch_score,
+    is_validated,
     learning_rate_factor,
     loss_of_stage,
     validation_scores,
     weigh_classes,
 )
-from liser_ray.teachers.batches import autocast
+from liser_ray.teachers.batches import mixed
 from liser_ray.training import epoch_seed
 
 
@@ -105,7 +106,7 @@ class Population:
             self._optimizer.step(learning_rate_factor(config, epoch, number, plan.n_steps))
             self._average(config.ema_decay)
             after_steps(done + number + 1)
-        validation = self._validate() if not self._batches[0].distil_alone(epoch) else [(None, None)] * len(self)
+        validation = self._validate() if is_validated(config, epoch) else [(None, None)] * len(self)
         seconds = (time.monotonic() - started) / len(self)
         for number, totals in enumerate(sums.tolist()):
             if self.problems[number]:
@@ -155,7 +156,7 @@ class Population:
         """
         n_items = of_seeds[0].n_items
         inputs = torch.stack([of_seeds[seed].inputs for seed in self._seed_of])
-        with autocast(self._device, self._precision):
+        with mixed(self._device, self._precision):
             logits = self._students(inputs, masks)
         # Of all students: first the labeled items, then the unlabeled ones; by NumPy, which waits for no GPU.
         n_labeled = np.array([len(batch.targets.truth) for batch in of_seeds])
@@ -185,11 +186,12 @@ class Population:
         return torch.stack([loss, sums[0], speech, video, sums[3]], dim=1).detach().double()
 
     def _masks(self, batch: Batch, generators: Sequence[torch.Generator]) -> Tensor | None:
-        """Masks of dropout float32 [P, B, 64]; on a CPU those that `nn.Dropout` would draw."""
-        dropout = self._first.student.classifier.dropout.p
+        """Masks of dropout float32 [P, B, D]; on a CPU those that `nn.Dropout` would draw."""
+        classifier = self._first.student.classifier
+        dropout = classifier.dropout.p
         if not dropout:
             return None
-        nothing = torch.empty(len(batch.inputs), HIDDEN_SIZE, device=self._device)
+        nothing = torch.empty(len(batch.inputs), classifier.encoded_size, device=self._device)
         of_seeds = [
             torch.empty_like(nothing).bernoulli_(1 - dropout, generator=one).div_(1 - dropout) for one in generators
         ]

@@ -44,7 +44,7 @@ class Labeled:
     """Labeled recordings to learn from.
 
     Attributes:
-        mels: spectrograms of the whole set.
+        mels: spectrograms of the whole set; where it is heard at S speeds, S times N of them (`at_speeds`).
         label_index: int64 [N], of the whole set.
         n_labels: K_S.
         train: int64 [n], recordings to learn from.
@@ -116,7 +116,7 @@ class Batches:
     def of_epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, from 1 on; epochs follow one another."""
         plan = self.plan(epoch)
-        places = labeled_crops(len(self._labeled.mels), self._seed, epoch)
+        places = labeled_crops(len(self._labeled.label_index), self._seed, epoch)
         if plan.n_drawn and self._segments is None:
             assert self._unlabeled is not None
             self._segments = self._unlabeled.start((epoch - 1) * plan.n_drawn)
@@ -137,9 +137,12 @@ class Batches:
         mine = slice(self._rank, None, self._world_size)
         share = slice((self._rank - len(rows)) % self._world_size, None, self._world_size)
         rows, places = rows[mine], places[mine]
-        inputs = self._cut(rows, self._labeled.mels.first_frames(rows, places))
-        truth = torch.from_numpy(self._labeled.label_index[rows]).to(self._device, non_blocking=True)
         augment, n_labels = self._config.augment, self._labeled.n_labels
+        heard = rows
+        if len(augment.speeds) > 1:
+            heard = rows + len(self._labeled.label_index) * rng.integers(len(augment.speeds), size=len(rows))
+        inputs = self._cut(heard, self._labeled.mels.first_frames(heard, places))
+        truth = torch.from_numpy(self._labeled.label_index[rows]).to(self._device, non_blocking=True)
         if augment.mixup_alpha and len(rows):
             inputs, truth = mixup(inputs, truth, n_labels, augment.mixup_alpha, rng)
         if n_unlabeled and self._segments is not None:

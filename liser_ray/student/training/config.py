@@ -6,7 +6,10 @@ from typing import Literal
 from liser_ray.errors import UserError
 from liser_ray.protocol.paper import RecipeName
 from liser_ray.student.config import LossConfig, NetworkConfig
-from liser_ray.teachers.config import Precision
+
+TrainingPrecision = Literal["auto", "float32", "bfloat16", "float16"]
+"""Arithmetic of matrix products and convolutions: "auto" is bfloat16 on a GPU and float32 on a CPU, whose results are
+then the same on each of its kind."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,8 @@ class AugmentConfig:
         frame_masks: stripes of neighbouring frames that are hidden.
         max_frames: greatest width of such a stripe, 0..94.
         mixup_alpha: labeled segments and their labels are mixed in pairs, shares drawn from Beta(alpha, alpha); 0: not.
+        speeds: labeled recordings are heard at these speeds, each time at a random one; above 1 is faster and higher,
+            and each costs the memory of the spectrograms once more.
     """
 
     band_masks: int = 0
@@ -26,12 +31,17 @@ class AugmentConfig:
     frame_masks: int = 0
     max_frames: int = 12
     mixup_alpha: float = 0.0
+    speeds: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
         if min(self.band_masks, self.frame_masks, self.mixup_alpha) < 0:
             raise UserError("band_masks, frame_masks and mixup_alpha must be 0 or more.")
         if not (0 <= self.max_bands <= 64 and 0 <= self.max_frames <= 94):
             raise UserError("max_bands must be 0 to 64 and max_frames 0 to 94: a segment has no more.")
+        if not self.speeds or len(set(self.speeds)) < len(self.speeds) or not all(0.5 <= s <= 2 for s in self.speeds):
+            raise UserError(
+                f"speeds are {list(self.speeds)}: give different ones from 0.5 to 2, such as [0.9, 1, 1.1]."
+            )
 
 
 @dataclass(frozen=True)
@@ -39,8 +49,10 @@ class TrainConfig:
     """How the weights are found.
 
     Attributes:
-        epochs: passes over the labeled recordings with the unlabeled ones drawn beside them; the best one by UAR on the
-            validation speakers is kept.
+        epochs: passes over the labeled recordings with the unlabeled ones drawn beside them.
+        keep: the weights of the "best" epoch by UAR on the validation speakers, or those of the "last" one, which a
+            schedule that ends at 0 makes a good one; few validation speakers pick an epoch almost by chance.
+        validate_every: epochs from one look at the validation speakers to the next; the last epoch is always looked at.
         batch_size: recordings per step, over all workers.
         labeled_per_batch: labeled recordings in each batch, the rest unlabeled; 0: as they come, drawn from the union.
         labeled_fraction: share of the training recordings, of each label alike, that is learned from, 0..1.
@@ -54,6 +66,8 @@ class TrainConfig:
     """
 
     epochs: int = 50
+    keep: Literal["best", "last"] = "best"
+    validate_every: int = 1
     batch_size: int = 25
     labeled_per_batch: int = 0
     labeled_fraction: float = 1.0
@@ -66,8 +80,8 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2:
-            raise UserError("epochs must be 1 or more, batch_size 2 or more.")
+        if min(self.epochs, self.validate_every) < 1 or self.batch_size < 2:
+            raise UserError("epochs and validate_every must be 1 or more, batch_size 2 or more.")
         if not 0 <= self.labeled_per_batch < self.batch_size:
             raise UserError(
                 f"labeled_per_batch is {self.labeled_per_batch}: give 1 to {self.batch_size - 1}, so that a batch of "
@@ -101,7 +115,8 @@ class StudentConfig:
         loss: weights and distances of the loss.
         network: variants of the network.
         train: the training itself.
-        precision: arithmetic on a GPU (autocast); a CPU always uses float32.
+        precision: arithmetic (autocast); "auto": bfloat16 on a GPU, float32 on a CPU. A CPU with AVX512_BF16 or AMX is
+            twice as fast in bfloat16; without, it computes in float32 whatever is given.
         workers: processes that share each batch of a run (data parallel), on Ray Train; 0: train in this process, one
             run after the other.
         gpus_per_worker: -1: a share of one where the cluster has any, else 0.
@@ -122,7 +137,7 @@ class StudentConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    precision: Precision = "bfloat16"
+    precision: TrainingPrecision = "auto"
     workers: int = 0
     gpus_per_worker: float = -1.0
     cpus_per_worker: int = 0

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from liser_ray.corpora.speech import LabeledSpeech
-from liser_ray.student.config import Normalisation
+from liser_ray.student.config import OF_RECORDING, Normalisation
 from liser_ray.student.data.mels import to_float
 from liser_ray.student.features import BandNormalisation, LogMel, evaluation_windows, fit_length, recording_statistics
 from liser_ray.student.front_end import frame_count, window_count
-from liser_ray.teachers.batches import autocast
+from liser_ray.teachers.batches import mixed
 from liser_ray.teachers.config import Precision
 
 MAX_HELD_WINDOWS = 40_000
@@ -34,7 +34,7 @@ class EvaluationSet:
         self.truth = speech.label_index[indices]
         self._speech, self._indices, self._device = speech, indices, device
         self._log_mel = LogMel().to(device)
-        self._by_utterance = BandNormalisation("utterance") if normalisation == "utterance" else None
+        self._of_recording = BandNormalisation(normalisation) if normalisation in OF_RECORDING else None
         self.n_windows = np.array([window_count(len(speech.waveform(int(i)))) for i in indices], np.int64)
         self._batch = _BATCH_WINDOWS.get(device.type, 64)
         self._held: list[Tensor] | None = None
@@ -48,7 +48,7 @@ class EvaluationSet:
 
         Args:
             classify: a classifier in evaluation mode, or several: windows float32 [w, 64, 94] to logits [w, ..., K].
-            precision: on a GPU.
+            precision: of the matrix products; one that the device is able to.
 
         Raises:
             ValueError: there are no recordings.
@@ -59,7 +59,7 @@ class EvaluationSet:
             self._held = list(self._windows())
         found = []
         for windows in self._held if self._held is not None else self._windows():
-            with autocast(self._device, precision):
+            with mixed(self._device, precision):
                 found.append(classify(windows).float())
         by_window = torch.cat(found).cpu().numpy()
         firsts = np.cumsum(self.n_windows) - self.n_windows
@@ -82,9 +82,9 @@ class EvaluationSet:
         windows = evaluation_windows(waveform)
         # A long recording's windows overlap thirtyfold: not all of them at once.
         log_mels = torch.cat([self._log_mel(part) for part in windows.split(self._batch)])
-        if self._by_utterance is None:
+        if self._of_recording is None:
             return log_mels
         whole = self._log_mel(fit_length(waveform)[None])
         n_frames = torch.tensor([frame_count(len(waveform))], device=self._device)
         statistics = recording_statistics(whole, n_frames)
-        return self._by_utterance(log_mels, statistics)
+        return self._of_recording(log_mels, statistics)

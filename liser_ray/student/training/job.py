@@ -30,7 +30,7 @@ from liser_ray.protocol.records import FoldResult, Record, record_to_json
 from liser_ray.recipe import plain, refuse_changed_recipe
 from liser_ray.storage.files import check_writable, delete_folder, join, normalise, write_bytes
 from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher, choose_teacher, open_labels_table
-from liser_ray.student.data.mels import BYTES_PER_S, compute_log_mels, padded_frames
+from liser_ray.student.data.mels import BYTES_PER_S, at_speeds, compute_log_mels, padded_frames
 from liser_ray.student.data.order import EpochPlan
 from liser_ray.student.data.unlabeled import SegmentSettings, UnlabeledRecordings, load_unlabeled
 from liser_ray.student.training.config import RunJob, StudentConfig
@@ -144,9 +144,10 @@ def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
     """Compute the spectrograms of all runs, those of the labels table too if they fit the memory."""
     device = _device()
     normalisation = config.network.normalisation
-    speech, table = checked.speech, checked.table
-    n_frames = int(padded_frames(np.diff(speech.ends, prepend=0)).sum())
-    waveforms = (speech.waveform(i) for i in range(len(speech)))
+    speech, table, speeds = checked.speech, checked.table, config.train.augment.speeds
+    n_samples = np.diff(speech.ends, prepend=0)
+    n_frames = sum(int(padded_frames(np.ceil(n_samples / speed).astype(np.int64)).sum()) for speed in speeds)
+    waveforms = at_speeds([speech.waveform(i) for i in range(len(speech))], speeds)
     recordings: UnlabeledRecordings | None = None
     if table is not None and table.seconds * BYTES_PER_S <= config.memory_gb * 1e9:
         with _bar("read labels", table.n_rows) as report:

@@ -25,7 +25,7 @@ from liser_ray.student.network import StudentNetwork
 from liser_ray.student.training.batches import Batch, Batches, Labeled, Unlabeled
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
-from liser_ray.teachers.batches import autocast
+from liser_ray.teachers.batches import mixed
 from liser_ray.teachers.config import Precision
 from liser_ray.training import balanced_weights, epoch_seed
 
@@ -42,8 +42,8 @@ class EpochScore:
         loss: the whole, equation (4) or (5).
         supervised, speech, video: its terms, with λ and confidence.
         without_video: share of the unlabeled segments that had no video term, 0..1; 0 if there were none.
-        validation_loss: mean cross-entropy over the validation recordings; None where there are none, or in the stage
-            of distillation alone, in which nothing teaches the head that predicts.
+        validation_loss: mean cross-entropy over the validation recordings; None where there are none, in an epoch that
+            is not validated, or in the stage of distillation alone, in which nothing teaches the head that predicts.
         validation_uar: UAR over them, 0..1.
         seconds: that it took, validation included.
     """
@@ -80,7 +80,7 @@ class Training:
         loss: of the recipe.
         seed: of order, crops, masks and dropout.
         device: of the model.
-        precision: of the matrix products on a GPU.
+        precision: of the matrix products; one that the device is able to.
         rank: of this process.
         world_size: how many processes there are.
         history: scores of the epochs so far.
@@ -95,7 +95,7 @@ class Training:
     loss: LossConfig
     seed: int
     device: torch.device
-    precision: Precision = "bfloat16"
+    precision: Precision = "float32"
     rank: int = 0
     world_size: int = 1
     history: list[EpochScore] = field(default_factory=list)
@@ -134,7 +134,7 @@ class Training:
 
     @property
     def best(self) -> EpochScore | None:
-        """The best epoch so far; none in the stage of distillation alone."""
+        """The epoch so far whose weights are kept; none in the stage of distillation alone."""
         return best_epoch(self.history, self.config)
 
     @property
@@ -147,7 +147,7 @@ class Training:
         return sum(self.batches.plan(epoch).n_steps for epoch in range(1, epochs + 1))
 
     def run(self, after_epoch: Callable[[EpochScore], None], after_steps: Callable[[int], None]) -> None:
-        """Train until it is finished, and load the best epoch's weights.
+        """Train until it is finished, and load the weights of the epoch that is kept.
 
         Args:
             after_epoch: called with each epoch's score.
@@ -183,7 +183,7 @@ class Training:
             dist.all_reduce(sums)
         totals = sums.tolist()
         check_finite(totals[0], epoch)
-        validation = (None, None) if self.batches.distil_alone(epoch) else self._validate()
+        validation = self._validate() if is_validated(self.config, epoch) else (None, None)
         score = epoch_score(epoch, totals, plan, validation, time.monotonic() - started)
         self.history.append(score)
         if not self.batches.distil_alone(epoch) and self.best is score:
@@ -226,7 +226,7 @@ class Training:
         Returns:
             Sums over this process's items: loss, its three terms, and unlabeled items without video; float64 [5].
         """
-        with autocast(self.device, self.precision):
+        with mixed(self.device, self.precision):
             logits = self.model(batch.inputs)
         logits = type(logits)(*(one.float() for one in logits))
         temperatures = self.unlabeled.temperatures if self.unlabeled else None
@@ -251,12 +251,22 @@ class Training:
 
 
 def best_epoch(history: Sequence[EpochScore], config: TrainConfig) -> EpochScore | None:
-    """The best of some epochs; none in the stage of distillation alone."""
+    """The one of some epochs whose weights are kept; none in the stage of distillation alone."""
+    of_stage = history[config.epochs if config.two_stage else 0 :]
+    candidates = [score for score in of_stage if score.validation_uar is not None] or of_stage
     best = None
-    for score in history[config.epochs if config.two_stage else 0 :]:
-        if score.better_than(best):
+    for score in candidates:
+        if config.keep == "last" or score.better_than(best):
             best = score
     return best
+
+
+def is_validated(config: TrainConfig, epoch: int) -> bool:
+    """Whether the validation speakers are listened to after an epoch, from 1 on."""
+    if config.two_stage and epoch <= config.epochs:
+        return False  # nothing has taught the head that predicts yet
+    of_stage = (epoch - 1) % config.epochs + 1
+    return of_stage % config.validate_every == 0 or of_stage == config.epochs
 
 
 def epoch_score(

@@ -31,11 +31,13 @@ from liser_ray.student.features import corpus_statistics
 from liser_ray.student.losses import Temperatures
 from liser_ray.student.network import EmotionClassifier, StudentNetwork, count_parameters
 from liser_ray.student.training.batches import Labeled, Unlabeled, UnlabeledSegments
-from liser_ray.student.training.config import RunJob, StudentConfig
+from liser_ray.student.training.config import RunJob, StudentConfig, TrainingPrecision
 from liser_ray.student.training.curves import CurveWriter, plot_curves
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.loop import EpochScore, Training
 from liser_ray.student.training.recipes import loss_of
+from liser_ray.teachers.batches import able_precision
+from liser_ray.teachers.config import Precision
 from liser_ray.training import same_for_all
 
 _STATE_FILE = "state.pt"
@@ -49,7 +51,7 @@ class RunInputs:
 
     Attributes:
         speech: the labeled set.
-        mels: its spectrograms.
+        mels: its spectrograms, at each speed that it is heard at.
         folds: by number.
         table: the labels table; None for labels alone.
         recordings: its rows, if they are held in memory.
@@ -150,7 +152,8 @@ def make_training(
     train = training_recordings(speech, fold, config.train.labeled_fraction, job.seed)
     if student.classifier.normalisation is not None:
         ends = inputs.mels.ends
-        of_training = (torch.from_numpy(inputs.mels.frames[ends[i - 1] if i else 0 : ends[i]].T) for i in train)
+        heard = np.arange(len(ends)).reshape(-1, len(speech))[:, train].ravel()  # at each speed
+        of_training = (torch.from_numpy(inputs.mels.frames[ends[i - 1] if i else 0 : ends[i]].T) for i in heard)
         student.classifier.normalisation.set_corpus(corpus_statistics(of_training))
     return Training(
         model=group.wrap(student),
@@ -161,10 +164,17 @@ def make_training(
         loss=loss_of(config.recipe, config.loss),
         seed=job.seed,
         device=group.device,
-        precision=config.precision,
+        precision=training_precision(config.precision, group.device),
         rank=group.rank,
         world_size=group.world_size,
     )
+
+
+def training_precision(wished: TrainingPrecision, device: torch.device) -> Precision:
+    """The arithmetic of a training on a device."""
+    if wished == "auto":
+        return "bfloat16" if device.type == "cuda" else "float32"
+    return able_precision(device, wished)
 
 
 def validation_set(config: StudentConfig, inputs: RunInputs, fold: int, device: torch.device) -> EvaluationSet:
@@ -224,7 +234,7 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
     speech, fold, config = inputs.speech, inputs.folds[job.fold], job.config
     classifier: EmotionClassifier = training.student.classifier
     test = EvaluationSet(speech, speech.of_speakers(fold.test), config.network.normalisation, training.device)
-    predicted = test.logits(classifier.eval(), config.precision).argmax(axis=1)
+    predicted = test.logits(classifier.eval(), training.precision).argmax(axis=1)
     speakers = np.array([speech.speakers[i] for i in speech.of_speakers(fold.test)])
     confusions = {
         speaker: confusion_matrix(test.truth[speakers == speaker], predicted[speakers == speaker], len(speech.labels))
