@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from liser_ray.cli import parse_settings
 from liser_ray.exits import run
 from liser_ray.search.config import SearchConfig
+from liser_ray.student.training.recipes import defaults_of
 
 DESCRIPTION = """\
 Find the weights of the teachers' terms, λ_sd and λ_vd, and any other setting of the student, by its UAR on the
@@ -30,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if argv is None else argv)
 
     def parse(arguments: Sequence[str]) -> SearchConfig:
-        bare = {"--resume": "true", "--train.two_stage": "true"}
-        return parse_settings(SearchConfig, DESCRIPTION, arguments, bare, lists=("--space",))
+        bare = {"--resume": "true", "--train.two_stage": "true", "--network.bidirectional": "true"}
+        return parse_settings(SearchConfig, DESCRIPTION, arguments, bare, ("--space",), defaults_of)
 
     config = parse(given)
     logging.getLogger("liser_ray").setLevel(logging.INFO)

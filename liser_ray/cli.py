@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar, cast
 
@@ -19,6 +19,7 @@ def parse_settings(
     argv: Sequence[str] | None = None,
     bare: Mapping[str, str] | None = None,
     lists: Sequence[str] = (),
+    defaults: Callable[[Any], Mapping[str, Any]] = lambda given: {},
 ) -> T:
     """Settings from ``--config FILE.yaml`` and ``--name value`` overrides, ``--group.name value`` for nested ones.
 
@@ -30,6 +31,7 @@ def parse_settings(
         argv: arguments; None: those of the process.
         bare: options that may stand without a value, and the value they then have.
         lists: options that take one or more values, as a shell's globs give them.
+        defaults: from what is given to defaults that follow from it, by names with dots; what is given comes before.
 
     Raises:
         UserError: a value that a dataclass refuses.
@@ -37,7 +39,11 @@ def parse_settings(
     parser = ArgumentParser(description=description, formatter_class=_HelpFormatter)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below.")
     parser.add_class_arguments(settings)
-    parsed = parser.parse_args(_spelled_out(sys.argv[1:] if argv is None else argv, bare or {}, lists))
+    arguments = _spelled_out(sys.argv[1:] if argv is None else argv, bare or {}, lists)
+    parsed = parser.parse_args(arguments)
+    if following := defaults(parsed):
+        parser.set_defaults(dict(following))
+        parsed = parser.parse_args(arguments)
     values = vars(parser.instantiate_classes(parsed))
     return settings(**{one.name: values[one.name] for one in fields(cast("Any", settings))})
 

@@ -1,6 +1,7 @@
 """Students as training leaves them, with random weights: they tell one sound from another, if not rightly."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def write_student(folder: Path, config: NetworkConfig | None = None, seed: int =
         "history": [{"epoch": 1, "loss": 2.0}],
         "parameters": {"training": 105_143, "inference": count_parameters(classifier)},
         "front_end": FRONT_END,
-        "network": {"pooling": config.pooling, "normalisation": config.normalisation, "dropout": 0.0},
+        "network": asdict(config),
         "facts": {},
     }
     (folder / CARD_FILE).write_text(json.dumps(card | changes))

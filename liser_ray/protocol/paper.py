@@ -7,7 +7,7 @@ from typing import Literal, get_args
 RecipeName = Literal["no-dstl", "vid-dstl", "sp-dstl", "vid-sp-dstl", "conf-vid-sp-dstl"]
 """Rows of Table 2."""
 
-BASE = "no-dstl"
+BASE: RecipeName = "no-dstl"
 CONFIGURATIONS: tuple[RecipeName, ...] = get_args(RecipeName)
 """Recipes of Table 2, in its order."""
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from liser_ray.errors import UserError
-from liser_ray.protocol.paper import RecipeName
 from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.training.config import StudentConfig, TrainConfig, TrainingPrecision
+from liser_ray.student.training.recipes import Recipe
 
 Method = Literal["grid", "random", "tpe"]
 Scheduler = Literal["none", "asha", "median"]
@@ -18,7 +18,7 @@ class SearchConfig:
 
     Attributes:
         labeled: as in train_student.py: ravdess:FOLDER, cremad:FOLDER, or a CSV or Parquet file.
-        unlabeled: output of label_corpus.py; not needed for the recipe no-dstl.
+        unlabeled: output of label_corpus.py; not needed for recipes without teachers.
         output: folder or s3:// prefix for trials.parquet, best.yaml and pictures. The same command goes on where it
             was.
         resume: go on with the search that was begun in --output, with its settings; what else is given, such as more
@@ -60,7 +60,7 @@ class SearchConfig:
     unlabeled: str = ""
     output: str = "out/search"
     resume: bool = False
-    recipe: RecipeName = "conf-vid-sp-dstl"
+    recipe: Recipe = "conf-vid-sp-dstl"
     method: Method = "grid"
     space: list[str] = field(default_factory=list)
     samples: int = 25

@@ -190,6 +190,10 @@ def test_a_push_uploads_weights_card_and_readme_at_once(student, monkeypatch):
         ({"front_end": {"sample_rate_hz": 8_000}}, "listens with"),
         ({"labels": ["one"]}, "has no labels"),
         ({"network": None}, "no card of a student"),
+        ({"network": {"filters": [64, 64]}}, "no card of a student"),
+        ({"network": {"filters": [10**9, 1, 1]}}, "no card of a student"),
+        ({"network": {"pooling": "loudest"}}, "no card of a student"),
+        ({"network": {"hidden_size": "64"}}, "no card of a student"),
     ],
 )
 def test_a_card_that_this_version_cannot_run_is_refused(tmp_path, changes, words):

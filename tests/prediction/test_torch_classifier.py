@@ -38,7 +38,7 @@ def test_a_long_recordings_frames_are_computed_once(monkeypatch):
     assert sum(computed) < n_windows * 94 / 2.8  # 25 on the grid and 4 at the edges, of 94
 
 
-@pytest.mark.parametrize("normalisation", ["none", "corpus", "utterance"])
+@pytest.mark.parametrize("normalisation", ["none", "corpus", "utterance", "utterance-mean"])
 def test_a_prediction_is_the_evaluations(tmp_path, normalisation):
     """The same numbers as `EvaluationSet`, which scores students in training."""
     from small_students import make_classifier

@@ -159,6 +159,13 @@ class TestNormalisation:
         torch.testing.assert_close(found.std[0], log_mel[0, :, :40].std(dim=1, unbiased=False, keepdim=True))
         torch.testing.assert_close(found.std[1], log_mel[1].std(dim=1, unbiased=False, keepdim=True))
 
+    def test_the_mean_alone_keeps_what_is_loud_and_soft(self):
+        log_mel = LOG_MEL(noise(2, 48_000) * torch.tensor([[1.0], [0.01]]))
+        statistics = recording_statistics(log_mel, torch.tensor([94, 94]))
+        centred = BandNormalisation("utterance-mean")(log_mel, statistics)
+        torch.testing.assert_close(centred.mean(dim=2), torch.zeros(2, 64), atol=1e-4, rtol=0)
+        torch.testing.assert_close(centred.std(dim=2), log_mel.std(dim=2))
+
     def test_silence_stays_finite(self):
         silence = LOG_MEL(torch.zeros(1, 48_000))
         normal = BandNormalisation("utterance")(silence, recording_statistics(silence, torch.tensor([94])))

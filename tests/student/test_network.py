@@ -37,6 +37,18 @@ class TestSize:
     def test_attention_adds_one_vector(self):
         assert count_parameters(student(pooling="attention")) == 105_143 + 64
 
+    def test_sizes_are_settings(self):
+        small = student(pooling="attention", filters=(8, 12, 20), hidden_size=10, bidirectional=True)
+        convolutions = 8 * 9 + 8 * 12 * 9 + 12 * 20 * 3 + 3 * (8 + 12 + 20)  # weights, biases, batch norm
+        lstm = 2 * 4 * 10 * (2 * 20 + 10 + 2)
+        assert count_parameters(small.classifier) == convolutions + lstm + 20 + 20 * 8 + 8
+        assert [one.shape for one in small(torch.randn(2, 64, 94))] == [(2, 8), (2, 8), (2, 7)]
+
+    @pytest.mark.parametrize("settings", [{"filters": (0, 1, 1)}, {"hidden_size": 5000}, {"bidirectional": True}])
+    def test_sizes_without_sense_are_refused(self, settings):
+        with pytest.raises(UserError):
+            NetworkConfig(**settings)
+
     def test_other_variants_add_nothing(self):
         assert count_parameters(student(pooling="mean", normalisation="corpus", dropout=0.5)) == 105_143
 

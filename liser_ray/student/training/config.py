@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from liser_ray.errors import UserError
-from liser_ray.protocol.paper import RecipeName
 from liser_ray.student.config import LossConfig, NetworkConfig
+from liser_ray.student.training.recipes import Recipe
 
 TrainingPrecision = Literal["auto", "float32", "bfloat16", "float16"]
 """Arithmetic of matrix products and convolutions: "auto" is bfloat16 on a GPU and float32 on a CPU, whose results are
@@ -102,11 +102,12 @@ class StudentConfig:
     Attributes:
         labeled: ravdess:FOLDER, cremad:FOLDER, or a CSV or Parquet file with the columns path, label, speaker and
             perhaps fold and sex; folders and files may be s3:// addresses.
-        unlabeled: output of label_corpus.py, a folder or s3:// prefix; not needed for the recipe no-dstl.
+        unlabeled: output of label_corpus.py, a folder or s3:// prefix; not needed for recipes without teachers.
         output: folder or s3:// prefix for a folder per fold and seed, and records/. The same command goes on where it
             was.
         recipe: what the student learns from: labels alone (no-dstl), also the video teacher (vid-dstl), the speech
-            teacher (sp-dstl), both (vid-sp-dstl), or both weighted by how sure they are (conf-vid-sp-dstl).
+            teacher (sp-dstl), both (vid-sp-dstl), or both weighted by how sure they are (conf-vid-sp-dstl). "strong",
+            alone or before these names, has other defaults of --network, --train and --loss (see docs/recipe.md).
         folds: "all", or numbers such as 0,2.
         seeds: numbers such as 0,1,2; each gives a student per fold, of other first weights, order and crops.
         speech_teacher: name of the speech teacher in the labels table; empty: the one that was tuned on the fold.
@@ -128,7 +129,7 @@ class StudentConfig:
     labeled: str = ""
     unlabeled: str = ""
     output: str = "out/student"
-    recipe: RecipeName = "conf-vid-sp-dstl"
+    recipe: Recipe = "conf-vid-sp-dstl"
     folds: str = "all"
     seeds: str = "0"
     speech_teacher: str = ""

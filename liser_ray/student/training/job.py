@@ -25,7 +25,6 @@ from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.display import LiveDisplay, Tell, TrainingProgress
 from liser_ray.errors import UserError
 from liser_ray.memory import KEEP_FREED_MEMORY
-from liser_ray.protocol.paper import BASE
 from liser_ray.protocol.records import FoldResult, Record, record_to_json
 from liser_ray.recipe import plain, refuse_changed_recipe
 from liser_ray.storage.files import check_writable, delete_folder, join, normalise, write_bytes
@@ -34,7 +33,7 @@ from liser_ray.student.data.mels import BYTES_PER_S, at_speeds, compute_log_mels
 from liser_ray.student.data.order import EpochPlan
 from liser_ray.student.data.unlabeled import SegmentSettings, UnlabeledRecordings, load_unlabeled
 from liser_ray.student.training.config import RunJob, StudentConfig
-from liser_ray.student.training.recipes import loss_of, run_name
+from liser_ray.student.training.recipes import LABELS_ALONE, loss_of, run_name
 from liser_ray.student.training.run import ProcessGroup, RunInputs, read_card, train_run, training_recordings
 
 log = logging.getLogger(__name__)
@@ -121,7 +120,7 @@ def check(config: StudentConfig) -> Checked:
     Raises:
         UserError: with what to do.
     """
-    with_table = config.recipe != BASE
+    with_table = config.recipe not in LABELS_ALONE
     _check_options(config, with_table)
     labeled = read_labeled_set(config.labeled)
     folds = choose_folds(config.folds, folds_of(labeled))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from liser_ray.student.data.mels import LogMels, SegmentCutter, compute_log_mels, padded_frames
+from liser_ray.student.data.mels import LogMels, SegmentCutter, at_speeds, compute_log_mels, padded_frames
 from liser_ray.student.features import LogMel, fit_length, pad_edges, segment_samples
 from liser_ray.student.front_end import POWER_FLOOR, SEGMENT_FRAMES, frame_count
 
@@ -53,6 +53,26 @@ class TestCompute:
 
     def test_corpus_normalisation_is_left_to_the_network(self):
         np.testing.assert_array_equal(mels_of(recordings(), "corpus").frames, mels_of(recordings(), "none").frames)
+
+
+class TestSpeeds:
+    def test_faster_is_shorter_and_higher_and_all_come_one_after_the_other(self):
+        time_s = np.arange(48_001) / 16_000
+        waveforms = [(8000 * np.sin(2 * np.pi * hz * time_s)).astype(np.int16) for hz in (300, 600)]
+        heard = list(at_speeds(waveforms, (0.8, 1.0, 1.25)))
+        assert [len(one) for one in heard] == [60_002] * 2 + [48_001] * 2 + [38_401] * 2
+        assert heard[2] is waveforms[0]
+        assert all(one.dtype == np.int16 for one in heard)
+        for one, hz in zip(heard, (240, 480, 300, 600, 375, 750), strict=True):
+            middle = one[4000:36_000].astype(float)  # two seconds
+            assert np.abs(np.fft.rfft(middle)).argmax() / 2 == pytest.approx(hz, abs=0.5)
+
+    def test_what_is_loud_does_not_turn_over(self):
+        square = np.where(np.arange(48_000) // 40 % 2, 32_767, -32_768).astype(np.int16)
+        (slower,) = at_speeds([square], (0.9,))
+        places = np.arange(1000, 50_000, 1) * 0.9
+        inside = (places % 40 > 12) & (places % 40 < 28)  # far from the edges of the square
+        assert (np.sign(slower[1000:50_000][inside]) == np.sign(square[places.astype(int)][inside])).all()
 
 
 class TestSegments:

@@ -73,7 +73,7 @@ def variant(network):
         TRAIN,
         replace(TRAIN, two_stage=True),
         replace(TRAIN, labeled_per_batch=6, class_weights="balanced", ema_decay=0.9, schedule="cosine"),
-        replace(TRAIN, augment=AugmentConfig(band_masks=1, frame_masks=1, mixup_alpha=0.4)),
+        replace(TRAIN, augment=AugmentConfig(band_masks=1, frame_masks=1, mixup_alpha=0.4), validate_every=2),
     ],
     ids=["paper", "two stages", "balanced, averaged, cosine", "augmented"],
 )
@@ -83,8 +83,11 @@ def test_each_student_is_the_one_trained_alone(train):
 
 @pytest.mark.parametrize(
     "network",
-    [NetworkConfig(pooling="attention", dropout=0.3), NetworkConfig(pooling="mean", normalisation="corpus")],
-    ids=["attention, dropout", "mean, normalised"],
+    [
+        NetworkConfig(pooling="attention", dropout=0.3, filters=(8, 12, 20), hidden_size=10, bidirectional=True),
+        NetworkConfig(pooling="mean", normalisation="corpus"),
+    ],
+    ids=["attention, dropout, sizes", "mean, normalised"],
 )
 def test_variants_of_the_network(network):
     wrap = variant(network)

@@ -30,7 +30,7 @@ from liser_ray.metrics import confusion_matrix
 from liser_ray.protocol.records import read_records
 from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.network import EmotionClassifier
-from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig
+from liser_ray.student.training.config import AugmentConfig, RunJob, StudentConfig, TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.job import check, make_inputs, train_students
 from liser_ray.student.training.worker import train_worker
@@ -134,7 +134,15 @@ def test_everything_may_lie_on_s3(trained, tones, tone_labels, s3_store):
     [
         {"recipe": "no-dstl", "unlabeled": ""},
         {"network": NetworkConfig(pooling="attention", normalisation="utterance", dropout=0.2)},
-        {"network": NetworkConfig(normalisation="corpus"), "loss": LossConfig(confidence="calibrated")},
+        {
+            "network": NetworkConfig(normalisation="corpus"),
+            "loss": LossConfig(confidence="calibrated"),
+            "train": replace(TRAIN, augment=AugmentConfig(speeds=(0.9, 1.1))),
+        },
+        {
+            "recipe": "strong-sp-dstl",
+            "network": NetworkConfig("mean", "utterance-mean", filters=(4, 4, 4), hidden_size=4, bidirectional=True),
+        },
         {"train": replace(TRAIN, labeled_fraction=0.5, labeled_per_batch=4)},
         {"train": replace(TRAIN, two_stage=True), "recipe": "sp-dstl"},
     ],

@@ -5,11 +5,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_training import SPEECH, UNLABELED, finish, make_training, make_unlabeled, without_time
+from small_training import (
+    N_VIDEO,
+    SPEECH,
+    UNLABELED,
+    finish,
+    log_mels,
+    make_training,
+    make_unlabeled,
+    without_time,
+)
 
 from liser_ray.student.config import LossConfig
+from liser_ray.student.data.mels import at_speeds
+from liser_ray.student.training.batches import Batches
 from liser_ray.student.training.config import AugmentConfig, TrainConfig
 from liser_ray.student.training.loop import EpochScore, learning_rate_factor
+from liser_ray.teachers.batches import able_precision
 
 GOLDEN = Path(__file__).parents[2] / "data/student_golden.json"
 SHORT = TrainConfig(epochs=2, batch_size=8, learning_rate=2e-3)
@@ -116,6 +128,46 @@ def test_without_validation_speakers_the_last_epoch_is_taken():
     finish(training)
     assert training.best.epoch == 2
     assert training.best.validation_uar is None
+
+
+def test_the_last_epoch_is_kept_where_it_is_asked_for():
+    kept = finish(make_training(train=replace(SHORT, epochs=4, keep="last")))
+    assert kept.best.epoch == 4
+    unvalidated = make_training(train=replace(SHORT, epochs=4, keep="last", validate_every=3))
+    finish(unvalidated)
+    assert [score.validation_uar is not None for score in unvalidated.history] == [False, False, True, True]
+    for name, value in unvalidated.student.state_dict().items():
+        assert torch.equal(value, kept.student.state_dict()[name])
+
+
+def test_of_epochs_that_are_not_validated_none_is_the_best():
+    training = finish(make_training(train=replace(SHORT, epochs=5, validate_every=2)))
+    assert [score.epoch for score in training.history if score.validation_uar is not None] == [2, 4, 5]
+    assert training.best.epoch in (2, 4, 5)
+
+
+def test_recordings_are_heard_at_all_speeds():
+    speeds = (0.8, 1.0)
+    train = replace(SHORT, augment=AugmentConfig(speeds=speeds))
+    training = make_training(train=train)
+    heard = log_mels(list(at_speeds([SPEECH.waveform(i) for i in range(len(SPEECH))], speeds)))
+    marked = replace(heard, frames=heard.frames.copy())
+    marked.frames[: heard.ends[len(SPEECH) - 1]] = 7.0  # those at the first speed
+    training.batches = Batches(
+        replace(training.labeled, mels=marked), None, N_VIDEO, train, training.seed, training.device
+    )
+    inputs = torch.cat([batch.inputs for batch in training.batches.of_epoch(1)])
+    at_first_speed = (inputs == 7).all(dim=(1, 2))
+    assert len(inputs) == len(training.labeled.train)
+    assert 0.2 < at_first_speed.float().mean() < 0.8
+    assert not (inputs[~at_first_speed] == 7).any()
+
+
+def test_half_precision_is_another_arithmetic_with_much_the_same_result():
+    precision = able_precision(torch.device("cpu"), "bfloat16")
+    plain, half = (make_training(train=SHORT, precision=one).run_epoch() for one in ("float32", precision))
+    assert half.loss == pytest.approx(plain.loss, rel=0.05)
+    assert (half.loss != plain.loss) == (precision == "bfloat16")
 
 
 def test_the_moving_average_is_what_is_validated_and_kept():
