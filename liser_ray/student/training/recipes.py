@@ -31,11 +31,11 @@ _STRONG: dict[str, Any] = {
     "network.pooling": "attention",
     "network.normalisation": "utterance-mean",
     "network.dropout": 0.2,
-    "network.filters": (16, 32, 64),
-    "network.hidden_size": 32,
+    "network.filters": (24, 48, 80),
+    "network.hidden_size": 44,
     "network.bidirectional": True,
     "loss.label_smoothing": 0.1,
-    "train.epochs": 40,
+    "train.epochs": 100,
     "train.keep": "last",
     "train.validate_every": 10,
     "train.batch_size": 16,
@@ -44,7 +44,7 @@ _STRONG: dict[str, Any] = {
     "train.class_weights": "balanced",
     "train.augment.band_masks": 1,
     "train.augment.frame_masks": 1,
-    "train.augment.speeds": (0.9, 1.0, 1.1),
+    "train.augment.speeds": (0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15),
 }
 
 
@@ -53,7 +53,7 @@ def defaults_of(given: Any) -> Mapping[str, Any]:  # noqa: ANN401 (settings with
     recipe: Recipe = given.recipe
     if not recipe.startswith("strong"):
         return {}
-    return _STRONG | ({"network.filters": (16, 32, 48), "network.hidden_size": 24} if recipe == "strong-50k" else {})
+    return _STRONG | ({"network.filters": (16, 32, 60), "network.hidden_size": 30} if recipe == "strong-50k" else {})
 
 
 def loss_of(recipe: Recipe, loss: LossConfig) -> LossConfig:
