@@ -1,4 +1,4 @@
-"""What the folder of a speech model says of itself: its base model, its labels, how its input is prepared."""
+"""What the folder of a speech teacher says of itself: its base model, its labels, how its input is prepared."""
 
 import json
 import logging
@@ -12,6 +12,7 @@ from transformers import AutoFeatureExtractor
 from liser_ray.errors import UserError
 
 ADAPTER_CONFIG = "adapter_config.json"
+STUDENTS_FOLDER = "students"
 SAMPLE_RATE_HZ = 16_000
 
 _log = logging.getLogger(__name__)

@@ -56,6 +56,8 @@ class TrainConfig:
         batch_size: recordings per step, over all workers.
         labeled_per_batch: labeled recordings in each batch, the rest unlabeled; 0: as they come, drawn from the union.
         labeled_fraction: share of the training recordings, of each label alike, that is learned from, 0..1.
+        held_out_speakers: share of the training speakers whom a student does not hear, 0..0.5; others for each seed, so
+            that with 0.2 each is left out by one of five seeds, and shows student_teachers.py how sure that one may be.
         two_stage: distil first, on unlabeled recordings alone for as many epochs, then learn from labels alone.
         learning_rate: of AdamW; the highest where a schedule lowers it.
         weight_decay: of AdamW.
@@ -71,6 +73,7 @@ class TrainConfig:
     batch_size: int = 25
     labeled_per_batch: int = 0
     labeled_fraction: float = 1.0
+    held_out_speakers: float = 0.0
     two_stage: bool = False
     learning_rate: float = 1e-4
     weight_decay: float = 0.01
@@ -89,6 +92,8 @@ class TrainConfig:
             )
         if not 0 < self.labeled_fraction <= 1:
             raise UserError(f"labeled_fraction is {self.labeled_fraction}: give a share above 0, up to 1.")
+        if not 0 <= self.held_out_speakers <= 0.5:
+            raise UserError(f"held_out_speakers is {self.held_out_speakers}: give a share from 0 to 0.5, such as 0.2.")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise UserError("learning_rate must be above 0, weight_decay 0 or more.")
         if not 0 <= self.ema_decay < 1:

@@ -131,7 +131,8 @@ def check(config: StudentConfig) -> Checked:
             teachers[fold.index] = choose_teacher(table, config.speech_teacher, labeled.name, labeled.labels, fold)
     speech = load_labeled_speech(labeled)
     for fold in folds:
-        training_recordings(speech, fold, config.train.labeled_fraction, seed=0)
+        for seed in numbers(config.seeds, "--seeds"):
+            training_recordings(speech, fold, config.train, seed)
         if not len(speech.of_speakers(fold.test)):
             raise UserError(f"{speech.name}: fold {fold.index} has no usable recording to test on.")
     name = run_name(config.recipe, config.loss, config.train.two_stage, config.train.labeled_fraction)
@@ -277,7 +278,7 @@ def total_steps(jobs: Iterable[RunJob], inputs: RunInputs) -> int:
     total = 0
     for job in jobs:
         train = job.config.train
-        n_labeled = len(training_recordings(inputs.speech, inputs.folds[job.fold], train.labeled_fraction, job.seed))
+        n_labeled = len(training_recordings(inputs.speech, inputs.folds[job.fold], train, job.seed))
         n_unlabeled = inputs.table.n_rows if inputs.table else 0
         stages = [(n_labeled, n_unlabeled)] if not train.two_stage else [(0, n_unlabeled), (n_labeled, 0)]
         plans = [EpochPlan(*sizes, train.batch_size, train.labeled_per_batch) for sizes in stages]

@@ -31,7 +31,7 @@ from liser_ray.student.features import corpus_statistics
 from liser_ray.student.losses import Temperatures
 from liser_ray.student.network import EmotionClassifier, StudentNetwork, count_parameters
 from liser_ray.student.training.batches import Labeled, Unlabeled, UnlabeledSegments
-from liser_ray.student.training.config import RunJob, StudentConfig, TrainingPrecision
+from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig, TrainingPrecision
 from liser_ray.student.training.curves import CurveWriter, plot_curves
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.loop import EpochScore, Training
@@ -149,7 +149,7 @@ def make_training(
     torch.manual_seed(job.seed)
     n_video = len(inputs.table.video_labels) if inputs.table else 7
     student = StudentNetwork(len(speech.labels), n_video, config.network).to(group.device)
-    train = training_recordings(speech, fold, config.train.labeled_fraction, job.seed)
+    train = training_recordings(speech, fold, config.train, job.seed)
     if student.classifier.normalisation is not None:
         ends = inputs.mels.ends
         heard = np.arange(len(ends)).reshape(-1, len(speech))[:, train].ravel()  # at each speed
@@ -190,13 +190,28 @@ def read_card(uri: str) -> dict[str, Any] | None:
     return json.loads(read_bytes(card)) if exists(card) else None
 
 
-def training_recordings(speech: LabeledSpeech, fold: Fold, fraction: float, seed: int) -> np.ndarray:
-    """The recordings of a fold's training speakers, of each label the same share, int64 [n], ascending.
+def training_speakers(fold: Fold, held_out: float, seed: int) -> frozenset[str]:
+    """The training speakers whom a seed's student hears; so many seeds as there are parts leave each out once.
+
+    Args:
+        fold: of the student.
+        held_out: share of them to leave out, 0..0.5.
+        seed: of the student.
+    """
+    if not held_out:
+        return fold.train
+    n_parts = round(1 / held_out)
+    order = np.random.default_rng(fold.index).permutation(sorted_speakers(fold.train)).tolist()
+    return fold.train - set(order[seed % n_parts :: n_parts])
+
+
+def training_recordings(speech: LabeledSpeech, fold: Fold, config: TrainConfig, seed: int) -> np.ndarray:
+    """The recordings that a student learns from: of each label the same share, int64 [n], ascending.
 
     Raises:
         UserError: a label has none.
     """
-    candidates = speech.of_speakers(fold.train)
+    candidates = speech.of_speakers(training_speakers(fold, config.held_out_speakers, seed))
     rng = np.random.default_rng((seed, fold.index))
     kept = []
     for label, name in enumerate(speech.labels):
@@ -206,7 +221,7 @@ def training_recordings(speech: LabeledSpeech, fold: Fold, fraction: float, seed
                 f"{speech.name}, fold {fold.index}: no training recording has the label {name}. More speakers or fewer "
                 "labels are needed."
             )
-        kept.append(rng.permutation(of_label)[: max(1, round(fraction * len(of_label)))])
+        kept.append(rng.permutation(of_label)[: max(1, round(config.labeled_fraction * len(of_label)))])
     return np.sort(np.concatenate(kept))
 
 
@@ -242,6 +257,8 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
     }
     assert training.best is not None
     teacher = inputs.teachers.get(job.fold)
+    heard = {speech.speakers[i] for i in training.labeled.train}
+    used = {"train": heard, "held_out": fold.train - heard, "validation": fold.validation, "test": fold.test}
     history = [asdict(score) for score in training.history]
     card = {
         "format": FORMAT,
@@ -250,7 +267,7 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
         "labels": list(speech.labels),
         "fold": job.fold,
         "seed": job.seed,
-        "speakers": {part: list(sorted_speakers(getattr(fold, part))) for part in ("train", "validation", "test")},
+        "speakers": {part: list(sorted_speakers(speakers)) for part, speakers in used.items()},
         "n_recordings": {
             "train": len(training.labeled.train),
             "validation": len(training.validation),
