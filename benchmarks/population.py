@@ -101,7 +101,7 @@ def main(arguments: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         address = f"ravdess:{real}" if use_real else make_tones(Path(temporary), QUICK_RECORDINGS)
         labels = write_unlabeled(Path(temporary, "labels"), address)
-        config = StudentConfig(address, labels, train=TrainConfig(), folds="0", precision="bfloat16")
+        config = StudentConfig(address, labels, train=TrainConfig(), folds="0")
         config = replace(config, recipe="conf-vid-sp-dstl")
 
         def start(threads: int) -> ProcessPoolExecutor:

@@ -327,5 +327,7 @@ def _line(training: Training) -> str:
     losses = " ".join(f"{name} {value:.3f}" for name, value in terms.items() if value)
     text = f"epoch {last.epoch}/{training.epochs}, {losses}"
     if best is not None and best.validation_uar is not None and last.validation_uar is not None:
-        text += f", UAR {last.validation_uar:.2f}, best {best.validation_uar:.2f} at {best.epoch}"
+        text += f", UAR {last.validation_uar:.2f}"
+        if training.config.keep == "best":
+            text += f", best {best.validation_uar:.2f} at {best.epoch}"
     return text
