@@ -12,10 +12,10 @@ block                     what                                                  
 7  video distillation     Linear 64 to 32, ReLU, Linear 32 to K_V
 ========================  ==========================================================  ============================
 
-The first axis of a kernel or pool is frequency; convolutions keep the size ("same" padding), pools drop what fills no
-whole cell. The paper does not say what follows the LSTM (here its last step, which for a zero-padded recording lies in
-the padding), what stands between the two layers of a distillation head (here a ReLU), or how weights start (here as
-PyTorch's layers do by default).
+Filters and hidden size are settings; the table has the paper's. The first axis of a kernel or pool is frequency;
+convolutions keep the size ("same" padding), pools drop what fills no whole cell. The paper does not say what follows
+the LSTM (here its last step, which for a zero-padded recording lies in the padding), what stands between the two layers
+of a distillation head (here a ReLU), or how weights start (here as PyTorch's layers do by default).
 """
 
 from typing import NamedTuple
@@ -87,7 +87,7 @@ class TimePooling(nn.Module):
 
 
 class EmotionClassifier(nn.Module):
-    """Blocks 1 to 5: all that is needed to predict; 100,488 parameters for 8 labels.
+    """Blocks 1 to 5: all that is needed to predict; in the paper's network 100,488 parameters for 8 labels.
 
     Args:
         n_labels: K_S, labels of the labeled set, 2 or more.
@@ -140,7 +140,7 @@ class EmotionClassifier(nn.Module):
 class StudentNetwork(nn.Module):
     """The network as it is trained: a classifier, and two heads that are of no use once it is.
 
-    105,143 parameters for 8 speech and 7 video labels, 104,947 for 6 and 7.
+    In the paper's network 105,143 parameters for 8 speech and 7 video labels, 104,947 for 6 and 7.
 
     Args:
         n_speech_labels: K_S, labels of the labeled set and of the speech teacher: 8 for RAVDESS, 6 for CREMA-D.

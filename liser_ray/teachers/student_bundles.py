@@ -69,7 +69,8 @@ def _card(students: Sequence[TrainedStudent], speech: LabeledSpeech) -> dict[str
             "These students' epochs were picked by the validation speakers, on whom their students would be scored. "
             "Train them with --train.keep last, as --recipe strong does."
         )
-    heard = {speaker for one in contents for speaker in one["speakers"]["train"]}
+    parts = ("train", "held_out")
+    train, held_out = ({name for one in contents for name in one["speakers"].get(part, [])} for part in parts)
     softmaxes, truth = _of_held_out(students, speech)
     temperature = fit_temperature(logarithms(softmaxes), truth) if len(truth) else 1.0
     together = _ask(list(students), speech, speech.of_speakers(first["speakers"]["test"]))
@@ -80,7 +81,11 @@ def _card(students: Sequence[TrainedStudent], speech: LabeledSpeech) -> dict[str
         "fold": first["fold"],
         "recipe": first["recipe"],
         "seeds": [one["seed"] for one in contents],
-        "speakers": {"train": list(sorted_speakers(heard)), "selection": [], "test": first["speakers"]["test"]},
+        "speakers": {
+            "train": list(sorted_speakers(train)),
+            "selection": list(sorted_speakers(held_out)),  # by one student or another: they choose the temperature
+            "test": first["speakers"]["test"],
+        },
         "n_calibration_windows": len(truth),
         "temperature": temperature,
         "scores": _score(*together, temperature),

@@ -4,15 +4,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from liser_ray.protocol.paper import BASE, with_share
+from liser_ray.protocol.paper import BASE, RecipeName, with_share
 from liser_ray.student.config import LossConfig
 
 Recipe = Literal[
-    "no-dstl",
-    "vid-dstl",
-    "sp-dstl",
-    "vid-sp-dstl",
-    "conf-vid-sp-dstl",
+    RecipeName,
     "strong",
     "strong-50k",
     "strong-vid-dstl",
