@@ -25,9 +25,11 @@ from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.display import LiveDisplay, Tell, TrainingProgress
 from liser_ray.errors import UserError
 from liser_ray.memory import KEEP_FREED_MEMORY
+from liser_ray.protocol.paper import CONFIGURATIONS
 from liser_ray.protocol.records import FoldResult, Record, record_to_json
 from liser_ray.recipe import plain, refuse_changed_recipe
 from liser_ray.storage.files import check_writable, delete_folder, join, normalise, write_bytes
+from liser_ray.student.config import NetworkConfig
 from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher, choose_teacher, open_labels_table
 from liser_ray.student.data.mels import BYTES_PER_S, at_speeds, compute_log_mels, padded_frames
 from liser_ray.student.data.order import EpochPlan
@@ -179,6 +181,11 @@ def _check_options(config: StudentConfig, with_table: bool) -> None:
         raise UserError(
             f"{config.recipe} learns from teachers: give the output of label_corpus.py as --unlabeled, or --recipe "
             "no-dstl."
+        )
+    if config.recipe not in CONFIGURATIONS and config.network == NetworkConfig():
+        raise UserError(
+            f"{config.recipe} with the paper's network: a recipe's settings come with the command line. From Python, "
+            'parse_settings(StudentConfig, "", ["--recipe", "strong", ...], defaults=defaults_of) gives them.'
         )
     if config.train.two_stage and not with_table:
         raise UserError("two_stage distils first: give a recipe with a teacher, such as --recipe sp-dstl.")

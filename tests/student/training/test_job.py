@@ -221,6 +221,9 @@ class TestBadInput:
             "two_stage", labeled=tones, output=str(tmp_path), recipe="no-dstl", train=TrainConfig(two_stage=True)
         )
 
+    def test_a_recipe_of_ours_without_its_settings(self, tmp_path, tones):
+        self.refused("command line", labeled=tones, output=str(tmp_path), recipe="strong")
+
     def test_an_empty_table(self, tmp_path, tones):
         self.refused("no Parquet files", labeled=tones, unlabeled=str(tmp_path), output=str(tmp_path / "out"))
         write_labels(tmp_path / "labels", rows=3, statuses=(0, 0.5, 0.5))
