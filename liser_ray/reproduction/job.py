@@ -24,7 +24,7 @@ from liser_ray.reproduction.config import ReproductionConfig
 from liser_ray.storage.files import check_writable, exists, join, normalise, write_bytes
 from liser_ray.student.training.config import StudentConfig
 from liser_ray.student.training.job import RECORDS_FOLDER, record_file, train_students
-from liser_ray.student.training.recipes import run_name
+from liser_ray.student.training.recipes import STRONG, run_name
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,9 @@ def make_tables(records: Sequence[Record]) -> dict[str, str]:
     }
     if any(record.recipe != BASE for record in records):
         tables["differences"] = differences_table(records, recipes)
+    of_ours = [recipe for recipe in recipes if recipe.startswith(f"{STRONG}-")]
+    if of_ours and STRONG in recipes:
+        tables["strong-differences"] = differences_table(records, of_ours, STRONG)
     for labeled, of_set in _by_set(records).items():
         tables[f"{labeled}-recalls"] = recalls_table(of_set, recipes)
     return tables

@@ -21,12 +21,14 @@ class TeacherTuning:
         fold: number of the fold.
         heard: speakers whose recordings chose its weights, its epoch or its temperature, in order.
         temperature: of its 0.5-s windows; the softmaxes in the table are without it.
+        students: how many trained students it is the mean of; None if it is a model of another kind.
     """
 
     labeled: str
     fold: int
     heard: tuple[str, ...]
     temperature: float
+    students: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def read_bundle(uri: str) -> TeacherBundle:
         fold=content["fold"],
         heard=tuple(sorted({*speakers["train"], *speakers["selection"]})),
         temperature=content["temperature"],
+        students=len(content["seeds"]) if "seeds" in content else None,
     )
     return TeacherBundle(labels=tuple(content["labels"]), tuning=tuning, content=content)
 

@@ -122,6 +122,7 @@ class TestMaking:
             folder = tmp_path / f"fold-{number}"
             tuning = read_bundle(str(folder)).tuning
             assert (tuning.labeled, tuning.fold, tuning.temperature) == ("tones", number, card["temperature"])
+            assert tuning.students == 2
             refuse_leak(tuning, "tones", card["speakers"]["test"])
             elders = [json.loads(path.read_text()) for path in sorted(folder.glob("students/*/student.json"))]
             assert [one["seed"] for one in elders] == card["seeds"] == [0, 1]

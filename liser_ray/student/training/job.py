@@ -137,7 +137,8 @@ def check(config: StudentConfig) -> Checked:
             training_recordings(speech, fold, config.train, seed)
         if not len(speech.of_speakers(fold.test)):
             raise UserError(f"{speech.name}: fold {fold.index} has no usable recording to test on.")
-    name = run_name(config.recipe, config.loss, config.train.two_stage, config.train.labeled_fraction)
+    train, of_students = config.train, any(one.tuning and one.tuning.students for one in teachers.values())
+    name = run_name(config.recipe, config.loss, train.two_stage, train.labeled_fraction, of_students)
     facts = _facts(config, name, speech, table, teachers)
     return Checked(name, speech, tuple(folds), table, teachers, facts)
 

@@ -20,7 +20,9 @@ Recipe = Literal[
 """The paper's rows, and the same with the network and the training of "strong" (docs/recipe.md), which alone, as
 "no-dstl", learns from labels only. "strong-50k" is a network of half the size."""
 
-LABELS_ALONE: tuple[Recipe, ...] = (BASE, "strong", "strong-50k")
+STRONG: Recipe = "strong"
+
+LABELS_ALONE: tuple[Recipe, ...] = (BASE, STRONG, "strong-50k")
 """Recipes without a teacher."""
 
 _STRONG: dict[str, Any] = {
@@ -47,7 +49,7 @@ _STRONG: dict[str, Any] = {
 def defaults_of(given: Any) -> Mapping[str, Any]:  # noqa: ANN401 (settings with a recipe)
     """What the recipe of some settings has in place of the paper's, by the fields' names, with dots."""
     recipe: Recipe = given.recipe
-    if not recipe.startswith("strong"):
+    if not recipe.startswith(STRONG):
         return {}
     return _STRONG | ({"network.filters": (16, 32, 60), "network.hidden_size": 30} if recipe == "strong-50k" else {})
 
@@ -68,10 +70,17 @@ def loss_of(recipe: Recipe, loss: LossConfig) -> LossConfig:
     return replace(loss, confidence="raw") if loss.confidence == "none" else loss
 
 
-def run_name(recipe: Recipe, loss: LossConfig, two_stage: bool, labeled_fraction: float) -> str:
-    """A recipe with the paper's ablations, as "vid-dstl+distill-ce", "sp-dstl+two-stage", "no-dstl+50%-labels"."""
+def run_name(
+    recipe: Recipe, loss: LossConfig, two_stage: bool, labeled_fraction: float, of_students: bool = False
+) -> str:
+    """A recipe with the paper's ablations, as "vid-dstl+distill-ce", "sp-dstl+two-stage", "no-dstl+50%-labels".
+
+    With ``of_students`` its speech teachers are trained students: "strong-sp-dstl+self", which another one's labels
+    would not make the same result.
+    """
     name: str = recipe
     if recipe not in LABELS_ALONE:
+        name += "+self" * (of_students and loss_of(recipe, loss).lambda_sd > 0)
         name += "+calibrated" * (loss_of(recipe, loss).confidence == "calibrated")
         name += "+distill-ce" * (loss.distillation == "ce")
         name += "+two-stage" * two_stage

@@ -67,6 +67,8 @@ def test_runs_are_called_what_the_tables_call_them():
     assert run_name("sp-dstl", GIVEN, True, 1.0) == "sp-dstl+two-stage"
     assert run_name("conf-vid-sp-dstl", calibrated, False, 1.0) == "conf-vid-sp-dstl+calibrated"
     assert run_name("no-dstl", ce, False, 0.5) == "no-dstl+50%-labels"
+    assert run_name("strong-conf-sp-dstl", calibrated, False, 1.0, True) == "strong-conf-sp-dstl+self+calibrated"
+    assert run_name("vid-dstl", GIVEN, False, 1.0, True) == "vid-dstl"
 
 
 @pytest.mark.parametrize(
