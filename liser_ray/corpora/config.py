@@ -30,7 +30,7 @@ class PlanConfig:
     allowed_roots: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if not 16 / 30 <= self.span_seconds <= 3600:
+        if not 0.534 <= self.span_seconds <= 3600:  # 16/30 s in whole microseconds holds no whole window
             raise UserError(f"span_seconds is {self.span_seconds}: give 0.534 (one window) to 3600 seconds.")
         for name in ("max_pixels", "max_frame_rate_hz", "max_recording_hours", "probe_timeout_s"):
             if not getattr(self, name) > 0:

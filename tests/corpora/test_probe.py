@@ -133,7 +133,13 @@ def test_an_error_that_nobody_thought_of_is_a_value_too(videos, monkeypatch):
 
 
 def test_settings_out_of_range_are_refused():
-    for wrong in ({"span_seconds": 0.1}, {"max_pixels": 0}, {"probe_timeout_s": -1}, {"probe_workers": -1}):
+    for wrong in (
+        {"span_seconds": 0.1},
+        {"span_seconds": 16 / 30},
+        {"max_pixels": 0},
+        {"probe_timeout_s": -1},
+        {"probe_workers": -1},
+    ):
         with pytest.raises(UserError, match=next(iter(wrong))):
             PlanConfig(**wrong)
 
