@@ -137,7 +137,7 @@ def differences_plot(by_recipe: Mapping[str, Sequence[Record]], base: str = BASE
         axes.annotate(
             score_text(one.value), (one.value, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8
         )
-    axes.set_yticks(range(len(others)), others)
+    axes.set_yticks(range(len(others)), [name.replace("+", "\n+", 1) for name in others])  # the longest are broken
     axes.set_ylim(len(others) - 0.5, -0.7)
     axes.set(xlabel=f"{_METRIC_NAMES[metric]} above that of {base}\n({_PAIRED})", title=set_name(labeled))
     return _png(figure)

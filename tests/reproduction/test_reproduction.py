@@ -9,7 +9,7 @@ from liser_ray.protocol.paper import CONFIGURATIONS
 from liser_ray.protocol.records import read_records, record_to_json
 from liser_ray.reproduction import job
 from liser_ray.reproduction.config import ReproductionConfig
-from liser_ray.reproduction.job import reproduce
+from liser_ray.reproduction.job import make_tables, reproduce
 from liser_ray.student.training.config import TrainConfig
 
 TRAIN = TrainConfig(epochs=1, batch_size=10)
@@ -75,6 +75,16 @@ def test_tables_and_pictures_of_records_go_into_a_readme(tmp_path, records):
     assert (tmp_path / "docs/images/ravdess-speakers.png").exists()
     reproduce(config)
     assert readme.read_text() == text
+
+
+def test_variants_of_the_strong_recipe_are_set_beside_it():
+    recipes = ("no-dstl", "strong", "strong-50k", "strong-sp-dstl+self")
+    made = make_tables([random_record(recipe=recipe, labeled="ravdess", seed=0) for recipe in recipes])
+    lines = made["strong-differences"].splitlines()
+    assert lines[0].startswith("| recipe − strong |")
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| strong-50k", "| strong-sp-dstl+self"]
+    alone = make_tables([random_record(recipe=recipe, labeled="ravdess", seed=0) for recipe in recipes[::2]])
+    assert "strong-differences" not in alone
 
 
 def test_nothing_to_make_tables_of_is_said(tmp_path, records):
