@@ -22,7 +22,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import torch
 import yaml
-from process_tree import Done
+from process_tree import Done, progress_of
 from tqdm import tqdm
 
 from liser_ray.corpora.plan import make_plan
@@ -38,6 +38,7 @@ from liser_ray.outcome import Stage
 from liser_ray.teachers.config import VideoTeacherConfig
 
 _ASK_EVERY_S = 0.25
+_LAST_COUNT_S = 20.0  # on a busy machine an answer takes its time
 _CHUNK_SPANS = 2  # the job's media workers take as many
 _SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
 _NICENESS = 15  # of Ray's workers, so that other work on the machine takes as much from every way
@@ -110,7 +111,9 @@ def run_job(config: LabelConfig) -> tuple[list[Done], dict[str, Any]]:
     done: list[Done] = []
     with mock.patch.object(job, "start_progress", side_effect=lambda: _asked(start_progress(), done)):
         result = job.label_corpus(config)
-        time.sleep(_ASK_EVERY_S)  # for the last count
+        given_up = time.monotonic() + _LAST_COUNT_S
+        while (not done or done[-1].spans < result.plan.spans) and time.monotonic() < given_up:
+            time.sleep(_ASK_EVERY_S)
     state = get_state_from_address(ray.get_runtime_context().gcs_address)
     store = get_memory_info_reply(state).store_stats
     (record,) = job.load_runs(result.folders.runs)
@@ -167,22 +170,19 @@ def run_pool(config: LabelConfig, cores: int, media_only: bool = False) -> tuple
         .sort_by([("uri", "ascending"), ("start_s", "ascending")])
     )
     chunks = [(k, spans.slice(k, _CHUNK_SPANS)) for k in range(0, len(spans), _CHUNK_SPANS)]
-    done: list[Done] = []
+    finished: list[tuple[float, int, float]] = []
     outcomes: dict[str, int] = {}
     busy_s: dict[str, float] = {}
-    n_spans, video_s = 0, 0.0
     context = multiprocessing.get_context("spawn")
     with context.Pool(cores, _load, (config, media_only)) as pool, _bar("pool", len(spans)) as bar:
         for at, ended, seconds, busy in pool.imap_unordered(_label, chunks):
-            n_spans, video_s = n_spans + sum(ended.values()), video_s + seconds
-            done.append(Done(at, n_spans, video_s))
+            finished.append((at, sum(ended.values()), seconds))
             for name, n in ended.items():
                 outcomes[name] = outcomes.get(name, 0) + n
             for stage, spent_s in busy.items():
                 busy_s[stage] = busy_s.get(stage, 0.0) + spent_s
             bar.update(sum(ended.values()))
-    done.sort(key=lambda one: one.at)
-    return _complete(done, plan.spans, plan.to_label_s), {"outcomes": outcomes, "busy_s": busy_s}
+    return _complete(progress_of(finished), plan.spans, plan.to_label_s), {"outcomes": outcomes, "busy_s": busy_s}
 
 
 class _Here:

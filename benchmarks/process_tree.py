@@ -4,7 +4,7 @@ import multiprocessing
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -31,6 +31,17 @@ class Done:
     at: float
     spans: int
     video_s: float
+
+
+def progress_of(finished: Iterable[tuple[float, int, float]]) -> list[Done]:
+    """What was finished by each moment, from the moment, spans and seconds of video of each piece, in any order.
+
+    A pool hands its results over in another order than that in which they were finished.
+    """
+    done = [Done(0.0, 0, 0.0)]
+    for at, spans, video_s in sorted(finished):
+        done.append(Done(at, done[-1].spans + spans, done[-1].video_s + video_s))
+    return done[1:]
 
 
 @dataclass(frozen=True)

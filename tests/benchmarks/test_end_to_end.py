@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from process_tree import Done, Look, Watched, kind_of
+from process_tree import Done, Look, Watched, kind_of, progress_of
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "end_to_end.py"
 
@@ -37,6 +37,11 @@ def test_the_steady_state_leaves_out_start_and_end():
     assert run.steady() == (8.0, pytest.approx(24.0), 16.0, 8.0)
     assert run.steady_cpu_s() == {"driver": pytest.approx(8.0), "children that decode": pytest.approx(16.0)}
     assert (run.start_up_s, run.close_s, run.peak_memory) == (11.0, 9.0, 28)
+
+
+def test_progress_adds_up_in_whatever_order_a_pool_hands_its_results_over():
+    finished = [(12.0, 2, 6.0), (11.0, 2, 5.9), (13.0, 1, 3.0)]
+    assert progress_of(finished) == [Done(11.0, 2, 5.9), Done(12.0, 4, 11.9), Done(13.0, 5, 14.9)]
 
 
 def test_processes_are_told_apart():
