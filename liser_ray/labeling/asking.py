@@ -6,18 +6,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from liser_ray.outcome import Problem, Reason, Stage
+from liser_ray.teachers.batches import Windows
 
 log = logging.getLogger(__name__)
 
 
 def ask(
-    teacher: Callable[[np.ndarray], np.ndarray], inputs: Sequence[np.ndarray], stage: Stage
+    teacher: Callable[[Windows], np.ndarray], inputs: Sequence[Windows], stage: Stage
 ) -> list[np.ndarray | Problem]:
     """A teacher's answer for each span: all windows in one call, and span by span if that fails.
 
     Args:
-        teacher: float32 [N, K] for windows [N, ...].
-        inputs: the windows of each span, [W, ...].
+        teacher: float32 [N, K] for N windows.
+        inputs: the windows of each span, W of them.
         stage: for the problem's text.
 
     Returns:
@@ -26,7 +27,7 @@ def ask(
     if not inputs:
         return []
     try:
-        together = teacher(np.concatenate(inputs) if len(inputs) > 1 else inputs[0])
+        together = teacher([window for one in inputs for window in one])
         if not np.isfinite(together).all():
             raise FloatingPointError("numbers that are not finite")
         return list(np.split(together, np.cumsum([len(one) for one in inputs])[:-1]))

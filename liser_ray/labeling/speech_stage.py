@@ -13,7 +13,7 @@ from liser_ray.labeling.schema import list_column, set_columns
 from liser_ray.media.flac import decode_flac
 from liser_ray.media.span import SOUND_HASH, digest
 from liser_ray.outcome import Problem, Reason, Stage
-from liser_ray.teachers.batches import choose_device
+from liser_ray.teachers.batches import Windows, choose_device
 from liser_ray.teachers.config import Precision
 from liser_ray.teachers.speech import load_speech_teachers, speech_windows
 
@@ -61,7 +61,7 @@ class SpeechStage:
             self._tell(Work(len(rows), len(problems), busy_s, n_windows, slots(n_windows, self._teachers.batch_size)))
         return with_problems(set_columns(spans, columns), problems)
 
-    def _softmaxes(self, windows: np.ndarray) -> np.ndarray:
+    def _softmaxes(self, windows: Windows) -> np.ndarray:
         """All teachers' softmaxes side by side, float32 [N, sum of K_S]."""
         answers = self._teachers(windows)
         return np.concatenate([answers[teacher.name] for teacher in self._teachers.teachers], axis=1)

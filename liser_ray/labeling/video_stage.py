@@ -29,15 +29,16 @@ class VideoStage:
         """Windows of all spans go through the teacher together; windows without the face get zeros."""
         started = time.monotonic()
         n_labels = len(self._teacher.labels)
-        clips, valid, problems = [], [], {}
+        clips: list[list[np.ndarray]] = []
+        valid, problems = [], {}
         rows = open_rows(spans)
         for row in rows:
             data = np.frombuffer(spans[CLIPS.name][row].as_buffer(), np.uint8).reshape(-1, *CLIP_SHAPE)
             if digest(data) != spans["content_hash"][row].as_py()[CLIPS_HASH]:
                 problems[row] = Problem(Stage.VIDEO_TEACHER, Reason.HASH_MISMATCH, "clips changed on their way")
-            clips.append(data)
             valid.append(np.array(spans["video_valid"][row].as_py(), np.float32) > 0)
-        answers = ask(self._teacher, [one[mask] for one, mask in zip(clips, valid, strict=True)], Stage.VIDEO_TEACHER)
+            clips.append([data[window] for window in np.flatnonzero(valid[-1])])  # views
+        answers = ask(self._teacher, clips, Stage.VIDEO_TEACHER)
         probs = [np.empty((0, n_labels), np.float32)] * len(spans)
         for row, mask, answer in zip(rows, valid, answers, strict=True):
             if isinstance(answer, Problem):

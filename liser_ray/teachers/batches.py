@@ -1,7 +1,7 @@
 """Micro-batches on their way to the device and softmaxes on their way back."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from liser_ray.teachers.config import Precision
+
+Windows = np.ndarray | Sequence[np.ndarray]
+"""What teachers are asked about: an array [N, ...], or N arrays of one shape and type, which are copied only once."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -22,40 +25,42 @@ def choose_device() -> str:
     return "cpu"
 
 
-def on_device(inputs: np.ndarray, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+def on_device(windows: Windows, batch_size: int, device: torch.device) -> Iterator[Tensor]:
     """Slices of ``batch_size`` rows on the device, in order; with a GPU the next one is copied during the work on this.
 
     The caller must not wait for the GPU between two batches, or nothing overlaps.
 
     Args:
-        inputs: [N, ...] of any number type, may be read-only and of any strides.
+        windows: of any number type, may be read-only and of any strides.
         batch_size: rows per slice; the last one may be shorter.
         device: where to.
     """
+    if not len(windows):
+        return
     on_gpu = device.type == "cuda"
-    dtype = torch.from_numpy(np.empty(0, inputs.dtype)).dtype
+    shape, dtype = windows[0].shape, torch.from_numpy(np.empty(0, windows[0].dtype)).dtype
     copying = torch.cuda.Stream(device) if on_gpu else None
 
     def send(start: int) -> Tensor:
-        rows = inputs[start : start + batch_size]
+        rows = windows[start : start + batch_size]
         # Page-locked, since only from there a copy runs beside the computation. PyTorch's host allocator keeps the
         # buffer until the copy is over, and then uses it again.
-        staged = torch.empty(rows.shape, dtype=dtype, pin_memory=on_gpu)
-        np.copyto(staged.numpy(), rows)
+        staged = torch.empty((len(rows), *shape), dtype=dtype, pin_memory=on_gpu)
+        np.stack(list(rows), out=staged.numpy())
         with torch.cuda.stream(copying):  # None: nothing changes
             return staged.to(device, non_blocking=True)
 
-    upcoming = send(0) if len(inputs) else None
-    for start in range(batch_size, len(inputs) + batch_size, batch_size):
+    upcoming = send(0)
+    for start in range(batch_size, len(windows) + batch_size, batch_size):
         batch = upcoming
-        assert batch is not None
         if copying is not None:
             computing = torch.cuda.current_stream(device)
             computing.wait_stream(copying)
             batch.record_stream(computing)  # or its memory could be given to a later copy while it is still read
         yield batch
         # Only now: the caller has queued its work on `batch`, which runs while these lines stage and copy.
-        upcoming = send(start) if start < len(inputs) else None
+        if start < len(windows):
+            upcoming = send(start)
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager:

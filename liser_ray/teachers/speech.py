@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from liser_ray.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
-from liser_ray.teachers.batches import on_device, teacher_autocast
+from liser_ray.teachers.batches import Windows, on_device, teacher_autocast
 from liser_ray.teachers.bundles import TeacherBundle, find_bundle, read_bundle
 from liser_ray.teachers.config import Precision
 from liser_ray.teachers.speech_folders import ADAPTER_CONFIG, SAMPLE_RATE_HZ, STUDENTS_FOLDER, base_address
@@ -71,11 +71,11 @@ class SpeechTeachers:
         self._remembering = [module for module in dict.fromkeys(shared) if isinstance(module, Remembering)]
 
     @torch.inference_mode()
-    def __call__(self, windows: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, windows: Windows) -> dict[str, np.ndarray]:
         """Softmax of every teacher for every window.
 
         Args:
-            windows: float32 [N, n], 16 kHz, -1..1, as `speech_windows` cuts them; n at least `hears_samples`.
+            windows: N of float32 [n], 16 kHz, -1..1, as `speech_windows` cuts them; n at least `hears_samples`.
 
         Returns:
             Teacher name to float32 [N, K_S]: each row sums to 1.

@@ -79,8 +79,8 @@ class StaticTeacher:
         self._precision = precision
         self.batch_size = batch_size
 
-    def __call__(self, clips: np.ndarray) -> np.ndarray:
-        """Softmax of clips uint8 [N, T, H, W, 3] (RGB): float32 [N, K]."""
+    def __call__(self, clips: batches.Windows) -> np.ndarray:
+        """Softmax of N clips uint8 [T, H, W, 3] (RGB): float32 [N, K]."""
         found = []
         with torch.inference_mode(), batches.teacher_autocast(self._device, self._precision):
             for batch in batches.on_device(clips, self.batch_size, self._device):

@@ -47,8 +47,8 @@ class VideoTeacher(Protocol):
     sha256: str
     batch_size: int
 
-    def __call__(self, clips: np.ndarray) -> np.ndarray:
-        """Softmax of clips uint8 [N, 16, 224, 224, 3] (RGB): float32 [N, K]; each by itself, whatever the batch."""
+    def __call__(self, clips: batches.Windows) -> np.ndarray:
+        """Softmax of N clips uint8 [16, 224, 224, 3] (RGB): float32 [N, K]; each by itself, whatever the batch."""
         ...
 
 
@@ -76,15 +76,16 @@ class S2DTeacher:
         self._landmarks = _lowered(landmarks.to(device), self._precision)
         self.batch_size = batch_size
 
-    def __call__(self, clips: np.ndarray) -> np.ndarray:
+    def __call__(self, clips: batches.Windows) -> np.ndarray:
         """See `VideoTeacher`.
 
         Raises:
             ValueError: if the clips have another shape or type.
         """
         expected = (self._transformer.config.frames, INPUT_PX, INPUT_PX, 3)
-        if clips.shape[1:] != expected or clips.dtype != np.uint8:
-            raise ValueError(f"Clips are {clips.dtype} {clips.shape[1:]}, not uint8 {expected}.")
+        for clip in clips:
+            if clip.shape != expected or clip.dtype != np.uint8:
+                raise ValueError(f"A clip is {clip.dtype} {clip.shape}, not uint8 {expected}.")
         found = []
         with torch.inference_mode(), batches.teacher_autocast(self._device, self._precision):
             for batch in batches.on_device(clips, self.batch_size, self._device):
