@@ -62,7 +62,7 @@ class Size:
 
 
 SMALL = Size(spans=240, span_s=16.0, naive_s=4.0)
-FULL_SIZE = Size(spans=12, span_s=4.0, naive_s=1.2, recordings=7)
+FULL_SIZE = Size(spans=20, span_s=4.0, naive_s=1.2, recordings=7)
 QUICK = Size(spans=4, span_s=4.0, naive_s=0.6, recordings=2)
 
 

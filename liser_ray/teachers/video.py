@@ -86,14 +86,15 @@ class S2DTeacher:
         for clip in clips:
             if clip.shape != expected or clip.dtype != np.uint8:
                 raise ValueError(f"A clip is {clip.dtype} {clip.shape}, not uint8 {expected}.")
-        found = []
-        with torch.inference_mode(), batches.teacher_autocast(self._device, self._precision):
-            for batch in batches.on_device(clips, self.batch_size, self._device):
-                logits, _ = s2d_forward(self._transformer, self._landmarks, batch)
-                found.append(logits.float().softmax(dim=1))
+        found = batches.answers(self._softmax, clips, self.batch_size, self._device)
         if not found:
             return np.zeros((0, len(self.labels)), np.float32)
         return torch.cat(found).cpu().numpy()
+
+    def _softmax(self, batch: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode(), batches.teacher_autocast(self._device, self._precision):
+            logits, _ = s2d_forward(self._transformer, self._landmarks, batch)
+            return logits.float().softmax(dim=1)
 
 
 def _lowered(network: Network, precision: Precision) -> Network:

@@ -1,10 +1,12 @@
+import threading
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liser_ray.teachers.batches import on_device
+from liser_ray.teachers.batches import answers, on_device
 
 CPU = torch.device("cpu")
 
@@ -33,3 +35,31 @@ def test_windows_of_several_spans_come_in_order_and_in_full_batches(counts: list
 def test_windows_of_different_sizes_are_refused():
     with pytest.raises(ValueError, match="same shape"):
         list(on_device([np.zeros(3), np.zeros(4)], 2, CPU))
+
+
+@pytest.mark.parametrize("n_windows", [0, 1, 3, 4, 7])
+def test_on_a_cpu_each_thread_answers_batches_of_its_own_and_all_share_what_is_left(n_windows: int):
+    seen: list[tuple[int, int]] = []
+
+    def network(batch: torch.Tensor) -> torch.Tensor:
+        seen.append((threading.get_ident(), torch.get_num_threads()))
+        return batch.sum(dim=1)
+
+    windows = np.arange(3.0 * n_windows).reshape(n_windows, 3)
+    torch.set_num_threads(2)
+    found = answers(network, windows, 1, CPU)
+    assert torch.get_num_threads() == 2
+    assert [float(one) for one in found] == windows.sum(axis=1).tolist()
+    here = threading.get_ident()
+    assert sorted(threads for thread, threads in seen if thread != here) == [1] * (n_windows // 2 * 2)
+    assert [threads for thread, threads in seen if thread == here] == [2] * (n_windows % 2)
+
+
+def test_a_failing_batch_leaves_the_number_of_threads_as_it_was():
+    def network(batch: torch.Tensor) -> torch.Tensor:
+        raise ValueError("no")
+
+    torch.set_num_threads(2)
+    with pytest.raises(ValueError, match="no"):
+        answers(network, np.zeros((4, 3)), 1, CPU)
+    assert torch.get_num_threads() == 2
