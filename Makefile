@@ -32,7 +32,7 @@ types: .venv/ready
 
 check: lint types test
 
-bench: .venv/ready  ## how fast everything is, beside the machine's limit and the naive way (half an hour)
+bench: .venv/ready  ## how fast everything is, beside the machine's limit and the naive way (up to three quarters of an hour)
 	$(BIN)/python benchmarks/bench.py
 
 tables: .venv/ready  ## the README's tables and pictures, from the committed records

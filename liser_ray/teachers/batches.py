@@ -11,6 +11,8 @@ from torch import Tensor
 
 from liser_ray.teachers.config import Precision
 
+_MOST_APART = 8  # batches at a time on a CPU; each of S2D's takes 200 to 250 MB beside the weights
+
 Windows = np.ndarray | Sequence[np.ndarray]
 """What teachers are asked about: an array [N, ...], or N arrays of one shape and type, which are copied only once."""
 
@@ -69,27 +71,27 @@ def answers(
 ) -> list[Tensor]:
     """What a network says of each batch, in order.
 
-    On a CPU as many batches at a time as PyTorch has threads, on one thread each: threads that share a batch wait for
-    one another after each product, and on a busy machine for longer. Only what is left over shares them.
+    On a CPU as many batches at a time as PyTorch has threads, up to eight: threads that share a batch wait for one
+    another after each product, and on a busy machine for longer. What is left over at the end shares them all.
 
     Args:
         network: takes a batch on the device; is called in several threads at once.
         windows, batch_size, device: as in `on_device`.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    at_once = batch_size * threads
-    n_apart = len(windows) // at_once * at_once if threads > 1 else 0
+    apart = min(threads, _MOST_APART)
+    n_apart = len(windows) // (apart * batch_size) * (apart * batch_size) if apart > 1 else 0
 
-    def apart(start: int) -> Tensor:
-        torch.set_num_threads(1)
+    def answer(start: int) -> Tensor:
+        torch.set_num_threads(threads // apart)
         (batch,) = on_device(windows[start : start + batch_size], batch_size, device)
         return network(batch)
 
     found = []
     if n_apart:
         try:
-            with ThreadPoolExecutor(threads) as pool:
-                found = list(pool.map(apart, range(0, n_apart, batch_size)))
+            with ThreadPoolExecutor(apart) as pool:
+                found = list(pool.map(answer, range(0, n_apart, batch_size)))
         finally:
             torch.set_num_threads(threads)  # some of PyTorch's libraries have one number for the whole process
     return found + [network(batch) for batch in on_device(windows[n_apart:], batch_size, device)]

@@ -37,8 +37,13 @@ def test_windows_of_different_sizes_are_refused():
         list(on_device([np.zeros(3), np.zeros(4)], 2, CPU))
 
 
-@pytest.mark.parametrize("n_windows", [0, 1, 3, 4, 7])
-def test_on_a_cpu_each_thread_answers_batches_of_its_own_and_all_share_what_is_left(n_windows: int):
+@pytest.mark.parametrize(
+    ("threads", "n_windows", "apart", "threads_apart"),
+    [(2, 0, 0, 1), (2, 1, 0, 1), (2, 3, 2, 1), (2, 4, 4, 1), (2, 7, 6, 1), (1, 3, 0, 1), (16, 17, 16, 2)],
+)
+def test_on_a_cpu_threads_answer_batches_apart_and_share_what_is_left(
+    threads: int, n_windows: int, apart: int, threads_apart: int
+):
     seen: list[tuple[int, int]] = []
 
     def network(batch: torch.Tensor) -> torch.Tensor:
@@ -46,13 +51,13 @@ def test_on_a_cpu_each_thread_answers_batches_of_its_own_and_all_share_what_is_l
         return batch.sum(dim=1)
 
     windows = np.arange(3.0 * n_windows).reshape(n_windows, 3)
-    torch.set_num_threads(2)
+    torch.set_num_threads(threads)
     found = answers(network, windows, 1, CPU)
-    assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == threads
     assert [float(one) for one in found] == windows.sum(axis=1).tolist()
     here = threading.get_ident()
-    assert sorted(threads for thread, threads in seen if thread != here) == [1] * (n_windows // 2 * 2)
-    assert [threads for thread, threads in seen if thread == here] == [2] * (n_windows % 2)
+    assert [of for thread, of in seen if thread != here] == [threads_apart] * apart
+    assert [of for thread, of in seen if thread == here] == [threads] * (n_windows - apart)
 
 
 def test_a_failing_batch_leaves_the_number_of_threads_as_it_was():
