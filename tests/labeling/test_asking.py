@@ -6,12 +6,16 @@ from liser_ray.outcome import Problem, Reason, Stage
 SPANS = [np.full((2, 3), 1.0), np.full((0, 3), 2.0), np.full((4, 3), 3.0)]
 
 
+def stacked(windows):
+    return np.reshape(windows, (len(windows), 3))
+
+
 def test_all_windows_go_in_one_call_and_come_back_to_their_spans():
     calls = []
 
     def teacher(windows):
         calls.append(len(windows))
-        return windows[:, :2] * 10
+        return stacked(windows)[:, :2] * 10
 
     answers = ask(teacher, SPANS, Stage.VIDEO_TEACHER)
     assert calls == [6]
@@ -21,9 +25,9 @@ def test_all_windows_go_in_one_call_and_come_back_to_their_spans():
 
 def test_a_span_that_a_teacher_can_not_take_costs_no_other():
     def teacher(windows):
-        if (windows == 3).any():
+        if (stacked(windows) == 3).any():
             raise RuntimeError("out of memory")
-        return windows
+        return stacked(windows)
 
     first, second, third = ask(teacher, SPANS, Stage.SPEECH_TEACHER)
     assert first.shape == (2, 3)
@@ -33,7 +37,7 @@ def test_a_span_that_a_teacher_can_not_take_costs_no_other():
 
 def test_numbers_that_are_none_are_an_error_of_their_span():
     def teacher(windows):
-        return np.where(windows == 3, np.nan, windows)
+        return np.where(stacked(windows) == 3, np.nan, stacked(windows))
 
     answers = ask(teacher, SPANS, Stage.VIDEO_TEACHER)
     assert answers[2].reason == Reason.TEACHER_ERROR
