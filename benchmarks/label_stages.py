@@ -190,19 +190,21 @@ def naive_media(path: Path, end_s: float, costs: Costs) -> int:
 
 
 def measure_media(paths: Sequence[Path], size: Size, costs: Costs) -> tuple[list[span.SpanMedia], int]:
-    """Both ways by turns on the start of each recording; our results, and pictures seen."""
-    prepared, n_pictures = [], 0
-    for path in tqdm(paths, desc="recordings", unit="recording"):
+    """Both ways by turns on the start of each recording; our results, and pictures seen.
+
+    A round goes through all recordings, since `prepare_span` keeps the last one open: each is to be opened each time.
+    """
+    rounds: dict[Path, list[Costs]] = {path: [] for path in paths}
+    prepared, n_pictures = {}, {}
+    for path in tqdm(size.rounds * list(paths), desc="recordings", unit="recording"):
         with Reader(str(path)) as reader:
             end_s = min(size.seconds, reader.header.duration_s or size.seconds)
-        rounds = [Costs() for _ in range(size.rounds)]
-        for one in rounds:
-            n_naive = naive_media(path, end_s, one)
-            media = our_media(path, end_s, one)
-        costs.add_quickest(rounds)
-        prepared.append(media)
-        n_pictures += n_naive
-    return prepared, n_pictures
+        rounds[path].append(Costs())
+        n_pictures[path] = naive_media(path, end_s, rounds[path][-1])
+        prepared[path] = our_media(path, end_s, rounds[path][-1])
+    for of_path in rounds.values():
+        costs.add_quickest(of_path)
+    return list(prepared.values()), sum(n_pictures.values())
 
 
 def measure_video_teacher(clips: np.ndarray, layers: int, costs: Costs) -> tuple[np.ndarray, float]:
