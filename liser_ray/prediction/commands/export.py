@@ -23,8 +23,8 @@ Write a student as one ONNX file: 16-kHz waveform in, probabilities out, with it
   liser-ray export --model out/student --output student-int8.onnx --int8 data/RAVDESS
   liser-ray export --model out/student --output student.pte         for ExecuTorch: 3 s in, logits out
 
-The file runs with onnxruntime alone: liser-ray predict --onnx student.onnx speech.wav. --int8 makes it less than half
-as large; it needs speech like what the student will hear, to see how large the numbers in it become.
+The file runs with onnxruntime alone: `liser-ray predict --onnx student.onnx speech.wav`. With --int8 it is less than
+half as large; that needs speech like what the student will hear, to see how large the numbers in it become.
 """
 
 CALIBRATION_RECORDINGS = 100
