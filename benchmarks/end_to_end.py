@@ -137,7 +137,7 @@ def figures_of(found: dict[str, Watched]) -> dict[str, tuple[float, str]]:
 
 
 def shares(found: dict[str, Watched]) -> dict[str, tuple[float, str]]:
-    """The job's steady state as shares of the pool's and of the slowest stage's ceiling."""
+    """The job's steady state as shares of the pool's, of the slowest stage's ceiling, and of all stages' together."""
 
     def rate(name: str) -> float:
         wall_s, _, video_s, _ = found[name].steady()
@@ -147,11 +147,15 @@ def shares(found: dict[str, Watched]) -> dict[str, tuple[float, str]]:
     slowest = max(busy_s, key=lambda stage: busy_s[stage])
     apart = slowest == "media" and MEDIA in found
     alone = rate(MEDIA) if apart else CORES * found[POOL].video_s / busy_s[slowest]
+    shared = CORES * found[POOL].video_s / sum(busy_s.values())
     return {
         "ceiling": (alone, "h of video/h"),
+        "shared_ceiling": (shared, "h of video/h"),
         f"{JOB}_of_pool": (rate(JOB) / max(1e-9, rate(POOL)), "share"),
         f"{JOB}_of_ceiling": (rate(JOB) / max(1e-9, alone), "share"),
         f"{POOL}_of_ceiling": (rate(POOL) / max(1e-9, alone), "share"),
+        f"{JOB}_of_shared_ceiling": (rate(JOB) / shared, "share"),
+        f"{POOL}_of_shared_ceiling": (rate(POOL) / shared, "share"),
     }
 
 
@@ -235,8 +239,13 @@ def report(found: dict[str, Watched], figures: dict[str, tuple[float, str]], con
     return f"""{table(figures, list(found))}
 
 In its steady state the job does {figures[f"{JOB}_of_pool"][0]:.0%} of what the plain pool does. The slowest stage
-({slowest}) with all cores to itself does {figures["ceiling"][0]:.3g} video-h/h; where all stages share the cores, the
-pool reaches {figures[f"{POOL}_of_ceiling"][0]:.0%} of that and the job {figures[f"{JOB}_of_ceiling"][0]:.0%}.
+({slowest}) with all cores to itself does {figures["ceiling"][0]:.3g} video-h/h; the pool reaches
+{figures[f"{POOL}_of_ceiling"][0]:.0%} of that and the job {
+        figures[f"{JOB}_of_ceiling"][
+            0
+        ]:.0%}. But all stages share these cores. Together, never waiting for anything, they do
+{figures["shared_ceiling"][0]:.3g} video-h/h; the pool reaches {
+        figures[f"{POOL}_of_shared_ceiling"][0]:.0%} of that and the job {figures[f"{JOB}_of_shared_ceiling"][0]:.0%}.
 
 CPU milliseconds for a second of video in the steady state, by what they are spent in:
 
@@ -254,8 +263,8 @@ Seconds of workers for a second of video:
   asked for 4 times a second) or when the file with its row is written (pool).
 - The pool runs the job's own functions in {CORES} processes, two spans at a time, one thread each, without a child
   process around the decoder, a checkpoint, or any limit on what a broken video may cost.
-- The ceiling is the media stage alone in that pool where it is the slowest, else what the pool's workers took for the
-  slowest stage, on all cores.
+- The slowest stage's ceiling is the media stage alone in that pool where it is the slowest, else what the pool's
+  workers took for that stage, on all cores. The ceiling of all stages is what they took for all of them, on all cores.
 - The naive script labels the start of a few recordings; its figures are per second of video, so they stand for more.
   Its steady state begins with the second recording or so; its start-up is not told apart from its first recording.
 - Memory: all processes of a way, what they share counted once (PSS), looked at every two seconds. Spilled: what Ray's
