@@ -19,6 +19,7 @@ _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 ON_RAY = (
+    "tests/benchmarks/test_growth.py::test_a_quick_run",
     "tests/calibration/test_job.py",
     "tests/jobs/test_tune_lambdas.py::test_the_papers_grid",
     "tests/labeling/test_job.py",

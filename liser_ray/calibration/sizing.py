@@ -7,7 +7,16 @@ from typing import Any, Literal
 from liser_ray.calibration.measurements import Costs, Measurements
 from liser_ray.cluster import CPUS_FOR_RAY
 from liser_ray.errors import UserError
-from liser_ray.labeling.config import SPEECH_GPU_SHARE, VIDEO_GPU_SHARE, LabelConfig, Pool, PoolConfig, Pools, Prices
+from liser_ray.labeling.config import (
+    MEDIA_SPANS,
+    SPEECH_GPU_SHARE,
+    VIDEO_GPU_SHARE,
+    LabelConfig,
+    Pool,
+    PoolConfig,
+    Pools,
+    Prices,
+)
 
 _BATCHES_PER_CALL = 4  # the last one of a call may be part empty, and the next one is copied while the device works
 _MOST_SPANS_PER_CALL = 32  # 2.3 GB of clips
@@ -116,7 +125,7 @@ def size_pools(measured: Measurements, cluster: Cluster, config: LabelConfig) ->
         decoder_cpus = left / decoders if decoder_cpus else 0.0
     video_batch, speech_batch = measured.video.best.batch_size, measured.speech.best.batch_size
     pools = Pools(
-        Pool(decoders, _round_down(decoder_cpus), 0.0, config.media_pool.batch_spans),
+        Pool(decoders, _round_down(decoder_cpus), 0.0, config.media_pool.batch_spans or MEDIA_SPANS),
         Pool(
             teachers,
             _round_down(video_cpus),

@@ -12,6 +12,10 @@ from liser_ray.teachers.config import Precision, VideoTeacherConfig
 VIDEO_GPU_SHARE, SPEECH_GPU_SHARE = 0.8, 0.2
 """Of each GPU, so that it takes one worker of each teacher: S2D needs about 100 times the arithmetic of HuBERT."""
 
+MEDIA_SPANS, GPU_SPANS, CPU_SPANS = 2, 4, 1
+"""Spans that an actor of the media stage, of a teacher with a GPU, or of one without takes at a time. On a CPU S2D
+needs a minute for one: more would gain nothing, be told late, and be lost with the process."""
+
 
 @dataclass(frozen=True)
 class PoolConfig:
@@ -21,17 +25,17 @@ class PoolConfig:
         actors: how many; 0: as many as fit the cluster when the job starts.
         num_cpus: CPUs that each holds; -1: fitted to the cluster.
         num_gpus: GPUs (fractions too) that each holds; -1: a share of one where the cluster has any, else 0.
-        batch_spans: spans that an actor takes at a time.
+        batch_spans: spans that an actor takes at a time; 0: 2 to decode, for a teacher 4 with a GPU and 1 without.
     """
 
     actors: int = 0
     num_cpus: float = -1.0
     num_gpus: float = -1.0
-    batch_spans: int = 4
+    batch_spans: int = 0
 
     def __post_init__(self) -> None:
-        if self.actors < 0 or self.batch_spans < 1:
-            raise UserError("A pool needs actors >= 0 (0: fitted to the cluster) and batch_spans >= 1.")
+        if self.actors < 0 or self.batch_spans < 0:
+            raise UserError("A pool needs actors >= 0 (0: fitted to the cluster) and batch_spans >= 0 (0: fitted).")
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class LabelConfig:
     video_teacher: VideoTeacherConfig = field(default_factory=VideoTeacherConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
-    media_pool: PoolConfig = field(default_factory=lambda: PoolConfig(batch_spans=2))
+    media_pool: PoolConfig = field(default_factory=PoolConfig)
     video_pool: PoolConfig = field(default_factory=PoolConfig)
     speech_pool: PoolConfig = field(default_factory=PoolConfig)
     speech_batch_size: int = 64
@@ -158,11 +162,12 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float) -> 
     teacher_cpus = min(1.0, spare / (4 * teacher_actors))
 
     def teacher(pool: PoolConfig, gpu_share: float) -> Pool:
+        num_gpus = pool.num_gpus if pool.num_gpus >= 0 else (gpu_share if n_gpus else 0.0)
         return Pool(
             actors=pool.actors or teacher_actors,
             num_cpus=pool.num_cpus if pool.num_cpus >= 0 else teacher_cpus,
-            num_gpus=pool.num_gpus if pool.num_gpus >= 0 else (gpu_share if n_gpus else 0.0),
-            batch_spans=pool.batch_spans,
+            num_gpus=num_gpus,
+            batch_spans=pool.batch_spans or (GPU_SPANS if num_gpus else CPU_SPANS),
         )
 
     video, speech = teacher(config.video_pool, VIDEO_GPU_SHARE), teacher(config.speech_pool, SPEECH_GPU_SHARE)
@@ -172,7 +177,7 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float) -> 
         actors=actors,
         num_cpus=config.media_pool.num_cpus if config.media_pool.num_cpus >= 0 else min(1.0, left / actors),
         num_gpus=max(0.0, config.media_pool.num_gpus),
-        batch_spans=config.media_pool.batch_spans,
+        batch_spans=config.media_pool.batch_spans or MEDIA_SPANS,
     )
     return Pools(media, video, speech)
 

@@ -23,6 +23,18 @@ def test_each_gpu_gets_both_teachers_and_the_rest_of_the_cpus_decode():
     assert (pools.media.actors, pools.media.num_cpus, pools.media.num_gpus) == (28, 1, 0)
 
 
+def test_only_a_gpu_is_given_several_spans_at_a_time():
+    assert [pool.batch_spans for pool in pools_of(LabelConfig(), 34, 2)] == [2, 4, 4]
+    assert [pool.batch_spans for pool in pools_of(LabelConfig(), 4, 0)] == [2, 1, 1]
+    on_cpu = LabelConfig(speech_pool=PoolConfig(num_gpus=0))
+    assert [pool.batch_spans for pool in pools_of(on_cpu, 34, 2)] == [2, 4, 1]
+
+
+def pools_of(*cluster):
+    pools = fit_pools(*cluster)
+    return pools.media, pools.video, pools.speech
+
+
 def test_what_the_user_says_stays():
     config = LabelConfig(
         media_pool=PoolConfig(actors=5, num_cpus=2), video_pool=PoolConfig(actors=3, num_gpus=1, batch_spans=7)
@@ -54,6 +66,6 @@ def test_files_grow_with_the_job():
 
 def test_nonsense_is_refused():
     with pytest.raises(UserError, match="batch_spans"):
-        PoolConfig(batch_spans=0)
+        PoolConfig(batch_spans=-1)
     with pytest.raises(UserError, match="spans_per_file"):
         LabelConfig(spans_per_file=-1)
