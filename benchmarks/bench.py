@@ -1,8 +1,8 @@
 """All of `make bench`: each benchmark in a process of its own, then one table and one JSON file of what they found.
 
-`python benchmarks/bench.py` takes about half an hour on two cores and writes benchmarks/results/bench.md and bench.json
-from the JSON files of its parts; `--only end_to_end` runs one part and makes the table anew; `--quick` tries all parts
-out in a few minutes and writes nothing.
+`python benchmarks/bench.py` takes up to three quarters of an hour on two cores and writes benchmarks/results/bench.md
+and bench.json from the JSON files of its parts; `--only end_to_end` runs one part and makes the table anew; `--quick`
+tries all parts out in a few minutes and writes nothing.
 """
 
 import argparse
