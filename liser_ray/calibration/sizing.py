@@ -8,7 +8,7 @@ from liser_ray.calibration.measurements import Costs, Measurements
 from liser_ray.cluster import CPUS_FOR_RAY
 from liser_ray.errors import UserError
 from liser_ray.labeling.config import (
-    MEDIA_SPANS,
+    CPU_SPANS,
     SPEECH_GPU_SHARE,
     VIDEO_GPU_SHARE,
     LabelConfig,
@@ -124,19 +124,20 @@ def size_pools(measured: Measurements, cluster: Cluster, config: LabelConfig) ->
         decoders = math.ceil(left - 1e-9)
         decoder_cpus = left / decoders if decoder_cpus else 0.0
     video_batch, speech_batch = measured.video.best.batch_size, measured.speech.best.batch_size
+    handed_over = config.media_pool.batch_spans or CPU_SPANS
     pools = Pools(
-        Pool(decoders, _round_down(decoder_cpus), 0.0, config.media_pool.batch_spans or MEDIA_SPANS),
+        Pool(decoders, _round_down(decoder_cpus), 0.0, handed_over),
         Pool(
             teachers,
             _round_down(video_cpus),
             VIDEO_GPU_SHARE if cluster.gpus else 0.0,
-            _batch_spans(video_batch, measured.media.windows_per_span),
+            _batch_spans(video_batch, measured.media.windows_per_span, handed_over),
         ),
         Pool(
             teachers,
             _round_down(speech_cpus),
             SPEECH_GPU_SHARE if cluster.gpus else 0.0,
-            _batch_spans(speech_batch, measured.speech_windows_per_span),
+            _batch_spans(speech_batch, measured.speech_windows_per_span, handed_over),
         ),
     )
     # A decoder has a span in hand; a worker of the video teacher has a batch of them, and the next one waits.
@@ -175,9 +176,10 @@ def _stays(pool: PoolConfig, fitted: float) -> float:
     return pool.num_cpus if pool.num_cpus >= 0 else fitted
 
 
-def _batch_spans(batch_size: int, windows_per_span: float) -> int:
-    """Spans that fill a few batches."""
-    return min(_MOST_SPANS_PER_CALL, max(1, math.ceil(_BATCHES_PER_CALL * batch_size / windows_per_span)))
+def _batch_spans(batch_size: int, windows_per_span: float, handed_over: int) -> int:
+    """Spans that fill a few batches: a multiple of those that come together, which Ray would copy to cut them."""
+    spans = min(_MOST_SPANS_PER_CALL, math.ceil(_BATCHES_PER_CALL * batch_size / windows_per_span))
+    return handed_over * max(1, math.ceil(spans / handed_over))
 
 
 def _round_down(cpus: float) -> float:

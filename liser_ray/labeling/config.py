@@ -12,9 +12,9 @@ from liser_ray.teachers.config import Precision, VideoTeacherConfig
 VIDEO_GPU_SHARE, SPEECH_GPU_SHARE = 0.8, 0.2
 """Of each GPU, so that it takes one worker of each teacher: S2D needs about 100 times the arithmetic of HuBERT."""
 
-MEDIA_SPANS, GPU_SPANS, CPU_SPANS = 2, 4, 1
-"""Spans that an actor of the media stage, of a teacher with a GPU, or of one without takes at a time. On a CPU S2D
-needs a minute for one: more would gain nothing, be told late, and be lost with the process."""
+CPU_SPANS, GPU_SPANS = 2, 4
+"""Spans that an actor without a GPU or with one takes at a time. On a CPU S2D needs a minute for one: more than the
+media stage hands over together would be told late, and be lost with the process. Fewer Ray would cut out and copy."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class PoolConfig:
         actors: how many; 0: as many as fit the cluster when the job starts.
         num_cpus: CPUs that each holds; -1: fitted to the cluster.
         num_gpus: GPUs (fractions too) that each holds; -1: a share of one where the cluster has any, else 0.
-        batch_spans: spans that an actor takes at a time; 0: 2 to decode, for a teacher 4 with a GPU and 1 without.
+        batch_spans: spans that an actor takes at a time; 0: 4 for a teacher with a GPU, else 2.
     """
 
     actors: int = 0
@@ -177,7 +177,7 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float) -> 
         actors=actors,
         num_cpus=config.media_pool.num_cpus if config.media_pool.num_cpus >= 0 else min(1.0, left / actors),
         num_gpus=max(0.0, config.media_pool.num_gpus),
-        batch_spans=config.media_pool.batch_spans or MEDIA_SPANS,
+        batch_spans=config.media_pool.batch_spans or CPU_SPANS,
     )
     return Pools(media, video, speech)
 

@@ -15,6 +15,14 @@ CLIPS = pa.field("clips", pa.large_binary(), nullable=False)
 _PER_WINDOW = pa.list_(pa.float32())
 
 
+def bytes_in_place(column: pa.ChunkedArray, row: int) -> np.ndarray:
+    """A row's bytes in a column of large_binary where they are: uint8, read-only. ``column[row]`` would copy them."""
+    (array,) = column.slice(row, 1).chunks
+    _, ends, data = array.buffers()
+    start, end = np.frombuffer(ends, np.int64)[array.offset : array.offset + 2]
+    return np.frombuffer(data, np.uint8, int(end - start), int(start)) if end > start else np.empty(0, np.uint8)
+
+
 def softmax_list(n_labels: int) -> pa.DataType:
     """Type of one softmax per window: ``list<fixed_size_list<float32>[n_labels]>``."""
     return pa.list_(pa.list_(pa.float32(), n_labels))

@@ -8,7 +8,7 @@ import pyarrow as pa
 from liser_ray.labeling.asking import ask
 from liser_ray.labeling.meter import Tell, Work, slots, untold
 from liser_ray.labeling.rows import open_rows, with_problems
-from liser_ray.labeling.schema import CLIPS, list_column, set_columns
+from liser_ray.labeling.schema import CLIPS, bytes_in_place, list_column, set_columns
 from liser_ray.media.span import CLIPS_HASH, digest
 from liser_ray.outcome import Problem, Reason, Stage
 from liser_ray.teachers.batches import choose_device
@@ -33,7 +33,7 @@ class VideoStage:
         valid, problems = [], {}
         rows = open_rows(spans)
         for row in rows:
-            data = np.frombuffer(spans[CLIPS.name][row].as_buffer(), np.uint8).reshape(-1, *CLIP_SHAPE)
+            data = bytes_in_place(spans[CLIPS.name], row).reshape(-1, *CLIP_SHAPE)
             if digest(data) != spans["content_hash"][row].as_py()[CLIPS_HASH]:
                 problems[row] = Problem(Stage.VIDEO_TEACHER, Reason.HASH_MISMATCH, "clips changed on their way")
             valid.append(np.array(spans["video_valid"][row].as_py(), np.float32) > 0)

@@ -55,9 +55,9 @@ def test_one_gpu_by_hand():
     assert sizing.video_s_per_s == sizing.teachers_video_s_per_s == pytest.approx(10)
     assert sizing.bottleneck == "GPU"
     assert sizing.hours_per_day == pytest.approx(240)
-    assert sizing.pools.video.batch_spans == 5  # 4 batches of 32 are 128 windows, a span has 30
+    assert sizing.pools.video.batch_spans == 6  # 4 batches of 32 are 128 windows, a span has 30; spans come in twos
     assert sizing.pools.speech.batch_spans == 8
-    assert sizing.clip_bytes == (12 + 2 * 5) * 72_000_000
+    assert sizing.clip_bytes == (12 + 2 * 6) * 72_000_000
     # 16 CPUs and a GPU for an hour are 1.60, and label 10 hours
     assert sizing.cost_per_1000_hours(Prices(0.05, 0.8)) == pytest.approx(160)
     assert sizing.cost_per_1000_hours(Prices()) is None

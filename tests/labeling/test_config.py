@@ -23,11 +23,11 @@ def test_each_gpu_gets_both_teachers_and_the_rest_of_the_cpus_decode():
     assert (pools.media.actors, pools.media.num_cpus, pools.media.num_gpus) == (28, 1, 0)
 
 
-def test_only_a_gpu_is_given_several_spans_at_a_time():
+def test_a_teacher_on_a_cpu_takes_the_spans_that_come_together():
     assert [pool.batch_spans for pool in pools_of(LabelConfig(), 34, 2)] == [2, 4, 4]
-    assert [pool.batch_spans for pool in pools_of(LabelConfig(), 4, 0)] == [2, 1, 1]
+    assert [pool.batch_spans for pool in pools_of(LabelConfig(), 4, 0)] == [2, 2, 2]
     on_cpu = LabelConfig(speech_pool=PoolConfig(num_gpus=0))
-    assert [pool.batch_spans for pool in pools_of(on_cpu, 34, 2)] == [2, 4, 1]
+    assert [pool.batch_spans for pool in pools_of(on_cpu, 34, 2)] == [2, 4, 2]
 
 
 def pools_of(*cluster):

@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liser_ray.errors import UserError
-from liser_ray.labeling.schema import bytes_column, empty_column, labels_schema, list_column, softmax_list
+from liser_ray.labeling.schema import (
+    bytes_column,
+    bytes_in_place,
+    empty_column,
+    labels_schema,
+    list_column,
+    softmax_list,
+)
 
 VIDEO, SPEECH = ("angry", "happy", "sad"), {"fold_0": ("a", "b"), "fold_1": ("a", "b", "c", "d")}
 
@@ -52,3 +59,13 @@ def test_bytes_come_back_as_they_went_in(parts):
     column = bytes_column([np.frombuffer(part, np.uint8) for part in parts])
     assert column.validate(full=True) is None
     assert column.to_pylist() == parts
+
+
+@given(chunks=st.lists(st.lists(st.binary(max_size=5), max_size=4), min_size=1, max_size=4), first=st.integers(0, 9))
+def test_bytes_are_read_where_they_are(chunks, first):
+    column = pa.chunked_array([pa.array(chunk, pa.large_binary()) for chunk in chunks])[first:]
+    rows = [bytes_in_place(column, row) for row in range(len(column))]
+    assert [row.tobytes() for row in rows] == column.to_pylist()
+    held = [buffer for chunk in column.chunks for buffer in chunk.buffers()[2:] if buffer]
+    places = [(buffer.address, buffer.address + buffer.size) for buffer in held]
+    assert all(any(low <= row.ctypes.data < high for low, high in places) for row in rows if len(row))
