@@ -236,16 +236,17 @@ def report(found: dict[str, Watched], figures: dict[str, tuple[float, str]], con
     outcomes = "; ".join(f"{name} {n:,}" for name, n in sorted(found[POOL].value["outcomes"].items()))
     pools = str(fit_pools(config, CORES + CPUS_FOR_RAY, 0)).removeprefix("Workers: ")
     slowest = max(found[POOL].value["busy_s"], key=found[POOL].value["busy_s"].get)
+
+    def share(way: str, of: str) -> str:
+        return f"{figures[f'{way}_of_{of}'][0]:.0%}"
+
     return f"""{table(figures, list(found))}
 
-In its steady state the job does {figures[f"{JOB}_of_pool"][0]:.0%} of what the plain pool does. The slowest stage
+In its steady state the job does {share(JOB, "pool")} of what the plain pool does. The slowest stage
 ({slowest}) with all cores to itself does {figures["ceiling"][0]:.3g} video-h/h; the pool reaches
-{figures[f"{POOL}_of_ceiling"][0]:.0%} of that and the job {
-        figures[f"{JOB}_of_ceiling"][
-            0
-        ]:.0%}. But all stages share these cores. Together, never waiting for anything, they do
-{figures["shared_ceiling"][0]:.3g} video-h/h; the pool reaches {
-        figures[f"{POOL}_of_shared_ceiling"][0]:.0%} of that and the job {figures[f"{JOB}_of_shared_ceiling"][0]:.0%}.
+{share(POOL, "ceiling")} of that and the job {share(JOB, "ceiling")}. But all stages share these cores. Together,
+never waiting for anything, they do {figures["shared_ceiling"][0]:.3g} video-h/h; the pool reaches
+{share(POOL, "shared_ceiling")} of that and the job {share(JOB, "shared_ceiling")}.
 
 CPU milliseconds for a second of video in the steady state, by what they are spent in:
 

@@ -1,7 +1,6 @@
 """What the README, the docs and the jobs' help tell people to type is what there is."""
 
 import contextlib
-import importlib.util
 import io
 import re
 import shlex
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from job_scripts import load_job
 from jsonargparse import ArgumentParser
 
 from liser_ray import __main__ as command_line
@@ -17,13 +17,6 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md"]
 JOBS = {path.name: path for path in (ROOT / "jobs").glob("*.py")}
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
-
-
-def load_job(name: str):
-    spec = importlib.util.spec_from_file_location(name.removesuffix(".py"), JOBS[name])
-    job = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(job)
-    return job
 
 
 def commands(text: str) -> Iterator[list[str]]:
@@ -47,7 +40,7 @@ def written() -> Iterator[tuple[str, list[str]]]:
             for command in commands(block):
                 yield page.name, command
     for name in JOBS:
-        for command in commands(load_job(name).DESCRIPTION):
+        for command in commands(load_job(JOBS[name]).DESCRIPTION):
             yield f"{name} --help", command
     for name, (module, _) in command_line._COMMANDS.items():
         for command in commands(module.DESCRIPTION):
@@ -73,7 +66,7 @@ def parse(monkeypatch):
 
     def call(command: list[str]) -> None:
         program, *arguments = command
-        main = load_job(program).main if program in JOBS else command_line.command
+        main = load_job(JOBS[program]).main if program in JOBS else command_line.command
         with pytest.raises(SystemExit, match="parsed"):
             main(without_settings_files(arguments))
 
@@ -88,15 +81,15 @@ def test_there_are_commands_of_every_job():
     assert len(WRITTEN) > 50
 
 
-@pytest.mark.parametrize(("place", "command"), WRITTEN, ids=[f"{where}: {one[0]}" for where, one in WRITTEN])
-def test_a_command_is_taken(parse, place, command):
+@pytest.mark.parametrize("command", [one for _, one in WRITTEN], ids=[f"{where}: {one[0]}" for where, one in WRITTEN])
+def test_a_command_is_taken(parse, command):
     parse(command)
 
 
 @pytest.fixture(scope="module")
 def options() -> set[str]:
     """All that the jobs, the command line and the benchmarks take."""
-    helps = [(load_job(name).main, ["--help"]) for name in JOBS if name != "demo.py"]
+    helps = [(load_job(JOBS[name]).main, ["--help"]) for name in JOBS if name != "demo.py"]
     helps += [(command_line.command, [name, "--help"]) for name in command_line._COMMANDS]
     printed = io.StringIO()
     for main, arguments in helps:

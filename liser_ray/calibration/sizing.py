@@ -177,9 +177,9 @@ def _stays(pool: PoolConfig, fitted: float) -> float:
 
 
 def _batch_spans(batch_size: int, windows_per_span: float, handed_over: int) -> int:
-    """Spans that fill a few batches: a multiple of those that come together, which Ray would copy to cut them."""
-    spans = min(_MOST_SPANS_PER_CALL, math.ceil(_BATCHES_PER_CALL * batch_size / windows_per_span))
-    return handed_over * max(1, math.ceil(spans / handed_over))
+    """Spans that fill a few batches: a multiple of those that come together, since Ray would copy them to cut them."""
+    wanted = math.ceil(_BATCHES_PER_CALL * batch_size / windows_per_span / handed_over)
+    return handed_over * max(1, min(wanted, _MOST_SPANS_PER_CALL // handed_over))
 
 
 def _round_down(cpus: float) -> float:

@@ -44,6 +44,14 @@ ON_GPU = Measurements(
 ON_CPU = Measurements(NodeFacts(8, 0, ""), MEDIA, teacher(1, 30 / 16 / 0.25), teacher(8, 32.0), 32.0, 290_000, 0.0)
 
 
+@given(together=st.integers(1, 40), batch=st.integers(1, 4096))
+def test_batches_are_of_whole_blocks_and_hold_no_more_than_32_spans(together, batch):
+    config = LabelConfig(media_pool=PoolConfig(batch_spans=together))
+    pools = size_pools(replace(ON_GPU, video=teacher(batch, 20.0)), Cluster.of(16, 1, 1), config).pools
+    assert pools.video.batch_spans % together == 0
+    assert pools.video.batch_spans <= max(together, 32)
+
+
 def test_one_gpu_by_hand():
     sizing = size_pools(ON_GPU, Cluster.of(16, 1, 1), LabelConfig())
     assert sizing.decoders_per_gpu == pytest.approx(5)

@@ -1,7 +1,7 @@
-import importlib.util
 from collections.abc import Sequence
 
 import pytest
+from job_scripts import load_job
 
 from liser_ray import exits
 
@@ -11,9 +11,7 @@ def run(request, capsys):
     """Run the module's ``JOB`` in this process, which saves importing everything anew: (exit code, stdout, stderr)."""
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        spec = importlib.util.spec_from_file_location("job", request.module.JOB)
-        job = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(job)
+        job = load_job(request.module.JOB)
         try:
             exits.run(job.main, [str(one) for one in arguments])
             code = 0
