@@ -2,8 +2,8 @@
 
 Run with the real recordings (LISER_TEST_DATA, default ../shared/data) and YuNet's weights (DEEPFACE_HOME, default
 ../shared/weights): `python benchmarks/end_to_end.py`. Writes benchmarks/results/end_to_end.md and .json; with
-`--full_size` (S2D and HuBERT base instead of small teachers) end_to_end_full_size.*. `--quick` tries the script out in
-a minute and writes nothing.
+`--full_size` (S2D and HuBERT base instead of small teachers) end_to_end_full_size.*. `--rounds 3` runs all ways three
+times, in turns, and says how far their shares are apart. `--quick` tries the script out in a minute and writes nothing.
 """
 
 import argparse
@@ -93,6 +93,7 @@ def measure(
     config: LabelConfig, ways: Sequence[str], paths: Sequence[Path], size: Size, folder: Path
 ) -> Iterator[tuple[str, Watched]]:
     """Each way that is asked for, in turn."""
+    folder.mkdir()
 
     def at(name: str, settings: LabelConfig = config) -> LabelConfig:
         (folder / name).mkdir()
@@ -157,6 +158,12 @@ def shares(found: dict[str, Watched]) -> dict[str, tuple[float, str]]:
         f"{JOB}_of_shared_ceiling": (rate(JOB) / shared, "share"),
         f"{POOL}_of_shared_ceiling": (rate(POOL) / shared, "share"),
     }
+
+
+def middle(rounds: Sequence[dict[str, Watched]]) -> int:
+    """Number of the round whose job has the median share of its pool; of two in the middle the lower."""
+    by_share = sorted(range(len(rounds)), key=lambda k: shares(rounds[k])[f"{JOB}_of_pool"][0])
+    return by_share[(len(rounds) - 1) // 2]
 
 
 def table(figures: dict[str, tuple[float, str]], names: Sequence[str]) -> str:
@@ -231,8 +238,22 @@ def stage_table(found: dict[str, Watched]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def report(found: dict[str, Watched], figures: dict[str, tuple[float, str]], config: LabelConfig, title: str) -> str:
+def round_table(rounds: Sequence[dict[str, Watched]]) -> str:
+    """The job's shares in each round."""
+    rows = [["round", "of the pool", "of the slowest stage's ceiling", "of all stages' ceiling"], ["---:"] * 4]
+    for number, found in enumerate(rounds, 1):
+        of = shares(found)
+        rows.append(
+            [str(number), *(f"{of[f'{JOB}_of_{what}'][0]:.0%}" for what in ("pool", "ceiling", "shared_ceiling"))]
+        )
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def report(
+    rounds: Sequence[dict[str, Watched]], figures: dict[str, tuple[float, str]], config: LabelConfig, title: str
+) -> str:
     """Tables and what is compared."""
+    found = rounds[middle(rounds)]
     outcomes = "; ".join(f"{name} {n:,}" for name, n in sorted(found[POOL].value["outcomes"].items()))
     pools = str(fit_pools(config, CORES + CPUS_FOR_RAY, 0)).removeprefix("Workers: ")
     slowest = max(found[POOL].value["busy_s"], key=found[POOL].value["busy_s"].get)
@@ -240,6 +261,14 @@ def report(found: dict[str, Watched], figures: dict[str, tuple[float, str]], con
     def share(way: str, of: str) -> str:
         return f"{figures[f'{way}_of_{of}'][0]:.0%}"
 
+    all_rounds = ""
+    if len(rounds) > 1:
+        all_rounds = f"""
+All ways ran {len(rounds)} times, in turns. The tables are of round {middle(rounds) + 1}, whose job has the median share
+of its pool. What the job did of each, round by round:
+
+{round_table(rounds)}
+"""
     return f"""{table(figures, list(found))}
 
 In its steady state the job does {share(JOB, "pool")} of what the plain pool does. The slowest stage
@@ -247,7 +276,7 @@ In its steady state the job does {share(JOB, "pool")} of what the plain pool doe
 {share(POOL, "ceiling")} of that and the job {share(JOB, "ceiling")}. But all stages share these cores. Together,
 never waiting for anything, they do {figures["shared_ceiling"][0]:.3g} video-h/h; the pool reaches
 {share(POOL, "shared_ceiling")} of that and the job {share(JOB, "shared_ceiling")}.
-
+{all_rounds}
 CPU milliseconds for a second of video in the steady state, by what they are spent in:
 
 {process_table(found)}
@@ -292,6 +321,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--spans", type=int, help=f"at least so many (default: {SMALL.spans}, {FULL_SIZE.spans})")
     parser.add_argument("--span_seconds", type=float, help=f"(default: {SMALL.span_s:g}, {FULL_SIZE.span_s:g})")
     parser.add_argument("--full_size", action="store_true", help="S2D and HuBERT base instead of small teachers")
+    parser.add_argument("--rounds", type=int, default=1, help="of all ways, in turns; the median one is told")
     parser.add_argument("--quick", action="store_true", help="try the script out; the figures mean nothing")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the figures")
     options = parser.parse_args(arguments)
@@ -318,16 +348,25 @@ def main(arguments: Sequence[str]) -> None:
             video_teacher=video,
             plan=PlanConfig(span_seconds=size.span_s),
         )
-        found = {}
-        for way, watched in measure(config, ways, paths, size, temporary):
-            found[way] = watched
-            print(f"{WAYS[way]}: {watched.done[-1].spans} spans in {watched.seconds:.1f} s", flush=True)
-    check(found)
+        rounds: list[dict[str, Watched]] = []
+        for number in range(max(1, options.rounds)):
+            rounds.append({})
+            for way, watched in measure(config, ways, paths, size, temporary / f"round_{number}"):
+                rounds[-1][way] = watched
+                print(f"{WAYS[way]}: {watched.done[-1].spans} spans in {watched.seconds:.1f} s", flush=True)
+            check(rounds[-1])
     teachers = "S2D and HuBERT base with random weights" if options.full_size else "small ones that cost little"
     title = (
         f"{copies} copies of {len(recordings)} real talking heads in spans of {size.span_s:g} s; teachers: {teachers}."
     )
-    figures = figures_of(found)
+    figures = figures_of(rounds[middle(rounds)])
+    if len(rounds) > 1:
+        figures |= {
+            f"round_{number}_{name}": share
+            for number, found in enumerate(rounds, 1)
+            for name, share in shares(found).items()
+            if name.startswith(JOB)
+        }
     command = " ".join(["python benchmarks/end_to_end.py", *arguments])
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     machine = describe(
@@ -339,7 +378,7 @@ def main(arguments: Sequence[str]) -> None:
 
 Made by `{command}`.
 
-{report(found, figures, config, title)}
+{report(rounds, figures, config, title)}
 Machine: {machine}
 """
     print(text)
