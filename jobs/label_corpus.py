@@ -18,6 +18,7 @@ The job can be killed at any time: the same command goes on where it was.
   python jobs/label_corpus.py --input videos/ --output labels/ --dry_run
   python jobs/label_corpus.py --input s3://bucket/videos --output s3://bucket/labels --speech_teachers s3://bucket/fold-*
       --video_teacher.weights hf://cyinen/S2D/FILE --video_teacher.landmark_weights models/mobilefacenet.pth.tar
+  python jobs/label_corpus.py --config label.yaml --extend                   recordings that came since
   python jobs/label_corpus.py --config label.yaml --retry_failed
   python jobs/label_corpus.py --config label.yaml --config calibrated.yaml   as jobs/calibrate.py has measured it
 """
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         LabelConfig,
         DESCRIPTION,
         argv,
-        bare={"--dry_run": "true", "--retry_failed": "transient"},
+        bare={"--dry_run": "true", "--extend": "true", "--retry_failed": "transient"},
         lists=("--speech_teachers", "--video_teacher.labels", "--plan.allowed_roots"),
     )
     logging.getLogger("liser_ray").setLevel(logging.INFO)

@@ -7,19 +7,20 @@ recording one after the other. ``<output>/plan.json`` is written last: a plan wi
 import json
 import logging
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from liser_ray.corpora import spans
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.probe import Probed, probe_all
 from liser_ray.corpora.progress import Progress
-from liser_ray.corpora.recordings import list_recordings, reach
+from liser_ray.corpora.recordings import Recording, list_recordings, reach
 from liser_ray.corpora.schema import plan_schema
 from liser_ray.errors import UserError
 from liser_ray.outcome import Problem, Reason, Stage, Status
@@ -145,7 +146,7 @@ def load_plan_summary(output_uri: str) -> PlanSummary | None:
     fs, _ = filesystem(output_uri)
     files = list_files(join(normalise(output_uri), "plan"), ".parquet")
     if sum(pq.read_metadata(one.path, filesystem=fs).num_rows for one in files) != summary.spans:
-        return _recounted(output_uri, summary)  # `replan_failed` was interrupted before it wrote its summary
+        return _recounted(output_uri, summary)  # a change of the plan was interrupted before it wrote its summary
     return summary
 
 
@@ -169,11 +170,7 @@ def replan_failed(
     Raises:
         UserError: if there is no plan.
     """
-    summary = load_plan_summary(output_uri)
-    if summary is None:
-        raise UserError(f"{output_uri} has no plan to go on with: plan.json is not there.")
-    if allowed_roots is not None:
-        summary = replace(summary, config=replace(summary.config, allowed_roots=allowed_roots))
+    summary = _planned(output_uri, allowed_roots)
     roots = roots_of(summary.input_uri, summary.config.allowed_roots)
     fs, _ = filesystem(output_uri)
     for info in list_files(join(normalise(output_uri), "plan"), ".parquet"):
@@ -188,6 +185,101 @@ def replan_failed(
             done = row + 1
         replace_parquet(info.path, fs, pa.concat_tables([*parts, table.slice(done)]))
     return _recounted(output_uri, summary)
+
+
+def extend_plan(output_uri: str, allowed_roots: list[str] | None = None) -> PlanSummary:
+    """Plan the recordings that have come into the input since, in new files beside the old ones.
+
+    What the plan has is left alone: a recording that has been replaced since keeps its rows. Cut off in the middle, the
+    files that were written count, and the next call adds the rest.
+
+    Args:
+        output_uri: folder or prefix with a complete plan.
+        allowed_roots: in place of those that it was planned with; None: the same.
+
+    Returns:
+        The summary of the plan as it is now.
+
+    Raises:
+        UserError: there is no plan, the input can't be listed, or a manifest has other columns than it had.
+    """
+    summary = _planned(output_uri, allowed_roots)
+    roots = roots_of(summary.input_uri, summary.config.allowed_roots)
+    listing = list_recordings(summary.input_uri, skip_uri=output_uri, roots=roots)
+    columns = {one.name: str(one.type) for one in listing.extra_schema}
+    if columns != summary.extra_columns:
+        raise UserError(
+            f"{summary.input_uri} has other columns than when it was planned ({columns or 'none'}, "
+            f"not {summary.extra_columns or 'none'}). Use another --output."
+        )
+    planned = _Planned(output_uri)
+    with (
+        _PlanWriter(output_uri, plan_schema(listing.extra_schema), len(planned.files)) as writer,
+        Progress("new recordings") as progress,
+    ):
+        if progress.on_terminal:
+            _count_ahead(progress, summary.input_uri, output_uri, roots, planned.lacks)
+        for probed in probe_all(planned.new(listing.recordings), summary.config, roots):
+            writer.write(plan_rows(probed, summary.config.span_seconds))
+            progress.step()
+    if planned.changed:
+        log.warning(
+            "Changed since they were planned: %s of the recordings. Their rows stay as they are; those that failed run "
+            "again with --retry_failed all.",
+            f"{planned.changed:,}",
+        )
+    extended = _recounted(
+        output_uri, replace(summary, ignored_files=listing.ignored_files, duplicates=listing.duplicates)
+    )
+    log.info(
+        "New in the plan: %s recordings, %s spans",
+        f"{extended.recordings - summary.recordings:,}",
+        f"{extended.spans - summary.spans:,}",
+    )
+    return extended
+
+
+class _Planned:
+    """The recordings of a plan: 16 bytes for each address and version.
+
+    Attributes:
+        files: the plan's.
+        changed: recordings passed over so far that the plan has in another version.
+    """
+
+    def __init__(self, output_uri: str):
+        fs, _ = filesystem(output_uri)
+        self.files = list_files(join(normalise(output_uri), "plan"), ".parquet")
+        self.changed = 0
+        self._addresses: set[bytes] = set()
+        self._versions: set[bytes] = set()
+        for info in self.files:
+            table = pq.read_table(info.path, columns=["uri", "recording_id"], filesystem=fs)
+            self._addresses.update(spans.address_id(uri) for uri in pc.unique(table["uri"]).to_pylist())
+            self._versions.update(bytes.fromhex(one) for one in pc.unique(table["recording_id"]).to_pylist())
+
+    def lacks(self, recording: Recording) -> bool:
+        """Whether the plan has no version of a recording."""
+        return spans.address_id(recording.uri) not in self._addresses
+
+    def new(self, recordings: Iterable[Recording]) -> Iterator[Recording]:
+        """Those of which the plan has no version."""
+        for recording in recordings:
+            if self.lacks(recording):
+                yield recording
+                continue
+            identity = spans.recording_id(recording.uri, recording.size_bytes, recording.version)
+            self.changed += bytes.fromhex(identity) not in self._versions
+
+
+def _planned(output_uri: str, allowed_roots: list[str] | None) -> PlanSummary:
+    """The summary of a plan that there must be, with other roots if they are given."""
+    summary = load_plan_summary(output_uri)
+    if summary is None:
+        raise UserError(f"{output_uri} has no plan to go on with: plan.json is not there.")
+    if allowed_roots is not None:
+        summary = replace(summary, config=replace(summary.config, allowed_roots=allowed_roots))
+    return summary
 
 
 def _to_probe_again(table: pa.Table, reasons: Collection[str] | None) -> list[int]:
@@ -211,15 +303,21 @@ def _probe_rows(table: pa.Table, rows: list[int], config: PlanConfig, roots: tup
 
 
 def _recounted(output_uri: str, summary: PlanSummary) -> PlanSummary:
-    """The summary with its counts of rows taken from the plan's files; written in place of the old one."""
+    """The summary with its counts taken from the plan's files; written in place of the old one."""
     fs, _ = filesystem(output_uri)
-    tally = _Tally(summary.recordings, summary.recorded_s)
-    columns = ["start_s", "end_s", "status", "reason"]
-    for info in list_files(join(normalise(output_uri), "plan"), ".parquet"):
+    tally = _Tally()
+    columns = ["recording_id", "recording_s", "start_s", "end_s", "status", "reason"]
+    files = list_files(join(normalise(output_uri), "plan"), ".parquet")
+    for info in files:
         table = pq.read_table(info.path, columns=columns, filesystem=fs)
-        for values in zip(*(table[name].to_pylist() for name in columns), strict=True):
-            tally.count(*values)
-    summary = replace(summary, **vars(tally))
+        last = None  # a recording's rows are one after the other, in one file
+        for identity, recorded_s, *span in zip(*(table[name].to_pylist() for name in columns), strict=True):
+            if identity != last:
+                tally.recordings += 1
+                tally.recorded_s += recorded_s
+            tally.count(*span)
+            last = identity
+    summary = replace(summary, files=len(files), **vars(tally))
     _write_summary(output_uri, summary)
     return summary
 
@@ -290,8 +388,8 @@ def _as_table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
 class _PlanWriter:
     """Parquet files of about `ROWS_PER_FILE` rows; a recording's rows are all in one of them."""
 
-    def __init__(self, output_uri: str, schema: pa.Schema):
-        self.files = 0
+    def __init__(self, output_uri: str, schema: pa.Schema, files: int = 0):
+        self.files = files
         self._folder = join(normalise(output_uri), "plan")
         self._schema = schema
         self._rows: list[tuple[Any, ...]] = []
@@ -340,13 +438,19 @@ def _delete_plan(output_uri: str) -> None:
         fs.delete_file(old.path)
 
 
-def _count_ahead(progress: Progress, input_uri: str, output_uri: str | None, roots: tuple[str, ...]) -> None:
+def _count_ahead(
+    progress: Progress,
+    input_uri: str,
+    output_uri: str | None,
+    roots: tuple[str, ...],
+    counts: Callable[[Recording], bool] = lambda _: True,
+) -> None:
     """Go through the listing once more beside the probing, which is slower, for the time left."""
 
     def count() -> None:
         try:
             listing = list_recordings(input_uri, skip_uri=output_uri, roots=roots)
-            progress.total = sum(1 for _ in listing.recordings)
+            progress.total = sum(map(counts, listing.recordings))
         except Exception as error:  # what matters of it comes up in the main pass
             log.debug("No total: %s", error)
 

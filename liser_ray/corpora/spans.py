@@ -36,6 +36,11 @@ def recording_id(uri: str, size_bytes: int, version: str) -> str:
     return _digest(uri, str(size_bytes), version)
 
 
+def address_id(uri: str) -> bytes:
+    """16 bytes that stand for a recording's address, whatever its version."""
+    return bytes.fromhex(_digest(uri))
+
+
 def span_id(recording: str, start_us: int, span_us: int) -> str:
     """32 hex digits for the span of a recording (its id) that starts there, in a plan with spans of that length."""
     return _digest(recording, str(start_us), str(span_us))

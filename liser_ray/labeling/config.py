@@ -66,7 +66,8 @@ class LabelConfig:
             generated demo corpus with its small teachers.
         output: folder or s3:// prefix for plan/, labels/, checkpoint/, runs/, run.json and report.html. The same
             command goes on where it was.
-        speech_teachers: folders, s3:// or hf:// addresses of speech teachers, each with "name=" before it if wanted.
+        speech_teachers: folders, s3:// or hf:// addresses of speech teachers, each with "name=" before it if wanted
+            (of a pattern such as ravdess=teachers/ravdess/fold-*: before each of its names).
         video_teacher: the facial expression teacher.
         plan: how recordings are probed and cut into spans.
         media: faces, voice activity and limits.
@@ -79,6 +80,7 @@ class LabelConfig:
             interruption costs little.
         prices: of machines, for the cost in run.json.
         dry_run: plan, print hours, spans and expected size, and stop.
+        extend: label also what has come into the input since it was planned.
         retry_failed: run failed spans of a finished or interrupted job again: "transient" those with reasons that may
             pass (timeouts, broken reads ...), "all" every one.
         contact_sheet: how many faces of labeled spans report.html shows, drawn at random; it then shows people. 0:
@@ -99,6 +101,7 @@ class LabelConfig:
     spans_per_file: int = 0
     prices: Prices = field(default_factory=Prices)
     dry_run: bool = False
+    extend: bool = False
     retry_failed: Literal["no", "transient", "all"] = "no"
     contact_sheet: int = 0
 

@@ -10,7 +10,7 @@ import pyarrow.dataset as pads
 import ray
 
 from liser_ray.cluster import start_ray
-from liser_ray.corpora.plan import PlanSummary, load_plan_summary, replan_failed
+from liser_ray.corpora.plan import PlanSummary, extend_plan, load_plan_summary, replan_failed
 from liser_ray.display import LiveDisplay
 from liser_ray.errors import UserError
 from liser_ray.labeling.config import LabelConfig, fit_pools, spans_per_file
@@ -91,6 +91,8 @@ def label_corpus(config: LabelConfig) -> JobResult:
         again = remove_failed(folders, reasons)
         plan = replan_failed(folders.output, reasons, config.plan.allowed_roots)
         log.info("%d failed spans will be run again", again)
+    if begun and config.extend:
+        plan = extend_plan(folders.output, config.plan.allowed_roots)
     done = reconcile(folders)
     started = time.monotonic()
     if done < plan.spans:

@@ -2,7 +2,7 @@
 
 import logging
 
-from liser_ray.corpora.plan import PlanSummary, load_plan_summary, make_plan
+from liser_ray.corpora.plan import PlanSummary, extend_plan, load_plan_summary, make_plan
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.storage.files import check_readable, check_writable, exists, normalise
@@ -13,7 +13,8 @@ log = logging.getLogger(__name__)
 def plan_corpus(config: LabelConfig) -> PlanSummary:
     """The plan of an output folder: the one that is there if it fits the settings, else a new one.
 
-    Where labeling has begun, the plan in the folder stays as it is, and a new one is only counted.
+    The one that is there gets the recordings that came since if the settings say so (`LabelConfig.extend`).
+    Otherwise it stays as it is, and where labeling has begun, one for other settings is only counted.
 
     Raises:
         UserError: the input can't be listed, or the output can't be written.
@@ -22,7 +23,9 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
     check_writable(config.output)
     summary = load_plan_summary(config.output)
     if summary and summary.input_uri == normalise(config.input) and _same_rows(summary, config):
-        log.info("The plan in %s is used. To look for new recordings, delete its plan.json.", config.output)
+        if config.extend:
+            return extend_plan(config.output, config.plan.allowed_roots)
+        log.info("The plan in %s is used. Recordings that came since are added with --extend.", config.output)
         return summary
     begun = exists(OutputFolders(normalise(config.output)).run_card)
     return make_plan(config.input, None if begun else config.output, config.plan)

@@ -18,7 +18,7 @@ def print_result(result: JobResult) -> None:
     if result.spans_run:
         console.print(f"{result.spans_run:,} spans run in {clock(result.elapsed_s)}")
     else:
-        console.print("Nothing to do: every span of this plan has its row already.")
+        console.print("Nothing to do: every span of this plan has its row already. New recordings: --extend.")
     console.print(_outcome_table(result))
     console.print(_label_table(result))
     console.print(f"Table: {result.folders.labels} · run card: {result.folders.run_card}", soft_wrap=True)

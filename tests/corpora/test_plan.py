@@ -1,5 +1,6 @@
 import json
 import shutil
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,7 +9,8 @@ from media_files import moving_gradient, voice_like, write_video
 
 from liser_ray.corpora import plan
 from liser_ray.corpora.config import PlanConfig
-from liser_ray.corpora.plan import load_plan_summary, make_plan, replan_failed
+from liser_ray.corpora.plan import extend_plan, load_plan_summary, make_plan, replan_failed
+from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.schema import plan_schema
 from liser_ray.errors import UserError
 from liser_ray.outcome import Reason
@@ -190,6 +192,67 @@ def test_what_could_not_be_probed_is_probed_again_in_its_place(videos, tmp_path)
     again, before = (read(tmp_path / one) for one in ("out", "whole"))
     same = ["uri", "start_s", "end_s", "status", "speaker"]  # the file is another one, and so are its ids
     assert again.select(same) == before.select(same)
+
+
+def test_what_has_come_since_is_planned_beside_what_was_there(videos, tmp_path, caplog):
+    work, output = tmp_path / "videos", str(tmp_path / "out")
+    work.mkdir()
+    shutil.copy2(videos / "b.mkv", work)
+    make_plan(str(work), output, CONFIG)
+    before = read(output)
+    shutil.copytree(videos, work, dirs_exist_ok=True)
+    summary = extend_plan(output)
+    after = read(output)
+    assert after.slice(0, 3) == before
+    whole = make_plan(str(work), str(tmp_path / "whole"), CONFIG)
+    assert sorted(after.to_pylist(), key=str) == sorted(read(tmp_path / "whole").to_pylist(), key=str)
+    assert vars(summary) == {**vars(whole), "files": 2, "recorded_s": pytest.approx(whole.recorded_s)}
+    assert load_plan_summary(output) == summary == extend_plan(output)
+
+    assert "Changed" not in caplog.text
+    (work / "a.mkv").touch()
+    assert extend_plan(output) == summary
+    assert "Changed since they were planned: 1 of the recordings." in caplog.text
+    assert read(output) == after
+
+
+def test_an_extension_that_was_cut_off_counts_as_far_as_it_came(videos, tmp_path, monkeypatch):
+    work, output = tmp_path / "videos", str(tmp_path / "out")
+    work.mkdir()
+    shutil.copy2(videos / "e.mkv", work)
+    make_plan(str(work), output, CONFIG)
+    shutil.copytree(videos, work, dirs_exist_ok=True)
+    monkeypatch.setattr(plan, "ROWS_PER_FILE", 2)
+    monkeypatch.setattr(plan, "_ROWS_PER_GROUP", 2)
+
+    def interrupted(*arguments):
+        yield from islice(probe_all(*arguments), 2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plan, "probe_all", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        extend_plan(output)
+    monkeypatch.setattr(plan, "probe_all", probe_all)
+    cut_off = load_plan_summary(output)
+    assert (cut_off.recordings, cut_off.spans) == (3, len(read(output))) == (3, 5)
+    summary = extend_plan(output)
+    ids = read(output)["span_id"].to_pylist()
+    assert (summary.recordings, summary.spans) == (6, 10) == (6, len(set(ids)))
+    assert len(ids) == 10
+
+
+def test_a_manifest_that_grows_keeps_its_columns(videos, tmp_path):
+    manifest, output = videos / "growing.csv", str(tmp_path / "out")
+    manifest.write_text("uri,age\na.mkv,31\n")
+    make_plan(str(manifest), output, CONFIG)
+    manifest.write_text("uri,age\na.mkv,31\nb.mkv,32\n")
+    extend_plan(output)
+    assert read(output)["age"].to_pylist() == ["31", "32", "32", "32"]
+    manifest.write_text("uri,age,city\na.mkv,31,x\ne.mkv,33,y\n")
+    with pytest.raises(UserError, match="other columns than when it was planned"):
+        extend_plan(output)
+    manifest.unlink()
+    assert len(read(output)) == 4
 
 
 def test_a_summary_that_was_not_brought_up_to_date_is_counted_anew(videos, tmp_path):

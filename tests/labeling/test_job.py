@@ -156,7 +156,7 @@ def test_a_dry_run_leaves_the_plan_of_a_labeled_output_alone(labeled, label_conf
     assert Path(labeled.folders.output, "plan.json").read_text() == before
 
 
-def test_failed_rows_run_again_when_asked(trouble, label_config, ray_session, tmp_path):
+def test_failed_rows_and_new_recordings_run_when_asked(trouble, label_config, ray_session, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
     for name in ("ben.mp4", "truncated.mp4"):
@@ -175,6 +175,15 @@ def test_failed_rows_run_again_when_asked(trouble, label_config, ray_session, tm
     assert rows["ben.mp4", 0.0]["status"] == "labeled"
     assert rows["truncated.mp4", 3.2]["reason"] == "truncated"
     assert len(rows) == first.plan.spans
+
+    (folder / "new.mp4").write_bytes(ben)
+    assert label_corpus(config).spans_run == 0
+    third = label_corpus(replace(config, extend=True))
+    assert third.spans_run == third.plan.spans - second.plan.spans > 0
+    extended = rows_of(tmp_path / "out/labels")
+    assert {key: extended[key] for key in rows} == rows
+    assert extended["new.mp4", 0.0]["video_probs"] == rows["ben.mp4", 0.0]["video_probs"]
+    assert label_corpus(replace(config, extend=True)).spans_run == 0
 
 
 @pytest.mark.timeout(480)
