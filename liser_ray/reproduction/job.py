@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from liser_ray.cli import numbers
+from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.errors import UserError
 from liser_ray.protocol.paper import BASE, CONFIGURATIONS, FIGURE_2, set_name, share_of
@@ -22,9 +23,10 @@ from liser_ray.protocol.tables import (
 )
 from liser_ray.reproduction.config import ReproductionConfig
 from liser_ray.storage.files import check_writable, exists, join, normalise, write_bytes
+from liser_ray.student.data.labels_table import choose_teacher, open_labels_table
 from liser_ray.student.training.config import StudentConfig
 from liser_ray.student.training.job import RECORDS_FOLDER, record_file, train_students
-from liser_ray.student.training.recipes import STRONG, run_name
+from liser_ray.student.training.recipes import LABELS_ALONE, STRONG, run_name
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,9 @@ def reproduce(config: ReproductionConfig) -> ReproductionResult:
     else:
         if not config.labeled:
             raise UserError("Give --labeled ravdess:FOLDER and cremad:FOLDER, one of them, or --records FOLDER.")
-        for student in _students(config, left_out):
+        students = list(_students(config, left_out))
+        _check_teachers(students)
+        for student in students:
             name = run_name(student.recipe, student.loss, student.train.two_stage, student.train.labeled_fraction)
             log.info("%s on %s", name, student.labeled)
             for record in train_students(student).records:
@@ -163,6 +167,18 @@ def _students(config: ReproductionConfig, left_out: list[str]) -> Iterator[Stude
             left_out.append(f"{name} on {set_name(set_of[student.labeled])}: needs --unlabeled.")
             continue
         yield replace(student, output=join(normalise(config.output), "runs", set_of[student.labeled], name))
+
+
+def _check_teachers(students: Sequence[StudentConfig]) -> None:
+    """Refuse a labels table without a teacher for each fold of each set now, not when the second set's turn comes."""
+    taught = [student for student in students if student.recipe not in LABELS_ALONE]
+    if not taught:
+        return
+    table = open_labels_table(taught[0].unlabeled)
+    for address in dict.fromkeys(student.labeled for student in taught):
+        labeled = read_labeled_set(address)
+        for fold in folds_of(labeled):
+            choose_teacher(table, "", labeled.name, labeled.labels, fold)
 
 
 def _write(result: ReproductionResult, readme: str) -> None:

@@ -19,7 +19,9 @@ def read_specs(specs: Sequence[str]) -> dict[str, str]:
     Args:
         specs: each ``name=uri`` or ``uri``. A URI is a folder, ``s3://bucket/prefix`` or ``hf://owner/name``; the last
             part of a folder or S3 prefix may be a pattern (``s3://lab/teachers/ravdess/fold-*``). Without a name, the
-            last part of the path names the teacher, made fit for a column name (``fold-0`` becomes ``fold_0``).
+            last part of the path names the teacher, made fit for a column name (``fold-0`` becomes ``fold_0``). The
+            name of a pattern goes before those that it finds: ``ravdess=s3://lab/teachers/ravdess/fold-*`` gives
+            ``ravdess_fold_0`` and so on.
 
     Raises:
         UserError: no spec, a name that can't be a column's, a name used twice, a pattern that nothing matches.
@@ -30,7 +32,8 @@ def read_specs(specs: Sequence[str]) -> dict[str, str]:
             if name in teachers:
                 raise UserError(
                     f"Two speech teachers are called {name!r}: {teachers[name]} and {uri}. "
-                    "Names are columns of the labels table: tell them apart with name=uri."
+                    "Names are columns of the labels table: tell them apart with name=uri (of a pattern, such as "
+                    "ravdess=teachers/ravdess/fold-*, it goes before each name)."
                 )
             teachers[name] = uri
     if not teachers:
@@ -44,18 +47,27 @@ def _expanded(spec: str) -> list[tuple[str, str]]:
         return [(_name_of(match), match) for match in _matches(spec)]
     if not name.isidentifier() or not uri:
         raise UserError(f"{spec!r}: a speech teacher is given as name=uri, the name of letters, digits and _.")
-    if _WILDCARD.search(uri):
-        raise UserError(f"{spec!r}: a pattern gives several teachers, which can't share a name. Leave the name out.")
+    if _is_pattern(uri):
+        return [(f"{name}_{_fit(match)}", match) for match in _matches(uri)]
     return [(name, uri)]
 
 
 def _name_of(uri: str) -> str:
-    name = re.sub(r"\W", "_", posixpath.basename(uri.rstrip("/")))
+    name = _fit(uri)
     return name if name.isidentifier() else f"_{name}"
 
 
+def _fit(uri: str) -> str:
+    """The last part of a path in letters, digits and _."""
+    return re.sub(r"\W", "_", posixpath.basename(uri.rstrip("/")))
+
+
+def _is_pattern(uri: str) -> bool:
+    return bool(_WILDCARD.search(uri)) and not uri.startswith("hf://")
+
+
 def _matches(uri: str) -> list[str]:
-    if not _WILDCARD.search(uri) or uri.startswith("hf://"):
+    if not _is_pattern(uri):
         return [uri]
     parent, pattern = posixpath.split(uri.rstrip("/"))
     if _WILDCARD.search(parent):

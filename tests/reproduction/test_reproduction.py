@@ -53,6 +53,16 @@ def test_every_configuration_runs_once_and_stands_in_the_tables(tmp_path):
     assert (tmp_path / "out/runs/tones/no-dstl/seed-0-fold-0/student.json").stat().st_mtime_ns == before
 
 
+def test_a_table_without_teachers_of_a_set_is_refused_before_anything_is_trained(tmp_path):
+    (tmp_path / "other").mkdir()
+    tones, others = write_tones(tmp_path), write_tones(tmp_path / "other", "others")
+    labels = write_tone_labels(tmp_path / "labels", tones)
+    config = ReproductionConfig([tones, others], labels, str(tmp_path / "out"), seeds="0", train=TRAIN)
+    with pytest.raises(UserError, match="no labels by a teacher of others fold 0"):
+        reproduce(config)
+    assert not (tmp_path / "out/runs").exists()
+
+
 def test_without_a_labels_table_the_baseline_runs_and_the_rest_is_named(tmp_path):
     tones = write_tones(tmp_path)
     config = ReproductionConfig([tones], output=str(tmp_path / "out"), parts=["table-2"], seeds="0", train=TRAIN)
@@ -102,6 +112,7 @@ def test_nothing_to_make_tables_of_is_said(tmp_path, records):
 def test_the_papers_two_sets_need_twenty_configurations(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(job, "read_labeled_set", lambda address: SimpleNamespace(name=address.partition(":")[0]))
+    monkeypatch.setattr(job, "_check_teachers", lambda students: None)
     monkeypatch.setattr(job, "train_students", lambda student: asked.append(student) or SimpleNamespace(records=[]))
     with pytest.raises(UserError, match="Nothing to run"):  # since nothing comes of these
         reproduce(ReproductionConfig(["ravdess:a", "cremad:b"], "labels", str(tmp_path)))

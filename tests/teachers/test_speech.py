@@ -406,6 +406,9 @@ def test_names(tmp_path, monkeypatch):
     ]
     monkeypatch.chdir(tmp_path / "ravdess")
     assert list(read_specs(["fold-*"])) == ["fold_0", "fold_1"]
+    of_two_sets = [f"ravdess={pattern}", f"cremad={tmp_path}/ravdess/fold-*"]
+    assert list(read_specs(of_two_sets)) == ["ravdess_fold_0", "ravdess_fold_1", "cremad_fold_0", "cremad_fold_1"]
+    assert read_specs([f"cremad={pattern}"])["cremad_fold_1"] == f"{tmp_path}/ravdess/fold-1"
     assert read_specs(["er=hf://superb/hubert-base-superb-er", "hf://a/7.b", "/x/lr=1/m"]) == {
         "er": "hf://superb/hubert-base-superb-er",
         "_7_b": "hf://a/7.b",
@@ -420,7 +423,7 @@ def test_names(tmp_path, monkeypatch):
         (["/a/fold-0", "/b/fold_0"], "Two speech teachers are called 'fold_0'"),
         (["fold-0=/a"], "letters, digits"),
         (["x="], "name=uri"),
-        (["x=/a/fold-*"], "Leave the name out"),
+        (["x=/nowhere/fold-*"], "No folder matches"),
         (["/a/*/fold-0"], "last part"),
         (["/nowhere/at/all/fold-*"], "No folder matches"),
     ],
