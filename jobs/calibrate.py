@@ -20,7 +20,7 @@ meanwhile.
   python jobs/calibrate.py --config label.yaml
   python jobs/calibrate.py --config label.yaml --prices.cpu_hour 0.04 --prices.gpu_hour 0.60
   python jobs/calibrate.py --config label.yaml --nodes 8                       so many nodes like this one
-  python jobs/calibrate.py --config label.yaml --cpus 176 --gpus 8 --nodes 16  a cluster that is not there yet
+  python jobs/calibrate.py --config label.yaml --cpus 80 --gpus 8 --nodes 10   a cluster that is not there yet
   ray job submit --working-dir . -- python jobs/calibrate.py --config configs/cluster/label.yaml
   python jobs/label_corpus.py --config label.yaml --config calibrated.yaml     what comes later counts
 """

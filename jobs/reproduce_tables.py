@@ -16,7 +16,7 @@ The job can be killed at any time: the same command goes on where it was.
   python jobs/reproduce_tables.py --labeled ravdess:data/RAVDESS --seeds 0,1
   python jobs/reproduce_tables.py --labeled ravdess:s3://bucket/RAVDESS cremad:s3://bucket/CREMA-D
       --unlabeled s3://bucket/labels --seeds 0,1,2,3,4 --workers 1 --output s3://bucket/tables
-  python jobs/reproduce_tables.py --records results/records --readme README.md
+  python jobs/reproduce_tables.py --records results --readme README.md
 """
 
 

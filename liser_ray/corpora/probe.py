@@ -11,7 +11,7 @@ from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.headers import read_headers
 from liser_ray.corpora.ordered import in_order
 from liser_ray.corpora.recordings import Recording
-from liser_ray.media.isolation import Sandbox
+from liser_ray.media.isolation import Sandbox, check_system
 from liser_ray.media.reader import Header
 from liser_ray.outcome import MediaError, Problem, Reason, Stage
 from liser_ray.storage.files import is_s3
@@ -42,7 +42,11 @@ def probe_all(recordings: Iterable[Recording], config: PlanConfig, roots: tuple[
         recordings: what was listed.
         config: the settings.
         roots: where they must lie, see `liser_ray.storage.roots`; empty: anywhere.
+
+    Raises:
+        UserError: this system is not Linux.
     """
+    check_system()
     workers = config.probe_workers or len(os.sched_getaffinity(0))
     with Sandbox(workers, preload=[read_headers.__module__]) as sandbox:
 

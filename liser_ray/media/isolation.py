@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from liser_ray.errors import UserError
 from liser_ray.media.nursery import Call, Reply
 from liser_ray.outcome import MediaError, Reason
 
@@ -32,6 +33,19 @@ _SINGLE_THREADED = {
     "MKL_NUM_THREADS": "1",
     "CUDA_VISIBLE_DEVICES": "",  # the media stage has no use for a GPU, and a context there would take its memory
 }
+
+
+def check_system() -> None:
+    """Refuse a system without what limits the children.
+
+    Raises:
+        UserError: it is not Linux.
+    """
+    if not sys.platform.startswith("linux"):
+        raise UserError(
+            "Videos are decoded in child processes that only Linux can hold to their limits: plan and label on Linux, "
+            "on Windows in WSL, on a Mac in a container (deploy/Dockerfile). A trained student runs anywhere."
+        )
 
 
 class Sandbox:

@@ -1,4 +1,4 @@
-"""A student as an ExecuTorch program, for phones and boards: 3 s of waveform in, probabilities out."""
+"""A student as an ExecuTorch program, for phones and boards: 3 s of waveform in, logits out."""
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner

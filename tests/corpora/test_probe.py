@@ -132,6 +132,12 @@ def test_an_error_that_nobody_thought_of_is_a_value_too(videos, monkeypatch):
     assert "surprise" in outcome.detail
 
 
+def test_another_system_than_linux_is_refused_in_words(videos, monkeypatch):
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.raises(UserError, match="on a Mac in a container"):
+        list(probe_all(recordings_at(videos, "good.mp4"), PlanConfig()))
+
+
 def test_settings_out_of_range_are_refused():
     for wrong in (
         {"span_seconds": 0.1},
