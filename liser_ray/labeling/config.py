@@ -16,6 +16,9 @@ CPU_SPANS, GPU_SPANS = 2, 4
 """Spans that an actor without a GPU or with one takes at a time. On a CPU S2D needs a minute for one: more than the
 media stage hands over together would be told late, and be lost with the process. Fewer Ray would cut out and copy."""
 
+_MAX_COLUMN_BYTES = 2**31 - 1  # Arrow's binary columns have offsets of 32 bits
+_MOST_SOUND_BYTES_PER_S = 2 * 16_000 * 1.01  # 16 kHz, 16 bit, and FLAC's frames around it
+
 
 @dataclass(frozen=True)
 class PoolConfig:
@@ -108,6 +111,11 @@ class LabelConfig:
     def __post_init__(self) -> None:
         if self.spans_per_file < 0:
             raise UserError(f"spans_per_file is {self.spans_per_file}: give 0 (fitted to the job) or more.")
+        if self.spans_per_file > _most_spans(self):
+            raise UserError(
+                f"spans_per_file is {self.spans_per_file}: the sound of so many spans of {self.plan.span_seconds:g} s "
+                f"may be more than the 2 GiB that a column of a file can hold. Give at most {_most_spans(self)}."
+            )
         if self.contact_sheet < 0:
             raise UserError(f"contact_sheet is {self.contact_sheet}: give 0 (no faces) or more.")
 
@@ -187,4 +195,9 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float) -> 
 
 def spans_per_file(config: LabelConfig, spans: int) -> int:
     """Rows per Parquet file: 768 of 16 s are about 220 MB; a small job still commits in about 32 steps."""
-    return config.spans_per_file or min(768, max(1, spans // 32))
+    return config.spans_per_file or min(768, max(1, spans // 32), _most_spans(config))
+
+
+def _most_spans(config: LabelConfig) -> int:
+    """How many spans' sound a file can hold, even if it is noise, which FLAC can't make smaller."""
+    return max(1, int(_MAX_COLUMN_BYTES / (config.plan.span_seconds * _MOST_SOUND_BYTES_PER_S)))

@@ -27,6 +27,7 @@ from liser_ray.labeling.run_card import (
     count_outcomes,
     make_recipe,
     speech_card,
+    told_rows,
     write_run_card,
 )
 from liser_ray.labeling.runs import load_runs, throughput
@@ -87,6 +88,7 @@ def label_corpus(config: LabelConfig) -> JobResult:
         write_run_card(folders, recipe, plan, config)
 
     if config.retry_failed != "no":
+        reconcile(folders)  # first: a file that a killed run was writing can't be read
         reasons = TRANSIENT_REASONS if config.retry_failed == "transient" else None
         again = remove_failed(folders, reasons)
         plan = replan_failed(folders.output, reasons, config.plan.allowed_roots)
@@ -129,9 +131,11 @@ def label_corpus(config: LabelConfig) -> JobResult:
         "throughput": throughput(load_runs(folders.runs), config.prices),
         "last_run": {"spans": result.spans_run, "seconds": round(elapsed_s, 1)},
     }
-    if result.spans_run:
+    # Told anew where nothing was run too, if an earlier run was cut off between its last row and here.
+    untold = result.spans_run or told_rows(folders) != results["rows"]
+    if untold:
         write_run_card(folders, recipe, plan, config, results)
-    if result.spans_run or config.contact_sheet or not exists(folders.page):
+    if untold or config.contact_sheet or not exists(folders.page):
         write_page(folders, statistics)
     return result
 

@@ -25,7 +25,11 @@ class MediaStage:
         self._sandbox = Sandbox(memory_mb=config.memory_mb, preload=[prepare_span.__module__])
 
     def __call__(self, spans: pa.Table) -> Iterator[pa.Table]:
-        """One table per span, as soon as it is ready: a span's clips are about 70 MB."""
+        """One table per span, as soon as it is ready: a span's clips are about 70 MB.
+
+        Raises:
+            UserError: this machine lacks the detector's weights, on which every span would fail.
+        """
         for span in spans.to_pylist():
             yield self._prepare(span)
 

@@ -1,6 +1,7 @@
 """A running job as its driver sees it: what is shown, which stage holds the others up, and the record of the run."""
 
 import json
+import logging
 import uuid
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from liser_ray.labeling.progress import Counts, describe
 from liser_ray.labeling.runs import RunRecord
 from liser_ray.outcome import Stage
 from liser_ray.storage.files import join, write_bytes
+
+log = logging.getLogger(__name__)
 
 _RECENT_S = 25.0  # how far back a busy share looks; a log shows one every half minute
 _SAMPLE_EVERY_S = 30.0
@@ -170,7 +173,10 @@ class Monitor:
         self._write()
 
     def _write(self) -> None:
-        write_bytes(self._uri, json.dumps(asdict(self._record)).encode() + b"\n")
+        try:
+            write_bytes(self._uri, json.dumps(asdict(self._record)).encode() + b"\n")
+        except OSError as error:  # the job itself goes on, and so do what is shown and the next record
+            log.warning("The record of this run can't be written to %s: %s", self._uri, error)
 
 
 def _increase(counter: Counter, by: float, **tags: str) -> None:

@@ -18,7 +18,7 @@ from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, label_batches, s
 from liser_ray.labeling.schema import SCHEMA_VERSION
 from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 from liser_ray.recipe import plain
-from liser_ray.storage.files import normalise, write_bytes
+from liser_ray.storage.files import normalise, read_bytes, write_bytes
 from liser_ray.teachers.bundles import TeacherTuning
 
 if TYPE_CHECKING:  # Transformers, which a labels table's recipe does not need
@@ -86,6 +86,12 @@ def write_run_card(
         "results": results,
     }
     write_bytes(folders.run_card, json.dumps(card, indent=2).encode() + b"\n")
+
+
+def told_rows(folders: OutputFolders) -> dict[str, int] | None:
+    """Rows by outcome as ``run.json`` has them; None before a run has come to its end."""
+    results = json.loads(read_bytes(folders.run_card))["results"]
+    return results["rows"] if results else None
 
 
 def count_outcomes(folders: OutputFolders) -> tuple[Outcomes, int]:

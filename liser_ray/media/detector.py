@@ -1,6 +1,7 @@
 """DeepFace's face detectors, by name, on frames of any size."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,22 @@ def check_detector(name: str) -> None:
     names = sorted(modeling.AVAILABLE_MODELS["face_detector"])
     if name not in names:
         raise UserError(f"no face detector {name!r}: choose one of {', '.join(names)}")
-    weights_dir = f"{folder_utils.get_deepface_home()}/.deepface/weights"
-    try:
+    with _explained(name):
         folder_utils.initialize_folder()
         _finder(name)(np.zeros((64, 64, 3), np.uint8))  # a damaged file may load and fail here
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Whatever a detector's weights fail with, as a `UserError` that says which file goes where."""
+    from deepface.commons import folder_utils
+
+    try:
+        yield
+    except UserError:
+        raise
     except (Exception, SystemExit) as error:
+        weights_dir = f"{folder_utils.get_deepface_home()}/.deepface/weights"
         raise UserError(
             f"the face detector {name!r} can't be used: {error} "
             f"(DeepFace keeps weights in {weights_dir}: put the file there, or set DEEPFACE_HOME to the folder that "
@@ -94,14 +106,20 @@ class FaceDetector:
 
 
 def _finder(name: str) -> Callable[[np.ndarray], list[Face]]:
-    """What finds the faces of a picture (uint8 [height, width, 3], RGB), in its pixels."""
+    """What finds the faces of a picture (uint8 [height, width, 3], RGB), in its pixels.
+
+    Raises:
+        UserError: YuNet's weights are not on this machine and can't be fetched: a fault of the machine, not of the
+            recording in hand.
+    """
     from deepface.commons import folder_utils
     from deepface.modules import modeling
 
     if name == "yunet":
         path = Path(folder_utils.get_deepface_home(), ".deepface/weights", yunet.FILE_NAME)
         if not path.is_file():
-            modeling.build_model(task="face_detector", model_name=name)  # fetches it
+            with _explained(name):
+                modeling.build_model(task="face_detector", model_name=name)  # fetches it
         network = yunet.Yunet(path)
         return lambda picture: [_face(*row[:4], row[4:6], row[6:]) for row in network(picture).tolist()]
     model: Any = modeling.build_model(task="face_detector", model_name=name)

@@ -14,7 +14,7 @@ from liser_ray.media.faces import FaceConfig, find_faces
 from liser_ray.media.flac import encode_flac
 from liser_ray.media.reader import Reader
 from liser_ray.media.speech import speech_fraction
-from liser_ray.outcome import Problem, Reason, Stage
+from liser_ray.outcome import MediaError, Problem, Reason, Stage
 
 _DIGEST_DIGITS = 32
 SOUND_HASH, CLIPS_HASH = slice(None, _DIGEST_DIGITS), slice(_DIGEST_DIGITS, None)
@@ -90,6 +90,17 @@ def prepare_span(uri: str, start_s: float, end_s: float, config: MediaConfig, ro
     Raises:
         MediaError: the span can't be had, with a reason code.
     """
+    kept = _open_reader is not None and _open_reader[0] == uri
+    try:
+        return _prepare(uri, start_s, end_s, config, roots)
+    except Exception as error:
+        _close_reader()  # it remembers a failed read, and has the keys to the store that it was opened with
+        if kept and isinstance(error, MediaError) and error.reason in (Reason.DENIED, Reason.READ_ERROR):
+            return prepare_span(uri, start_s, end_s, config, roots)  # those keys may have expired
+        raise
+
+
+def _prepare(uri: str, start_s: float, end_s: float, config: MediaConfig, roots: tuple[str, ...]) -> SpanMedia:
     stream = _reader(uri, roots).span(start_s, end_s)
     found = find_faces(stream, stream.n_cells, config.faces)
     pcm = stream.pcm()
@@ -117,11 +128,16 @@ def prepare_span(uri: str, start_s: float, end_s: float, config: MediaConfig, ro
 def _reader(uri: str, roots: tuple[str, ...]) -> Reader:
     global _open_reader
     if _open_reader is None or _open_reader[0] != uri:
-        if _open_reader:
-            _open_reader[1].close()
-            _open_reader = None
+        _close_reader()
         _open_reader = (uri, Reader(uri, roots=roots))
     return _open_reader[1]
+
+
+def _close_reader() -> None:
+    global _open_reader
+    opened, _open_reader = _open_reader, None
+    if opened:
+        opened[1].close()
 
 
 def digest(array: np.ndarray) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import uuid
+from functools import partial
 from pathlib import Path
 
 import huggingface_hub
@@ -13,6 +14,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from liser_ray.errors import UserError
 from liser_ray.storage.files import filesystem, is_s3, list_files, normalise
+from liser_ray.storage.retries import BROKE_OFF, retried
 
 _HUB = "hf://"
 
@@ -90,8 +92,7 @@ def _download(fs: pafs.FileSystem, path: str, files: list[pafs.FileInfo], target
         for file in files:
             destination = temporary / file.path[len(path) :].strip("/")  # the temporary name itself for a single file
             destination.parent.mkdir(parents=True, exist_ok=True)
-            with fs.open_input_stream(file.path) as source, destination.open("wb") as sink:
-                shutil.copyfileobj(source, sink, 1 << 20)
+            retried(partial(_copy, fs, file, destination))
         try:
             temporary.rename(target)
         except OSError:
@@ -102,6 +103,14 @@ def _download(fs: pafs.FileSystem, path: str, files: list[pafs.FileInfo], target
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def _copy(fs: pafs.FileSystem, file: pafs.FileInfo, destination: Path) -> None:
+    with fs.open_input_stream(file.path) as source, destination.open("wb") as sink:
+        shutil.copyfileobj(source, sink, 1 << 20)
+    n_bytes = destination.stat().st_size
+    if n_bytes != file.size:  # to pyarrow an answer that breaks off in its head is no error
+        raise OSError(f"{BROKE_OFF} after {n_bytes} of {file.size} bytes")
 
 
 def _cache() -> Path:

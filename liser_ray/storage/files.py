@@ -5,6 +5,8 @@ S3 settings come from the environment as the AWS tools read them; see `liser_ray
 
 import posixpath
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -94,10 +96,7 @@ def write_bytes(uri: str, data: bytes) -> None:
     if is_s3(uri):
         retried(lambda: write(path))
         return
-    fs.create_dir(posixpath.dirname(path), recursive=True)
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-    write(temporary)
-    fs.move(temporary, path)
+    _write_and_rename(path, fs, write)
 
 
 def delete_folder(uri: str) -> None:
@@ -110,12 +109,23 @@ def delete_folder(uri: str) -> None:
 def replace_parquet(path: str, fs: pafs.FileSystem, table: pa.Table) -> None:
     """Write a Parquet file of a file system whole or not at all, over an old one if there is one."""
     if isinstance(fs, pafs.LocalFileSystem):
-        fs.create_dir(posixpath.dirname(path), recursive=True)
-        temporary = f"{path}.tmp"
-        pq.write_table(table, temporary, filesystem=fs, compression="zstd")
-        fs.move(temporary, path)
+        _write_and_rename(path, fs, lambda to: pq.write_table(table, to, filesystem=fs, compression="zstd"))
     else:  # an object appears when its upload is complete
         retried(lambda: pq.write_table(table, path, filesystem=fs, compression="zstd"))
+
+
+def _write_and_rename(path: str, fs: pafs.FileSystem, write: Callable[[str], None]) -> None:
+    """Write to a hidden name, which no reader of the folder takes for a part of it if this process is killed."""
+    folder, name = posixpath.split(path)
+    fs.create_dir(folder, recursive=True)
+    temporary = posixpath.join(folder, f".{name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        write(temporary)
+        fs.move(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            fs.delete_file(temporary)
+        raise
 
 
 def list_files(uri: str, suffix: str = "") -> list[pafs.FileInfo]:

@@ -1,4 +1,8 @@
+import os
+
 import numpy as np
+import pytest
+import torch
 
 from liser_ray.labeling.asking import ask
 from liser_ray.outcome import Problem, Reason, Stage
@@ -42,6 +46,28 @@ def test_numbers_that_are_none_are_an_error_of_their_span():
     answers = ask(teacher, SPANS, Stage.VIDEO_TEACHER)
     assert answers[2].reason == Reason.TEACHER_ERROR
     assert "not finite" in answers[2].detail
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_worker_whose_gpu_is_lost_ends_and_does_not_fail_the_rest(monkeypatch, lost):
+    def synchronize():
+        if lost:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def kill(pid, number):
+        raise SystemExit(f"{number.name} to {pid}")
+
+    def teacher(windows):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(os, "kill", kill)
+    if lost:
+        with pytest.raises(SystemExit, match=f"SIGKILL to {os.getpid()}"):
+            ask(teacher, SPANS, Stage.VIDEO_TEACHER)
+    else:
+        assert [one.reason for one in ask(teacher, SPANS, Stage.VIDEO_TEACHER)] == [Reason.TEACHER_ERROR] * 3
 
 
 def test_no_spans_no_answers():

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liser_ray.cluster import CPUS_FOR_RAY
+from liser_ray.corpora.config import PlanConfig
 from liser_ray.errors import UserError
 from liser_ray.labeling.config import LabelConfig, PoolConfig, fit_pools, spans_per_file
 
@@ -64,8 +65,17 @@ def test_files_grow_with_the_job():
     assert spans_per_file(LabelConfig(spans_per_file=5), 10_000) == 5
 
 
+@given(span_seconds=st.floats(1, 3600), spans=st.integers(0, 10**8))
+def test_a_files_sound_fits_a_column_even_if_it_is_noise(span_seconds, spans):
+    config = LabelConfig(plan=PlanConfig(span_seconds=span_seconds))
+    assert 1 <= spans_per_file(config, spans) <= max(1, spans)
+    assert spans_per_file(config, spans) * span_seconds * 16_000 * 2 < 2**31
+
+
 def test_nonsense_is_refused():
     with pytest.raises(UserError, match="batch_spans"):
         PoolConfig(batch_spans=-1)
     with pytest.raises(UserError, match="spans_per_file"):
         LabelConfig(spans_per_file=-1)
+    with pytest.raises(UserError, match=r"2 GiB that a column of a file can hold\. Give at most 4152"):
+        LabelConfig(spans_per_file=8000)

@@ -1,6 +1,7 @@
 """The whole job on Ray, on a corpus with every kind of trouble."""
 
 import importlib
+import json
 import os
 import random
 import sys
@@ -168,7 +169,15 @@ def test_failed_rows_and_new_recordings_run_when_asked(trouble, label_config, ra
     first = label_corpus(config)
     assert rows_of(tmp_path / "out/labels")["ben.mp4", 0.0]["reason"] == "missing"
     (folder / "ben.mp4").write_bytes(ben)
+    torn = tmp_path / "out/labels/torn-0.parquet"  # a run was killed while it wrote this
+    torn.write_bytes(b"PAR1 and no end")
+    pq.write_table(pa.table({"span_id": ["0" * 32]}), tmp_path / "out/checkpoint/torn.pending.parquet")
+    card = tmp_path / "out/run.json"
+    told = card.read_text()
+    card.write_text(json.dumps({**json.loads(told), "results": None}))  # and one before it said what came of it
     assert label_corpus(replace(config, retry_failed="transient")).spans_run == 0
+    assert not torn.exists()
+    assert json.loads(card.read_text())["results"]["rows"] == json.loads(told)["results"]["rows"]
     second = label_corpus(replace(config, retry_failed="all"))
     assert second.spans_run == 2
     rows = rows_of(tmp_path / "out/labels")

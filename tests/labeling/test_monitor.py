@@ -79,6 +79,15 @@ def test_a_finished_run_says_so_with_its_last_counts(job, tmp_path):
     assert record.samples == [[31, 12, 192]]
 
 
+def test_a_record_that_can_not_be_written_costs_nothing_else(job, tmp_path, monkeypatch, caplog):
+    with monkeypatch.context() as patch:
+        patch.setattr(monitor, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError("No space left on device")))
+        assert job.at(30, 10)[0] == 10
+    assert "No space left on device" in caplog.text
+    assert job.at(60, 25)[0] == 25
+    assert load_runs(str(tmp_path / "runs"))[0].samples == [[30, 10, 160], [60, 25, 400]]
+
+
 def test_the_record_of_a_long_run_stays_small(job, tmp_path, monkeypatch):
     monkeypatch.setattr(monitor, "_MAX_SAMPLES", 10)
     with job.monitor:

@@ -1,6 +1,7 @@
 """Files and folders by address: paths, S3, the hub."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -58,6 +59,22 @@ def test_an_object_is_fetched_once_and_again_when_it_changes(bucket):
     assert fetch(f"{bucket.uri}/a.pth").stat().st_mtime_ns == written
     bucket.put("a.pth", b"another")
     assert fetch(f"{bucket.uri}/a.pth").read_bytes() == b"another"
+
+
+def test_what_the_store_breaks_off_is_copied_again(bucket, monkeypatch):
+    bucket.put("large.pth", bytes(3000))
+    honest, cut_off = shutil.copyfileobj, [True, True]
+
+    def copy(source, sink, length):
+        if cut_off:
+            cut_off.pop()
+            sink.write(source.read(1000))  # to pyarrow this is the end of the file
+        else:
+            honest(source, sink, length)
+
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
+    assert fetch(f"{bucket.uri}/large.pth").read_bytes() == bytes(3000)
+    assert not cut_off
 
 
 def test_a_prefix_becomes_a_folder(bucket):

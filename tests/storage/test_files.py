@@ -1,7 +1,13 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
 import pytest
 
 from liser_ray.errors import UserError
-from liser_ray.storage.files import check_writable, delete_folder
+from liser_ray.storage import files
+from liser_ray.storage.files import check_writable, delete_folder, replace_parquet
 
 
 def test_a_folder_goes_with_all_that_is_in_it_and_none_is_no_error(tmp_path):
@@ -11,6 +17,24 @@ def test_a_folder_goes_with_all_that_is_in_it_and_none_is_no_error(tmp_path):
         delete_folder(str(tmp_path / "training"))
         assert not (tmp_path / "training").exists()
     assert tmp_path.exists()
+
+
+def test_a_file_appears_whole_and_nobody_reads_what_a_killed_process_left(tmp_path, monkeypatch):
+    folder, rows = tmp_path / "table", pa.table({"a": [1, 2]})
+    replace_parquet(str(folder / "a.parquet"), pafs.LocalFileSystem(), rows)
+    read_meanwhile = []
+
+    def cut_off(_, to, **options):
+        Path(to).write_bytes(b"half a file")
+        read_meanwhile.append(pads.dataset(folder, format="parquet").to_table())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.pq, "write_table", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        replace_parquet(str(folder / "a.parquet"), pafs.LocalFileSystem(), rows.slice(1))
+    assert read_meanwhile == [rows]
+    assert [path.name for path in folder.iterdir()] == ["a.parquet"]
+    assert pads.dataset(folder).to_table() == rows
 
 
 def test_a_relative_output_of_a_submitted_job_is_refused_since_ray_would_delete_it(tmp_path, monkeypatch):

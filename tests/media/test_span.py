@@ -1,0 +1,76 @@
+"""A span after one that failed: what the open recording remembers must not cost it."""
+
+import pytest
+from talking_heads import write_talking_head
+
+from liser_ray.media import source
+from liser_ray.media import span as spans
+from liser_ray.media.faces import FaceConfig
+from liser_ray.media.span import MediaConfig, prepare_span
+from liser_ray.outcome import MediaError, Reason
+
+CONFIG = MediaConfig(faces=FaceConfig("opencv"))
+
+
+@pytest.fixture
+def recording(tmp_path, monkeypatch):
+    """Of two spans, read in small pieces."""
+    monkeypatch.setattr(source, "LOCAL_BLOCK_BYTES", 4096)
+    monkeypatch.setattr(source, "_HEADER_BLOCKS", 0)
+    yield str(write_talking_head(tmp_path / "a.mp4", 3.2))
+    spans._close_reader()
+
+
+@pytest.fixture
+def fail_on(monkeypatch):
+    """Makes reads of opened files fail: those of the files (by the order of opening) that are named."""
+    opened, failing = [], set()
+    honest_open, honest_read = source._open, source.read_exactly
+
+    def open_(*arguments):
+        opened.append(honest_open(*arguments))
+        return opened[-1]
+
+    def read(file, start, n_bytes):
+        if any(file is opened[k] for k in failing if k < len(opened)):
+            raise OSError("AWS Error UNKNOWN (HTTP status 400): The provided token has expired.")
+        return honest_read(file, start, n_bytes)
+
+    monkeypatch.setattr(source, "_open", open_)
+    monkeypatch.setattr(source, "read_exactly", read)
+    return opened, failing
+
+
+def hashes(recording):
+    return [prepare_span(recording, start_s, start_s + 1.6, CONFIG).content_hash for start_s in (0.0, 1.6)]
+
+
+def test_a_failed_read_costs_its_own_span_alone(recording, fail_on):
+    expected = hashes(recording)
+    spans._close_reader()
+    opened, failing = fail_on
+    opened.clear()
+    failing.add(0)
+    with pytest.raises(MediaError) as caught:
+        prepare_span(recording, 0.0, 1.6, CONFIG)
+    assert caught.value.reason == Reason.READ_ERROR
+    failing.clear()
+    assert hashes(recording) == expected
+    assert len(opened) == 2
+
+
+def test_keys_that_expire_while_a_recording_is_open_cost_no_span(recording, fail_on):
+    expected = hashes(recording)
+    spans._close_reader()
+    opened, failing = fail_on
+    opened.clear()
+    first = prepare_span(recording, 0.0, 1.6, CONFIG)
+    failing.add(0)
+    second = prepare_span(recording, 1.6, 3.2, CONFIG)
+    assert [first.content_hash, second.content_hash] == expected
+    assert len(opened) == 2
+    failing.add(1)
+    failing.add(2)  # with new keys it fails as well
+    with pytest.raises(MediaError):
+        prepare_span(recording, 0.0, 1.6, CONFIG)
+    assert len(opened) == 3
