@@ -1,8 +1,8 @@
 """Students per minute in a search: one after another, side by side in processes, and together as a population.
 
 `python benchmarks/population.py` takes RAVDESS if LISER_TEST_DATA (a folder with ravdess/) is set, else tones, and the
-grid's settings on fold 0; it prints a table and writes it to benchmarks/results/population.md. --device cuda for a GPU,
---quick tries the script out.
+grid's settings on fold 0; it prints a table and writes it to benchmarks/results/population.md. --device cuda for a GPU
+(population_cuda.md), --quick tries the script out.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig
 from liser_ray.student.training.job import check, make_inputs
 from liser_ray.student.training.run import ProcessGroup
 
-RESULT = Path(__file__).parent / "results" / "population.md"
+RESULTS = Path(__file__).parent / "results"
 N_UNLABELED = 200
 SIZES = {"cpu": (2, 5, 25), "cuda": (5, 25, 100)}
 
@@ -155,7 +155,7 @@ epochs with validation, the median of {n_rounds} by turns after one to warm up.
 Machine: {where}
 """
     print(text)
-    write_whole(RESULT, text)
+    write_whole(RESULTS / f"population{'' if options.device == 'cpu' else '_cuda'}.md", text)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Run with LISER_TEST_DATA (a folder with ravdess/) set, or with --device cuda on a machine with a GPU; without real
 recordings it makes tones. `python benchmarks/student_training.py` prints a table and writes it to
-benchmarks/results/student_training.md; --quick tries the script out.
+benchmarks/results/student_training.md (student_training_cuda.md on a GPU); --quick tries the script out.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.loop import Training
 
-RESULT = Path(__file__).parent / "results" / "student_training.md"
+RESULTS = Path(__file__).parent / "results"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 QUICK_RECORDINGS = 50
 WAYS = ("plain, loaders: 0", "plain, loaders: 2", "ours")
@@ -204,7 +204,7 @@ after one to warm up; no-dstl, {n_parameters:,} parameters, batches of 25, float
 Machine: {where}
 """
     print(text)
-    write_whole(RESULT, text)
+    write_whole(RESULTS / f"student_training{'' if options.device == 'cpu' else '_cuda'}.md", text)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ class WorkerNeeds:
         workers: processes that share the run, 1 or more.
         cpus: for each; 0: one beside a GPU, else what the runs that train at once leave to each.
         gpus: for each; -1: `gpu_share` where the cluster has any, else 0.
-        gpu_share: how much of a GPU a worker takes by default.
+        gpu_share: how much of a GPU a worker takes by default, where it is the only one; several that share each batch
+            have a whole one each.
     """
 
     workers: int
@@ -44,10 +45,16 @@ def fit_workers(needs: WorkerNeeds, n_runs: int, resources: dict[str, float]) ->
         resources: of the cluster, as Ray gives them.
 
     Raises:
-        UserError: not even one run fits.
+        UserError: not even one run fits, or several workers would share a GPU.
     """
+    if needs.workers > 1 and 0 < needs.gpus < 1:
+        raise UserError(
+            f"{needs.workers} workers with {needs.gpus:g} of a GPU each: workers that share each batch need a whole "
+            "one each (NCCL takes one process per GPU). Give --gpus_per_worker 1, or --workers 1."
+        )
     n_gpus, n_cpus = resources.get("GPU", 0.0), max(1.0, resources.get("CPU", 0.0) - CPUS_FOR_RAY)
-    gpus = needs.gpus if needs.gpus >= 0 else min(needs.gpu_share, n_gpus)
+    share = needs.gpu_share if needs.workers == 1 else 1.0
+    gpus = needs.gpus if needs.gpus >= 0 else min(share, n_gpus)
     room = [n_runs]
     if gpus:
         room.append(int(n_gpus / gpus / needs.workers))

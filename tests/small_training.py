@@ -77,7 +77,7 @@ def make_training(
     if recordings is not None:
         unlabeled = Unlabeled(
             len(recordings.mels),
-            lambda done: HeldSegments(recordings, "teacher", seed, done, CPU),
+            lambda done, done_here: HeldSegments(recordings, "teacher", seed, done, CPU),
             Temperatures(speech=1.5),
         )
     return Training(

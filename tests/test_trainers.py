@@ -21,3 +21,13 @@ def test_runs_train_beside_each_other_as_far_as_the_cluster_goes():
 def test_small_runs_share_a_gpu():
     scaling, at_once = fit_workers(WorkerNeeds(workers=1, gpu_share=0.25), 20, {"CPU": 66, "GPU": 2})
     assert (at_once, scaling.resources_per_worker) == (8, {"CPU": 1.0, "GPU": 0.25})
+
+
+def test_workers_that_share_a_batch_share_no_gpu():
+    needs = WorkerNeeds(workers=4, gpu_share=0.25)
+    scaling, at_once = fit_workers(needs, 20, {"CPU": 66, "GPU": 8})
+    assert (at_once, scaling.resources_per_worker) == (2, {"CPU": 1.0, "GPU": 1.0})
+    with pytest.raises(UserError, match="do not fit"):
+        fit_workers(needs, 20, {"CPU": 66, "GPU": 2})
+    with pytest.raises(UserError, match="share each batch need a whole"):
+        fit_workers(replace(needs, gpus=0.5), 20, {"CPU": 66, "GPU": 8})

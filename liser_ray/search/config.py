@@ -49,7 +49,8 @@ class SearchConfig:
         train: likewise.
         precision: arithmetic, as in train_student.py.
         workers: processes that share each batch of a trial, on Ray Train; 0: a trial is one process.
-        gpus_per_worker: -1: a quarter of one where the cluster has any (with a population, a whole one), else 0.
+        gpus_per_worker: -1: a quarter of one where the cluster has any (a whole one with a population or several
+            workers), else 0.
         cpus_per_worker: 0: one beside a GPU, else what the trials at once leave to each.
         max_concurrent_trials: 0: as many as the cluster has room for.
         max_failures: lost workers that a trial survives, from its last checkpoint on.

@@ -18,6 +18,7 @@ the LSTM (here its last step, which for a zero-padded recording lies in the padd
 of a distillation head (here a ReLU), or how weights start (here as PyTorch's layers do by default).
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -133,8 +134,18 @@ class EmotionClassifier(nn.Module):
         if self.normalisation is not None:
             log_mel = self.normalisation(log_mel)
         maps = self.convolutions(log_mel.unsqueeze(1))
-        steps, _ = self.lstm(maps.flatten(1, 2).transpose(1, 2))  # an input of the LSTM: filters × 2 bands
+        features = maps.flatten(1, 2).transpose(1, 2)  # an input of the LSTM: filters × 2 bands
+        with single_precision(features.device):
+            steps, _ = self.lstm(features.float() if features.is_cuda else features)  # a map may be in half precision
         return self.dropout(self.pooling(steps))
+
+
+def single_precision(device: torch.device) -> AbstractContextManager:
+    """No autocast on a GPU: there it would run an LSTM in float16 when it is asked for bfloat16.
+
+    Distillation's gradients, which nothing scales in bfloat16, would then be too small for numbers of that kind.
+    """
+    return torch.autocast("cuda", enabled=False) if device.type == "cuda" else nullcontext()
 
 
 class StudentNetwork(nn.Module):

@@ -57,7 +57,7 @@ class StreamedSegments:
 
     Args:
         source: the table and what is wanted of it.
-        start: rows of laps that are over, over all processes.
+        start: rows that this process has taken before.
         device: for the segments.
         rank, world_size: of this process, and how many share each lap.
     """
@@ -102,8 +102,8 @@ def _shuffled_chunks(source: StreamSource, start: int, rank: int, world_size: in
     per_lap, chunk_rows = source.table.n_rows // world_size, max(1, SHUFFLE_ROWS // world_size)
     if not per_lap:
         raise UserError(f"{source.table.uri} has fewer labeled rows than there are processes to learn from them.")
-    lap, over = divmod(start, source.table.n_rows)
-    chunk, over = divmod(over // world_size, chunk_rows)
+    lap, over = divmod(start, per_lap)
+    chunk, over = divmod(over, chunk_rows)
     while True:
         parts: list[_Part] = []
         chunks: list[tuple[int, int]] = []

@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liser_ray.student.front_end import MIN_BAND_STD
-from liser_ray.student.network import StudentLogits, StudentNetwork
+from liser_ray.student.network import StudentLogits, StudentNetwork, single_precision
 
-_MAPS_AT_ONCE = {"cpu": 64, "cuda": 8192}
-"""Windows times students that are evaluated together: 1.5 MB for a map of the first block, half of it in bfloat16."""
+_MAPS_AT_ONCE = {"cpu": 64, "cuda": 2048}
+"""Windows times students that are evaluated together: 1.5 MB for a map of the first block, half of it in bfloat16.
+Batch norm and pooling hold two or three such at once: 6 to 10 GB."""
 
 
 class StackedStudents:
@@ -129,6 +130,10 @@ class StackedStudents:
 
     def _lstm(self, features: Tensor, layer: str) -> Tensor:
         """All steps' outputs of one direction, float [P, steps, B, hidden], of inputs [P, steps, B, 2 · filters]."""
+        with single_precision(features.device):
+            return self._steps(features.float() if features.is_cuda else features, layer)
+
+    def _steps(self, features: Tensor, layer: str) -> Tensor:
         n, n_steps, n_items, _ = features.shape
         w_in, w_hidden, b_in, b_hidden = (
             self.parameters[f"classifier.lstm.{name}_{layer}"]

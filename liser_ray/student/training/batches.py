@@ -30,12 +30,12 @@ class Unlabeled:
 
     Attributes:
         n_rows: how many there are.
-        start: gives their segments, from after so many rows on.
+        start: gives their segments, from after so many rows on: of all processes together, and those of this one.
         temperatures: of their teachers.
     """
 
     n_rows: int
-    start: Callable[[int], UnlabeledSegments]
+    start: Callable[[int, int], UnlabeledSegments]
     temperatures: Temperatures
 
 
@@ -119,7 +119,7 @@ class Batches:
         places = labeled_crops(len(self._labeled.label_index), self._seed, epoch)
         if plan.n_drawn and self._segments is None:
             assert self._unlabeled is not None
-            self._segments = self._unlabeled.start((epoch - 1) * plan.n_drawn)
+            self._segments = self._unlabeled.start((epoch - 1) * plan.n_drawn, self._drawn_here(epoch))
         for number, step in enumerate(plan.steps(self._seed, epoch)):
             rows = self._labeled.train[step.labeled]
             rng = step_rng(self._seed, epoch, number, self._rank)
@@ -127,15 +127,25 @@ class Batches:
         if not self.plan(epoch + 1).n_drawn:
             self.close()
 
+    def _drawn_here(self, epoch: int) -> int:
+        """Unlabeled rows that this process has drawn before an epoch; shares of a batch are not always even."""
+        return sum(
+            len(range(step.n_unlabeled)[self._share(len(step.labeled))])
+            for earlier in range(1, epoch)
+            for step in self.plan(earlier).steps(self._seed, earlier)
+        )
+
+    def _share(self, n_before: int) -> slice:
+        """Which items of a batch, after so many others, are this process's: item i goes to i modulo their number."""
+        return slice((self._rank - n_before) % self._world_size, None, self._world_size)
+
     def close(self) -> None:
         """End what streams the unlabeled recordings."""
         self._segments = None
 
     def _batch(self, rows: np.ndarray, places: np.ndarray, n_unlabeled: int, rng: np.random.Generator) -> Batch:
         n_items = len(rows) + n_unlabeled
-        # Item i of the batch goes to process i modulo their number.
-        mine = slice(self._rank, None, self._world_size)
-        share = slice((self._rank - len(rows)) % self._world_size, None, self._world_size)
+        mine, share = self._share(0), self._share(len(rows))
         rows, places = rows[mine], places[mine]
         augment, n_labels = self._config.augment, self._labeled.n_labels
         heard = rows

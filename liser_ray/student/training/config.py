@@ -125,7 +125,7 @@ class StudentConfig:
             twice as fast in bfloat16; without, it computes in float32 whatever is given.
         workers: processes that share each batch of a run (data parallel), on Ray Train; 0: train in this process, one
             run after the other.
-        gpus_per_worker: -1: a share of one where the cluster has any, else 0.
+        gpus_per_worker: -1: a quarter of one where the cluster has any (with several workers, a whole one), else 0.
         cpus_per_worker: 0: one.
         max_failures: lost workers that a run survives, from its last checkpoint on.
         checkpoint_every_s: seconds of training between checkpoints, which are taken at the ends of epochs.

@@ -231,7 +231,7 @@ def _unlabeled(job: RunJob, inputs: RunInputs, group: ProcessGroup) -> Unlabeled
         return None
     teacher = inputs.teachers[job.fold]
 
-    def start(done: int) -> UnlabeledSegments:
+    def start(done: int, done_here: int) -> UnlabeledSegments:
         if recordings is not None:
             return HeldSegments(recordings, teacher.name, job.seed, done, group.device)
         # Ray takes seconds to import; not for those who hold their table in memory.
@@ -239,7 +239,7 @@ def _unlabeled(job: RunJob, inputs: RunInputs, group: ProcessGroup) -> Unlabeled
 
         settings = SegmentSettings(job.config.network.normalisation, job.config.min_video_valid)
         source = StreamSource(table, teacher, inputs.speech.labels, settings, job.seed)
-        return StreamedSegments(source, done, group.device, group.rank, group.world_size)
+        return StreamedSegments(source, done_here, group.device, group.rank, group.world_size)
 
     temperature = teacher.tuning.temperature if teacher.tuning else 1.0
     return Unlabeled(table.n_rows, start, Temperatures(speech=temperature))

@@ -110,7 +110,7 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         if min(self.workers, self.cpus_per_worker, self.max_failures, self.checkpoint_every_s) < 0:
             raise UserError("workers, cpus_per_worker, max_failures and checkpoint_every_s must be 0 or more.")
-        if self.train.batch_size < self.workers:
+        if self.train.batch_size < 2 * self.workers:  # so that each gets something of a smaller batch
             raise UserError(f"A batch of {self.train.batch_size} can't be shared by {self.workers} workers.")
 
 

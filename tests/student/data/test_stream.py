@@ -53,13 +53,13 @@ def test_the_same_segments_as_from_memory(tmp_path, ray_session, small_chunks, m
 @pytest.mark.slow
 def test_two_processes_share_each_lap_and_need_not_keep_step(tmp_path, ray_session, small_chunks):
     """Recordings of less than 3 s, so that each has one segment only, by which it can be told."""
-    start = 14  # in the middle of a lap
+    start = 7  # in the middle of a lap
     source, written = source_of(tmp_path, lengths_s=(1.0, 2.9))
     n_rows = source.table.n_rows
     names = {name_of(row["speech_probs"]["fold-0"].mean(axis=0)) for row in written}
     assert len(names) == n_rows
     first, second = (StreamedSegments(source, start, CPU, rank, 2) for rank in range(2))
-    left = n_rows // 2 - start // 2  # of this lap, for each
+    left = n_rows // 2 - start  # of this lap, for each
     laps = [
         [[name_of(row) for row in one.take(2 * n, slice(rank, None, 2)).speech] for n in (left, n_rows // 2)]
         for rank, one in enumerate((first, second))  # the first through both laps before the second begins

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from small_training import (
+    CPU,
     N_VIDEO,
     SPEECH,
     UNLABELED,
@@ -18,6 +19,7 @@ from small_training import (
 
 from liser_ray.student.config import LossConfig
 from liser_ray.student.data.mels import at_speeds
+from liser_ray.student.data.unlabeled import HeldSegments
 from liser_ray.student.training.batches import Batches
 from liser_ray.student.training.config import AugmentConfig, TrainConfig
 from liser_ray.student.training.loop import EpochScore, learning_rate_factor
@@ -161,6 +163,34 @@ def test_recordings_are_heard_at_all_speeds():
     assert len(inputs) == len(training.labeled.train)
     assert 0.2 < at_first_speed.float().mean() < 0.8
     assert not (inputs[~at_first_speed] == 7).any()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_each_of_two_processes_goes_on_after_the_rows_that_it_has_drawn_itself(rank):
+    """Of batches of 7 the first gets an item more than the second."""
+    started, taken = [], []
+
+    class Counted(HeldSegments):
+        def take(self, n, share=slice(None)):
+            segments = super().take(n, share)
+            taken.append(len(segments.log_mel))
+            return segments
+
+    def start(done, done_here):
+        started.append((done, done_here))
+        return Counted(UNLABELED, "teacher", 0, done, CPU)
+
+    training = make_training(train=replace(SHORT, batch_size=7))
+    unlabeled = replace(training.batches._unlabeled, start=start)
+
+    def batches():
+        return Batches(training.labeled, unlabeled, N_VIDEO, training.config, 0, CPU, rank, 2)
+
+    whole = batches()
+    for epoch in (1, 2, 3):
+        list(whole.of_epoch(epoch))
+    next(batches().of_epoch(4))
+    assert started == [(0, 0), (3 * len(UNLABELED.mels), sum(taken[: len(taken) - 1]))]
 
 
 def test_half_precision_is_another_arithmetic_with_much_the_same_result():
