@@ -82,7 +82,7 @@ class LabelConfig:
         spans_per_file: rows per Parquet file; 0: up to 768 (about 200 MB), less for a small job so that an
             interruption costs little.
         prices: of machines, for the cost in run.json.
-        dry_run: plan, print hours, spans and expected size, and stop.
+        dry_run: plan, print hours, spans and expected size, and stop. The job then uses this plan.
         extend: label also what has come into the input since it was planned.
         retry_failed: run failed spans of a finished or interrupted job again: "transient" those with reasons that may
             pass (timeouts, broken reads ...), "all" every one.
