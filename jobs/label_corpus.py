@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from liser_ray.labeling.job import label_corpus
         from liser_ray.labeling.report import print_result
 
-        print_result(label_corpus(config))
+        print_result(label_corpus(config), config.extend)
 
 
 if __name__ == "__main__":

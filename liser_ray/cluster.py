@@ -4,9 +4,14 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.exceptions import RayTaskError
+
+from liser_ray.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +49,17 @@ def start_ray() -> None:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's handler ends the process without a word
     if not _started_by_us:
         log.info("Joined the Ray cluster at %s", ray.get_runtime_context().gcs_address)
+
+
+@contextmanager
+def users_errors() -> Iterator[None]:
+    """A `UserError` that a task or an actor of Ray raised is one here, without a traceback of Ray's."""
+    try:
+        yield
+    except RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise error.cause from None
+        raise
 
 
 def started_here() -> bool:

@@ -3,6 +3,8 @@ from dataclasses import replace
 import pytest
 
 from liser_ray.errors import UserError
+from liser_ray.student.training.config import StudentConfig
+from liser_ray.teachers.finetuning.config import FinetuneConfig
 from liser_ray.trainers import WorkerNeeds, fit_workers
 
 
@@ -31,3 +33,11 @@ def test_workers_that_share_a_batch_share_no_gpu():
         fit_workers(needs, 20, {"CPU": 66, "GPU": 2})
     with pytest.raises(UserError, match="share each batch need a whole"):
         fit_workers(replace(needs, gpus=0.5), 20, {"CPU": 66, "GPU": 8})
+
+
+@pytest.mark.parametrize("settings", [FinetuneConfig, StudentConfig])
+def test_each_worker_has_something_of_the_smallest_batch(settings):
+    train = type(settings().train)
+    settings(workers=4, train=train(batch_size=8))
+    with pytest.raises(UserError, match=r"--train\.batch_size 8 or more, or fewer --workers"):
+        settings(workers=4, train=train(batch_size=7))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import ray
 import yaml
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, RayTaskError
+from ray.exceptions import GetTimeoutError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from liser_ray.calibration.config import CalibrateConfig
@@ -20,7 +20,7 @@ from liser_ray.calibration.node import NodeMeter
 from liser_ray.calibration.sample import Sample, draw_sample
 from liser_ray.calibration.sizing import Cluster, Sizing, settings, size_pools
 from liser_ray.calibration.teachers import TeacherSpeed
-from liser_ray.cluster import cluster_size, start_ray, started_here
+from liser_ray.cluster import cluster_size, start_ray, started_here, users_errors
 from liser_ray.corpora.spans import SPEECH_TEACHER_BYTES_PER_S, TABLE_BYTES_PER_S
 from liser_ray.display import LiveDisplay
 from liser_ray.errors import UserError
@@ -191,13 +191,9 @@ def _resources_here(_: NodeMeter) -> tuple[float, float]:
 
 
 def _told(answer: Any, timeout_s: float | None = None) -> Any:  # noqa: ANN401 (of any method)
-    """An actor's answer; a `UserError` over there is one here, without a traceback of Ray's."""
-    try:
+    """An actor's answer."""
+    with users_errors():
         return ray.get(answer, timeout=timeout_s)
-    except RayTaskError as error:
-        if isinstance(error.cause, UserError):
-            raise error.cause from None
-        raise
 
 
 def _record(config: CalibrateConfig, sample: Sample, measured: Measurements, sizing: Sizing) -> dict[str, Any]:

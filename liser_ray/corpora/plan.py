@@ -44,6 +44,8 @@ FORMAT_VERSION = 1
 ROWS_PER_FILE = 250_000
 _ROWS_PER_GROUP = 25_000
 
+_DECIDE_ROWS = ("span_seconds", "max_pixels", "max_frame_rate_hz")  # they stay what they were
+
 _TOO_SHORT = Problem(Stage.PLAN, Reason.TOO_SHORT, "shorter than one window of 16 frames")
 
 
@@ -155,14 +157,14 @@ def _write_summary(output_uri: str, summary: PlanSummary) -> None:
 
 
 def replan_failed(
-    output_uri: str, reasons: Collection[str] | None = None, allowed_roots: list[str] | None = None
+    output_uri: str, reasons: Collection[str] | None = None, config: PlanConfig | None = None
 ) -> PlanSummary:
     """Probe again what could not be probed, and put what comes of it in its place in the plan.
 
     Args:
         output_uri: folder or prefix with a complete plan.
         reasons: codes of the failures to try again; None: all.
-        allowed_roots: in place of those that it was planned with; None: the same.
+        config: its limits, workers and roots take the place of those that it was planned with; None: the same.
 
     Returns:
         The summary of the plan as it is now.
@@ -170,7 +172,7 @@ def replan_failed(
     Raises:
         UserError: if there is no plan.
     """
-    summary = _planned(output_uri, allowed_roots)
+    summary = _planned(output_uri, config)
     roots = roots_of(summary.input_uri, summary.config.allowed_roots)
     fs, _ = filesystem(output_uri)
     for info in list_files(join(normalise(output_uri), "plan"), ".parquet"):
@@ -187,7 +189,7 @@ def replan_failed(
     return _recounted(output_uri, summary)
 
 
-def extend_plan(output_uri: str, allowed_roots: list[str] | None = None) -> PlanSummary:
+def extend_plan(output_uri: str, config: PlanConfig | None = None) -> PlanSummary:
     """Plan the recordings that have come into the input since, in new files beside the old ones.
 
     What the plan has is left alone: a recording that has been replaced since keeps its rows. Cut off in the middle, the
@@ -195,7 +197,7 @@ def extend_plan(output_uri: str, allowed_roots: list[str] | None = None) -> Plan
 
     Args:
         output_uri: folder or prefix with a complete plan.
-        allowed_roots: in place of those that it was planned with; None: the same.
+        config: its limits, workers and roots take the place of those that it was planned with; None: the same.
 
     Returns:
         The summary of the plan as it is now.
@@ -203,7 +205,7 @@ def extend_plan(output_uri: str, allowed_roots: list[str] | None = None) -> Plan
     Raises:
         UserError: there is no plan, the input can't be listed, or a manifest has other columns than it had.
     """
-    summary = _planned(output_uri, allowed_roots)
+    summary = _planned(output_uri, config)
     roots = roots_of(summary.input_uri, summary.config.allowed_roots)
     listing = list_recordings(summary.input_uri, skip_uri=output_uri, roots=roots)
     columns = {one.name: str(one.type) for one in listing.extra_schema}
@@ -269,16 +271,17 @@ class _Planned:
                 yield recording
                 continue
             identity = spans.recording_id(recording.uri, recording.size_bytes, recording.version)
-            self.changed += bytes.fromhex(identity) not in self._versions
+            self.changed += recording.problem is None and bytes.fromhex(identity) not in self._versions
 
 
-def _planned(output_uri: str, allowed_roots: list[str] | None) -> PlanSummary:
-    """The summary of a plan that there must be, with other roots if they are given."""
+def _planned(output_uri: str, config: PlanConfig | None) -> PlanSummary:
+    """The summary of a plan that there must be, with other limits, workers and roots if they are given."""
     summary = load_plan_summary(output_uri)
     if summary is None:
         raise UserError(f"{output_uri} has no plan to go on with: plan.json is not there.")
-    if allowed_roots is not None:
-        summary = replace(summary, config=replace(summary.config, allowed_roots=allowed_roots))
+    if config is not None:
+        cut = {name: getattr(summary.config, name) for name in _DECIDE_ROWS}
+        summary = replace(summary, config=replace(config, **cut))
     return summary
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import ray
 
-from liser_ray.cluster import start_ray
+from liser_ray.cluster import start_ray, users_errors
 from liser_ray.corpora.plan import PlanSummary, extend_plan, load_plan_summary, replan_failed
 from liser_ray.display import LiveDisplay
 from liser_ray.errors import UserError
@@ -35,7 +35,7 @@ from liser_ray.labeling.schema import labels_schema
 from liser_ray.media.detector import check_detector
 from liser_ray.outcome import TRANSIENT_REASONS
 from liser_ray.recipe import refuse_changed_recipe
-from liser_ray.storage.files import check_readable, check_writable, exists, filesystem, normalise
+from liser_ray.storage.files import check_readable, check_writable, delete_file, exists, filesystem, normalise
 from liser_ray.teachers.speech import load_speech_teachers
 from liser_ray.teachers.video import load_video_teacher
 
@@ -91,10 +91,10 @@ def label_corpus(config: LabelConfig) -> JobResult:
         reconcile(folders)  # first: a file that a killed run was writing can't be read
         reasons = TRANSIENT_REASONS if config.retry_failed == "transient" else None
         again = remove_failed(folders, reasons)
-        plan = replan_failed(folders.output, reasons, config.plan.allowed_roots)
+        plan = replan_failed(folders.output, reasons, config.plan)
         log.info("%d failed spans will be run again", again)
     if begun and config.extend:
-        plan = extend_plan(folders.output, config.plan.allowed_roots)
+        plan = extend_plan(folders.output, config.plan)
     done = reconcile(folders)
     started = time.monotonic()
     if done < plan.spans:
@@ -106,6 +106,7 @@ def label_corpus(config: LabelConfig) -> JobResult:
         with (
             Monitor(lambda: ask_progress(progress), pools, folders.runs) as monitor,
             LiveDisplay("spans", plan.spans, monitor.look, done, monitor.stage_lines),
+            users_errors(),
         ):
             run_pipeline(config, folders, schema, pools, spans_per_file(config, plan.spans), progress)
         reconcile(folders)
@@ -132,10 +133,10 @@ def label_corpus(config: LabelConfig) -> JobResult:
         "last_run": {"spans": result.spans_run, "seconds": round(elapsed_s, 1)},
     }
     # Told anew where nothing was run too, if an earlier run was cut off between its last row and here.
-    untold = result.spans_run or told_rows(folders) != results["rows"]
-    if untold:
+    if result.spans_run or told_rows(folders) != results["rows"]:
+        delete_file(folders.page)  # which is of other rows: cut off before the new one, the next run writes it
         write_run_card(folders, recipe, plan, config, results)
-    if untold or config.contact_sheet or not exists(folders.page):
+    if config.contact_sheet or not exists(folders.page):
         write_page(folders, statistics)
     return result
 

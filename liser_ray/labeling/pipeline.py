@@ -62,6 +62,7 @@ def run_pipeline(
     context.enable_progress_bars = False  # ours counts spans and outcomes, and works in a submitted job
     context.execution_options.preserve_order = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)  # what it tells is raised here as well
 
     # Ray 2.60 deprecates keywords such as max_restarts and has no other way to give them yet.
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
@@ -80,7 +81,12 @@ def run_pipeline(
         )
         spans = spans.map_batches(
             VideoStage,
-            fn_constructor_args=(config.video_teacher, config.precision, tell(Stage.VIDEO_TEACHER)),
+            fn_constructor_args=(
+                config.video_teacher,
+                config.precision,
+                tell(Stage.VIDEO_TEACHER),
+                pools.video.num_gpus > 0,
+            ),
             **_pool_arguments(pools.video),
         )
         spans = spans.map_batches(
@@ -90,6 +96,7 @@ def run_pipeline(
                 config.precision,
                 config.speech_batch_size,
                 tell(Stage.SPEECH_TEACHER),
+                pools.speech.num_gpus > 0,
             ),
             **_pool_arguments(pools.speech),
         )

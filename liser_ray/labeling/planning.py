@@ -24,7 +24,7 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
     summary = load_plan_summary(config.output)
     if summary and summary.input_uri == normalise(config.input) and _same_rows(summary, config):
         if config.extend:
-            return extend_plan(config.output, config.plan.allowed_roots)
+            return extend_plan(config.output, config.plan)
         log.info("The plan in %s is used. Recordings that came since are added with --extend.", config.output)
         return summary
     begun = exists(OutputFolders(normalise(config.output)).run_card)

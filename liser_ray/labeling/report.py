@@ -11,14 +11,16 @@ from liser_ray.outcome import Status
 _BAR_CHARS = 24
 
 
-def print_result(result: JobResult) -> None:
-    """Print what a job did and what its table holds."""
+def print_result(result: JobResult, extended: bool = False) -> None:
+    """Print what a job did and what its table holds; ``extended``: it has looked for new recordings."""
     console = Console(highlight=False)
     console.print(describe_plan(result.plan))
     if result.spans_run:
         console.print(f"{result.spans_run:,} spans run in {clock(result.elapsed_s)}")
     else:
-        console.print("Nothing to do: every span of this plan has its row already. New recordings: --extend.")
+        console.print("Nothing to do: every span of this plan has its row already.")
+        if not extended:
+            console.print("Recordings that came since are added with --extend.")
     console.print(_outcome_table(result))
     console.print(_label_table(result))
     console.print(f"Table: {result.folders.labels} · run card: {result.folders.run_card}", soft_wrap=True)

@@ -21,9 +21,16 @@ from liser_ray.teachers.speech import load_speech_teachers, speech_windows
 class SpeechStage:
     """Actor: every speech teacher's softmax for each window of 0.5 s."""
 
-    def __init__(self, specs: Sequence[str], precision: Precision, batch_size: int, tell: Tell = untold):
+    def __init__(
+        self,
+        specs: Sequence[str],
+        precision: Precision,
+        batch_size: int,
+        tell: Tell = untold,
+        has_gpu: bool = False,
+    ):
         self._tell = tell
-        self._teachers = load_speech_teachers(specs, choose_device(), precision, batch_size)
+        self._teachers = load_speech_teachers(specs, choose_device(has_gpu), precision, batch_size)
 
     def __call__(self, spans: pa.Table) -> pa.Table:
         """Windows of all spans go through the teachers together."""

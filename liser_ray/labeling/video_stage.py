@@ -21,9 +21,9 @@ CLIP_SHAPE = (16, 224, 224, 3)
 class VideoStage:
     """Actor: the video teacher's softmax for each valid window; takes the clips away."""
 
-    def __init__(self, config: VideoTeacherConfig, precision: Precision, tell: Tell = untold):
+    def __init__(self, config: VideoTeacherConfig, precision: Precision, tell: Tell = untold, has_gpu: bool = False):
         self._tell = tell
-        self._teacher = load_video_teacher(config, choose_device(), precision)
+        self._teacher = load_video_teacher(config, choose_device(has_gpu), precision)
 
     def __call__(self, spans: pa.Table) -> pa.Table:
         """Windows of all spans go through the teacher together; windows without the face get zeros."""

@@ -119,6 +119,7 @@ def _finder(name: str) -> Callable[[np.ndarray], list[Face]]:
         path = Path(folder_utils.get_deepface_home(), ".deepface/weights", yunet.FILE_NAME)
         if not path.is_file():
             with _explained(name):
+                folder_utils.initialize_folder()
                 modeling.build_model(task="face_detector", model_name=name)  # fetches it
         network = yunet.Yunet(path)
         return lambda picture: [_face(*row[:4], row[4:6], row[6:]) for row in network(picture).tolist()]

@@ -4,6 +4,7 @@
 limit without hurting anything but this span.
 """
 
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -75,6 +76,7 @@ class SpanMedia:
     problem: Problem | None
 
 
+_SECOND_TRY_WITHIN_S = 20.0
 _open_reader: tuple[str, Reader] | None = None  # spans of one recording follow each other: it is opened once
 
 
@@ -90,13 +92,15 @@ def prepare_span(uri: str, start_s: float, end_s: float, config: MediaConfig, ro
     Raises:
         MediaError: the span can't be had, with a reason code.
     """
-    kept = _open_reader is not None and _open_reader[0] == uri
+    kept, started = _open_reader is not None and _open_reader[0] == uri, time.monotonic()
     try:
         return _prepare(uri, start_s, end_s, config, roots)
     except Exception as error:
         _close_reader()  # it remembers a failed read, and has the keys to the store that it was opened with
-        if kept and isinstance(error, MediaError) and error.reason in (Reason.DENIED, Reason.READ_ERROR):
-            return prepare_span(uri, start_s, end_s, config, roots)  # those keys may have expired
+        refused = isinstance(error, MediaError) and error.reason in (Reason.DENIED, Reason.READ_ERROR)
+        # Expired keys are refused at once; after a long silence of the store there is no time for a second one.
+        if kept and refused and time.monotonic() - started < _SECOND_TRY_WITHIN_S:
+            return prepare_span(uri, start_s, end_s, config, roots)
         raise
 
 

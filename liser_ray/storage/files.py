@@ -106,6 +106,13 @@ def delete_folder(uri: str) -> None:
         fs.delete_dir(path)
 
 
+def delete_file(uri: str) -> None:
+    """Delete a file, if it is there."""
+    if exists(uri):
+        fs, path = filesystem(uri)
+        fs.delete_file(path)
+
+
 def replace_parquet(path: str, fs: pafs.FileSystem, table: pa.Table) -> None:
     """Write a Parquet file of a file system whole or not at all, over an old one if there is one."""
     if isinstance(fs, pafs.LocalFileSystem):

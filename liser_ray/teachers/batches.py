@@ -1,6 +1,7 @@
 """Micro-batches on their way to the device and softmaxes on their way back."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from liser_ray.errors import UserError
 from liser_ray.teachers.config import Precision
 
 _MOST_APART = 8  # batches at a time on a CPU; each of S2D's takes 200 to 250 MB beside the weights
@@ -20,10 +22,22 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def choose_device() -> str:
-    """``cuda`` where this process has a GPU, else ``cpu``, with all its cores (an actor of Ray would use one)."""
+def choose_device(has_gpu: bool = False) -> str:
+    """``cuda`` where this process has a GPU, else ``cpu``, with all its cores (an actor of Ray would use one).
+
+    Args:
+        has_gpu: Ray gave it one: then a CPU, a hundred times slower, is not what anybody wants.
+
+    Raises:
+        UserError: it was given one and can't use it.
+    """
     if torch.cuda.is_available():
         return "cuda"
+    if has_gpu:
+        raise UserError(
+            f"A worker on {socket.gethostname()} was given a GPU, and PyTorch can't use it: look at that machine's "
+            "driver (nvidia-smi), or take the machine out of the cluster. The same command then goes on where it was."
+        )
     torch.set_num_threads(os.cpu_count() or 1)
     return "cpu"
 

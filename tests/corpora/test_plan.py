@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from itertools import islice
 
 import pyarrow as pa
@@ -260,3 +261,25 @@ def test_a_summary_that_was_not_brought_up_to_date_is_counted_anew(videos, tmp_p
     mark = tmp_path / "out/plan.json"
     mark.write_text(mark.read_text().replace(f'"spans": {summary.spans}', '"spans": 999'))
     assert load_plan_summary(str(tmp_path / "out")) == summary
+
+
+def test_limits_of_a_later_call_count_for_what_it_looks_at(videos, tmp_path):
+    work, output = tmp_path / "videos", str(tmp_path / "out")
+    work.mkdir()
+    shutil.copy2(videos / "b.mkv", work)
+    assert make_plan(str(work), output, replace(CONFIG, max_recording_hours=2 / 3600)).failed == {"too_large": 1}
+    shutil.copy2(videos / "c/d.mkv", work)
+    larger = replace(CONFIG, max_recording_hours=1.0, span_seconds=2.0)
+    summary = extend_plan(output, larger)
+    assert (summary.failed, summary.spans) == ({"too_large": 1}, 4)  # in spans of 1 s, as it was planned
+    assert replan_failed(output, None, larger).failed == {}
+
+
+def test_a_row_whose_file_is_gone_has_not_changed(videos, tmp_path, caplog):
+    manifest, output = tmp_path / "m.csv", str(tmp_path / "out")
+    shutil.copy2(videos / "a.mkv", tmp_path)
+    manifest.write_text("uri\na.mkv\n")
+    make_plan(str(manifest), output, CONFIG)
+    (tmp_path / "a.mkv").unlink()
+    extend_plan(output)
+    assert "Changed" not in caplog.text

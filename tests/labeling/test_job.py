@@ -178,6 +178,7 @@ def test_failed_rows_and_new_recordings_run_when_asked(trouble, label_config, ra
     assert label_corpus(replace(config, retry_failed="transient")).spans_run == 0
     assert not torn.exists()
     assert json.loads(card.read_text())["results"]["rows"] == json.loads(told)["results"]["rows"]
+    assert (tmp_path / "out/report.html").exists()
     second = label_corpus(replace(config, retry_failed="all"))
     assert second.spans_run == 2
     rows = rows_of(tmp_path / "out/labels")
@@ -224,6 +225,19 @@ def test_a_busy_store_a_bad_network_and_other_batches_give_the_same_table(
         if one["Key"].endswith(".parquet"):
             s3_store.client.download_file(bucket, one["Key"], str(tmp_path / "labels" / Path(one["Key"]).name))
     assert_same_labels(rows_of(tmp_path / "labels"), rows)
+
+
+def test_a_machine_that_can_not_work_ends_the_job_in_words(trouble, label_config, ray_session, tmp_path, monkeypatch):
+    class OfAMachineWithoutWeights(MediaStage):
+        def _prepare(self, span):
+            raise UserError("the face detector 'yunet' can't be used: put the file there")
+
+    monkeypatch.setattr(pipeline, "MediaStage", OfAMachineWithoutWeights)
+    config = replace(label_config, input=str(trouble / "ben.mp4"), output=str(tmp_path / "out"))
+    with pytest.raises(UserError) as caught:
+        label_corpus(config)
+    assert str(caught.value).startswith("the face detector 'yunet' can't be used: put the file there")
+    assert "Traceback" not in str(caught.value)
 
 
 def test_poison_costs_its_own_rows_and_every_good_video_is_labeled(

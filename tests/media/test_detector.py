@@ -43,11 +43,12 @@ def test_missing_weights_say_which_file_goes_where(fresh_models, monkeypatch, tm
 
     monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path))
     monkeypatch.setattr(weight_utils, "ensure_source_is_reachable", unreachable)
+    with pytest.raises(UserError, match="put the file there"):  # on a node that lacks them: no recording's fault
+        FaceDetector("yunet")
+    assert (tmp_path / ".deepface/weights").is_dir()  # where DeepFace would have put them
     with pytest.raises(UserError) as caught:
         check_detector("yunet")
     assert str(tmp_path / ".deepface/weights/face_detection_yunet_2023mar.onnx") in str(caught.value)
-    with pytest.raises(UserError, match="put the file there"):  # on a node that lacks them: no recording's fault
-        FaceDetector("yunet")
 
 
 def test_damaged_weights_are_found_before_work_starts(fresh_models, monkeypatch, tmp_path):

@@ -90,7 +90,7 @@ def test_a_manifests_rows_outside_are_denied_until_their_root_is_named(videos, t
     summary = make_plan(str(videos / "m.parquet"), output, PlanConfig(probe_workers=1, allowed_roots=[str(videos)]))
     assert (summary.spans_to_label, summary.failed) == (1, {"denied": 4})
     roots = [str(videos), str(tmp_path / "elsewhere")]
-    assert replan_failed(output, {Reason.DENIED}, roots).failed == {"denied": 2, "missing": 1}
+    assert replan_failed(output, {Reason.DENIED}, PlanConfig(allowed_roots=roots)).failed == {"denied": 2, "missing": 1}
     assert replan_failed(output).config.allowed_roots == roots
 
 

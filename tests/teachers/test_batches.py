@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liser_ray.teachers.batches import answers, on_device
+from liser_ray.errors import UserError
+from liser_ray.teachers.batches import answers, choose_device, on_device
 
 CPU = torch.device("cpu")
 
@@ -68,3 +69,11 @@ def test_a_failing_batch_leaves_the_number_of_threads_as_it_was():
     with pytest.raises(ValueError, match="no"):
         answers(network, np.zeros((4, 3)), 1, CPU)
     assert torch.get_num_threads() == 2
+
+
+def test_a_worker_that_was_given_a_gpu_does_not_fall_back_on_its_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+    assert choose_device() == "cpu"
+    with pytest.raises(UserError, match="was given a GPU, and PyTorch can't use it"):
+        choose_device(has_gpu=True)

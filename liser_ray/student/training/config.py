@@ -154,7 +154,10 @@ class StudentConfig:
         if min(self.workers, self.cpus_per_worker, self.max_failures, self.checkpoint_every_s, self.memory_gb) < 0:
             raise UserError("workers, cpus_per_worker, max_failures, checkpoint_every_s and memory_gb: 0 or more.")
         if self.train.batch_size < 2 * self.workers:
-            raise UserError(f"A batch of {self.train.batch_size} can't be shared by {self.workers} workers.")
+            raise UserError(
+                f"{self.workers} workers need two recordings each of a batch, which has {self.train.batch_size}: give "
+                f"--train.batch_size {2 * self.workers} or more, or fewer --workers."
+            )
         if not 0 <= self.min_video_valid <= 1:
             raise UserError(f"min_video_valid is {self.min_video_valid}: give a share from 0 to 1.")
 

@@ -111,7 +111,10 @@ class FinetuneConfig:
         if min(self.workers, self.cpus_per_worker, self.max_failures, self.checkpoint_every_s) < 0:
             raise UserError("workers, cpus_per_worker, max_failures and checkpoint_every_s must be 0 or more.")
         if self.train.batch_size < 2 * self.workers:  # so that each gets something of a smaller batch
-            raise UserError(f"A batch of {self.train.batch_size} can't be shared by {self.workers} workers.")
+            raise UserError(
+                f"{self.workers} workers need two recordings each of a batch, which has {self.train.batch_size}: give "
+                f"--train.batch_size {2 * self.workers} or more, or fewer --workers."
+            )
 
 
 @dataclass(frozen=True)
