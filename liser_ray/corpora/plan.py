@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from liser_ray.corpora import spans
@@ -146,10 +147,14 @@ def load_plan_summary(output_uri: str) -> PlanSummary | None:
     values = json.loads(read_bytes(uri))
     summary = PlanSummary(**{**values, "config": PlanConfig(**values["config"])})
     fs, _ = filesystem(output_uri)
-    files = list_files(join(normalise(output_uri), "plan"), ".parquet")
+    files = _plan_files(output_uri)
     if sum(pq.read_metadata(one.path, filesystem=fs).num_rows for one in files) != summary.spans:
         return _recounted(output_uri, summary)  # a change of the plan was interrupted before it wrote its summary
     return summary
+
+
+def _plan_files(output_uri: str) -> list[pafs.FileInfo]:
+    return list_files(join(normalise(output_uri), "plan"), ".parquet")
 
 
 def _write_summary(output_uri: str, summary: PlanSummary) -> None:
@@ -175,7 +180,7 @@ def replan_failed(
     summary = _planned(output_uri, config)
     roots = roots_of(summary.input_uri, summary.config.allowed_roots)
     fs, _ = filesystem(output_uri)
-    for info in list_files(join(normalise(output_uri), "plan"), ".parquet"):
+    for info in _plan_files(output_uri):
         table = pq.read_table(info.path, filesystem=fs)
         again = _to_probe_again(table, reasons)
         if not again:
@@ -251,7 +256,7 @@ class _Planned:
 
     def __init__(self, output_uri: str):
         fs, _ = filesystem(output_uri)
-        self.files = list_files(join(normalise(output_uri), "plan"), ".parquet")
+        self.files = _plan_files(output_uri)
         self.changed = 0
         self._addresses: set[bytes] = set()
         self._versions: set[bytes] = set()
@@ -310,7 +315,7 @@ def _recounted(output_uri: str, summary: PlanSummary) -> PlanSummary:
     fs, _ = filesystem(output_uri)
     tally = _Tally()
     columns = ["recording_id", "recording_s", "start_s", "end_s", "status", "reason"]
-    files = list_files(join(normalise(output_uri), "plan"), ".parquet")
+    files = _plan_files(output_uri)
     for info in files:
         table = pq.read_table(info.path, columns=columns, filesystem=fs)
         last = None  # a recording's rows are one after the other, in one file
@@ -437,7 +442,7 @@ def _delete_plan(output_uri: str) -> None:
     fs, mark = filesystem(join(output_uri, "plan.json"))
     if exists(join(output_uri, "plan.json")):
         fs.delete_file(mark)  # first: from here on the plan is not complete
-    for old in list_files(join(output_uri, "plan"), ".parquet"):
+    for old in _plan_files(output_uri):
         fs.delete_file(old.path)
 
 

@@ -26,7 +26,7 @@ def choose_device(has_gpu: bool = False) -> str:
     """``cuda`` where this process has a GPU, else ``cpu``, with all its cores (an actor of Ray would use one).
 
     Args:
-        has_gpu: Ray gave it one: then a CPU, a hundred times slower, is not what anybody wants.
+        has_gpu: Ray gave it one: then a CPU, which would take its place in silence, is not what anybody wants.
 
     Raises:
         UserError: it was given one and can't use it.
