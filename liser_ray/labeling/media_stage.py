@@ -1,5 +1,6 @@
 """The first stage of the pipeline: spans of the plan become sound and face clips."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ import pyarrow as pa
 from liser_ray.labeling.meter import Tell, Work, untold
 from liser_ray.labeling.rows import outcome
 from liser_ray.labeling.schema import CLIPS, bytes_column, empty_column, list_column
+from liser_ray.media.detector import check_detector
 from liser_ray.media.isolation import Sandbox
 from liser_ray.media.span import MediaConfig, SpanMedia, prepare_span
 from liser_ray.outcome import MediaError, Problem, Stage
@@ -23,15 +25,25 @@ class MediaStage:
         self._schema = schema
         self._roots = roots
         self._sandbox = Sandbox(memory_mb=config.memory_mb, preload=[prepare_span.__module__])
+        self._checked = False
 
     def __call__(self, spans: pa.Table) -> Iterator[pa.Table]:
         """One table per span, as soon as it is ready: a span's clips are about 70 MB.
 
         Raises:
-            UserError: this machine lacks the detector's weights, on which every span would fail.
+            UserError: the detector can't be used on this machine, so that every span would fail.
         """
+        if not self._checked:
+            self._check_machine()
         for span in spans.to_pylist():
             yield self._prepare(span)
+
+    def _check_machine(self) -> None:
+        # Not in the constructor: Ray would make an error of its own from the one raised there. What else happens to the
+        # child than a UserError is told of the spans, if it happens again.
+        with contextlib.suppress(MediaError):
+            self._sandbox.call(check_detector, self._config.faces.detector, timeout_s=self._config.timeout_s)
+        self._checked = True
 
     def _prepare(self, span: dict[str, Any]) -> pa.Table:
         media: SpanMedia | None = None

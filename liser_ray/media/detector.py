@@ -1,7 +1,6 @@
 """DeepFace's face detectors, by name, on frames of any size."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,7 @@ class Face:
 
 
 def check_detector(name: str) -> None:
-    """Makes sure, before any work starts, that a detector can be used; downloads its weights where that is possible.
+    """Makes sure, before any work starts, that a detector can be used here; downloads its weights where possible.
 
     Raises:
         UserError: no such detector, a package that it needs is missing, or its weights are neither on disk nor to be
@@ -61,20 +60,9 @@ def check_detector(name: str) -> None:
     names = sorted(modeling.AVAILABLE_MODELS["face_detector"])
     if name not in names:
         raise UserError(f"no face detector {name!r}: choose one of {', '.join(names)}")
-    with _explained(name):
+    try:
         folder_utils.initialize_folder()
         _finder(name)(np.zeros((64, 64, 3), np.uint8))  # a damaged file may load and fail here
-
-
-@contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Whatever a detector's weights fail with, as a `UserError` that says which file goes where."""
-    from deepface.commons import folder_utils
-
-    try:
-        yield
-    except UserError:
-        raise
     except (Exception, SystemExit) as error:
         weights_dir = f"{folder_utils.get_deepface_home()}/.deepface/weights"
         raise UserError(
@@ -88,7 +76,8 @@ class FaceDetector:
     """One of DeepFace's detectors (`deepface.modules.modeling.AVAILABLE_MODELS["face_detector"]`).
 
     DeepFace's `extract_faces` would pad, crop, rotate and normalise every face of every frame; only boxes and eyes are
-    needed here.
+    needed here. For one thread: a cascade keeps what it is working on in itself, and threads that share one are told
+    faces of each other's pictures.
     """
 
     def __init__(self, name: str):
@@ -106,24 +95,18 @@ class FaceDetector:
 
 
 def _finder(name: str) -> Callable[[np.ndarray], list[Face]]:
-    """What finds the faces of a picture (uint8 [height, width, 3], RGB), in its pixels.
-
-    Raises:
-        UserError: YuNet's weights are not on this machine and can't be fetched: a fault of the machine, not of the
-            recording in hand.
-    """
+    """What finds the faces of a picture (uint8 [height, width, 3], RGB), in its pixels."""
     from deepface.commons import folder_utils
     from deepface.modules import modeling
 
+    build = modeling.get_model_class(task="face_detector", model_name=name)  # `build_model` would share one with all
     if name == "yunet":
         path = Path(folder_utils.get_deepface_home(), ".deepface/weights", yunet.FILE_NAME)
         if not path.is_file():
-            with _explained(name):
-                folder_utils.initialize_folder()
-                modeling.build_model(task="face_detector", model_name=name)  # fetches it
+            build()  # fetches it
         network = yunet.Yunet(path)
         return lambda picture: [_face(*row[:4], row[4:6], row[6:]) for row in network(picture).tolist()]
-    model: Any = modeling.build_model(task="face_detector", model_name=name)
+    model: Any = build()
 
     def find(picture: np.ndarray) -> list[Face]:
         regions = model.detect_faces(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))  # DeepFace speaks BGR

@@ -10,6 +10,7 @@ be decided at the end.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -91,7 +92,8 @@ def find_faces(
         frames: the span's pictures in order.
         n_cells: length of the span's 30 Hz grid.
         config: how.
-        detect: finds the faces of a picture; `FaceDetector(config.detector)` where none is given.
+        detect: finds the faces of a picture. Where none is given, the one of that name that the process keeps, which
+            threads may not share.
 
     Returns:
         W = `clips.n_windows(n_cells)` windows. The same pictures always give the same result.
@@ -104,7 +106,7 @@ def find_faces(
     boxes = np.zeros((n_cells, 4))
     widths: list[dict[int, float]] = [{} for _ in range(n_cells)]
 
-    for picture in tracked(frames, detect or FaceDetector(config.detector), config.detect_every, tracker):
+    for picture in tracked(frames, detect or _detector(config.detector), config.detect_every, tracker):
         frame = picture.frame
         cells = slice(frame.first_cell, min(frame.first_cell + frame.n_cells, n_cells))
         shots[cells] = picture.shot
@@ -133,6 +135,12 @@ def find_faces(
         face_box=clips.window_boxes(boxes, found),
         other_faces=float(others.mean()) if n_cells else 0.0,
     )
+
+
+@cache
+def _detector(name: str) -> FaceDetector:
+    """Kept from span to span: some take as long to load as a second of video."""
+    return FaceDetector(name)
 
 
 def tracked(

@@ -25,8 +25,9 @@ from liser_ray.labeling.job import label_corpus
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.planning import plan_corpus
 from liser_ray.labeling.schema import labels_schema
+from liser_ray.media.faces import FaceConfig
 from liser_ray.media.flac import decode_flac
-from liser_ray.media.span import digest
+from liser_ray.media.span import MediaConfig, digest
 from liser_ray.teachers.speech import load_speech_teachers, speech_windows
 
 pytestmark = pytest.mark.slow
@@ -227,16 +228,23 @@ def test_a_busy_store_a_bad_network_and_other_batches_give_the_same_table(
     assert_same_labels(rows_of(tmp_path / "labels"), rows)
 
 
-def test_a_machine_that_can_not_work_ends_the_job_in_words(trouble, label_config, ray_session, tmp_path, monkeypatch):
-    class OfAMachineWithoutWeights(MediaStage):
-        def _prepare(self, span):
-            raise UserError("the face detector 'yunet' can't be used: put the file there")
+def test_a_machine_that_can_not_work_ends_the_job_in_words(
+    trouble, label_config, ray_session, yunet_home, tmp_path, monkeypatch
+):
+    class OnAMachineWithoutWeights(MediaStage):
+        def __init__(self, *arguments):
+            os.environ.update(DEEPFACE_HOME=str(tmp_path / "bare"), HTTPS_PROXY="http://127.0.0.1:9")
+            (tmp_path / "bare").mkdir(exist_ok=True)
+            super().__init__(*arguments)
 
-    monkeypatch.setattr(pipeline, "MediaStage", OfAMachineWithoutWeights)
-    config = replace(label_config, input=str(trouble / "ben.mp4"), output=str(tmp_path / "out"))
+    monkeypatch.setenv("DEEPFACE_HOME", str(yunet_home))  # the driver has them
+    monkeypatch.setattr(pipeline, "MediaStage", OnAMachineWithoutWeights)
+    media = MediaConfig(faces=FaceConfig("yunet"))
+    config = replace(label_config, input=str(trouble / "ben.mp4"), output=str(tmp_path / "out"), media=media)
     with pytest.raises(UserError) as caught:
         label_corpus(config)
-    assert str(caught.value).startswith("the face detector 'yunet' can't be used: put the file there")
+    assert str(caught.value).startswith("the face detector 'yunet' can't be used: ")
+    assert f"{tmp_path}/bare/.deepface/weights: put the file there" in str(caught.value)
     assert "Traceback" not in str(caught.value)
 
 

@@ -8,6 +8,7 @@ import pytest
 from talking_heads import write_talking_head
 
 from liser_ray.corpora.schema import plan_schema
+from liser_ray.errors import UserError
 from liser_ray.labeling import media_stage
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.schema import CLIPS, labels_schema
@@ -50,6 +51,16 @@ def test_poison_costs_its_own_row_and_bounded_time(stage, tmp_path):
     assert rows[0]["content_hash"] == rows[5]["content_hash"]
     assert "a bug" in rows[3]["detail"]
     assert all(table.schema == SCHEMA.append(CLIPS) for table in tables)
+
+
+@pytest.mark.parametrize("detector", ["yunet", "ssd"])
+def test_a_machine_without_the_detectors_weights_is_no_recordings_fault(detector, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # where nobody listens
+    stage = MediaStage(MediaConfig(faces=FaceConfig(detector)), SCHEMA)
+    good = str(write_talking_head(tmp_path / "good.mp4", 1.6))
+    with pytest.raises(UserError, match=rf"'{detector}' can't be used: .* put the file there"):
+        list(stage(planned(good)))
 
 
 def test_what_ended_in_the_plan_passes_through(stage):
