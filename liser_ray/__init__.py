@@ -7,6 +7,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Student"]
 
+__version__ = "0.1.0"
+
 
 def __getattr__(name: str) -> object:
     if name == "Student":  # when it is asked for: jobs on a cluster import this package in each worker

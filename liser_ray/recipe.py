@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
+import liser_ray
 from liser_ray.errors import UserError
 from liser_ray.storage.files import exists, read_bytes
 
@@ -11,6 +13,14 @@ from liser_ray.storage.files import exists, read_bytes
 def plain(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
     """As it comes back from JSON, so that recipes compare equal."""
     return json.loads(json.dumps(value))
+
+
+def package_versions(*packages: str) -> dict[str, str]:
+    """Our version and those of the packages that decide on the numbers.
+
+    Ours is not asked for: on a node of a cluster the package comes with each job and was never installed.
+    """
+    return {"liser-ray": liser_ray.__version__} | {name: version(name) for name in packages}
 
 
 def refuse_changed_recipe(run_card: str, recipe: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ import platform
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +16,14 @@ from liser_ray.labeling.meter import Outcomes
 from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, label_batches, sort_ids
 from liser_ray.labeling.schema import SCHEMA_VERSION
 from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ
-from liser_ray.recipe import plain
+from liser_ray.recipe import package_versions, plain
 from liser_ray.storage.files import normalise, read_bytes, write_bytes
 from liser_ray.teachers.bundles import TeacherTuning
 
 if TYPE_CHECKING:  # Transformers, which a labels table's recipe does not need
     from liser_ray.teachers.speech import SpeechTeacher
 
-_PACKAGES = ("liser-ray", "ray", "torch", "transformers", "peft", "deepface", "av", "silero-vad", "pyarrow")
+_PACKAGES = ("ray", "torch", "transformers", "peft", "deepface", "av", "silero-vad", "pyarrow")
 _COST_ONLY = ("timeout_s", "memory_mb")  # limits: they decide what fails, not what a label is
 
 
@@ -82,7 +81,7 @@ def write_run_card(
         "plan": {"recordings": plan.recordings, "spans": plan.spans, "hours": round(plan.hours, 4)},
         "precision": config.precision,
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in _PACKAGES},
+        "packages": package_versions(*_PACKAGES),
         "results": results,
     }
     write_bytes(folders.run_card, json.dumps(card, indent=2).encode() + b"\n")

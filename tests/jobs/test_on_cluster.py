@@ -26,6 +26,19 @@ from liser_ray.labeling import monitor
 
 pytestmark = pytest.mark.slow
 
+# Of a node as deploy/install.sh leaves it: all that the package needs, and not the package, which comes with each job.
+WITHOUT_THE_PACKAGE = """
+import importlib.metadata
+import sys
+sys.meta_path[:] = [one for one in sys.meta_path if "liser_ray" not in getattr(one, "__module__", "")]
+from_name = importlib.metadata.Distribution.from_name
+def other_than_ours(name):
+    if name == "liser-ray":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return from_name(name)
+importlib.metadata.Distribution.from_name = other_than_ours
+"""
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 SUBMIT = ["job", "submit", "--working-dir", "."]
@@ -37,9 +50,11 @@ class HeadNode:
     def __init__(self):
         # Not pytest's folder: the names of Ray's sockets may not be longer than 107 bytes.
         self._folder = Path(tempfile.mkdtemp(prefix="liser-ray-"))
+        (self._folder / "sitecustomize.py").write_text(WITHOUT_THE_PACKAGE)
         port, dashboard, client, agent, self._metrics = _free_ports(5)
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(self._folder),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",

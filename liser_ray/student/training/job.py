@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +26,7 @@ from liser_ray.errors import UserError
 from liser_ray.memory import KEEP_FREED_MEMORY
 from liser_ray.protocol.paper import CONFIGURATIONS
 from liser_ray.protocol.records import FoldResult, Record, record_to_json
-from liser_ray.recipe import plain, refuse_changed_recipe
+from liser_ray.recipe import package_versions, plain, refuse_changed_recipe
 from liser_ray.storage.files import check_writable, delete_folder, join, normalise, write_bytes
 from liser_ray.student.config import NetworkConfig
 from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher, choose_teacher, open_labels_table
@@ -41,7 +40,7 @@ from liser_ray.student.training.run import ProcessGroup, RunInputs, read_card, t
 log = logging.getLogger(__name__)
 
 RECORDS_FOLDER = "records"
-_PACKAGES = ("liser-ray", "ray", "torch", "torchaudio", "numpy")
+_PACKAGES = ("ray", "torch", "torchaudio", "numpy")
 _TRAINING = "training"  # Ray Train's own files, until all wanted runs are done
 
 
@@ -234,7 +233,7 @@ def _facts(
                 "recipe": recipe,
                 "skipped": speech.skipped,
                 "git_commit": git_commit(),
-                "packages": {package: version(package) for package in _PACKAGES},
+                "packages": package_versions(*_PACKAGES),
             }
         ),
     )

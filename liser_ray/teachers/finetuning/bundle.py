@@ -7,7 +7,6 @@ top.
 import json
 import re
 from collections.abc import Collection
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from transformers import Wav2Vec2FeatureExtractor
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.storage.files import join, normalise, write_bytes
 from liser_ray.teachers.bundles import BUNDLE_FILE
-
-_PACKAGES = ("liser-ray", "ray", "torch", "transformers", "peft")
 
 
 def write_adapter(folder: Path, model: PeftModel, base: str, base_folder: Path, labels: Collection[str]) -> None:
@@ -42,11 +39,6 @@ def base_name(base: str, base_folder: Path) -> tuple[str, str | None]:
     name, _, revision = base.removeprefix("hf://").partition("@")
     snapshot = base_folder.name if re.fullmatch(r"[0-9a-f]{40}", base_folder.name) else None
     return name, snapshot or revision or None
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide on the numbers."""
-    return {name: version(name) for name in _PACKAGES}
 
 
 def upload(folder: Path, uri: str) -> None:

@@ -16,6 +16,7 @@ from peft import PeftModel
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.errors import UserError
+from liser_ray.recipe import package_versions
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.storage.files import join
 from liser_ray.teachers.bundles import BUNDLE_FILE, FORMAT
@@ -149,7 +150,7 @@ def _card(job: FoldJob, training: Training, base_folder: Path, adapter: Path) ->
         "temperature": temperature,
         "history": [asdict(epoch) for epoch in training.history],
         "settings": {"lora": asdict(config.lora), "train": asdict(config.train), "precision": config.precision},
-        "packages": bundle.package_versions(),
+        "packages": package_versions("ray", "torch", "transformers", "peft"),
     }
 
 
