@@ -11,8 +11,8 @@ from liser_ray.student.training.recipes import defaults_of
 
 DESCRIPTION = """\
 Find the weights of the teachers' terms, λ_sd and λ_vd, and any other setting of the student, by its UAR on the
-validation speakers of all folds. The test speakers are not listened to: train_student.py scores the best setting on
-them once, from the file best.yaml that the search writes.
+validation speakers of all folds. No student is scored on its test speakers: train_student.py does that once, with the
+best setting, from the file best.yaml that the search writes.
 
 The job can be killed at any time: the same command, or --resume with --output, goes on from the last checkpoints.
 

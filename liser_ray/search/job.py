@@ -16,7 +16,7 @@ from liser_ray.search.config import SearchConfig
 from liser_ray.search.plots import heat_map, slices_plot
 from liser_ray.search.results import SettingResult, ranked, to_table
 from liser_ray.search.seeker import Seeker
-from liser_ray.search.space import TOGETHER, Axis, Setting, draw, grid, parse_space, setting_key, with_setting
+from liser_ray.search.space import TOGETHER, Axis, Setting, corners, draw, grid, parse_space, setting_key, with_setting
 from liser_ray.search.trial import Run, TrialPlan
 from liser_ray.storage.files import (
     check_writable,
@@ -65,8 +65,8 @@ class SearchResult:
 def search(config: SearchConfig) -> SearchResult:
     """Try all settings, and write what was found.
 
-    Killed at any point and called again with the same settings, it goes on from the last checkpoints. Test speakers are
-    not listened to: train_student.py scores the best setting on them, once.
+    Killed at any point and called again with the same settings, it goes on from the last checkpoints. No student is
+    scored on its test speakers: train_student.py does that, once, with the best setting.
 
     Raises:
         UserError: an option, the labeled set, the labels table, the output or changed settings; or every setting went
@@ -132,10 +132,10 @@ def _settings(config: SearchConfig, axes: Sequence[Axis], student: StudentConfig
                     f"Students with different {axis.name} can't be trained together, only with different "
                     f"{', '.join(TOGETHER)}: search without --population, or leave it out."
                 )
-    if config.method == "tpe":
-        return None
-    settings = grid(axes) if config.method == "grid" else draw(axes, config.samples, config.sampling_seed)
-    for setting in settings:
+    settings: list[Setting] | None = None
+    if config.method != "tpe":
+        settings = grid(axes) if config.method == "grid" else draw(axes, config.samples, config.sampling_seed)
+    for setting in corners(axes) if settings is None else settings:
         with_setting(student, setting)
     return settings
 

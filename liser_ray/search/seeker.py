@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from tqdm import tqdm
@@ -12,7 +13,7 @@ from liser_ray.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.results import SettingResult, ranked, score_text
 from liser_ray.search.space import Axis, Setting, setting_key, setting_name
-from liser_ray.search.trial import Kept, TrialPlan, read_kept, trial_name
+from liser_ray.search.trial import Kept, TrialPlan, read_begun, read_kept, trial_name, write_begun
 from liser_ray.student.training.job import Checked, make_inputs, total_steps
 from liser_ray.student.training.run import RunInputs
 
@@ -95,7 +96,10 @@ class Seeker:
         start_ray()
         inputs = self._read(plan)
         per_trial = max(1, config.population // len({run.seed for run in plan.runs}))
-        n_trials = math.ceil((n_missing if missing is None else len(missing)) / per_trial)
+        finished = {setting_key(one.setting) for one in known}
+        begun = [] if missing is not None else _unfinished(read_begun(plan), finished)
+        n_fresh = len(missing) if missing is not None else max(0, n_missing - sum(map(len, begun)))
+        n_trials = len(begun) + math.ceil(n_fresh / per_trial)
         needs = WorkerNeeds(
             max(1, config.workers), config.cpus_per_worker, config.gpus_per_worker, 1.0 if config.population else 0.25
         )
@@ -109,8 +113,9 @@ class Seeker:
 
         trials: Any
         if missing is None:
-            seed = config.sampling_seed + len(known)  # not the draws of the beginning again
-            trials = Suggestions(self._axes, seed, per_trial, known), n_trials
+            seed = config.sampling_seed + len(known) + sum(map(len, begun))  # not the draws of the beginning again
+            sizes = [min(per_trial, n_fresh - at) for at in range(0, n_fresh, per_trial)]
+            trials = Suggestions(self._axes, seed, known, begun, sizes, partial(write_begun, plan)), n_trials
             of_each: dict[str, int] = {}
             total = n_missing * total_steps(plan.jobs({}), inputs)
         else:
@@ -142,6 +147,12 @@ class Seeker:
                 raise UserError("A population needs the labels table in memory: raise --memory_gb, or leave it out.")
             self._ref = ray.put(self._inputs)
         return self._inputs
+
+
+def _unfinished(begun: Sequence[Sequence[Setting]], finished: Container[str]) -> list[list[Setting]]:
+    """Of each trial that was begun, what is left of it."""
+    left = [[setting for setting in trial if setting_key(setting) not in finished] for trial in begun]
+    return [trial for trial in left if trial]
 
 
 def _row(result: SettingResult, so_far: Sequence[SettingResult], n_wanted: int) -> str:

@@ -22,6 +22,7 @@ TOGETHER = ("loss.lambda_sd", "loss.lambda_vd", "train.learning_rate", "train.we
 
 _GROUPS = ("loss", "train", "network")
 _SHORT = {"loss.lambda_sd": "λ_sd", "loss.lambda_vd": "λ_vd"}
+_MAX_CORNERS = 10_000  # a second to look at
 _DIGITS = 4  # of drawn numbers: more tell nothing, and nobody wants to read them
 
 
@@ -47,12 +48,17 @@ class Axis:
         """Whether a range is drawn from by its logarithm."""
         return self.low > 0
 
+    @property
+    def ends(self) -> tuple[Value, Value]:
+        """Of a range, as the field has them."""
+        return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
+
 
 def parse_space(texts: Sequence[str]) -> tuple[Axis, ...]:
     """Axes of texts such as "loss.lambda_sd=0.1,1,10" or "train.learning_rate=1e-4..1e-2".
 
     Raises:
-        UserError: no such field, one that can't be searched, a value that it can't have, a field twice, or nothing.
+        UserError: no such field, one that can't be searched, no value of its kind, a field twice, or nothing.
     """
     axes = tuple(_parse_axis(text) for text in texts)
     names = [axis.name for axis in axes]
@@ -79,6 +85,14 @@ def grid(axes: Sequence[Axis]) -> list[Setting]:
     names = [axis.name for axis in axes]
     combinations = itertools.product(*(axis.choices for axis in axes))
     return [dict(zip(names, values, strict=True)) for values in combinations]
+
+
+def corners(axes: Sequence[Axis]) -> Iterator[Setting]:
+    """Combinations of all choices and of the ends of ranges, `_MAX_CORNERS` at most."""
+    names = [axis.name for axis in axes]
+    combinations = itertools.product(*(axis.choices or axis.ends for axis in axes))
+    for values in itertools.islice(combinations, _MAX_CORNERS):
+        yield dict(zip(names, values, strict=True))
 
 
 def draw(axes: Sequence[Axis], n: int, seed: int) -> list[Setting]:
@@ -112,11 +126,9 @@ def with_setting(config: StudentConfig, setting: Setting) -> StudentConfig:
     """The configuration of a student with a setting's values.
 
     Raises:
-        UserError: a value that it refuses.
+        UserError: values that it refuses, together and with its own.
     """
-    for name, value in setting.items():
-        config = _replaced(config, name, value)
-    return config
+    return cast("StudentConfig", _replaced(config, setting))
 
 
 def setting_name(setting: Setting) -> str:
@@ -150,19 +162,21 @@ def _parse_axis(text: str) -> Axis:
             raise UserError(f"{name} has no ranges: give its values, as {name}=A,B.")
         if not low < high:
             raise UserError(f"--space {text}: the range must rise, from {low:g} to more.")
-        axis = Axis(name, (), low, high, whole=kind is int)
-        ends: tuple[Value, ...] = (int(low), int(high)) if axis.whole else (low, high)
-    else:
-        axis = Axis(name, tuple(dict.fromkeys(_parse(name, one.strip(), kind) for one in values.split(","))))
-        ends = axis.choices
-    for value in ends:
-        with_setting(StudentConfig(), {name: value})  # refuses what the field can't be
-    return axis
+        return Axis(name, (), low, high, whole=kind is int)
+    return Axis(name, tuple(dict.fromkeys(_parse(name, one.strip(), kind) for one in values.split(","))))
 
 
-def _replaced(config: Any, name: str, value: Value) -> Any:  # noqa: ANN401 (any of the dataclasses)
-    first, _, rest = name.partition(".")
-    return replace(config, **{first: _replaced(getattr(config, first), rest, value) if rest else value})
+def _replaced(config: Any, values: Setting) -> Any:  # noqa: ANN401 (any of the dataclasses)
+    """All values of a dataclass at once: one after the other, each would be refused beside those not there yet."""
+    own: dict[str, Any] = {}
+    of_parts: dict[str, dict[str, Value]] = {}
+    for name, value in values.items():
+        first, _, rest = name.partition(".")
+        if rest:
+            of_parts.setdefault(first, {})[rest] = value
+        else:
+            own[first] = value
+    return replace(config, **own, **{one: _replaced(getattr(config, one), part) for one, part in of_parts.items()})
 
 
 def _kind_of(name: str) -> Any:  # noqa: ANN401 (a type or a Literal)

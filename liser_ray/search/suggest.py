@@ -1,7 +1,8 @@
 """Settings that Optuna suggests, where earlier ones were good."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -10,7 +11,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from liser_ray.search.results import OBJECTIVE, RESULTS, SettingResult, from_json
-from liser_ray.search.space import Axis, rounded
+from liser_ray.search.space import Axis, Setting, rounded
 
 
 class Suggestions(Searcher):
@@ -19,30 +20,46 @@ class Suggestions(Searcher):
     Args:
         axes: of the space.
         seed: of the draws.
-        per_trial: settings of a trial.
         known: results of an earlier run, which it learns from.
+        begun: settings of the first trials: those that an earlier run had begun.
+        sizes: how many settings each trial after them has.
+        note: told the settings of each trial.
     """
 
-    def __init__(self, axes: Sequence[Axis], seed: int, per_trial: int, known: Sequence[SettingResult]):
+    def __init__(
+        self,
+        axes: Sequence[Axis],
+        seed: int,
+        known: Sequence[SettingResult],
+        begun: Sequence[Sequence[Setting]],
+        sizes: Sequence[int],
+        note: Callable[[list[Setting]], None],
+    ):
         super().__init__(metric=OBJECTIVE, mode="max")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._axes, self._per_trial = axes, per_trial
+        self._axes, self._note = axes, note
+        self._sizes = deque([*map(len, begun), *sizes])
+        self._parts: dict[str, list[str]] = {}  # by trial: names of Optuna's own trials, one for each setting
         space = {axis.name: _distribution(axis) for axis in axes}
-        self._optuna = OptunaSearch(space, metric=OBJECTIVE, mode="max", seed=seed)
+        first = [dict(setting) for trial in begun for setting in trial]
+        self._optuna = OptunaSearch(space, points_to_evaluate=first, metric=OBJECTIVE, mode="max", seed=seed)
         for result in known:
             failed = result.status == "failed"
             self._optuna.add_evaluated_point(dict(result.setting), result.validation_uar, error=failed)
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """The settings of a trial."""
-        found = [self._optuna.suggest(part) for part in self._parts(trial_id)]
-        return {"settings": [rounded(self._axes, one) for one in found if one is not None]}
+        self._parts[trial_id] = [f"{trial_id}-{part}" for part in range(self._sizes.popleft())]
+        found = [self._optuna.suggest(part) for part in self._parts[trial_id]]
+        settings = [rounded(self._axes, one) for one in found if one is not None]
+        self._note(settings)
+        return {"settings": settings}
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """Tell Optuna how good they were."""
         texts = json.loads(result[RESULTS]) if result and RESULTS in result else []
         found = dict(enumerate(map(from_json, texts)))
-        for number, part in enumerate(self._parts(trial_id)):
+        for number, part in enumerate(self._parts.pop(trial_id, [])):
             one = found.get(number)
             if error or one is None or one.status == "failed":
                 self._optuna.on_trial_complete(part, None, error=True)
@@ -54,9 +71,6 @@ class Suggestions(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """See `save`."""
-
-    def _parts(self, trial_id: str) -> list[str]:
-        return [f"{trial_id}-{part}" for part in range(self._per_trial)]
 
 
 def _distribution(axis: Axis) -> BaseDistribution:

@@ -26,6 +26,7 @@ from liser_ray.student.training.run import ProcessGroup, RunInputs, loaded, make
 from liser_ray.training import same_for_all
 
 TRIALS_FOLDER = "trials"
+_BEGUN = ".begun.json"
 _TELL_EVERY_S = 1.0
 _READERS = 16
 
@@ -107,8 +108,14 @@ def _progress_of(content: dict[str, Any]) -> Progress:
 
 
 def write_told(plan: TrialPlan, told: Sequence[SettingResult]) -> None:
-    """Keep the results of a setting that was stopped, one after each epoch."""
+    """Keep the results of a setting that was stopped, one after each epoch.
+
+    Not of one that was trained to its end before: a scheduler that is told of it again, among others in another order,
+    may stop it where it let it pass then.
+    """
     setting = told[-1].setting
+    if result_of(plan, setting, read_progress(plan.output, setting)).status != "stopped":
+        return
     content = {"setting": dict(setting), "told": list(map(to_json, told))}
     write_bytes(_told_file(plan, setting), json.dumps(content, indent=1).encode())
 
@@ -117,6 +124,19 @@ def read_told(plan: TrialPlan, setting: Setting) -> list[SettingResult]:
     """What `write_told` has kept; nothing for a setting that was not stopped."""
     file = _told_file(plan, setting)
     return [from_json(text) for text in json.loads(read_bytes(file))["told"]] if exists(file) else []
+
+
+def write_begun(plan: TrialPlan, settings: Sequence[Setting]) -> None:
+    """Keep what a trial was suggested to try: nobody would suggest it again."""
+    content = [dict(setting) for setting in settings]
+    name = setting_key({"begun": json.dumps(content)}) + _BEGUN
+    write_bytes(join(plan.output, TRIALS_FOLDER, name), json.dumps(content).encode())
+
+
+def read_begun(plan: TrialPlan) -> list[list[Setting]]:
+    """The settings of each trial that `write_begun` has kept, finished or not."""
+    files = list_files(join(plan.output, TRIALS_FOLDER), _BEGUN)
+    return [json.loads(read_bytes(join(plan.output, TRIALS_FOLDER, posixpath.basename(file.path)))) for file in files]
 
 
 @dataclass(eq=False)
@@ -135,10 +155,10 @@ class Kept:
 
     def result(self, plan: TrialPlan) -> SettingResult | None:
         """Of a setting that is done, was stopped, or has failed; None if there is something left to train."""
-        if self.told:
-            return self.told[-1]
         result = result_of(plan, self.setting, self.progress)
-        return None if result.status == "stopped" else result
+        if result.status != "stopped":
+            return result
+        return self.told[-1] if self.told else None
 
 
 def read_kept(plan: TrialPlan) -> dict[str, Kept]:
@@ -149,7 +169,8 @@ def read_kept(plan: TrialPlan) -> dict[str, Kept]:
         with fs.open_input_stream(path) as stream:
             return cast("dict[str, Any]", json.loads(stream.read()))
 
-    paths = [file.path for file in list_files(join(plan.output, TRIALS_FOLDER), ".json")]
+    files = list_files(join(plan.output, TRIALS_FOLDER), ".json")
+    paths = [file.path for file in files if not file.path.endswith(_BEGUN)]
     kept: dict[str, Kept] = {}
     with ThreadPoolExecutor(_READERS) as threads:
         for path, content in zip(paths, threads.map(read, paths), strict=True):

@@ -139,20 +139,43 @@ def make_scheduler(kind: Scheduler, grace_epochs: int) -> TrialScheduler:
         grace_epochs: that each trial has.
     """
     if kind == "asha":
-        return AsyncHyperBandScheduler(
+        return _Asha(
             time_attr="training_iteration",  # an epoch
             grace_period=grace_epochs,
             max_t=_NEVER,  # the last epoch ends a trial by itself
             reduction_factor=_ASHA_KEEPS,
         )
     if kind == "median":
-        return MedianStoppingRule(
+        return _Median(
             time_attr="training_iteration",
             grace_period=grace_epochs,
             hard_stop=True,
             min_time_slice=_NEVER,  # or it would pause trials while there is little to compare with
         )
     return FIFOScheduler()
+
+
+class _OfScores(TrialScheduler):
+    """Tells a scheduler only of epochs that have a score.
+
+    Tune's own take NaN, which an epoch without validation or a first stage has, for a score: the median rule then stops
+    nothing, or all.
+    """
+
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:  # noqa: ANN401
+        if math.isnan(result[OBJECTIVE]):
+            return TrialScheduler.CONTINUE
+        return super().on_trial_result(tune_controller, trial, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:  # noqa: ANN401
+        if not math.isnan(result[OBJECTIVE]):
+            super().on_trial_complete(tune_controller, trial, result)
+
+
+class _Asha(_OfScores, AsyncHyperBandScheduler): ...
+
+
+class _Median(_OfScores, MedianStoppingRule): ...
 
 
 class TrainableTrial(tune.Trainable):

@@ -5,6 +5,7 @@ import pytest
 from liser_ray.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.job import begun, search
+from liser_ray.student.config import NetworkConfig
 from liser_ray.student.training.config import TrainConfig
 
 
@@ -19,6 +20,8 @@ from liser_ray.student.training.config import TrainConfig
         ({"population": 8, "space": ["train.batch_size=5,10"]}, "batch_size can't be trained together"),
         ({"space": ["train.labeled_per_batch=5,10"], "train": TrainConfig(batch_size=10)}, "labeled_per_batch is 10"),
         ({"space": ["loss.lambda_sd=0.1..1"]}, "--method random"),
+        ({"space": ["loss.lambda_sd=1,-1"]}, "give 0 or more"),
+        ({"space": ["loss.lambda_sd=-1..1"], "method": "tpe"}, "give 0 or more"),
     ],
 )
 def test_a_wrong_search_is_refused_before_it_starts(tones, tone_labels, tmp_path, changes, message):
@@ -26,6 +29,24 @@ def test_a_wrong_search_is_refused_before_it_starts(tones, tone_labels, tmp_path
     with pytest.raises(UserError, match=message):
         search(SearchConfig(**config))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "space"),
+    [
+        (
+            {"train": TrainConfig(batch_size=64)},
+            ["train.labeled_per_batch=16,32"],
+        ),  # the paper's batch has 25
+        ({"network": NetworkConfig(pooling="mean")}, ["network.bidirectional=true,false"]),
+        ({}, ["network.bidirectional=true", "network.pooling=mean,attention"]),
+    ],
+)
+@pytest.mark.parametrize("method", ["grid", "random", "tpe"])
+def test_values_are_looked_at_beside_the_others_that_are_given(changes, space, method):
+    config = SearchConfig(labeled="a.csv", unlabeled="labels", space=space, method=method, **changes)
+    with pytest.raises(UserError, match=r"a\.csv"):  # the first thing that is wrong
+        search(config)
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,27 @@
 """Searches on Ray Tune: settings that fail, processes that are lost, more trials than CPUs."""
 
+import math
 import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import ray
 from ray.train import ScalingConfig
+from ray.tune.experiment import Trial
 from small_search import by_hand, without_time
 
 from liser_ray.cli import parse_settings
 from liser_ray.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.job import search
-from liser_ray.search.trial import Run, TrialPlan
+from liser_ray.search.results import OBJECTIVE
+from liser_ray.search.space import parse_space
+from liser_ray.search.suggest import Suggestions
+from liser_ray.search.trial import Run, TrialPlan, write_begun
 from liser_ray.search.tuning import Resources, make_scheduler, tune_settings
 from liser_ray.storage.files import list_files
 from liser_ray.student.training.config import StudentConfig, TrainConfig
@@ -98,11 +104,47 @@ def test_a_population_is_suggested_and_all_lies_on_s3(student, ray_session, s3_s
         max_concurrent_trials=1,  # fewer processes to start
         output=f"s3://{s3_store.bucket()}/search",
     )
+    begun = [{"loss.lambda_sd": 0.3}, {"loss.lambda_sd": 3.0}]  # by a search that was killed before they were done
+    write_begun(TrialPlan(student, (), True, config.output), begun)
     results = search(config).results
     files = {Path(file.path).name for file in list_files(config.output)}
     assert {"trials.parquet", "best.yaml", "slices.png", "settings.yaml", "run.json"} <= files
-    assert len(results) >= 5
+    assert len(results) == 5
+    assert [one.setting for one in results[:2]] == begun
     assert all(one.status == "done" and 0.1 <= one.setting["loss.lambda_sd"] <= 5 for one in results)
+
+
+def test_what_was_suggested_and_not_finished_is_suggested_again():
+    axes = parse_space(["loss.lambda_sd=0.1..5", "network.pooling=last,mean"])
+    noted = []
+    first = Suggestions(axes, 0, [], [], [2, 2, 1], noted.append)
+    suggested = [first.suggest(str(trial))["settings"] for trial in range(3)]
+    assert [len(trial) for trial in suggested] == [2, 2, 1]
+    assert noted == suggested
+    again = Suggestions(axes, 5, [], suggested, [2], noted.append)
+    assert [again.suggest(str(trial))["settings"] for trial in range(3)] == suggested
+    assert all(setting not in trial for setting in again.suggest("3")["settings"] for trial in suggested)
+
+
+@pytest.mark.parametrize("kind", ["asha", "median"])
+@pytest.mark.parametrize("grace_epochs", [5, 10])
+def test_epochs_without_a_score_neither_stop_a_trial_nor_save_one(kind, grace_epochs):
+    """Validated in each tenth epoch, as strong is."""
+    scheduler = make_scheduler(kind, grace_epochs)
+    scheduler.set_search_properties(OBJECTIVE, "max")
+    controller = SimpleNamespace(get_live_trials=list)
+
+    def last_epoch(score):
+        trial = Trial("mock", stub=True)
+        scheduler.on_trial_add(controller, trial)
+        for epoch in range(1, 41):
+            told = {"training_iteration": epoch, OBJECTIVE: score if epoch % 10 == 0 else math.nan}
+            if scheduler.on_trial_result(controller, trial, told) == scheduler.STOP:
+                return epoch
+        scheduler.on_trial_complete(controller, trial, told)
+        return epoch
+
+    assert [last_epoch(score) for score in (0.5, 0.6, 0.7, 0.9, 0.1)] == [40, 40, 40, 40, 10]
 
 
 LEARNS, LEARNS_NOTHING = (2e-3, 3e-3, 4e-3, 5e-3), (1e-9, 2e-9)

@@ -132,6 +132,14 @@ def test_what_a_scheduler_has_stopped_is_told_again_as_far_as_it_came(plan, plac
     assert [one.result(other) for one in read_kept(other).values()] == [None]
 
 
+def test_what_is_finished_stays_so_if_a_scheduler_stops_it_when_it_is_told_again(plan, place):
+    told = [results[0] for results in finish(make_trial(plan, place, GOOD))]
+    write_told(plan, [replace(told[0], status="stopped")])
+    (kept,) = read_kept(plan).values()
+    assert kept.result(plan) == told[-1]
+    assert finish(make_trial(plan, place, GOOD))[-1] == [told[-1]]
+
+
 def test_two_stages_have_no_score_before_the_second(plan, place):
     setting = {"train.two_stage": True, "train.epochs": 1}
     first, second = (results[0] for results in finish(make_trial(plan, place, setting)))
