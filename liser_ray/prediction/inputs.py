@@ -70,13 +70,19 @@ def _on_s3(uri: str) -> Iterator[str]:
     bucket, key = s3.split(uri)
     if not bucket:
         raise UserError(f"{uri}: give s3://bucket/key.")
-    if key and not _WILD & set(key) and s3.head(uri) is not None:
-        yield uri
-        return
     prefix = key
     for character in _WILD:
         prefix = prefix.split(character, 1)[0]
+    is_glob = prefix != key
+    if not is_glob:
+        if key and not key.endswith("/") and s3.head(uri) is not None:
+            yield uri
+            return
+        folder = key.rstrip("/")
+        prefix = f"{folder}/" if folder else ""
     for record in s3.list_objects(bucket, prefix):
         found = record["Key"]
-        if fnmatch(found, key) if prefix != key else Path(found).suffix.lower() in SUFFIXES:
+        if found.endswith("/"):  # what some tools leave for a folder
+            continue
+        if fnmatch(found, key) if is_glob else Path(found).suffix.lower() in SUFFIXES:
             yield f"s3://{bucket}/{found}"

@@ -245,18 +245,31 @@ class Student:
 
 def _local(source: str) -> Path:
     path = Path(source)
-    if not path.exists() and _HUB_NAME.fullmatch(source) and not source.startswith("."):
-        source = f"hf://{source}"
     if source.startswith(("s3://", "hf://")):
-        from liser_ray.storage.fetch import fetch  # PyArrow, for those who have something there
+        return _fetched(source)
+    if path.exists():
+        return path
+    if _HUB_NAME.fullmatch(source) and not source.startswith(".") and path.suffix != ".onnx":
+        try:
+            return _fetched(f"hf://{source}")
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"There is no student at {source} here. To look on the Hugging Face hub, install liser-ray[train]."
+            ) from error
+        except UserError as error:
+            raise UserError(
+                f"There is no student at {source} here, and none came from the Hugging Face hub: {error}"
+            ) from error
+    raise UserError(
+        f"There is no student at {source}. Train one with jobs/train_student.py, which writes it to "
+        "out/student/seed-*-fold-*, or give a folder, an .onnx file, s3://… or owner/name on the Hugging Face hub."
+    )
 
-        return fetch(source, "A student is a folder with student.json and student.safetensors, or an .onnx file.")
-    if not path.exists():
-        raise UserError(
-            f"There is no student at {source}. Train one with jobs/train_student.py, which writes it to "
-            "out/student/seed-*-fold-*, or give a folder, an .onnx file, s3://… or owner/name on the Hugging Face hub."
-        )
-    return path
+
+def _fetched(address: str) -> Path:
+    from liser_ray.storage.fetch import fetch  # PyArrow, for those who have something there
+
+    return fetch(address, "A student is a folder with student.json and student.safetensors, or an .onnx file.")
 
 
 def _best_below(folder: Path, source: str) -> Path:

@@ -148,8 +148,10 @@ def test_the_hub_serves_a_student_from_its_cache(tmp_path, monkeypatch):
     (repo / "refs/main").write_text(revision)
     for address in ("lab/student", "hf://lab/student", f"lab/student@{revision}"):
         assert Student.from_pretrained(address).labels == EMOTIONS
-    with pytest.raises(UserError, match="hub can't be reached"):
+    with pytest.raises(UserError, match=r"There is no student at lab/other here.* hub can't be reached"):
         Student.from_pretrained("lab/other")
+    with pytest.raises(UserError, match=r"There is no student at lab/other\.onnx\. Train one"):
+        Student.from_pretrained("lab/other.onnx")
 
 
 def test_s3_serves_a_student(s3_store, tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """``liser-ray export``: a student as an ONNX file, or as an ExecuTorch program."""
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from liser_ray.errors import UserError
-from liser_ray.media.waveform import WaveformError
+from liser_ray.media.waveform import WaveformError, check_heard
 from liser_ray.prediction.commands.model import add_model_arguments, load_student
+from liser_ray.prediction.file_output import check_destination, write_file
 from liser_ray.prediction.inputs import find_inputs
+from liser_ray.prediction.onnx_classifier import OnnxClassifier
 from liser_ray.prediction.sound import file_blocks, open_sound
 from liser_ray.prediction.student import Student
 from liser_ray.student.front_end import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
@@ -36,7 +37,7 @@ _COMPARED_S = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     add_model_arguments(parser)
-    parser.add_argument("--output", default="student.onnx", metavar="FILE", help="default: student.onnx")
+    parser.add_argument("--output", default="student.onnx", metavar="FILE", help="or s3://…; default: student.onnx")
     parser.add_argument("--int8", nargs="+", default=[], metavar="SPEECH", help="recordings, folders, globs, s3://…")
 
 
@@ -44,23 +45,29 @@ def run(options: argparse.Namespace) -> int:
     """Write the file and say how it compares with PyTorch.
 
     Raises:
-        UserError: no student, or no recordings to calibrate with.
+        UserError: no student, no recordings to calibrate with, or an output that can't be written or used.
     """
+    output, suffix = options.output, Path(options.output).suffix
+    if suffix not in (".onnx", ".pte"):
+        raise UserError(f"--output {output}: give a file whose name ends in .onnx, or in .pte for ExecuTorch.")
+    check_destination(output)
     student = load_student(options)
-    output = Path(options.output)
-    if output.suffix == ".pte":
+    if suffix == ".pte":
         if options.int8:
             raise UserError("--int8 is for ONNX files; a .pte file is float32.")
-        _write(output, student.export_executorch())
-        print(f"{output}: {output.stat().st_size:,} bytes, float32, labels {', '.join(student.labels)}")
+        program = student.export_executorch()
+        write_file(output, program)
+        print(f"{output}: {len(program):,} bytes, float32, labels {', '.join(student.labels)}")
         return 0
     calibration = list(_first_windows(options.int8)) if options.int8 else []
     if options.int8 and not calibration:
         raise UserError(f"No recording in {' '.join(options.int8)} can be used; --int8 needs some speech.")
-    _write(output, student.export_onnx(calibration))
-    exported = Student.from_pretrained(output)
+    model = student.export_onnx(calibration)
+    write_file(output, model)
+    classifier = OnnxClassifier(model, output)
+    exported = Student(classifier, classifier.card, None)
     kind = f"8-bit, calibrated with {len(calibration)} recordings" if calibration else "float32"
-    print(f"{output}: {output.stat().st_size:,} bytes, {kind}, labels {', '.join(student.labels)}")
+    print(f"{output}: {len(model):,} bytes, {kind}, labels {', '.join(student.labels)}")
     compared = calibration or [_noise()]
     pairs = [
         tuple(one.predict(sound, SAMPLE_RATE_HZ).probabilities for one in (student, exported)) for sound in compared
@@ -72,13 +79,6 @@ def run(options: argparse.Namespace) -> int:
         f"Beside PyTorch on {on}: probabilities differ by at most {largest:.2g}, {same} of {len(pairs)} answers agree."
     )
     return 0
-
-
-def _write(output: Path, data: bytes) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f"{output.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(output)
 
 
 def _first_windows(names: list[str]) -> Iterator[np.ndarray]:
@@ -96,9 +96,12 @@ def _first_windows(names: list[str]) -> Iterator[np.ndarray]:
                     n_samples += len(block)
                     if n_samples >= SEGMENT_SAMPLES:
                         break
-            yield np.concatenate(parts)[:SEGMENT_SAMPLES]
+            window = np.concatenate(parts)[:SEGMENT_SAMPLES]
+            check_heard(len(window), float(np.abs(window).max()) * 32768)  # as decoding does, at a recording's end
         except WaveformError as error:
             print(f"Left out: {one.uri}: {error}", file=sys.stderr)
+        else:
+            yield window
 
 
 def _noise() -> np.ndarray:

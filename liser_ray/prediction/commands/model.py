@@ -39,4 +39,6 @@ def load_student(options: argparse.Namespace) -> Student:
             f"No student given: name one with --model (or {VARIABLE}). jobs/train_student.py trains one, "
             "`make demo` a toy one."
         )
+    if options.onnx and "://" not in source:
+        source = os.path.abspath(source)  # never a name on the hub
     return Student.from_pretrained(source, options.device)

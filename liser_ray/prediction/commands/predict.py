@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from liser_ray.errors import UserError
 from liser_ray.media.waveform import WaveformError
 from liser_ray.prediction.commands.model import add_model_arguments, load_student
+from liser_ray.prediction.file_output import check_destination, write_file
 from liser_ray.prediction.inputs import find_inputs
 from liser_ray.prediction.output import Output, printer
 from liser_ray.prediction.prediction import Prediction, kept_labels
@@ -54,7 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--abstain_below", type=float, default=0.0, metavar="P", help='say "unsure" where no label has this probability'
     )
-    parser.add_argument("--plot", default="", metavar="PNG", help="draw a picture; a folder for several recordings")
+    parser.add_argument(
+        "--plot", default="", metavar="PNG", help="draw a picture; a folder for several recordings; both may be s3://…"
+    )
     parser.set_defaults(form="text")
 
 
@@ -116,7 +120,7 @@ class Pictures:
         n_recordings: there are.
 
     Raises:
-        UserError: one file for several recordings, or Matplotlib is not installed.
+        UserError: one file for several recordings, Matplotlib is not installed, or an address that can't be written to.
     """
 
     def __init__(self, target: str, n_recordings: int):
@@ -128,8 +132,9 @@ class Pictures:
         self._is_file = target.lower().endswith(".png")
         if self._is_file and n_recordings > 1:
             raise UserError(f"--plot {target} is one picture, and there are {n_recordings} recordings: give a folder.")
-        self._target = Path(target)
-        self._taken: set[Path] = set()
+        check_destination(target, is_folder=not self._is_file)
+        self._target = target
+        self._taken: set[str] = set()
 
     def overview(self) -> "Overview":
         """Of the next recording."""
@@ -141,7 +146,7 @@ class Pictures:
         if not self._is_file:
             stem = "stdin" if uri == "-" else Path(uri).stem
             names = (f"{stem}{'' if count == 1 else f'-{count}'}.png" for count in itertools.count(1))
-            path = next(path for path in (self._target / name for name in names) if path not in self._taken)
+            paths = (os.path.join(self._target, name) for name in names)
+            path = next(path for path in paths if path not in self._taken)
         self._taken.add(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self._plot.prediction_plot(overview, prediction, Path(uri).name))
+        write_file(path, self._plot.prediction_plot(overview, prediction, Path(uri).name))

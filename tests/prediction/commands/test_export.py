@@ -1,8 +1,11 @@
 import shutil
 import sys
 
+import numpy as np
 import onnxruntime
 import pytest
+import soundfile
+from tones import tone
 
 from liser_ray.__main__ import main
 
@@ -42,3 +45,44 @@ def test_eight_bits_need_speech(run, tmp_path, speech_folder):
     assert code == 2
     assert "--int8 needs some speech" in errors
     assert not (tmp_path / "none.onnx").exists()
+
+
+def test_a_recording_that_begins_with_silence_is_left_out(run, tmp_path, speech_folder):
+    speech = tone(1, 2.0, np.random.default_rng(0))
+    soundfile.write(tmp_path / "late.wav", np.concatenate([np.zeros(4 * 16_000, np.int16), speech]), 16_000)
+    speech_file = speech_folder / "low.wav"
+    code, out, errors = run("--output", tmp_path / "small.onnx", "--int8", tmp_path / "late.wav", speech_file)
+    assert code == 0
+    assert "calibrated with 1 recordings" in out
+    assert f"Left out: {tmp_path / 'late.wav'}: silent" in errors
+
+
+def test_a_file_on_s3(run, s3_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bucket = s3_store.bucket()
+    code, out, _ = run("--output", f"s3://{bucket}/deep/student.onnx")
+    assert code == 0
+    assert f"s3://{bucket}/deep/student.onnx: " in out
+    assert "1 of 1 answers agree" in out
+    (found,) = s3_store.client.list_objects_v2(Bucket=bucket)["Contents"]
+    assert found["Key"] == "deep/student.onnx"
+    onnxruntime.InferenceSession(s3_store.client.get_object(Bucket=bucket, Key=found["Key"])["Body"].read())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("gs://lab/student.onnx", "give a path or s3://bucket/file"),
+        ("s3://lab.onnx", "give a path or s3://bucket/file"),
+        ("s3://lab/models/", "whose name ends in .onnx"),
+        ("student", "whose name ends in .onnx"),
+        ("s3://no-such-bucket-here/student.onnx", "the bucket does not exist"),
+    ],
+)
+def test_an_output_that_would_be_of_no_use_is_refused(run, s3_store, tmp_path, monkeypatch, output, words):
+    monkeypatch.chdir(tmp_path)
+    code, out, errors = run("--output", output)
+    assert (code, out) == (2, "")
+    assert words in errors
+    assert not list(tmp_path.iterdir())

@@ -105,6 +105,18 @@ def test_objects_and_prefixes_on_s3(run, speech_folder, s3_store):
     assert errors.count("no recordings there") == 2
 
 
+@pytest.mark.parametrize("name", ["calls/", "calls", "calls/*"])
+def test_a_prefix_on_s3_is_a_folder(run, speech_folder, s3_store, name):
+    """The empty object that some tools leave for it is no recording, and a name that begins alike is another folder."""
+    bucket = s3_store.bucket()
+    s3_store.client.put_object(Bucket=bucket, Key="calls/", Body=b"")
+    for key in ("calls/low.wav", "calls-2019/low.wav", "calls_private/low.wav"):
+        s3_store.client.upload_file(str(speech_folder / "low.wav"), bucket, key)
+    code, out, errors = run(f"s3://{bucket}/{name}")
+    assert (code, errors) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()[1:]] == [f"s3://{bucket}/calls/low.wav"]
+
+
 def test_bad_recordings_are_named_and_the_others_done(run, speech_folder, tmp_path):
     def write(name: str, samples: np.ndarray, rate_hz: int = 16_000, **more: str) -> Path:
         soundfile.write(tmp_path / name, samples, rate_hz, **more)
@@ -151,6 +163,8 @@ def test_abstaining_and_choosing_among_fewer(run, speech_folder):
         (["--step_s", "0.25"], "multiple of 0.1 s"),
         (["--abstain_below", "2"], "probability from 0 to 1"),
         (["--plot", "one.png", "b.wav"], "give a folder"),
+        (["--plot", "gs://lab/one.png"], "give a path or s3://bucket/"),
+        (["--plot", "gs://lab/pictures"], "give a path or s3://bucket/"),
     ],
 )
 def test_wrong_options_are_one_message(run, arguments, words):
@@ -187,6 +201,21 @@ def test_pictures(run, speech_folder, tmp_path):
         "low.png",
         "middle.png",
     ]
+
+
+def test_pictures_on_s3(run, speech_folder, s3_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bucket = s3_store.bucket()
+    assert run("--plot", f"s3://{bucket}/one.png", speech_folder / "middle.flac")[0] == 0
+    assert run("--plot", f"s3://{bucket}/many/", speech_folder, speech_folder / "low.wav")[0] == 0
+    found = s3_store.client.list_objects_v2(Bucket=bucket)["Contents"]
+    names = ["many/high.png", "many/low-2.png", "many/low.png", "many/middle.png", "one.png"]
+    assert [one["Key"] for one in found] == names
+    assert s3_store.client.get_object(Bucket=bucket, Key="one.png")["Body"].read().startswith(b"\x89PNG")
+    assert not list(tmp_path.iterdir())
+    code, out, errors = run("--plot", "s3://no-such-bucket-here/one.png", speech_folder / "middle.flac")
+    assert (code, out) == (2, "")
+    assert "the bucket does not exist" in errors
 
 
 def test_standard_input_is_read_to_its_end(student_folder, speech_folder):
@@ -260,3 +289,15 @@ def test_what_is_not_installed_is_named(student_folder, speech_folder, tmp_path)
         done = without_others(command, "--onnx", tmp_path / "student.onnx")
         assert done.returncode == 2
         assert words in done.stderr
+
+
+def test_a_mistyped_path_is_said_without_the_hub_too(speech_folder):
+    for arguments in (["--onnx", "models/student.onnx"], ["--onnx", "models/student"], ["--model", "models/a.onnx"]):
+        done = without_others("predict", *arguments, speech_folder / "low.wav")
+        assert done.returncode == 2
+        assert "There is no student at" in done.stderr
+        assert "huggingface_hub" not in done.stderr
+    done = without_others("predict", "--model", "out/studemt", speech_folder / "low.wav")
+    assert done.returncode == 2
+    assert "There is no student at out/studemt" in done.stderr
+    assert "liser-ray[train]" in done.stderr
