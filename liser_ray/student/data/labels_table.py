@@ -1,5 +1,6 @@
 """The labels table as a student's source: its teachers, its usable rows, and whom a teacher has heard."""
 
+import fnmatch
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -136,31 +137,41 @@ def choose_teacher(table: LabelsTable, wanted: str, labeled: str, labels: tuple[
 
     Args:
         table: of the teachers.
-        wanted: its name, or "" for the one that was tuned on this fold of this set.
+        wanted: its name, or a pattern such as "hubert_fold_*" of which it is the one that was tuned on this fold of
+            this set, or "" for the only one that was.
         labeled: name of the student's labeled set.
         labels: of that set, in the order of the student's outputs.
         fold: of the student.
 
     Raises:
-        UserError: there is none; it has other labels; or it has heard speakers whom this student is scored on.
+        UserError: there is none, or more than one; it has other labels; or it has heard speakers whom this student is
+            scored on.
     """
     names = ", ".join(table.speech_teachers)
-    if wanted:
-        if wanted not in table.speech_teachers:
-            raise UserError(f"--speech_teacher {wanted}: the teachers of {table.uri} are {names}.")
+    if wanted in table.speech_teachers:
         teacher = table.speech_teachers[wanted]
     else:
+        fitting = fnmatch.filter(table.speech_teachers, wanted or "*")
+        if not fitting:
+            raise UserError(f"--speech_teacher {wanted}: the teachers of {table.uri} are {names}.")
         of_fold = [
             one
-            for one in table.speech_teachers.values()
+            for one in map(table.speech_teachers.__getitem__, fitting)
             if one.tuning and (one.tuning.labeled, one.tuning.fold) == (labeled, fold.index)
         ]
         if not of_fold:
             raise UserError(
-                f"{table.uri} has no labels by a teacher of {labeled} fold {fold.index}, only by: {names}. Label again "
-                "with that fold's teacher, or name with --speech_teacher one that heard none of the fold's speakers."
+                f"{table.uri} has no labels by a teacher of {labeled} fold {fold.index}, only by: "
+                f"{', '.join(fitting)}. Label again with that fold's teacher, or name with --speech_teacher one that "
+                "heard none of the fold's speakers."
             )
-        teacher = of_fold[0]
+        if len(of_fold) > 1:
+            raise UserError(
+                f"{table.uri} has labels by several teachers of {labeled} fold {fold.index}: "
+                f"{', '.join(one.name for one in of_fold)}. Choose with --speech_teacher, for all folds at once with a "
+                "pattern such as 'hubert_fold_*'."
+            )
+        (teacher,) = of_fold
     if set(teacher.labels) != set(labels):
         raise UserError(
             f"The teacher {teacher.name} of {table.uri} knows the labels {', '.join(teacher.labels)}, but {labeled} "

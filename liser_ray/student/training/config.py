@@ -115,7 +115,8 @@ class StudentConfig:
             alone or before these names, has other defaults of --network, --train and --loss (see docs/recipe.md).
         folds: "all", or numbers such as 0,2.
         seeds: numbers such as 0,1,2; each gives a student per fold, of other first weights, order and crops.
-        speech_teacher: name of the speech teacher in the labels table; empty: the one that was tuned on the fold.
+        speech_teacher: name of the speech teacher in the labels table; empty: the one that was tuned on the fold. Where
+            there are several of each fold, a pattern such as hubert_fold_*.
         min_video_valid: share of a video window's frames that must show the face for the window to count, 0..1.
         memory_gb: a labels table whose spectrograms take no more is held in memory, a larger one is streamed.
         loss: weights and distances of the loss.

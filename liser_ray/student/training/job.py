@@ -68,14 +68,16 @@ class Checked:
     Attributes:
         name: of the recipe with its variants.
         speech: the labeled set.
+        fold_numbers: of all folds of the set, wanted or not.
         folds: the wanted ones.
         table: the labels table; None for labels alone.
-        teachers: the speech teacher of each fold.
+        teachers: the speech teacher of each wanted fold.
         facts: see `RunInputs`.
     """
 
     name: str
     speech: LabeledSpeech
+    fold_numbers: tuple[int, ...]
     folds: tuple[Fold, ...]
     table: LabelsTable | None
     teachers: dict[int, SpeechTeacher]
@@ -124,12 +126,18 @@ def check(config: StudentConfig) -> Checked:
     with_table = config.recipe not in LABELS_ALONE
     _check_options(config, with_table)
     labeled = read_labeled_set(config.labeled)
-    folds = choose_folds(config.folds, folds_of(labeled))
+    every_fold = folds_of(labeled)
+    folds = choose_folds(config.folds, every_fold)
     table = open_labels_table(config.unlabeled) if with_table else None
-    teachers: dict[int, SpeechTeacher] = {}
+    known: dict[int, SpeechTeacher] = {}  # of all folds: an output's recipe is the same whichever are wanted
     if table is not None:
-        for fold in folds:
-            teachers[fold.index] = choose_teacher(table, config.speech_teacher, labeled.name, labeled.labels, fold)
+        for fold in every_fold:
+            try:
+                known[fold.index] = choose_teacher(table, config.speech_teacher, labeled.name, labeled.labels, fold)
+            except UserError:
+                if fold in folds:
+                    raise
+    teachers = {fold.index: known[fold.index] for fold in folds} if table else {}
     speech = load_labeled_speech(labeled)
     for fold in folds:
         for seed in numbers(config.seeds, "--seeds"):
@@ -138,8 +146,8 @@ def check(config: StudentConfig) -> Checked:
             raise UserError(f"{speech.name}: fold {fold.index} has no usable recording to test on.")
     train, of_students = config.train, any(one.tuning and one.tuning.students for one in teachers.values())
     name = run_name(config.recipe, config.loss, train.two_stage, train.labeled_fraction, of_students)
-    facts = _facts(config, name, speech, table, teachers)
-    return Checked(name, speech, tuple(folds), table, teachers, facts)
+    facts = _facts(config, name, speech, table, known)
+    return Checked(name, speech, tuple(fold.index for fold in every_fold), tuple(folds), table, teachers, facts)
 
 
 def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
@@ -335,8 +343,8 @@ def _train_on_cluster(jobs: Sequence[RunJob], inputs: RunInputs) -> list[str]:
 
 
 def _record(checked: Checked, seed: int, output: str) -> Record:
-    """The students of a seed, all of which are done, as one record."""
-    cards = [read_card(_run_output(output, seed, fold.index)) for fold in checked.folds]
+    """The students of a seed as one record, those of folds that an earlier call trained too."""
+    cards = [read_card(_run_output(output, seed, fold)) for fold in checked.fold_numbers]
     results = [
         FoldResult(
             fold=card["fold"],

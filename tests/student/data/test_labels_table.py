@@ -175,6 +175,14 @@ class TestChooseTeacher:
         with pytest.raises(UserError, match=r"--speech_teacher fold-7: the teachers of .* are fold-0, foreign"):
             choose_teacher(table, "fold-7", "ravdess", SPEECH_LABELS, FOLD)
 
+    def test_several_of_a_fold_are_chosen_from_by_a_pattern(self, table_of):
+        table = table_of(*(speech_teacher(f"{kind}_fold_{n}", fold=n) for kind in ("hubert", "self") for n in (0, 1)))
+        with pytest.raises(UserError, match="several teachers of ravdess fold 0: hubert_fold_0, self_fold_0"):
+            choose_teacher(table, "", "ravdess", SPEECH_LABELS, FOLD)
+        assert choose_teacher(table, "self_*", "ravdess", SPEECH_LABELS, FOLD).name == "self_fold_0"
+        with pytest.raises(UserError, match="fold 0, only by: self_fold_1"):
+            choose_teacher(table, "self_*_1", "ravdess", SPEECH_LABELS, FOLD)
+
     def test_labels_may_come_in_another_order_but_not_be_others(self, table_of):
         table = table_of(speech_teacher("fold-0"))
         assert choose_teacher(table, "", "ravdess", tuple(reversed(SPEECH_LABELS)), FOLD).labels == SPEECH_LABELS
