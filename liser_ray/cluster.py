@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from joblib import cpu_count
 from ray.exceptions import RayTaskError
 
 from liser_ray.errors import UserError
@@ -33,8 +34,9 @@ def start_ray() -> None:
         return
     # What its workers print is about pools and processes; what matters is in the job's own output.
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    # Ray's own tasks wait for files most of the time: they come on top of the cores.
-    ours: dict[str, Any] = {"num_cpus": (os.cpu_count() or 1) + CPUS_FOR_RAY, "include_dashboard": False}
+    # Ray's own tasks wait for files most of the time: they come on top of the cores that this process may use (of a
+    # container, or of a Slurm job).
+    ours: dict[str, Any] = {"num_cpus": cpu_count() + CPUS_FOR_RAY, "include_dashboard": False}
     address = os.environ.get("RAY_ADDRESS")
     on_sigterm = signal.getsignal(signal.SIGTERM)
     if address in {"", None, "local"}:

@@ -1,17 +1,20 @@
 """cluster.yaml, the KubeRay manifest and the settings of the labeling job that belong to them."""
 
+import os
 import re
 import zipfile
 from pathlib import Path
 
 import jsonschema
 import pytest
+import ray
 import yaml
 from ray._private.ray_constants import get_runtime_env_default_excludes
 from ray._private.runtime_env.packaging import create_package
 from ray.autoscaler._private.kuberay.autoscaling_config import _node_type_from_group_spec
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from liser_ray import cluster as ours
 from liser_ray.cli import parse_settings
 from liser_ray.labeling.config import LabelConfig, fit_pools
 
@@ -216,3 +219,19 @@ def test_a_submitted_job_takes_the_code_and_leaves_the_rest(tmp_path):
     create_package(str(tmp_path), package, include_gitignore=True, excludes=get_runtime_env_default_excludes())
     names = {name for name in zipfile.ZipFile(package).namelist() if not name.endswith("/")}
     assert names == {*code, ".gitignore", ".rayignore"}
+
+
+def test_our_own_ray_takes_no_more_cores_than_this_process_may_use(monkeypatch):
+    """As in a container, or a job of Slurm, on a larger machine."""
+    asked = {}
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda address, **options: asked.update(options))
+    monkeypatch.setattr(ours, "_started_by_us", False)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        ours.start_ray()
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert asked["num_cpus"] == 1 + ours.CPUS_FOR_RAY

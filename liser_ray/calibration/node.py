@@ -4,6 +4,7 @@ import os
 import threading
 
 import numpy as np
+from joblib import cpu_count
 
 from liser_ray.calibration.config import CalibrateConfig
 from liser_ray.calibration.measurements import NodeFacts
@@ -64,7 +65,7 @@ class NodeMeter:
         Args:
             cpus, gpus: that Ray counts with on this node.
         """
-        cores = max(1, min(os.cpu_count() or 1, int(cpus)))
+        cores = max(1, min(cpu_count(), int(cpus)))
         return NodeFacts(cores, int(gpus) if self._on_gpu else 0, self._device)
 
     def media_alone(self) -> float:

@@ -1,6 +1,5 @@
 """Micro-batches on their way to the device and softmaxes on their way back."""
 
-import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +7,7 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from torch import Tensor
 
 from liser_ray.errors import UserError
@@ -38,7 +38,7 @@ def choose_device(has_gpu: bool = False) -> str:
             f"A worker on {socket.gethostname()} was given a GPU, and PyTorch can't use it: look at that machine's "
             "driver (nvidia-smi), or take the machine out of the cluster. The same command then goes on where it was."
         )
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(cpu_count())
     return "cpu"
 
 
