@@ -20,7 +20,7 @@ from liser_ray.labeling.page.page import write_page
 from liser_ray.labeling.page.statistics import count_table
 from liser_ray.labeling.pipeline import run_pipeline
 from liser_ray.labeling.planning import plan_corpus
-from liser_ray.labeling.progress import ask_progress, start_progress
+from liser_ray.labeling.progress import ask_progress, start_progress, wait_for_rows
 from liser_ray.labeling.resume import OutputFolders, reconcile, remove_doubles, remove_failed
 from liser_ray.labeling.run_card import (
     TeacherCard,
@@ -109,6 +109,7 @@ def label_corpus(config: LabelConfig) -> JobResult:
             users_errors(),
         ):
             run_pipeline(config, folders, schema, pools, spans_per_file(config, plan.spans), progress)
+            wait_for_rows(progress, plan.spans - done)
         reconcile(folders)
     elapsed_s = time.monotonic() - started
     outcomes, different = count_outcomes(folders)

@@ -1,5 +1,6 @@
 """The count of a running job: an actor that the workers tell, and a text about it."""
 
+import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import cast
@@ -10,6 +11,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from liser_ray.labeling.meter import Outcomes, Work
 from liser_ray.outcome import Status
+
+_LAST_WORD_S = 5.0  # on a busy machine; what a lost worker had to say never comes
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,13 @@ def tell_outcomes(actor: ActorHandle, outcomes: Outcomes, video_s: float) -> Non
 def ask_progress(actor: ActorHandle) -> Counts:
     """What a `ProgressCounts` has counted so far."""
     return cast("Counts", ray.get(actor.snapshot.remote()))
+
+
+def wait_for_rows(actor: ActorHandle, rows: int) -> None:
+    """Until so many rows have been counted, or some seconds: workers don't wait, and may be heard after the end."""
+    deadline = time.monotonic() + _LAST_WORD_S
+    while ask_progress(actor).spans < rows and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def describe(outcomes: Outcomes) -> str:
