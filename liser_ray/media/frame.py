@@ -6,11 +6,13 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import Interpolation, VideoReformatter
 
 _MAX_SCALERS = 64
-
+_SCALABLE_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})  # FFmpeg's AVColorSpace: from RGB to YCbCr
+_UNSPECIFIED_MATRIX = 2
 
 PART_STEP_PX = 32
 """Edges of a part of a picture are multiples of this in the stored picture: whole pixels of the colour planes, and of
@@ -28,6 +30,10 @@ class Scalers:
 
     def convert(self, picture: av.VideoFrame, width: int, height: int, pixel_format: str) -> np.ndarray:
         """The picture in another size and format; uint8 [height, width] for gray, [height, width, 3] for rgb24."""
+        if picture.colorspace not in _SCALABLE_MATRICES:
+            # FFmpeg's scalers refuse YCgCo, ICtCp and the like. As YCbCr, their colours are a little off; brightness is
+            # right, and faces are found.
+            picture.colorspace = _UNSPECIFIED_MATRIX
         own = picture.format.name
         if pixel_format == "rgb24" and own.startswith("yuv") and (picture.width, picture.height) != (width, height):
             # FFmpeg scales in a picture's own format and converts the result in a third of the time of both at once.
@@ -212,10 +218,15 @@ def orientation(picture: av.VideoFrame) -> tuple[int, bool]:
     The matrix sends (x, y) to (a x + c y, b x + d y), y downwards (FFmpeg's ``libavutil/display.h``). Angles between
     are taken to the nearest quarter turn.
     """
-    if picture.rotation == 0:
+    make: Any = SideDataContainer  # PyAV's stubs lack its argument
+    try:
+        # Not `picture.side_data`: the picture and that refer to each other, and pile up until Python looks for cycles.
+        matrix = make(picture)[SideDataType.DISPLAYMATRIX]
+    except KeyError:
         return 0, False
-    side_data: Any = picture.side_data  # PyAV's stubs know only one kind
-    a, b, _, c, d = np.frombuffer(bytes(side_data[SideDataType.DISPLAYMATRIX]), np.int32)[:5].tolist()
+    except ValueError:  # there is data of a kind that PyAV does not know (EXIF): it tells only the angle
+        return round(picture.rotation / 90) * 90 % 360, False
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
     if abs(b) + abs(c) > abs(a) + abs(d):  # rows become columns
         flip_x, flip_y = c < 0, b < 0
         return (90 if flip_y else 270), flip_x == flip_y

@@ -178,7 +178,7 @@ def _choose_streams(container: InputContainer) -> Opened:
 
 def _header(opened: Opened, size_bytes: int) -> Header:
     video = opened.video
-    rate = (video.average_rate or video.guessed_rate) if video is not None else None
+    rate = video.average_rate if video is not None else None  # FFmpeg's guess may be the time base: 1000 in WebM
     return Header(
         duration_s=_duration_s(opened),
         width=video.width if video is not None else 0,

@@ -15,13 +15,16 @@ LOCAL_BLOCK_BYTES = 256 << 10
 REMOTE_BLOCK_BYTES = 2 << 20  # a request takes some 30 ms whatever its size; 2 MiB are about that long on the wire
 _RECENT_BLOCKS = 8  # sound and picture may lie apart: reads then alternate between places
 _HEADER_BLOCKS = 16
+_PIECE_BYTES = 16 << 10  # the index of a fragment of 10 s
+_HEADER_PIECES = 4096
 
 
 class Source:
-    """A seekable, read-only file object over a path or an ``s3://`` URI; holds at most 24 blocks in memory.
+    """A seekable, read-only file object over a path or an ``s3://`` URI; holds at most 24 blocks and 64 MiB in memory.
 
-    Blocks read while ``in_header`` is set are kept until the end: opening the container again for the next span
-    then costs no request.
+    What is read while ``in_header`` is set is kept until the end: opening the container again for the next span
+    then costs no request. The first blocks are kept whole, of later ones the pieces that were asked for: a fragmented
+    MP4 has no index but those of its fragments, so that FFmpeg visits each of them, all over the file.
     """
 
     def __init__(self, uri: str, roots: tuple[str, ...] = ()):
@@ -49,16 +52,24 @@ class Source:
         self.error: Exception | None = None  # demuxers may take a failed read for the end of the file
         self._block_bytes = REMOTE_BLOCK_BYTES if is_s3(uri) else LOCAL_BLOCK_BYTES
         self._header: dict[int, bytes] = {}
+        self._pieces: dict[int, bytes] = {}  # by position; opened again, FFmpeg asks for the same ones
         self._recent: OrderedDict[int, bytes] = OrderedDict()
         self._position = 0
+        self._read_until = 0
 
     def read(self, n_bytes: int) -> bytes:
         """Up to ``n_bytes`` from here on; b"" at the end. Part of the file object that PyAV wants."""
         index, offset = divmod(self._position, self._block_bytes)
         if n_bytes <= 0 or self._position >= self.size_bytes:
             return b""
-        data = self._block(index)[offset : offset + n_bytes]
+        if self._position in self._pieces:
+            data = self._pieces[self._position][:n_bytes]
+        elif self.in_header and index not in self._header and len(self._header) >= _HEADER_BLOCKS:
+            data = self._piece(index, offset, min(n_bytes, _PIECE_BYTES))
+        else:
+            data = self._block(index)[offset : offset + n_bytes]
         self._position += len(data)
+        self._read_until = self._position
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -84,13 +95,7 @@ class Source:
         for blocks in (self._header, self._recent):
             if index in blocks:
                 return blocks[index]
-        start = index * self._block_bytes
-        n_bytes = min(self._block_bytes, self.size_bytes - start)
-        try:
-            data = retried(lambda: read_exactly(self._file, start, n_bytes), READ_PATIENCE_S)
-        except Exception as error:
-            self.error = error
-            raise
+        data = self._fetch(index * self._block_bytes, self._block_bytes)
         if self.in_header and len(self._header) < _HEADER_BLOCKS:
             self._header[index] = data
             return data
@@ -98,6 +103,25 @@ class Source:
         if len(self._recent) > _RECENT_BLOCKS:
             self._recent.popitem(last=False)
         return data
+
+    def _piece(self, index: int, offset: int, n_bytes: int) -> bytes:
+        """A part of a block, kept; the others of the block are fetched too if FFmpeg may well ask for them next."""
+        far = abs(self._position - self._read_until) > self._block_bytes // 2
+        if far and index not in self._recent:
+            data = self._fetch(self._position, n_bytes)
+        else:
+            data = self._block(index)[offset : offset + n_bytes]
+        if len(self._pieces) < _HEADER_PIECES:
+            self._pieces[self._position] = data
+        return data
+
+    def _fetch(self, start: int, n_bytes: int) -> bytes:
+        n_bytes = min(n_bytes, self.size_bytes - start)
+        try:
+            return retried(lambda: read_exactly(self._file, start, n_bytes), READ_PATIENCE_S)
+        except Exception as error:
+            self.error = error
+            raise
 
 
 def _open(uri: str, roots: tuple[str, ...]) -> pa.NativeFile:

@@ -271,7 +271,7 @@ class SpanStream:
 
 
 def _picture_duration_s(video: VideoStream) -> float:
-    rate = video.average_rate or video.guessed_rate
+    rate = video.average_rate
     return min(1.0, 1 / float(rate)) if rate else 1 / FRAME_RATE_HZ
 
 

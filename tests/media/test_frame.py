@@ -66,6 +66,21 @@ def test_a_scaled_part_lies_where_it_says(pixel_aspect, rotation_deg, scale, pix
     assert part.scale_y == pytest.approx(scale, rel=0.02)
 
 
+@pytest.mark.parametrize("matrix", range(18))  # FFmpeg's AVColorSpace
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv420p10le", "nv12"])
+def test_colours_of_every_kind_are_taken(matrix, pixel_format):
+    looks = [
+        lambda frame: frame.gray(32, 32),
+        lambda frame: frame.rgb(),
+        lambda frame: frame.rgb(320, 256),
+        lambda frame: frame.part((100, 140, 300, 290), 0.5).rgb,
+    ]
+    for look in looks:
+        tagged, usual = sampled(640, 512, pixel_format), sampled(640, 512, pixel_format)
+        tagged.picture.colorspace = matrix
+        assert np.abs(look(tagged).astype(float) - look(usual)).mean() < 20
+
+
 @pytest.mark.parametrize("pixel_format", [*FORMATS, "yuv420p10le"])
 @pytest.mark.parametrize("rotation_deg", [0, 90])
 def test_gray_is_the_mean_brightness_of_each_place(pixel_format, rotation_deg):

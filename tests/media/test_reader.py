@@ -1,13 +1,20 @@
 """Recordings, a span at a time: right pictures and sound at the right times, and what becomes of broken files."""
 
+import gc
 import io
+import struct
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 import pytest
 from media_files import moving_gradient, voice_like, write_flash_click, write_video
 
+from liser_ray.corpora.config import PlanConfig
+from liser_ray.corpora.headers import read_headers
+from liser_ray.corpora.probe import judge
+from liser_ray.media import source
 from liser_ray.media.reader import Reader
 from liser_ray.outcome import MediaError, Reason
 
@@ -37,6 +44,17 @@ def spans_as_bytes(reader, spans):
 def click_start_s(pcm):
     loud = np.flatnonzero(np.abs(pcm.astype(np.int32)) > 3000)
     return loud[0] / 16_000
+
+
+def cells_of_flashes(times, flashes_s, start_s, n_cells):
+    """Which cells of a span show the picture that was on display at a flash, for pictures at these times."""
+    middles = start_s + (np.arange(n_cells) + 0.5) / 30
+    cells = np.zeros(n_cells, bool)
+    for flash_s in flashes_s:
+        shown = max(t for t in times if t <= flash_s + 1e-9)
+        until = min(t for t in times if t > flash_s + 1e-9)
+        cells |= (shown <= middles + 0.001) & (middles + 0.001 < until)
+    return cells
 
 
 def variable_times(duration_s):
@@ -73,18 +91,43 @@ def test_a_flash_and_a_click_land_where_they_belong(flash_clips, rate, start_s, 
         cells, pcm = read(reader, start_s, end_s)
         times = variable_times(6) if rate == "variable" else [float(k / Fraction(rate)) for k in range(400)]
     assert (cells >= 0).all(), "a cell without a picture"
-    middles = start_s + (np.arange(len(cells)) + 0.5) / 30
-    expected = np.zeros(len(cells), bool)
-    for flash in (0.9, 4.2):
-        shown = max(t for t in times if t <= flash + 1e-9)
-        until = min(t for t in times if t > flash + 1e-9)
-        expected |= (shown <= middles + 0.001) & (middles + 0.001 < until)
-    np.testing.assert_array_equal(cells > 128, expected)
+    np.testing.assert_array_equal(cells > 128, cells_of_flashes(times, (0.9, 4.2), start_s, len(cells)))
     window = int((flash_s - start_s) * 30) // 16
     bright = np.flatnonzero(cells > 128)
     if len(bright):  # at 60 fps a picture may fall between two middles
         assert window in set(bright // 16)
     assert abs(start_s + click_start_s(pcm) - flash_s) < AAC_TOLERANCE_S
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_a_webcam_recording_of_a_browser(tmp_path, codec):
+    """Milliseconds that jitter, and a header without rate and length: FFmpeg guesses 1000 pictures a second."""
+    times = [0.0, *np.round(np.arange(1, 180) / 30 + np.random.default_rng(0).uniform(0, 0.016, 179), 3).tolist()]
+    path = write_flash_click(
+        tmp_path / "a.webm",
+        30,
+        [0.9, 4.2],
+        duration_s=6,
+        pts_s=times,
+        codec=codec,
+        codec_options={"cpu-used": "8", "g": "60"},
+        audio_codec="libopus",
+        container_options={"live": "1"},
+    )
+    data = path.read_bytes()
+    rate, nothing = bytes.fromhex("23e38384"), bytes.fromhex("ec86")  # DefaultDuration of 4 bytes, Void of 6
+    assert data.count(rate) == 1
+    path.write_bytes(data.replace(data[data.index(rate) :][:8], nothing + bytes(6)))
+    (header,) = read_headers([str(path)])
+    assert judge(header, PlanConfig()) is None
+    assert header.frame_rate_hz == 0
+    assert header.duration_s == pytest.approx(6, abs=0.1)
+    with Reader(str(path)) as reader:
+        for start_s, end_s, click_s in [(0, 3, 0.9), (3, 6, 4.2)]:
+            cells, pcm = read(reader, start_s, end_s)
+            assert (cells >= 0).all()
+            np.testing.assert_array_equal(cells > 128, cells_of_flashes(times, (0.9, 4.2), start_s, len(cells)))
+            assert abs(start_s + click_start_s(pcm) - click_s) < AAC_TOLERANCE_S
 
 
 def test_pictures_at_30_fps_are_all_shown_once(tmp_path):
@@ -185,28 +228,65 @@ def test_rotation(tmp_path, rotation_deg):
     assert image[48, 72].max() < 60
 
 
-@pytest.mark.parametrize("rotation_deg", [0, 90])
-def test_mirrored_pictures_are_not_turned_upside_down(tmp_path, rotation_deg):
-    from liser_ray.media.frame import orientation
-
+@pytest.mark.parametrize("rotation_deg", [0, 90, 180, 270])
+@pytest.mark.parametrize("flip", ["hflip", "vflip"])
+def test_mirrored_pictures_are_shown_as_they_are_meant(tmp_path, rotation_deg, flip):
     upright = np.zeros((64, 96, 3), np.uint8)
     upright[:32, :48, 0] = upright[:32, 48:, 1] = upright[32:, :48, 2] = 220
+    stored = np.ascontiguousarray(np.rot90(upright[:, ::-1] if flip == "hflip" else upright[::-1], -rotation_deg // 90))
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30)
-        stored = np.ascontiguousarray(np.rot90(upright[:, ::-1], -rotation_deg // 90))
         stream.height, stream.width = stored.shape[:2]
-        stream.set_display_rotation(rotation_deg, hflip=True)
+        stream.set_display_rotation(rotation_deg, **{flip: True})
         for _ in range(5):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(stored, "rgb24")))
         container.mux(stream.encode(None))
     with Reader(str(path)) as reader:
         frame = next(iter(reader.span(0, 0.1)))
-    assert orientation(frame.picture)[1]
-    top_is_up = frame.rgb()[48:].argmax(-1)
     assert frame.size == (96, 64)
-    assert 2 in top_is_up
-    assert 0 not in top_is_up[frame.rgb()[48:].max(-1) > 100]
+    assert frame.mirrored
+    image = frame.rgb()
+    assert [int(corner.argmax()) for corner in (image[16, 24], image[16, 72], image[48, 24])] == [0, 1, 2]
+    assert image[48, 72].max() < 60
+
+
+@pytest.mark.parametrize(("exif_orientation", "rotation_deg"), [(1, 0), (3, 180), (6, 270), (8, 90)])
+def test_pictures_of_a_photo_camera_are_turned_by_their_exif(tmp_path, exif_orientation, rotation_deg):
+    """PyAV does not know this kind of data."""
+    upright = np.zeros((64, 96, 3), np.uint8)
+    upright[:32, :, 0] = 220
+    stored = np.rot90(upright, -rotation_deg // 90)
+    jpeg = cv2.imencode(".jpg", stored[..., ::-1])[1].tobytes()
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIII", 8, 1, 0x112, 3, 1, exif_orientation, 0)
+    picture = jpeg[:2] + struct.pack(">HH", 0xFFE1, len(exif) + 2) + exif + jpeg[2:]
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *stored.shape[:2], "yuvj420p"
+        for number in range(5):
+            packet = av.Packet(picture)
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 25), stream, True
+            container.mux(packet)
+    with Reader(str(path)) as reader:
+        image = next(iter(reader.span(0, 0.1))).rgb()
+    assert image.shape == (64, 96, 3)
+    assert image[16, 48, 0] > 180
+    assert image[48, 48, 0] < 40
+
+
+def test_turned_pictures_are_not_held_in_memory(tmp_path):
+    path = write_video(tmp_path / "a.mp4", moving_gradient, 30, duration_s=0.4, rotation_deg=90)
+    gc.collect()
+    gc.disable()  # what refers to itself stays
+    try:
+        with Reader(str(path)) as reader:
+            for n_shown, _ in enumerate(reader.span(0, 0.4)):
+                held = sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+                assert held < 5, f"{held} of {n_shown}"
+    finally:
+        gc.enable()
 
 
 def test_pixels_that_are_not_square(tmp_path):
@@ -521,6 +601,29 @@ def test_webm_without_a_duration(tmp_path):
         assert np.abs(pcm).max() > 1000
 
 
+def test_a_fragmented_file_is_searched_for_its_fragments_once(tmp_path, monkeypatch):
+    """It has no index: FFmpeg looks at every fragment when it opens the file, and each span opens it anew."""
+    rng = np.random.default_rng(0)
+    path = write_video(
+        tmp_path / "a.mp4",
+        [rng.integers(0, 256, (96, 128, 3)).astype(np.uint8) for _ in range(120)],
+        30,
+        duration_s=4,
+        audio=voice_like,
+        codec_options={"g": "4", "bf": "0", "qp": "1"},
+        container_options={"movflags": "frag_keyframe+empty_moov"},
+    )
+    spans = [(0, 1), (2, 3), (3, 4)]
+    with Reader(str(path)) as reader:
+        expected = spans_as_bytes(reader, spans)
+
+    monkeypatch.setattr(source, "LOCAL_BLOCK_BYTES", 32 << 10)  # the file has more blocks than are kept
+    with Reader(str(path)) as reader:
+        assert spans_as_bytes(reader, spans) == expected
+        monkeypatch.setattr(source, "read_exactly", None)
+        reader.span(1, 2)
+
+
 def test_change_of_sound_format_in_the_middle(tmp_path):
     """A transport stream whose sound goes from 48 to 32 kHz."""
     data = b""
@@ -544,8 +647,6 @@ def test_change_of_sound_format_in_the_middle(tmp_path):
 
 
 def test_read_that_breaks_off_is_a_read_error(tmp_path, six_seconds, monkeypatch):
-    from liser_ray.media import source
-
     monkeypatch.setattr(source, "LOCAL_BLOCK_BYTES", 4096)
     with Reader(str(six_seconds)) as reader:
         stream = reader.span(0, 6)

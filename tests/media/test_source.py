@@ -12,6 +12,7 @@ from liser_ray.outcome import MediaError, Reason
 
 def test_reads_and_seeks_like_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "LOCAL_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(source, "_HEADER_PIECES", 100)
     data = np.random.default_rng(0).bytes(30_500)
     (tmp_path / "a").write_bytes(data)
     rng = np.random.default_rng(1)
@@ -19,6 +20,7 @@ def test_reads_and_seeks_like_a_file(tmp_path, monkeypatch):
     with open(tmp_path / "a", "rb") as file:
         for _ in range(300):
             start = int(rng.integers(0, 31_000))
+            opened.in_header = bool(rng.integers(0, 2))
             assert opened.seek(start) == start
             file.seek(start)
             want = file.read(1700)
@@ -39,6 +41,27 @@ def test_header_blocks_are_read_once(tmp_path):
     opened.in_header = False
     opened.seek(0)
     assert opened.read(10) == bytes(10)
+
+
+@pytest.mark.parametrize(("every_bytes", "most_requests"), [(300_000, 160), (60_000, 40)])
+def test_a_header_all_over_the_file_costs_little_and_only_once(tmp_path, monkeypatch, every_bytes, most_requests):
+    data = np.random.default_rng(0).bytes(150 * every_bytes)
+    (tmp_path / "a").write_bytes(data)
+    requests = []
+    read_exactly = source.read_exactly
+    monkeypatch.setattr(source, "read_exactly", lambda *what: requests.append(what[2]) or read_exactly(*what))
+    opened = Source(str(tmp_path / "a"))
+    opened.in_header = True
+    for _ in range(2):
+        for start in range(0, len(data), every_bytes):
+            opened.seek(start)
+            found = b""
+            while len(found) < 2000:
+                found += opened.read(64 << 10)
+            assert data.startswith(found, start)
+        assert len(requests) <= most_requests
+        assert sum(requests) <= 10_000_000
+    opened.release()
 
 
 @pytest.mark.slow
