@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from liser_ray.corpora.utterance import LabeledSet, Utterance
 from liser_ray.errors import UserError
-from liser_ray.storage.files import filesystem, is_s3, join, normalise
+from liser_ray.storage.files import filesystem, resolve
 
 SUFFIXES = frozenset({".csv", ".parquet"})
 
@@ -41,7 +41,7 @@ def read_manifest(uri: str) -> LabeledSet:
     folder = posixpath.dirname(uri)
     rows = zip(*(columns[name] for name in (*_NEEDED, *_OPTIONAL)), strict=True)
     utterances = tuple(
-        Utterance(_resolve(path, folder), label, speaker, _parse_fold(fold, number, uri), _parse_sex(sex, number, uri))
+        Utterance(resolve(path, folder), label, speaker, _parse_fold(fold, number, uri), _parse_sex(sex, number, uri))
         for number, (path, label, speaker, fold, sex) in enumerate(rows, start=1)
     )
     labels = tuple(sorted({one.label for one in utterances}))
@@ -142,11 +142,3 @@ def _check_sexes(utterances: tuple[Utterance, ...], uri: str) -> None:
                 f"The manifest {uri}: speaker {one.speaker} is a man in one row and a woman in another. "
                 "Write the same in all rows, and give two speakers two names."
             )
-
-
-def _resolve(path: str, folder: str) -> str:
-    """Absolute address of a manifest's entry."""
-    if "://" in path or path.startswith("/"):
-        return normalise(path)
-    scheme, base = ("s3://", folder.removeprefix("s3://")) if is_s3(folder) else ("", folder)
-    return scheme + posixpath.normpath(join(base, path))

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
@@ -21,7 +22,7 @@ from liser_ray.corpora import spans
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.probe import Probed, probe_all
 from liser_ray.corpora.progress import Progress
-from liser_ray.corpora.recordings import Recording, list_recordings, reach
+from liser_ray.corpora.recordings import Recording, list_recordings, reachs
 from liser_ray.corpora.schema import plan_schema
 from liser_ray.errors import UserError
 from liser_ray.outcome import Problem, Reason, Stage, Status
@@ -45,6 +46,7 @@ FORMAT_VERSION = 1
 ROWS_PER_FILE = 250_000
 _ROWS_PER_GROUP = 25_000
 
+_FILLED = ("plan", "labels", "checkpoint", "runs")  # folders of an output
 _DECIDE_ROWS = ("span_seconds", "max_pixels", "max_frame_rate_hz")  # they stay what they were
 
 _TOO_SHORT = Problem(Stage.PLAN, Reason.TOO_SHORT, "shorter than one window of 16 frames")
@@ -104,9 +106,11 @@ def make_plan(input_uri: str, output_uri: str | None, config: PlanConfig) -> Pla
         config: the settings.
 
     Raises:
-        UserError: if the input can't be listed or holds nothing, or the output can't be written.
+        UserError: if the input can't be listed, holds nothing, is a manifest with a column of ours or lies in a folder
+            that the job fills, or the output can't be written.
     """
     if output_uri:
+        _refuse_own_folders(input_uri, output_uri)
         check_writable(output_uri)
         _delete_plan(output_uri)
     roots = roots_of(input_uri, config.allowed_roots)
@@ -180,17 +184,13 @@ def replan_failed(
     summary = _planned(output_uri, config)
     roots = roots_of(summary.input_uri, summary.config.allowed_roots)
     fs, _ = filesystem(output_uri)
-    for info in _plan_files(output_uri):
-        table = pq.read_table(info.path, filesystem=fs)
-        again = _to_probe_again(table, reasons)
-        if not again:
-            continue
-        fresh = _probe_rows(table, again, summary.config, roots)
-        parts, done = [], 0
-        for row in again:
-            parts += [table.slice(done, row - done), next(fresh)]
-            done = row + 1
-        replace_parquet(info.path, fs, pa.concat_tables([*parts, table.slice(done)]))
+    n_failed = sum(n for reason, n in summary.failed.items() if reasons is None or reason in reasons)
+    with Progress("failed recordings", n_failed) as progress:
+        for info in _plan_files(output_uri):
+            table = pq.read_table(info.path, filesystem=fs)
+            again = _to_probe_again(table, reasons)
+            if again:
+                replace_parquet(info.path, fs, _probed_again(table, again, summary.config, roots, progress))
     return _recounted(output_uri, summary)
 
 
@@ -299,15 +299,25 @@ def _to_probe_again(table: pa.Table, reasons: Collection[str] | None) -> list[in
     ]
 
 
-def _probe_rows(table: pa.Table, rows: list[int], config: PlanConfig, roots: tuple[str, ...]) -> Iterator[pa.Table]:
-    """For each of these rows of a plan, the rows that its recording has now."""
-    carried = table.schema.names[len(plan_schema()) :]
-    old = table.take(rows)
-    extras = old.select(carried).to_pylist()
-    named = zip(old["uri"].to_pylist(), extras, strict=True)
-    recordings = [reach(uri, tuple(extra.values()), roots) for uri, extra in named]
-    for probed in probe_all(recordings, config, roots):
-        yield _as_table(list(plan_rows(probed, config.span_seconds)), table.schema)
+def _probed_again(
+    table: pa.Table, again: list[int], config: PlanConfig, roots: tuple[str, ...], progress: Progress
+) -> pa.Table:
+    """The table of a plan with the rows that these rows' recordings have now in their places."""
+    old = table.take(again)
+    extras = old.select(table.schema.names[len(plan_schema()) :]).to_pylist()
+    named = zip(old["uri"].to_pylist(), (tuple(extra.values()) for extra in extras), strict=True)
+    kept = np.delete(np.arange(table.num_rows), again)
+    parts, rows, n_fresh = [table.take(kept)], [], []
+    for probed in probe_all(reachs(named, roots), config, roots):
+        fresh = list(plan_rows(probed, config.span_seconds))
+        n_fresh.append(len(fresh))
+        rows += fresh
+        if len(rows) >= _ROWS_PER_GROUP or len(n_fresh) == len(again):
+            parts.append(_as_table(rows, table.schema))
+            rows = []
+        progress.step()
+    places = np.concatenate([kept, np.repeat(again, n_fresh)])
+    return pa.concat_tables(parts).take(np.argsort(places, kind="stable"))
 
 
 def _recounted(output_uri: str, summary: PlanSummary) -> PlanSummary:
@@ -435,6 +445,13 @@ class _PlanWriter:
         if self._rows and kind is None:
             self._flush()
         self._close_file()
+
+
+def _refuse_own_folders(input_uri: str, output_uri: str) -> None:
+    for name in _FILLED:
+        folder = join(normalise(output_uri), name)
+        if f"{normalise(input_uri)}/".startswith(f"{folder}/"):
+            raise UserError(f"The input {input_uri} lies in {folder}, which the job fills. Use another --output.")
 
 
 def _delete_plan(output_uri: str) -> None:

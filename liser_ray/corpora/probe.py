@@ -1,11 +1,12 @@
 """Headers read in child processes, a bounded time each, and judged: can this recording be labeled?"""
 
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TypeAlias
+
+from joblib import cpu_count
 
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.headers import read_headers
@@ -47,7 +48,7 @@ def probe_all(recordings: Iterable[Recording], config: PlanConfig, roots: tuple[
         UserError: this system is not Linux.
     """
     check_system()
-    workers = config.probe_workers or len(os.sched_getaffinity(0))
+    workers = config.probe_workers or cpu_count()
     with Sandbox(workers, preload=[read_headers.__module__]) as sandbox:
 
         def submit(group: list[Recording]) -> _Headers:

@@ -19,12 +19,13 @@ from liser_ray.errors import UserError
 from liser_ray.media.container import VIDEO_SUFFIXES
 from liser_ray.outcome import MediaError, Problem, Reason, Stage
 from liser_ray.storage import s3
-from liser_ray.storage.files import filesystem, is_s3, join, normalise
+from liser_ray.storage.files import filesystem, has_empty_part, is_s3, normalise, resolve
 from liser_ray.storage.roots import refusal
 
 MANIFEST_SUFFIXES = frozenset({".parquet", ".csv"})
 
 _BATCH_ROWS = 4096  # of a Parquet manifest, held at a time
+_EMPTY_PART = "its key has an empty part (//), with which it can't be opened; rename the object"
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,11 @@ def _stat_local(path: str) -> tuple[int, str]:
 def _keep_videos(
     listing: Listing, files: Iterator[Recording], root: str, skip: str | None = None
 ) -> Iterator[Recording]:
+    if skip and not skip.startswith(root.rstrip("/") + "/"):
+        skip = None  # the input lies in the output, or is it
     found = 0
     for recording in files:
-        if skip and skip != root and recording.uri.startswith(skip + "/"):
+        if skip and recording.uri.startswith(skip + "/"):
             continue
         is_link_to_folder = recording.uri.endswith("/")
         if not is_link_to_folder and posixpath.splitext(recording.uri)[1].lower() not in VIDEO_SUFFIXES:
@@ -149,7 +152,11 @@ def _walk_s3(uri: str, page_size: int) -> Iterator[Recording]:
         # Keys that end with a slash are what some tools leave for a folder.
         if key.endswith("/") or any(part.startswith(".") for part in inner.split("/")):
             continue
-        yield Recording(f"s3://{bucket}/{key}", int(record["Size"]), s3.etag(record))
+        address = f"s3://{bucket}/{key}"
+        if has_empty_part(address):
+            yield _unreachable(address, Reason.MISSING, _EMPTY_PART, ())
+        else:
+            yield Recording(address, int(record["Size"]), s3.etag(record))
 
 
 def _walk_folder(folder: Path, roots: tuple[str, ...], above: tuple[str, ...] = ()) -> Iterator[Recording]:
@@ -249,7 +256,7 @@ def _new_rows(
                 number += 1
                 if not uri:
                     raise UserError(f"The manifest {manifest}: row {number} has no uri.")
-                uri = _resolve(uri, folder)
+                uri = resolve(uri, folder)
                 key = hash(uri)
                 if key in seen:
                     listing.duplicates += 1
@@ -260,14 +267,6 @@ def _new_rows(
         raise UserError(f"The manifest {manifest} can't be read after row {number}: {error}") from error
     if not number:
         raise UserError(f"The manifest {manifest} has no rows.")
-
-
-def _resolve(uri: str, folder: str) -> str:
-    """Absolute address of a manifest's entry."""
-    if "://" in uri or uri.startswith("/"):
-        return normalise(uri)
-    scheme, path = ("s3://", folder.removeprefix("s3://")) if is_s3(folder) else ("", folder)
-    return scheme + posixpath.normpath(join(path, uri))
 
 
 def reachs(rows: Iterable[tuple[str, tuple[Any, ...]]], roots: tuple[str, ...] = ()) -> Iterator[Recording]:
@@ -283,6 +282,8 @@ def reach(uri: str, extra: tuple[Any, ...], roots: tuple[str, ...] = ()) -> Reco
         return _unreachable(uri, Reason.DENIED, why, extra)
     if not is_s3(uri):
         return _local_recording(uri, extra)
+    if has_empty_part(uri):
+        return _unreachable(uri, Reason.MISSING, _EMPTY_PART, extra)
     try:
         return Recording(uri, *s3.stat(uri), extra)
     except MediaError as error:

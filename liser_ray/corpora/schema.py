@@ -17,6 +17,13 @@ SPAN_FIELDS = [
 ]
 """Columns that the plan and the labels table share: which span, and what became of it."""
 
+LABEL_COLUMNS = (
+    *("audio", "speech_fraction", "video_start_s", "speech_start_s", "video_probs", "video_valid", "speech_probs"),
+    *("face_box", "other_faces", "content_hash"),
+    "clips",  # on the way only
+)
+"""Columns that labeling adds: a manifest's may have none of these names, and hears of it before any work."""
+
 
 def plan_schema(extra: pa.Schema | None = None) -> pa.Schema:
     """Schema of ``plan/*.parquet``: one row a span, what the headers say of its recording, and the carried columns.
@@ -38,7 +45,7 @@ def plan_schema(extra: pa.Schema | None = None) -> pa.Schema:
 
 def with_carried(fields: list[pa.Field], extra: pa.Schema | None) -> pa.Schema:
     """Our columns, then the manifest's; a `UserError` if one of those has the name of one of ours."""
-    ours = {field.name for field in fields}
+    ours = {*(field.name for field in fields), *LABEL_COLUMNS}
     for field in extra or ():
         if field.name in ours:
             raise UserError(f"The manifest's column {field.name!r} has the name of a column of the table. Rename it.")

@@ -6,6 +6,7 @@ file to be made again. `reconcile` brings a folder back to the one rule that kee
 **an id is in the checkpoint if and only if its row is in the labels.**
 """
 
+import logging
 import posixpath
 import re
 from collections import defaultdict
@@ -18,14 +19,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from liser_ray.errors import UserError
 from liser_ray.outcome import Status
-from liser_ray.storage.files import filesystem, join, list_files, replace_parquet
+from liser_ray.storage.files import filesystem, join, list_files, read_exactly, replace_parquet
+
+log = logging.getLogger(__name__)
 
 ID_COLUMN = "span_id"
 _PENDING = ".pending"
-_THREADS = 32  # the work is waiting for the store
+_THREADS = 32  # for footers and single columns: the work is waiting for the store
+_REWRITERS = 2  # of whole files, sound included: each takes several times its file in memory
+_MAGIC = b"PAR1"  # how a whole Parquet file begins and ends
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -70,7 +77,7 @@ class OutputFolders:
 def reconcile(folders: OutputFolders) -> int:
     """Undo half-done commits and bring the checkpoint in step with the labels.
 
-    Only footers are read where both agree.
+    Only footers are read where both agree. Files that were torn when a machine lost its power are deleted.
 
     Returns:
         Rows in the labels table: how many spans are done.
@@ -95,15 +102,17 @@ def reconcile(folders: OutputFolders) -> int:
         fs.delete_file(path)
 
     def bring_in_step(stem: str) -> int:
-        rows = sum(pq.read_metadata(path, filesystem=fs).num_rows for path in data.get(stem, []))
+        counts = {path: n for path in data.get(stem, []) if (n := _count_rows(path, fs)) is not None}
+        rows = sum(counts.values())
         path = committed.get(stem)
-        if path and rows == pq.read_metadata(path, filesystem=fs).num_rows:
+        n_ids = _count_rows(path, fs) if path else None
+        if rows == n_ids:
             return rows
         if rows == 0:
-            for leftover in [*data.get(stem, []), *([path] if path else [])]:
+            for leftover in [*counts, *([path] if n_ids is not None else [])]:
                 fs.delete_file(leftover)
             return 0
-        ids = pa.concat_tables(pq.read_table(one, columns=[ID_COLUMN], filesystem=fs) for one in data[stem])
+        ids = pa.concat_tables(pq.read_table(one, columns=[ID_COLUMN], filesystem=fs) for one in counts)
         folder = filesystem(folders.checkpoint)[1]
         replace_parquet(posixpath.join(folder, f"{stem}.parquet"), fs, ids.replace_schema_metadata())
         return rows
@@ -135,19 +144,20 @@ def remove_failed(folders: OutputFolders, reasons: Collection[str] | None = None
     """
     fs, _ = filesystem(folders.labels)
 
-    def clean(path: str) -> int:
+    def find(path: str) -> tuple[str, pa.ChunkedArray]:
         outcome = pq.read_table(path, columns=["status", "reason"], filesystem=fs)
         again = pc.equal(outcome["status"], pa.scalar(str(Status.FAILED)))
         if reasons is not None:
             again = pc.and_(again, pc.is_in(outcome["reason"], pa.array(sorted(reasons), pa.string())))
-        n_again = pc.sum(again).as_py() or 0
-        if n_again == outcome.num_rows:
-            fs.delete_file(path)
-        elif n_again:
-            replace_parquet(path, fs, pq.read_table(path, filesystem=fs).filter(pc.invert(again)))
-        return int(n_again)
+        return path, again
 
-    return sum(_in_parallel(clean, [info.path for info in list_files(folders.labels, ".parquet")]))
+    def take_out(found: tuple[str, pa.ChunkedArray]) -> int:
+        path, again = found
+        _keep_rows(path, fs, pc.invert(again))
+        return int(pc.sum(again).as_py())
+
+    looked_at = _in_parallel(find, [info.path for info in list_files(folders.labels, ".parquet")])
+    return sum(_in_parallel(take_out, [found for found in looked_at if pc.any(found[1]).as_py()], _REWRITERS))
 
 
 def remove_doubles(folders: OutputFolders) -> int:
@@ -172,10 +182,8 @@ def remove_doubles(folders: OutputFolders) -> int:
             keep[row] = ids[row] not in seen
             seen.add(ids[row])
         removed += len(ids) - int(keep.sum())
-        if not keep.any():
-            fs.delete_file(info.path)
-        elif not keep.all():
-            replace_parquet(info.path, fs, pq.read_table(info.path, filesystem=fs).filter(pa.array(keep)))
+        if not keep.all():
+            _keep_rows(info.path, fs, pa.array(keep))
     return removed
 
 
@@ -201,11 +209,37 @@ def _binary_ids(rows: pa.Table | pa.RecordBatch) -> bytes:
     return bytes.fromhex("".join(rows[ID_COLUMN].to_pylist()))
 
 
+def _count_rows(path: str, fs: pafs.FileSystem) -> int | None:
+    """Rows of a file, from its footer; None if it was torn: it is deleted then."""
+    try:
+        return int(pq.read_metadata(path, filesystem=fs).num_rows)
+    except pa.ArrowInvalid as error:
+        # An answer that the store broke off looks the same; to what is asked here that is an OSError.
+        with fs.open_input_file(path) as file:
+            n_bytes = file.size()
+            if n_bytes > 2 * len(_MAGIC) and read_exactly(file, n_bytes - len(_MAGIC), len(_MAGIC)) == _MAGIC:
+                raise UserError(
+                    f"{path} can't be read: {error}. Start the job again. If it stays so, delete the file: what it "
+                    "held is made again."
+                ) from error
+    log.warning("%s is torn, as a machine leaves it that loses its power: deleted, what it held is made again", path)
+    fs.delete_file(path)
+    return None
+
+
+def _keep_rows(path: str, fs: pafs.FileSystem, keep: pa.Array | pa.ChunkedArray) -> None:
+    """Take the other rows out of a file; the file goes if none stay."""
+    if pc.any(keep).as_py():
+        replace_parquet(path, fs, pq.read_table(path, filesystem=fs).filter(keep))
+    else:
+        fs.delete_file(path)
+
+
 def _data_stem(path: str) -> str:
     """``X`` of ``labels/X-0.parquet``."""
     return re.sub(r"-\d+\.parquet$", "", posixpath.basename(path))
 
 
-def _in_parallel(function: Callable[[T], U], items: Iterable[T]) -> list[U]:
-    with ThreadPoolExecutor(_THREADS) as pool:
+def _in_parallel(function: Callable[[T], U], items: Iterable[T], threads: int = _THREADS) -> list[U]:
+    with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(function, items))

@@ -3,7 +3,9 @@
 S3 settings come from the environment as the AWS tools read them; see `liser_ray.storage.s3_connection`.
 """
 
+import os
 import posixpath
+import re
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,13 +27,22 @@ def is_s3(uri: str) -> bool:
     return uri.startswith("s3://")
 
 
+def has_empty_part(uri: str) -> bool:
+    """Whether an S3 address has ``//`` in its key: the store and boto3 allow that, pyarrow opens none."""
+    return is_s3(uri) and "//" in uri.removeprefix("s3://").rstrip("/")
+
+
 def normalise(uri: str) -> str:
     """Absolute path for local files (``file://`` taken off), ``s3://bucket/key`` as it is; no trailing slash.
 
     Raises:
-        UserError: if the scheme is neither a local path, ``file`` nor ``s3``, or the address carries credentials.
+        UserError: if the scheme is neither a local path, ``file`` nor ``s3``, an S3 address has an empty part, or the
+            address carries credentials.
     """
     refuse_credentials(uri)
+    if has_empty_part(uri):
+        whole = "s3://" + re.sub("/+", "/", uri.removeprefix("s3://")).rstrip("/")
+        raise UserError(f"{uri} has an empty part (//), with which nothing can be opened. Give {whole}.")
     if is_s3(uri):
         return uri.rstrip("/")
     if uri.startswith("file://"):
@@ -44,6 +55,21 @@ def normalise(uri: str) -> str:
 def join(uri: str, *parts: str) -> str:
     """The address of something below a folder or prefix."""
     return posixpath.join(uri.rstrip("/"), *parts)
+
+
+def resolve(uri: str, folder: str) -> str:
+    """Absolute address of what a manifest in a folder or prefix names; see `has_empty_part`, which costs the row only.
+
+    Raises:
+        UserError: see `normalise`.
+    """
+    if has_empty_part(uri):
+        refuse_credentials(uri)
+        return uri
+    if "://" in uri or uri.startswith("/"):
+        return normalise(uri)
+    scheme, path = ("s3://", folder.removeprefix("s3://")) if is_s3(folder) else ("", folder)
+    return scheme + posixpath.normpath(join(path, uri))
 
 
 def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
@@ -122,12 +148,14 @@ def replace_parquet(path: str, fs: pafs.FileSystem, table: pa.Table) -> None:
 
 
 def _write_and_rename(path: str, fs: pafs.FileSystem, write: Callable[[str], None]) -> None:
-    """Write to a hidden name, which no reader of the folder takes for a part of it if this process is killed."""
+    """Write to a hidden name on a disk, which no reader takes for a part of the folder if this process is killed."""
     folder, name = posixpath.split(path)
     fs.create_dir(folder, recursive=True)
     temporary = posixpath.join(folder, f".{name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         write(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())  # or a power cut may leave the new name with nothing in it
         fs.move(temporary, path)
     except BaseException:
         with suppress(OSError):

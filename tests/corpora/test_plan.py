@@ -1,5 +1,8 @@
 import json
+import logging
 import shutil
+import threading
+import time
 from dataclasses import replace
 from itertools import islice
 
@@ -8,13 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 from media_files import moving_gradient, voice_like, write_video
 
-from liser_ray.corpora import plan
+from liser_ray.corpora import plan, progress
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.plan import extend_plan, load_plan_summary, make_plan, replan_failed
 from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.schema import plan_schema
 from liser_ray.errors import UserError
-from liser_ray.outcome import Reason
+from liser_ray.labeling.schema import CLIPS, labels_schema
+from liser_ray.outcome import MediaError, Reason
+from liser_ray.storage import s3
 
 CONFIG = PlanConfig(span_seconds=1.0, probe_workers=1)
 
@@ -122,6 +127,24 @@ def test_an_output_below_the_input_is_no_input(videos, tmp_path):
     assert (summary.recordings, summary.ignored_files) == (6, 1)
 
 
+@pytest.mark.parametrize("output", ["", "videos"])
+def test_an_input_in_the_output_or_the_same_folder_is_planned(videos, tmp_path, output):
+    shutil.copytree(videos, tmp_path / "videos")
+    summary = make_plan(str(tmp_path / "videos"), str(tmp_path / output), CONFIG)
+    assert (summary.recordings, summary.ignored_files) == (6, 1)
+    assert brief(read(tmp_path / output), tmp_path / "videos") == EXPECTED
+
+
+@pytest.mark.parametrize("name", ["plan", "plan/more", "labels", "checkpoint", "runs"])
+def test_an_input_in_a_folder_that_the_job_fills_is_refused_and_stays(videos, tmp_path, name):
+    shutil.copytree(videos, tmp_path / name)
+    pq.write_table(pa.table({"uri": ["a.mkv"]}), tmp_path / name / "m.parquet")
+    for given in (tmp_path / name, tmp_path / name / "m.parquet"):
+        with pytest.raises(UserError, match=r"which the job fills\. Use another --output"):
+            make_plan(str(given), str(tmp_path), CONFIG)
+    assert (tmp_path / name / "m.parquet").exists()
+
+
 def test_columns_of_the_manifest_are_carried_to_every_row(videos, tmp_path):
     manifest = {"uri": ["b.mkv", "gone.mkv", "text.mp4", "b.mkv"], "age": pa.array([31, 32, None, 4], pa.int16())}
     pq.write_table(pa.table(manifest), videos / "m.parquet")
@@ -135,9 +158,13 @@ def test_columns_of_the_manifest_are_carried_to_every_row(videos, tmp_path):
     assert summary.duplicates == 1
 
 
-def test_a_column_with_the_name_of_one_of_ours_is_refused(tmp_path):
-    pq.write_table(pa.table({"uri": ["a.mp4"], "status": ["x"]}), tmp_path / "m.parquet")
-    with pytest.raises(UserError, match="'status'"):
+TABLE = labels_schema(("a", "b"), {"speech": ("x", "y")})
+
+
+@pytest.mark.parametrize("name", [*(one for one in TABLE.names if one != "uri"), CLIPS.name, *plan_schema().names[-5:]])
+def test_a_column_with_the_name_of_one_of_ours_is_refused_before_any_work(tmp_path, name):
+    pq.write_table(pa.table({"uri": ["a.mp4"], name: ["x"]}), tmp_path / "m.parquet")
+    with pytest.raises(UserError, match=f"'{name}' has the name of a column of the table. Rename it"):
         make_plan(str(tmp_path / "m.parquet"), str(tmp_path / "out"), CONFIG)
 
 
@@ -193,6 +220,48 @@ def test_what_could_not_be_probed_is_probed_again_in_its_place(videos, tmp_path)
     again, before = (read(tmp_path / one) for one in ("out", "whole"))
     same = ["uri", "start_s", "end_s", "status", "speaker"]  # the file is another one, and so are its ids
     assert again.select(same) == before.select(same)
+
+
+def test_what_comes_of_failed_recordings_is_put_among_the_others(videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "_ROWS_PER_GROUP", 2)
+    work, output = tmp_path / "videos", str(tmp_path / "out")
+    shutil.copytree(videos, work)
+    manifest = work / "manifest.csv"
+    manifest.write_text("uri\nb.mkv\na.mkv\nc/d.mkv\nsilent.mkv\ntext.mp4\ne.mkv\n")
+    whole = make_plan(str(manifest), str(tmp_path / "whole"), CONFIG)
+    gone = ("b.mkv", "c/d.mkv", "silent.mkv", "e.mkv")
+    for name in gone:
+        (work / name).unlink()
+    make_plan(str(manifest), output, CONFIG)
+    for name in gone:
+        shutil.copy2(videos / name, work / name)
+    assert replan_failed(output) == whole
+    assert read(output) == read(tmp_path / "whole")
+
+
+def test_many_failed_recordings_are_looked_for_at_the_same_time_and_it_is_said(tmp_path, monkeypatch, caplog):
+    under_way, most, lock = 0, 0, threading.Lock()
+
+    def answer_late(uri):
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.01)
+        with lock:
+            under_way -= 1
+        raise MediaError(Reason.MISSING, "no such object")
+
+    monkeypatch.setattr(s3, "stat", answer_late)
+    pq.write_table(pa.table({"uri": [f"s3://lab/{number}.mp4" for number in range(300)]}), tmp_path / "m.parquet")
+    make_plan(str(tmp_path / "m.parquet"), str(tmp_path / "out"), CONFIG)
+    planned, most = read(tmp_path / "out"), 0
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 0)
+    with caplog.at_level(logging.INFO):
+        assert replan_failed(str(tmp_path / "out")).failed == {"missing": 300}
+    assert most > 16
+    assert "300 of 300 failed recordings" in caplog.text
+    assert read(tmp_path / "out") == planned
 
 
 def test_what_has_come_since_is_planned_beside_what_was_there(videos, tmp_path, caplog):

@@ -8,7 +8,7 @@ import pytest
 
 from liser_ray.corpora.recordings import list_recordings
 from liser_ray.errors import UserError
-from liser_ray.outcome import Reason, Stage
+from liser_ray.outcome import TRANSIENT_REASONS, Reason, Stage
 
 
 def fill(folder, *names):
@@ -45,6 +45,12 @@ class TestFolder:
         listing = list_recordings(str(tmp_path), skip_uri=str(tmp_path / "out"))
         assert names_of(listing, tmp_path) == ["a.mp4", "outer/b.mp4"]
         assert listing.ignored_files == 0
+
+    def test_an_output_around_it_or_the_same_leaves_nothing_out(self, tmp_path):
+        fill(tmp_path, "videos/a.mp4", "videos/more/b.mp4")
+        for output in (tmp_path, tmp_path / "videos", "/"):
+            listing = list_recordings(str(tmp_path / "videos"), skip_uri=str(output))
+            assert names_of(listing, tmp_path) == ["videos/a.mp4", "videos/more/b.mp4"]
 
     def test_tells_size_and_time_of_change(self, tmp_path):
         fill(tmp_path, "a.mp4")
@@ -146,6 +152,7 @@ class TestManifest:
             ({"uri": pa.array([], pa.string())}, "has no rows"),
             ({"uri": ["a.mp4", ""]}, "row 2 has no uri"),
             ({"uri": ["a.mp4", None]}, "row 2 has no uri"),
+            ({"uri": ["s3://AKIA:secret@lab//a.mp4"]}, "carries credentials"),
             ({"uri": ["https://example.org/a.mp4"]}, "can't read this kind of address"),
         ],
     )
@@ -183,6 +190,30 @@ class TestS3:
 
     def test_the_whole_bucket(self, bucket):
         assert len(list(list_recordings(f"s3://{bucket}").recordings)) == 27
+
+    def test_an_output_around_it_leaves_nothing_out(self, bucket):
+        listing = list_recordings(f"s3://{bucket}/videos/a-b", skip_uri=f"s3://{bucket}")
+        assert names_of(listing, f"s3://{bucket}") == ["videos/a-b/1.mov"]
+        listing = list_recordings(f"s3://{bucket}", skip_uri=f"s3://{bucket}/videos/")
+        assert names_of(listing, f"s3://{bucket}") == ["videos-2/y.mp4"]
+
+    def test_keys_with_an_empty_part_are_rows_that_say_what_to_do(self, s3_store, tmp_path):
+        bucket = s3_store.bucket()
+        for key in ("videos//a.mp4", "videos/b.mp4", "/c.mp4"):
+            s3_store.client.put_object(Bucket=bucket, Key=key, Body=b"x")
+        names = [f"s3://{bucket}/{key}" for key in ("/c.mp4", "videos//a.mp4", "videos/b.mp4")]
+        pq.write_table(pa.table({"uri": names}), tmp_path / "m.parquet")
+        for given in (f"s3://{bucket}", str(tmp_path / "m.parquet")):
+            recordings = list(list_recordings(given).recordings)
+            assert [one.uri for one in recordings] == names
+            assert [one.problem.reason if one.problem else None for one in recordings] == [
+                Reason.MISSING,
+                Reason.MISSING,
+                None,
+            ]
+            assert all("empty part (//)" in one.problem.detail for one in recordings[:2])
+            assert all("rename the object" in one.problem.detail for one in recordings[:2])
+            assert not {one.problem.reason for one in recordings[:2]} & TRANSIENT_REASONS
 
     def test_tells_size_and_etag(self, bucket, s3_store):
         (recording,) = list_recordings(f"s3://{bucket}/videos/07.mp4").recordings

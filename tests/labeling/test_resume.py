@@ -1,12 +1,17 @@
 """Whatever a killed job leaves behind: an id is in the checkpoint if and only if its row is in the labels."""
 
 import shutil
+import threading
+import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from liser_ray.errors import UserError
+from liser_ray.labeling import resume
 from liser_ray.labeling.resume import OutputFolders, reconcile, remove_doubles, remove_failed
 from liser_ray.labeling.run_card import count_outcomes
 from liser_ray.outcome import TRANSIENT_REASONS
@@ -101,6 +106,61 @@ def test_a_deleted_file_is_made_again(output):
     assert ids_in(output.checkpoint) == ids("123")
 
 
+TORN = pytest.mark.parametrize("torn", [0, 4, 0.5, -1], ids=["empty", "its first bytes", "half", "all but its end"])
+
+
+def tear(path, torn):
+    """What a machine that loses its power may leave of a file, since nobody waits for the disk."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(torn * len(whole)) if torn == 0.5 else torn])
+
+
+@TORN
+def test_rows_that_a_power_cut_has_torn_are_made_again(output, torn, caplog):
+    tear(Path(output.labels, "c-0.parquet"), torn)
+    assert reconcile(output) == 3
+    assert ids_in(output.checkpoint) == ids_in(output.labels) == ids("123")
+    assert f"{output.labels}/c-0.parquet is torn" in caplog.text
+    assert reconcile(output) == 3
+
+
+@TORN
+def test_a_mark_that_a_power_cut_has_torn_is_written_anew(output, torn, caplog):
+    tear(Path(output.checkpoint, "c.parquet"), torn)
+    assert reconcile(output) == 6
+    assert ids_in(output.checkpoint) == ids_in(output.labels) == ids("123456")
+    assert f"{output.checkpoint}/c.parquet is torn" in caplog.text
+
+
+def test_rows_and_mark_torn_together_and_one_file_of_two(output):
+    for path in (Path(output.labels, "c-0.parquet"), Path(output.checkpoint, "c.parquet")):
+        tear(path, 0)
+    shutil.copy(Path(output.labels, "a-0.parquet"), Path(output.labels, "a-1.parquet"))
+    tear(Path(output.labels, "a-1.parquet"), 0.5)
+    assert reconcile(output) == 3
+    assert ids_in(output.checkpoint) == ids_in(output.labels) == ids("123")
+
+
+@pytest.mark.parametrize(
+    ("broken", "raised"),
+    [
+        (OSError("AWS Error NETWORK_CONNECTION during GetObject operation"), OSError),
+        (TimeoutError("silent"), OSError),
+        (pa.ArrowInvalid("Failed reading metadata buffer (requested 99 bytes but got 7 bytes)"), UserError),
+    ],
+)
+def test_a_store_that_can_not_be_read_now_costs_nothing(output, monkeypatch, broken, raised):
+    before = {path: path.read_bytes() for path in Path(output.output).rglob("*.parquet")}
+
+    def broken_off(path, **_):
+        raise broken
+
+    monkeypatch.setattr(resume.pq, "read_metadata", broken_off)
+    with pytest.raises(raised, match=str(broken)[:9]):
+        reconcile(output)
+    assert {path: path.read_bytes() for path in Path(output.output).rglob("*.parquet")} == before
+
+
 def test_failed_rows_are_taken_out_of_labels_and_checkpoint(output):
     write_rows(output, "b", ids("3"), "failed", "timeout")
     write_rows(output, "c", ids("456"), "failed", "not_media")
@@ -121,6 +181,34 @@ def test_rows_beside_a_failed_one_stay_with_their_metadata(output):
     assert left["span_id"].to_pylist() == ids("46")
     assert left.schema.metadata[b"recipe"] == b"mine"
     assert not list(Path(output.labels).glob("*.tmp"))
+
+
+def test_failed_rows_in_every_file_take_less_memory_than_the_table(tmp_path):
+    folders, n_files, rng = OutputFolders(str(tmp_path)), 16, np.random.default_rng(0)
+    for number in range(n_files):
+        path = write_rows(folders, f"f{number}", ids("1234"))
+        rows = pq.read_table(path).set_column(2, "reason", pa.array(["", "", "", "crash"]))
+        rows = rows.set_column(1, "status", pa.array(["labeled", "filtered", "labeled", "failed"]))
+        pq.write_table(rows.append_column("audio", pa.array([rng.bytes(1 << 20) for _ in range(4)])), path)
+    table_bytes = sum(path.stat().st_size for path in Path(folders.labels).iterdir())
+    assert table_bytes > n_files << 22
+    held_before, held_most, done = pa.total_allocated_bytes(), 0, threading.Event()
+
+    def watch():
+        nonlocal held_most
+        while not done.is_set():
+            held_most = max(held_most, pa.total_allocated_bytes() - held_before)
+            time.sleep(0.0005)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        assert remove_failed(folders) == n_files
+    finally:
+        done.set()
+        watcher.join()
+    assert held_most < table_bytes
+    assert len(ids_in(folders.labels)) == 3 * n_files
 
 
 def test_a_span_with_two_rows_keeps_one(output):
