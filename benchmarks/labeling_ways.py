@@ -41,7 +41,8 @@ _ASK_EVERY_S = 0.25
 _LAST_COUNT_S = 20.0  # on a busy machine an answer takes its time
 _CHUNK_SPANS = 2  # the job's media workers take as many
 _SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
-_NICENESS = 15  # of Ray's workers, so that other work on the machine takes as much from every way
+# Of Ray's workers, so that other work on the machine takes as much from every way.
+_NICENESS = int(os.environ.get("RAY_worker_niceness", "15"))  # noqa: SIM112 (Ray's name)
 
 
 # --- teachers and settings

@@ -121,8 +121,12 @@ def ray_session(request: pytest.FixtureRequest) -> Iterator[str]:
         request.getfixturevalue("s3_store")
     with contextlib.suppress(pytest.skip.Exception):
         os.environ.update(DEEPFACE_HOME=str(request.getfixturevalue("yunet_home")))
-    os.environ.update(RAY_worker_niceness="0")  # by default its workers wait for everything else on the machine
-
-    start_ray()
+    os.environ.update(
+        RAY_worker_niceness="0",  # by default its workers wait for everything else on the machine
+        RAY_TRAIN_ENABLE_PREEMPTION_WATCHER="0",  # no node is drained here; a process for each training
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", "local")  # not one that a killed test run has left its address of
+        start_ray()
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()

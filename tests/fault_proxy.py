@@ -6,6 +6,7 @@ drawn with the seed. So the shares are kept exactly, and even a short run meets 
 
 import contextlib
 import http.client
+import itertools
 import random
 import socket
 import threading
@@ -35,6 +36,7 @@ class FaultProxy:
         slow_down: int = 0,
         cut: int = 0,
         stall: int = 0,
+        in_a_row: int = 0,
         answer: tuple[int, str] | None = None,
     ):
         """Start it.
@@ -43,6 +45,7 @@ class FaultProxy:
             target: endpoint of the store.
             seed: decides which requests are hit.
             slow_down, cut, stall: faults of each kind in every `DECK` requests.
+            in_a_row: no more faults than these come one after the other; 0: any number.
             answer: HTTP status and S3 error code that every request gets instead.
         """
         self.target = urlsplit(target)
@@ -50,6 +53,7 @@ class FaultProxy:
         self.done: Counter[str] = Counter()
         self._deck = [SLOW_DOWN] * slow_down + [CUT] * cut + [STALL] * stall
         self._deck += [NOTHING] * (DECK - len(self._deck))
+        self._in_a_row = in_a_row
         self._random = random.Random(seed)
         self._hand: list[str] = []
         self._lock = threading.Lock()
@@ -69,12 +73,20 @@ class FaultProxy:
         """The fault for the next request, and a number from 0 to 1 that says where in it."""
         with self._lock:
             if not self._hand:
-                self._hand = self._random.sample(self._deck, DECK)
+                self._hand = self._dealt()
             fault = self._hand.pop()
             self.done["requests"] += 1
             if fault:
                 self.done[fault] += 1
             return fault, self._random.random()
+
+    def _dealt(self) -> list[str]:
+        while True:
+            hand = self._random.sample(self._deck, DECK)
+            rows = (len(list(row)) for is_fault, row in itertools.groupby(hand, bool) if is_fault)
+            # The last one that is drawn is none: so there are no more from one hand to the next either.
+            if not self._in_a_row or (max(rows, default=0) <= self._in_a_row and not hand[0]):
+                return hand
 
     def __enter__(self) -> "FaultProxy":
         return self

@@ -23,6 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from free_ports import free_ports
+
 BACKENDS = ("account", "container", "object")
 ACCESS_KEY = "test:tester"  # Swift's tempauth wants account:user
 SECRET_KEY = "testing"
@@ -132,7 +134,7 @@ class SwiftStore:
 
     def __init__(self, folder: Path, data: Path):
         self._data = data
-        ports = _free_ports(len(BACKENDS) + 1)
+        ports = free_ports(len(BACKENDS) + 1)
         self.access_key, self.secret_key, self.region = ACCESS_KEY, SECRET_KEY, REGION
         self.endpoint = f"http://127.0.0.1:{ports[-1]}"
         self._log = folder / "swift.log"
@@ -193,14 +195,6 @@ class SwiftStore:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"Swift did not start:\n{self._log.read_text(errors='replace')[-3000:]}")
             time.sleep(0.05)
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:  # all open at once, so that no two are the same
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def _answers(port: int, is_proxy: bool) -> bool:

@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "label_stages.py"
 def test_a_quick_run_prints_every_stage_both_ways(test_data: Path, yunet_home: Path):
     environment = {**os.environ, "LISER_TEST_DATA": str(test_data), "DEEPFACE_HOME": str(yunet_home)}
     run = subprocess.run(
-        [sys.executable, str(SCRIPT), "--quick"], env=environment, capture_output=True, text=True, timeout=280
+        [sys.executable, str(SCRIPT), "--quick"], env=environment, capture_output=True, text=True, timeout=800
     )
     assert run.returncode == 0, run.stderr[-2000:]
     rows = [line.strip("| ").split(" | ") for line in run.stdout.splitlines() if line.startswith("|")]

@@ -47,7 +47,7 @@ def config(tmp_path_factory):
         video_teacher=teachers.video,
         plan=PlanConfig(span_seconds=1.6, probe_workers=1),
         media=MediaConfig(faces=FaceConfig(detector="opencv")),
-        spans=3,
+        spans=2,
         measure_s=1.0,
     )
 
@@ -55,7 +55,7 @@ def config(tmp_path_factory):
 def test_measured_sized_printed_and_fed_back(config, ray_session, capsys):
     result = calibrate(replace(config, prices=Prices(cpu_hour=0.04)))
     measured, sizing = result.measured, result.sizing
-    assert (measured.media.spans, measured.media.lost) == (3, {"no_face": 1})
+    assert (measured.media.spans, measured.media.lost) == (2, {"no_face": 1})
     assert measured.media.workers == measured.node.cores
     assert (measured.media.windows_per_span, measured.media.clip_bytes) == (3, 3 * 16 * 224 * 224 * 3)
     assert measured.speech_windows_per_span == pytest.approx(3, abs=0.3)
@@ -64,7 +64,7 @@ def test_measured_sized_printed_and_fed_back(config, ray_session, capsys):
     record = json.loads(Path(result.result_file).read_text())
     assert record["sizing"]["video_hours_per_day"] == sizing.hours_per_day > 0
     assert record["sizing"]["cost_per_1000_video_hours"] > 0
-    assert record["drawn"] == {"spans": 3, "recordings": 2, "unusable": {}}
+    assert record["drawn"] == {"spans": 2, "recordings": 2, "unusable": {}}
 
     back = parse_settings(LabelConfig, "", ["--config", result.settings_file])
     assert fit_pools(back, 2, 0) == sizing.pools
@@ -72,7 +72,7 @@ def test_measured_sized_printed_and_fed_back(config, ray_session, capsys):
     capsys.readouterr()
     print_calibration(result, config)
     told = capsys.readouterr().out
-    assert "3 spans drawn from 2 recordings" in told
+    assert "2 spans drawn from 2 recordings" in told
     assert re.search(r"video teacher +│ \d+ cores? +│ +[\d.e+]+ │ +[\d.e-]+ core-s +\d+%", told)
     assert "of no use: no_face 1" in told
     assert f"--config label.yaml --config {result.settings_file}" in told

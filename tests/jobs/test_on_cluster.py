@@ -6,7 +6,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from free_ports import free_ports
 from ray.job_submission import JobSubmissionClient
 from small_teachers import make_teachers
 from talking_heads import write_talking_head
@@ -51,7 +51,7 @@ class HeadNode:
         # Not pytest's folder: the names of Ray's sockets may not be longer than 107 bytes.
         self._folder = Path(tempfile.mkdtemp(prefix="liser-ray-"))
         (self._folder / "sitecustomize.py").write_text(WITHOUT_THE_PACKAGE)
-        port, dashboard, client, agent, self._metrics = _free_ports(5)
+        port, dashboard, client, agent, self._metrics = free_ports(5)
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(self._folder),
@@ -59,6 +59,7 @@ class HeadNode:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
             "RAY_worker_niceness": "0",
+            "RAY_JOB_STOP_WAIT_TIME_S": "60",  # instead of 3, after which a job is killed that is still closing
         }
         settings = {
             "port": port,
@@ -77,20 +78,15 @@ class HeadNode:
             stderr=self._log,
         )
         try:
-            self._wait_until_up()
+            self.jobs = self._client_when_up()
         except BaseException:
             self.close()
             raise
-        token = self.environment["RAY_AUTH_TOKEN"]
-        # What `ray job stop` and its like call; a command takes seconds to start.
-        self.jobs = JobSubmissionClient(
-            self.environment["RAY_API_SERVER_ADDRESS"], headers={"Authorization": f"Bearer {token}"}
-        )
 
     def ray(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run the ``ray`` command in the repository, as a user would."""
         command = ["ray", *map(str, arguments)]
-        return subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=280)
+        return subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=800)
 
     def metrics(self) -> str:
         """What Prometheus would read from the node."""
@@ -106,11 +102,17 @@ class HeadNode:
         self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _wait_until_up(self) -> None:
+    def _client_when_up(self) -> JobSubmissionClient:
+        """What `ray job stop` and its like call; a command takes seconds to start."""
+        headers = {"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"}
         deadline = time.monotonic() + 120
-        while self.ray("job", "submit", "--no-wait", "--", "true").returncode:  # some seconds later than the dashboard
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError((self._folder / "start.log").read_text())
+        while self._process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(ConnectionError, RuntimeError):
+                client = JobSubmissionClient(self.environment["RAY_API_SERVER_ADDRESS"], headers=headers)
+                client.submit_job(entrypoint="true")  # some seconds later than the dashboard
+                return client
+            time.sleep(0.5)
+        raise RuntimeError((self._folder / "start.log").read_text())
 
 
 @contextlib.contextmanager
@@ -123,16 +125,6 @@ def _never_read(recording: Path) -> Iterator[None]:
         yield
     finally:
         aside.replace(recording)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +161,6 @@ def settings(tmp_path_factory):
     return path, folder / "labels"
 
 
-@pytest.mark.timeout(600)
 def test_submitted_stopped_and_submitted_again_every_span_is_labeled_once(head_node, settings):
     path, output = settings
     plan = [sys.executable, "jobs/label_corpus.py", "--config", path, "--dry_run"]

@@ -1,5 +1,6 @@
 """A cluster that loses machines, workers and the driver while it labels: nothing is lost, nothing is doubled."""
 
+import contextlib
 import itertools
 import random
 import time
@@ -26,7 +27,8 @@ class Machines:
     """A head that has no CPUs and two nodes for the work, each a raylet with workers of its own."""
 
     def __init__(self):
-        self._cluster = Cluster(initialize_head=True, connect=False, head_node_args={"num_cpus": 0})
+        head = {"num_cpus": 0, "include_dashboard": False, "include_log_monitor": False}
+        self._cluster = Cluster(initialize_head=True, connect=False, head_node_args=head)
         self.address = self._cluster.address
         self._nodes = [self._cluster.add_node(num_cpus=2) for _ in range(2)]
 
@@ -39,11 +41,13 @@ class Machines:
     def workers(self, stage: str) -> list[psutil.Process]:
         """The processes of a stage's pool."""
         raylets = {node.all_processes["raylet"][0].process.pid for node in self._nodes}
-        return [
-            process
-            for process in psutil.process_iter(["name", "ppid", "cmdline"])
-            if stage in " ".join(process.info["cmdline"] or ()) and process.info["ppid"] in raylets
-        ]
+        children = [process for process in psutil.process_iter(["ppid"]) if process.info["ppid"] in raylets]
+        found = []
+        for process in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if stage in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
 
     def close(self):
         self._cluster.shutdown()
@@ -90,7 +94,7 @@ class Attacked:
         else:
             workers = []
             while self.running and not (workers := self._machines.workers(what)):
-                time.sleep(0.05)  # the driver was lost only now
+                time.sleep(0.2)  # the driver was lost only now
             for process in workers:
                 process.kill()
         self._in_flight.update(set(self._begun_with()) - safe)

@@ -21,7 +21,7 @@ SCHEMA = labels_schema(("a", "b"), {"speech": ("x", "y")})
 @pytest.fixture
 def stage(monkeypatch):
     monkeypatch.setattr(media_stage, "prepare_span", poison.prepare)
-    return MediaStage(MediaConfig(faces=FaceConfig("opencv"), timeout_s=10, memory_mb=700), SCHEMA)
+    return MediaStage(MediaConfig(faces=FaceConfig("opencv"), timeout_s=30, memory_mb=700), SCHEMA)
 
 
 def planned(*uris, status="", reason=""):
@@ -38,7 +38,7 @@ def test_poison_costs_its_own_row_and_bounded_time(stage, tmp_path):
     good = [str(write_talking_head(tmp_path / f"{name}.mp4", 1.6)) for name in ("first", "second")]
     began = time.monotonic()
     tables = list(stage(planned(good[0], "segfault.mp4", "bomb.mp4", "bug.mp4", "hang.mp4", good[1])))
-    assert time.monotonic() - began < 90
+    assert time.monotonic() - began < 120
     rows = [row for table in tables for row in table.to_pylist()]
     assert [(row["status"], row["reason"]) for row in rows] == [
         ("", ""),

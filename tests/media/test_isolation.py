@@ -58,7 +58,7 @@ def test_a_hang_in_c_code_ends_in_time(sandbox):
     sandbox.call(rough_calls.pid, timeout_s=30)
     start = time.monotonic()
     assert reason_of(sandbox, rough_calls.hang, timeout_s=0.5) == Reason.TIMEOUT
-    assert time.monotonic() - start < 2.5, "waits for SIGTERM's handler, which can't run"
+    assert time.monotonic() - start < 3.4, "waits for SIGTERM's handler, which can't run"
     assert sandbox.call(rough_calls.add, 1, 1, timeout_s=30) == 2
 
 
@@ -108,7 +108,7 @@ def test_several_calls_in_flight():
 
 
 def test_waiting_in_line_does_not_count(sandbox):
-    futures = [sandbox.submit(rough_calls.nap, 0.4, timeout_s=1.0) for _ in range(4)]
+    futures = [sandbox.submit(rough_calls.nap, 0.5, timeout_s=3.0) for _ in range(8)]
     assert all(future.result() for future in futures)
 
 
@@ -219,7 +219,7 @@ def test_inside_a_ray_actor(ray_session):
             found = []
             for function in (rough_calls.segfault, rough_calls.hang, rough_calls.leave, rough_calls.grow):
                 try:
-                    self.sandbox.call(function, timeout_s=30 if function is rough_calls.grow else 1.0)
+                    self.sandbox.call(function, timeout_s=1.0 if function is rough_calls.hang else 30)
                 except MediaError as error:
                     found.append(error.reason)
                 assert self.sandbox.call(rough_calls.add, 1, 1, timeout_s=30) == 2

@@ -21,7 +21,7 @@ def score(epoch, speech=0.0, uar=0.3):
 def written(folder):
     """(tag, step) to value of all event files, as TensorBoard reads them: later ones purge what is taken back."""
     values = {}
-    for path in sorted((folder / "tensorboard").iterdir(), key=lambda one: one.stat().st_mtime_ns):
+    for path in sorted((folder / "tensorboard").iterdir()):
         data = BytesIO(path.read_bytes())
         while header := data.read(12):
             event = Event.FromString(data.read(struct.unpack("<Q", header[:8])[0]))
