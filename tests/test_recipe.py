@@ -60,6 +60,18 @@ def test_settings_that_came_or_went_are_named(begun):
     assert lines[1:-1] == ['  base: was null, is now "hubert"', '  labels: was ["happy", "sad"], is now null']
 
 
+def test_a_part_may_grow_and_what_it_had_stays(begun):
+    grown = changed(train={**RECIPE["train"], "lora": {"rank": 8, "alpha": 16}, "seed": 1})
+    assert refusal(begun, grown).splitlines()[1:-1] == [
+        "  train.lora.alpha: was null, is now 16",
+        "  train.seed: was null, is now 1",
+    ]
+    with pytest.raises(UserError, match=r"settings:\n  train\.seed: was null, is now 1\nGive"):
+        refuse_changed_recipe(begun, grown, may_grow="train.lora")
+    with pytest.raises(UserError, match=r"train\.lora\.rank: was 8, is now null"):
+        refuse_changed_recipe(begun, changed(train={**RECIPE["train"], "lora": {}}), may_grow="train.lora")
+
+
 def test_the_order_of_a_list_matters(begun):
     message = refusal(begun, changed(labels=["sad", "happy"]))
     assert 'labels: was ["happy", "sad"], is now ["sad", "happy"]' in message

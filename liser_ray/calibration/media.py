@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from liser_ray.calibration.sample import SampledSpan
+from liser_ray.media.detector import check_detector
 from liser_ray.media.isolation import Sandbox
 from liser_ray.media.span import MediaConfig, SpanMedia, prepare_span
 from liser_ray.outcome import MediaError
@@ -106,6 +107,9 @@ def measure_media(
         limit_s: no span is begun after so many seconds, apart from one for each worker.
         roots: see `liser_ray.media.span.prepare_span`.
         keep: given each span that is of use, from several threads.
+
+    Raises:
+        UserError: the detector can't be used on this machine.
     """
     with Sandbox(workers, config.memory_mb, [__name__]) as sandbox, ThreadPoolExecutor(workers) as threads:
 
@@ -137,6 +141,8 @@ def measure_media(
             windows = int(np.count_nonzero(media.video_valid))
             return SpanRun(index, span.video_s, seconds, "", peak_bytes, windows, media.clips.nbytes, len(media.audio))
 
+        with suppress(MediaError):  # told of the spans, if it happens again
+            sandbox.call(check_detector, config.faces.detector, timeout_s=config.timeout_s)
         list(threads.map(warm_up, range(workers)))
         deadline = time.monotonic() + limit_s
         total = max(len(spans), _SPANS_PER_WORKER * workers)

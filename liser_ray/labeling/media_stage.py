@@ -19,13 +19,14 @@ from liser_ray.outcome import MediaError, Problem, Stage
 class MediaStage:
     """Actor: decodes spans in a child process and adds sound, clips and what the media tell."""
 
+    _is_checked = False
+
     def __init__(self, config: MediaConfig, schema: pa.Schema, roots: tuple[str, ...] = (), tell: Tell = untold):
         self._config = config
         self._tell = tell
         self._schema = schema
         self._roots = roots
         self._sandbox = Sandbox(memory_mb=config.memory_mb, preload=[prepare_span.__module__])
-        self._checked = False
 
     def __call__(self, spans: pa.Table) -> Iterator[pa.Table]:
         """One table per span, as soon as it is ready: a span's clips are about 70 MB.
@@ -33,8 +34,9 @@ class MediaStage:
         Raises:
             UserError: the detector can't be used on this machine, so that every span would fail.
         """
-        if not self._checked:
+        if not self._is_checked:
             self._check_machine()
+            self._is_checked = True
         for span in spans.to_pylist():
             yield self._prepare(span)
 
@@ -43,7 +45,6 @@ class MediaStage:
         # child than a UserError is told of the spans, if it happens again.
         with contextlib.suppress(MediaError):
             self._sandbox.call(check_detector, self._config.faces.detector, timeout_s=self._config.timeout_s)
-        self._checked = True
 
     def _prepare(self, span: dict[str, Any]) -> pa.Table:
         media: SpanMedia | None = None

@@ -213,7 +213,9 @@ def _count_rows(path: str, fs: pafs.FileSystem) -> int | None:
     """Rows of a file, from its footer; None if it was torn: it is deleted then."""
     try:
         return int(pq.read_metadata(path, filesystem=fs).num_rows)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
+        if not isinstance(error, pa.ArrowInvalid) and "deserialize thrift" not in str(error):
+            raise  # the store's, not the file's
         # An answer that the store broke off looks the same; to what is asked here that is an OSError.
         with fs.open_input_file(path) as file:
             n_bytes = file.size()

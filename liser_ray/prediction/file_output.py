@@ -22,9 +22,12 @@ def check_destination(address: str, is_folder: bool = False) -> None:
         return
     if not re.fullmatch(r"s3://[^/]+.*" if is_folder else r"s3://[^/]+/.*[^/]", address):
         raise UserError(f"{address}: give a path or s3://bucket/{'folder' if is_folder else 'file'}.")
-    from liser_ray.storage.files import check_writable  # PyArrow and boto3, for those who have something on S3
+    from liser_ray.storage.files import (  # PyArrow and boto3, for those who have something on S3
+        check_writable,
+        normalise,
+    )
 
-    check_writable(address if is_folder else posixpath.dirname(address))
+    check_writable(normalise(address) if is_folder else posixpath.dirname(normalise(address)))
 
 
 def write_file(address: str, data: bytes) -> None:

@@ -27,6 +27,7 @@ class ReproductionConfig:
         loss: λ and distances, where a recipe leaves them open.
         network: variants of the network.
         train: the training itself.
+        speech_teacher: as in train_student.py: of several speech teachers of each fold, a pattern such as hubert_*.
         min_video_valid: share of a video window's frames that must show the face for the window to count, 0..1.
         memory_gb: a labels table whose spectrograms take no more is held in memory, a larger one is streamed.
         precision: arithmetic, as in train_student.py.
@@ -45,6 +46,7 @@ class ReproductionConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    speech_teacher: str = ""
     min_video_valid: float = 0.5
     memory_gb: float = 4.0
     precision: TrainingPrecision = "auto"

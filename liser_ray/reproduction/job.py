@@ -123,6 +123,7 @@ def _students(config: ReproductionConfig, left_out: list[str]) -> Iterator[Stude
     plain = StudentConfig(
         unlabeled=config.unlabeled,
         seeds=config.seeds,
+        speech_teacher=config.speech_teacher,
         min_video_valid=config.min_video_valid,
         memory_gb=config.memory_gb,
         loss=config.loss,
@@ -178,7 +179,7 @@ def _check_teachers(students: Sequence[StudentConfig]) -> None:
     for address in dict.fromkeys(student.labeled for student in taught):
         labeled = read_labeled_set(address)
         for fold in folds_of(labeled):
-            choose_teacher(table, "", labeled.name, labeled.labels, fold)
+            choose_teacher(table, taught[0].speech_teacher, labeled.name, labeled.labels, fold)
 
 
 def _write(result: ReproductionResult, readme: str) -> None:

@@ -40,7 +40,8 @@ class SearchConfig:
         grace_epochs: epochs before a trial may be stopped.
         population: students that are trained together as one batched computation, for a GPU (64, say); 0: each by
             itself. Then only loss.lambda_sd, loss.lambda_vd, train.learning_rate and train.weight_decay can differ.
-        speech_teacher: name of the speech teacher in the labels table; empty: the one that was tuned on the fold.
+        speech_teacher: name of the speech teacher in the labels table; empty: the one that was tuned on the fold. Where
+            there are several of each fold, a pattern such as hubert_fold_*.
         min_video_valid: share of a video window's frames that must show the face for the window to count, 0..1.
         memory_gb: a labels table whose spectrograms take no more is held in memory, once per node; a larger one is
             streamed.

@@ -81,7 +81,7 @@ def search(config: SearchConfig) -> SearchResult:
     check_writable(output)
     run_card = join(output, "run.json")
     recipe = plain(_recipe(config, axes, checked))
-    refuse_changed_recipe(run_card, recipe)
+    refuse_changed_recipe(run_card, recipe, may_grow="student.data.speech_teachers")
     write_bytes(run_card, json.dumps({**checked.facts, "recipe": recipe}, indent=2).encode() + b"\n")
     write_bytes(join(output, SETTINGS_FILE), to_yaml(replace(config, resume=False)))
 

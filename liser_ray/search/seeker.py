@@ -97,7 +97,7 @@ class Seeker:
         inputs = self._read(plan)
         per_trial = max(1, config.population // len({run.seed for run in plan.runs}))
         finished = {setting_key(one.setting) for one in known}
-        begun = [] if missing is not None else _unfinished(read_begun(plan), finished)
+        begun = [] if missing is not None else _unfinished(read_begun(plan), finished, per_trial)
         n_fresh = len(missing) if missing is not None else max(0, n_missing - sum(map(len, begun)))
         n_trials = len(begun) + math.ceil(n_fresh / per_trial)
         needs = WorkerNeeds(
@@ -149,10 +149,15 @@ class Seeker:
         return self._inputs
 
 
-def _unfinished(begun: Sequence[Sequence[Setting]], finished: Container[str]) -> list[list[Setting]]:
-    """Of each trial that was begun, what is left of it."""
-    left = [[setting for setting in trial if setting_key(setting) not in finished] for trial in begun]
-    return [trial for trial in left if trial]
+def _unfinished(begun: Sequence[Sequence[Setting]], finished: Container[str], per_trial: int) -> list[list[Setting]]:
+    """What is left of the trials that were begun, each setting once; in smaller ones if they may be no larger now."""
+    trials, seen = [], set[str]()
+    for trial in begun:
+        left = {setting_key(one): one for one in trial if setting_key(one) not in finished}
+        fresh = [one for key, one in left.items() if key not in seen]
+        seen |= left.keys()
+        trials += [fresh[at : at + per_trial] for at in range(0, len(fresh), per_trial)]
+    return trials
 
 
 def _row(result: SettingResult, so_far: Sequence[SettingResult], n_wanted: int) -> str:

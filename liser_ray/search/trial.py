@@ -202,7 +202,11 @@ class Trial:
         self._crews = list(self._make_crews(place)) if not self._stopped else []
         self._epoch = 0
         self._kept_at_s = self._told_at_s = time.monotonic()
-        keys = [[setting_key(settings[number]), *run] for crew in self._crews for number, run in crew.members]
+        keys: list[Any] = [
+            [setting_key(settings[number]), *run] for crew in self._crews for number, run in crew.members
+        ]
+        if plan.together:  # whose state is another one than that of the same students by themselves
+            keys.append("together")
         self._state = join(plan.output, TRIALS_FOLDER, setting_key({"members": json.dumps(keys)}) + ".pt")
         if self._crews and exists(self._state):
             states = loaded(read_bytes(self._state), place.group.device)["crews"]

@@ -4,6 +4,7 @@ from talking_heads import write_talking_head
 
 from liser_ray.calibration.media import SpanRun, measure_media, media_speed
 from liser_ray.calibration.sample import SampledSpan
+from liser_ray.errors import UserError
 from liser_ray.media.faces import FaceConfig
 from liser_ray.media.span import MediaConfig
 
@@ -34,6 +35,13 @@ def test_spans_are_prepared_as_the_job_does_it_and_their_ends_counted(spans):
 def test_when_the_time_is_over_each_worker_has_still_had_a_span(spans):
     runs = measure_media(spans, MediaConfig(faces=FaceConfig(detector="opencv")), 2, 0.0)
     assert [run.span for run in runs] == [0, 1]
+
+
+def test_a_node_without_the_detectors_weights_is_one_clear_message(spans, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # where nobody listens
+    with pytest.raises(UserError, match=r"'yunet' can't be used: .* put the file there"):
+        measure_media(spans, MediaConfig(), 1, 0.0)
 
 
 def run(span, seconds, reason="", **values):

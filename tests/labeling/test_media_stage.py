@@ -74,7 +74,7 @@ def test_what_lies_outside_of_the_roots_is_not_opened(tmp_path):
     (tmp_path / "videos").mkdir()
     (tmp_path / "secret.mp4").write_bytes(b"secret")
     (tmp_path / "videos/a.mp4").symlink_to(tmp_path / "secret.mp4")  # since the plan was made
-    stage = MediaStage(MediaConfig(timeout_s=20), SCHEMA, (str(tmp_path / "videos"),))
+    stage = MediaStage(MediaConfig(faces=FaceConfig("opencv"), timeout_s=30), SCHEMA, (str(tmp_path / "videos"),))
     (table,) = stage(planned(str(tmp_path / "videos/a.mp4")))
     (row,) = table.to_pylist()
     assert (row["status"], row["stage"], row["reason"]) == ("failed", "media", "denied")

@@ -161,6 +161,15 @@ def test_a_store_that_can_not_be_read_now_costs_nothing(output, monkeypatch, bro
     assert {path: path.read_bytes() for path in Path(output.output).rglob("*.parquet")} == before
 
 
+def test_a_damaged_file_that_ends_whole_is_named_and_kept(output):
+    path = Path(output.labels, "c-0.parquet")
+    data = path.read_bytes()
+    path.write_bytes(bytes(len(data) - 8) + data[-8:])
+    with pytest.raises(UserError, match=r"c-0\.parquet can't be read"):
+        reconcile(output)
+    assert path.exists()
+
+
 def test_failed_rows_are_taken_out_of_labels_and_checkpoint(output):
     write_rows(output, "b", ids("3"), "failed", "timeout")
     write_rows(output, "c", ids("456"), "failed", "not_media")

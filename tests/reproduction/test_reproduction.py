@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -60,6 +61,8 @@ def test_a_table_without_teachers_of_a_set_is_refused_before_anything_is_trained
     config = ReproductionConfig([tones, others], labels, str(tmp_path / "out"), seeds="0", train=TRAIN)
     with pytest.raises(UserError, match="no labels by a teacher of others fold 0"):
         reproduce(config)
+    with pytest.raises(UserError, match=r"--speech_teacher hubert_\*: the teachers of"):
+        reproduce(replace(config, labeled=[tones], speech_teacher="hubert_*"))
     assert not (tmp_path / "out/runs").exists()
 
 

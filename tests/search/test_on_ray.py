@@ -19,7 +19,8 @@ from liser_ray.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.job import search
 from liser_ray.search.results import OBJECTIVE
-from liser_ray.search.space import parse_space
+from liser_ray.search.seeker import _unfinished
+from liser_ray.search.space import parse_space, setting_key
 from liser_ray.search.suggest import Suggestions
 from liser_ray.search.trial import Run, TrialPlan, write_begun
 from liser_ray.search.tuning import Resources, make_scheduler, tune_settings
@@ -124,6 +125,12 @@ def test_what_was_suggested_and_not_finished_is_suggested_again():
     again = Suggestions(axes, 5, [], suggested, [2], noted.append)
     assert [again.suggest(str(trial))["settings"] for trial in range(3)] == suggested
     assert all(setting not in trial for setting in again.suggest("3")["settings"] for trial in suggested)
+
+
+def test_what_was_begun_is_tried_once_and_in_trials_of_todays_size():
+    a, b, c, d = ({"loss.lambda_sd": float(value)} for value in (1, 2, 3, 4))
+    assert _unfinished([[a, b, c], [b], [d, a]], {setting_key(c)}, per_trial=2) == [[a, b], [d]]
+    assert _unfinished([[a, b, c]], set(), per_trial=2) == [[a, b], [c]]
 
 
 @pytest.mark.parametrize("kind", ["asha", "median"])

@@ -98,6 +98,13 @@ def test_a_trial_that_was_cut_off_goes_on_from_its_checkpoint(plan, place, tmp_p
     assert not state.exists()
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_a_search_may_go_on_with_or_without_a_population(plan, place, together):
+    plan = replace(plan, config=replace(plan.config, checkpoint_every_s=0))
+    make_trial(replace(plan, together=together), place, GOOD).next_epoch()  # and is lost
+    assert finish(make_trial(replace(plan, together=not together), place, GOOD))[-1][0].status == "done"
+
+
 def test_more_folds_later_train_only_those(plan, place):
     first = finish(make_trial(replace(plan, runs=RUNS[:1]), place, GOOD))[-1][0]
     trial = make_trial(plan, place, GOOD)

@@ -98,7 +98,7 @@ def train_students(config: StudentConfig) -> StudentResult:
     checked = check(config)
     check_writable(output)
     run_card = join(output, "run.json")
-    refuse_changed_recipe(run_card, checked.facts["recipe"])
+    refuse_changed_recipe(run_card, checked.facts["recipe"], may_grow="data.speech_teachers")
     write_bytes(run_card, json.dumps(checked.facts, indent=2).encode() + b"\n")
 
     runs = [(seed, fold.index) for seed in seeds for fold in checked.folds]

@@ -75,6 +75,7 @@ def test_a_file_on_s3(run, s3_store, tmp_path, monkeypatch):
     [
         ("gs://lab/student.onnx", "give a path or s3://bucket/file"),
         ("s3://lab.onnx", "give a path or s3://bucket/file"),
+        ("s3://lab/a//student.onnx", "Give s3://lab/a/student.onnx"),
         ("s3://lab/models/", "whose name ends in .onnx"),
         ("student", "whose name ends in .onnx"),
         ("s3://no-such-bucket-here/student.onnx", "the bucket does not exist"),
