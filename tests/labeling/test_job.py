@@ -272,7 +272,7 @@ def test_poison_costs_its_own_rows_and_every_good_video_is_labeled(
         label_config,
         input=str(videos),
         output=str(tmp_path / "out"),
-        media=replace(label_config.media, timeout_s=60, memory_mb=700),  # on a busy machine 10 s was a good one's end
+        media=replace(label_config.media, timeout_s=30, memory_mb=700),  # on a busy machine 10 s was a good one's end
         media_pool=PoolConfig(actors=3, num_cpus=0.5, batch_spans=1),
     )
     label_corpus(config)
