@@ -145,6 +145,7 @@ def _train_folds(config: FinetuneConfig, output: str, speech: LabeledSpeech, fol
 def _train_here(config: FinetuneConfig, output: str, speech: LabeledSpeech, folds: Sequence[Fold]) -> dict[int, str]:
     """Train folds in this process, one after the other; what went wrong by fold, "" where nothing did."""
     progress = TrainingProgress()
+    logging.getLogger("ray.train").setLevel(logging.WARNING)  # else it tells that this is its local mode
     here = ScalingConfig(num_workers=0)
     with LiveDisplay("epochs", len(folds) * config.train.epochs, lambda _: progress.snapshot()):
         return {fold.index: _train_fold(FoldJob(config, fold, output, speech, progress.add), here) for fold in folds}
