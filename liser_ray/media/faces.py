@@ -139,7 +139,7 @@ def find_faces(
 
 @cache
 def _detector(name: str) -> FaceDetector:
-    """Kept from span to span: some take as long to load as a second of video."""
+    """Loaded once, for all spans of the process."""
     return FaceDetector(name)
 
 

@@ -22,7 +22,7 @@ TOGETHER = ("loss.lambda_sd", "loss.lambda_vd", "train.learning_rate", "train.we
 
 _GROUPS = ("loss", "train", "network")
 _SHORT = {"loss.lambda_sd": "λ_sd", "loss.lambda_vd": "λ_vd"}
-_MAX_CORNERS = 10_000  # a second to look at
+_MAX_CORNERS = 10_000  # a quarter of a second to look at
 _DIGITS = 4  # of drawn numbers: more tell nothing, and nobody wants to read them
 
 

@@ -98,6 +98,7 @@ def train_students(config: StudentConfig) -> StudentResult:
     checked = check(config)
     check_writable(output)
     run_card = join(output, "run.json")
+    # Older outputs name only the teachers of the folds that were wanted when they were begun.
     refuse_changed_recipe(run_card, checked.facts["recipe"], may_grow="data.speech_teachers")
     write_bytes(run_card, json.dumps(checked.facts, indent=2).encode() + b"\n")
 
