@@ -25,10 +25,10 @@ from labeling_ways import full_teachers, import_all, run_job, run_naive, run_poo
 from machine import describe, write_json, write_whole
 from process_tree import Watched, watch
 
-from liser_ray.cluster import CPUS_FOR_RAY
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.labeling.config import LabelConfig, fit_pools
 from liser_ray.media.reader import Reader
+from liser_ray.runtime.cluster import CPUS_FOR_RAY
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 RESULTS = Path(__file__).parent / "results"

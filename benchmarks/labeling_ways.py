@@ -34,7 +34,7 @@ from liser_ray.labeling.rows import finish
 from liser_ray.labeling.schema import labels_schema
 from liser_ray.labeling.speech_stage import SpeechStage
 from liser_ray.labeling.video_stage import VideoStage
-from liser_ray.outcome import Stage
+from liser_ray.media.outcome import Stage
 from liser_ray.teachers.config import VideoTeacherConfig
 
 _ASK_EVERY_S = 0.25

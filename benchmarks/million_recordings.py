@@ -34,7 +34,6 @@ import ray
 from machine import describe, memory_together, peak_bytes, write_whole
 from ray.data.checkpoint.checkpoint_filter import convert_and_sort_checkpointed_ids
 
-from liser_ray.cluster import start_ray
 from liser_ray.corpora import plan
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.plan import PlanSummary, load_plan_summary, make_plan
@@ -49,6 +48,7 @@ from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, reconcile, remov
 from liser_ray.labeling.run_card import count_outcomes
 from liser_ray.labeling.schema import CLIPS, empty_column, labels_schema, set_columns
 from liser_ray.media.reader import Header
+from liser_ray.runtime.cluster import start_ray
 
 RESULTS = Path(__file__).parent / "results"
 RECORDINGS = {"driver": (10_000, 100_000, 1_000_000), "ray": (10_000, 100_000, 1_000_000)}

@@ -28,7 +28,6 @@ from student_training import QUICK_RECORDINGS, SHARED, make_tones, wait
 
 from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
-from liser_ray.memory import keep_freed_memory
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.space import grid, parse_space, with_setting
 from liser_ray.search.trial import Place
@@ -36,6 +35,7 @@ from liser_ray.student.population.training import Population
 from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig
 from liser_ray.student.training.job import check, make_inputs
 from liser_ray.student.training.run import ProcessGroup
+from liser_ray.training.memory import keep_freed_memory
 
 RESULTS = Path(__file__).parent / "results"
 N_UNLABELED = 200

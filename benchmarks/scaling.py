@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import HubertConfig, HubertForSequenceClassification
 
 from liser_ray.corpora.spans import FRAME_RATE_HZ, WINDOW_FRAMES, expected_output_bytes
-from liser_ray.protocol.tables import write_between_markers
+from liser_ray.results.tables import write_between_markers
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import INPUT_PX, S2DConfig, VideoTransformer
 from liser_ray.teachers.video import s2d_forward

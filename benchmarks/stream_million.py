@@ -29,8 +29,8 @@ from machine import describe, memory_together, write_whole
 from small_labels import SPEECH_LABELS, write_labels
 from tqdm import tqdm
 
-from liser_ray.cluster import start_ray
 from liser_ray.media.flac import encode_flac
+from liser_ray.runtime.cluster import start_ray
 from liser_ray.student.data.labels_table import open_labels_table
 from liser_ray.student.data.order import SHUFFLE_ROWS
 from liser_ray.student.data.stream import StreamedSegments, StreamSource

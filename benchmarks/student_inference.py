@@ -28,7 +28,7 @@ from liser_ray.corpora.waveform import read_waveform
 from liser_ray.prediction.onnx_classifier import OnnxClassifier
 from liser_ray.prediction.student import Student
 from liser_ray.prediction.torch_classifier import TorchClassifier
-from liser_ray.protocol.tables import write_between_markers
+from liser_ray.results.tables import write_between_markers
 from liser_ray.student.card import WEIGHTS_FILE
 from liser_ray.student.front_end import SEGMENT_FRAMES, SEGMENT_S, window_count
 

@@ -26,7 +26,6 @@ from plain_student import PlainTraining
 from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
-from liser_ray.memory import keep_freed_memory
 from liser_ray.student.config import LossConfig
 from liser_ray.student.data.mels import compute_log_mels, padded_frames
 from liser_ray.student.network import StudentNetwork, count_parameters
@@ -34,6 +33,7 @@ from liser_ray.student.training.batches import Labeled
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.loop import Training
+from liser_ray.training.memory import keep_freed_memory
 
 RESULTS = Path(__file__).parent / "results"
 SHARED = Path(__file__).resolve().parents[2] / "shared"

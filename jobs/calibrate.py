@@ -4,8 +4,8 @@ import logging
 from collections.abc import Sequence
 
 from liser_ray.calibration.config import CalibrateConfig
-from liser_ray.cli import parse_settings
-from liser_ray.exits import run
+from liser_ray.commands.settings import parse_settings
+from liser_ray.runtime.exits import run
 
 DESCRIPTION = """\
 Measure the stages of the labeling job on one node, with a few spans of your input: decoding on one core and on all of

@@ -4,8 +4,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from liser_ray.exits import run
 from liser_ray.labeling.config import LabelConfig
+from liser_ray.runtime.exits import run
 
 DESCRIPTION = """\
 Make a small corpus and small teachers, label its videos, train two students on the labels (one from labeled speech

@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Sequence
 
-from liser_ray.cli import parse_settings
-from liser_ray.exits import run
+from liser_ray.commands.settings import parse_settings
+from liser_ray.runtime.exits import run
 from liser_ray.teachers.finetuning.config import FinetuneConfig
 
 DESCRIPTION = """\

@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Sequence
 
-from liser_ray.cli import parse_settings
-from liser_ray.exits import run
+from liser_ray.commands.settings import parse_settings
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.planning import describe_plan, plan_corpus
+from liser_ray.runtime.exits import run
 
 DESCRIPTION = """\
 Label videos of people talking with a speech teacher (HuBERT and its kin) and a face teacher (S2D), into a Parquet

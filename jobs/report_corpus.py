@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from liser_ray.cli import parse_settings
-from liser_ray.exits import run
+from liser_ray.commands.settings import parse_settings
 from liser_ray.labeling.page.config import ReportConfig
+from liser_ray.runtime.exits import run
 
 DESCRIPTION = """\
 Write report.html, the page on what a labeling job has labeled, from its table as it is now. The job may be finished,

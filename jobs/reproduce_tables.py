@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Sequence
 
-from liser_ray.cli import parse_settings
-from liser_ray.exits import run
+from liser_ray.commands.settings import parse_settings
 from liser_ray.reproduction.config import ReproductionConfig
+from liser_ray.runtime.exits import run
 
 DESCRIPTION = """\
 Train every configuration of the LiSER paper's Tables 2 and 3 and of its Figure 2, and write our scores, with intervals

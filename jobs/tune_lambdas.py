@@ -4,8 +4,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from liser_ray.cli import parse_settings
-from liser_ray.exits import run
+from liser_ray.commands.settings import parse_settings
+from liser_ray.runtime.exits import run
 from liser_ray.search.config import SearchConfig
 from liser_ray.student.training.recipes import defaults_of
 

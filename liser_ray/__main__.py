@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from liser_ray.errors import UserError
-from liser_ray.exits import run
-from liser_ray.prediction.commands import demo_app, export, listen, predict
+from liser_ray.commands import demo_app, export, listen, predict
+from liser_ray.runtime.errors import UserError
+from liser_ray.runtime.exits import run
 
 DESCRIPTION = """\
 Use a trained student of LiSER: a network of 100 thousand parameters that hears speech and names an emotion.

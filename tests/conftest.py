@@ -13,7 +13,7 @@ import ray
 from swift_store import SwiftStore, data_folder
 from xdist.scheduler import LoadScopeScheduling
 
-from liser_ray.cluster import start_ray
+from liser_ray.runtime.cluster import start_ray
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 

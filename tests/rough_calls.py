@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from liser_ray.errors import UserError
-from liser_ray.outcome import MediaError, Reason
+from liser_ray.media.outcome import MediaError, Reason
+from liser_ray.runtime.errors import UserError
 
 
 @dataclass

@@ -8,7 +8,7 @@ from small_training import finish, make_training
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from liser_ray.training import same_for_all
+from liser_ray.training.common import same_for_all
 
 
 def without_batch_norm(student, data_parallel=False):

@@ -65,7 +65,7 @@ def write_labels(
     schema = labels_schema(
         video.labels,
         {card.name: card.labels for card in teachers},
-        metadata={"liser_ray.recipe": json.dumps(recipe)} if metadata else None,
+        metadata={"liser_ray.storage.run_record": json.dumps(recipe)} if metadata else None,
     )
     for number, part in enumerate(np.array_split(np.arange(rows), files)):
         table = _table([made[i] for i in part], schema)

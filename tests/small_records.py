@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from liser_ray.protocol.records import FoldResult, Record
+from liser_ray.results.records import FoldResult, Record
 
 LABELS = ("calm", "sad")
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from liser_ray.errors import UserError
 from liser_ray.labeling.config import LabelConfig
+from liser_ray.runtime.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from liser_ray.calibration.node import NodeMeter
 from liser_ray.calibration.sample import Sample, draw_sample
 from liser_ray.calibration.sizing import Cluster, Sizing, settings, size_pools
 from liser_ray.calibration.teachers import TeacherSpeed
-from liser_ray.cluster import cluster_size, start_ray, started_here, users_errors
 from liser_ray.corpora.spans import SPEECH_TEACHER_BYTES_PER_S, TABLE_BYTES_PER_S
-from liser_ray.display import LiveDisplay
-from liser_ray.errors import UserError
 from liser_ray.media.detector import check_detector
+from liser_ray.runtime.cluster import cluster_size, start_ray, started_here, users_errors
+from liser_ray.runtime.display import LiveDisplay
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import check_readable, check_writable, join, normalise, write_bytes
 
 log = logging.getLogger(__name__)

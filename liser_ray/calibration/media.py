@@ -13,8 +13,8 @@ import numpy as np
 from liser_ray.calibration.sample import SampledSpan
 from liser_ray.media.detector import check_detector
 from liser_ray.media.isolation import Sandbox
+from liser_ray.media.outcome import MediaError
 from liser_ray.media.span import MediaConfig, SpanMedia, prepare_span
-from liser_ray.outcome import MediaError
 
 _WARM_UP_S = 1.0  # of the video: networks are loaded and compiled in it
 _SPANS_PER_WORKER = 3

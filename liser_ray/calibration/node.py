@@ -11,9 +11,9 @@ from liser_ray.calibration.measurements import NodeFacts
 from liser_ray.calibration.media import MediaSpeed, SpanRun, measure_media, media_speed
 from liser_ray.calibration.sample import Sample, counted
 from liser_ray.calibration.teachers import TeacherSpeed, measure_teacher
-from liser_ray.errors import UserError
 from liser_ray.media.flac import decode_flac
 from liser_ray.media.span import SpanMedia
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.roots import roots_of
 
 LARGEST_VIDEO_BATCH, LARGEST_SPEECH_BATCH = 64, 1024

@@ -11,7 +11,7 @@ from liser_ray.calibration.config import CalibrateConfig
 from liser_ray.corpora.plan import plan_rows
 from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.recordings import list_recordings
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.roots import roots_of
 
 LISTED_AT_MOST = 20_000

@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from liser_ray.calibration.measurements import Costs, Measurements
-from liser_ray.cluster import CPUS_FOR_RAY
-from liser_ray.errors import UserError
 from liser_ray.labeling.config import (
     CPU_SPANS,
     SPEECH_GPU_SHARE,
@@ -17,6 +15,8 @@ from liser_ray.labeling.config import (
     Pools,
     Prices,
 )
+from liser_ray.runtime.cluster import CPUS_FOR_RAY
+from liser_ray.runtime.errors import UserError
 
 _BATCHES_PER_CALL = 4  # the last one of a call may be part empty, and the next one is copied while the device works
 _MOST_SPANS_PER_CALL = 32  # 2.3 GB of clips

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 WORTH_IT = 1.05
 """A larger batch has to be so many times faster."""

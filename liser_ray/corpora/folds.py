@@ -8,7 +8,7 @@ import numpy as np
 
 from liser_ray.corpora import cremad, ravdess
 from liser_ray.corpora.utterance import LabeledSet, sorted_speakers
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 

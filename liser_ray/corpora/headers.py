@@ -3,8 +3,8 @@
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
+from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.reader import Header, Reader
-from liser_ray.outcome import MediaError, Reason
 
 MAX_SEARCH_BYTES = 512 << 20
 """Where the header does not tell the length, files up to this size are read through for it."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from liser_ray.corpora import cremad, manifest, ravdess
 from liser_ray.corpora.utterance import LabeledSet, Utterance
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage import s3
 from liser_ray.storage.files import is_s3, join, normalise
 

@@ -8,7 +8,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from liser_ray.corpora.utterance import LabeledSet, Utterance
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import filesystem, resolve
 
 SUFFIXES = frozenset({".csv", ".parquet"})

@@ -24,9 +24,9 @@ from liser_ray.corpora.probe import Probed, probe_all
 from liser_ray.corpora.progress import Progress
 from liser_ray.corpora.recordings import Recording, list_recordings, reachs
 from liser_ray.corpora.schema import plan_schema
-from liser_ray.errors import UserError
-from liser_ray.outcome import Problem, Reason, Stage, Status
-from liser_ray.redaction import redact
+from liser_ray.media.outcome import Problem, Reason, Stage, Status
+from liser_ray.runtime.errors import UserError
+from liser_ray.runtime.redaction import redact
 from liser_ray.storage.files import (
     check_writable,
     exists,

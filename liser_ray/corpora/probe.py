@@ -13,8 +13,8 @@ from liser_ray.corpora.headers import read_headers
 from liser_ray.corpora.ordered import in_order
 from liser_ray.corpora.recordings import Recording
 from liser_ray.media.isolation import Sandbox, check_system
+from liser_ray.media.outcome import MediaError, Problem, Reason, Stage
 from liser_ray.media.reader import Header
-from liser_ray.outcome import MediaError, Problem, Reason, Stage
 from liser_ray.storage.files import is_s3
 
 _Headers: TypeAlias = "Future[list[Header | MediaError]]"

@@ -15,9 +15,9 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from liser_ray.corpora.ordered import in_order
-from liser_ray.errors import UserError
 from liser_ray.media.container import VIDEO_SUFFIXES
-from liser_ray.outcome import MediaError, Problem, Reason, Stage
+from liser_ray.media.outcome import MediaError, Problem, Reason, Stage
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage import s3
 from liser_ray.storage.files import filesystem, has_empty_part, is_s3, normalise, resolve
 from liser_ray.storage.roots import refusal

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 SPAN_FIELDS = [
     pa.field("span_id", pa.string(), nullable=False),

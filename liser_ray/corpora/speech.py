@@ -16,9 +16,9 @@ from liser_ray.corpora.ordered import in_order
 from liser_ray.corpora.progress import LOG_EVERY_S
 from liser_ray.corpora.utterance import LabeledSet, Utterance
 from liser_ray.corpora.waveform import read_waveform
-from liser_ray.errors import UserError
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.waveform import WaveformError
+from liser_ray.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 

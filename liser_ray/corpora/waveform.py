@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.source import Source
 from liser_ray.media.waveform import WaveformError, decode_waveform
-from liser_ray.outcome import MediaError, Reason
 
 
 def read_waveform(uri: str) -> np.ndarray:

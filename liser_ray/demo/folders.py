@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 _STAMP = "demo.json"  # says from what the folder was made
 

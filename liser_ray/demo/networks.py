@@ -22,7 +22,7 @@ from liser_ray.demo.speech_base import pretrain_speech_base
 from liser_ray.demo.video_fit import fit_video_teacher
 from liser_ray.media.faces import FaceConfig, find_faces
 from liser_ray.media.reader import Reader
-from liser_ray.metrics import confusion_matrix, uar
+from liser_ray.results.metrics import confusion_matrix, uar
 from liser_ray.teachers.finetuning.config import FinetuneConfig, TrainSettings
 from liser_ray.teachers.video import VideoTeacherConfig, load_video_teacher
 

@@ -3,12 +3,12 @@
 import time
 from pathlib import Path
 
-from liser_ray.display import clock
-from liser_ray.protocol.paper import RecipeName
-from liser_ray.protocol.plots import differences_plot, speakers_plot
-from liser_ray.protocol.records import Record
-from liser_ray.protocol.scores import interval, paired_difference
-from liser_ray.protocol.tables import interval_text
+from liser_ray.results.paper import RecipeName
+from liser_ray.results.plots import differences_plot, speakers_plot
+from liser_ray.results.records import Record
+from liser_ray.results.scores import interval, paired_difference
+from liser_ray.results.tables import interval_text
+from liser_ray.runtime.display import clock
 from liser_ray.storage.files import write_bytes
 from liser_ray.student.training.config import StudentConfig, TrainConfig
 from liser_ray.student.training.job import train_students

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from liser_ray.outcome import Problem, Reason, Stage
+from liser_ray.media.outcome import Problem, Reason, Stage
 from liser_ray.teachers.batches import Windows
 
 log = logging.getLogger(__name__)

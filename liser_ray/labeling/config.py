@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from liser_ray.cluster import CPUS_FOR_RAY
 from liser_ray.corpora.config import PlanConfig
-from liser_ray.errors import UserError
 from liser_ray.media.span import MediaConfig
+from liser_ray.runtime.cluster import CPUS_FOR_RAY
+from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.config import Precision, VideoTeacherConfig
 
 VIDEO_GPU_SHARE, SPEECH_GPU_SHARE = 0.8, 0.2

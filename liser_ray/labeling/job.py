@@ -9,10 +9,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import ray
 
-from liser_ray.cluster import start_ray, users_errors
 from liser_ray.corpora.plan import PlanSummary, extend_plan, load_plan_summary, replan_failed
-from liser_ray.display import LiveDisplay
-from liser_ray.errors import UserError
 from liser_ray.labeling.config import LabelConfig, fit_pools, spans_per_file
 from liser_ray.labeling.meter import Outcomes
 from liser_ray.labeling.monitor import Monitor
@@ -33,9 +30,12 @@ from liser_ray.labeling.run_card import (
 from liser_ray.labeling.runs import load_runs, throughput
 from liser_ray.labeling.schema import labels_schema
 from liser_ray.media.detector import check_detector
-from liser_ray.outcome import TRANSIENT_REASONS
-from liser_ray.recipe import refuse_changed_recipe
+from liser_ray.media.outcome import TRANSIENT_REASONS
+from liser_ray.runtime.cluster import start_ray, users_errors
+from liser_ray.runtime.display import LiveDisplay
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import check_readable, check_writable, delete_file, exists, filesystem, normalise
+from liser_ray.storage.run_record import refuse_changed_recipe
 from liser_ray.teachers.speech import load_speech_teachers
 from liser_ray.teachers.video import load_video_teacher
 
@@ -164,5 +164,5 @@ def _schema(
         video.labels,
         {card.name: card.labels for card in speech},
         extra,
-        {"liser_ray.recipe": json.dumps(recipe)},
+        {"liser_ray.storage.run_record": json.dumps(recipe)},
     )

@@ -12,8 +12,8 @@ from liser_ray.labeling.rows import outcome
 from liser_ray.labeling.schema import CLIPS, bytes_column, empty_column, list_column
 from liser_ray.media.detector import check_detector
 from liser_ray.media.isolation import Sandbox
+from liser_ray.media.outcome import MediaError, Problem, Stage
 from liser_ray.media.span import MediaConfig, SpanMedia, prepare_span
-from liser_ray.outcome import MediaError, Problem, Stage
 
 
 class MediaStage:

@@ -12,12 +12,12 @@ from typing import Self
 
 from ray.util.metrics import Counter, Gauge
 
-from liser_ray.cluster import cluster_size
 from liser_ray.labeling.config import Pools
 from liser_ray.labeling.meter import Work
 from liser_ray.labeling.progress import Counts, describe
 from liser_ray.labeling.runs import RunRecord
-from liser_ray.outcome import Stage
+from liser_ray.media.outcome import Stage
+from liser_ray.runtime.cluster import cluster_size
 from liser_ray.storage.files import join, write_bytes
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from liser_ray.labeling.resume import ID_COLUMN, OutputFolders
 from liser_ray.labeling.rows import finish
 from liser_ray.labeling.speech_stage import SpeechStage
 from liser_ray.labeling.video_stage import VideoStage
-from liser_ray.outcome import Stage
+from liser_ray.media.outcome import Stage
 from liser_ray.storage.files import filesystem, is_s3
 from liser_ray.storage.retries import TRANSIENT_ERRORS
 from liser_ray.storage.roots import roots_of

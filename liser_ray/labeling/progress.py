@@ -10,7 +10,7 @@ from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from liser_ray.labeling.meter import Outcomes, Work
-from liser_ray.outcome import Status
+from liser_ray.media.outcome import Status
 
 _LAST_WORD_S = 5.0  # on a busy machine; what a lost worker had to say never comes
 

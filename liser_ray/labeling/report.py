@@ -3,10 +3,10 @@
 from rich.console import Console
 from rich.table import Table
 
-from liser_ray.display import clock
 from liser_ray.labeling.job import JobResult
 from liser_ray.labeling.planning import describe_plan
-from liser_ray.outcome import Status
+from liser_ray.media.outcome import Status
+from liser_ray.runtime.display import clock
 
 _BAR_CHARS = 24
 

@@ -22,8 +22,8 @@ import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from liser_ray.errors import UserError
-from liser_ray.outcome import Status
+from liser_ray.media.outcome import Status
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import filesystem, join, list_files, read_exactly, replace_parquet
 
 log = logging.getLogger(__name__)

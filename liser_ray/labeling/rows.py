@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from liser_ray.labeling.meter import Outcomes
 from liser_ray.labeling.schema import set_columns
-from liser_ray.outcome import Problem, Status
-from liser_ray.redaction import redact
+from liser_ray.media.outcome import Problem, Status
+from liser_ray.runtime.redaction import redact
 
 _DETAIL_CHARS = 500
 

@@ -16,8 +16,8 @@ from liser_ray.labeling.meter import Outcomes
 from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, label_batches, sort_ids
 from liser_ray.labeling.schema import SCHEMA_VERSION
 from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ
-from liser_ray.recipe import package_versions, plain
 from liser_ray.storage.files import normalise, read_bytes, write_bytes
+from liser_ray.storage.run_record import package_versions, plain
 from liser_ray.teachers.bundles import TeacherTuning
 
 if TYPE_CHECKING:  # Transformers, which a labels table's recipe does not need

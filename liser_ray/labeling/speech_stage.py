@@ -11,8 +11,8 @@ from liser_ray.labeling.meter import Tell, Work, slots, untold
 from liser_ray.labeling.rows import open_rows, with_problems
 from liser_ray.labeling.schema import list_column, set_columns
 from liser_ray.media.flac import decode_flac
+from liser_ray.media.outcome import Problem, Reason, Stage
 from liser_ray.media.span import SOUND_HASH, digest
-from liser_ray.outcome import Problem, Reason, Stage
 from liser_ray.teachers.batches import Windows, choose_device
 from liser_ray.teachers.config import Precision
 from liser_ray.teachers.speech import load_speech_teachers, speech_windows

@@ -9,8 +9,8 @@ from liser_ray.labeling.asking import ask
 from liser_ray.labeling.meter import Tell, Work, slots, untold
 from liser_ray.labeling.rows import open_rows, with_problems
 from liser_ray.labeling.schema import CLIPS, bytes_in_place, list_column, set_columns
+from liser_ray.media.outcome import Problem, Reason, Stage
 from liser_ray.media.span import CLIPS_HASH, digest
-from liser_ray.outcome import Problem, Reason, Stage
 from liser_ray.teachers.batches import choose_device
 from liser_ray.teachers.config import Precision, VideoTeacherConfig
 from liser_ray.teachers.video import load_video_teacher

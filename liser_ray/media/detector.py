@@ -8,9 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from liser_ray.errors import UserError
 from liser_ray.media import yunet
 from liser_ray.media.frame import SampledFrame
+from liser_ray.runtime.errors import UserError
 
 Point = tuple[float, float]
 

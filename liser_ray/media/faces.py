@@ -14,11 +14,11 @@ from functools import cache
 
 import numpy as np
 
-from liser_ray.errors import UserError
 from liser_ray.media import clips, cuts, track
 from liser_ray.media.detector import Face, FaceDetector
 from liser_ray.media.frame import SampledFrame
 from liser_ray.media.sampling import FRAME_RATE_HZ
+from liser_ray.runtime.errors import UserError
 
 Detect = Callable[[SampledFrame], tuple[Face, ...]]
 

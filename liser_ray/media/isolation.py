@@ -18,9 +18,9 @@ from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from liser_ray.errors import UserError
 from liser_ray.media.nursery import Call, Reply
-from liser_ray.outcome import MediaError, Reason
+from liser_ray.media.outcome import MediaError, Reason
+from liser_ray.runtime.errors import UserError
 
 Result = TypeVar("Result")
 

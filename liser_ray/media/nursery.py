@@ -25,8 +25,8 @@ from typing import Any, NoReturn
 
 from pebble import ProcessExpired, ProcessPool
 
-from liser_ray.errors import UserError
-from liser_ray.outcome import MediaError, Reason
+from liser_ray.media.outcome import MediaError, Reason
+from liser_ray.runtime.errors import UserError
 
 _WATCH_INTERVAL_S = 0.02
 _INLINE_BYTES = 64 << 10  # smaller arrays travel with the reply

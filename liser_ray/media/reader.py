@@ -18,10 +18,10 @@ from av.video.stream import VideoStream
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.container import open_container
+from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.sampling import FRAME_RATE_HZ
 from liser_ray.media.source import Source
 from liser_ray.media.stream import Opened, SpanStream
-from liser_ray.outcome import MediaError, Reason
 
 __all__ = ["FRAME_RATE_HZ", "MAX_PIXELS", "SAMPLE_RATE_HZ", "Header", "Reader"]
 

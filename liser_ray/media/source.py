@@ -5,8 +5,8 @@ from collections import OrderedDict
 
 import pyarrow as pa
 
-from liser_ray.errors import UserError
-from liser_ray.outcome import MediaError, Reason
+from liser_ray.media.outcome import MediaError, Reason
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import filesystem, is_s3, read_exactly
 from liser_ray.storage.retries import READ_PATIENCE_S, retried
 from liser_ray.storage.roots import open_local, refusal

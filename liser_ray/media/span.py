@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import xxhash
 
-from liser_ray.errors import UserError
 from liser_ray.media.faces import FaceConfig, find_faces
 from liser_ray.media.flac import encode_flac
+from liser_ray.media.outcome import MediaError, Problem, Reason, Stage
 from liser_ray.media.reader import Reader
 from liser_ray.media.speech import speech_fraction
-from liser_ray.outcome import MediaError, Problem, Reason, Stage
+from liser_ray.runtime.errors import UserError
 
 _DIGEST_DIGITS = 32
 SOUND_HASH, CLIPS_HASH = slice(None, _DIGEST_DIGITS), slice(_DIGEST_DIGITS, None)

@@ -13,9 +13,9 @@ from av.video.stream import VideoStream
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ, PcmAssembler
 from liser_ray.media.frame import SampledFrame, Scalers, orientation
+from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.sampling import FRAME_RATE_HZ, first_cell, shown_cells
 from liser_ray.media.source import Source
-from liser_ray.outcome import MediaError, Reason
 
 _AUDIO_PREROLL_S = 0.5  # decoded before the span: what decoders need until their output no longer depends on the start
 _AUDIO_TAIL_S = 0.1  # decoded after the span: what the resampler needs to fill the last samples

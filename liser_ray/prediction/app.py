@@ -7,10 +7,10 @@ import socket
 import gradio
 from PIL import Image
 
-from liser_ray.errors import UserError
 from liser_ray.media.waveform import WaveformError
 from liser_ray.prediction.plot import Overview, prediction_plot
 from liser_ray.prediction.student import Student
+from liser_ray.runtime.errors import UserError
 
 _HOST = "127.0.0.1"
 _MAX_FILE = "500mb"

@@ -5,7 +5,7 @@ import posixpath
 import re
 from pathlib import Path
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 
 def check_destination(address: str, is_folder: bool = False) -> None:

@@ -7,9 +7,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from liser_ray.errors import UserError
 from liser_ray.media.container import VIDEO_SUFFIXES
 from liser_ray.prediction.sound import STDIN
+from liser_ray.runtime.errors import UserError
 
 # fmt: off
 SUFFIXES = VIDEO_SUFFIXES | {

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.card import StudentCard
 from liser_ray.student.front_end import EVALUATION_STRIDE_SAMPLES, SEGMENT_SAMPLES, window_count
 

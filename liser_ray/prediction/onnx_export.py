@@ -12,9 +12,9 @@ import safetensors
 import safetensors.numpy
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 
-from liser_ray.errors import UserError
 from liser_ray.prediction.onnx_classifier import CARD_KEY
 from liser_ray.prediction.onnx_graph import student_graph
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.card import StudentCard
 from liser_ray.student.front_end import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.front_end import SAMPLE_RATE_HZ, SEGMENT_S
 
 

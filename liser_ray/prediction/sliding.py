@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.front_end import EVALUATION_STRIDE_S, EVALUATION_STRIDE_SAMPLES, SEGMENT_SAMPLES
 
 

@@ -146,8 +146,8 @@ def _mono(samples: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _open_s3(uri: str) -> Iterator[SizedSource]:
+    from liser_ray.media.outcome import MediaError, Reason
     from liser_ray.media.source import Source  # PyArrow and boto3, for those who have something on S3
-    from liser_ray.outcome import MediaError, Reason
 
     try:
         source = Source(uri)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from liser_ray.errors import UserError
 from liser_ray.media.waveform import check_heard
 from liser_ray.prediction.classifier import WindowClassifier
 from liser_ray.prediction.onnx_classifier import OnnxClassifier
@@ -15,6 +14,7 @@ from liser_ray.prediction.prediction import Prediction, kept_labels, predicted
 from liser_ray.prediction.sliding import SlidingWindow, step_samples
 from liser_ray.prediction.sound import ArrayReader, file_blocks, open_sound
 from liser_ray.prediction.stream import EmotionStream
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.card import CARD_FILE, WEIGHTS_FILE, StudentCard, model_card
 from liser_ray.student.front_end import EVALUATION_STRIDE_S, RunningStatistics
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.card import StudentCard
 from liser_ray.student.features import BandNormalisation, BandStatistics, LogMel, pad_edges
 from liser_ray.student.front_end import (

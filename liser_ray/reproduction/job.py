@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from liser_ray.cli import numbers
+from liser_ray.commands.settings import numbers
 from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
-from liser_ray.errors import UserError
-from liser_ray.protocol.paper import BASE, CONFIGURATIONS, FIGURE_2, set_name, share_of
-from liser_ray.protocol.plots import confusion_plot, differences_plot, figure_2, speakers_plot
-from liser_ray.protocol.records import Record, read_records, record_to_json
-from liser_ray.protocol.tables import (
+from liser_ray.reproduction.config import ReproductionConfig
+from liser_ray.results.paper import BASE, CONFIGURATIONS, FIGURE_2, set_name, share_of
+from liser_ray.results.plots import confusion_plot, differences_plot, figure_2, speakers_plot
+from liser_ray.results.records import Record, read_records, record_to_json
+from liser_ray.results.tables import (
     differences_table,
     recalls_table,
     results_table,
@@ -21,7 +21,7 @@ from liser_ray.protocol.tables import (
     table_3,
     write_between_markers,
 )
-from liser_ray.reproduction.config import ReproductionConfig
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import check_writable, exists, join, normalise, write_bytes
 from liser_ray.student.data.labels_table import choose_teacher, open_labels_table
 from liser_ray.student.training.config import StudentConfig

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.training.config import StudentConfig, TrainConfig, TrainingPrecision
 from liser_ray.student.training.recipes import Recipe

@@ -9,9 +9,8 @@ from typing import Any
 
 import yaml
 
-from liser_ray.cli import numbers
-from liser_ray.errors import UserError
-from liser_ray.recipe import plain, refuse_changed_recipe
+from liser_ray.commands.settings import numbers
+from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.plots import heat_map, slices_plot
 from liser_ray.search.results import SettingResult, ranked, to_table
@@ -28,6 +27,7 @@ from liser_ray.storage.files import (
     replace_parquet,
     write_bytes,
 )
+from liser_ray.storage.run_record import plain, refuse_changed_recipe
 from liser_ray.student.training.config import StudentConfig
 from liser_ray.student.training.job import Checked, check
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from liser_ray.display import LiveDisplay, clock
-from liser_ray.errors import UserError
+from liser_ray.runtime.display import LiveDisplay, clock
+from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.results import SettingResult, ranked, score_text
 from liser_ray.search.space import Axis, Setting, setting_key, setting_name
@@ -87,10 +87,10 @@ class Seeker:
         # Seconds to import; not for a search that is done.
         import ray
 
-        from liser_ray.cluster import start_ray
+        from liser_ray.runtime.cluster import start_ray
         from liser_ray.search.suggest import Suggestions
         from liser_ray.search.tuning import Resources, make_scheduler, tune_settings
-        from liser_ray.trainers import WorkerNeeds, fit_workers, shared_progress
+        from liser_ray.training.workers import WorkerNeeds, fit_workers, shared_progress
 
         config = self._config
         start_ray()

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.training.config import StudentConfig
 
 Value = bool | int | float | str

@@ -13,8 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
 
-from liser_ray.display import Tell
-from liser_ray.memory import keep_freed_memory
+from liser_ray.runtime.display import Tell
 from liser_ray.search.results import RunScore, SettingResult, Status, from_json, to_json
 from liser_ray.search.space import Setting, setting_key, setting_name, with_setting
 from liser_ray.storage.files import exists, filesystem, join, list_files, read_bytes, write_bytes
@@ -23,7 +22,8 @@ from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.loop import EpochScore, Training, best_epoch
 from liser_ray.student.training.run import ProcessGroup, RunInputs, loaded, make_training, saved, validation_set
-from liser_ray.training import same_for_all
+from liser_ray.training.common import same_for_all
+from liser_ray.training.memory import keep_freed_memory
 
 TRIALS_FOLDER = "trials"
 _BEGUN = ".begun.json"

@@ -19,8 +19,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
-from liser_ray.display import Tell
-from liser_ray.memory import KEEP_FREED_MEMORY
+from liser_ray.runtime.display import Tell
 from liser_ray.search.config import Scheduler
 from liser_ray.search.results import OBJECTIVE, RESULTS, SettingResult, from_json, to_json
 from liser_ray.search.space import Setting, setting_key, value_text
@@ -28,7 +27,8 @@ from liser_ray.search.trial import Place, Trial, TrialPlan, write_told
 from liser_ray.storage.files import delete_folder, filesystem, join
 from liser_ray.student.training.run import ProcessGroup, RunInputs
 from liser_ray.student.training.worker import process_group
-from liser_ray.trainers import run_trainer
+from liser_ray.training.memory import KEEP_FREED_MEMORY
+from liser_ray.training.workers import run_trainer
 
 if TYPE_CHECKING:  # Optuna, which no trial needs
     from liser_ray.search.suggest import Suggestions

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import filesystem, is_s3, list_files, normalise
 from liser_ray.storage.retries import BROKE_OFF, retried
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from liser_ray.errors import UserError
-from liser_ray.redaction import refuse_credentials
+from liser_ray.runtime.errors import UserError
+from liser_ray.runtime.redaction import refuse_credentials
 from liser_ray.storage.retries import BROKE_OFF, retried
 
 _RAYS_COPY = "/runtime_resources/working_dir_files/_ray_pkg_"

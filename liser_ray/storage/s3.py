@@ -5,7 +5,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from liser_ray.outcome import MediaError, Reason
+from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.storage.s3_connection import (
     BAD_KEYS,
     DENIED,

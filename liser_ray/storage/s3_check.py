@@ -4,7 +4,7 @@ import posixpath
 
 from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.s3_connection import (
     DENIED,
     NOT_THERE,

@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 MAX_CONNECTIONS = 64
 

@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from liser_ray.errors import UserError
-from liser_ray.metrics import recalls, uar, war
+from liser_ray.results.metrics import recalls, uar, war
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import OF_RECORDING, NetworkConfig
 from liser_ray.student.front_end import FRAME_SAMPLES, N_BANDS, SAMPLE_RATE_HZ, SEGMENT_S, STRIDE_SAMPLES
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 Pooling = Literal["last", "mean", "attention"]
 """How the LSTM's steps become one vector, see `liser_ray.student.network`."""

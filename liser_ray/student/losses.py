@@ -65,7 +65,7 @@ def confidence_weights(teacher: Tensor, temperature: float = 1.0) -> Tensor:
 
     Args:
         teacher: float [N, K], softmaxes of the teacher.
-        temperature: T of softmax(log(t) / T), as in `liser_ray.teachers.calibration.with_temperature`; above 1 makes
+        temperature: T of softmax(log(t) / T), as in `liser_ray.teachers.temperature.with_temperature`; above 1 makes
             the teacher less sure, 1 leaves it as it is.
 
     Returns:

@@ -10,7 +10,7 @@ import torch
 from joblib import cpu_count
 from torch import Tensor
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.config import Precision
 
 _MOST_APART = 8  # batches at a time on a CPU; each of S2D's takes 200 to 250 MB beside the weights

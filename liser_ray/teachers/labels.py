@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 
 def agreed_labels(given: Sequence[str], carried: Sequence[str], n_outputs: int, source: str) -> tuple[str, ...]:

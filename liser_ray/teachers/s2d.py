@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.mobilefacenet import FEATURE_CHANNELS, FEATURE_PX
 from liser_ray.teachers.weights import Checkpoint, load_strictly, save_checkpoint
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers.batches import Windows, on_device, teacher_autocast
 from liser_ray.teachers.bundles import TeacherBundle, find_bundle, read_bundle

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import AutoFeatureExtractor
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 ADAPTER_CONFIG = "adapter_config.json"
 STUDENTS_FOLDER = "students"

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForAudioClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.speech_folders import (
     ADAPTER_CONFIG,
     adapter_labels,

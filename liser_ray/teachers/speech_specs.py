@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 import pyarrow.fs as pafs
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import filesystem, is_s3
 
 _WILDCARD = re.compile(r"[*?\[]")

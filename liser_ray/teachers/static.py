@@ -15,7 +15,7 @@ import yaml
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageClassification
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers import batches
 from liser_ray.teachers.config import Precision

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers import batches
 from liser_ray.teachers.config import Precision, VideoTeacherConfig

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 _CONTAINER_KEYS = ("model", "state_dict", "module", "model_state_dict")
 _MAX_NAMED_KEYS = 10

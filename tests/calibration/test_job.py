@@ -15,12 +15,12 @@ from liser_ray.calibration.job import calibrate
 from liser_ray.calibration.node import NodeMeter
 from liser_ray.calibration.report import print_calibration
 from liser_ray.calibration.sample import draw_sample
-from liser_ray.cli import parse_settings
+from liser_ray.commands.settings import parse_settings
 from liser_ray.corpora.config import PlanConfig
-from liser_ray.errors import UserError
 from liser_ray.labeling.config import LabelConfig, PoolConfig, Prices, fit_pools
 from liser_ray.media.faces import FaceConfig
 from liser_ray.media.span import MediaConfig
+from liser_ray.runtime.errors import UserError
 
 pytestmark = pytest.mark.slow
 

@@ -4,9 +4,9 @@ from talking_heads import write_talking_head
 
 from liser_ray.calibration.media import SpanRun, measure_media, media_speed
 from liser_ray.calibration.sample import SampledSpan
-from liser_ray.errors import UserError
 from liser_ray.media.faces import FaceConfig
 from liser_ray.media.span import MediaConfig
+from liser_ray.runtime.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from media_files import moving_gradient, voice_like, write_video
 from liser_ray.calibration.config import CalibrateConfig
 from liser_ray.calibration.sample import draw_sample, evenly, shares
 from liser_ray.corpora.config import PlanConfig
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 
 @given(length=st.integers(1, 200), count=st.integers(1, 50))

@@ -10,9 +10,9 @@ from liser_ray.calibration.media import MediaSpeed
 from liser_ray.calibration.report import detail_lines, sizing_lines
 from liser_ray.calibration.sizing import Cluster, settings, size_pools
 from liser_ray.calibration.teachers import BatchSpeed, TeacherSpeed
-from liser_ray.cli import parse_settings
-from liser_ray.errors import UserError
+from liser_ray.commands.settings import parse_settings
 from liser_ray.labeling.config import LabelConfig, PoolConfig, Prices, fit_pools
+from liser_ray.runtime.errors import UserError
 
 MEDIA = MediaSpeed(
     workers=8,

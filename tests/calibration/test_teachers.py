@@ -6,7 +6,7 @@ import torch
 
 from liser_ray.calibration import teachers
 from liser_ray.calibration.teachers import measure_teacher
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 WINDOWS = np.zeros((3, 2), np.float32)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from liser_ray.corpora import cremad, ravdess
 from liser_ray.corpora.folds import Fold, folds_of
 from liser_ray.corpora.labeled import LabeledSet, Utterance
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 
 def labeled_set(rows, name="set", labels=None):

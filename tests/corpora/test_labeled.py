@@ -7,7 +7,7 @@ import pytest
 
 from liser_ray.corpora import cremad, ravdess
 from liser_ray.corpora.labeled import LabeledSet, Utterance, read_labeled_set
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
 EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")

@@ -10,7 +10,7 @@ from media_files import moving_gradient, voice_like, write_video
 
 from liser_ray.corpora.labeled import LabeledSet, Utterance, read_labeled_set
 from liser_ray.corpora.speech import load_labeled_speech
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 RATE_HZ = 16_000
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"

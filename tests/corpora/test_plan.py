@@ -16,9 +16,9 @@ from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.plan import extend_plan, load_plan_summary, make_plan, replan_failed
 from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.schema import plan_schema
-from liser_ray.errors import UserError
 from liser_ray.labeling.schema import CLIPS, labels_schema
-from liser_ray.outcome import MediaError, Reason
+from liser_ray.media.outcome import MediaError, Reason
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage import s3
 
 CONFIG = PlanConfig(span_seconds=1.0, probe_workers=1)

@@ -9,9 +9,9 @@ from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.headers import read_headers
 from liser_ray.corpora.probe import judge, probe_all
 from liser_ray.corpora.recordings import Recording
-from liser_ray.errors import UserError
+from liser_ray.media.outcome import MediaError, Problem, Reason, Stage, Status
 from liser_ray.media.reader import Header
-from liser_ray.outcome import MediaError, Problem, Reason, Stage, Status
+from liser_ray.runtime.errors import UserError
 
 GOOD = Header(
     duration_s=20.0, width=640, height=480, frame_rate_hz=30.0, has_audio=True, has_video=True, size_bytes=10**6

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from liser_ray.corpora.recordings import list_recordings
-from liser_ray.errors import UserError
-from liser_ray.outcome import TRANSIENT_REASONS, Reason, Stage
+from liser_ray.media.outcome import TRANSIENT_REASONS, Reason, Stage
+from liser_ray.runtime.errors import UserError
 
 
 def fill(folder, *names):

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import pytest
 from job_scripts import load_job
 
-from liser_ray import exits
+from liser_ray.runtime import exits
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from liser_ray.labeling.asking import ask
-from liser_ray.outcome import Problem, Reason, Stage
+from liser_ray.media.outcome import Problem, Reason, Stage
 
 SPANS = [np.full((2, 3), 1.0), np.full((0, 3), 2.0), np.full((4, 3), 3.0)]
 

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liser_ray.cluster import CPUS_FOR_RAY
 from liser_ray.corpora.config import PlanConfig
-from liser_ray.errors import UserError
 from liser_ray.labeling.config import LabelConfig, PoolConfig, fit_pools, spans_per_file
+from liser_ray.runtime.cluster import CPUS_FOR_RAY
+from liser_ray.runtime.errors import UserError
 
 
 @given(cpus=st.integers(1, 512), gpus=st.integers(0, 16))

@@ -18,7 +18,6 @@ from labeling.drivers import start_job
 from labeling.tables import assert_same_labels, rows_of
 from talking_heads import write_talking_head
 
-from liser_ray.errors import UserError
 from liser_ray.labeling import media_stage, pipeline
 from liser_ray.labeling.config import PoolConfig
 from liser_ray.labeling.job import label_corpus
@@ -28,6 +27,7 @@ from liser_ray.labeling.schema import labels_schema
 from liser_ray.media.faces import FaceConfig
 from liser_ray.media.flac import decode_flac
 from liser_ray.media.span import MediaConfig, digest
+from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.speech import load_speech_teachers, speech_windows
 
 pytestmark = pytest.mark.slow
@@ -59,7 +59,7 @@ def test_every_file_has_the_pinned_schema(labeled, label_config):
     for path in files:
         schema = pq.read_schema(path)
         assert schema.equals(pinned), path
-        assert b'"sha256"' in schema.metadata[b"liser_ray.recipe"]
+        assert b'"sha256"' in schema.metadata[b"liser_ray.storage.run_record"]
         assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
 
 

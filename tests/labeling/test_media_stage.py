@@ -8,12 +8,12 @@ import pytest
 from talking_heads import write_talking_head
 
 from liser_ray.corpora.schema import plan_schema
-from liser_ray.errors import UserError
 from liser_ray.labeling import media_stage
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.schema import CLIPS, labels_schema
 from liser_ray.media.faces import FaceConfig
 from liser_ray.media.span import MediaConfig
+from liser_ray.runtime.errors import UserError
 
 SCHEMA = labels_schema(("a", "b"), {"speech": ("x", "y")})
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from liser_ray.errors import UserError
 from liser_ray.labeling import resume
 from liser_ray.labeling.resume import OutputFolders, reconcile, remove_doubles, remove_failed
 from liser_ray.labeling.run_card import count_outcomes
-from liser_ray.outcome import TRANSIENT_REASONS
+from liser_ray.media.outcome import TRANSIENT_REASONS
+from liser_ray.runtime.errors import UserError
 
 
 def ids(digits: str) -> list[str]:

@@ -13,9 +13,9 @@ from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.recordings import Recording
 from liser_ray.media.faces import FaceConfig
 from liser_ray.media.isolation import Sandbox
+from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.source import Source
 from liser_ray.media.span import MediaConfig, prepare_span
-from liser_ray.outcome import MediaError, Reason
 
 SOON_S = 3.0  # where the time may or must run out
 LATER_S = 30.0

@@ -10,9 +10,9 @@ from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.recordings import VIDEO_SUFFIXES, Recording
 from liser_ray.corpora.waveform import read_waveform
 from liser_ray.media import container
+from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.reader import Reader
 from liser_ray.media.waveform import WaveformError
-from liser_ray.outcome import MediaError, Reason
 
 FOLLOWED_BY_FFMPEG = {"file.m3u8", "path.m3u8", "http.m3u8", "key.m3u8", "master.m3u8"}
 

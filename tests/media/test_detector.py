@@ -9,10 +9,10 @@ import pytest
 from deepface.commons import weight_utils
 from skimage import data
 
-from liser_ray.errors import UserError
 from liser_ray.media.detector import FaceDetector, _face, check_detector
 from liser_ray.media.frame import SampledFrame
 from liser_ray.media.yunet import FILE_NAME, Yunet
+from liser_ray.runtime.errors import UserError
 
 
 def frame(picture: np.ndarray) -> SampledFrame:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from skimage import data
 
-from liser_ray.errors import UserError
 from liser_ray.media import clips, track
 from liser_ray.media.detector import Face, FaceDetector
 from liser_ray.media.faces import FaceConfig, SpanFaces, find_faces, tracked
 from liser_ray.media.frame import SampledFrame
+from liser_ray.runtime.errors import UserError
 
 WIDTH, HEIGHT = 640, 360
 PORTRAIT = data.astronaut()[20:300, 110:340]  # 280 x 230; the eyes at (93, 83) and (137, 84)

@@ -12,9 +12,9 @@ import pytest
 import ray
 import rough_calls
 
-from liser_ray.errors import UserError
 from liser_ray.media.isolation import Sandbox
-from liser_ray.outcome import MediaError, Reason
+from liser_ray.media.outcome import MediaError, Reason
+from liser_ray.runtime.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.headers import read_headers
 from liser_ray.corpora.probe import judge
 from liser_ray.media import source
+from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.reader import Reader
-from liser_ray.outcome import MediaError, Reason
 
 AAC_TOLERANCE_S = 0.01  # a 5-ms click through AAC's 21-ms blocks has a soft start
 NTSC = Fraction(30_000, 1001)

@@ -5,9 +5,9 @@ import pytest
 from media_files import moving_gradient, voice_like, write_video
 
 from liser_ray.media import source
+from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.reader import Reader
 from liser_ray.media.source import Source
-from liser_ray.outcome import MediaError, Reason
 
 
 def test_reads_and_seeks_like_a_file(tmp_path, monkeypatch):

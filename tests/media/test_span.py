@@ -6,8 +6,8 @@ from talking_heads import write_talking_head
 from liser_ray.media import source
 from liser_ray.media import span as spans
 from liser_ray.media.faces import FaceConfig
+from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.span import MediaConfig, prepare_span
-from liser_ray.outcome import MediaError, Reason
 
 CONFIG = MediaConfig(faces=FaceConfig("opencv"))
 

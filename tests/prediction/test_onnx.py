@@ -10,8 +10,8 @@ from small_students import EMOTIONS, write_student
 from tones import tone
 
 from liser_ray.corpora.waveform import read_waveform
-from liser_ray.errors import UserError
 from liser_ray.prediction.student import Student
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import NetworkConfig
 
 VARIANTS = [

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liser_ray.errors import UserError
 from liser_ray.prediction.sliding import SlidingWindow, step_samples
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.front_end import SEGMENT_SAMPLES
 
 

@@ -10,8 +10,8 @@ from small_students import EMOTIONS, write_student
 from tones import tone
 
 from liser_ray import Student
-from liser_ray.errors import UserError
 from liser_ray.media.waveform import WaveformError
+from liser_ray.runtime.errors import UserError
 
 SPEECH = tone(1, 4.0, np.random.default_rng(0))
 

@@ -4,10 +4,10 @@ import torch
 from small_students import write_student
 from tones import tone
 
-from liser_ray.errors import UserError
 from liser_ray.prediction import torch_classifier
 from liser_ray.prediction.student import Student
 from liser_ray.prediction.torch_classifier import window_log_mels
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import NetworkConfig
 from liser_ray.student.features import LogMel
 from liser_ray.student.front_end import SEGMENT_SAMPLES

@@ -5,12 +5,12 @@ import pytest
 from small_records import random_record
 from tone_files import write_tone_labels, write_tones
 
-from liser_ray.errors import UserError
-from liser_ray.protocol.paper import CONFIGURATIONS
-from liser_ray.protocol.records import read_records, record_to_json
 from liser_ray.reproduction import job
 from liser_ray.reproduction.config import ReproductionConfig
 from liser_ray.reproduction.job import make_tables, reproduce
+from liser_ray.results.paper import CONFIGURATIONS
+from liser_ray.results.records import read_records, record_to_json
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.training.config import TrainConfig
 
 TRAIN = TrainConfig(epochs=1, batch_size=10)

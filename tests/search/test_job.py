@@ -2,7 +2,7 @@
 
 import pytest
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.job import begun, search
 from liser_ray.student.config import NetworkConfig

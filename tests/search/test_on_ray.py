@@ -14,8 +14,8 @@ from ray.train import ScalingConfig
 from ray.tune.experiment import Trial
 from small_search import by_hand, without_time
 
-from liser_ray.cli import parse_settings
-from liser_ray.errors import UserError
+from liser_ray.commands.settings import parse_settings
+from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.job import search
 from liser_ray.search.results import OBJECTIVE

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.space import corners, draw, grid, parse_space, rounded, setting_key, setting_name, with_setting
 from liser_ray.student.training.config import StudentConfig

@@ -11,8 +11,8 @@ from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.plan import make_plan, replan_failed
 from liser_ray.corpora.recordings import list_recordings
 from liser_ray.media import source
+from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.reader import Reader
-from liser_ray.outcome import MediaError, Reason
 from liser_ray.storage.roots import open_local, refusal, roots_of
 
 

@@ -20,9 +20,9 @@ from fault_proxy import CUT, SLOW_DOWN, STALL, FaultProxy
 from many_keys import ManyKeys
 
 from liser_ray.corpora.recordings import list_recordings
-from liser_ray.errors import UserError
+from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.source import Source
-from liser_ray.outcome import MediaError, Reason
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage import s3
 from liser_ray.storage.files import (
     check_readable,

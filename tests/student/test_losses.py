@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
 from liser_ray.student.losses import (
     Targets,
@@ -17,7 +17,7 @@ from liser_ray.student.losses import (
     total_loss,
 )
 from liser_ray.student.network import StudentLogits, StudentNetwork
-from liser_ray.teachers.calibration import with_temperature
+from liser_ray.teachers.temperature import with_temperature
 
 LOG = math.log
 HALF = torch.tensor([[LOG(2), LOG(1), LOG(1)]], dtype=torch.float64)  # softmax 1/2, 1/4, 1/4

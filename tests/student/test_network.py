@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import NetworkConfig
 from liser_ray.student.features import BandStatistics
 from liser_ray.student.network import EmotionClassifier, StudentNetwork, count_parameters

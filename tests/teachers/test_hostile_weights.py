@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from small_teachers import SPEECH_LABELS, make_speech_base, make_teachers
 from transformers import AutoModelForAudioClassification
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.training.run import loaded
 from liser_ray.teachers.config import VideoTeacherConfig
 from liser_ray.teachers.finetuning.config import LoraSettings

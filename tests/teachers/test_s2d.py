@@ -12,7 +12,7 @@ import s2d_rule
 import torch
 from torch import nn
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.mobilefacenet import MobileFaceNet, new_mobilefacenet
 from liser_ray.teachers.s2d import Fovea, S2DConfig, VideoTransformer, infer_config, load_s2d, save_s2d
 from liser_ray.teachers.weights import Checkpoint, read_checkpoint

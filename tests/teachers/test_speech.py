@@ -21,7 +21,7 @@ from transformers import (
     WavLMForSequenceClassification,
 )
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.speech import WINDOW_SAMPLES, load_speech_teachers, speech_windows
 from liser_ray.teachers.speech_specs import read_specs
 

@@ -11,7 +11,7 @@ import torch
 from small_teachers import mean_colour_onnx
 from transformers import AutoModelForImageClassification, ResNetConfig
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import sha256
 from liser_ray.teachers.config import VideoTeacherConfig
 from liser_ray.teachers.mobilefacenet import MobileFaceNet

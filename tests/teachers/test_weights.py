@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.mobilefacenet import MobileFaceNet, new_mobilefacenet
 from liser_ray.teachers.weights import load_strictly, read_checkpoint, save_checkpoint
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from liser_ray.labeling.page.agreement import Agreement
 from liser_ray.labeling.page.statistics import TableStatistics, TeacherCounts
 from liser_ray.labeling.page.texts import share_text
-from liser_ray.outcome import Status
+from liser_ray.media.outcome import Status
 
 FAILED_SHARE = 0.2
 """Of the hours (or spans) that are done: more that failed is worth a look before the rest is run."""

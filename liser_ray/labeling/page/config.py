@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 
 @dataclass(frozen=True)

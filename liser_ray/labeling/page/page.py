@@ -8,7 +8,6 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from liser_ray.errors import UserError
 from liser_ray.labeling.page.checks import FEWEST_SPANS, find_warnings
 from liser_ray.labeling.page.faces import FacePicture, contact_sheet
 from liser_ray.labeling.page.figures import speed_figure
@@ -24,7 +23,8 @@ from liser_ray.labeling.page.statistics import PlanStatistics, TableStatistics, 
 from liser_ray.labeling.page.texts import clock_text, hours_text, number_text, share_text
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.runs import load_runs
-from liser_ray.outcome import Status
+from liser_ray.media.outcome import Status
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import exists, join, read_bytes, write_bytes
 
 _TEMPLATE = "report.html.jinja"

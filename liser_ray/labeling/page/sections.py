@@ -14,7 +14,7 @@ from liser_ray.labeling.page.histogram import Histogram
 from liser_ray.labeling.page.runs import Run, StageTime
 from liser_ray.labeling.page.statistics import PlanStatistics, TableStatistics, TeacherCounts
 from liser_ray.labeling.page.texts import clock_text, share_text
-from liser_ray.outcome import Status
+from liser_ray.media.outcome import Status
 
 _DARKEST = 55  # percent of a cell's colour: text on it stays readable
 _PERCENTS = {one / 100: f"{one} %" for one in (0, 25, 50, 75, 100)}

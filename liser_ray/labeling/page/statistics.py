@@ -18,7 +18,7 @@ from liser_ray.corpora.ordered import in_order
 from liser_ray.labeling.page.histogram import Histogram
 from liser_ray.labeling.resume import OutputFolders, whole_label_files
 from liser_ray.labeling.schema import flat_windows
-from liser_ray.outcome import Status
+from liser_ray.media.outcome import Status
 from liser_ray.storage.files import filesystem
 
 N_EXAMPLES = 3

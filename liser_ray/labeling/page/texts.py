@@ -2,7 +2,7 @@
 
 import math
 
-from liser_ray.display import clock
+from liser_ray.runtime.display import clock
 
 _NOT_KNOWN = "–"
 

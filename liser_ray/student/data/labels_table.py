@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from liser_ray.corpora.folds import Fold
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import exists, filesystem, join, list_files, normalise
 from liser_ray.teachers.bundles import TeacherTuning, refuse_leak
 
-_RECIPE = b"liser_ray.recipe"
+_RECIPE = b"liser_ray.storage.run_record"
 _READERS = 16  # threads: they wait for the store
 _COUNTED = ["status", "start_s", "end_s", "content_hash"]
 

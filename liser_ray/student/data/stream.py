@@ -18,7 +18,7 @@ import ray
 import torch
 from ray.data import DataContext, ExecutionOptions
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher, read_rows
 from liser_ray.student.data.order import SHUFFLE_ROWS, chunk_order, crops, group_order
 from liser_ray.student.data.unlabeled import COLUMNS, Segments, SegmentSettings, segments_of_rows

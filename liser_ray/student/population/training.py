@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.losses import Targets, item_losses
 from liser_ray.student.network import StudentLogits
 from liser_ray.student.population.network import StackedStudents
@@ -31,7 +31,7 @@ from liser_ray.student.training.loop import (
     weigh_classes,
 )
 from liser_ray.teachers.batches import mixed
-from liser_ray.training import epoch_seed
+from liser_ray.training.common import epoch_seed
 
 
 class Population:

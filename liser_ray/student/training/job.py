@@ -16,18 +16,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from liser_ray.cli import numbers
+from liser_ray.commands.settings import numbers
 from liser_ray.corpora.folds import Fold, choose_folds, folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.progress import LOG_EVERY_S
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
-from liser_ray.display import LiveDisplay, Tell, TrainingProgress
-from liser_ray.errors import UserError
-from liser_ray.memory import KEEP_FREED_MEMORY
-from liser_ray.protocol.paper import CONFIGURATIONS
-from liser_ray.protocol.records import FoldResult, Record, record_to_json
-from liser_ray.recipe import package_versions, plain, refuse_changed_recipe
+from liser_ray.results.paper import CONFIGURATIONS
+from liser_ray.results.records import FoldResult, Record, record_to_json
+from liser_ray.runtime.display import LiveDisplay, Tell, TrainingProgress
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import check_writable, delete_folder, join, normalise, write_bytes
+from liser_ray.storage.run_record import package_versions, plain, refuse_changed_recipe
 from liser_ray.student.config import NetworkConfig
 from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher, choose_teacher, open_labels_table
 from liser_ray.student.data.mels import BYTES_PER_S, at_speeds, compute_log_mels, padded_frames
@@ -36,6 +35,7 @@ from liser_ray.student.data.unlabeled import SegmentSettings, UnlabeledRecording
 from liser_ray.student.training.config import RunJob, StudentConfig
 from liser_ray.student.training.recipes import LABELS_ALONE, loss_of, run_name
 from liser_ray.student.training.run import ProcessGroup, RunInputs, read_card, train_run, training_recordings
+from liser_ray.training.memory import KEEP_FREED_MEMORY
 
 log = logging.getLogger(__name__)
 
@@ -322,9 +322,9 @@ def _train_on_cluster(jobs: Sequence[RunJob], inputs: RunInputs) -> list[str]:
     # Seconds to import; not for those who train here.
     import ray
 
-    from liser_ray.cluster import start_ray
+    from liser_ray.runtime.cluster import start_ray
     from liser_ray.student.training.worker import train_worker
-    from liser_ray.trainers import WorkerNeeds, fit_workers, run_trainer, train_side_by_side
+    from liser_ray.training.workers import WorkerNeeds, fit_workers, run_trainer, train_side_by_side
 
     start_ray()
     config = jobs[0].config

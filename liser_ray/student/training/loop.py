@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from liser_ray.metrics import confusion_matrix, uar
+from liser_ray.results.metrics import confusion_matrix, uar
 from liser_ray.student.config import LossConfig
 from liser_ray.student.data.order import EpochPlan
 from liser_ray.student.losses import total_loss
@@ -27,7 +27,7 @@ from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.teachers.batches import mixed
 from liser_ray.teachers.config import Precision
-from liser_ray.training import balanced_weights, epoch_seed
+from liser_ray.training.common import balanced_weights, epoch_seed
 
 _WARM_UP_SHARE = 0.05
 _LOOK_EVERY_STEPS = 200  # at whether the loss is still finite, which a GPU has to be waited for

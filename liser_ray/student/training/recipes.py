@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from liser_ray.protocol.paper import BASE, RecipeName, with_share
+from liser_ray.results.paper import BASE, RecipeName, with_share
 from liser_ray.student.config import LossConfig
 
 Recipe = Literal[

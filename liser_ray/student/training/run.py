@@ -18,10 +18,9 @@ from torch import nn
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.corpora.utterance import sorted_speakers
-from liser_ray.display import Tell
-from liser_ray.errors import UserError
-from liser_ray.memory import keep_freed_memory
-from liser_ray.metrics import confusion_matrix
+from liser_ray.results.metrics import confusion_matrix
+from liser_ray.runtime.display import Tell
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import exists, filesystem, join, read_bytes, write_bytes
 from liser_ray.student.card import CARD_FILE, FORMAT, FRONT_END, WEIGHTS_FILE
 from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher
@@ -38,7 +37,8 @@ from liser_ray.student.training.loop import EpochScore, Training
 from liser_ray.student.training.recipes import loss_of
 from liser_ray.teachers.batches import able_precision
 from liser_ray.teachers.config import Precision
-from liser_ray.training import same_for_all
+from liser_ray.training.common import same_for_all
+from liser_ray.training.memory import keep_freed_memory
 
 _STATE_FILE = "state.pt"
 _CURVES_FILE = "curves.png"

@@ -6,7 +6,7 @@ import ray
 import ray.train
 import ray.train.torch
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.training.run import ProcessGroup, train_run
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from liser_ray.corpora.folds import Fold
-from liser_ray.display import Tell
-from liser_ray.errors import UserError
+from liser_ray.runtime.display import Tell
+from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.config import Precision
 
 

@@ -13,22 +13,22 @@ import ray
 import torch
 from ray.train import ScalingConfig
 
-from liser_ray.cluster import start_ray
 from liser_ray.corpora.folds import Fold, choose_folds, folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
-from liser_ray.display import LiveDisplay, Tell, TrainingProgress
-from liser_ray.errors import UserError
-from liser_ray.recipe import plain, refuse_changed_recipe
+from liser_ray.runtime.cluster import start_ray
+from liser_ray.runtime.display import LiveDisplay, Tell, TrainingProgress
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.storage.files import check_writable, delete_folder, exists, join, normalise, write_bytes
+from liser_ray.storage.run_record import plain, refuse_changed_recipe
 from liser_ray.teachers.bundles import BUNDLE_FILE, TeacherBundle, read_bundle
 from liser_ray.teachers.finetuning.config import FinetuneConfig, FoldJob
 from liser_ray.teachers.finetuning.model import build_model
 from liser_ray.teachers.finetuning.scoring import score_confusion
 from liser_ray.teachers.finetuning.split import split_fold
 from liser_ray.teachers.finetuning.worker import train_worker
-from liser_ray.trainers import WorkerNeeds, fit_workers, run_trainer, train_side_by_side
+from liser_ray.training.workers import WorkerNeeds, fit_workers, run_trainer, train_side_by_side
 
 log = logging.getLogger(__name__)
 

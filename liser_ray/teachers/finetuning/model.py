@@ -6,7 +6,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.finetuning.config import LoraSettings
 from liser_ray.teachers.speech import SAMPLE_RATE_HZ
 from liser_ray.teachers.speech_models import load_base, quiet

@@ -7,7 +7,7 @@ import numpy as np
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledSpeech
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 
 MIN_SPEAKERS = 5
 """From so many training speakers on, whole speakers are held out to pick the epoch."""

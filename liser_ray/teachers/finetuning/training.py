@@ -17,14 +17,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.metrics import confusion_matrix, uar
+from liser_ray.results.metrics import confusion_matrix, uar
 from liser_ray.teachers.batches import autocast
 from liser_ray.teachers.config import Precision
 from liser_ray.teachers.finetuning.batches import collate, crop, epoch_batches
 from liser_ray.teachers.finetuning.config import TrainSettings
 from liser_ray.teachers.finetuning.model import load_trained_state, trained_state
 from liser_ray.teachers.finetuning.split import TeacherSplit
-from liser_ray.training import balanced_weights, epoch_seed
+from liser_ray.training.common import balanced_weights, epoch_seed
 
 _WARM_UP_SHARE = 0.1
 _MAX_GRADIENT_NORM = 1.0

@@ -15,12 +15,11 @@ from peft import PeftModel
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledSpeech
-from liser_ray.errors import UserError
-from liser_ray.recipe import package_versions
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.storage.files import join
+from liser_ray.storage.run_record import package_versions
 from liser_ray.teachers.bundles import BUNDLE_FILE, FORMAT
-from liser_ray.teachers.calibration import fit_temperature, logarithms
 from liser_ray.teachers.finetuning import bundle
 from liser_ray.teachers.finetuning.config import FoldJob
 from liser_ray.teachers.finetuning.model import build_model
@@ -29,8 +28,9 @@ from liser_ray.teachers.finetuning.split import TeacherSplit, split_fold
 from liser_ray.teachers.finetuning.training import EpochScore, Training
 from liser_ray.teachers.speech import load_speech_teachers
 from liser_ray.teachers.speech_folders import is_normalised
+from liser_ray.teachers.temperature import fit_temperature, logarithms
 from liser_ray.teachers.weights import load_plain
-from liser_ray.training import same_for_all
+from liser_ray.training.common import same_for_all
 
 _STATE = "state.pt"
 

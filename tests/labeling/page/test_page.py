@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from small_jobs import lost_row, row, write_job, write_run
 
-from liser_ray.errors import UserError
 from liser_ray.labeling.page import page
 from liser_ray.labeling.page.faces import FacePicture
 from liser_ray.labeling.page.page import make_page
 from liser_ray.labeling.page.texts import hours_text, share_text
 from liser_ray.labeling.resume import OutputFolders
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import read_bytes
 
 SCRIPT = "<script>alert('$x$')</script>"

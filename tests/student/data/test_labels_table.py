@@ -6,7 +6,7 @@ import pytest
 from small_labels import SPEECH_LABELS, speech_teacher, write_labels
 
 from liser_ray.corpora.folds import Fold
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.data.labels_table import choose_teacher, open_labels_table, read_rows
 from liser_ray.teachers.bundles import TeacherTuning
 from liser_ray.teachers.video import FERV39K_LABELS
@@ -97,8 +97,8 @@ class TestContentHash:
         assert len({one, *others}) == 4
 
     def test_it_changes_with_the_recipe(self, tmp_path, whole):
-        recipe = whole.schema.metadata[b"liser_ray.recipe"].replace(b'"0000', b'"1111', 1)
-        other = whole.replace_schema_metadata({"liser_ray.recipe": recipe})
+        recipe = whole.schema.metadata[b"liser_ray.storage.run_record"].replace(b'"0000', b'"1111', 1)
+        other = whole.replace_schema_metadata({"liser_ray.storage.run_record": recipe})
         assert self.sha256(tmp_path / "one", whole) != self.sha256(tmp_path / "other", other)
 
 

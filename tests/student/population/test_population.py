@@ -8,7 +8,7 @@ import torch
 from small_training import N_VIDEO, make_training
 from tones import LABELS
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.network import StudentNetwork
 from liser_ray.student.population.training import Population

@@ -24,17 +24,17 @@ from tones import LABELS
 
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import load_labeled_speech
-from liser_ray.errors import UserError
-from liser_ray.memory import KEEP_FREED_MEMORY
-from liser_ray.metrics import confusion_matrix
-from liser_ray.protocol.records import read_records
+from liser_ray.results.metrics import confusion_matrix
+from liser_ray.results.records import read_records
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.network import EmotionClassifier
 from liser_ray.student.training.config import AugmentConfig, RunJob, StudentConfig, TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.job import check, make_inputs, train_students
 from liser_ray.student.training.worker import train_worker
-from liser_ray.trainers import run_trainer
+from liser_ray.training.memory import KEEP_FREED_MEMORY
+from liser_ray.training.workers import run_trainer
 
 TRAIN = TrainConfig(epochs=3, batch_size=10, learning_rate=2e-3)
 ROOT = Path(__file__).parents[3]

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from liser_ray.cli import parse_settings
-from liser_ray.errors import UserError
+from liser_ray.commands.settings import parse_settings
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.network import EmotionClassifier, count_parameters
 from liser_ray.student.training.config import AugmentConfig, StudentConfig, TrainConfig

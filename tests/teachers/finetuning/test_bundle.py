@@ -13,13 +13,13 @@ from teachers.finetuning.conftest import FOLD
 from tones import LABELS
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-from liser_ray.errors import UserError
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.run_card import TeacherCard, make_recipe, speech_card
 from liser_ray.labeling.schema import empty_column, labels_schema
 from liser_ray.labeling.speech_stage import SpeechStage
 from liser_ray.media.flac import encode_flac
 from liser_ray.media.span import digest
+from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.bundles import read_bundle, refuse_leak
 from liser_ray.teachers.finetuning.bundle import base_name
 from liser_ray.teachers.finetuning.config import FinetuneConfig, FoldJob, LoraSettings, TrainSettings

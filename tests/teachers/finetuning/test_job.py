@@ -18,7 +18,7 @@ from liser_ray.corpora.folds import Fold, choose_folds
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.waveform import read_waveform
 from liser_ray.demo.speech_base import pretrain_speech_base
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
 from liser_ray.teachers.finetuning.job import finetune
 from liser_ray.teachers.finetuning.report import print_result

@@ -3,7 +3,7 @@ import torch
 from small_teachers import make_speech_base
 from transformers import HubertModel, Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
 
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.finetuning.config import LoraSettings
 from liser_ray.teachers.finetuning.model import build_model, trained_state
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledSpeech
-from liser_ray.errors import UserError
+from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.finetuning.split import MIN_SPEAKERS, split_fold
 
 LABELS = ("happy", "neutral", "sad")

@@ -1,0 +1,109 @@
+"""``liser-ray export``: a student as an ONNX file, or as an ExecuTorch program."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from liser_ray.commands.model import add_model_arguments, load_student
+from liser_ray.media.waveform import WaveformError, check_heard
+from liser_ray.prediction.file_output import check_destination, write_file
+from liser_ray.prediction.inputs import find_inputs
+from liser_ray.prediction.onnx_classifier import OnnxClassifier
+from liser_ray.prediction.sound import file_blocks, open_sound
+from liser_ray.prediction.student import Student
+from liser_ray.runtime.errors import UserError
+from liser_ray.student.front_end import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
+
+DESCRIPTION = """\
+Write a student as one ONNX file: 16-kHz waveform in, probabilities out, with its front end and its labels inside.
+
+  liser-ray export --model out/student/seed-0-fold-0 --output student.onnx
+  liser-ray export --model out/student --output student-int8.onnx --int8 data/RAVDESS
+  liser-ray export --model out/student --output student.pte         for ExecuTorch: 3 s in, logits out
+
+The file runs with onnxruntime alone: `liser-ray predict --onnx student.onnx speech.wav`. With --int8 it is less than
+half as large; that needs speech like what the student will hear, to see how large the numbers in it become.
+"""
+
+CALIBRATION_RECORDINGS = 100
+"""About so many are taken, from all over those that are given."""
+
+_COMPARED_S = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    add_model_arguments(parser)
+    parser.add_argument("--output", default="student.onnx", metavar="FILE", help="or s3://…; default: student.onnx")
+    parser.add_argument("--int8", nargs="+", default=[], metavar="SPEECH", help="recordings, folders, globs, s3://…")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the file and say how it compares with PyTorch.
+
+    Raises:
+        UserError: no student, no recordings to calibrate with, or an output that can't be written or used.
+    """
+    output, suffix = options.output, Path(options.output).suffix
+    if suffix not in (".onnx", ".pte"):
+        raise UserError(f"--output {output}: give a file whose name ends in .onnx, or in .pte for ExecuTorch.")
+    check_destination(output)
+    student = load_student(options)
+    if suffix == ".pte":
+        if options.int8:
+            raise UserError("--int8 is for ONNX files; a .pte file is float32.")
+        program = student.export_executorch()
+        write_file(output, program)
+        print(f"{output}: {len(program):,} bytes, float32, labels {', '.join(student.labels)}")
+        return 0
+    calibration = list(_first_windows(options.int8)) if options.int8 else []
+    if options.int8 and not calibration:
+        raise UserError(f"No recording in {' '.join(options.int8)} can be used; --int8 needs some speech.")
+    model = student.export_onnx(calibration)
+    write_file(output, model)
+    classifier = OnnxClassifier(model, output)
+    exported = Student(classifier, classifier.card, None)
+    kind = f"8-bit, calibrated with {len(calibration)} recordings" if calibration else "float32"
+    print(f"{output}: {len(model):,} bytes, {kind}, labels {', '.join(student.labels)}")
+    compared = calibration or [_noise()]
+    pairs = [
+        tuple(one.predict(sound, SAMPLE_RATE_HZ).probabilities for one in (student, exported)) for sound in compared
+    ]
+    largest = max(float(np.abs(a - b).max()) for a, b in pairs)
+    same = sum(a.argmax() == b.argmax() for a, b in pairs)
+    on = f"{len(compared)} of these recordings" if calibration else f"{_COMPARED_S} s of noise"
+    print(
+        f"Beside PyTorch on {on}: probabilities differ by at most {largest:.2g}, {same} of {len(pairs)} answers agree."
+    )
+    return 0
+
+
+def _first_windows(names: list[str]) -> Iterator[np.ndarray]:
+    """The first 3 s of recordings, float32 [n]; what can't be used is named."""
+    found = list(find_inputs(names))
+    every = max(1, len(found) // CALIBRATION_RECORDINGS)
+    for one in found[::every]:
+        try:
+            if one.problem:
+                raise WaveformError(one.problem)
+            with open_sound(one.uri) as source:
+                parts, n_samples = [], 0
+                for block in file_blocks(source):
+                    parts.append(block)
+                    n_samples += len(block)
+                    if n_samples >= SEGMENT_SAMPLES:
+                        break
+            window = np.concatenate(parts)[:SEGMENT_SAMPLES]
+            check_heard(len(window), float(np.abs(window).max()) * 32768)  # as decoding does, at a recording's end
+        except WaveformError as error:
+            print(f"Left out: {one.uri}: {error}", file=sys.stderr)
+        else:
+            yield window
+
+
+def _noise() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return (0.1 * rng.standard_normal(_COMPARED_S * SAMPLE_RATE_HZ)).astype(np.float32)

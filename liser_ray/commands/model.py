@@ -1,0 +1,44 @@
+"""Which student a command uses."""
+
+import argparse
+import os
+from pathlib import Path
+
+from liser_ray.prediction.student import Student
+from liser_ray.runtime.errors import UserError
+
+VARIABLE = "LISER_STUDENT"
+_FOLDERS = ("out/student", "out/demo/students/conf-vid-sp-dstl")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which student, and where it runs."""
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument(
+        "--model",
+        default="",
+        metavar="STUDENT",
+        help="folder of a student (or of several: the best by validation), .onnx file, s3://…, or owner/name on the "
+        f"Hugging Face hub; default: {VARIABLE}, else {' or '.join(_FOLDERS)}",
+    )
+    model.add_argument("--onnx", default="", metavar="FILE", help="an .onnx file; needs neither PyTorch nor Ray")
+    parser.add_argument("--device", default="cpu", help="of PyTorch: cpu, cuda (default: cpu); ONNX runs on the CPU")
+
+
+def load_student(options: argparse.Namespace) -> Student:
+    """The student that the options name.
+
+    Raises:
+        UserError: there is none.
+    """
+    source = options.onnx or options.model or os.environ.get(VARIABLE, "")
+    if not source:
+        source = next((folder for folder in _FOLDERS if Path(folder).is_dir()), "")
+    if not source:
+        raise UserError(
+            f"No student given: name one with --model (or {VARIABLE}). jobs/train_student.py trains one, "
+            "`make demo` a toy one."
+        )
+    if options.onnx and "://" not in source:
+        source = os.path.abspath(source)  # never a name on the hub
+    return Student.from_pretrained(source, options.device)

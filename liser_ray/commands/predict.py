@@ -1,0 +1,152 @@
+"""``liser-ray predict``: what a student says of recordings, as a table, CSV, JSON or pictures."""
+
+import argparse
+import itertools
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from liser_ray.commands.model import add_model_arguments, load_student
+from liser_ray.media.waveform import WaveformError
+from liser_ray.prediction.file_output import check_destination, write_file
+from liser_ray.prediction.inputs import find_inputs
+from liser_ray.prediction.output import Output, printer
+from liser_ray.prediction.prediction import Prediction, kept_labels
+from liser_ray.prediction.sliding import step_samples
+from liser_ray.prediction.student import Listen
+from liser_ray.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from liser_ray.prediction.plot import Overview
+
+EXIT_SOME_FAILED = 3
+_BAR = "{percentage:3.0f}%|{bar:20}| {desc} [{elapsed}<{remaining}]"
+
+DESCRIPTION = """\
+Name the emotion in recordings of speech with a trained student.
+
+  liser-ray predict speech.wav more/*.flac talk.mp4      sound and video in any format; folders and globs as well
+  liser-ray predict --timeline interview.mp3              every 0.1 s: the 3 s from there on
+  liser-ray predict --json s3://lab/calls/ > calls.jsonl  one JSON object for each recording
+  liser-ray predict --plot out.png speech.wav             waveform, spectrogram and emotions over time
+  arecord -f S16_LE -r 16000 -d 10 | liser-ray predict -  standard input, to its end
+  liser-ray predict --onnx student.onnx speech.wav        with onnxruntime alone (see liser-ray export)
+
+A recording's probabilities are of the mean over its 3-s windows. What can't be used is named with its reason, the
+others are still done, and the exit code is then 3.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="recording, folder, glob, s3://…, or - for stdin")
+    add_model_arguments(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", dest="form", action="store_const", const="json", help="one JSON object a line")
+    form.add_argument("--csv", dest="form", action="store_const", const="csv", help="with all probabilities")
+    parser.add_argument("--timeline", action="store_true", help="a line for each 3-s window too")
+    parser.add_argument(
+        "--step_s", type=float, default=0.1, metavar="S", help="from window to window, a multiple of 0.1 (default: 0.1)"
+    )
+    parser.add_argument("--classes", default="", metavar="A,B", help="choose among these labels only")
+    parser.add_argument(
+        "--abstain_below", type=float, default=0.0, metavar="P", help='say "unsure" where no label has this probability'
+    )
+    parser.add_argument(
+        "--plot", default="", metavar="PNG", help="draw a picture; a folder for several recordings; both may be s3://…"
+    )
+    parser.set_defaults(form="text")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Predict all recordings; the exit code.
+
+    Raises:
+        UserError: an option is wrong, or there is no student.
+    """
+    classes = [name.strip() for name in options.classes.split(",") if name.strip()]
+    step_samples(options.step_s)
+    if not 0 <= options.abstain_below <= 1:
+        raise UserError(f"--abstain_below {options.abstain_below}: give a probability from 0 to 1.")
+    student = load_student(options)
+    labels = tuple(student.labels[i] for i in kept_labels(student.labels, tuple(classes)))
+    inputs = list(find_inputs(options.files))
+    pictures = Pictures(options.plot, len(inputs)) if options.plot else None
+    n_failed = 0
+    with tqdm(total=len(inputs), bar_format=_BAR, disable=None, delay=1, leave=False) as bar:  # None: on a terminal
+        widest = max(len(one.uri) for one in inputs)
+        write = printer(sys.stdout) if bar.disable else bar.write
+        output = Output(options.form, labels, widest, options.timeline, options.abstain_below, write)
+        for number, one in enumerate(inputs):
+            bar.set_description_str(f"{number} of {len(inputs)} recordings", refresh=False)
+            overview = pictures.overview() if pictures else None
+            try:
+                if one.problem:
+                    raise WaveformError(one.problem)
+                prediction = student.predict_file(one.uri, options.step_s, classes, _listener(bar, number, overview))
+                output.add(one.uri, prediction)
+                if pictures is not None and overview is not None:
+                    pictures.draw(overview, prediction, one.uri)
+            except WaveformError as error:
+                n_failed += 1
+                with bar.external_write_mode():
+                    output.fail(one.uri, str(error))
+            bar.update(number + 1 - bar.n)
+    if n_failed:
+        print(f"{n_failed} of {len(inputs)} recordings could not be used.", file=sys.stderr)
+    return EXIT_SOME_FAILED if n_failed else 0
+
+
+def _listener(bar: tqdm, number: int, overview: "Overview | None") -> Listen:
+    """What is done with the sound besides: it moves the bar, and goes into the picture."""
+
+    def listen(sound: np.ndarray, share: float) -> None:
+        bar.update(number + share - bar.n)
+        if overview is not None:
+            overview.add(sound)
+
+    return listen
+
+
+class Pictures:
+    """Where the pictures of the predictions go.
+
+    Args:
+        target: a ``.png`` for one recording, a folder for several.
+        n_recordings: there are.
+
+    Raises:
+        UserError: one file for several recordings, Matplotlib is not installed, or an address that can't be written to.
+    """
+
+    def __init__(self, target: str, n_recordings: int):
+        try:
+            from liser_ray.prediction import plot  # Matplotlib, for those who draw
+        except ModuleNotFoundError as error:
+            raise UserError("--plot needs Matplotlib: pip install matplotlib") from error
+        self._plot = plot
+        self._is_file = target.lower().endswith(".png")
+        if self._is_file and n_recordings > 1:
+            raise UserError(f"--plot {target} is one picture, and there are {n_recordings} recordings: give a folder.")
+        check_destination(target, is_folder=not self._is_file)
+        self._target = target
+        self._taken: set[str] = set()
+
+    def overview(self) -> "Overview":
+        """Of the next recording."""
+        return self._plot.Overview()
+
+    def draw(self, overview: "Overview", prediction: Prediction, uri: str) -> None:
+        """Draw what was heard and predicted."""
+        path = self._target
+        if not self._is_file:
+            stem = "stdin" if uri == "-" else Path(uri).stem
+            names = (f"{stem}{'' if count == 1 else f'-{count}'}.png" for count in itertools.count(1))
+            paths = (os.path.join(self._target, name) for name in names)
+            path = next(path for path in paths if path not in self._taken)
+        self._taken.add(path)
+        write_file(path, self._plot.prediction_plot(overview, prediction, Path(uri).name))

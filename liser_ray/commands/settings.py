@@ -1,0 +1,94 @@
+"""Settings of a job from its command line: dataclasses, and files with the same names."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar, cast
+
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+from liser_ray.runtime.errors import UserError
+
+T = TypeVar("T")
+
+
+def parse_settings(
+    settings: type[T],
+    description: str,
+    argv: Sequence[str] | None = None,
+    bare: Mapping[str, str] | None = None,
+    lists: Sequence[str] = (),
+    defaults: Callable[[Any], Mapping[str, Any]] = lambda given: {},
+) -> T:
+    """Settings from ``--config FILE.yaml`` and ``--name value`` overrides, ``--group.name value`` for nested ones.
+
+    The file may lie on S3.
+
+    Args:
+        settings: a frozen dataclass, perhaps of others; its docstring is the help.
+        description: first lines of ``--help``.
+        argv: arguments; None: those of the process.
+        bare: options that may stand without a value, and the value they then have.
+        lists: options that take one or more values, as a shell's globs give them.
+        defaults: from what is given to defaults that follow from it, by names with dots; what is given comes before.
+
+    Raises:
+        UserError: a value that a dataclass refuses.
+    """
+    parser = ArgumentParser(description=description, formatter_class=_HelpFormatter)
+    parser.add_argument("--config", action="config", help="YAML file with any of the settings below.")
+    parser.add_class_arguments(settings)
+    arguments = _spelled_out(sys.argv[1:] if argv is None else argv, bare or {}, lists)
+    parsed = parser.parse_args(arguments)
+    if following := defaults(parsed):
+        parser.set_defaults(dict(following))
+        parsed = parser.parse_args(arguments)
+    values = vars(parser.instantiate_classes(parsed))
+    return settings(**{one.name: values[one.name] for one in fields(cast("Any", settings))})
+
+
+class _HelpFormatter(DefaultHelpFormatter):
+    """Keeps the lines of the description, so that its commands can be read and copied."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "".join(indent + line for line in text.splitlines(keepends=True))
+
+
+def _spelled_out(arguments: Sequence[str], bare: Mapping[str, str], lists: Sequence[str]) -> list[str]:
+    """Options that stand alone get their value, and several values become one JSON list."""
+    groups: list[list[str]] = []
+    for argument in arguments:
+        if argument.startswith("--") or not groups:
+            groups.append([])
+        groups[-1].append(argument)
+    for group in groups:
+        if group[0] in bare and len(group) == 1:
+            group.append(bare[group[0]])
+        elif group[0] in lists:
+            group[1:] = [json.dumps(group[1:])]
+        elif group[0] == "--config" and len(group) == 2 and group[1].startswith("s3://"):
+            group[1] = _read_s3(group[1])
+    return [argument for group in groups for argument in group]
+
+
+def _read_s3(uri: str) -> str:
+    """A settings file; the parser takes its text in place of its name."""
+    from liser_ray.storage.files import read_bytes  # pyarrow, for the few who need it
+
+    try:
+        return read_bytes(uri).decode()
+    except OSError as error:
+        raise UserError(f"--config {uri} can't be read: {error}") from error
+
+
+def numbers(text: str, option: str) -> list[int]:
+    """Whole numbers from "0,1,2", each once.
+
+    Raises:
+        UserError: something else.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UserError(f"{option} {text}: give whole numbers such as 0,1,2.")
+    return [int(part) for part in dict.fromkeys(parts)]

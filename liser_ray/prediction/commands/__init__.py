@@ -1,1 +1,0 @@
-"""The commands of ``liser-ray``, a module each."""

@@ -1,0 +1,225 @@
+"""The result of one recipe with one seed over the folds of a labeled set, as a JSON file.
+
+What is kept are counts, not scores: any score can be computed from them later, with intervals over speakers.
+"""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from liser_ray.corpora.utterance import sorted_speakers
+from liser_ray.runtime.errors import UserError
+from liser_ray.storage.files import is_s3, list_files, normalise, read_bytes
+
+FORMAT = 1
+SEXES = ("man", "woman")
+
+_NUMBERS = re.compile(r"\[\n([\d\s.,eE+-]+)\]")
+
+
+@dataclass(frozen=True, eq=False)
+class FoldResult:
+    """What a student said of the test speakers of its fold.
+
+    Attributes:
+        fold: its number.
+        best_epoch: the epoch that was picked, from 1 on.
+        epochs: how many were trained.
+        validation_uar: of the picked epoch, 0..1; None (NaN is written as None) in a fold without validation speakers.
+        confusions: of each test speaker, counts int64 [K, K]: row the true label, column the predicted one.
+    """
+
+    fold: int
+    best_epoch: int
+    epochs: int
+    validation_uar: float | None
+    confusions: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """A recipe with one seed over the folds of a labeled set.
+
+    Attributes:
+        recipe: its name, such as "no-dstl" or "vid-sp-dstl+50%-labels".
+        labeled: name of the labeled set.
+        labels: K of them, in the order of the confusions' rows and columns.
+        seed: of the training.
+        folds: each speaker is tested in one of them.
+        sexes: of each speaker, "man" or "woman", where it is known.
+        content: everything else that is worth keeping, as JSON: settings, hashes and counts of the data, commit,
+            versions of packages. Its numbers are finite.
+
+    Raises:
+        UserError: if a speaker is tested in two folds, or a confusion does not fit the labels or counts nothing.
+    """
+
+    recipe: str
+    labeled: str
+    labels: tuple[str, ...]
+    seed: int
+    folds: tuple[FoldResult, ...]
+    sexes: dict[str, str]
+    content: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        tested: dict[str, int] = {}
+        for fold in self.folds:
+            for speaker, confusion in fold.confusions.items():
+                where = f"{self}: speaker {speaker} of fold {fold.fold}"
+                if speaker in tested:
+                    raise UserError(f"{where} is tested in fold {tested[speaker]} as well. Test each speaker once.")
+                tested[speaker] = fold.fold
+                if confusion.shape != (len(self.labels),) * 2 or confusion.dtype != np.int64:
+                    raise UserError(
+                        f"{where} has counts {confusion.dtype} {list(confusion.shape)}, not int64 "
+                        f"{[len(self.labels)] * 2} for {len(self.labels)} labels."
+                    )
+                if confusion.min() < 0 or not confusion.any():
+                    raise UserError(f"{where} has negative counts or none at all.")
+        for speaker, sex in self.sexes.items():
+            if sex not in SEXES:
+                raise UserError(f"{self}: the sex of speaker {speaker} is {sex!r}, not man or woman.")
+
+    def __str__(self) -> str:
+        return f"{self.recipe} on {self.labeled} with seed {self.seed}"
+
+    @property
+    def confusions(self) -> dict[str, np.ndarray]:
+        """Of every tested speaker, counts int64 [K, K]; speakers in natural order."""
+        of = {speaker: counts for fold in self.folds for speaker, counts in fold.confusions.items()}
+        return {speaker: of[speaker] for speaker in sorted_speakers(of)}
+
+
+def record_to_json(record: Record) -> str:
+    """The record as JSON to be read by people too: a matrix has one row per line.
+
+    Raises:
+        ValueError: if a number of its content is NaN or infinite, which JSON can't hold.
+    """
+    content = {
+        "format": FORMAT,
+        "recipe": record.recipe,
+        "labeled": record.labeled,
+        "labels": list(record.labels),
+        "seed": record.seed,
+        "content": record.content,
+        "sexes": {speaker: record.sexes[speaker] for speaker in sorted_speakers(record.sexes)},
+        "folds": [
+            {
+                "fold": fold.fold,
+                "best_epoch": fold.best_epoch,
+                "epochs": fold.epochs,
+                "validation_uar": _finite(fold.validation_uar),
+                "confusions": {name: fold.confusions[name].tolist() for name in sorted_speakers(fold.confusions)},
+            }
+            for fold in record.folds
+        ],
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    # Strings hold no line breaks in JSON, so only lists of numbers are met.
+    return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+
+
+def record_from_json(text: str, source: str) -> Record:
+    """Read what `record_to_json` has written.
+
+    Args:
+        text: of the file.
+        source: its address, for error messages.
+
+    Raises:
+        UserError: if it is no record, or one of another format.
+    """
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{source} is no JSON: {error}. Delete it and run that recipe and seed again.") from error
+    if not isinstance(content, dict) or "format" not in content:
+        raise UserError(f"{source} is no record of a run. Move it out of the folder of records.")
+    if content["format"] != FORMAT:
+        raise UserError(
+            f"{source} has the format {content['format']}; this version reads {FORMAT}. Run that recipe and seed "
+            "again, or use the version of liser-ray that wrote it."
+        )
+    try:
+        return Record(
+            recipe=_typed(content["recipe"], str),
+            labeled=_typed(content["labeled"], str),
+            labels=tuple(_typed(label, str) for label in _typed(content["labels"], list)),
+            seed=_typed(content["seed"], int),
+            folds=tuple(_fold(fold) for fold in _typed(content["folds"], list)),
+            sexes=_typed(content["sexes"], dict),
+            content=_typed(content["content"], dict),
+        )
+    except KeyError as error:
+        raise UserError(f"{source} lacks {error}. Delete it and run that recipe and seed again.") from error
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{source} is damaged: {error}. Delete it and run that recipe and seed again.") from error
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+
+
+def read_records(uri: str) -> list[Record]:
+    """All records below a folder or an ``s3://`` prefix, by the names of their files (``.json``).
+
+    Raises:
+        UserError: if there are none, if a file is no record, or if two are of one recipe, set and seed.
+    """
+    try:
+        paths = [info.path for info in list_files(uri, ".json")]
+        texts = {path: read_bytes(f"s3://{path}" if is_s3(uri) else path) for path in paths}
+    except OSError as error:
+        raise UserError(f"{uri} can't be read: {error}. Give a folder or an s3:// prefix with records.") from error
+    if not texts:
+        raise UserError(f"{normalise(uri)}: no records (.json) there. Run some recipes first, or give another folder.")
+    records: list[Record] = []
+    sources: dict[tuple[str, str, int], str] = {}
+    for path, data in texts.items():
+        record = record_from_json(data.decode(errors="replace"), path)
+        key = record.recipe, record.labeled, record.seed
+        if key in sources:
+            raise UserError(f"{sources[key]} and {path} are both {record}. Keep one: a seed counts once.")
+        sources[key] = path
+        records.append(record)
+    return records
+
+
+def select(records: Sequence[Record], recipe: str, labeled: str) -> list[Record]:
+    """The records of one recipe on one set, a record per seed; in their order."""
+    return [record for record in records if (record.recipe, record.labeled) == (recipe, labeled)]
+
+
+def _finite(score: float | None) -> float | None:
+    return None if score is None or math.isnan(score) else score
+
+
+def _fold(content: Any) -> FoldResult:  # noqa: ANN401 (any JSON value)
+    content = _typed(content, dict)
+    uar = content["validation_uar"]
+    return FoldResult(
+        fold=_typed(content["fold"], int),
+        best_epoch=_typed(content["best_epoch"], int),
+        epochs=_typed(content["epochs"], int),
+        validation_uar=None if uar is None else float(uar),
+        confusions={speaker: _counts(rows) for speaker, rows in _typed(content["confusions"], dict).items()},
+    )
+
+
+def _counts(rows: Any) -> np.ndarray:  # noqa: ANN401 (any JSON value)
+    counts = np.array(rows)
+    if counts.dtype != np.int64:
+        raise ValueError(f"counts are {counts.dtype}, not whole numbers")
+    return counts
+
+
+def _typed(value: Any, kind: type) -> Any:  # noqa: ANN401 (any JSON value)
+    # By type, not isinstance: True is no number here.
+    if type(value) is not kind:
+        raise TypeError(f"{str(value)[:40]} is no {kind.__name__}")
+    return value

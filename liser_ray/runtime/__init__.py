@@ -1,0 +1,1 @@
+"""What every command needs around it: errors in the user's words, exit codes, progress, the Ray cluster."""

@@ -1,0 +1,53 @@
+"""What decides on an output, so that two runs that write to one place are the same run."""
+
+import json
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+import liser_ray
+from liser_ray.runtime.errors import UserError
+from liser_ray.storage.files import exists, read_bytes
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
+    """As it comes back from JSON, so that recipes compare equal."""
+    return json.loads(json.dumps(value))
+
+
+def package_versions(*packages: str) -> dict[str, str]:
+    """Our version and those of the packages that decide on the numbers.
+
+    Ours is not asked for: on a node of a cluster the package comes with each job and was never installed.
+    """
+    return {"liser-ray": liser_ray.__version__} | {name: version(name) for name in packages}
+
+
+def refuse_changed_recipe(run_card: str, recipe: dict[str, Any], may_grow: str = "") -> None:
+    """Compare with the run card of an output that was begun before, if there is one.
+
+    Args:
+        run_card: address of a JSON file with the key ``recipe``.
+        recipe: of this run, as `plain` gives it.
+        may_grow: path of a part that may have more keys now, such as "data.speech_teachers".
+
+    Raises:
+        UserError: the output was begun with another recipe; with the differences.
+    """
+    if not exists(run_card):
+        return
+    changes = list(_differences(json.loads(read_bytes(run_card))["recipe"], recipe, may_grow))
+    if changes:
+        raise UserError(
+            f"{run_card.rpartition('/')[0]} was begun with other settings:\n  "
+            + "\n  ".join(changes)
+            + "\nGive the same settings again, or another --output."
+        )
+
+
+def _differences(before: Any, now: Any, may_grow: str, path: str = "") -> Iterator[str]:  # noqa: ANN401 (any JSON value)
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before if path == may_grow != "" else before.keys() | now.keys()):
+            yield from _differences(before.get(key), now.get(key), may_grow, f"{path}.{key}" if path else key)
+    elif before != now:
+        yield f"{path}: was {json.dumps(before)}, is now {json.dumps(now)}"

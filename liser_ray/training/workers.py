@@ -1,0 +1,157 @@
+"""Several Ray Train runs beside each other on one cluster, with one display."""
+
+import functools
+import logging
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, cast
+
+import ray
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchTrainer
+
+from liser_ray.runtime.cluster import CPUS_FOR_RAY
+from liser_ray.runtime.display import LiveDisplay, Tell, TrainingProgress
+from liser_ray.runtime.errors import UserError
+from liser_ray.storage.files import filesystem
+
+
+@dataclass(frozen=True)
+class WorkerNeeds:
+    """What the workers of a run are to have.
+
+    Attributes:
+        workers: processes that share the run, 1 or more.
+        cpus: for each; 0: one beside a GPU, else what the runs that train at once leave to each.
+        gpus: for each; -1: `gpu_share` where the cluster has any, else 0.
+        gpu_share: how much of a GPU a worker takes by default, where it is the only one; several that share each batch
+            have a whole one each.
+    """
+
+    workers: int
+    cpus: int = 0
+    gpus: float = -1.0
+    gpu_share: float = 1.0
+
+
+def fit_workers(needs: WorkerNeeds, n_runs: int, resources: dict[str, float]) -> tuple[ScalingConfig, int]:
+    """What each worker gets, and how many runs the cluster can train at once.
+
+    Args:
+        needs: of the workers of each run.
+        n_runs: to train.
+        resources: of the cluster, as Ray gives them.
+
+    Raises:
+        UserError: not even one run fits, or several workers would share a GPU.
+    """
+    if needs.workers > 1 and 0 < needs.gpus < 1:
+        raise UserError(
+            f"{needs.workers} workers with {needs.gpus:g} of a GPU each: workers that share each batch need a whole "
+            "one each (NCCL takes one process per GPU). Give --gpus_per_worker 1, or --workers 1."
+        )
+    n_gpus, n_cpus = resources.get("GPU", 0.0), max(1.0, resources.get("CPU", 0.0) - CPUS_FOR_RAY)
+    share = needs.gpu_share if needs.workers == 1 else 1.0
+    gpus = needs.gpus if needs.gpus >= 0 else min(share, n_gpus)
+    room = [n_runs]
+    if gpus:
+        room.append(int(n_gpus / gpus / needs.workers))
+        cpus = needs.cpus or 1
+    else:
+        cpus = needs.cpus or max(1, int(n_cpus / needs.workers / n_runs))
+    room.append(int(n_cpus / cpus / needs.workers))
+    at_once = min(room)
+    if at_once < 1:
+        raise UserError(
+            f"{needs.workers} workers with {cpus} CPUs and {gpus:g} GPUs each do not fit the cluster, which has "
+            f"{n_cpus:g} CPUs and {n_gpus:g} GPUs. Lower --workers, --cpus_per_worker or --gpus_per_worker."
+        )
+    per_worker = {"CPU": float(cpus)} | ({"GPU": float(gpus)} if gpus else {})
+    return ScalingConfig(num_workers=needs.workers, use_gpu=gpus > 0, resources_per_worker=per_worker), at_once
+
+
+def train_side_by_side(
+    train: Callable[[int, Tell], str], n_runs: int, at_once: int, unit: str, total: int
+) -> list[str]:
+    """Call ``train`` for each run, some at once, and show how far all are.
+
+    Args:
+        train: given the number of a run and what its workers tell their progress; "" or what went wrong.
+        n_runs: how many.
+        at_once: of them.
+        unit: of the progress, in the plural.
+        total: of all runs.
+    """
+    tell, look = shared_progress()
+    # Threads: each waits for a controller of its own, an actor.
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        with LiveDisplay(unit, total, look):
+            return list(pool.map(lambda run: train(run, tell), range(n_runs)))
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        ray.shutdown()  # ends the workers, and with them the threads that wait for them
+        raise
+
+
+def shared_progress() -> tuple[Tell, Callable[[float], tuple[int, str]]]:
+    """A `TrainingProgress` for processes of a cluster: what they tell, and what `LiveDisplay` looks at."""
+    progress: Any = ray.remote(num_cpus=0)(TrainingProgress).remote()
+
+    def look(_: float) -> tuple[int, str]:
+        return cast("tuple[int, str]", ray.get(progress.snapshot.remote()))
+
+    return functools.partial(_tell, progress), look
+
+
+def _tell(progress: Any, run: str, done: int, line: str) -> None:  # noqa: ANN401 (an actor)
+    progress.add.remote(run, done, line)
+
+
+def run_trainer(
+    worker: Callable[[dict[str, Any]], str],
+    arguments: dict[str, Any],
+    name: str,
+    storage: str,
+    scaling: ScalingConfig,
+    max_failures: int,
+    environment: dict[str, str] | None = None,
+    callbacks: Sequence[Any] = (),
+) -> str:
+    """Train a run to its end; "" or what went wrong.
+
+    Args:
+        worker: of `TorchTrainer`; returns "" or why the training can't succeed, since Ray Train would try again after
+            an exception.
+        arguments: of the worker.
+        name: of the run; one of the same name in the same storage goes on.
+        storage: folder or s3:// prefix for Ray Train's own files.
+        scaling: of `fit_workers`.
+        max_failures: lost workers that the run survives.
+        environment: variables of the workers' processes.
+        callbacks: of Ray Train.
+    """
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    fs, path = filesystem(storage)
+    trainer = TorchTrainer(
+        cast("Any", worker),
+        train_loop_config=arguments,
+        scaling_config=scaling,
+        run_config=cast("Any", RunConfig)(  # of Train V2, which the type checker doesn't see
+            name=name,
+            storage_path=path,
+            storage_filesystem=fs,
+            failure_config=FailureConfig(max_failures=max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            worker_runtime_env={"env_vars": environment} if environment else None,
+            callbacks=list(callbacks),
+        ),
+    )
+    try:
+        problem = cast("Any", trainer.fit()).return_value  # of Train V2's result
+    except TrainingFailedError as error:
+        last_line = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().rpartition("\n")[2]
+        return f"{last_line} The same command goes on from the last epoch."
+    return str(problem or "")

@@ -1,0 +1,18 @@
+import pytest
+
+from liser_ray.commands.settings import parse_settings
+from liser_ray.runtime.errors import UserError
+from liser_ray.search.config import SearchConfig
+from liser_ray.search.job import to_yaml
+from liser_ray.storage.files import write_bytes
+
+
+def test_settings_may_lie_on_s3(s3_store):
+    config = SearchConfig(labeled="x.csv", space=["loss.lambda_sd=0.1,1"], samples=7)
+    folder = f"s3://{s3_store.bucket()}/search"
+    write_bytes(f"{folder}/settings.yaml", to_yaml(config))
+    arguments = ["--config", f"{folder}/settings.yaml", "--samples", "8"]
+    found = parse_settings(SearchConfig, "", arguments)
+    assert (found.labeled, found.space, found.samples) == (config.labeled, config.space, 8)
+    with pytest.raises(UserError, match=r"nothing\.yaml can't be read"):
+        parse_settings(SearchConfig, "", ["--config", f"{folder}/nothing.yaml"])

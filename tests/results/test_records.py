@@ -1,0 +1,162 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_records import confusion, make_record, random_record
+
+from liser_ray.results.records import FoldResult, Record, read_records, record_from_json, record_to_json, select
+from liser_ray.runtime.errors import UserError
+
+CONTENT = {"settings": {"λ": [0.1, 5], "note": "a [\n 1,\n 2\n] b"}, "git_commit": "abc", "parameters": 105143}
+ONE = record_to_json(make_record({"1": confusion("12/14", "3/4")}))
+
+
+def as_dict(record):
+    return json.loads(record_to_json(record))
+
+
+def refusal(call, *arguments):
+    with pytest.raises(UserError) as refused:
+        call(*arguments)
+    return str(refused.value)
+
+
+def with_change(**changes):
+    return json.dumps(as_dict(random_record()) | changes)
+
+
+class TestRecord:
+    def test_confusions_of_all_folds_by_natural_order_of_speakers(self):
+        record = make_record(
+            {"10": confusion("1/2", "2/2"), "2": confusion("0/2", "1/2")}, {"3": confusion("2/2", "2/2")}
+        )
+        assert list(record.confusions) == ["2", "3", "10"]
+        np.testing.assert_array_equal(record.confusions["2"], [[0, 2], [1, 1]])
+
+    def test_a_speaker_is_tested_once(self):
+        one = confusion("1/2", "2/2")
+        said = refusal(make_record, {"1": one, "2": one}, {"2": one})
+        assert said.startswith("no-dstl on ravdess with seed 0: speaker 2 of fold 1 is tested in fold 0 as well")
+
+    @pytest.mark.parametrize(
+        ("counts", "words"),
+        [
+            (np.zeros((2, 2), np.int64), "negative counts or none"),
+            (np.array([[1, -1], [0, 1]]), "negative counts or none"),
+            (np.ones((3, 3), np.int64), "int64 [3, 3], not int64 [2, 2] for 2 labels"),
+            (np.ones((2, 2)), "float64 [2, 2], not int64 [2, 2]"),
+        ],
+    )
+    def test_counts_fit_the_labels(self, counts, words):
+        assert words in refusal(make_record, {"1": counts})
+
+    def test_sexes_are_two_words(self):
+        with pytest.raises(UserError, match="speaker 1 is 'm', not man or woman"):
+            replace(random_record(), sexes={"1": "m"})
+
+    def test_select_takes_one_recipe_on_one_set(self):
+        records = [
+            random_record(recipe=recipe, labeled=labeled, seed=seed)
+            for recipe in ("no-dstl", "sp-dstl")
+            for labeled in ("ravdess", "cremad")
+            for seed in (0, 1)
+        ]
+        assert [str(one) for one in select(records, "sp-dstl", "cremad")] == [
+            "sp-dstl on cremad with seed 0",
+            "sp-dstl on cremad with seed 1",
+        ]
+
+
+class TestJson:
+    def test_comes_back_as_it_was(self):
+        record = replace(random_record(seed=7, labels=("Freude", "Ärger", "Trauer")), content=CONTENT)
+        folds = (replace(record.folds[0], validation_uar=None), *record.folds[1:])
+        back = record_from_json(record_to_json(replace(record, folds=folds)), "a.json")
+        for name in ("recipe", "labeled", "labels", "seed", "sexes", "content"):
+            assert getattr(back, name) == getattr(record, name)
+        assert [(one.fold, one.best_epoch, one.epochs) for one in back.folds] == [(0, 10, 50), (1, 11, 50), (2, 12, 50)]
+        assert [one.validation_uar for one in back.folds] == [None, 0.5, 0.5]
+        assert back.confusions.keys() == record.confusions.keys()
+        for speaker, counts in record.confusions.items():
+            np.testing.assert_array_equal(back.confusions[speaker], counts)
+            assert back.confusions[speaker].dtype == np.int64
+
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+            max_leaves=12,
+        )
+    )
+    @settings(max_examples=60, deadline=None)
+    def test_any_content_comes_back(self, value):
+        record = make_record({"1": confusion("1/2", "2/2")}, content={"settings": value})
+        assert record_from_json(record_to_json(record), "a.json").content == {"settings": value}
+
+    def test_a_row_of_a_matrix_is_a_line(self):
+        assert [line.strip() for line in ONE.splitlines() if "[1" in line] == ["[12, 2],", "[1, 3]"]
+
+    def test_nan_becomes_null(self):
+        fold = FoldResult(0, 1, 1, float("nan"), {"1": confusion("1/2", "2/2")})
+        record = Record("no-dstl", "set", ("calm", "sad"), 0, (fold,), {}, {})
+        assert as_dict(record)["folds"][0]["validation_uar"] is None
+        with pytest.raises(ValueError, match="Out of range"):
+            record_to_json(replace(record, content={"loss": float("nan")}))
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("{", "a.json is no JSON"),
+            ("[1]", "a.json is no record of a run. Move it out"),
+            ('{"uar": 0.5}', "a.json is no record of a run. Move it out"),
+            (with_change(format=2), "a.json has the format 2; this version reads 1. Run that recipe"),
+            ('{"format": 1}', "a.json lacks 'recipe'. Delete it and run"),
+            (with_change(seed="0"), "a.json is damaged: 0 is no int"),
+            (with_change(seed=True), "a.json is damaged: True is no int"),
+            (with_change(labels="ab"), "a.json is damaged: ab is no list"),
+            (with_change(folds=[[]]), "a.json is damaged: [] is no dict"),
+            (with_change(labels=["one"]), "a.json: no-dstl on ravdess with seed 0: speaker 1 of fold 0 has counts"),
+            (ONE.replace("[12, 2]", "[12, 0.5]"), "counts are float64, not whole numbers"),
+            (ONE.replace("[12, 2]", "[12]"), "a.json is damaged"),
+        ],
+    )
+    def test_says_what_is_wrong(self, text, words):
+        assert words in refusal(record_from_json, text, "a.json")
+
+
+class TestFolder:
+    def test_all_records_below_a_folder(self, tmp_path):
+        for recipe, seed in (("sp-dstl", 0), ("no-dstl", 1), ("no-dstl", 0)):
+            path = tmp_path / recipe / f"seed-{seed}.json"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(record_to_json(random_record(recipe=recipe, seed=seed)))
+        (tmp_path / "README.md").write_text("not a record")
+        assert [str(one) for one in read_records(str(tmp_path))] == [
+            "no-dstl on ravdess with seed 0",
+            "no-dstl on ravdess with seed 1",
+            "sp-dstl on ravdess with seed 0",
+        ]
+
+    def test_a_seed_counts_once(self, tmp_path):
+        for name in "ab":
+            (tmp_path / f"{name}.json").write_text(record_to_json(random_record()))
+        said = refusal(read_records, str(tmp_path))
+        assert f"{tmp_path}/a.json and {tmp_path}/b.json are both no-dstl on ravdess with seed 0" in said
+
+    def test_names_the_broken_file(self, tmp_path):
+        (tmp_path / "a.json").write_bytes(b"\xff\xfe")
+        assert f"{tmp_path}/a.json is no JSON" in refusal(read_records, str(tmp_path))
+
+    def test_nothing_there(self, tmp_path):
+        assert "no records (.json) there. Run" in refusal(read_records, str(tmp_path / "none"))
+        (tmp_path / "file").touch()
+        assert "Give a folder" in refusal(read_records, str(tmp_path / "file"))
+
+    def test_on_s3(self, s3_store):
+        bucket = s3_store.bucket()
+        s3_store.client.put_object(Bucket=bucket, Key="r/a/x.json", Body=record_to_json(random_record()).encode())
+        assert [str(one) for one in read_records(f"s3://{bucket}/r/")] == ["no-dstl on ravdess with seed 0"]
+        assert "no records" in refusal(read_records, f"s3://{bucket}/none")
