@@ -41,11 +41,11 @@ from liser_ray.media.faces import FaceConfig, find_faces
 from liser_ray.media.frame import SampledFrame
 from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Reader
 from liser_ray.media.speech import speech_fraction
-from liser_ray.teachers.batches import able_precision
 from liser_ray.teachers.mobilefacenet import new_mobilefacenet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
 from liser_ray.teachers.speech import WINDOW_SAMPLES, SpeechTeacher, SpeechTeachers, speech_windows
 from liser_ray.teachers.video import CPU_BATCH, FERV39K_LABELS, S2DTeacher
+from liser_ray.training.precision import able_precision
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 RESULT = Path(__file__).parent / "results" / "label_stages.md"

@@ -23,12 +23,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 from transformers import HubertConfig, HubertForSequenceClassification
 
-from liser_ray.teachers.batches import able_precision, teacher_autocast
-from liser_ray.teachers.config import Precision
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
 from liser_ray.teachers.speech import WINDOW_SAMPLES, SpeechTeacher, SpeechTeachers
 from liser_ray.teachers.video import FERV39K_LABELS, S2DTeacher, s2d_forward
+from liser_ray.training.precision import Precision, able_precision, mixed
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 import s2d_rule
@@ -133,7 +132,7 @@ def golden_softmax(networks: tuple[VideoTransformer, MobileFaceNet], clips: np.n
     transformer, landmarks = networks
     device = transformer.cls_token.device
     frames = torch.from_numpy(clips).to(device).transpose(1, 2).contiguous()  # [B, T, 3, 224, 224]
-    with teacher_autocast(device, precision):
+    with mixed(device, precision):
         logits, _ = transformer(frames, landmarks(frames.flatten(0, 1)))
     return logits.float().softmax(dim=1).cpu()
 

@@ -7,7 +7,8 @@ from liser_ray.corpora.config import PlanConfig
 from liser_ray.media.span import MediaConfig
 from liser_ray.runtime.cluster import CPUS_FOR_RAY
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.config import Precision, VideoTeacherConfig
+from liser_ray.teachers.config import VideoTeacherConfig
+from liser_ray.training.precision import Precision
 
 VIDEO_GPU_SHARE, SPEECH_GPU_SHARE = 0.8, 0.2
 """Of each GPU, so that it takes one worker of each teacher: S2D needs about 100 times the arithmetic of HuBERT."""

@@ -14,8 +14,8 @@ from liser_ray.media.flac import decode_flac
 from liser_ray.media.outcome import Problem, Reason, Stage
 from liser_ray.media.span import SOUND_HASH, digest
 from liser_ray.teachers.batches import Windows, choose_device
-from liser_ray.teachers.config import Precision
 from liser_ray.teachers.speech import load_speech_teachers, speech_windows
+from liser_ray.training.precision import Precision
 
 
 class SpeechStage:

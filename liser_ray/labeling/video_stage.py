@@ -12,8 +12,9 @@ from liser_ray.labeling.schema import CLIPS, bytes_in_place, list_column, set_co
 from liser_ray.media.outcome import Problem, Reason, Stage
 from liser_ray.media.span import CLIPS_HASH, digest
 from liser_ray.teachers.batches import choose_device
-from liser_ray.teachers.config import Precision, VideoTeacherConfig
+from liser_ray.teachers.config import VideoTeacherConfig
 from liser_ray.teachers.video import load_video_teacher
+from liser_ray.training.precision import Precision
 
 CLIP_SHAPE = (16, 224, 224, 3)
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from liser_ray.student.config import LossConfig, NetworkConfig
-from liser_ray.student.training.config import TrainConfig, TrainingPrecision
+from liser_ray.student.training.config import TrainConfig
+from liser_ray.training.precision import Precision
 
 Part = Literal["table-2", "table-3", "figure-2"]
 
@@ -49,5 +50,5 @@ class ReproductionConfig:
     speech_teacher: str = ""
     min_video_valid: float = 0.5
     memory_gb: float = 4.0
-    precision: TrainingPrecision = "auto"
+    precision: Precision = "auto"
     workers: int = 0

@@ -1,13 +1,14 @@
-"""What a person sees while a job runs: a bar on a terminal, a line now and then in a log."""
+"""What a person sees while something takes long: a bar on a terminal, a line now and then in a log."""
 
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 _LINE_EVERY_S = 30.0
 _LOOK_EVERY_S = 1.0
@@ -21,11 +22,104 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+class Counting:
+    """Context: how much of something is done, with the time left.
+
+    A bar on a terminal, gone when all is done quickly; else (a submitted job, a log file) a line every half minute.
+
+    Attributes:
+        total: how many there are; None while it is not known.
+        done: how many of them, those done before included.
+        text: what else is to be said of them.
+    """
+
+    def __init__(self, unit: str, total: int | None = None, done_before: int = 0, text: str = ""):
+        """Say what is counted.
+
+        Args:
+            unit: of the count, in the plural.
+            total: how many there are, those done before included.
+            done_before: how many an earlier run has done, which tell nothing about this one's speed.
+            text: see above.
+        """
+        self.total, self.done, self.text = total, done_before, text
+        self._unit, self._done_before = unit, done_before
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._started = self._told = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._started = self._told = time.monotonic()
+        if sys.stderr.isatty():
+            columns = (
+                BarColumn(20),
+                TextColumn("{task.percentage:3.0f}% {task.description}"),
+                TimeElapsedColumn(),
+                TextColumn("<"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[text]}"),
+            )
+            self._bar = Progress(*columns, console=Console(stderr=True, force_terminal=True), transient=True)
+            self._task = self._bar.add_task(self.count, total=self.total, completed=self.done, text=self.text)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._show()
+            self._bar.stop()
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether somebody is watching."""
+        return self._bar is not None
+
+    @property
+    def count(self) -> str:
+        """``1,000/4,000 recordings``."""
+        return f"{self.done:,}{f'/{self.total:,}' if self.total is not None else ''} {self._unit}"
+
+    @property
+    def line(self) -> str:
+        """One line: count, share, time left, text."""
+        new, elapsed_s = self.done - self._done_before, time.monotonic() - self._started
+        parts = [self.count]
+        if self.total is not None:
+            left = clock(elapsed_s / new * max(0, self.total - self.done)) if new else "?"
+            parts = [f"{self.count} ({self.done / max(1, self.total):.0%})", f"{left} left"]
+        return " · ".join([*parts, self.text] if self.text else parts)
+
+    def advance(self, n: int = 1) -> None:
+        """So many more are done."""
+        self.show(self.done + n)
+
+    def show(self, done: int, text: str | None = None) -> None:
+        """So many are done in all, those done before included; with another text, if one is given."""
+        self.done, self.text = done, self.text if text is None else text
+        if self._bar is not None:
+            self._show()
+        elif time.monotonic() - self._told > _LINE_EVERY_S:
+            self.tell()
+
+    def tell(self) -> None:
+        """Print a line now."""
+        self._told = time.monotonic()
+        print(self.line, file=sys.stderr, flush=True)
+
+    def _show(self) -> None:
+        assert self._bar is not None
+        self._bar.update(
+            self._task, completed=self.done, total=self.total, description=self.count, text=self.text, refresh=True
+        )
+
+
 Tell = Callable[[str, int, str], None]
 """Told the name of a run, how much of it is done, and a line about it."""
 
 
-class TrainingProgress:
+class RunsProgress:
     """How far each of several runs is: the workers tell, the driver asks. An actor where the workers are processes."""
 
     def __init__(self) -> None:
@@ -38,16 +132,13 @@ class TrainingProgress:
         self._done[run], self._lines[run] = done, line
 
     def snapshot(self) -> tuple[int, str]:
-        """How much of all runs is done, and a line about each of those heard of last."""
+        """How much of all runs is done, and a line about each of those told of last."""
         latest = sorted(list(self._lines.items())[-_RUNS_SHOWN:])
         return sum(self._done.values()), " · ".join(f"{run}: {line}" for run, line in latest) or "starting"
 
 
 class LiveDisplay:
-    """Context: a thread that looks at what was done and shows it, with the time left.
-
-    A bar on a terminal, else (a submitted job, a log file) a line every half minute.
-    """
+    """Context: a thread that looks at what was done, now and then and at the end, and shows it as `Counting` does."""
 
     def __init__(
         self,
@@ -67,40 +158,27 @@ class LiveDisplay:
             done_before: how many an earlier run has done.
             more_lines: what a log has room for besides; called after each look.
         """
-        self._unit = unit
-        self._total = total
-        self._look = look
-        self._done_before = done_before
-        self._more_lines = more_lines
+        self._counting = Counting(unit, total, done_before)
+        self._total, self._done_before = total, done_before
+        self._look, self._more_lines = look, more_lines
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._show, daemon=True)
         self._started = time.monotonic()
 
-    def line(self, done: int, text: str, elapsed_s: float) -> str:
-        """One line: count, share, time left, text."""
-        total = min(self._total, self._done_before + done)  # a lost machine's work is counted again
-        left = clock(elapsed_s / done * max(0, self._total - total)) if done else "?"
-        share = total / max(1, self._total)
-        return f"{total:,}/{self._total:,} {self._unit} ({share:.0%}) · {left} left · {text}"
-
     def _show(self) -> None:
-        if sys.stderr.isatty():
-            form = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}{postfix}]"
-            with tqdm(total=self._total, initial=self._done_before, bar_format=form, unit=self._unit) as bar:
-                for done, text, _ in self._looks(_LOOK_EVERY_S):
-                    bar.set_postfix_str(text, refresh=False)
-                    bar.update(min(self._total, self._done_before + done) - bar.n)
-                    bar.refresh()
-        else:
-            for done, text, elapsed_s in self._looks(_LINE_EVERY_S):
-                print(self.line(done, text, elapsed_s), *self._more_lines(), sep="\n", file=sys.stderr, flush=True)
-
-    def _looks(self, every_s: float) -> Iterator[tuple[int, str, float]]:
-        stopped = False
-        while not stopped:
-            stopped = self._stop.wait(every_s)
-            elapsed_s = time.monotonic() - self._started
-            yield *self._look(elapsed_s), elapsed_s
+        with self._counting as counting:
+            stopped = False
+            while not stopped:
+                stopped = self._stop.wait(_LOOK_EVERY_S if counting.on_terminal else _LINE_EVERY_S)
+                done, text = self._look(time.monotonic() - self._started)
+                # A lost machine's work is counted again.
+                counting.done, counting.text = min(self._total, self._done_before + done), text
+                if counting.on_terminal and not stopped:
+                    counting.show(counting.done)
+                else:
+                    counting.tell()
+                    for line in self._more_lines():
+                        print(line, file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
         self._started = time.monotonic()

@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
-from liser_ray.student.training.config import StudentConfig, TrainConfig, TrainingPrecision
+from liser_ray.student.training.config import StudentConfig, TrainConfig
 from liser_ray.student.training.recipes import Recipe
+from liser_ray.training.precision import Precision
 
 Method = Literal["grid", "random", "tpe"]
 Scheduler = Literal["none", "asha", "median"]
@@ -80,7 +81,7 @@ class SearchConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    precision: TrainingPrecision = "auto"
+    precision: Precision = "auto"
     workers: int = 0
     gpus_per_worker: float = -1.0
     cpus_per_worker: int = 0

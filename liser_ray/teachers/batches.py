@@ -3,7 +3,6 @@
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -11,7 +10,6 @@ from joblib import cpu_count
 from torch import Tensor
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.config import Precision
 
 _MOST_APART = 8  # batches at a time on a CPU; each of S2D's takes 200 to 250 MB beside the weights
 
@@ -109,39 +107,6 @@ def answers(
         finally:
             torch.set_num_threads(threads)  # some of PyTorch's libraries have one number for the whole process
     return found + [network(batch) for batch in on_device(windows[n_apart:], batch_size, device)]
-
-
-def autocast(device: torch.device, precision: Precision) -> AbstractContextManager:
-    """Mixed precision on a GPU alone, so that a CPU's results are the same on every machine.
-
-    Args:
-        device: where the network runs.
-        precision: wished for.
-    """
-    return mixed(device, precision if device.type == "cuda" else "float32")
-
-
-def able_precision(device: torch.device, wished: Precision) -> Precision:
-    """The wished arithmetic where the device has instructions for it, else float32.
-
-    On a CPU that is bfloat16 with AVX512_BF16 or AMX (two to three times as fast as float32, see benchmarks); elsewhere
-    it would be emulated, and float16 always is.
-    """
-    if device.type == "cuda":
-        return wished
-    able = torch.cpu.get_capabilities()
-    return wished if wished == "bfloat16" and (able.get("avx512_bf16") or able.get("amx_bf16")) else "float32"
-
-
-def teacher_autocast(device: torch.device, wished: Precision) -> AbstractContextManager:
-    """Mixed precision of a teacher's answers, in `able_precision`."""
-    return mixed(device, able_precision(device, wished))
-
-
-def mixed(device: torch.device, precision: Precision) -> AbstractContextManager:
-    """PyTorch's autocast; float32 changes nothing."""
-    enabled = precision != "float32"
-    return torch.autocast(device.type, dtype=getattr(torch, precision) if enabled else None, enabled=enabled)
 
 
 def pictures(clips: Tensor) -> Tensor:

@@ -3,11 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Precision = Literal["float32", "bfloat16", "float16"]
-"""Arithmetic of matrix products and convolutions (autocast), where the device has instructions for it; else float32.
-
-On a GPU PyTorch's "float32" has convolutions in TF32, with 10 bits of mantissa."""
-
 
 @dataclass(frozen=True)
 class VideoTeacherConfig:

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
-from liser_ray.teachers.batches import Windows, on_device, teacher_autocast
+from liser_ray.teachers.batches import Windows, on_device
 from liser_ray.teachers.bundles import TeacherBundle, find_bundle, read_bundle
-from liser_ray.teachers.config import Precision
 from liser_ray.teachers.speech_folders import ADAPTER_CONFIG, SAMPLE_RATE_HZ, STUDENTS_FOLDER, base_address
 from liser_ray.teachers.speech_models import BaseModel, Remembering, adapted_model, load_base, whole_model
 from liser_ray.teachers.speech_specs import read_specs
+from liser_ray.training.precision import Precision, mixed
 
 WINDOW_SAMPLES = SAMPLE_RATE_HZ // 2  # 0.5 s
 
@@ -59,7 +59,7 @@ class SpeechTeachers:
         Args:
             teachers: at least one.
             device: "cpu", "cuda" or "cuda:N".
-            precision: of the matrix products, where the device has it (`batches.able_precision`).
+            precision: of the matrix products, where the device has it (`able_precision`).
             batch_size: windows per forward pass.
         """
         self.teachers = tuple(teachers)
@@ -89,7 +89,7 @@ class SpeechTeachers:
         for batch in on_device(windows, self.batch_size, self._device):
             # One tensor per way of preparing it, so that what teachers share can see that they ask about the same.
             inputs = {way: _prepared(batch, *way) for way in {_way(teacher) for teacher in self.teachers}}
-            with teacher_autocast(self._device, self._precision):
+            with mixed(self._device, self._precision):
                 for teacher in self.teachers:
                     logits = teacher.model(input_values=inputs[_way(teacher)]).logits
                     found[teacher.name].append((logits.float() / teacher.temperature).softmax(-1))

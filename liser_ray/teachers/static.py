@@ -18,9 +18,9 @@ from transformers import AutoConfig, AutoModelForImageClassification
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers import batches
-from liser_ray.teachers.config import Precision
 from liser_ray.teachers.labels import agreed_labels
 from liser_ray.teachers.weights import why_not_loaded
+from liser_ray.training.precision import Precision, mixed
 
 Classifier = Callable[[Tensor], Tensor]
 """Float32 frames [N, C, H, W] on the device, preprocessed, to the network's outputs [N, K], there or on the CPU."""
@@ -82,7 +82,7 @@ class StaticTeacher:
     def __call__(self, clips: batches.Windows) -> np.ndarray:
         """Softmax of N clips uint8 [T, H, W, 3] (RGB): float32 [N, K]."""
         found = []
-        with torch.inference_mode(), batches.teacher_autocast(self._device, self._precision):
+        with torch.inference_mode(), mixed(self._device, self._precision):
             for batch in batches.on_device(clips, self.batch_size, self._device):
                 probabilities = self._classify(prepare(batch, self._model)).float()
                 if self._model.output == "logits":

@@ -10,11 +10,12 @@ from torch import nn
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers import batches
-from liser_ray.teachers.config import Precision, VideoTeacherConfig
+from liser_ray.teachers.config import VideoTeacherConfig
 from liser_ray.teachers.labels import agreed_labels
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import INPUT_PX, VideoTransformer, load_s2d
 from liser_ray.teachers.weights import Checkpoint, load_strictly, read_checkpoint
+from liser_ray.training.precision import Precision, able_precision, mixed
 
 FERV39K_LABELS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 """Outputs of S2D fine-tuned on FERV39k, in order."""
@@ -71,7 +72,7 @@ class S2DTeacher:
         self.labels = labels
         self.sha256 = sha256
         self._device = device
-        self._precision = batches.able_precision(device, precision)
+        self._precision = able_precision(device, precision)
         self._transformer = _lowered(transformer.to(device), self._precision)
         self._landmarks = _lowered(landmarks.to(device), self._precision)
         self.batch_size = batch_size
@@ -92,7 +93,7 @@ class S2DTeacher:
         return torch.cat(found).cpu().numpy()
 
     def _softmax(self, batch: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode(), batches.teacher_autocast(self._device, self._precision):
+        with torch.inference_mode(), mixed(self._device, self._precision):
             logits, _ = s2d_forward(self._transformer, self._landmarks, batch)
             return logits.float().softmax(dim=1)
 
@@ -129,7 +130,7 @@ def load_video_teacher(
     Args:
         config: which one.
         device: ``cpu`` or ``cuda``.
-        precision: of the matrix products, where the device has it (`batches.able_precision`); sums, norms and
+        precision: of the matrix products, where the device has it (`able_precision`); sums, norms and
             softmax stay float32.
 
     Raises:

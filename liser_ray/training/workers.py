@@ -13,7 +13,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig,
 from ray.train.torch import TorchTrainer
 
 from liser_ray.runtime.cluster import CPUS_FOR_RAY
-from liser_ray.runtime.display import LiveDisplay, Tell, TrainingProgress
+from liser_ray.runtime.display import LiveDisplay, RunsProgress, Tell
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import filesystem
 
@@ -97,8 +97,8 @@ def train_side_by_side(
 
 
 def shared_progress() -> tuple[Tell, Callable[[float], tuple[int, str]]]:
-    """A `TrainingProgress` for processes of a cluster: what they tell, and what `LiveDisplay` looks at."""
-    progress: Any = ray.remote(num_cpus=0)(TrainingProgress).remote()
+    """A `RunsProgress` for processes of a cluster: what they tell, and what `LiveDisplay` looks at."""
+    progress: Any = ray.remote(num_cpus=0)(RunsProgress).remote()
 
     def look(_: float) -> tuple[int, str]:
         return cast("tuple[int, str]", ray.get(progress.snapshot.remote()))

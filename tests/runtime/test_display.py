@@ -1,12 +1,12 @@
+import re
 import sys
 import threading
 import time
-from types import SimpleNamespace
 
 import pytest
 
 from liser_ray.runtime import display
-from liser_ray.runtime.display import LiveDisplay, TrainingProgress, clock
+from liser_ray.runtime.display import Counting, LiveDisplay, RunsProgress, clock
 
 
 def wait_for(event):
@@ -44,50 +44,55 @@ def test_clock(seconds, shown):
     assert clock(seconds) == shown
 
 
+def counted(total, done, done_before=0, elapsed_s=0.0, text=""):
+    counting = Counting("recordings", total, done_before, text)
+    counting._started = time.monotonic() - elapsed_s
+    counting.done = done
+    return counting.line
+
+
 class TestLine:
     def test_count_share_time_left_and_text(self):
-        line = LiveDisplay("recordings", 4000, lambda _: (0, "")).line(1000, "loss 0.5", 60.0)
-        assert line == "1,000/4,000 recordings (25%) · 3:00 left · loss 0.5"
+        assert counted(4000, 1000, elapsed_s=60, text="loss 0.5") == (
+            "1,000/4,000 recordings (25%) · 3:00 left · loss 0.5"
+        )
 
     def test_the_time_left_is_unknown_until_something_is_done(self):
-        line = LiveDisplay("steps", 10, lambda _: (0, ""), done_before=5).line(0, "starting", 30.0)
-        assert line == "5/10 steps (50%) · ? left · starting"
+        assert counted(10, 5, done_before=5, elapsed_s=30) == "5/10 recordings (50%) · ? left"
 
     def test_what_an_earlier_run_did_counts_but_tells_nothing_about_speed(self):
         # 30 in this run's minute: the 20 that are left take 40 s, however many there were before.
-        line = LiveDisplay("steps", 100, lambda _: (0, ""), done_before=50).line(30, "", 60.0)
-        assert line.startswith("80/100 steps (80%) · 0:40 left")
+        assert counted(100, 80, done_before=50, elapsed_s=60) == "80/100 recordings (80%) · 0:40 left"
 
-    def test_none_to_do(self):
-        assert LiveDisplay("steps", 0, lambda _: (0, "")).line(0, "", 0.0).startswith("0/0 steps (0%)")
+    def test_none_to_do_and_a_total_that_is_not_known(self):
+        assert counted(0, 0).startswith("0/0 recordings (0%)")
+        assert counted(None, 12) == "12 recordings"
+
+
+def test_a_loop_tells_a_log_now_and_then(monkeypatch, capsys):
+    monkeypatch.setattr(display, "_LINE_EVERY_S", -1.0)
+    with Counting("files", 2) as counting:
+        counting.advance()
+        counting.show(2, "all")
+    assert [line.partition(" (")[0] for line in capsys.readouterr().err.splitlines()] == ["1/2 files", "2/2 files"]
 
 
 class TestLog:
     def test_a_line_now_and_then(self, monkeypatch, capsys):
         monkeypatch.setattr(display, "_LINE_EVERY_S", 0.001)
         look = Looks(1, 2, 10)
-        with LiveDisplay("steps", 10, look):
+        with LiveDisplay("steps", 10, look, more_lines=lambda: ["media 3/s"]):
             wait_for(look.all_given)
         lines = capsys.readouterr().err.splitlines()
-        assert len(lines) == len(look.elapsed_s) >= 3
-        assert [line.partition(" (")[0] for line in lines[:3]] == ["1/10 steps", "2/10 steps", "10/10 steps"]
-        assert lines[2] == "10/10 steps (100%) · 0:00 left · loss 1.0"
+        assert lines[1::2] == ["media 3/s"] * len(look.elapsed_s)
+        assert [line.partition(" (")[0] for line in lines[:6:2]] == ["1/10 steps", "2/10 steps", "10/10 steps"]
+        assert lines[4] == "10/10 steps (100%) · 0:00 left · loss 1.0"
 
     def test_the_last_look_is_at_the_end(self, capsys):
         done = 0
         with LiveDisplay("steps", 10, lambda _: (done, "end"), done_before=2):
             done = 8
         assert capsys.readouterr().err == "10/10 steps (100%) · 0:00 left · end\n"
-
-    def test_seconds_count_from_entering(self, monkeypatch):
-        now_s = 100.0
-        monkeypatch.setattr(display, "time", SimpleNamespace(monotonic=lambda: now_s))
-        look = Looks(0)
-        shown = LiveDisplay("steps", 10, look)
-        now_s = 150.0
-        with shown:
-            now_s = 157.0
-        assert look.elapsed_s == [7.0]
 
     def test_an_error_inside_ends_the_display_and_is_not_hidden(self, capsys):
         def fail():
@@ -98,25 +103,16 @@ class TestLog:
         assert capsys.readouterr().err.startswith("3/10 steps (30%)")
 
 
-class TestTerminal:
-    def test_a_bar_that_ends_at_the_total(self, monkeypatch, capsys):
-        pretend_terminal(monkeypatch)
-        look = Looks(0, 4, 10)
-        with LiveDisplay("steps", 10, look):
-            wait_for(look.all_given)
-        shown = capsys.readouterr().err.rstrip("\n").split("\r")
-        assert any("4/10 steps" in one and "loss 0.4" in one for one in shown)
-        assert shown[-1].startswith("100%|████████████████████| 10/10 steps")
-        assert "loss 1.0" in shown[-1]
-
-    def test_what_an_earlier_run_did_counts(self, monkeypatch, capsys):
-        pretend_terminal(monkeypatch)
-        look = Looks(1, 5)
-        with LiveDisplay("steps", 10, look, done_before=5):
-            wait_for(look.all_given)
-        shown = capsys.readouterr().err.rstrip("\n").split("\r")
-        assert "5/10 steps" in next(one for one in shown if "steps" in one)
-        assert "10/10 steps" in shown[-1]
+def test_a_bar_on_a_terminal(monkeypatch, capsys):
+    pretend_terminal(monkeypatch)
+    look = Looks(0, 4, 5)
+    with LiveDisplay("steps", 10, look, done_before=5):
+        wait_for(look.all_given)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert "5/10 steps" in shown
+    assert "9/10 steps" in shown
+    assert "loss 0.4" in shown
+    assert "10/10 steps (100%)" in shown
 
 
 @pytest.mark.parametrize("on_terminal", [False, True])
@@ -139,7 +135,7 @@ def test_a_look_that_fails_does_not_end_the_work(monkeypatch, on_terminal):
 
 
 def test_progress_of_many_runs_is_their_sum_and_the_latest_lines():
-    progress = TrainingProgress()
+    progress = RunsProgress()
     assert progress.snapshot() == (0, "starting")
     for run in ("fold 0", "fold 1", "fold 2"):
         progress.add(run, 5, "epoch 5")

@@ -30,8 +30,8 @@ from liser_ray.student.training.loop import (
     validation_scores,
     weigh_classes,
 )
-from liser_ray.teachers.batches import mixed
 from liser_ray.training.common import epoch_seed
+from liser_ray.training.precision import mixed
 
 
 class Population:

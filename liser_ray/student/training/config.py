@@ -6,10 +6,7 @@ from typing import Literal
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.training.recipes import Recipe
-
-TrainingPrecision = Literal["auto", "float32", "bfloat16", "float16"]
-"""Arithmetic of matrix products and convolutions: "auto" is bfloat16 on a GPU and float32 on a CPU, whose results are
-then the same on each of its kind."""
+from liser_ray.training.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -144,7 +141,7 @@ class StudentConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    precision: TrainingPrecision = "auto"
+    precision: Precision = "auto"
     workers: int = 0
     gpus_per_worker: float = -1.0
     cpus_per_worker: int = 0

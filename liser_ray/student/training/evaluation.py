@@ -11,8 +11,7 @@ from liser_ray.student.config import OF_RECORDING, Normalisation
 from liser_ray.student.data.mels import to_float
 from liser_ray.student.features import BandNormalisation, LogMel, evaluation_windows, fit_length, recording_statistics
 from liser_ray.student.front_end import frame_count, window_count
-from liser_ray.teachers.batches import mixed
-from liser_ray.teachers.config import Precision
+from liser_ray.training.precision import Precision, mixed
 
 MAX_HELD_WINDOWS = 40_000
 """So many windows' spectrograms are kept from one epoch to the next (a gigabyte); of more, none."""

@@ -23,7 +23,7 @@ from liser_ray.corpora.progress import LOG_EVERY_S
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.results.paper import CONFIGURATIONS
 from liser_ray.results.records import FoldResult, Record, record_to_json
-from liser_ray.runtime.display import LiveDisplay, Tell, TrainingProgress
+from liser_ray.runtime.display import LiveDisplay, RunsProgress, Tell
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import check_writable, delete_folder, join, normalise, write_bytes
 from liser_ray.storage.run_record import package_versions, plain, refuse_changed_recipe
@@ -304,7 +304,7 @@ def total_steps(jobs: Iterable[RunJob], inputs: RunInputs) -> int:
 
 def _train_here(jobs: Sequence[RunJob], inputs: RunInputs) -> list[str]:
     """Train in this process, one run after the other; what went wrong with each, "" where nothing did."""
-    progress = TrainingProgress()
+    progress = RunsProgress()
     group = ProcessGroup(_device())
     problems = []
     with LiveDisplay("steps", total_steps(jobs, inputs), lambda _: progress.snapshot()):

@@ -25,9 +25,8 @@ from liser_ray.student.network import StudentNetwork
 from liser_ray.student.training.batches import Batch, Batches, Labeled, Unlabeled
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
-from liser_ray.teachers.batches import mixed
-from liser_ray.teachers.config import Precision
 from liser_ray.training.common import balanced_weights, epoch_seed
+from liser_ray.training.precision import Precision, mixed
 
 _WARM_UP_SHARE = 0.05
 _LOOK_EVERY_STEPS = 200  # at whether the loss is still finite, which a GPU has to be waited for

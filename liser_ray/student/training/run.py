@@ -30,15 +30,14 @@ from liser_ray.student.features import corpus_statistics
 from liser_ray.student.losses import Temperatures
 from liser_ray.student.network import EmotionClassifier, StudentNetwork, count_parameters
 from liser_ray.student.training.batches import Labeled, Unlabeled, UnlabeledSegments
-from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig, TrainingPrecision
+from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig
 from liser_ray.student.training.curves import CurveWriter, plot_curves
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.loop import EpochScore, Training
 from liser_ray.student.training.recipes import loss_of
-from liser_ray.teachers.batches import able_precision
-from liser_ray.teachers.config import Precision
 from liser_ray.training.common import same_for_all
 from liser_ray.training.memory import keep_freed_memory
+from liser_ray.training.precision import able_precision
 
 _STATE_FILE = "state.pt"
 _CURVES_FILE = "curves.png"
@@ -164,17 +163,10 @@ def make_training(
         loss=loss_of(config.recipe, config.loss),
         seed=job.seed,
         device=group.device,
-        precision=training_precision(config.precision, group.device),
+        precision=able_precision(group.device, config.precision),
         rank=group.rank,
         world_size=group.world_size,
     )
-
-
-def training_precision(wished: TrainingPrecision, device: torch.device) -> Precision:
-    """The arithmetic of a training on a device."""
-    if wished == "auto":
-        return "bfloat16" if device.type == "cuda" else "float32"
-    return able_precision(device, wished)
 
 
 def validation_set(config: StudentConfig, inputs: RunInputs, fold: int, device: torch.device) -> EvaluationSet:

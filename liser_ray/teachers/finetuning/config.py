@@ -6,7 +6,7 @@ from typing import Any, Literal
 from liser_ray.corpora.folds import Fold
 from liser_ray.runtime.display import Tell
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.config import Precision
+from liser_ray.training.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class FinetuneConfig:
         folds: "all", or numbers such as 0,2.
         lora: the trained part of the attention.
         train: the training itself.
-        precision: arithmetic on a GPU (autocast); a CPU always uses float32.
+        precision: arithmetic (autocast); "auto": bfloat16 on a GPU, float32 on a CPU.
         workers: processes that share each batch of a fold (data parallel); 0: train in this process, one fold after
             the other and without checkpoints, which spares a small model the minute in which the workers start.
         gpus_per_worker: -1: one where the cluster has any, else 0.
@@ -100,7 +100,7 @@ class FinetuneConfig:
     folds: str = "all"
     lora: LoraSettings = field(default_factory=LoraSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
-    precision: Precision = "bfloat16"
+    precision: Precision = "auto"
     workers: int = 1
     gpus_per_worker: float = -1.0
     cpus_per_worker: int = 0

@@ -17,7 +17,7 @@ from liser_ray.corpora.folds import Fold, choose_folds, folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.runtime.cluster import start_ray
-from liser_ray.runtime.display import LiveDisplay, Tell, TrainingProgress
+from liser_ray.runtime.display import LiveDisplay, RunsProgress, Tell
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.storage.files import check_writable, delete_folder, exists, join, normalise, write_bytes
@@ -144,7 +144,7 @@ def _train_folds(config: FinetuneConfig, output: str, speech: LabeledSpeech, fol
 
 def _train_here(config: FinetuneConfig, output: str, speech: LabeledSpeech, folds: Sequence[Fold]) -> dict[int, str]:
     """Train folds in this process, one after the other; what went wrong by fold, "" where nothing did."""
-    progress = TrainingProgress()
+    progress = RunsProgress()
     logging.getLogger("ray.train").setLevel(logging.WARNING)  # else it tells that this is its local mode
     here = ScalingConfig(num_workers=0)
     with LiveDisplay("epochs", len(folds) * config.train.epochs, lambda _: progress.snapshot()):

@@ -9,10 +9,10 @@ from scipy.special import softmax
 
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.results.metrics import confusion_matrix, expected_calibration_error, uar, war
-from liser_ray.teachers.config import Precision
 from liser_ray.teachers.finetuning.training import score_recordings
 from liser_ray.teachers.speech import SpeechTeachers, speech_windows
 from liser_ray.teachers.temperature import with_temperature
+from liser_ray.training.precision import Precision
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,12 @@ from torch.nn.parallel import DistributedDataParallel
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.results.metrics import confusion_matrix, uar
-from liser_ray.teachers.batches import autocast
-from liser_ray.teachers.config import Precision
 from liser_ray.teachers.finetuning.batches import collate, crop, epoch_batches
 from liser_ray.teachers.finetuning.config import TrainSettings
 from liser_ray.teachers.finetuning.model import load_trained_state, trained_state
 from liser_ray.teachers.finetuning.split import TeacherSplit
 from liser_ray.training.common import balanced_weights, epoch_seed
+from liser_ray.training.precision import Precision, mixed
 
 _WARM_UP_SHARE = 0.1
 _MAX_GRADIENT_NORM = 1.0
@@ -189,7 +188,7 @@ class Training:
             last = number == len(micro_batches) - 1
             # Gradients travel between processes once a step, with the last of its micro-batches.
             with nullcontext() if last or self.world_size == 1 else self.model.no_sync():  # type: ignore[operator]
-                with autocast(self.device, self.precision):
+                with mixed(self.device, self.precision):
                     logits = self.model(input_values=waveforms, attention_mask=mask).logits
                 loss = F.cross_entropy(logits.float(), truth, weight=self._label_weights, reduction="sum")
                 # The mean over the whole batch: data-parallel training divides by the number of processes.
@@ -260,7 +259,7 @@ def score_recordings(
         logits = []
         for piece in np.array_split(pcm, n_pieces):
             waveforms, _ = collate([piece], normalised)
-            with autocast(device, precision):
+            with mixed(device, precision):
                 logits.append(model(input_values=torch.from_numpy(waveforms).to(device)).logits.float())
         found.append(torch.cat(logits).mean(dim=0, keepdim=True).cpu().numpy())
     return np.concatenate(found)

@@ -23,7 +23,7 @@ from liser_ray.student.data.unlabeled import HeldSegments
 from liser_ray.student.training.batches import Batches
 from liser_ray.student.training.config import AugmentConfig, TrainConfig
 from liser_ray.student.training.loop import EpochScore, learning_rate_factor
-from liser_ray.teachers.batches import able_precision
+from liser_ray.training.precision import able_precision
 
 GOLDEN = Path(__file__).parents[2] / "data/student_golden.json"
 SHORT = TrainConfig(epochs=2, batch_size=8, learning_rate=2e-3)
