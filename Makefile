@@ -6,7 +6,7 @@ BIN := .venv/bin
 # their bytecode on disk (some images switch it off) each spends twice as long on its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types check bench tables clean
+.PHONY: demo test lint types check docs bench tables clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -37,6 +37,9 @@ bench: .venv/ready  ## how fast everything is, beside the machine's limit and th
 
 tables: .venv/ready  ## the README's tables and pictures, from the committed records
 	$(BIN)/python jobs/reproduce_tables.py --records results --readme README.md --output out/tables
+
+docs: .venv/ready  ## the site in out/site; strict, without a network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf out
