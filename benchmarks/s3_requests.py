@@ -5,13 +5,11 @@ before it, and sends through it what the job does with recordings, label files a
 after the other, without Ray's cluster. Prints and writes benchmarks/results/s3_requests.md.
 """
 
-import http.client
 import os
 import sys
 import tempfile
 import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import parse_qs, urlsplit
@@ -22,6 +20,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
+from fault_proxy import FaultProxy
+from local_http import QuietHandler
 from machine import describe, write_whole
 from media_files import write_video
 from ray.data.checkpoint import CheckpointConfig
@@ -51,83 +51,35 @@ MB = 1e6
 Step: TypeAlias = tuple[str, str, int, tuple[Counter[str], int, int]]
 
 
-class CountingProxy(ThreadingHTTPServer):
-    """Passes requests on to a store on this machine and counts them by kind, with the bytes of their bodies."""
+class CountingProxy(FaultProxy):
+    """Passes requests on to a store and counts them by kind, with the bytes of their bodies."""
 
-    daemon_threads = True
+    def __init__(self, store: str):
+        self._counting = threading.Lock()
+        self._counted: tuple[Counter[str], int, int] = Counter(), 0, 0
+        super().__init__(store)
 
-    def __init__(self, port: int):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.store_port = port
-        self.lock = threading.Lock()
-        self.requests: Counter[str] = Counter()
-        self.sent = self.received = 0
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def endpoint(self) -> str:
-        """Where S3 clients find it."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
+    def passed_on(self, request: QuietHandler, body: bytes, answer: bytes) -> None:
+        with self._counting:
+            requests, sent, received = self._counted
+            requests[_kind(request)] += 1
+            self._counted = requests, sent + len(body), received + len(answer)
 
     def take(self) -> tuple[Counter[str], int, int]:
         """Requests by kind, bytes sent to the store and received from it, since the last call."""
-        with self.lock:
-            counted = self.requests, self.sent, self.received
-            self.requests, self.sent, self.received = Counter(), 0, 0
+        with self._counting:
+            counted, self._counted = self._counted, (Counter(), 0, 0)
         return counted
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: CountingProxy
-
-    def _pass_on(self) -> None:
-        chunked = self.headers.get("Transfer-Encoding") == "chunked"
-        body = self._chunks() if chunked else self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        store = http.client.HTTPConnection("127.0.0.1", self.server.store_port, timeout=60)
-        store.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():  # the host's name too, or the signature would not fit
-            if name.lower() != "expect":
-                store.putheader(name, value)
-        store.endheaders(body)
-        answer = store.getresponse()
-        data = answer.read()
-        with self.server.lock:
-            self.server.requests[self._kind()] += 1
-            self.server.sent += len(body)
-            self.server.received += len(data)
-        self.send_response_only(answer.status, answer.reason)
-        for name, value in answer.getheaders():
-            if name.lower() != "transfer-encoding" and (name.lower() != "content-length" or self.command == "HEAD"):
-                self.send_header(name, value)
-        if self.command != "HEAD":
-            self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-        store.close()
-
-    def _chunks(self) -> bytes:
-        """A body in chunks as it stands in the stream, to be passed on as it is."""
-        lines = [self.rfile.readline()]
-        while size := int(lines[-1].split(b";")[0], 16):
-            lines += [self.rfile.read(size + 2), self.rfile.readline()]
-        while lines[-1] != b"\r\n":
-            lines.append(self.rfile.readline())
-        return b"".join(lines)
-
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass_on  # noqa: N815
-
-    def _kind(self) -> str:
-        if "x-amz-copy-source" in self.headers:
-            return "COPY"
-        query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
-        if self.command == "GET" and {"list-type", "prefix", "delimiter"} & query.keys():
-            return "LIST"
-        # The beginning and the end of an upload in parts cost what a PUT costs.
-        return "DELETE" if "delete" in query else {"POST": "PUT"}.get(self.command, self.command)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+def _kind(request: QuietHandler) -> str:
+    if "x-amz-copy-source" in request.headers:
+        return "COPY"
+    query = parse_qs(urlsplit(request.path).query, keep_blank_values=True)
+    if request.command == "GET" and {"list-type", "prefix", "delimiter"} & query.keys():
+        return "LIST"
+    # The beginning and the end of an upload in parts cost what a PUT costs.
+    return "DELETE" if "delete" in query else {"POST": "PUT"}.get(request.command, request.command)
 
 
 def make_recording(path: Path) -> None:
@@ -192,7 +144,7 @@ def main() -> None:
             raise SystemExit("No place for the S3 store: neither the temporary folder nor /dev/shm takes user xattrs.")
         store = SwiftStore(folder, data)
         try:
-            proxy = CountingProxy(int(store.endpoint.rpartition(":")[2]))
+            proxy = CountingProxy(store.endpoint)
             os.environ.update(store.environment, AWS_ENDPOINT_URL=proxy.endpoint)
             steps, n_bytes = count(store, proxy, folder / "video.mp4")
         finally:

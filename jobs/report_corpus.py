@@ -21,9 +21,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     # What follows is imported where it is needed: Matplotlib and scikit-learn take seconds.
     from liser_ray.labeling.page.page import make_page
     from liser_ray.labeling.resume import OutputFolders
-    from liser_ray.storage.files import normalise
+    from liser_ray.storage.addresses import absolute
 
-    folders = OutputFolders(normalise(config.output))
+    folders = OutputFolders(absolute(config.output))
     make_page(folders, config.contact_sheet)
     print(f"Page: {folders.page}")
 

@@ -1,46 +1,26 @@
 """Files that ask whoever opens them to open something else: `from attack_files import write_attacks, Listener`."""
 
-import http.server
 import struct
-import threading
 from pathlib import Path
-from typing import Self
+
+from local_http import LocalServer, QuietHandler
 
 _MOV_BOXES = {b"moov", b"trak", b"mdia", b"minf", b"dinf"}
 
 
-class Listener:
-    """An HTTP server on the loopback interface that gives one file to whoever asks, and remembers what was asked for.
-
-    A context manager.
-    """
+class Listener(LocalServer):
+    """Gives one file to whoever asks, and remembers what was asked for."""
 
     def __init__(self, file: Path):
+        self.file = file
         self.asked: list[str] = []
-        listener = self
+        super().__init__(_Handler)
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                listener.asked.append(self.path)
-                data = file.read_bytes()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+class _Handler(QuietHandler):
+    def serve(self) -> None:
+        self.owner.asked.append(self.path)
+        self.answer(200, self.owner.file.read_bytes())
 
 
 def write_attacks(folder: Path, secret: Path, host: str) -> dict[str, Path]:

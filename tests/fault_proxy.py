@@ -11,9 +11,9 @@ import random
 import socket
 import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import urlsplit
+
+from local_http import LocalServer, QuietHandler
 
 DECK = 100
 SLOW_DOWN, CUT, STALL, NOTHING = "slow_down", "cut", "stall", ""
@@ -21,11 +21,10 @@ SLOW_DOWN, CUT, STALL, NOTHING = "slow_down", "cut", "stall", ""
 _HOP_BY_HOP = {"connection", "keep-alive", "expect", "transfer-encoding", "content-length"}
 
 
-class FaultProxy:
-    """A running proxy at `endpoint`; a context manager.
+class FaultProxy(LocalServer):
+    """A running proxy.
 
     Attributes:
-        endpoint: its address.
         done: how often each fault was injected, and all requests under "requests".
     """
 
@@ -58,16 +57,7 @@ class FaultProxy:
         self._hand: list[str] = []
         self._lock = threading.Lock()
         self.ended = threading.Event()
-        proxy = self
-
-        class Handler(_Handler):
-            faults = proxy
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        super().__init__(_Handler)
 
     def draw(self) -> tuple[str, float]:
         """The fault for the next request, and a number from 0 to 1 that says where in it."""
@@ -88,36 +78,29 @@ class FaultProxy:
             if not self._in_a_row or (max(rows, default=0) <= self._in_a_row and not hand[0]):
                 return hand
 
-    def __enter__(self) -> "FaultProxy":
-        return self
+    def passed_on(self, request: QuietHandler, body: bytes, answer: bytes) -> None:
+        """Called with each request that went to the store, and the bodies of both."""
 
     def __exit__(self, *_: object) -> None:
         self.ended.set()  # connections that are stalled end
-        self._server.shutdown()
-        self._server.server_close()
+        super().__exit__()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    faults: FaultProxy
-    protocol_version = "HTTP/1.1"
+class _Handler(QuietHandler):
+    owner: FaultProxy
 
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def _serve(self) -> None:
+    def serve(self) -> None:
         self.close_connection = True  # unless all goes well: the client may be gone by now
         with contextlib.suppress(OSError):
             self._forward()
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815
-
     def _forward(self) -> None:
-        fault, where = self.faults.draw()
+        fault, where = self.owner.draw()
         body = self._body()
-        if self.faults.answer:
-            self._answer(*self.faults.answer)
+        if self.owner.answer:
+            self._refuse(*self.owner.answer)
         elif fault == SLOW_DOWN:
-            self._answer(503, "SlowDown")
+            self._refuse(503, "SlowDown")
         elif fault and body and where < 0.5:  # before the store has the whole request
             self._break_off(fault, b"")
         else:
@@ -140,12 +123,9 @@ class _Handler(BaseHTTPRequestHandler):
             return b"".join(parts)
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
-    def _answer(self, status: int, code: str) -> None:
+    def _refuse(self, status: int, code: str) -> None:
         text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
-        if self.command == "HEAD":
-            text = b""
-        head = f"HTTP/1.1 {status} {code}\r\nContent-Type: application/xml\r\nContent-Length: {len(text)}\r\n\r\n"
-        self.wfile.write(head.encode() + text)
+        self.answer(status, b"" if self.command == "HEAD" else text, "application/xml")
         self.close_connection = False
 
     def _ask_store(self, body: bytes) -> tuple[bytes, bytes]:
@@ -153,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
         if body or "Content-Length" in self.headers:
             headers["Content-Length"] = str(len(body))
-        target = self.faults.target
+        target = self.owner.target
         with contextlib.closing(http.client.HTTPConnection(target.hostname, target.port, timeout=120)) as store:
             store.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in headers.items():
@@ -161,6 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
             store.endheaders(body)
             response = store.getresponse()
             data = response.read()
+        self.owner.passed_on(self, body, data)
         lines = [f"HTTP/1.1 {response.status} {response.reason}"]
         lines += [f"{name}: {value}" for name, value in response.getheaders() if name.lower() not in _HOP_BY_HOP]
         lines.append(f"Content-Length: {response.getheader('Content-Length', len(data))}")
@@ -170,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(sent)
         if fault == STALL:
             self.connection.settimeout(0.5)
-            while not self.faults.ended.is_set():
+            while not self.owner.ended.is_set():
                 with contextlib.suppress(TimeoutError):
                     if not self.connection.recv(1):
                         break  # the client has given up

@@ -25,7 +25,8 @@ from liser_ray.media.detector import check_detector
 from liser_ray.runtime.cluster import cluster_size, start_ray, started_here, users_errors
 from liser_ray.runtime.display import LiveDisplay
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.files import check_readable, check_writable, join, normalise, write_bytes
+from liser_ray.storage.addresses import absolute, join
+from liser_ray.storage.files import check_readable, check_writable, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def calibrate(config: CalibrateConfig) -> Calibration:
         UserError: an option, a weight, the input or the output; no span is of use; no node comes; or the teachers were
             measured on another device than the cluster asked for has. The message says what to do.
     """
-    output = normalise(config.output)
+    output = absolute(config.output)
     check_writable(output)
     check_readable(config.input)
     check_detector(config.media.faces.detector)
@@ -199,7 +200,7 @@ def _told(answer: Any, timeout_s: float | None = None) -> Any:  # noqa: ANN401 (
 def _record(config: CalibrateConfig, sample: Sample, measured: Measurements, sizing: Sizing) -> dict[str, Any]:
     """The content of ``calibrate.json``."""
     return {
-        "input": normalise(config.input),
+        "input": absolute(config.input),
         "drawn": {"spans": len(sample.spans), "recordings": sample.recordings, "unusable": sample.unusable},
         "measured": asdict(measured),
         "seconds_per_second_of_video": asdict(measured.costs),

@@ -8,7 +8,7 @@ from random import Random
 from typing import TypeVar
 
 from liser_ray.calibration.config import CalibrateConfig
-from liser_ray.corpora.plan import plan_rows
+from liser_ray.corpora.plan_table import plan_rows
 from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.recordings import list_recordings
 from liser_ray.runtime.errors import UserError

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from liser_ray.corpora import cremad, ravdess
+from liser_ray.corpora.labeled import CORPORA
 from liser_ray.corpora.utterance import LabeledSet, sorted_speakers
 from liser_ray.runtime.errors import UserError
 
@@ -14,12 +14,6 @@ log = logging.getLogger(__name__)
 
 N_FOLDS = 5
 VALIDATION_SHARE = 0.2  # of the speakers that a fold does not test on
-
-# Name of the set -> its speakers and (test, validation) of each fold.
-_PUBLISHED = {
-    ravdess.NAME: (ravdess.SPEAKERS, ravdess.FOLDS),
-    cremad.NAME: (frozenset(cremad.ACTORS), cremad.FOLDS),
-}
 
 
 @dataclass(frozen=True)
@@ -54,10 +48,11 @@ class Fold:
 def folds_of(labeled: LabeledSet, seed: int = 0) -> tuple[Fold, ...]:
     """The folds of a labeled set; each speaker is tested in exactly one of them.
 
-    A manifest's own folds come first: fold k tests the speakers with fold k. RAVDESS and CREMA-D (by name and speakers)
-    have fixed folds, of which only the speakers that are there are kept and those are dropped that then lack speakers
-    to train or to test on. Any other set is divided into five folds (fewer with few speakers), stratified by label.
-    Where validation speakers are not fixed, about 20 % of a fold's other speakers are drawn, at least one of three.
+    A manifest's own folds come first: fold k tests the speakers with fold k. A published corpus (by name and speakers)
+    may have fixed folds, of which only the speakers that are there are kept and those are dropped that then lack
+    speakers to train or to test on. Any other set is divided into five folds (fewer with few speakers), stratified by
+    label. Where validation speakers are not fixed, about 20 % of a fold's other speakers are drawn, at least one of
+    three.
 
     The result depends on the set's recordings and the seed, not on the order of the recordings.
 
@@ -68,10 +63,10 @@ def folds_of(labeled: LabeledSet, seed: int = 0) -> tuple[Fold, ...]:
     Raises:
         UserError: if there are not speakers enough for any fold.
     """
-    speakers, published = _PUBLISHED.get(labeled.name, (frozenset(), ()))
     if any(one.fold is not None for one in labeled.utterances):
         return _manifest_folds(labeled, seed)
-    if published and speakers.issuperset(labeled.speakers):
+    published = CORPORA[labeled.name].folds if labeled.name in CORPORA else ()
+    if published and set[str]().union(*(test for test, _ in published)) >= set(labeled.speakers):
         return _published_folds(labeled, published)
     tests = _stratified_tests(labeled, seed)
     return tuple(_with_drawn_validation(labeled, index, test, seed) for index, test in enumerate(tests))

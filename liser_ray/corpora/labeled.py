@@ -1,18 +1,22 @@
-"""Labeled sets of emotional speech: RAVDESS, CREMA-D, and what a manifest lists."""
+"""Labeled sets of emotional speech: published corpora, and what a manifest lists.
+
+To add a corpus: write a file beside `ravdess` with a `Corpus` (names of its labels and files, some 30 lines), and give
+it a place in `CORPORA`. Its name then works wherever a labeled set is asked for.
+"""
 
 import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
 
-from liser_ray.corpora import cremad, manifest, ravdess
-from liser_ray.corpora.utterance import LabeledSet, Utterance
+from liser_ray.corpora import cremad, ravdess
+from liser_ray.corpora.manifest import Manifest, is_manifest
+from liser_ray.corpora.utterance import Corpus, LabeledSet, Utterance
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage import s3
-from liser_ray.storage.files import is_s3, join, normalise
+from liser_ray.storage.addresses import absolute, is_s3
+from liser_ray.storage.listing import walk
 
-__all__ = ["LabeledSet", "Utterance", "read_labeled_set"]
+CORPORA = {one.name: one for one in (ravdess.CORPUS, cremad.CORPUS)}
 
 # fmt: off
 SOUND_SUFFIXES = (
@@ -23,30 +27,35 @@ SOUND_SUFFIXES = (
 # fmt: on
 """Files of a corpus folder that are taken for recordings; a manifest's may have any suffix."""
 
-_FORMS = "ravdess:<folder or s3://…>, cremad:<folder or s3://…>, or a manifest (.csv or .parquet)"
+_FORMS = f"{', '.join(f'{name}:<folder or s3://…>' for name in CORPORA)}, or a manifest (.csv or .parquet)"
+_COLUMNS = "Needed are path, label and speaker; fold and sex may be given."
+_SEXES = {"man": "man", "male": "man", "m": "man", "woman": "woman", "female": "woman", "f": "woman", "": ""}
+_FOLD = re.compile(r"(\d+)(\.0*)?")  # tools write whole numbers as 3.0 where a column had gaps
 
 
 def read_labeled_set(spec: str) -> LabeledSet:
     """List a labeled set; no recording is opened.
 
     Args:
-        spec: ``ravdess:<folder>``, ``cremad:<folder>``, with a local folder or an ``s3://`` prefix in which the corpus
-            lies as it was published, in any depth and any format of sound; or a manifest, see
-            `liser_ray.corpora.manifest.read_manifest`.
+        spec: a name of `CORPORA` and where it lies, as in ``ravdess:<folder>``: a local folder or an ``s3://`` prefix
+            in which the corpus lies as it was published, in any depth and any format of sound. Or a manifest: a
+            ``.csv`` or ``.parquet`` file with the columns ``path`` (relative to its folder, absolute, or ``s3://``),
+            ``label``, ``speaker`` and optionally ``fold`` and ``sex`` (man, male, m, woman, female, f, or nothing);
+            others are ignored, and blanks around values.
 
     Raises:
-        UserError: if the prefix is unknown, nothing is there, no recording is found, the manifest is faulty, or there
+        UserError: if the name is unknown, nothing is there, no recording is found, the manifest is faulty, or there
             are fewer than two labels or two speakers.
     """
     prefix = re.match(r"([A-Za-z][\w-]*):(?!//)", spec)
     if prefix is None:
-        labeled = _read_manifest(normalise(spec))
-    elif prefix[1].lower() not in _CORPORA:
+        labeled = _read_manifest(absolute(spec))
+    elif prefix[1].lower() not in CORPORA:
         raise UserError(f"{spec}: there is no labeled set {prefix[1]!r}. Give {_FORMS}.")
     elif prefix.end() == len(spec):
         raise UserError(f"{spec} names no folder. Give {_FORMS}.")
     else:
-        labeled = _CORPORA[prefix[1].lower()](normalise(spec[prefix.end() :]))
+        labeled = _read_corpus(CORPORA[prefix[1].lower()], absolute(spec[prefix.end() :]))
     for what, found in (("label", {one.label for one in labeled.utterances}), ("speaker", set(labeled.speakers))):
         if len(found) < 2:
             raise UserError(
@@ -56,96 +65,82 @@ def read_labeled_set(spec: str) -> LabeledSet:
     return labeled
 
 
-def _read_manifest(uri: str) -> LabeledSet:
-    if posixpath.splitext(uri)[1].lower() not in manifest.SUFFIXES:
-        raise UserError(f"{uri} is no labeled set. Give {_FORMS}.")
-    return manifest.read_manifest(uri)
-
-
-def _read_ravdess(root: str) -> LabeledSet:
-    skipped: Counter[str] = Counter()
-    utterances = [
-        Utterance(uri, label, speaker, sex=ravdess.sex_of(speaker))
-        for uri, (label, speaker) in _named_files(root, ravdess.parse_name, skipped)
-    ]
-    if not utterances:
-        raise _nothing_found(root, "RAVDESS speech", "03-01-05-01-02-01-12.wav", skipped)
-    return LabeledSet(ravdess.NAME, ravdess.LABELS, tuple(utterances), dict(skipped))
-
-
-def _read_cremad(root: str) -> LabeledSet:
-    skipped: Counter[str] = Counter()
-    # The corpus is published as WAV, as MP3 and as video: of these, the earliest of `SOUND_SUFFIXES` is taken.
-    best: dict[str, tuple[int, Utterance]] = {}
-    for uri, named in _named_files(root, cremad.parse_name, skipped):
-        stem, suffix = _split_name(uri)
-        offered = SOUND_SUFFIXES.index(suffix), Utterance(uri, *named)
-        kept = best.setdefault(stem, offered)
-        if kept is not offered:
-            best[stem], other = (offered, kept) if offered[0] < kept[0] else (kept, offered)
-            skipped[f"copies in {SOUND_SUFFIXES[other[0]]} of recordings taken in {SOUND_SUFFIXES[best[stem][0]]}"] += 1
-    if not best:
-        raise _nothing_found(root, "CREMA-D", "1001_DFA_ANG_XX.wav", skipped)
-    utterances = sorted((one for _, one in best.values()), key=lambda one: one.uri)
-    return LabeledSet(cremad.NAME, cremad.LABELS, tuple(utterances), dict(skipped))
-
-
-_CORPORA = {ravdess.NAME: _read_ravdess, cremad.NAME: _read_cremad}
-
-
-def _named_files(
-    root: str, parse_name: Callable[[str], tuple[str, str] | str], skipped: Counter[str]
-) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Address, label and speaker of each recording below a folder, by address; the other files are counted."""
-    for uri in sorted(_walk_s3(root) if is_s3(root) else _walk_folder(root)):
-        stem, suffix = _split_name(uri)
-        named = parse_name(stem) if suffix in SOUND_SUFFIXES else "other files"
-        if isinstance(named, str):
-            skipped[named] += 1
-        else:
-            yield uri, named
-
-
-def _split_name(uri: str) -> tuple[str, str]:
-    stem, suffix = posixpath.splitext(posixpath.basename(uri))
-    return stem, suffix.lower()
-
-
-def _walk_s3(root: str) -> Iterator[str]:
-    """Addresses of the objects below a prefix; those that hidden files became are left out."""
-    bucket, prefix = s3.split(root)
-    n_keys = 0
-    for record in s3.list_objects(bucket, prefix + "/" if prefix else ""):
-        n_keys += 1
-        inner = record["Key"].removeprefix(prefix + "/")
-        if not record["Key"].endswith("/") and not any(part.startswith(".") for part in inner.split("/")):
-            yield f"s3://{bucket}/{record['Key']}"
-    if not n_keys:
-        raise UserError(f"{root}: nothing there. Check bucket and prefix; give the folder in which the corpus lies.")
-
-
-def _walk_folder(root: str) -> Iterator[str]:
-    """Paths of the files below a folder, hidden ones left out; links to folders are followed."""
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename} can't be listed: {error.strerror}. Change its rights.") from error
-
-    if not os.path.exists(root):
-        raise UserError(f"{root}: nothing there. Give the folder in which the corpus lies.")
-    if not os.path.isdir(root):
+def _read_corpus(corpus: Corpus, root: str) -> LabeledSet:
+    if not is_s3(root) and os.path.isfile(root):
         raise UserError(f"{root} is a file. Unpack it and give the folder in which the corpus lies.")
-    seen: set[str] = set()
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link that leads back up, or a second way to the same files
-            folders.clear()
+    uris = sorted(found.uri for found in walk(root)) if is_s3(root) or os.path.exists(root) else []
+    if not uris and (is_s3(root) or not os.path.exists(root)):
+        raise UserError(f"{root}: nothing there. Give the folder or prefix in which the corpus lies.")
+    skipped: Counter[str] = Counter()
+    candidates: list[tuple[str, int, Utterance]] = []
+    best: dict[str, int] = {}  # name of a recording to the place of its best suffix
+    for uri in uris:
+        path, suffix = posixpath.splitext(uri.removeprefix(root).lstrip("/"))
+        facts = corpus.parse(path) if suffix.lower() in SOUND_SUFFIXES else "other files"
+        if isinstance(facts, str):
+            skipped[facts] += 1
             continue
-        seen.add(real)
-        # In order: which of two ways to a folder is seen first must not depend on the file system.
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (join(folder, name) for name in names if not name.startswith("."))
+        (label, speaker, sex), name, rank = facts, posixpath.basename(path), SOUND_SUFFIXES.index(suffix.lower())
+        candidates.append((name, rank, Utterance(uri, label, speaker, sex=sex)))
+        best[name] = min(rank, best.get(name, rank))
+    if not candidates:
+        met = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items())) or "an empty folder"
+        raise UserError(f"{root}: no {corpus.title} recording found, but {met}. Names look like {corpus.example}.")
+    for name, rank, _ in candidates:
+        if rank != best[name]:
+            skipped[f"copies in {SOUND_SUFFIXES[rank]} of recordings taken in {SOUND_SUFFIXES[best[name]]}"] += 1
+    taken = tuple(one for name, rank, one in candidates if rank == best[name])
+    return LabeledSet(corpus.name, corpus.labels, taken, dict(skipped))
 
 
-def _nothing_found(root: str, what: str, example: str, skipped: Counter[str]) -> UserError:
-    met = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items())) or "an empty folder"
-    return UserError(f"{root}: no {what} recording found, but {met}. Their names look like {example}.")
+def _read_manifest(uri: str) -> LabeledSet:
+    if not is_manifest(uri):
+        raise UserError(f"{uri} is no labeled set. Give {_FORMS}.")
+    manifest = Manifest(uri, needed=("path", "label", "speaker"), optional=("fold", "sex"), hint=_COLUMNS)
+    utterances = []
+    of_speaker: dict[str, Utterance] = {}  # the first of each, with a sex where one is known
+    spelled: dict[str, str] = {}  # labels by their lower case
+    for number, row in enumerate(manifest.rows(as_text=True), start=1):
+        values = dict(zip(manifest.schema.names, map(str.strip, row), strict=True))
+        one = _utterance(values, manifest, f"The manifest {uri}: row {number}")
+        utterances.append(one)
+        if one.label != (other := spelled.setdefault(one.label.lower(), one.label)):
+            both = " and ".join(map(repr, sorted((other, one.label))))
+            raise UserError(f"The manifest {uri} has the labels {both}. Write them the same way.")
+        first = of_speaker.setdefault(one.speaker, one)
+        if one.fold != first.fold:
+            raise UserError(
+                f"The manifest {uri}: speaker {one.speaker} is in the folds {first.fold} and {one.fold}. "
+                "Put all recordings of a speaker into one fold, or speakers would be tested that were trained on."
+            )
+        if one.sex and first.sex and one.sex != first.sex:
+            raise UserError(
+                f"The manifest {uri}: speaker {one.speaker} is a man in one row and a woman in another. "
+                "Write the same in all rows, and give two speakers two names."
+            )
+        if one.sex:
+            of_speaker[one.speaker] = one
+    labels = tuple(sorted(spelled.values()))
+    name = posixpath.splitext(posixpath.basename(uri))[0]
+    # The order of the rows must not matter to what is trained: sets are compared over copies of a manifest.
+    return LabeledSet(name, labels, tuple(sorted(utterances, key=lambda one: (one.uri, one.label, one.speaker))), {})
+
+
+def _utterance(values: dict[str, str], manifest: Manifest, where: str) -> Utterance:
+    """The recording in a row; `where` begins what is said of a fault."""
+    for name, value in values.items():
+        if not value and name != "sex":
+            raise UserError(f"{where} has no {name}. Fill it in or take the row out.")
+    fold, sex = values.get("fold"), values.get("sex", "")
+    found = _FOLD.fullmatch(fold) if fold else None
+    if fold and found is None:
+        raise UserError(f"{where} has the fold {fold!r}. Folds are whole numbers, as 0, 1, 2.")
+    if sex.lower() not in _SEXES:
+        raise UserError(f"{where} has the sex {sex!r}. Write man or woman, or leave it empty where it is not known.")
+    return Utterance(
+        manifest.resolve(values["path"]),
+        values["label"],
+        values["speaker"],
+        int(found[1]) if found else None,
+        _SEXES[sex.lower()],
+    )

@@ -8,32 +8,29 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from liser_ray.corpora import spans
 from liser_ray.corpora.config import PlanConfig
-from liser_ray.corpora.probe import Probed, probe_all
-from liser_ray.corpora.progress import Progress
-from liser_ray.corpora.recordings import Recording, list_recordings, reachs
+from liser_ray.corpora.plan_table import ROWS_PER_GROUP, TALLIED, PlanWriter, Tally, as_table, plan_rows
+from liser_ray.corpora.probe import probe_all
+from liser_ray.corpora.recordings import Recording, list_recordings, reach_all
 from liser_ray.corpora.schema import plan_schema
-from liser_ray.media.outcome import Problem, Reason, Stage, Status
+from liser_ray.media.outcome import Stage, Status
+from liser_ray.runtime.display import Counting
 from liser_ray.runtime.errors import UserError
-from liser_ray.runtime.redaction import redact
+from liser_ray.storage.addresses import absolute, is_below, join
 from liser_ray.storage.files import (
     check_writable,
+    delete_file,
     exists,
     filesystem,
-    join,
     list_files,
-    normalise,
     read_bytes,
     replace_parquet,
     write_bytes,
@@ -43,13 +40,8 @@ from liser_ray.storage.roots import roots_of
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
-ROWS_PER_FILE = 250_000
-_ROWS_PER_GROUP = 25_000
-
 _FILLED = ("plan", "labels", "checkpoint", "runs")  # folders of an output
 _DECIDE_ROWS = ("span_seconds", "max_pixels", "max_frame_rate_hz")  # they stay what they were
-
-_TOO_SHORT = Problem(Stage.PLAN, Reason.TOO_SHORT, "shorter than one window of 16 frames")
 
 
 @dataclass(frozen=True)
@@ -95,7 +87,9 @@ class PlanSummary:
         return spans.expected_output_bytes(self.to_label_s, speech_teachers)
 
 
-def make_plan(input_uri: str, output_uri: str | None, config: PlanConfig) -> PlanSummary:
+def make_plan(
+    input_uri: str, output_uri: str | None, config: PlanConfig, taken_columns: Collection[str] = ()
+) -> PlanSummary:
     """Find the recordings, read their headers, cut them into spans and write the plan.
 
     A plan that is already there is replaced. Memory stays bounded: recordings stream through.
@@ -104,6 +98,7 @@ def make_plan(input_uri: str, output_uri: str | None, config: PlanConfig) -> Pla
         input_uri: folder, ``s3://bucket/prefix``, one file, or a manifest; see `list_recordings`.
         output_uri: folder or prefix that gets ``plan/`` and ``plan.json``; None: only the summary (a dry run).
         config: the settings.
+        taken_columns: names that a manifest's columns may not have, besides those of the plan's: labeling adds them.
 
     Raises:
         UserError: if the input can't be listed, holds nothing, is a manifest with a column of ours or lies in a folder
@@ -112,31 +107,24 @@ def make_plan(input_uri: str, output_uri: str | None, config: PlanConfig) -> Pla
     if output_uri:
         _refuse_own_folders(input_uri, output_uri)
         check_writable(output_uri)
-        _delete_plan(output_uri)
+        delete_file(join(absolute(output_uri), "plan.json"))  # first: from here on the plan is not complete
+        for old in _plan_paths(output_uri):
+            filesystem(output_uri)[0].delete_file(old)
     roots = roots_of(input_uri, config.allowed_roots)
     listing = list_recordings(input_uri, skip_uri=output_uri, roots=roots)
-    schema = plan_schema(listing.extra_schema)
-    tally = _Tally()
-    with ExitStack() as stack:
-        writer = stack.enter_context(_PlanWriter(output_uri, schema)) if output_uri else None
-        progress = stack.enter_context(Progress("recordings", listing.total))
+    schema = plan_schema(listing.extra_schema, taken_columns)
+    with Counting("recordings planned", listing.total) as progress, PlanWriter(output_uri, schema) as writer:
         if progress.on_terminal and listing.total is None:
-            _count_ahead(progress, input_uri, output_uri, roots)
-        for probed in probe_all(listing.recordings, config, roots):
-            rows = list(plan_rows(probed, config.span_seconds))
-            tally.add(probed, rows)
-            if writer:
-                writer.write(rows)
-            progress.step()
-        log.info("Planned %s", progress.line())
+            _count_ahead(progress, (input_uri, output_uri, roots))
+        writer.write_all(probe_all(listing.recordings, config, roots), config.span_seconds, progress)
     summary = PlanSummary(
-        input_uri=normalise(input_uri),
+        input_uri=absolute(input_uri),
         config=config,
         ignored_files=listing.ignored_files,
         duplicates=listing.duplicates,
         extra_columns={one.name: str(one.type) for one in listing.extra_schema},
-        files=writer.files if writer else 0,
-        **vars(tally),
+        files=writer.files,
+        **vars(writer.tally),
     )
     if output_uri:
         _write_summary(output_uri, summary)
@@ -145,24 +133,24 @@ def make_plan(input_uri: str, output_uri: str | None, config: PlanConfig) -> Pla
 
 def load_plan_summary(output_uri: str) -> PlanSummary | None:
     """The summary of the complete plan in an output folder; None if there is none, or an interrupted one."""
-    uri = join(normalise(output_uri), "plan.json")
+    uri = join(absolute(output_uri), "plan.json")
     if not exists(uri):
         return None
     values = json.loads(read_bytes(uri))
     summary = PlanSummary(**{**values, "config": PlanConfig(**values["config"])})
     fs, _ = filesystem(output_uri)
-    files = _plan_files(output_uri)
-    if sum(pq.read_metadata(one.path, filesystem=fs).num_rows for one in files) != summary.spans:
+    if sum(pq.read_metadata(path, filesystem=fs).num_rows for path in _plan_paths(output_uri)) != summary.spans:
         return _recounted(output_uri, summary)  # a change of the plan was interrupted before it wrote its summary
     return summary
 
 
-def _plan_files(output_uri: str) -> list[pafs.FileInfo]:
-    return list_files(join(normalise(output_uri), "plan"), ".parquet")
+def _plan_paths(output_uri: str) -> list[str]:
+    """Paths of the plan's files in their file system."""
+    return [one.path for one in list_files(join(absolute(output_uri), "plan"), ".parquet")]
 
 
 def _write_summary(output_uri: str, summary: PlanSummary) -> None:
-    write_bytes(join(normalise(output_uri), "plan.json"), json.dumps(asdict(summary), indent=2).encode() + b"\n")
+    write_bytes(join(absolute(output_uri), "plan.json"), json.dumps(asdict(summary), indent=2).encode() + b"\n")
 
 
 def replan_failed(
@@ -181,16 +169,21 @@ def replan_failed(
     Raises:
         UserError: if there is no plan.
     """
-    summary = _planned(output_uri, config)
+    summary = _plan_to_change(output_uri, config)
     roots = roots_of(summary.input_uri, summary.config.allowed_roots)
     fs, _ = filesystem(output_uri)
     n_failed = sum(n for reason, n in summary.failed.items() if reasons is None or reason in reasons)
-    with Progress("failed recordings", n_failed) as progress:
-        for info in _plan_files(output_uri):
-            table = pq.read_table(info.path, filesystem=fs)
-            again = _to_probe_again(table, reasons)
+    with Counting("failed recordings", n_failed) as progress:
+        for path in _plan_paths(output_uri):
+            table = pq.read_table(path, filesystem=fs)
+            columns = zip(*(table[name].to_pylist() for name in ("status", "stage", "reason")), strict=True)
+            again = [
+                row
+                for row, (status, stage, reason) in enumerate(columns)
+                if (status, stage) == (Status.FAILED, Stage.PLAN) and (reasons is None or reason in reasons)
+            ]
             if again:
-                replace_parquet(info.path, fs, _probed_again(table, again, summary.config, roots, progress))
+                replace_parquet(path, fs, _probed_again(table, again, summary.config, roots, progress))
     return _recounted(output_uri, summary)
 
 
@@ -210,7 +203,7 @@ def extend_plan(output_uri: str, config: PlanConfig | None = None) -> PlanSummar
     Raises:
         UserError: there is no plan, the input can't be listed, or a manifest has other columns than it had.
     """
-    summary = _planned(output_uri, config)
+    summary = _plan_to_change(output_uri, config)
     roots = roots_of(summary.input_uri, summary.config.allowed_roots)
     listing = list_recordings(summary.input_uri, skip_uri=output_uri, roots=roots)
     columns = {one.name: str(one.type) for one in listing.extra_schema}
@@ -219,49 +212,44 @@ def extend_plan(output_uri: str, config: PlanConfig | None = None) -> PlanSummar
             f"{summary.input_uri} has other columns than when it was planned ({columns or 'none'}, "
             f"not {summary.extra_columns or 'none'}). Use another --output."
         )
-    planned = _Planned(output_uri)
+    planned = _PlannedRecordings(output_uri)
+    schema = plan_schema(listing.extra_schema)
     with (
-        _PlanWriter(output_uri, plan_schema(listing.extra_schema), len(planned.files)) as writer,
-        Progress("new recordings") as progress,
+        Counting("new recordings planned") as progress,
+        PlanWriter(output_uri, schema, first_file=len(planned.paths)) as writer,
     ):
         if progress.on_terminal:
-            _count_ahead(progress, summary.input_uri, output_uri, roots, planned.lacks)
-        for probed in probe_all(planned.new(listing.recordings), summary.config, roots):
-            writer.write(plan_rows(probed, summary.config.span_seconds))
-            progress.step()
+            _count_ahead(progress, (summary.input_uri, output_uri, roots), planned.lacks)
+        new = probe_all(planned.new(listing.recordings), summary.config, roots)
+        writer.write_all(new, summary.config.span_seconds, progress)
     if planned.changed:
         log.warning(
             "Changed since they were planned: %s of the recordings. Their rows stay as they are; those that failed run "
             "again with --retry_failed all.",
             f"{planned.changed:,}",
         )
-    extended = _recounted(
-        output_uri, replace(summary, ignored_files=listing.ignored_files, duplicates=listing.duplicates)
-    )
-    log.info(
-        "New in the plan: %s recordings, %s spans",
-        f"{extended.recordings - summary.recordings:,}",
-        f"{extended.spans - summary.spans:,}",
-    )
-    return extended
+    now = _recounted(output_uri, replace(summary, ignored_files=listing.ignored_files, duplicates=listing.duplicates))
+    n_recordings, n_spans = now.recordings - summary.recordings, now.spans - summary.spans
+    log.info("New in the plan: %s recordings, %s spans", f"{n_recordings:,}", f"{n_spans:,}")
+    return now
 
 
-class _Planned:
+class _PlannedRecordings:
     """The recordings of a plan: 16 bytes for each address and version.
 
     Attributes:
-        files: the plan's.
+        paths: of the plan's files.
         changed: recordings passed over so far that the plan has in another version.
     """
 
     def __init__(self, output_uri: str):
         fs, _ = filesystem(output_uri)
-        self.files = _plan_files(output_uri)
+        self.paths = _plan_paths(output_uri)
         self.changed = 0
         self._addresses: set[bytes] = set()
         self._versions: set[bytes] = set()
-        for info in self.files:
-            table = pq.read_table(info.path, columns=["uri", "recording_id"], filesystem=fs)
+        for path in self.paths:
+            table = pq.read_table(path, columns=["uri", "recording_id"], filesystem=fs)
             self._addresses.update(spans.address_id(uri) for uri in pc.unique(table["uri"]).to_pylist())
             self._versions.update(bytes.fromhex(one) for one in pc.unique(table["recording_id"]).to_pylist())
 
@@ -279,7 +267,7 @@ class _Planned:
             self.changed += recording.problem is None and bytes.fromhex(identity) not in self._versions
 
 
-def _planned(output_uri: str, config: PlanConfig | None) -> PlanSummary:
+def _plan_to_change(output_uri: str, config: PlanConfig | None) -> PlanSummary:
     """The summary of a plan that there must be, with other limits, workers and roots if they are given."""
     summary = load_plan_summary(output_uri)
     if summary is None:
@@ -290,17 +278,8 @@ def _planned(output_uri: str, config: PlanConfig | None) -> PlanSummary:
     return summary
 
 
-def _to_probe_again(table: pa.Table, reasons: Collection[str] | None) -> list[int]:
-    columns = zip(*(table[name].to_pylist() for name in ("status", "stage", "reason")), strict=True)
-    return [
-        row
-        for row, (status, stage, reason) in enumerate(columns)
-        if (status, stage) == (Status.FAILED, Stage.PLAN) and (reasons is None or reason in reasons)
-    ]
-
-
 def _probed_again(
-    table: pa.Table, again: list[int], config: PlanConfig, roots: tuple[str, ...], progress: Progress
+    table: pa.Table, again: list[int], config: PlanConfig, roots: tuple[str, ...], progress: Counting
 ) -> pa.Table:
     """The table of a plan with the rows that these rows' recordings have now in their places."""
     old = table.take(again)
@@ -308,14 +287,14 @@ def _probed_again(
     named = zip(old["uri"].to_pylist(), (tuple(extra.values()) for extra in extras), strict=True)
     kept = np.delete(np.arange(table.num_rows), again)
     parts, rows, n_fresh = [table.take(kept)], [], []
-    for probed in probe_all(reachs(named, roots), config, roots):
+    for probed in probe_all(reach_all(named, roots), config, roots):
         fresh = list(plan_rows(probed, config.span_seconds))
         n_fresh.append(len(fresh))
         rows += fresh
-        if len(rows) >= _ROWS_PER_GROUP or len(n_fresh) == len(again):
-            parts.append(_as_table(rows, table.schema))
+        if len(rows) >= ROWS_PER_GROUP or len(n_fresh) == len(again):
+            parts.append(as_table(rows, table.schema))
             rows = []
-        progress.step()
+        progress.advance()
     places = np.concatenate([kept, np.repeat(again, n_fresh)])
     return pa.concat_tables(parts).take(np.argsort(places, kind="stable"))
 
@@ -323,157 +302,32 @@ def _probed_again(
 def _recounted(output_uri: str, summary: PlanSummary) -> PlanSummary:
     """The summary with its counts taken from the plan's files; written in place of the old one."""
     fs, _ = filesystem(output_uri)
-    tally = _Tally()
-    columns = ["recording_id", "recording_s", "start_s", "end_s", "status", "reason"]
-    files = _plan_files(output_uri)
-    for info in files:
-        table = pq.read_table(info.path, columns=columns, filesystem=fs)
-        last = None  # a recording's rows are one after the other, in one file
-        for identity, recorded_s, *span in zip(*(table[name].to_pylist() for name in columns), strict=True):
-            if identity != last:
-                tally.recordings += 1
-                tally.recorded_s += recorded_s
-            tally.count(*span)
-            last = identity
-    summary = replace(summary, files=len(files), **vars(tally))
+    tally = Tally()
+    paths = _plan_paths(output_uri)
+    for path in paths:
+        tally.add(pq.read_table(path, columns=TALLIED, filesystem=fs))
+    summary = replace(summary, files=len(paths), **vars(tally))
     _write_summary(output_uri, summary)
     return summary
 
 
-def plan_rows(probed: Probed, span_seconds: float) -> Iterator[tuple[Any, ...]]:
-    """The rows of a recording, values in the order of `plan_schema`.
-
-    A recording that can't be labeled has one, from 0 to its end (0 if that is not known).
-    """
-    recording, header = probed.recording, probed.header
-    identity = spans.recording_id(recording.uri, recording.size_bytes, recording.version)
-    duration_s = header.duration_s or 0.0 if header else 0.0
-    facts = (
-        (duration_s, recording.size_bytes, header.width, header.height, header.frame_rate_hz or 0.0)
-        if header
-        else (0.0, recording.size_bytes, 0, 0, 0.0)
-    )
-
-    def row(span_id: str, start_s: float, end_s: float, problem: Problem | None) -> tuple[Any, ...]:
-        outcome = ("", "", "", "")
-        if problem:
-            outcome = (problem.status, problem.stage, problem.reason, redact(problem.detail))
-        return (span_id, recording.uri, identity, start_s, end_s, *outcome, *facts, *recording.extra)
-
-    if probed.problem:
-        span_us = round(span_seconds * spans.MICROSECONDS)
-        yield row(spans.span_id(identity, 0, span_us), 0.0, duration_s, probed.problem)
-        return
-    for span in spans.cut(identity, duration_s, span_seconds):
-        yield row(span.span_id, span.start_s, span.end_s, _TOO_SHORT if span.too_short else None)
-
-
-@dataclass
-class _Tally:
-    """The counts of `PlanSummary`, while they grow."""
-
-    recordings: int = 0
-    recorded_s: float = 0.0
-    spans: int = 0
-    spans_to_label: int = 0
-    to_label_s: float = 0.0
-    filtered: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, int] = field(default_factory=dict)
-
-    def add(self, probed: Probed, rows: list[tuple[Any, ...]]) -> None:
-        self.recordings += 1
-        self.recorded_s += (probed.header.duration_s or 0.0) if probed.header else 0.0
-        for _, _, _, start_s, end_s, status, _, reason, *_ in rows:
-            self.count(start_s, end_s, status, reason)
-
-    def count(self, start_s: float, end_s: float, status: str, reason: str) -> None:
-        self.spans += 1
-        if not status:
-            self.spans_to_label += 1
-            self.to_label_s += end_s - start_s
-        else:
-            by_reason = self.filtered if status == Status.FILTERED else self.failed
-            by_reason[str(reason)] = by_reason.get(str(reason), 0) + 1
-
-
-def _as_table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
-    columns = zip(*rows, strict=True)
-    return pa.Table.from_arrays(
-        [pa.array(values, one.type) for values, one in zip(columns, schema, strict=True)], schema=schema
-    )
-
-
-class _PlanWriter:
-    """Parquet files of about `ROWS_PER_FILE` rows; a recording's rows are all in one of them."""
-
-    def __init__(self, output_uri: str, schema: pa.Schema, files: int = 0):
-        self.files = files
-        self._folder = join(normalise(output_uri), "plan")
-        self._schema = schema
-        self._rows: list[tuple[Any, ...]] = []
-        self._in_file = 0
-        self._file: pq.ParquetWriter | None = None
-        self._buffer = pa.BufferOutputStream()
-
-    def write(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        self._rows.extend(rows)
-        if len(self._rows) >= _ROWS_PER_GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._file is None:
-            self._buffer = pa.BufferOutputStream()
-            self._file = pq.ParquetWriter(self._buffer, self._schema, compression="zstd")
-        self._file.write_table(_as_table(self._rows, self._schema))
-        self._in_file += len(self._rows)
-        self._rows = []
-        if self._in_file >= ROWS_PER_FILE:
-            self._close_file()
-
-    def _close_file(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            # Whole, since a file that is open for hours can't be begun again when the store breaks off.
-            write_bytes(join(self._folder, f"plan-{self.files:05d}.parquet"), self._buffer.getvalue().to_pybytes())
-            self.files += 1
-        self._file, self._in_file = None, 0
-
-    def __enter__(self) -> "_PlanWriter":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._rows and kind is None:
-            self._flush()
-        self._close_file()
-
-
 def _refuse_own_folders(input_uri: str, output_uri: str) -> None:
     for name in _FILLED:
-        folder = join(normalise(output_uri), name)
-        if f"{normalise(input_uri)}/".startswith(f"{folder}/"):
+        folder = join(absolute(output_uri), name)
+        if is_below(absolute(input_uri), folder):
             raise UserError(f"The input {input_uri} lies in {folder}, which the job fills. Use another --output.")
 
 
-def _delete_plan(output_uri: str) -> None:
-    output_uri = normalise(output_uri)
-    fs, mark = filesystem(join(output_uri, "plan.json"))
-    if exists(join(output_uri, "plan.json")):
-        fs.delete_file(mark)  # first: from here on the plan is not complete
-    for old in _plan_files(output_uri):
-        fs.delete_file(old.path)
-
-
 def _count_ahead(
-    progress: Progress,
-    input_uri: str,
-    output_uri: str | None,
-    roots: tuple[str, ...],
+    progress: Counting,
+    listed: tuple[str, str | None, tuple[str, ...]],
     counts: Callable[[Recording], bool] = lambda _: True,
 ) -> None:
-    """Go through the listing once more beside the probing, which is slower, for the time left."""
+    """Go through the listing (input, output, roots) once more beside the slower probing, for the time left."""
 
     def count() -> None:
         try:
+            input_uri, output_uri, roots = listed
             listing = list_recordings(input_uri, skip_uri=output_uri, roots=roots)
             progress.total = sum(map(counts, listing.recordings))
         except Exception as error:  # what matters of it comes up in the main pass

@@ -15,7 +15,7 @@ from liser_ray.corpora.recordings import Recording
 from liser_ray.media.isolation import Sandbox, check_system
 from liser_ray.media.outcome import MediaError, Problem, Reason, Stage
 from liser_ray.media.reader import Header
-from liser_ray.storage.files import is_s3
+from liser_ray.storage.addresses import is_s3
 
 _Headers: TypeAlias = "Future[list[Header | MediaError]]"
 
@@ -52,21 +52,20 @@ def probe_all(recordings: Iterable[Recording], config: PlanConfig, roots: tuple[
     with Sandbox(workers, preload=[read_headers.__module__]) as sandbox:
 
         def submit(group: list[Recording]) -> _Headers:
-            uris = [one.uri for one in group if _known_problem(one) is None]
-            if not uris:
-                nothing: _Headers = Future()
-                nothing.set_result([])
-                return nothing
-            return sandbox.submit(read_headers, uris, roots, timeout_s=config.probe_timeout_s)
+            uris = [one.uri for one in group if one.problem is None]
+            if uris:
+                return sandbox.submit(read_headers, uris, roots, timeout_s=config.probe_timeout_s)
+            nothing: _Headers = Future()
+            nothing.set_result([])
+            return nothing
 
         for group, future in in_order(submit, _groups(recordings), _CALLS_IN_FLIGHT):
-            headers = [future]
+            calls = [future]
             if len(group) > 1 and future.exception():
-                headers = [submit([one]) for one in group if _known_problem(one) is None]
-            outcomes = chain.from_iterable(map(_outcomes, headers))
+                calls = [submit([one]) for one in group if one.problem is None]
+            outcomes = chain.from_iterable(map(_outcomes, calls))
             for recording in group:
-                problem = _known_problem(recording)
-                yield Probed(recording, None, problem) if problem else _judged(recording, next(outcomes), config)
+                yield _judged(recording, recording.problem or next(outcomes), config)
 
 
 def judge(header: Header, config: PlanConfig) -> Problem | None:
@@ -93,17 +92,12 @@ def judge(header: Header, config: PlanConfig) -> Problem | None:
     return None
 
 
-def _judged(recording: Recording, outcome: Header | MediaError, config: PlanConfig) -> Probed:
+def _judged(recording: Recording, outcome: Header | MediaError | Problem, config: PlanConfig) -> Probed:
+    if isinstance(outcome, Header):
+        return Probed(recording, outcome, judge(outcome, config))
     if isinstance(outcome, MediaError):
-        return Probed(recording, None, Problem(Stage.PLAN, outcome.reason, outcome.detail))
-    return Probed(recording, outcome, judge(outcome, config))
-
-
-def _known_problem(recording: Recording) -> Problem | None:
-    """What needs no look inside."""
-    if recording.problem:
-        return recording.problem
-    return Problem(Stage.PLAN, Reason.EMPTY, "0 bytes") if recording.size_bytes == 0 else None
+        outcome = Problem(Stage.PLAN, outcome.reason, outcome.detail)
+    return Probed(recording, None, outcome)
 
 
 def _outcomes(future: _Headers) -> list[Header | MediaError]:

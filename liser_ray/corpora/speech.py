@@ -2,29 +2,27 @@
 
 import hashlib
 import logging
-import sys
-import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from liser_ray.corpora.ordered import in_order
-from liser_ray.corpora.progress import LOG_EVERY_S
 from liser_ray.corpora.utterance import LabeledSet, Utterance
 from liser_ray.corpora.waveform import read_waveform
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.waveform import WaveformError
+from liser_ray.runtime.display import Counting
 from liser_ray.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 
 DEFAULT_WORKERS = 8  # more than cores on small machines: a thread also waits for the disk or the store
 _IN_FLIGHT_PER_WORKER = 8
-_BAR_AFTER_S = 3.0
+_NO_SAMPLES = np.zeros(0, np.int16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +81,11 @@ def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> 
         workers: recordings decoded at once.
 
     Raises:
-        UserError: if more than half of the recordings are unreadable, a label has none left, or nothing is left.
+        UserError: if more than half of the recordings are unreadable, or a label has none left.
     """
     decoded = list(_decode_all(labeled, workers))
     unusable = _duplicates(labeled.utterances, [one.digest for one in decoded])
     unusable |= {k: one.problem for k, one in enumerate(decoded) if one.problem is not None}
-    problems = tuple((labeled.utterances[k].uri, str(unusable[k])) for k in sorted(unusable))
     kept = [k for k in range(len(decoded)) if k not in unusable]
     _check_left(labeled, kept, unusable)
 
@@ -96,9 +93,8 @@ def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> 
     pcm = np.empty(ends[-1], np.int16)
     for end, k in zip(ends, kept, strict=True):
         pcm[end - len(decoded[k].pcm) : end] = decoded[k].pcm
-        decoded[k].pcm = _NO_SAMPLES  # so that the sound is never there twice
+        decoded[k] = _Decoded()  # so that the sound is never there twice
     utterances = [labeled.utterances[k] for k in kept]
-    skipped = Counter(labeled.skipped) + Counter(problem.reason for problem in unusable.values())
     speech = LabeledSpeech(
         name=labeled.name,
         labels=labeled.labels,
@@ -108,18 +104,21 @@ def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> 
         speakers=tuple(one.speaker for one in utterances),
         sexes={one.speaker: one.sex for one in utterances if one.sex},
         uris=tuple(one.uri for one in utterances),
-        skipped=dict(skipped),
-        problems=problems,
+        skipped=dict(Counter(labeled.skipped) + Counter(problem.reason for problem in unusable.values())),
+        problems=tuple((labeled.utterances[k].uri, str(unusable[k])) for k in sorted(unusable)),
     )
-    _log_summary(speech)
+    log.info(
+        "%s: %s recordings of %d speakers, %.2f h; skipped: %s",
+        speech.name,
+        f"{len(speech):,}",
+        len(set(speech.speakers)),
+        len(speech.pcm) / SAMPLE_RATE_HZ / 3600,
+        ", ".join(f"{count:,} {reason}" for reason, count in sorted(speech.skipped.items())) or "none",
+    )
     return speech
 
 
-_NO_SAMPLES = np.zeros(0, np.int16)
-
-
-@dataclass(frozen=True)
-class _Problem:
+class _Unusable(NamedTuple):
     """Why a recording is not used; unlike an exception, it keeps no buffers alive."""
 
     reason: str
@@ -129,67 +128,50 @@ class _Problem:
         return f"{self.reason}: {self.detail}"
 
 
-@dataclass
-class _Decoded:
+class _Decoded(NamedTuple):
     """A recording's sound and what tells it from others; or the problem with it."""
 
-    pcm: np.ndarray
-    digest: bytes
-    problem: _Problem | None = None
+    pcm: np.ndarray = _NO_SAMPLES
+    digest: bytes = b""
+    problem: _Unusable | None = None
 
 
 def _decode(utterance: Utterance) -> _Decoded:
     try:
         pcm = read_waveform(utterance.uri)
     except WaveformError as error:
-        return _Decoded(_NO_SAMPLES, b"", _Problem(error.reason, error.detail))
+        return _Decoded(problem=_Unusable(error.reason, error.detail))
     return _Decoded(pcm, hashlib.blake2b(pcm.data, digest_size=16).digest())
 
 
 def _decode_all(labeled: LabeledSet, workers: int) -> Iterator[_Decoded]:
-    """Decode in threads; a bar on a terminal once it takes longer, a log line now and then elsewhere."""
-    total = len(labeled.utterances)
-    logged = time.monotonic()
-    with (
-        ThreadPoolExecutor(workers) as threads,
-        tqdm(
-            total=total,
-            desc=f"decode {labeled.name}",
-            unit=" recordings",
-            delay=_BAR_AFTER_S,
-            disable=not sys.stderr.isatty(),
-        ) as bar,
-    ):
-        started = in_order(
-            lambda one: threads.submit(_decode, one), labeled.utterances, workers * _IN_FLIGHT_PER_WORKER
-        )
-        for done, (_, future) in enumerate(started, start=1):
+    counting = Counting("recordings decoded", len(labeled.utterances), text=labeled.name)
+    with ThreadPoolExecutor(workers) as threads, counting:
+        in_flight = workers * _IN_FLIGHT_PER_WORKER
+        for _, future in in_order(lambda one: threads.submit(_decode, one), labeled.utterances, in_flight):
             yield future.result()
-            bar.update()
-            if bar.disable and time.monotonic() - logged > LOG_EVERY_S:
-                logged = time.monotonic()
-                log.info("%s: %s of %s recordings decoded", labeled.name, f"{done:,}", f"{total:,}")
+            counting.advance()
 
 
-def _duplicates(utterances: tuple[Utterance, ...], digests: list[bytes]) -> dict[int, _Problem]:
+def _duplicates(utterances: tuple[Utterance, ...], digests: list[bytes]) -> dict[int, _Unusable]:
     """The recordings to drop because others have the same samples; a digest b"" stands for no samples."""
     same: dict[bytes, list[int]] = {}
     for k, digest in enumerate(digests):
         if digest:
             same.setdefault(digest, []).append(k)
-    dropped: dict[int, _Problem] = {}
+    dropped: dict[int, _Unusable] = {}
     for group in same.values():
         meanings = {(utterances[k].label, utterances[k].speaker) for k in group}
         first = utterances[group[0]]
         if len(meanings) == 1:
-            dropped |= {k: _Problem("duplicate", f"the same sound as {first.uri}") for k in group[1:]}
+            dropped |= {k: _Unusable("duplicate", f"the same sound as {first.uri}") for k in group[1:]}
             continue
         said = " and ".join(f"{label} of speaker {speaker}" for label, speaker in sorted(meanings))
-        dropped |= {k: _Problem("contradicting duplicates", f"the same sound is {said}") for k in group}
+        dropped |= {k: _Unusable("contradicting duplicates", f"the same sound is {said}") for k in group}
     return dropped
 
 
-def _check_left(labeled: LabeledSet, kept: list[int], unusable: dict[int, _Problem]) -> None:
+def _check_left(labeled: LabeledSet, kept: list[int], unusable: dict[int, _Unusable]) -> None:
     """Raise if what is left is no set to train on."""
     total = len(labeled.utterances)
 
@@ -203,8 +185,6 @@ def _check_left(labeled: LabeledSet, kept: list[int], unusable: dict[int, _Probl
             f"{labeled.name}: {len(unreadable)} of {total} recordings can't be read. {first_of(unreadable)} "
             "Check that the set is complete and whole."
         )
-    if not kept:
-        raise UserError(f"{labeled.name}: none of {total} recordings can be used. {first_of(unusable)}")
     left = {labeled.utterances[k].label for k in kept}
     for label in labeled.labels:
         listed = [k for k, one in enumerate(labeled.utterances) if one.label == label]
@@ -218,14 +198,3 @@ def _check_left(labeled: LabeledSet, kept: list[int], unusable: dict[int, _Probl
                 f"{labeled.name}: none of the {len(listed)} recordings of the label {label!r} can be used. "
                 f"{first_of(listed)} Mend them, or list the others in a manifest."
             )
-
-
-def _log_summary(speech: LabeledSpeech) -> None:
-    log.info(
-        "%s: %s recordings of %d speakers, %.2f h; skipped: %s",
-        speech.name,
-        f"{len(speech):,}",
-        len(set(speech.speakers)),
-        len(speech.pcm) / SAMPLE_RATE_HZ / 3600,
-        ", ".join(f"{count:,} {reason}" for reason, count in sorted(speech.skipped.items())) or "none",
-    )

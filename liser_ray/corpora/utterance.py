@@ -1,7 +1,7 @@
-"""What a labeled set is made of: recordings with one label and one speaker each."""
+"""What a labeled set is made of, recordings with one label and one speaker each, and what is known of a corpus."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 
@@ -44,6 +44,29 @@ class LabeledSet:
     def speakers(self) -> tuple[str, ...]:
         """All speakers, in natural order: "2" before "10"."""
         return sorted_speakers(one.speaker for one in self.utterances)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A published labeled set: names and layout of its files.
+
+    Attributes:
+        name: what stands before the colon where a user names the set, as in ``ravdess:FOLDER``.
+        title: its name in messages.
+        labels: in the order of the network's outputs.
+        parse: label, speaker and sex ("man", "woman", or "" where it is not known) of a recording, from its path below
+            the corpus' folder without suffix; or the words for why a file is not used ("songs", "other files", ...).
+        example: a recording's name, for the message where none is found.
+        folds: (test speakers, validation speakers) of each published fold, where there are any; each speaker of the
+            corpus is tested in one of them.
+    """
+
+    name: str
+    title: str
+    labels: tuple[str, ...]
+    parse: Callable[[str], tuple[str, str, str] | str]
+    example: str
+    folds: tuple[tuple[frozenset[str], frozenset[str]], ...] = ()
 
 
 def sorted_speakers(speakers: Iterable[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from liser_ray.demo.networks import fit_networks, speech_settings
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.runtime.display import clock
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.files import is_s3
+from liser_ray.storage.addresses import is_s3
 from liser_ray.teachers.finetuning.job import finetune
 
 Settings = TypeVar("Settings", bound=LabelConfig)

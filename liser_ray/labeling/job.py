@@ -34,7 +34,8 @@ from liser_ray.media.outcome import TRANSIENT_REASONS
 from liser_ray.runtime.cluster import start_ray, users_errors
 from liser_ray.runtime.display import LiveDisplay
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.files import check_readable, check_writable, delete_file, exists, filesystem, normalise
+from liser_ray.storage.addresses import absolute
+from liser_ray.storage.files import check_readable, check_writable, delete_file, exists, filesystem
 from liser_ray.storage.run_record import refuse_changed_recipe
 from liser_ray.teachers.speech import load_speech_teachers
 from liser_ray.teachers.video import load_video_teacher
@@ -72,7 +73,7 @@ def label_corpus(config: LabelConfig) -> JobResult:
     Raises:
         UserError: an option, a weight, the input, the output or a changed recipe; the message says what to do.
     """
-    folders = OutputFolders(normalise(config.output))
+    folders = OutputFolders(absolute(config.output))
     check_writable(folders.output)
     check_readable(config.input)
     check_detector(config.media.faces.detector)

@@ -18,7 +18,8 @@ from liser_ray.labeling.progress import Counts, describe
 from liser_ray.labeling.runs import RunRecord
 from liser_ray.media.outcome import Stage
 from liser_ray.runtime.cluster import cluster_size
-from liser_ray.storage.files import join, write_bytes
+from liser_ray.storage.addresses import join
+from liser_ray.storage.files import write_bytes
 
 log = logging.getLogger(__name__)
 

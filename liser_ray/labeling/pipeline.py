@@ -21,7 +21,8 @@ from liser_ray.labeling.rows import finish
 from liser_ray.labeling.speech_stage import SpeechStage
 from liser_ray.labeling.video_stage import VideoStage
 from liser_ray.media.outcome import Stage
-from liser_ray.storage.files import filesystem, is_s3
+from liser_ray.storage.addresses import is_s3
+from liser_ray.storage.files import filesystem
 from liser_ray.storage.retries import TRANSIENT_ERRORS
 from liser_ray.storage.roots import roots_of
 

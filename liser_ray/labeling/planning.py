@@ -5,7 +5,9 @@ import logging
 from liser_ray.corpora.plan import PlanSummary, extend_plan, load_plan_summary, make_plan
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.resume import OutputFolders
-from liser_ray.storage.files import check_readable, check_writable, exists, normalise
+from liser_ray.labeling.schema import ADDED_COLUMNS
+from liser_ray.storage.addresses import absolute
+from liser_ray.storage.files import check_readable, check_writable, exists
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +24,13 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
     check_readable(config.input)
     check_writable(config.output)
     summary = load_plan_summary(config.output)
-    if summary and summary.input_uri == normalise(config.input) and _same_rows(summary, config):
+    if summary and summary.input_uri == absolute(config.input) and _same_rows(summary, config):
         if config.extend:
             return extend_plan(config.output, config.plan)
         log.info("The plan in %s is used. Recordings that came since are added with --extend.", config.output)
         return summary
-    begun = exists(OutputFolders(normalise(config.output)).run_card)
-    return make_plan(config.input, None if begun else config.output, config.plan)
+    begun = exists(OutputFolders(absolute(config.output)).run_card)
+    return make_plan(config.input, None if begun else config.output, config.plan, ADDED_COLUMNS)
 
 
 def describe_plan(plan: PlanSummary, n_speech_teachers: int = 1) -> str:

@@ -24,7 +24,9 @@ import pyarrow.parquet as pq
 
 from liser_ray.media.outcome import Status
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.files import filesystem, join, list_files, read_exactly, replace_parquet
+from liser_ray.storage.addresses import join
+from liser_ray.storage.files import filesystem, list_files, replace_parquet
+from liser_ray.storage.retries import read_exactly
 
 log = logging.getLogger(__name__)
 

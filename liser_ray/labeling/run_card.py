@@ -16,7 +16,8 @@ from liser_ray.labeling.meter import Outcomes
 from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, label_batches, sort_ids
 from liser_ray.labeling.schema import SCHEMA_VERSION
 from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ
-from liser_ray.storage.files import normalise, read_bytes, write_bytes
+from liser_ray.storage.addresses import absolute
+from liser_ray.storage.files import read_bytes, write_bytes
 from liser_ray.storage.run_record import package_versions, plain
 from liser_ray.teachers.bundles import TeacherTuning
 
@@ -56,7 +57,7 @@ def make_recipe(config: LabelConfig, video: TeacherCard, speech: list[TeacherCar
     return plain(
         {
             "schema_version": SCHEMA_VERSION,
-            "input": normalise(config.input),
+            "input": absolute(config.input),
             "span_seconds": config.plan.span_seconds,
             "max_pixels": config.plan.max_pixels,
             "max_frame_rate_hz": config.plan.max_frame_rate_hz,

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from liser_ray.labeling.config import Prices
-from liser_ray.storage.files import join, list_files, read_bytes
+from liser_ray.storage.addresses import join
+from liser_ray.storage.files import list_files, read_bytes
 
 
 @dataclass

@@ -64,6 +64,10 @@ def labels_schema(
     return with_carried(fields, extra).with_metadata(dict(metadata or {}))
 
 
+ADDED_COLUMNS = (*labels_schema(("",), {}).names[len(SPAN_FIELDS) :], CLIPS.name)
+"""Columns that labeling adds: a manifest's may have none of these names, and hears of it before any work."""
+
+
 def empty_column(kind: pa.DataType, n_rows: int) -> pa.Array:
     """A column of "nothing here": "" for text and bytes, 0 for numbers, empty lists."""
     if pa.types.is_struct(kind):

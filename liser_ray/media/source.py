@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.files import filesystem, is_s3, read_exactly
-from liser_ray.storage.retries import READ_PATIENCE_S, retried
+from liser_ray.storage.addresses import is_s3
+from liser_ray.storage.files import filesystem
+from liser_ray.storage.retries import READ_PATIENCE_S, read_exactly, retried
 from liser_ray.storage.roots import open_local, refusal
 
 LOCAL_BLOCK_BYTES = 256 << 10

@@ -66,8 +66,10 @@ def _below(folder: str) -> list[str]:
 
 def _on_s3(uri: str) -> Iterator[str]:
     from liser_ray.storage import s3  # boto3, for those who have something on S3
+    from liser_ray.storage.addresses import split
+    from liser_ray.storage.listing import look
 
-    bucket, key = s3.split(uri)
+    bucket, key = split(uri)
     if not bucket:
         raise UserError(f"{uri}: give s3://bucket/key.")
     prefix = key
@@ -75,7 +77,7 @@ def _on_s3(uri: str) -> Iterator[str]:
         prefix = prefix.split(character, 1)[0]
     is_glob = prefix != key
     if not is_glob:
-        if key and not key.endswith("/") and s3.head(uri) is not None:
+        if key and not key.endswith("/") and look(uri).error is None:
             yield uri
             return
         folder = key.rstrip("/")

@@ -22,7 +22,8 @@ from liser_ray.results.tables import (
     write_between_markers,
 )
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.files import check_writable, exists, join, normalise, write_bytes
+from liser_ray.storage.addresses import absolute, join
+from liser_ray.storage.files import check_writable, exists, write_bytes
 from liser_ray.student.data.labels_table import choose_teacher, open_labels_table
 from liser_ray.student.training.config import StudentConfig
 from liser_ray.student.training.job import RECORDS_FOLDER, record_file, train_students
@@ -58,7 +59,7 @@ def reproduce(config: ReproductionConfig) -> ReproductionResult:
     Raises:
         UserError: as in `train_students`; or there is nothing to make tables of.
     """
-    output = normalise(config.output)
+    output = absolute(config.output)
     check_writable(output)
     left_out: list[str] = []
     if config.records:
@@ -167,7 +168,7 @@ def _students(config: ReproductionConfig, left_out: list[str]) -> Iterator[Stude
         if student.recipe != BASE and not config.unlabeled:
             left_out.append(f"{name} on {set_name(set_of[student.labeled])}: needs --unlabeled.")
             continue
-        yield replace(student, output=join(normalise(config.output), "runs", set_of[student.labeled], name))
+        yield replace(student, output=join(absolute(config.output), "runs", set_of[student.labeled], name))
 
 
 def _check_teachers(students: Sequence[StudentConfig]) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 
 from liser_ray.corpora.utterance import sorted_speakers
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.files import is_s3, list_files, normalise, read_bytes
+from liser_ray.storage.addresses import absolute, is_s3
+from liser_ray.storage.files import list_files, read_bytes
 
 FORMAT = 1
 SEXES = ("man", "woman")
@@ -177,7 +178,7 @@ def read_records(uri: str) -> list[Record]:
     except OSError as error:
         raise UserError(f"{uri} can't be read: {error}. Give a folder or an s3:// prefix with records.") from error
     if not texts:
-        raise UserError(f"{normalise(uri)}: no records (.json) there. Run some recipes first, or give another folder.")
+        raise UserError(f"{absolute(uri)}: no records (.json) there. Run some recipes first, or give another folder.")
     records: list[Record] = []
     sources: dict[tuple[str, str, int], str] = {}
     for path, data in texts.items():

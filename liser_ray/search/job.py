@@ -17,16 +17,8 @@ from liser_ray.search.results import SettingResult, ranked, to_table
 from liser_ray.search.seeker import Seeker
 from liser_ray.search.space import TOGETHER, Axis, Setting, corners, draw, grid, parse_space, setting_key, with_setting
 from liser_ray.search.trial import Run, TrialPlan
-from liser_ray.storage.files import (
-    check_writable,
-    exists,
-    filesystem,
-    join,
-    normalise,
-    read_bytes,
-    replace_parquet,
-    write_bytes,
-)
+from liser_ray.storage.addresses import absolute, join
+from liser_ray.storage.files import check_writable, exists, filesystem, read_bytes, replace_parquet, write_bytes
 from liser_ray.storage.run_record import plain, refuse_changed_recipe
 from liser_ray.student.training.config import StudentConfig
 from liser_ray.student.training.job import Checked, check
@@ -72,7 +64,7 @@ def search(config: SearchConfig) -> SearchResult:
         UserError: an option, the labeled set, the labels table, the output or changed settings; or every setting went
             wrong. With what to do.
     """
-    output = normalise(config.output)
+    output = absolute(config.output)
     axes = parse_space(config.space or config.default_space)
     student, seeds = config.student(), numbers(config.seeds, "--seeds")
     settings = _settings(config, axes, student)
@@ -108,7 +100,7 @@ def begun(output: str) -> str:
     Raises:
         UserError: none was.
     """
-    file = join(normalise(output), SETTINGS_FILE)
+    file = join(absolute(output), SETTINGS_FILE)
     if not exists(file):
         raise UserError(f"{output} holds no search to go on with: give the --output of one, or leave out --resume.")
     return read_bytes(file).decode()

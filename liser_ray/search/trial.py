@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, Protocol, cast
 from liser_ray.runtime.display import Tell
 from liser_ray.search.results import RunScore, SettingResult, Status, from_json, to_json
 from liser_ray.search.space import Setting, setting_key, setting_name, with_setting
-from liser_ray.storage.files import exists, filesystem, join, list_files, read_bytes, write_bytes
+from liser_ray.storage.addresses import join
+from liser_ray.storage.files import exists, filesystem, list_files, read_bytes, write_bytes
 from liser_ray.student.population.training import Population
 from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet

@@ -24,7 +24,8 @@ from liser_ray.search.config import Scheduler
 from liser_ray.search.results import OBJECTIVE, RESULTS, SettingResult, from_json, to_json
 from liser_ray.search.space import Setting, setting_key, value_text
 from liser_ray.search.trial import Place, Trial, TrialPlan, write_told
-from liser_ray.storage.files import delete_folder, filesystem, join
+from liser_ray.storage.addresses import join
+from liser_ray.storage.files import delete_folder, filesystem
 from liser_ray.student.training.run import ProcessGroup, RunInputs
 from liser_ray.student.training.worker import process_group
 from liser_ray.training.memory import KEEP_FREED_MEMORY

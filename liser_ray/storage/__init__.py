@@ -1,1 +1,1 @@
-"""Files wherever they lie: local paths and S3, and what one needs to trust them."""
+"""Files wherever they lie, local or S3: addresses, reading and writing, listing, allowed roots, fetching weights."""

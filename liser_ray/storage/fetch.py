@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-import uuid
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import pyarrow.fs as pafs
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.files import filesystem, is_s3, list_files, normalise
+from liser_ray.storage.addresses import absolute, is_s3
+from liser_ray.storage.files import filesystem, list_files
 from liser_ray.storage.retries import BROKE_OFF, retried
 
 _HUB = "hf://"
@@ -37,7 +38,7 @@ def fetch(uri: str, hint: str = "") -> Path:
         return _fetch_from_hub(uri, hint)
     if is_s3(uri):
         return _fetch_from_s3(uri, hint)
-    path = Path(normalise(uri))
+    path = Path(absolute(uri))
     if not path.exists():
         raise UserError(f"Weights not found: {path} does not exist. {hint}".rstrip())
     return path
@@ -66,7 +67,7 @@ def _fetch_from_hub(uri: str, hint: str) -> Path:
 
 
 def _fetch_from_s3(uri: str, hint: str) -> Path:
-    uri = normalise(uri)
+    uri = absolute(uri)
     try:
         fs, path = filesystem(uri)
         info = fs.get_file_info(path)
@@ -77,7 +78,8 @@ def _fetch_from_s3(uri: str, hint: str) -> Path:
         facts = [uri, os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""]
         facts += [f"{file.path} {file.size} {file.mtime_ns}" for file in files]
         key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
-        target = _cache() / "s3" / key / Path(path).name
+        cache = Path(os.environ.get("LISER_CACHE") or "~/.cache/liser_ray").expanduser()
+        target = cache / "s3" / key / Path(path).name
         if not target.exists():
             _download(fs, path, files, target)
     except (OSError, pa.ArrowException) as error:
@@ -86,23 +88,19 @@ def _fetch_from_s3(uri: str, hint: str) -> Path:
 
 
 def _download(fs: pafs.FileSystem, path: str, files: list[pafs.FileInfo], target: Path) -> None:
-    """Copy to a temporary name and rename, so that several workers of a node may do it at once."""
-    temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
+    """Copy to a temporary folder and rename, so that several workers of a node may do it at once."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, suffix=".tmp") as temporary:
+        copy = Path(temporary, target.name)
         for file in files:
-            destination = temporary / file.path[len(path) :].strip("/")  # the temporary name itself for a single file
+            destination = copy / file.path[len(path) :].strip("/")  # the copy itself for a single file
             destination.parent.mkdir(parents=True, exist_ok=True)
             retried(partial(_copy, fs, file, destination))
         try:
-            temporary.rename(target)
+            copy.rename(target)
         except OSError:
             if not target.exists():  # another worker was faster with a folder
                 raise
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
 
 
 def _copy(fs: pafs.FileSystem, file: pafs.FileInfo, destination: Path) -> None:
@@ -111,10 +109,6 @@ def _copy(fs: pafs.FileSystem, file: pafs.FileInfo, destination: Path) -> None:
     n_bytes = destination.stat().st_size
     if n_bytes != file.size:  # to pyarrow an answer that breaks off in its head is no error
         raise OSError(f"{BROKE_OFF} after {n_bytes} of {file.size} bytes")
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("LISER_CACHE") or "~/.cache/liser_ray").expanduser()
 
 
 def sha256(path: str | Path) -> str:

@@ -1,11 +1,10 @@
-"""Files wherever they lie: one place that turns a path or an ``s3://`` URI into a pyarrow file system.
+"""Files wherever they lie: one place that turns an address into a pyarrow file system, and what is done with it.
 
-S3 settings come from the environment as the AWS tools read them; see `liser_ray.storage.s3_connection`.
+S3 settings come from the environment as the AWS tools read them; see `liser_ray.storage.s3`.
 """
 
 import os
 import posixpath
-import re
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,65 +15,15 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.runtime.redaction import refuse_credentials
-from liser_ray.storage.retries import BROKE_OFF, retried
+from liser_ray.storage.addresses import absolute, is_s3, join
+from liser_ray.storage.retries import read_exactly, retried
 
 _RAYS_COPY = "/runtime_resources/working_dir_files/_ray_pkg_"
 
 
-def is_s3(uri: str) -> bool:
-    """Whether the address is an S3 one."""
-    return uri.startswith("s3://")
-
-
-def has_empty_part(uri: str) -> bool:
-    """Whether an S3 address has ``//`` in its key: the store and boto3 allow that, pyarrow opens none."""
-    return is_s3(uri) and "//" in uri.removeprefix("s3://").rstrip("/")
-
-
-def normalise(uri: str) -> str:
-    """Absolute path for local files (``file://`` taken off), ``s3://bucket/key`` as it is; no trailing slash.
-
-    Raises:
-        UserError: if the scheme is neither a local path, ``file`` nor ``s3``, an S3 address has an empty part, or the
-            address carries credentials.
-    """
-    refuse_credentials(uri)
-    if has_empty_part(uri):
-        whole = "s3://" + re.sub("/+", "/", uri.removeprefix("s3://")).rstrip("/")
-        raise UserError(f"{uri} has an empty part (//), with which nothing can be opened. Give {whole}.")
-    if is_s3(uri):
-        return uri.rstrip("/")
-    if uri.startswith("file://"):
-        uri = uri.removeprefix("file://")
-    if "://" in uri:
-        raise UserError(f"{uri}: can't read this kind of address. Give a folder, a file or s3://bucket/prefix.")
-    return str(Path(uri).expanduser().absolute())
-
-
-def join(uri: str, *parts: str) -> str:
-    """The address of something below a folder or prefix."""
-    return posixpath.join(uri.rstrip("/"), *parts)
-
-
-def resolve(uri: str, folder: str) -> str:
-    """Absolute address of what a manifest in a folder or prefix names; see `has_empty_part`, which costs the row only.
-
-    Raises:
-        UserError: see `normalise`.
-    """
-    if has_empty_part(uri):
-        refuse_credentials(uri)
-        return uri
-    if "://" in uri or uri.startswith("/"):
-        return normalise(uri)
-    scheme, path = ("s3://", folder.removeprefix("s3://")) if is_s3(folder) else ("", folder)
-    return scheme + posixpath.normpath(join(path, uri))
-
-
 def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     """File system and the path in it for a local path or an ``s3://`` URI."""
-    uri = normalise(uri)
+    uri = absolute(uri)
     if is_s3(uri):
         from liser_ray.storage.s3_filesystem import s3_filesystem  # boto3, for those who need it
 
@@ -97,18 +46,6 @@ def read_bytes(uri: str) -> bytes:
             return read_exactly(file, 0, file.size())
 
     return retried(read)
-
-
-def read_exactly(file: pa.NativeFile, start: int, n_bytes: int) -> bytes:
-    """A range of an open file.
-
-    Raises:
-        OSError: what the file system raises, and if fewer bytes come.
-    """
-    data = bytes(file.read_at(n_bytes, start))
-    if len(data) < n_bytes:  # to pyarrow an answer that breaks off in its head is no error
-        raise OSError(f"{BROKE_OFF} after {len(data)} of {n_bytes} bytes")
-    return data
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -180,9 +117,10 @@ def check_readable(uri: str) -> None:
         UserError: a wrong bucket, endpoint or region, denied access, wrong or expired credentials.
     """
     if is_s3(uri):
-        from liser_ray.storage.s3_check import try_reading
+        from liser_ray.storage import s3
 
-        try_reading(normalise(uri))
+        s3.try_reading(absolute(uri))
+        _look_through_pyarrow(absolute(uri))
 
 
 def check_writable(uri: str) -> None:
@@ -191,11 +129,13 @@ def check_writable(uri: str) -> None:
     Raises:
         UserError: if that fails, and why.
     """
-    probe = join(normalise(uri), f".liser-write-test-{uuid.uuid4().hex[:8]}")
-    if is_s3(uri):
-        from liser_ray.storage.s3_check import try_writing
+    folder = absolute(uri)
+    probe = join(folder, f".liser-write-test-{uuid.uuid4().hex[:8]}")
+    if is_s3(folder):
+        from liser_ray.storage import s3
 
-        try_writing(probe)
+        s3.try_writing(probe)
+        _look_through_pyarrow(folder)
         return
     if _RAYS_COPY in probe:
         raise UserError(
@@ -207,3 +147,13 @@ def check_writable(uri: str) -> None:
         Path(probe).unlink()
     except OSError as error:
         raise UserError(f"Can't write to {uri}: {error}. Give a folder or s3:// prefix you may write to.") from error
+
+
+def _look_through_pyarrow(uri: str) -> None:
+    """boto3 follows a bucket into its region by itself; pyarrow has to be told."""
+    try:
+        exists(uri)
+    except OSError as error:
+        raise UserError(
+            f"{uri}: boto3 can reach it, pyarrow can't: {error}. Set AWS_REGION to the bucket's region."
+        ) from error

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import pyarrow as pa
+
 T = TypeVar("T")
 
 BROKE_OFF = "The store broke off"
@@ -43,3 +45,15 @@ def retried(operation: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
                 raise
         time.sleep(random.uniform(0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)))
     raise AssertionError
+
+
+def read_exactly(file: pa.NativeFile, start: int, n_bytes: int) -> bytes:
+    """A range of an open file.
+
+    Raises:
+        OSError: what the file system raises, and if fewer bytes come.
+    """
+    data = bytes(file.read_at(n_bytes, start))
+    if len(data) < n_bytes:  # to pyarrow an answer that breaks off in its head is no error
+        raise OSError(f"{BROKE_OFF} after {len(data)} of {n_bytes} bytes")
+    return data

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from liser_ray.storage.files import is_s3, normalise
+from liser_ray.storage.addresses import absolute, is_below, is_s3
 
 
 def roots_of(input_uri: str, allowed: Iterable[str] = ()) -> tuple[str, ...]:
@@ -19,7 +19,7 @@ def roots_of(input_uri: str, allowed: Iterable[str] = ()) -> tuple[str, ...]:
         input_uri: what a user gave as input.
         allowed: further folders and prefixes; for a manifest the only ones.
     """
-    uri, further = normalise(input_uri), tuple(map(normalise, allowed))
+    uri, further = absolute(input_uri), tuple(map(absolute, allowed))
     is_folder = not is_s3(uri) and os.path.isdir(uri)
     return (uri, *further) if is_folder or further else ()
 
@@ -35,7 +35,8 @@ def refusal(uri: str, roots: tuple[str, ...]) -> str | None:
     if not roots:
         return None
     place = uri if is_s3(uri) else os.path.realpath(uri)
-    if not (is_s3(uri) and {".", ".."} & set(uri.split("/"))) and any(_is_below(place, root) for root in roots):
+    steps = {".", ".."} & set(uri.split("/")) if is_s3(uri) else ()
+    if not steps and any(is_below(place, root if is_s3(root) else os.path.realpath(root)) for root in roots):
         return None
     leads = f", which leads to {place}," if place != uri else ""
     return f"{uri}{leads} lies outside of what may be read: name its folder or prefix in --plan.allowed_roots"
@@ -57,9 +58,3 @@ def open_local(path: str, roots: tuple[str, ...]) -> pa.NativeFile:
         return pafs.LocalFileSystem().open_input_file(opened)
     finally:
         os.close(descriptor)
-
-
-def _is_below(place: str, root: str) -> bool:
-    if not is_s3(root):
-        root = os.path.realpath(root)
-    return place == root or place.startswith(root.rstrip("/") + "/")

@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from liser_ray.storage.files import read_exactly
-from liser_ray.storage.retries import BROKE_OFF, READ_PATIENCE_S, retried
-from liser_ray.storage.s3_connection import S3Connection, connection
+from liser_ray.storage.retries import BROKE_OFF, READ_PATIENCE_S, read_exactly, retried
+from liser_ray.storage.s3 import S3Connection, connection
 
 _ATTEMPTS = 5  # of pyarrow for each request
 _WHOLE_BYTES = 1 << 20  # a larger file is not read at once
@@ -61,6 +60,7 @@ class _Handler(pafs.FileSystemHandler):
     get_file_info = _retrying("get_file_info")
     get_file_info_selector = _retrying("get_file_info")
     delete_dir = _retrying("delete_dir")
+    delete_dir_contents = _retrying("delete_dir_contents")
     copy_file = _retrying("copy_file")
     normalize_path = _retrying("normalize_path")
 
@@ -75,9 +75,6 @@ class _Handler(pafs.FileSystemHandler):
 
     def create_dir(self, path: str, recursive: bool) -> None:
         retried(lambda: _pyarrow_filesystem().create_dir(path, recursive=recursive))
-
-    def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
-        retried(lambda: _pyarrow_filesystem().delete_dir_contents(path, missing_dir_ok=missing_dir_ok))
 
     def delete_root_dir_contents(self) -> None:
         raise PermissionError("the buckets of an account are not for deleting")

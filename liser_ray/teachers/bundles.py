@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.files import exists, join, normalise, read_bytes
+from liser_ray.storage.addresses import absolute, join
+from liser_ray.storage.files import exists, read_bytes
 
 BUNDLE_FILE = "bundle.json"
 FORMAT = 1
@@ -55,7 +56,7 @@ def read_bundle(uri: str) -> TeacherBundle:
     Raises:
         UserError: there is none, or one of another format.
     """
-    path = join(normalise(uri), BUNDLE_FILE)
+    path = join(absolute(uri), BUNDLE_FILE)
     if not exists(path):
         raise UserError(f"{uri} has no {BUNDLE_FILE}: give a teacher that finetune_speech_teacher.py has made.")
     content = json.loads(read_bytes(path))
@@ -74,7 +75,7 @@ def read_bundle(uri: str) -> TeacherBundle:
 
 def find_bundle(folder: str) -> TeacherBundle | None:
     """The card of a teacher's folder, or None for one that was made by other means."""
-    return read_bundle(folder) if exists(join(normalise(folder), BUNDLE_FILE)) else None
+    return read_bundle(folder) if exists(join(absolute(folder), BUNDLE_FILE)) else None
 
 
 def refuse_leak(tuning: TeacherTuning, labeled: str, scored_speakers: Collection[str]) -> None:

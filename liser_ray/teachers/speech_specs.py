@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 import pyarrow.fs as pafs
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.files import filesystem, is_s3
+from liser_ray.storage.addresses import is_s3
+from liser_ray.storage.files import filesystem
 
 _WILDCARD = re.compile(r"[*?\[]")
 

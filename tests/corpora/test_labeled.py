@@ -5,26 +5,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from liser_ray.corpora import cremad, ravdess
-from liser_ray.corpora.labeled import LabeledSet, Utterance, read_labeled_set
+from liser_ray.corpora.labeled import CORPORA, read_labeled_set
+from liser_ray.corpora.utterance import Corpus, LabeledSet, Utterance
 from liser_ray.runtime.errors import UserError
-
-SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
-EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
 
 
 def cremad_names():
     """The 7,442 names that CREMA-D is published with."""
-    never_recorded = {(1008, "WSI"), (1009, "MTI"), (1019, "ITH")}
+    never_recorded = {"1008_WSI", "1009_MTI", "1019_ITH"}
     lost = {"1002_TIE_NEU_XX", "1076_ITS_NEU_XX"}
     for actor in range(1001, 1092):
-        for sentence in SENTENCES:
-            for emotion in EMOTIONS:
+        for sentence in ["IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI"]:
+            for emotion in ["ANG", "DIS", "FEA", "HAP", "NEU", "SAD"]:
                 levels = ("LO", "MD", "HI") if sentence == "IEO" and emotion != "NEU" else ("XX",)
-                for level in levels:
-                    name = f"{actor}_{sentence}_{emotion}_{level}"
-                    if (actor, sentence) not in never_recorded and name not in lost:
-                        yield name
+                names = {f"{actor}_{sentence}_{emotion}_{level}" for level in levels}
+                if f"{actor}_{sentence}" not in never_recorded:
+                    yield from names - lost
 
 
 def fill(folder, *names):
@@ -75,7 +71,7 @@ class TestRavdess:
         assert labeled.utterances[0].uri == f"{tmp_path}/Audio_Speech_Actors_01-24/Actor_02/03-01-05-01-02-01-02.wav"
         assert labeled.speakers == ("2", "10")
         assert [one.sex for one in labeled.utterances] == ["woman", "woman"]
-        assert labeled.labels == ravdess.LABELS
+        assert labeled.labels == CORPORA["ravdess"].labels
         assert labeled.skipped == {"songs": 1, "videos": 2, "other files": 4}
 
     def test_folders_behind_links_count_once(self, tmp_path):
@@ -85,13 +81,25 @@ class TestRavdess:
         assert len(read_labeled_set(f"ravdess:{tmp_path}").utterances) == 2
         assert len(read_labeled_set(f"ravdess:{tmp_path / 'linked'}").utterances) == 2
 
-    def test_says_what_a_folder_without_speech_holds(self, tmp_path):
-        fill(tmp_path, "Actor_02/03-02-05-01-02-01-02.wav", "a.txt", "b.txt")
-        assert "no RAVDESS speech recording found, but 2 other files, 1 songs" in refusal(f"ravdess:{tmp_path}")
+    def test_a_recording_in_two_formats_is_taken_in_the_better_one(self, tmp_path):
+        names = ("03-01-01-01-01-01-01", "03-01-03-01-01-01-02")
+        fill(tmp_path, *(f"mp3/{name}.mp3" for name in names), *(f"wav/{name}.wav" for name in names[:1]))
+        labeled = read_labeled_set(f"ravdess:{tmp_path}")
+        assert [os.path.relpath(one.uri, tmp_path)[:3] for one in labeled.utterances] == ["mp3", "wav"]
+        assert labeled.skipped == {"copies in .mp3 of recordings taken in .wav": 1}
 
-    def test_one_actor_is_not_enough(self, tmp_path):
-        fill(tmp_path, "03-01-05-01-02-01-02.wav", "03-01-01-01-02-01-02.wav")
-        assert "the same speaker, '2'" in refusal(f"ravdess:{tmp_path}")
+    @pytest.mark.parametrize(
+        ("names", "words"),
+        [
+            (
+                ("Actor_02/03-02-05-01-02-01-02.wav", "a.txt", "b.txt"),
+                "no RAVDESS speech recording found, but 2 other files, 1 songs. Names look like 03-01-05",
+            ),
+            (("03-01-05-01-02-01-02.wav", "03-01-01-01-02-01-02.wav"), "the same speaker, '2'"),
+        ],
+    )
+    def test_says_what_is_wrong(self, tmp_path, names, words):
+        assert words in refusal(f"ravdess:{fill(tmp_path, *names)}")
 
 
 class TestCremad:
@@ -105,7 +113,7 @@ class TestCremad:
     def test_the_published_names(self, folder):
         labeled = read_labeled_set(f"cremad:{folder}")
         assert len(labeled.utterances) == 7441
-        assert labeled.labels == cremad.LABELS
+        assert labeled.labels == CORPORA["cremad"].labels
         assert labeled.speakers == tuple(str(actor) for actor in range(1001, 1092))
         counts = Counter(one.label for one in labeled.utterances)
         # The 1,271st sad one is the empty one.
@@ -142,6 +150,21 @@ class TestCremad:
         labeled = read_labeled_set(f"CREMAD:{tmp_path}")
         assert [(one.label, one.speaker) for one in labeled.utterances] == [("anger", "1001"), ("sad", "1040")]
         assert labeled.skipped == {"other files": 2}
+
+
+def test_a_corpus_more_is_its_names_and_its_labels(tmp_path, monkeypatch):
+    def parse(path):
+        speaker, _, label = path.split("/")[-1].split("_")
+        return (label, speaker, "woman") if path.startswith("speech/") else "songs"
+
+    monkeypatch.setitem(CORPORA, "tess", Corpus("tess", "TESS", ("angry", "sad"), parse, "OAF_back_angry.wav"))
+    fill(tmp_path, "speech/OAF_back_angry.wav", "speech/YAF_back_sad.wav", "song/OAF_back_sad.wav")
+    labeled = read_labeled_set(f"tess:{tmp_path}")
+    assert [(one.label, one.speaker, one.sex) for one in labeled.utterances] == [
+        ("angry", "OAF", "woman"),
+        ("sad", "YAF", "woman"),
+    ]
+    assert labeled.skipped == {"songs": 1}
 
 
 class TestManifest:
@@ -251,36 +274,17 @@ class TestWhatIsNoSet:
         assert "an empty folder" in refusal(f"cremad:{(tmp_path / 'new').mkdir() or tmp_path / 'new'}")
 
 
-class TestS3:
-    @pytest.fixture
-    def bucket(self, s3_store):
-        return s3_store.bucket()
-
-    def put(self, s3_store, bucket, files):
-        for key, data in files.items():
-            s3_store.client.put_object(Bucket=bucket, Key=key, Body=data)
-
-    def test_sets_below_a_prefix_and_in_a_manifest(self, s3_store, bucket):
-        self.put(
-            s3_store,
-            bucket,
-            {
-                "r/Actor_01/03-01-01-01-01-01-01.wav": b"",
-                "r/Actor_02/03-01-03-01-01-01-02.wav": b"",
-                "r/Actor_02/.03-01-03-01-01-01-02.wav": b"",
-                "r/": b"",
-                "r2/Actor_03/03-01-03-01-01-01-03.wav": b"",
-                "m/set.csv": b"path,label,speaker\n../r/1.wav,x,1\n2.wav,y,2\n",
-            },
-        )
-        labeled = read_labeled_set(f"ravdess:s3://{bucket}/r/")
-        assert [one.uri for one in labeled.utterances] == [
-            f"s3://{bucket}/r/Actor_01/03-01-01-01-01-01-01.wav",
-            f"s3://{bucket}/r/Actor_02/03-01-03-01-01-01-02.wav",
-        ]
-        assert labeled.skipped == {}
-        listed = read_labeled_set(f"s3://{bucket}/m/set.csv")
-        assert [one.uri for one in listed.utterances] == [f"s3://{bucket}/m/2.wav", f"s3://{bucket}/r/1.wav"]
-        assert "nothing there" in refusal(f"cremad:s3://{bucket}/none")
-        assert "nothing there" in refusal(f"s3://{bucket}/none.csv")
-        assert "bucket does not exist" in refusal("ravdess:s3://no-such-bucket-here/r")
+def test_sets_on_s3_below_a_prefix_and_in_a_manifest(s3_store):
+    bucket = s3_store.bucket()
+    names = ("r/Actor_01/03-01-01-01-01-01-01.wav", "r/Actor_02/03-01-03-01-01-01-02.wav")
+    for key in (*names, "r/Actor_02/.03-01-03-01-01-01-02.wav", "r/", "r2/Actor_03/03-01-03-01-01-01-03.wav"):
+        s3_store.client.put_object(Bucket=bucket, Key=key, Body=b"")
+    manifest = b"path,label,speaker\n../r/1.wav,x,1\n2.wav,y,2\n"
+    s3_store.client.put_object(Bucket=bucket, Key="m/set.csv", Body=manifest)
+    labeled = read_labeled_set(f"ravdess:s3://{bucket}/r/")
+    assert [one.uri for one in labeled.utterances] == [f"s3://{bucket}/{name}" for name in names]
+    listed = read_labeled_set(f"s3://{bucket}/m/set.csv")
+    assert [one.uri for one in listed.utterances] == [f"s3://{bucket}/m/2.wav", f"s3://{bucket}/r/1.wav"]
+    assert "nothing there" in refusal(f"cremad:s3://{bucket}/none")
+    assert "nothing there" in refusal(f"s3://{bucket}/none.csv")
+    assert "bucket does not exist" in refusal("ravdess:s3://no-such-bucket-here/r")

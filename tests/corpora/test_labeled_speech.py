@@ -8,8 +8,9 @@ import pytest
 import soundfile as sf
 from media_files import moving_gradient, voice_like, write_video
 
-from liser_ray.corpora.labeled import LabeledSet, Utterance, read_labeled_set
+from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import load_labeled_speech
+from liser_ray.corpora.utterance import LabeledSet, Utterance
 from liser_ray.runtime.errors import UserError
 
 RATE_HZ = 16_000
@@ -73,19 +74,16 @@ class TestArrays:
             with pytest.raises(IndexError):
                 speech.waveform(index)
 
-    def test_recordings_of_speakers(self, tmp_path):
-        rows = [(write(tmp_path / f"{k}.wav"), "xy"[k % 2], str(k % 3)) for k in range(6)]
-        speech = load_labeled_speech(labeled_set(*rows))
-        assert speech.of_speakers({"2", "0"}).tolist() == [0, 2, 3, 5]
-        assert speech.of_speakers(["10"]).dtype == np.int64
-        assert len(speech.of_speakers(["10"])) == 0
-
-    def test_sexes_of_the_speakers_that_are_left_where_they_are_known(self, tmp_path):
+    def test_recordings_of_speakers_and_their_sexes_where_they_are_known(self, tmp_path):
         rows = [(write(tmp_path / f"{k}.wav"), "xy"[k % 2], speaker) for k, speaker in enumerate("aabc")]
         labeled = labeled_set(*rows, (tmp_path / "missing.wav", "x", "d"))
         sexes = ("woman", "", "man", "", "man")
         utterances = tuple(replace(one, sex=sex) for one, sex in zip(labeled.utterances, sexes, strict=True))
-        assert load_labeled_speech(replace(labeled, utterances=utterances)).sexes == {"a": "woman", "b": "man"}
+        speech = load_labeled_speech(replace(labeled, utterances=utterances))
+        assert speech.sexes == {"a": "woman", "b": "man"}
+        assert speech.of_speakers({"c", "a"}).tolist() == [0, 1, 3]
+        assert speech.of_speakers(["d"]).dtype == np.int64
+        assert len(speech.of_speakers(["d"])) == 0
 
 
 class TestFormats:
@@ -113,12 +111,12 @@ class TestFormats:
         middle = wave[4000:12000] / 32768
         assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.375 / np.sqrt(2), rel=0.05)  # the mean of both channels
 
-    @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 96_000])
+    @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 44_100, 96_000])
     def test_lengths_survive_resampling(self, tmp_path, rate_hz):
         path = write(tmp_path / "a.wav", tone(440, 1.5, rate_hz), rate_hz)
-        speech = load_labeled_speech(labeled_set((path, "x", "1")))
-        assert len(speech.waveform(0)) == pytest.approx(1.5 * RATE_HZ, abs=20)
-        assert loudest_hz(speech.waveform(0)) == pytest.approx(440, abs=1)
+        wave = load_labeled_speech(labeled_set((path, "x", "1"))).waveform(0)
+        assert len(wave) == pytest.approx(1.5 * RATE_HZ, abs=20)
+        assert loudest_hz(wave) == pytest.approx(440, abs=1)
 
     def test_float_sound_beyond_full_scale_is_clipped(self, tmp_path):
         path = write(tmp_path / "a.wav", tone(440, amplitude=3.0), subtype="FLOAT")
@@ -203,33 +201,28 @@ class TestProblems:
 
 
 class TestTooLittleLeft:
-    def refusal(self, *rows, **changes):
+    @pytest.mark.parametrize(
+        ("pointers", "silent", "labels", "words"),
+        [
+            (3, 0, "xy", "3 of 5 recordings can't be read. The first: {}/p0.wav: unreadable: a Git LFS pointer"),
+            (0, 1, "xyz", "none of the 1 recordings of the label 'z' can be used. The first: {}/s0.wav: silent"),
+            (0, 0, "wxy", "no recording of the label 'w'"),
+            (2, 0, "xy", ""),  # half of them is not most
+        ],
+    )
+    def test_said(self, tmp_path, pointers, silent, labels, words):
+        rows = two_good(tmp_path)
+        for k in range(pointers):
+            (tmp_path / f"p{k}.wav").write_bytes(LFS_POINTER)
+            rows.append((tmp_path / f"p{k}.wav", "xyx"[k], "1"))
+        rows += [(write(tmp_path / f"s{k}.wav", np.zeros(RATE_HZ)), "z", "1") for k in range(silent)]
+        labeled = replace(labeled_set(*rows), labels=tuple(labels))
+        if not words:
+            assert len(load_labeled_speech(labeled)) == 2
+            return
         with pytest.raises(UserError) as refused:
-            load_labeled_speech(replace(labeled_set(*rows), **changes))
-        return str(refused.value)
-
-    def test_most_are_unreadable(self, tmp_path):
-        for k in range(3):
-            (tmp_path / f"{k}.wav").write_bytes(LFS_POINTER)
-        rows = [(tmp_path / f"{k}.wav", "xyx"[k], "1") for k in range(3)]
-        said = self.refusal(*two_good(tmp_path), *rows)
-        assert f"3 of 5 recordings can't be read. The first: {tmp_path}/0.wav: unreadable: a Git LFS pointer" in said
-
-    def test_half_unreadable_is_not_most(self, tmp_path):
-        rows = [(tmp_path / f"{k}.wav", "xy"[k], "1") for k in range(2)]
-        assert len(load_labeled_speech(labeled_set(*rows, *two_good(tmp_path)))) == 2
-
-    def test_nothing_is_left(self, tmp_path):
-        rows = [(write(tmp_path / f"{k}.wav", np.zeros(RATE_HZ)), "xy"[k], "1") for k in range(2)]
-        assert f"none of 2 recordings can be used. The first: {tmp_path}/0.wav: silent" in self.refusal(*rows)
-
-    def test_a_label_has_nothing_left(self, tmp_path):
-        silent = write(tmp_path / "a.wav", np.zeros(RATE_HZ))
-        said = self.refusal(*two_good(tmp_path), (silent, "z", "1"))
-        assert f"none of the 1 recordings of the label 'z' can be used. The first: {silent}: silent" in said
-
-    def test_a_label_was_never_there(self, tmp_path):
-        assert "no recording of the label 'w'" in self.refusal(*two_good(tmp_path), labels=("w", "x", "y"))
+            load_labeled_speech(labeled)
+        assert words.format(tmp_path) in str(refused.value)
 
 
 class TestCorpora:

@@ -1,5 +1,4 @@
 import json
-import logging
 import shutil
 import threading
 import time
@@ -11,13 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from media_files import moving_gradient, voice_like, write_video
 
-from liser_ray.corpora import plan, progress
+from liser_ray.corpora import plan, plan_table
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.plan import extend_plan, load_plan_summary, make_plan, replan_failed
 from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.schema import plan_schema
-from liser_ray.labeling.schema import CLIPS, labels_schema
-from liser_ray.media.outcome import MediaError, Reason
+from liser_ray.labeling.schema import ADDED_COLUMNS, CLIPS, labels_schema
+from liser_ray.media.outcome import Reason
+from liser_ray.runtime import display
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage import s3
 
@@ -27,25 +27,25 @@ CONFIG = PlanConfig(span_seconds=1.0, probe_workers=1)
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("videos")
-    small = {
-        "frames": lambda t: moving_gradient(t, (48, 32)),
-        "fps": 10,
-        "audio": voice_like,
-        "audio_codec": "pcm_s16le",
-    }
-    write_video(folder / "a.mkv", duration_s=0.8, **small)
-    write_video(folder / "b.mkv", duration_s=3.0, **small)
-    write_video(folder / "c/d.mkv", duration_s=2.1, **small) if (folder / "c").mkdir() is None else None
-    write_video(folder / "e.mkv", duration_s=0.3, **small)
-    write_video(folder / "silent.mkv", small["frames"], 10, duration_s=1.5)
+    (folder / "c").mkdir()
+    for name, duration_s in {"a.mkv": 0.8, "b.mkv": 3.0, "c/d.mkv": 2.1, "e.mkv": 0.3, "silent.mkv": 1.5}.items():
+        sound = None if name == "silent.mkv" else voice_like
+        picture = lambda t: moving_gradient(t, (48, 32))  # noqa: E731
+        write_video(folder / name, picture, 10, duration_s=duration_s, audio=sound, audio_codec="pcm_s16le")
     (folder / "text.mp4").write_text("no video\n" * 100)
     (folder / "notes.txt").write_text("notes")
     return folder
 
 
+@pytest.fixture
+def work(tmp_path):
+    """A folder for recordings that come and go, beside the output."""
+    (tmp_path / "videos").mkdir()
+    return tmp_path / "videos"
+
+
 def read(output):
-    table = pq.read_table(f"{output}/plan")
-    return table
+    return pq.read_table(f"{output}/plan")
 
 
 def brief(table, root):
@@ -90,19 +90,25 @@ def test_a_folder_becomes_one_row_a_span(videos, tmp_path):
     assert summary.expected_output_bytes() > 50_000
 
 
-def test_the_same_input_gives_the_same_plan_and_replaces_the_old_one(videos, tmp_path):
-    make_plan(str(videos), str(tmp_path), CONFIG)
-    before = read(tmp_path)
-    (tmp_path / "plan/plan-00007.parquet").write_bytes(b"left by a larger plan")
-    make_plan(str(videos), str(tmp_path), CONFIG)
-    assert read(tmp_path) == before
+def test_the_same_input_gives_the_same_plan_and_replaces_the_old_one_and_a_dry_run_writes_nothing(videos, tmp_path):
+    output = tmp_path / "out"
+    dry = make_plan(str(videos), None, CONFIG)
+    assert not output.exists()
+    assert make_plan(str(videos), str(output), CONFIG) == replace(dry, files=1)
+    before = read(output)
+    (output / "plan/plan-00007.parquet").write_bytes(b"left by a larger plan")
+    make_plan(str(videos), str(output), CONFIG)
+    assert read(output) == before
 
 
 def test_the_summary_is_there_when_the_plan_is_complete_and_not_before(videos, tmp_path, monkeypatch):
     assert load_plan_summary(str(tmp_path)) is None
     summary = make_plan(str(videos), str(tmp_path), CONFIG)
     assert load_plan_summary(str(tmp_path)) == summary
-    assert json.loads((tmp_path / "plan.json").read_text())["failed"] == {"not_media": 1}
+    mark = tmp_path / "plan.json"
+    assert json.loads(mark.read_text())["failed"] == {"not_media": 1}
+    mark.write_text(mark.read_text().replace(f'"spans": {summary.spans}', '"spans": 999'))
+    assert load_plan_summary(str(tmp_path)) == summary  # counted anew: it was not brought up to date
 
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -113,23 +119,14 @@ def test_the_summary_is_there_when_the_plan_is_complete_and_not_before(videos, t
     assert load_plan_summary(str(tmp_path)) is None
 
 
-def test_a_dry_run_writes_nothing(videos, tmp_path):
-    summary = make_plan(str(videos), None, CONFIG)
-    assert summary.spans == 10
-    assert summary.files == 0
-
-
-def test_an_output_below_the_input_is_no_input(videos, tmp_path):
-    shutil.copytree(videos, tmp_path / "in")
-    (tmp_path / "in/out").mkdir()
-    shutil.copy(videos / "a.mkv", tmp_path / "in/out/a.mkv")
-    summary = make_plan(str(tmp_path / "in"), str(tmp_path / "in/out"), CONFIG)
-    assert (summary.recordings, summary.ignored_files) == (6, 1)
-
-
-@pytest.mark.parametrize("output", ["", "videos"])
-def test_an_input_in_the_output_or_the_same_folder_is_planned(videos, tmp_path, output):
+@pytest.mark.parametrize("output", ["videos/out", "", "videos"])
+def test_an_output_below_the_input_is_no_input_and_one_around_it_or_the_same_leaves_nothing_out(
+    videos, tmp_path, output
+):
     shutil.copytree(videos, tmp_path / "videos")
+    if output == "videos/out":
+        (tmp_path / output).mkdir()
+        shutil.copy(videos / "a.mkv", tmp_path / output)
     summary = make_plan(str(tmp_path / "videos"), str(tmp_path / output), CONFIG)
     assert (summary.recordings, summary.ignored_files) == (6, 1)
     assert brief(read(tmp_path / output), tmp_path / "videos") == EXPECTED
@@ -165,12 +162,12 @@ TABLE = labels_schema(("a", "b"), {"speech": ("x", "y")})
 def test_a_column_with_the_name_of_one_of_ours_is_refused_before_any_work(tmp_path, name):
     pq.write_table(pa.table({"uri": ["a.mp4"], name: ["x"]}), tmp_path / "m.parquet")
     with pytest.raises(UserError, match=f"'{name}' has the name of a column of the table. Rename it"):
-        make_plan(str(tmp_path / "m.parquet"), str(tmp_path / "out"), CONFIG)
+        make_plan(str(tmp_path / "m.parquet"), str(tmp_path / "out"), CONFIG, ADDED_COLUMNS)
 
 
 def test_files_end_between_recordings(videos, tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "ROWS_PER_FILE", 2)
-    monkeypatch.setattr(plan, "_ROWS_PER_GROUP", 2)
+    monkeypatch.setattr(plan_table, "ROWS_PER_FILE", 2)
+    monkeypatch.setattr(plan_table, "ROWS_PER_GROUP", 2)
     summary = make_plan(str(videos), str(tmp_path), CONFIG)
     files = sorted((tmp_path / "plan").iterdir())
     assert len(files) == summary.files == 4
@@ -180,7 +177,7 @@ def test_files_end_between_recordings(videos, tmp_path, monkeypatch):
 
 
 def test_what_can_not_be_planned_is_said_before_any_work(videos, tmp_path):
-    with pytest.raises(UserError, match="No such file"):
+    with pytest.raises(UserError, match="no such file"):
         make_plan(str(tmp_path / "nowhere"), str(tmp_path / "out"), CONFIG)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Can't write"):
@@ -203,31 +200,12 @@ def test_s3_gives_the_same_plan_as_the_folder(videos, tmp_path, s3_store):
     assert brief(pq.read_table(tmp_path / "plan"), f"s3://{bucket}/in") == EXPECTED
 
 
-def test_what_could_not_be_probed_is_probed_again_in_its_place(videos, tmp_path):
-    work = tmp_path / "videos"
-    shutil.copytree(videos, work)
+def test_what_comes_of_failed_recordings_is_put_in_their_places(videos, tmp_path, monkeypatch, work):
+    monkeypatch.setattr(plan, "ROWS_PER_GROUP", 2)
+    output = str(tmp_path / "out")
+    shutil.copytree(videos, work, dirs_exist_ok=True)
     manifest = work / "manifest.csv"
-    manifest.write_text("uri,speaker\na.mkv,x\nb.mkv,y\nc/d.mkv,z\n")
-    whole = make_plan(str(manifest), str(tmp_path / "whole"), CONFIG)
-    (work / "b.mkv").unlink()
-    make_plan(str(manifest), str(tmp_path / "out"), CONFIG)
-    assert replan_failed(str(tmp_path / "out"), {Reason.TIMEOUT}).failed == {"missing": 1}
-    shutil.copy(videos / "b.mkv", work)
-
-    summary = replan_failed(str(tmp_path / "out"))
-    assert load_plan_summary(str(tmp_path / "out")) == summary
-    assert (summary.spans, summary.failed, summary.to_label_s) == (whole.spans, {}, whole.to_label_s)
-    again, before = (read(tmp_path / one) for one in ("out", "whole"))
-    same = ["uri", "start_s", "end_s", "status", "speaker"]  # the file is another one, and so are its ids
-    assert again.select(same) == before.select(same)
-
-
-def test_what_comes_of_failed_recordings_is_put_among_the_others(videos, tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "_ROWS_PER_GROUP", 2)
-    work, output = tmp_path / "videos", str(tmp_path / "out")
-    shutil.copytree(videos, work)
-    manifest = work / "manifest.csv"
-    manifest.write_text("uri\nb.mkv\na.mkv\nc/d.mkv\nsilent.mkv\ntext.mp4\ne.mkv\n")
+    manifest.write_text("uri,speaker\nb.mkv,q\na.mkv,r\nc/d.mkv,s\nsilent.mkv,t\ntext.mp4,u\ne.mkv,v\n")
     whole = make_plan(str(manifest), str(tmp_path / "whole"), CONFIG)
     gone = ("b.mkv", "c/d.mkv", "silent.mkv", "e.mkv")
     for name in gone:
@@ -235,11 +213,12 @@ def test_what_comes_of_failed_recordings_is_put_among_the_others(videos, tmp_pat
     make_plan(str(manifest), output, CONFIG)
     for name in gone:
         shutil.copy2(videos / name, work / name)
-    assert replan_failed(output) == whole
+    assert replan_failed(output, {Reason.TIMEOUT}).failed == {"missing": 4, "not_media": 1}
+    assert replan_failed(output) == load_plan_summary(output) == whole
     assert read(output) == read(tmp_path / "whole")
 
 
-def test_many_failed_recordings_are_looked_for_at_the_same_time_and_it_is_said(tmp_path, monkeypatch, caplog):
+def test_many_failed_recordings_are_looked_for_at_the_same_time_and_it_is_said(tmp_path, monkeypatch, capsys):
     under_way, most, lock = 0, 0, threading.Lock()
 
     def answer_late(uri):
@@ -250,23 +229,21 @@ def test_many_failed_recordings_are_looked_for_at_the_same_time_and_it_is_said(t
         time.sleep(0.01)
         with lock:
             under_way -= 1
-        raise MediaError(Reason.MISSING, "no such object")
+        raise FileNotFoundError("no such object")
 
     monkeypatch.setattr(s3, "stat", answer_late)
     pq.write_table(pa.table({"uri": [f"s3://lab/{number}.mp4" for number in range(300)]}), tmp_path / "m.parquet")
     make_plan(str(tmp_path / "m.parquet"), str(tmp_path / "out"), CONFIG)
     planned, most = read(tmp_path / "out"), 0
-    monkeypatch.setattr(progress, "LOG_EVERY_S", 0)
-    with caplog.at_level(logging.INFO):
-        assert replan_failed(str(tmp_path / "out")).failed == {"missing": 300}
+    monkeypatch.setattr(display, "_LINE_EVERY_S", 0)
+    assert replan_failed(str(tmp_path / "out")).failed == {"missing": 300}
     assert most > 16
-    assert "300 of 300 failed recordings" in caplog.text
+    assert "300/300 failed recordings" in capsys.readouterr().err
     assert read(tmp_path / "out") == planned
 
 
-def test_what_has_come_since_is_planned_beside_what_was_there(videos, tmp_path, caplog):
-    work, output = tmp_path / "videos", str(tmp_path / "out")
-    work.mkdir()
+def test_what_has_come_since_is_planned_beside_what_was_there(videos, tmp_path, caplog, work):
+    output = str(tmp_path / "out")
     shutil.copy2(videos / "b.mkv", work)
     make_plan(str(work), output, CONFIG)
     before = read(output)
@@ -279,6 +256,7 @@ def test_what_has_come_since_is_planned_beside_what_was_there(videos, tmp_path, 
     assert vars(summary) == {**vars(whole), "files": 2, "recorded_s": pytest.approx(whole.recorded_s)}
     assert load_plan_summary(output) == summary == extend_plan(output)
 
+    (work / "e.mkv").unlink()
     assert "Changed" not in caplog.text
     (work / "a.mkv").touch()
     assert extend_plan(output) == summary
@@ -286,14 +264,13 @@ def test_what_has_come_since_is_planned_beside_what_was_there(videos, tmp_path, 
     assert read(output) == after
 
 
-def test_an_extension_that_was_cut_off_counts_as_far_as_it_came(videos, tmp_path, monkeypatch):
-    work, output = tmp_path / "videos", str(tmp_path / "out")
-    work.mkdir()
+def test_an_extension_that_was_cut_off_counts_as_far_as_it_came(videos, tmp_path, monkeypatch, work):
+    output = str(tmp_path / "out")
     shutil.copy2(videos / "e.mkv", work)
     make_plan(str(work), output, CONFIG)
     shutil.copytree(videos, work, dirs_exist_ok=True)
-    monkeypatch.setattr(plan, "ROWS_PER_FILE", 2)
-    monkeypatch.setattr(plan, "_ROWS_PER_GROUP", 2)
+    monkeypatch.setattr(plan_table, "ROWS_PER_FILE", 2)
+    monkeypatch.setattr(plan_table, "ROWS_PER_GROUP", 2)
 
     def interrupted(*arguments):
         yield from islice(probe_all(*arguments), 2)
@@ -311,30 +288,24 @@ def test_an_extension_that_was_cut_off_counts_as_far_as_it_came(videos, tmp_path
     assert len(ids) == 10
 
 
-def test_a_manifest_that_grows_keeps_its_columns(videos, tmp_path):
-    manifest, output = videos / "growing.csv", str(tmp_path / "out")
+def test_a_manifest_that_grows_keeps_its_columns(videos, tmp_path, caplog, work):
+    manifest, output = work / "growing.csv", str(tmp_path / "out")
+    shutil.copytree(videos, work, dirs_exist_ok=True)
     manifest.write_text("uri,age\na.mkv,31\n")
     make_plan(str(manifest), output, CONFIG)
+    (work / "a.mkv").unlink()
     manifest.write_text("uri,age\na.mkv,31\nb.mkv,32\n")
     extend_plan(output)
+    assert "Changed" not in caplog.text  # a row whose file is gone
     assert read(output)["age"].to_pylist() == ["31", "32", "32", "32"]
     manifest.write_text("uri,age,city\na.mkv,31,x\ne.mkv,33,y\n")
     with pytest.raises(UserError, match="other columns than when it was planned"):
         extend_plan(output)
-    manifest.unlink()
     assert len(read(output)) == 4
 
 
-def test_a_summary_that_was_not_brought_up_to_date_is_counted_anew(videos, tmp_path):
-    summary = make_plan(str(videos), str(tmp_path / "out"), CONFIG)
-    mark = tmp_path / "out/plan.json"
-    mark.write_text(mark.read_text().replace(f'"spans": {summary.spans}', '"spans": 999'))
-    assert load_plan_summary(str(tmp_path / "out")) == summary
-
-
-def test_limits_of_a_later_call_count_for_what_it_looks_at(videos, tmp_path):
-    work, output = tmp_path / "videos", str(tmp_path / "out")
-    work.mkdir()
+def test_limits_of_a_later_call_count_for_what_it_looks_at(videos, tmp_path, work):
+    output = str(tmp_path / "out")
     shutil.copy2(videos / "b.mkv", work)
     assert make_plan(str(work), output, replace(CONFIG, max_recording_hours=2 / 3600)).failed == {"too_large": 1}
     shutil.copy2(videos / "c/d.mkv", work)
@@ -342,13 +313,3 @@ def test_limits_of_a_later_call_count_for_what_it_looks_at(videos, tmp_path):
     summary = extend_plan(output, larger)
     assert (summary.failed, summary.spans) == ({"too_large": 1}, 4)  # in spans of 1 s, as it was planned
     assert replan_failed(output, None, larger).failed == {}
-
-
-def test_a_row_whose_file_is_gone_has_not_changed(videos, tmp_path, caplog):
-    manifest, output = tmp_path / "m.csv", str(tmp_path / "out")
-    shutil.copy2(videos / "a.mkv", tmp_path)
-    manifest.write_text("uri\na.mkv\n")
-    make_plan(str(manifest), output, CONFIG)
-    (tmp_path / "a.mkv").unlink()
-    extend_plan(output)
-    assert "Changed" not in caplog.text

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from liser_ray.corpora.spans import cut, expected_output_bytes, recording_id
 
 durations_s = st.floats(min_value=1e-6, max_value=5_000, allow_nan=False)
-repeatable = settings(derandomize=True, deadline=None)
+repeatable = settings(derandomize=True, deadline=None, max_examples=50)
 span_lengths_s = st.sampled_from([0.6, 1.0, 3.2, 8.0, 16.0, 16.1])
 
 
@@ -31,20 +31,8 @@ def test_spans_cover_the_recording_without_gap_or_overlap(duration_s, span_secon
         assert span.end_s == following.start_s
         assert abs(span.end_s - span.start_s - span_seconds) < 1e-9
     assert 0 < spans[-1].end_s - spans[-1].start_s <= span_seconds + 1e-9
-
-
-@repeatable
-@given(durations_s, span_lengths_s)
-def test_ids_are_unique_and_the_same_every_time(duration_s, span_seconds):
-    ids = [span.span_id for span in spans_of(duration_s, span_seconds)]
-    assert len(set(ids)) == len(ids)
-    assert ids == [span.span_id for span in spans_of(duration_s, span_seconds)]
-
-
-@repeatable
-@given(durations_s)
-def test_a_recording_of_up_to_one_span_is_one_span(duration_s):
-    assert (len(spans_of(duration_s)) == 1) == (duration_s < 16.0000005)
+    assert (len(spans) == 1) == (duration_s < span_seconds + 5e-7)
+    assert len({span.span_id for span in spans}) == len(spans)
 
 
 def test_starts_are_exact_multiples_far_into_a_long_recording():

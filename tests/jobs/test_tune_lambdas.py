@@ -56,7 +56,7 @@ def labels(some_ravdess, tmp_path_factory):
     """A generated labels table with a teacher for each fold."""
     folder = tmp_path_factory.mktemp("labels")
     teachers = [
-        speech_teacher(f"fold_{fold.index}", ravdess.LABELS, fold.index, sorted(fold.train))
+        speech_teacher(f"fold_{fold.index}", ravdess.CORPUS.labels, fold.index, sorted(fold.train))
         for fold in folds_of(read_labeled_set(some_ravdess))
     ]
     write_labels(folder, rows=8, teachers=teachers, lengths_s=(3.0, 4.0))

@@ -33,7 +33,7 @@ def listener(secret):
 
 @pytest.fixture
 def attacks(tmp_path, secret, listener):
-    return write_attacks(tmp_path, secret, listener.address)
+    return write_attacks(tmp_path, secret, listener.endpoint)
 
 
 def n_bytes(opened):

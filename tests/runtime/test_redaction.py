@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from liser_ray.corpora.plan import plan_rows
+from liser_ray.corpora.plan_table import plan_rows
 from liser_ray.corpora.probe import Probed
 from liser_ray.corpora.recordings import Recording, list_recordings
 from liser_ray.labeling.rows import outcome
@@ -15,8 +15,9 @@ from liser_ray.media.outcome import Problem, Reason, Stage
 from liser_ray.runtime.errors import UserError
 from liser_ray.runtime.exits import run
 from liser_ray.runtime.redaction import redact
+from liser_ray.storage.addresses import absolute
 from liser_ray.storage.fetch import fetch
-from liser_ray.storage.files import filesystem, normalise
+from liser_ray.storage.files import filesystem
 
 KEY, SECRET, TOKEN = "AKIA" + "ABCDEFGH" * 2, "wJalr/UtnFEMI/K7MDENG+bPxRfiCYzEXAMPLEKEY", "hf_" + "AbCd" * 9
 SIGNED = f"https://b.s3.amazonaws.com/a.mp4?X-Amz-Credential={KEY}%2Feu&X-Amz-Expires=60&X-Amz-Signature=0123abcd"
@@ -64,7 +65,7 @@ def test_an_address_with_credentials_is_refused_without_telling_them(address, tm
     manifest = tmp_path / "m.csv"
     manifest.write_text(f"uri\n{address}\n")
     for take in (
-        normalise,
+        absolute,
         filesystem,
         list_recordings,
         fetch,
@@ -77,7 +78,7 @@ def test_an_address_with_credentials_is_refused_without_telling_them(address, tm
 
 def test_names_that_look_a_little_like_credentials_are_names():
     for address in ("s3://bucket/a@b:c?x=1.mp4", "/data/me:you@home?signature=1.mp4", "s3://bucket/signature=1/a.mp4"):
-        assert normalise(address) == address
+        assert absolute(address) == address
 
 
 def test_a_stores_words_reach_no_table_with_a_secret(monkeypatch):

@@ -12,19 +12,15 @@ from liser_ray.storage.fetch import fetch, sha256
 
 
 @pytest.fixture
-def bucket(s3_store, tmp_path, monkeypatch) -> "Bucket":
+def bucket(s3_store, tmp_path, monkeypatch):
+    """Name of a bucket, while the cache lies in the temporary folder."""
     monkeypatch.setenv("LISER_CACHE", str(tmp_path / "cache"))
-    return Bucket(s3_store.client, s3_store.bucket())
+    return s3_store.bucket()
 
 
-class Bucket:
-    def __init__(self, client, name: str):
-        self.client = client
-        self.uri = f"s3://{name}"
-        self.name = name
-
-    def put(self, key: str, data: bytes) -> None:
-        self.client.put_object(Bucket=self.name, Key=key, Body=data)
+@pytest.fixture
+def put(s3_store, bucket):
+    return lambda key, data: s3_store.client.put_object(Bucket=bucket, Key=key, Body=data)
 
 
 @pytest.fixture
@@ -50,19 +46,19 @@ def test_what_is_missing_is_named_with_the_next_step(tmp_path):
         fetch("ftp://host/a.pth")
 
 
-def test_an_object_is_fetched_once_and_again_when_it_changes(bucket):
-    bucket.put("a.pth", b"one")
-    first = fetch(f"{bucket.uri}/a.pth")
+def test_an_object_is_fetched_once_and_again_when_it_changes(bucket, put):
+    put("a.pth", b"one")
+    first = fetch(f"s3://{bucket}/a.pth")
     assert first.read_bytes() == b"one"
     assert first.name == "a.pth"
     written = first.stat().st_mtime_ns
-    assert fetch(f"{bucket.uri}/a.pth").stat().st_mtime_ns == written
-    bucket.put("a.pth", b"another")
-    assert fetch(f"{bucket.uri}/a.pth").read_bytes() == b"another"
+    assert fetch(f"s3://{bucket}/a.pth").stat().st_mtime_ns == written
+    put("a.pth", b"another")
+    assert fetch(f"s3://{bucket}/a.pth").read_bytes() == b"another"
 
 
-def test_what_the_store_breaks_off_is_copied_again(bucket, monkeypatch):
-    bucket.put("large.pth", bytes(3000))
+def test_what_the_store_breaks_off_is_copied_again(bucket, put, monkeypatch):
+    put("large.pth", bytes(3000))
     honest, cut_off = shutil.copyfileobj, [True, True]
 
     def copy(source, sink, length):
@@ -73,24 +69,24 @@ def test_what_the_store_breaks_off_is_copied_again(bucket, monkeypatch):
             honest(source, sink, length)
 
     monkeypatch.setattr(shutil, "copyfileobj", copy)
-    assert fetch(f"{bucket.uri}/large.pth").read_bytes() == bytes(3000)
+    assert fetch(f"s3://{bucket}/large.pth").read_bytes() == bytes(3000)
     assert not cut_off
 
 
-def test_a_prefix_becomes_a_folder(bucket):
-    bucket.put("model/config.json", b"{}")
-    bucket.put("model/deep/w.bin", b"w")
-    bucket.put("model2/other", b"?")
-    folder = fetch(f"{bucket.uri}/model/")
+def test_a_prefix_becomes_a_folder(bucket, put):
+    put("model/config.json", b"{}")
+    put("model/deep/w.bin", b"w")
+    put("model2/other", b"?")
+    folder = fetch(f"s3://{bucket}/model/")
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*")) == ["config.json", "deep", "deep/w.bin"]
-    assert fetch(f"{bucket.uri}/model") == folder
+    assert fetch(f"s3://{bucket}/model") == folder
     assert not list(folder.parent.glob("*.tmp"))
 
 
 @pytest.mark.parametrize("key", ["/none.pth", "-of-nobody/a.pth"])
 def test_an_object_that_is_not_there_is_an_error_and_leaves_nothing(bucket, tmp_path, key):
     with pytest.raises(UserError, match=r"s3://.*Put it there\.$"):
-        fetch(bucket.uri + key, hint="Put it there.")
+        fetch(f"s3://{bucket}{key}", hint="Put it there.")
     assert not (tmp_path / "cache").exists()
 
 

@@ -7,15 +7,8 @@ import pytest
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage import files
-from liser_ray.storage.files import (
-    check_readable,
-    check_writable,
-    delete_folder,
-    exists,
-    normalise,
-    replace_parquet,
-    resolve,
-)
+from liser_ray.storage.addresses import absolute, resolve
+from liser_ray.storage.files import check_readable, check_writable, delete_folder, exists, replace_parquet
 
 
 def test_a_folder_goes_with_all_that_is_in_it_and_none_is_no_error(tmp_path):
@@ -54,12 +47,13 @@ def test_a_relative_output_of_a_submitted_job_is_refused_since_ray_would_delete_
     check_writable(str(tmp_path / "labels"))
 
 
-@pytest.mark.parametrize("given", ["s3://lab//labels", "s3://lab/a///b//"])
-def test_an_s3_address_with_an_empty_part_is_refused_with_the_one_to_give(given):
-    whole = {"s3://lab//labels": "s3://lab/labels", "s3://lab/a///b//": "s3://lab/a/b"}[given]
-    for use in (normalise, check_readable, check_writable, exists):
+@pytest.mark.parametrize(
+    ("given", "whole"), [("s3://lab//labels", "s3://lab/labels"), ("s3://lab/a///b//", "s3://lab/a/b")]
+)
+def test_an_s3_address_with_an_empty_part_is_refused_with_the_one_to_give(given, whole):
+    for use in (absolute, check_readable, check_writable, exists):
         with pytest.raises(UserError) as caught:
             use(given)
         assert str(caught.value) == f"{given} has an empty part (//), with which nothing can be opened. Give {whole}."
-    assert normalise(f"{whole}//") == whole
+    assert absolute(f"{whole}//") == whole
     assert resolve(given, "/lists") == given  # in a manifest it costs the row, not the job

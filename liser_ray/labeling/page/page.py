@@ -25,7 +25,8 @@ from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.runs import load_runs
 from liser_ray.media.outcome import Status
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.files import exists, join, read_bytes, write_bytes
+from liser_ray.storage.addresses import join
+from liser_ray.storage.files import exists, read_bytes, write_bytes
 
 _TEMPLATE = "report.html.jinja"
 

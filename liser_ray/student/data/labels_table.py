@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.files import exists, filesystem, join, list_files, normalise
+from liser_ray.storage.addresses import absolute, join
+from liser_ray.storage.files import exists, filesystem, list_files
 from liser_ray.teachers.bundles import TeacherTuning, refuse_leak
 
 _RECIPE = b"liser_ray.storage.run_record"
@@ -98,7 +99,7 @@ def open_labels_table(uri: str) -> LabelsTable:
     Raises:
         UserError: there is no table, not one of ours, of two recipes, or without labeled rows.
     """
-    folder = normalise(uri)
+    folder = absolute(uri)
     if exists(join(folder, "labels")):
         folder = join(folder, "labels")
     paths = [info.path for info in list_files(folder, ".parquet")]

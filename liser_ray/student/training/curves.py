@@ -12,7 +12,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
-from liser_ray.storage.files import join, write_bytes
+from liser_ray.storage.addresses import join
+from liser_ray.storage.files import write_bytes
 
 _FOLDER = "tensorboard"
 # Okabe and Ito's colours, which colour-blind people can tell apart.

@@ -19,13 +19,13 @@ from tqdm import tqdm
 from liser_ray.commands.settings import numbers
 from liser_ray.corpora.folds import Fold, choose_folds, folds_of
 from liser_ray.corpora.labeled import read_labeled_set
-from liser_ray.corpora.progress import LOG_EVERY_S
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.results.paper import CONFIGURATIONS
 from liser_ray.results.records import FoldResult, Record, record_to_json
 from liser_ray.runtime.display import LiveDisplay, RunsProgress, Tell
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.files import check_writable, delete_folder, join, normalise, write_bytes
+from liser_ray.storage.addresses import absolute, join
+from liser_ray.storage.files import check_writable, delete_folder, write_bytes
 from liser_ray.storage.run_record import package_versions, plain, refuse_changed_recipe
 from liser_ray.student.config import NetworkConfig
 from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher, choose_teacher, open_labels_table
@@ -94,7 +94,7 @@ def train_students(config: StudentConfig) -> StudentResult:
         UserError: an option, the labeled set, the labels table, the output or changed settings; with what to do.
     """
     seeds = numbers(config.seeds, "--seeds")
-    output = normalise(config.output)
+    output = absolute(config.output)
     checked = check(config)
     check_writable(output)
     run_card = join(output, "run.json")
@@ -282,7 +282,7 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
         def report(done: int) -> None:
             nonlocal logged
             bar.update(done - bar.n)
-            if bar.disable and time.monotonic() - logged > LOG_EVERY_S:
+            if bar.disable and time.monotonic() - logged > 30:
                 logged = time.monotonic()
                 log.info("%s: %s of %s rows", what, f"{done:,}", f"{total:,}")
 
@@ -336,7 +336,7 @@ def _train_on_cluster(jobs: Sequence[RunJob], inputs: RunInputs) -> list[str]:
     def train(number: int, tell: Tell) -> str:
         job = jobs[number]
         arguments = {"job": job, "inputs": inputs_ref, "tell": tell}
-        storage = join(normalise(config.output), _TRAINING)
+        storage = join(absolute(config.output), _TRAINING)
         name = Path(job.output).name
         return run_trainer(train_worker, arguments, name, storage, scaling, config.max_failures, KEEP_FREED_MEMORY)
 

@@ -21,7 +21,8 @@ from liser_ray.corpora.utterance import sorted_speakers
 from liser_ray.results.metrics import confusion_matrix
 from liser_ray.runtime.display import Tell
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.files import exists, filesystem, join, read_bytes, write_bytes
+from liser_ray.storage.addresses import join
+from liser_ray.storage.files import exists, filesystem, read_bytes, write_bytes
 from liser_ray.student.card import CARD_FILE, FORMAT, FRONT_END, WEIGHTS_FILE
 from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher
 from liser_ray.student.data.mels import LogMels

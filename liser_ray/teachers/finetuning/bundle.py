@@ -14,7 +14,8 @@ from peft import PeftModel
 from transformers import Wav2Vec2FeatureExtractor
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.storage.files import join, normalise, write_bytes
+from liser_ray.storage.addresses import absolute, join
+from liser_ray.storage.files import write_bytes
 from liser_ray.teachers.bundles import BUNDLE_FILE
 
 
@@ -35,7 +36,7 @@ def write_preprocessor(folder: Path, normalised: bool) -> None:
 def base_name(base: str, base_folder: Path) -> tuple[str, str | None]:
     """Name and revision of a base model as PEFT writes them: ``owner/name`` and a commit for one from the hub."""
     if not base.startswith("hf://"):
-        return normalise(base), None
+        return absolute(base), None
     name, _, revision = base.removeprefix("hf://").partition("@")
     snapshot = base_folder.name if re.fullmatch(r"[0-9a-f]{40}", base_folder.name) else None
     return name, snapshot or revision or None

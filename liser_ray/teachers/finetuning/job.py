@@ -19,8 +19,9 @@ from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.runtime.cluster import start_ray
 from liser_ray.runtime.display import LiveDisplay, RunsProgress, Tell
 from liser_ray.runtime.errors import UserError
+from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.fetch import fetch, sha256
-from liser_ray.storage.files import check_writable, delete_folder, exists, join, normalise, write_bytes
+from liser_ray.storage.files import check_writable, delete_folder, exists, write_bytes
 from liser_ray.storage.run_record import plain, refuse_changed_recipe
 from liser_ray.teachers.bundles import BUNDLE_FILE, TeacherBundle, read_bundle
 from liser_ray.teachers.finetuning.config import FinetuneConfig, FoldJob
@@ -65,7 +66,7 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     """
     if not config.labeled:
         raise UserError("No labeled speech: give --labeled ravdess:FOLDER, cremad:FOLDER or a CSV or Parquet file.")
-    output = normalise(config.output)
+    output = absolute(config.output)
     check_writable(output)
     labeled = read_labeled_set(config.labeled)
     folds = folds_of(labeled)

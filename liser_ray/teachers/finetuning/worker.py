@@ -16,8 +16,8 @@ from peft import PeftModel
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.runtime.errors import UserError
+from liser_ray.storage.addresses import join
 from liser_ray.storage.fetch import fetch, sha256
-from liser_ray.storage.files import join
 from liser_ray.storage.run_record import package_versions
 from liser_ray.teachers.bundles import BUNDLE_FILE, FORMAT
 from liser_ray.teachers.finetuning import bundle
