@@ -208,7 +208,7 @@ def kind_of(command: Sequence[str]) -> str:
     line = " ".join(command)
     if stage := re.search(r"MapBatches\((\w+)\)", line):
         return f"{stage[1]} actors"
-    if "nursery" in line:
+    if "serve_forks" in line:
         return "children that decode"
     if "multiprocessing" in line:
         return "pool's workers"

@@ -1,24 +1,39 @@
 """Calls that can't hurt the caller: in child processes with a wall-clock and a memory limit.
 
-A crash, a hang in C code or a memory bomb costs the one call; the next one finds a new child. The children are not
-forked from the caller, who may have hundreds of threads (a Ray actor), nor do they import the caller's ``__main__``
-again: both hang on a *nursery* (`liser_ray.media.nursery`), a small clean process that has the imports done and forks
-a child in milliseconds. If the caller is killed, the nursery and all children end.
+A crash, a hang in C code or a memory bomb costs the one call; the next one finds a new child. Three take part:
+
+* `Sandbox`, in the caller: a thread for each child sends it a call, and looks every 20 ms whether the reply is there or
+  the child has used up its time or memory.
+* The fork server: a small clean process of one thread that has the imports done, forks a child in milliseconds, and
+  knows how it ended. The caller can't fork: it may have hundreds of threads (a Ray actor). And what `multiprocessing`
+  starts without forking the caller (spawn, and its own fork server) imports the caller's ``__main__`` again.
+* The children. What they give back lies in a file in memory whose descriptor they send: through a pipe or a socket,
+  a span's 75 MB would take half as long again.
+
+If the caller is killed, the fork server and all children end.
 """
 
+import contextlib
+import ctypes
+import importlib
 import mmap
 import os
 import pickle
+import queue
+import select
+import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
-from liser_ray.media.nursery import Call, Reply
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.runtime.errors import UserError
 
@@ -27,6 +42,14 @@ Result = TypeVar("Result")
 DEFAULT_MEMORY_MB = 1024
 """Decoding 1080p takes about 110 MiB, with YuNet 150 MiB, a span's result 75 MiB; 4K four times as much to decode."""
 
+_WATCH_INTERVAL_MS = 20
+_INLINE_BYTES = 64 << 10  # smaller arrays travel in the pickle
+_MAX_CALLS_PER_CHILD = 500  # so that a slow leak in some C library never adds up to a false memory error
+_END_WITHIN_S = 3.0  # of a killed child; one that waits for a network disk in the kernel may take longer
+_PR_SET_PDEATHSIG = 1
+_TAKEN = b"\1"
+_ALIGNMENT = 64
+_SIZES_BYTES = 4096  # of 512 arrays
 _SINGLE_THREADED = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -52,16 +75,20 @@ class Sandbox:
     """Child processes that run one call at a time each. Thread-safe; a context manager."""
 
     def __init__(self, workers: int = 1, memory_mb: int = DEFAULT_MEMORY_MB, preload: Sequence[str] = ()):
-        """Start the nursery; it gets ready in the background.
+        """Start the fork server; it gets ready in the background.
 
         Args:
             workers: children, at most this many calls at a time; more wait in line.
             memory_mb: what a child may take beyond its imports, in MiB.
             preload: modules that a new child finds imported. They must not start threads when imported.
         """
-        self._arguments = [str(workers), str(memory_mb), ",".join(preload)]
+        self._memory_mb, self._preload = memory_mb, preload
         self._lock = threading.Lock()
-        self._nursery: _Nursery | None = _Nursery(self._arguments)
+        self._server: _ForkServer | None = _ForkServer(preload)
+        self._calls: queue.SimpleQueue[tuple[bytes, float, Future[Any]] | None] = queue.SimpleQueue()
+        self._workers = workers
+        for _ in range(workers):
+            threading.Thread(target=self._work, daemon=True).start()
 
     def submit(self, function: Callable[..., Result], *args: object, timeout_s: float) -> "Future[Result]":
         """Run ``function(*args)`` in a child; the time counts from when a child takes it up.
@@ -72,16 +99,15 @@ class Sandbox:
             timeout_s: wall-clock limit in seconds.
 
         Returns:
-            A future with the result, or with what `call` raises. Large arrays in the result are not copied.
+            A future with the result, or with what `call` raises.
         """
-        payload = pickle.dumps((function, args))
+        payload, future = pickle.dumps((function, args)), Future[Result]()
+        future.set_running_or_notify_cancel()
         with self._lock:
-            if self._nursery is None:
+            if self._server is None:
                 raise RuntimeError("the sandbox is closed")
-            if not self._nursery.alive:
-                self._nursery.stop()
-                self._nursery = _Nursery(self._arguments)
-            return self._nursery.submit(payload, timeout_s)
+            self._calls.put((payload, timeout_s, future))
+        return future
 
     def call(self, function: Callable[..., Result], *args: object, timeout_s: float) -> Result:
         """`submit`, and wait for the result.
@@ -96,9 +122,11 @@ class Sandbox:
     def close(self) -> None:
         """End all children at once; calls under way end as CRASH."""
         with self._lock:
-            if self._nursery is not None:
-                self._nursery.stop()
-            self._nursery = None
+            server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+            for _ in range(self._workers):
+                self._calls.put(None)
 
     def __enter__(self) -> Self:
         return self
@@ -108,92 +136,248 @@ class Sandbox:
     ) -> None:
         self.close()
 
+    def _work(self) -> None:
+        """A thread's work: one call after the other, in a child that is replaced when it ends."""
+        child: _Child | None = None
+        while (call := self._calls.get()) is not None:
+            payload, timeout_s, future = call
+            result: Any = None
+            problem: Exception | None = None
+            for _ in range(2):  # a child that was killed while it was idle is not the call's fault
+                try:
+                    if child is None or not child.alive:
+                        child = _Child(self._live_server(), self._memory_mb)
+                    result, problem = child.run(payload, timeout_s)
+                    break
+                except ConnectionError as error:
+                    problem = MediaError(Reason.CRASH, str(error))
+            if problem is None:
+                future.set_result(result)
+            else:
+                future.set_exception(problem)
 
-class _Nursery:
-    """The nursery's process as the caller sees it."""
-
-    def __init__(self, arguments: Sequence[str]):
-        self._connection, theirs = Pipe()
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                "from liser_ray.media.nursery import main; main()",
-                str(theirs.fileno()),
-                *arguments,
-            ],
-            env=os.environ | _SINGLE_THREADED | {"PYTHONPATH": path},
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the caller, who then closes the connection
-        )
-        theirs.close()
-        self.alive = True
-        self._calls: dict[int, tuple[Future[Any], int]] = {}
-        self._next_id = 0
-        self._lock = threading.Lock()
-        threading.Thread(target=self._receive, args=(self._connection,), daemon=True).start()
-
-    def submit(self, payload: bytes, timeout_s: float) -> "Future[Any]":
-        future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()
-        results_fd = os.memfd_create("liser-result", os.MFD_CLOEXEC)
+    def _live_server(self) -> "_ForkServer":
         with self._lock:
-            call_id = self._next_id = self._next_id + 1
-            self._calls[call_id] = future, results_fd
-            call = Call(call_id, payload, timeout_s, f"/proc/{os.getpid()}/fd/{results_fd}")
-            try:
-                self._connection.send(call)
-            except OSError:
-                self.alive = False
-        if not self.alive:
-            self._end_all("the process that starts the children ended")
-        return future
+            if self._server is None:
+                raise ConnectionError("the sandbox was closed")
+            if not self._server.alive:
+                self._server.stop()
+                self._server = _ForkServer(self._preload)
+            return self._server
+
+
+class _Child:
+    """A child as the caller sees it."""
+
+    def __init__(self, server: "_ForkServer", memory_mb: int):
+        self.alive = True
+        self._server, self._memory_mb, self._calls_left = server, memory_mb, _MAX_CALLS_PER_CHILD
+        self._channel, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        with theirs:
+            self._pid = server.ask(b"fork", theirs.fileno())
+        if isinstance(self._pid, str):
+            raise ConnectionError(f"a preloaded module can't be imported:\n{self._pid}")
+        self._limit_kb = memory_kb(self._pid) + (memory_mb << 10)
+        self._readable = select.poll()
+        self._readable.register(self._channel, select.POLLIN)
+
+    def run(self, payload: bytes, timeout_s: float) -> tuple[Any, Exception | None]:
+        """A call's result, and what went wrong.
+
+        Raises:
+            ConnectionError: the child was gone before it took up the call.
+        """
+        try:
+            _send(self._channel, payload)
+            taken = self._channel.recv(len(_TAKEN))
+        except OSError:
+            taken = b""
+        if not taken:
+            raise ConnectionError(self._end())
+        until = time.monotonic() + timeout_s
+        while not self._readable.poll(_WATCH_INTERVAL_MS):
+            over_time = time.monotonic() > until
+            if over_time or memory_kb(self._pid) > self._limit_kb:
+                self._end()
+                if over_time:
+                    return None, MediaError(Reason.TIMEOUT, f"over {timeout_s:g} s")
+                return None, MediaError(Reason.MEMORY, f"over {self._memory_mb} MiB")
+        try:
+            result, problem = _receive(self._channel)
+        except ConnectionError:
+            return None, MediaError(Reason.CRASH, self._end())
+        except Exception as error:  # a result that can't be unpickled here
+            result, problem = None, error
+        self._calls_left -= 1
+        if not self._calls_left:
+            self._end()
+        return result, problem
+
+    def _end(self) -> str:
+        """Kill it, if it is not dead yet; how it ended, in words."""
+        self.alive = False
+        self._channel.close()
+        try:
+            exit_code = self._server.ask(str(self._pid).encode())
+        except ConnectionError as error:
+            return str(error)
+        if exit_code is not None and exit_code < 0:
+            return f"the child process was ended by {signal.Signals(-exit_code).name}"
+        return f"the child process ended with exit code {exit_code}"
+
+
+class _ForkServer:
+    """The fork server as the caller sees it."""
+
+    def __init__(self, preload: Sequence[str]):
+        self.alive = True
+        self._lock = threading.Lock()
+        self._control, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        code = "from liser_ray.media.isolation import serve_forks; serve_forks()"
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code, str(theirs.fileno()), *preload],
+                env=os.environ | _SINGLE_THREADED | {"PYTHONPATH": path},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the caller, who then closes the connection
+            )
+
+    def ask(self, request: bytes, *descriptors: int) -> Any:  # noqa: ANN401 (what was sent)
+        """Answer to ``fork`` (with a socket): its process id. To a process id: the exit code, after it was killed.
+
+        Raises:
+            ConnectionError: the fork server is gone.
+        """
+        try:
+            with self._lock:
+                socket.send_fds(self._control, [request], descriptors)
+                return _receive(self._control)
+        except OSError as error:
+            self.alive = False
+            raise ConnectionError("the process that starts the children ended") from error
 
     def stop(self) -> None:
+        """End it and all children."""
         self.alive = False
-        self._process.kill()  # its children end with it
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-
-    def _receive(self, connection: Connection) -> None:
-        """Hand replies to their futures until the nursery ends."""
-        reason = "the process that starts the children ended"
-        try:
-            while True:
-                reply: Reply = connection.recv()
-                if reply.call_id is None:
-                    reason = str(reply.error)
-                    break
-                with self._lock:
-                    future, results_fd = self._calls.pop(reply.call_id)
-                _resolve(future, reply, results_fd)
-        except (EOFError, OSError):
-            pass
-        self.alive = False
-        self._end_all(reason)
-        connection.close()
-
-    def _end_all(self, detail: str) -> None:
         with self._lock:
-            ended, self._calls = self._calls, {}
-        for future, results_fd in ended.values():
-            os.close(results_fd)
-            future.set_exception(MediaError(Reason.CRASH, detail))
+            self._control.close()
 
 
-def _resolve(future: "Future[Any]", reply: Reply, results_fd: int) -> None:
-    """Set the future's result from a reply and the memory that the child wrote its arrays to."""
+def serve_forks() -> NoReturn:
+    """Main of the fork server, whose command line has the socket's descriptor and the modules to import."""
+    descriptor, *preload = sys.argv[1:]
+    control = socket.socket(fileno=int(descriptor))
+    failure = ""
     try:
-        if reply.error is not None:
-            future.set_exception(reply.error)
-            return
-        buffers: list[memoryview] = []
-        if reply.buffers:
-            view = memoryview(mmap.mmap(results_fd, 0))
-            buffers = [view[start : start + n_bytes] for start, n_bytes in reply.buffers]
-        future.set_result(pickle.loads(reply.value, buffers=buffers))
-    except Exception as error:  # a result that can't be unpickled here
-        future.set_exception(error)
+        for module in preload:
+            importlib.import_module(module)
+    except BaseException:
+        failure = traceback.format_exc()
+    with contextlib.suppress(OSError):
+        while True:
+            request, channels, _, _ = socket.recv_fds(control, 32, 1)
+            if not request:
+                break
+            answer = (failure or _fork(control, channels[0])) if channels else _ended(int(request))
+            _send(control, answer)
+    if os.getpgrp() == os.getpid():  # the caller made it the leader of a group, in which all children are
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
+
+
+def memory_kb(pid: int) -> int:
+    """Memory of a process that is not a file's, in KiB; 0 if it is gone."""
+    try:
+        with open(f"/proc/{pid}/status") as status:
+            return sum(int(line.split()[1]) for line in status if line.startswith(("RssAnon:", "RssShmem:")))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _fork(control: socket.socket, channel: int) -> int:
+    server_pid = os.getpid()
+    pid = os.fork()
+    if pid:
+        os.close(channel)
+        return pid
+    try:
+        control.close()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == server_pid:
+            with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+                score.write("1000")  # where memory runs out, this process is the one to lose
+            _serve_calls(socket.socket(fileno=channel))
     finally:
-        os.close(results_fd)
+        os._exit(0)
+
+
+def _ended(pid: int) -> int | None:
+    os.kill(pid, signal.SIGKILL)  # which a child that ended by itself no longer heeds
+    until = time.monotonic() + _END_WITHIN_S
+    while time.monotonic() < until:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    return None
+
+
+def _serve_calls(channel: socket.socket) -> None:
+    """Main of a child, until the caller closes the socket. Whatever a call raises becomes a value."""
+    while True:
+        payload = _receive(channel)
+        channel.sendall(_TAKEN)
+        try:
+            function, args = pickle.loads(payload)
+            _send(channel, (function(*args), None))
+        except (MediaError, UserError) as error:
+            _send(channel, (None, error))
+        except MemoryError as error:
+            _send(channel, (None, MediaError(Reason.MEMORY, str(error) or "out of memory")))
+        except BaseException as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            words = f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+            _send(channel, (None, MediaError(Reason.CRASH, words)))
+
+
+def _send(channel: socket.socket, value: object) -> None:
+    """Send a value, of which only sizes and a descriptor go through the socket: it lies in a file in memory."""
+    arrays: list[memoryview] = []
+
+    def stays(buffer: pickle.PickleBuffer) -> bool:
+        view = buffer.raw()
+        if view.nbytes >= _INLINE_BYTES:
+            arrays.append(view)
+        return view.nbytes < _INLINE_BYTES
+
+    parts: list[bytes | memoryview] = [pickle.dumps(value, protocol=5, buffer_callback=stays), *arrays]
+    with open(os.memfd_create("liser-value"), "wb") as file:
+        for part in parts:
+            file.write(part)
+            file.write(bytes(-len(part) % _ALIGNMENT))
+        file.flush()
+        socket.send_fds(channel, [struct.pack(f"<{len(parts)}Q", *map(len, parts))], [file.fileno()])
+
+
+def _receive(channel: socket.socket) -> Any:  # noqa: ANN401 (what was sent)
+    """What `_send` was given; its large arrays lie where they were written.
+
+    Raises:
+        ConnectionError: the other end was closed.
+    """
+    sizes, descriptors, _, _ = socket.recv_fds(channel, _SIZES_BYTES, 1)
+    if not sizes:
+        raise ConnectionError("closed")
+    try:
+        memory, parts, start = memoryview(mmap.mmap(descriptors[0], 0)), [], 0
+    finally:
+        os.close(descriptors[0])
+    for size in struct.unpack(f"<{len(sizes) // 8}Q", sizes):
+        parts.append(memory[start : start + size])
+        start += -(-size // _ALIGNMENT) * _ALIGNMENT
+    return pickle.loads(parts[0], buffers=parts[1:])

@@ -134,11 +134,13 @@ def test_child_killed_while_idle(sandbox):
         assert sandbox.call(rough_calls.add, 1, 1, timeout_s=30) == 2
 
 
-def test_nursery_killed():
+def test_fork_server_killed():
     with Sandbox(preload=["rough_calls"]) as sandbox:
         child = sandbox.call(rough_calls.pid, timeout_s=30)
+        server = sandbox.call(os.getppid, timeout_s=30)
         waiting = sandbox.submit(rough_calls.nap, 60, timeout_s=100)
-        os.kill(sandbox._nursery._process.pid, signal.SIGKILL)
+        time.sleep(0.3)  # it is under way: one that is not would be done by the next child
+        os.kill(server, signal.SIGKILL)
         assert waiting.exception(timeout=10).reason == Reason.CRASH
         assert_gone(child)
         assert sandbox.call(rough_calls.add, 1, 1, timeout_s=30) == 2
@@ -182,10 +184,10 @@ print("main once", flush=True)
 from liser_ray.media.isolation import Sandbox
 import rough_calls
 sandbox = Sandbox(preload=["rough_calls"])  # no guard: children must not run the script again
-child = sandbox.call(rough_calls.pid, timeout_s=30)
+child, server = sandbox.call(rough_calls.pid, timeout_s=30), sandbox.call(os.getppid, timeout_s=30)
 sandbox.submit(rough_calls.hang, timeout_s=1000)
 time.sleep(0.3)
-print("pids", child, sandbox._nursery._process.pid, flush=True)
+print("pids", child, server, flush=True)
 {end}
 """
 
@@ -226,10 +228,10 @@ def test_inside_a_ray_actor(ray_session):
             return found
 
         def hang(self):
-            child = self.sandbox.call(rough_calls.pid, timeout_s=30)
+            pids = [self.sandbox.call(pid_of, timeout_s=30) for pid_of in (rough_calls.pid, os.getppid)]
             self.sandbox.submit(rough_calls.hang, timeout_s=1000)
             time.sleep(0.3)
-            return os.getpid(), child, self.sandbox._nursery._process.pid
+            return os.getpid(), *pids
 
     actor = Actor.remote()
     assert ray.get(actor.reasons.remote()) == [Reason.CRASH, Reason.TIMEOUT, Reason.CRASH, Reason.MEMORY]
