@@ -20,8 +20,8 @@ from liser_ray.media import clips, cuts, faces, track
 from liser_ray.media.detector import Face, FaceDetector, check_detector
 from liser_ray.media.faces import FaceConfig
 from liser_ray.media.reader import Reader
-from liser_ray.media.sampling import FRAME_RATE_HZ
 from liser_ray.media.span import MediaConfig, prepare_span
+from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.teachers.s2d import S2DConfig
 from liser_ray.teachers.video import FERV39K_LABELS, S2DTeacher
 

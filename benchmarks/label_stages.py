@@ -35,12 +35,14 @@ from transformers import HubertConfig, HubertForSequenceClassification
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.schema import empty_column, labels_schema, list_column
 from liser_ray.media import flac, span
+from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.clips import WINDOW_CELLS
 from liser_ray.media.detector import Face, FaceDetector, check_detector
 from liser_ray.media.faces import FaceConfig, find_faces
 from liser_ray.media.frame import SampledFrame
-from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Reader
+from liser_ray.media.reader import Reader
 from liser_ray.media.speech import speech_fraction
+from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.teachers.mobilefacenet import new_mobilefacenet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
 from liser_ray.teachers.speech import WINDOW_SAMPLES, SpeechTeacher, SpeechTeachers, speech_windows

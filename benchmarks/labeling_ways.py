@@ -267,7 +267,8 @@ def run_naive(config: LabelConfig, paths: Sequence[Path], seconds: float) -> tup
     import naive_way
     from transformers import HubertForSequenceClassification
 
-    from liser_ray.media.reader import SAMPLE_RATE_HZ, Reader
+    from liser_ray.media.audio import SAMPLE_RATE_HZ
+    from liser_ray.media.reader import Reader
     from liser_ray.teachers.speech import WINDOW_SAMPLES
 
     os.nice(_NICENESS)

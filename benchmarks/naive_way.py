@@ -18,8 +18,8 @@ import torch
 from silero_vad import get_speech_timestamps, load_silero_vad
 from transformers import HubertForSequenceClassification, Wav2Vec2FeatureExtractor
 
+from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.clips import CROP_PX
-from liser_ray.media.reader import SAMPLE_RATE_HZ
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import VideoTransformer
 from liser_ray.teachers.video import s2d_forward

@@ -15,7 +15,8 @@ from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.meter import Outcomes
 from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, label_batches, sort_ids
 from liser_ray.labeling.schema import SCHEMA_VERSION
-from liser_ray.media.reader import FRAME_RATE_HZ, SAMPLE_RATE_HZ
+from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.storage.addresses import absolute
 from liser_ray.storage.files import read_bytes, write_bytes
 from liser_ray.storage.run_record import package_versions, plain

@@ -1,4 +1,4 @@
-"""Decoded sound, in whatever rates and layouts it comes, put on one 16-kHz mono time line."""
+"""Decoded sound, in whatever rates and layouts it comes, as 16-kHz mono; and where in a span its samples lie."""
 
 import av
 import numpy as np
@@ -11,34 +11,66 @@ MAX_DRIFT_S = 0.06
 _WARM_UP_S = 0.1  # sound before the span that still goes through the resampler, far longer than its filter
 
 
-class PcmAssembler:
-    """Collects the decoded sound of a span.
+class Resampler:
+    """Decoded sound of one format without gaps, at 16 kHz mono."""
+
+    def __init__(self, first: av.AudioFrame):
+        self.duration_s = 0.0  # of what it was given
+        self._format = _format_of(first)
+        self._n_in = 0
+        self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
+
+    def takes(self, frame: av.AudioFrame) -> bool:
+        """Whether a frame has the format of the first one."""
+        return _format_of(frame) == self._format
+
+    def add(self, frame: av.AudioFrame) -> list[np.ndarray]:
+        """What comes out when a frame goes in; int16 [n] each, n > 0."""
+        self._n_in += frame.samples
+        self.duration_s = self._n_in / frame.sample_rate
+        frame.pts = None  # the resampler counts samples; jitter in the time stamps is not its concern
+        return self._through(frame)
+
+    def finish(self) -> list[np.ndarray]:
+        """What the resampler still holds."""
+        return self._through(None)
+
+    def _through(self, frame: av.AudioFrame | None) -> list[np.ndarray]:
+        # A resampler with nothing to do hands the None that ends the stream back.
+        out = [one for one in self._resampler.resample(frame) if one is not None and one.samples]
+        return [one.to_ndarray().reshape(-1) for one in out]
+
+
+class SpanSound:
+    """The sound of a span, from decoded frames with their times.
 
     Sound is resampled in runs without a gap or a change of format; each run lies where its first time stamp says.
     Gaps are zeros; where time stamps jump back, the later sound wins.
     """
 
     def __init__(self, n_samples: int):
+        self.is_empty = True  # whether no frame so far lies in the span
         self._pcm = np.zeros(n_samples, np.int16)
         self._duration_s = n_samples / SAMPLE_RATE_HZ
-        self._run: _Run | None = None
-        self.until_s: float | None = None  # end of the last sound that lies in the span, from the span's start
+        self._run: Resampler | None = None
+        self._run_start_s = 0.0
+        self._run_samples: list[np.ndarray] = []
 
     def add(self, frame: av.AudioFrame, time_s: float | None) -> None:
         """Add a decoded frame that starts at a time from the span's start; None: right after the one before."""
         if frame.samples == 0 or frame.sample_rate <= 0:
             return
-        if time_s is None:
-            time_s = self._run.end_s if self._run else 0.0
+        run_end_s = self._run_start_s + self._run.duration_s if self._run else 0.0
+        time_s = run_end_s if time_s is None else time_s
         end_s = time_s + frame.samples / frame.sample_rate
         if end_s < -_WARM_UP_S or time_s > self._duration_s + _WARM_UP_S:
             return
-        if self._run is None or not self._run.continues(frame, time_s):
+        if self._run is None or not self._run.takes(frame) or abs(time_s - run_end_s) > MAX_DRIFT_S:
             self._close_run()
-            self._run = _Run(frame, time_s)
-        self._run.add(frame)
+            self._run, self._run_start_s = Resampler(frame), time_s
+        self._run_samples += self._run.add(frame)
         if end_s > 0 and time_s < self._duration_s:
-            self.until_s = max(self.until_s or 0.0, min(end_s, self._duration_s))
+            self.is_empty = False
 
     def finish(self) -> np.ndarray:
         """The span's sound, int16 [n_samples]."""
@@ -48,43 +80,11 @@ class PcmAssembler:
     def _close_run(self) -> None:
         if self._run is None:
             return
-        samples = self._run.samples()
-        start = round(self._run.start_s * SAMPLE_RATE_HZ)
+        samples = np.concatenate([*self._run_samples, *self._run.finish(), np.zeros(0, np.int16)])
+        start = round(self._run_start_s * SAMPLE_RATE_HZ)
         source = samples[max(0, -start) : max(0, len(self._pcm) - start)]
         self._pcm[max(0, start) : max(0, start) + len(source)] = source
-        self._run = None
-
-
-class _Run:
-    """Sound of one format without gaps."""
-
-    def __init__(self, first: av.AudioFrame, start_s: float):
-        self.start_s = start_s
-        self._format = _format_of(first)
-        self._rate_hz = first.sample_rate
-        self._n_in = 0
-        self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
-        self._out: list[np.ndarray] = []
-
-    @property
-    def end_s(self) -> float:
-        return self.start_s + self._n_in / self._rate_hz
-
-    def continues(self, frame: av.AudioFrame, time_s: float) -> bool:
-        return _format_of(frame) == self._format and abs(time_s - self.end_s) <= MAX_DRIFT_S
-
-    def add(self, frame: av.AudioFrame) -> None:
-        self._n_in += frame.samples
-        frame.pts = None  # the resampler counts samples; jitter in the time stamps is not its concern
-        self._collect(frame)
-
-    def samples(self) -> np.ndarray:
-        self._collect(None)
-        return np.concatenate(self._out) if self._out else np.zeros(0, np.int16)
-
-    def _collect(self, frame: av.AudioFrame | None) -> None:
-        # A resampler with nothing to do hands the None that ends the stream back.
-        self._out += [out.to_ndarray().reshape(-1) for out in self._resampler.resample(frame) if out is not None]
+        self._run, self._run_samples = None, []
 
 
 def _format_of(frame: av.AudioFrame) -> tuple[int, str, str]:

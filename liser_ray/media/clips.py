@@ -1,7 +1,5 @@
 """Aligned face crops, and their windows of 16."""
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 
@@ -131,9 +129,3 @@ def window_boxes(boxes: np.ndarray, found: np.ndarray) -> np.ndarray:
     counts = windows(found).sum(axis=1)[:, None]
     sums = (windows(boxes) * windows(found)[..., None]).sum(axis=1)
     return np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0).astype(np.float32)
-
-
-def relative_box(face: Face, frame_size: Sequence[int]) -> tuple[float, float, float, float]:
-    """A face's box as shares of the frame: x, y, width, height."""
-    width, height = frame_size
-    return face.x / width, face.y / height, face.width / width, face.height / height

@@ -1,9 +1,16 @@
-"""How FFmpeg is let at a recording: with the bytes that we hand it, and with nothing else."""
+"""How FFmpeg is let at a recording: with the bytes that we hand it, nothing else; and which tracks are used."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+Track = VideoStream | AudioStream
 
 _IO_BUFFER_BYTES = 64 << 10  # FFmpeg's own; `liser_ray.media.source.Source` reads in larger blocks
 
@@ -57,3 +64,37 @@ def open_container(source: ByteSource) -> InputContainer:
         av.FFmpegError: it is none of `CONTAINERS`, or broken; and what ``source.read`` raises.
     """
     return av.open(source, "r", buffer_size=_IO_BUFFER_BYTES, options=_OPTIONS, metadata_errors="replace")
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """What of a container is used, the pictures first: iterate for the tracks that there are."""
+
+    container: InputContainer
+    video: VideoStream | None
+    audio: AudioStream | None
+
+    def __iter__(self) -> Iterator[Track]:
+        return (track for track in (self.video, self.audio) if track is not None)
+
+
+def choose_tracks(container: InputContainer, pictures: bool = True) -> Tracks:
+    """The best video track that is no cover art, and the best sound beside it; the others are not read.
+
+    Decoders get one thread each: a machine has as many processes that decode as cores.
+    """
+    video: VideoStream | None = None
+    if pictures:
+        videos = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
+        best = container.streams.best("video")
+        video = next((one for one in videos if best is not None and one.index == best.index), None)
+        video = video or next(iter(videos), None)
+    audio = container.streams.best("audio", related=video)
+    assert audio is None or isinstance(audio, AudioStream)
+    chosen = Tracks(container, video, audio)
+    for stream in container.streams:
+        if stream.index not in {track.index for track in chosen}:
+            stream.discard = Discard.all
+    for track in chosen:
+        track.codec_context.thread_count = 1
+    return chosen

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -45,6 +45,17 @@ class Face:
     def center(self) -> Point:
         """Centre of the box."""
         return self.x + self.width / 2, self.y + self.height / 2
+
+    @property
+    def points(self) -> np.ndarray:
+        """Corner, size, and both eyes where they are known; float64 [2 or 4, 2]."""
+        return np.array([(self.x, self.y), (self.width, self.height), *(self.eyes or ())], float)
+
+    @classmethod
+    def of(cls, points: np.ndarray) -> Self:
+        """The face that has these `points`."""
+        (x, y), (width, height), *eyes = map(tuple, points.tolist())
+        return cls(x, y, width, height, (eyes[0], eyes[1]) if eyes else None)
 
 
 def check_detector(name: str) -> None:
@@ -90,7 +101,7 @@ class FaceDetector:
         scale = min(1.0, DETECT_LONG_SIDE_PX / max(width, height))
         small_width, small_height = max(1, round(width * scale)), max(1, round(height * scale))
         faces = self._find(frame.rgb(small_width, small_height))
-        found = [_scaled(face, width / small_width, height / small_height) for face in faces]
+        found = [Face.of(face.points * [width / small_width, height / small_height]) for face in faces]
         return tuple(sorted((f for f in found if f.width > 0 and f.height > 0), key=lambda f: -f.width))
 
 
@@ -123,16 +134,6 @@ def _face(x: float, y: float, width: float, height: float, *eyes: Sequence[float
     points = sorted((float(eye[0]), float(eye[1])) for eye in eyes if eye is not None)
     face = Face(float(x), float(y), float(width), float(height), (points[0], points[1]) if len(points) == 2 else None)
     return face if _plausible_eyes(face) else replace(face, eyes=None)
-
-
-def _scaled(face: Face, scale_x: float, scale_y: float) -> Face:
-    """The face of a small picture in the full-size frame."""
-
-    def scaled(point: Point) -> Point:
-        return point[0] * scale_x, point[1] * scale_y
-
-    eyes = (scaled(face.eyes[0]), scaled(face.eyes[1])) if face.eyes else None
-    return Face(face.x * scale_x, face.y * scale_y, face.width * scale_x, face.height * scale_y, eyes)
 
 
 def _plausible_eyes(face: Face) -> bool:

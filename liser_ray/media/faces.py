@@ -17,7 +17,7 @@ import numpy as np
 from liser_ray.media import clips, cuts, track
 from liser_ray.media.detector import Face, FaceDetector
 from liser_ray.media.frame import SampledFrame
-from liser_ray.media.sampling import FRAME_RATE_HZ
+from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.runtime.errors import UserError
 
 Detect = Callable[[SampledFrame], tuple[Face, ...]]
@@ -120,7 +120,7 @@ def find_faces(
             tracklet.add_crop(crop)
         crops[cells] = crop
         owner[cells] = tracklet.id
-        boxes[cells] = clips.relative_box(face, frame.size)
+        boxes[cells] = (face.points[:2] / frame.size).ravel()
 
     followed = {tracklet.id for tracklet in track.follow(tracker.tracklets)}
     lasting = {t.id for t in tracker.tracklets if t.n_pictures >= track.MIN_SECOND_FACE_PICTURES}
@@ -152,17 +152,15 @@ def tracked(
     for shot, run in runs(frames, detect_every):
         known = {0: tuple(face for _, face in last_faces)} if run[0] is last else {}
         detections = detect_run(run, detect, known)
-        keys = sorted(detections)
-        for before, key in zip([None, *keys], keys, strict=False):
-            if key in known:
-                continue
-            faces = _tracked_faces(run[key], shot, detections[key], tracker)
-            if before is not None:
-                for i in range(before + 1, key):
-                    between = tuple(_between(last_faces, faces, (i - before) / (key - before)))
-                    yield _noted(TrackedPicture(run[i], shot, between, detected=False))
+        before = 0
+        for key in sorted(detections.keys() - known.keys()):
+            found = tracker.update(run[key].first_cell, shot, run[key].size, detections[key])
+            faces = list(zip(found, detections[key], strict=True))
+            for i in range(before + 1, key):
+                between = tuple(_between(last_faces, faces, (i - before) / (key - before)))
+                yield _noted(TrackedPicture(run[i], shot, between, detected=False))
             yield _noted(TrackedPicture(run[key], shot, tuple(faces), detected=True))
-            last_faces = faces
+            last_faces, before = faces, key
         last = run[-1]
         del run  # or its pictures would be kept until the next run is complete
 
@@ -214,13 +212,6 @@ def detect_run(
             middle = (start + end) // 2
             gaps += [(start, middle), (middle, end)]
     return found
-
-
-def _tracked_faces(
-    frame: SampledFrame, shot: int, faces: tuple[Face, ...], tracker: track.Tracker
-) -> list[tuple[track.Tracklet, Face]]:
-    tracklets = tracker.update(frame.first_cell, shot, frame.size, faces)
-    return list(zip(tracklets, faces, strict=True))
 
 
 def _between(

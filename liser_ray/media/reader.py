@@ -3,6 +3,9 @@
 A span's result is a pure function of (file, start, end): each span starts from a freshly opened container and decoder,
 because both carry state over a seek (MPEG demuxers learn seek points as they read, AAC-SBR and Opus decoders never
 forget all). Opening anew costs milliseconds, and no request, since `Source` keeps the header's bytes.
+
+Who decides what: which tracks are used, `liser_ray.media.container`; what is when, `liser_ray.media.timeline`; where to
+seek, what is decoded and what counts as damage, `liser_ray.media.stream`; where samples lie, `liser_ray.media.audio`.
 """
 
 import math
@@ -11,19 +14,12 @@ from types import TracebackType
 from typing import Self
 
 import av
-from av.audio.stream import AudioStream
-from av.container import InputContainer
-from av.stream import Discard, Disposition
-from av.video.stream import VideoStream
 
-from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.media.container import open_container
+from liser_ray.media.container import choose_tracks, open_container
 from liser_ray.media.outcome import MediaError, Reason
-from liser_ray.media.sampling import FRAME_RATE_HZ
 from liser_ray.media.source import Source
-from liser_ray.media.stream import Opened, SpanStream
-
-__all__ = ["FRAME_RATE_HZ", "MAX_PIXELS", "SAMPLE_RATE_HZ", "Header", "Reader"]
+from liser_ray.media.stream import SpanStream
+from liser_ray.media.timeline import Timeline
 
 MAX_PIXELS = 4096 * 4096
 """Pictures with more pixels are not decoded: 4K fits either way up."""
@@ -64,11 +60,10 @@ class Reader:
         Raises:
             MediaError: MISSING, EMPTY, DENIED, READ_ERROR, TRUNCATED (an MP4 without its index) or NOT_MEDIA.
         """
-        self.uri = uri
         self._max_pixels = max_pixels
         self._source = Source(uri, roots)
-        self._fresh: Opened | None = None
-        self._in_use: Opened | None = None
+        self._fresh: Timeline | None = None
+        self._in_use: Timeline | None = None
         try:
             self._fresh = self._open()
             self.header = _header(self._fresh, self._source.size_bytes)
@@ -94,17 +89,17 @@ class Reader:
         Raises:
             MediaError: READ_ERROR; NO_DURATION if no packet has a time.
         """
-        opened = self._open()
+        timeline = self._open()
         end_s = -math.inf
         try:
-            for packet in opened.container.demux(*opened.streams):
+            for packet in timeline.tracks.container.demux(*timeline.tracks):
                 if packet.pts is not None:
-                    last_s = float((packet.pts + (packet.duration or 0)) * packet.time_base) - opened.origin_s
-                    end_s = max(end_s, last_s)
+                    last_s = timeline.time_s(packet.pts + (packet.duration or 0), packet.stream)
+                    end_s = end_s if last_s is None else max(end_s, last_s)
         except av.FFmpegError:
             pass  # as far as the data goes
         finally:
-            _close(opened)
+            _close(timeline)
         self._source.check()
         if not math.isfinite(end_s):
             raise MediaError(Reason.NO_DURATION, "no packet has a time")
@@ -125,84 +120,43 @@ class Reader:
     ) -> None:
         self.close()
 
-    def _open(self) -> Opened:
+    def _open(self) -> Timeline:
         self._source.seek(0)
         self._source.in_header = True
         try:
-            container = open_container(_Unclosed(self._source))
+            container = open_container(self._source)
         except MemoryError:
             raise
         except Exception as error:
             self._source.check()
-            raise self._not_media(error) from error
+            self._source.seek(0)
+            if self._source.read(12)[4:8] == b"ftyp":
+                words = "an MP4 whose index (moov) is missing or broken: cut off?"
+                raise MediaError(Reason.TRUNCATED, words) from error
+            raise MediaError(Reason.NOT_MEDIA, f"no container of video or sound: {error}") from error
         finally:
             self._source.in_header = False
-        opened = _choose_streams(container)
-        if not opened.streams:
-            _close(opened)
+        tracks = choose_tracks(container)
+        if not any(tracks):
+            container.close()
             raise MediaError(Reason.NOT_MEDIA, f"{container.format.name} without sound or video")
-        return opened
-
-    def _not_media(self, error: Exception) -> MediaError:
-        self._source.seek(0)
-        if self._source.read(12)[4:8] == b"ftyp":
-            return MediaError(Reason.TRUNCATED, "an MP4 whose index (moov) is missing or broken: cut off?")
-        return MediaError(Reason.NOT_MEDIA, f"no container of video or sound: {error}")
+        return Timeline(tracks)
 
 
-class _Unclosed:
-    """The source without `close`, which PyAV would call with each container."""
-
-    def __init__(self, source: Source):
-        self.read, self.seek, self.tell = source.read, source.seek, source.tell
-
-
-def _choose_streams(container: InputContainer) -> Opened:
-    """The best video stream that is no cover art, the best sound beside it; the others are not read."""
-    videos = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    best = container.streams.best("video")
-    video: VideoStream | None = next((v for v in videos if best is not None and v.index == best.index), None)
-    if video is None and videos:
-        video = videos[0]
-    audio = container.streams.best("audio", related=video)
-    assert audio is None or isinstance(audio, AudioStream)
-    chosen: list[VideoStream | AudioStream] = [stream for stream in (video, audio) if stream is not None]
-    for stream in container.streams:
-        if all(stream.index != kept.index for kept in chosen):
-            stream.discard = Discard.all
-    for stream in chosen:
-        stream.codec_context.thread_count = 1
-    starts = [float(s.start_time * s.time_base) for s in chosen if s.start_time is not None and s.time_base]
-    return Opened(container, video, audio, min(starts, default=0.0))
-
-
-def _header(opened: Opened, size_bytes: int) -> Header:
-    video = opened.video
+def _header(timeline: Timeline, size_bytes: int) -> Header:
+    video = timeline.tracks.video
     rate = video.average_rate if video is not None else None  # FFmpeg's guess may be the time base: 1000 in WebM
     return Header(
-        duration_s=_duration_s(opened),
+        duration_s=timeline.stated_duration_s(),
         width=video.width if video is not None else 0,
         height=video.height if video is not None else 0,
         frame_rate_hz=float(rate) if rate else 0.0,
-        has_audio=opened.audio is not None,
+        has_audio=timeline.tracks.audio is not None,
         has_video=video is not None,
         size_bytes=size_bytes,
     )
 
 
-def _duration_s(opened: Opened) -> float | None:
-    ends = [
-        float((stream.start_time + stream.duration) * stream.time_base) - opened.origin_s
-        for stream in opened.streams
-        if stream.duration and stream.start_time is not None and stream.time_base
-    ]
-    if len(ends) == len(opened.streams):
-        return max(ends)
-    # Matroska and WAV tell it for the file alone.
-    duration = opened.container.duration
-    return duration / av.time_base if duration is not None and duration > 0 else None
-
-
-def _close(opened: Opened | None) -> None:
-    if opened is not None:
-        opened.container.close()
+def _close(timeline: Timeline | None) -> None:
+    if timeline is not None:
+        timeline.tracks.container.close()

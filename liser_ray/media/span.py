@@ -5,12 +5,12 @@ limit without hurting anything but this span.
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import xxhash
 
-from liser_ray.media.faces import FaceConfig, find_faces
+from liser_ray.media.faces import FaceConfig, SpanFaces, find_faces
 from liser_ray.media.flac import encode_flac
 from liser_ray.media.outcome import MediaError, Problem, Reason, Stage
 from liser_ray.media.reader import Reader
@@ -50,27 +50,18 @@ class MediaConfig:
 
 
 @dataclass(frozen=True)
-class SpanMedia:
-    """A span as the teachers need it.
+class SpanMedia(SpanFaces):
+    """A span as the teachers need it: its face clips, and its sound.
 
     Attributes:
-        audio: FLAC, 16 kHz mono 16 bit.
-        clips: uint8 [W, 16, 224, 224, 3] RGB, one clip per window of the video teacher.
-        video_start_s: float32 [W], start of each window from the span's start, in seconds.
-        video_valid: float32 [W] in 0..1, share of the window's frames with the followed face.
-        face_box: float32 [W, 4], x, y, width, height of the face relative to the frame.
-        other_faces: share of frames with a second face.
+        clips: as in `SpanFaces`; none of them if there is a problem.
+        audio: FLAC, 16 kHz mono 16 bit; empty if there is a problem.
         speech_fraction: share of the time that is speech.
-        content_hash: of the sound and the clips, see `content_hash`.
+        content_hash: of the sound and the clips, see `digest`; empty if there is a problem.
         problem: why the span is of no use, None if it is.
     """
 
     audio: bytes
-    clips: np.ndarray
-    video_start_s: np.ndarray
-    video_valid: np.ndarray
-    face_box: np.ndarray
-    other_faces: float
     speech_fraction: float
     content_hash: str
     problem: Problem | None
@@ -116,13 +107,11 @@ def _prepare(uri: str, start_s: float, end_s: float, config: MediaConfig, roots:
         problem = Problem(Stage.MEDIA, Reason.NO_FACE, "no window shows one followed face")
     elif spoken < config.min_speech_fraction:
         problem = Problem(Stage.MEDIA, Reason.NO_SPEECH, f"{spoken:.0%} of the time is speech")
+    if problem:
+        found = replace(found, clips=found.clips[:0])
     return SpanMedia(
+        **vars(found),
         audio=b"" if problem else encode_flac(pcm),
-        clips=found.clips[:0] if problem else found.clips,
-        video_start_s=found.video_start_s,
-        video_valid=found.video_valid,
-        face_box=found.face_box,
-        other_faces=float(found.other_faces),
         speech_fraction=spoken,
         content_hash="" if problem else digest(pcm) + digest(found.clips),
         problem=problem,

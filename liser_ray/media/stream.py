@@ -1,42 +1,29 @@
-"""One pass over a span of an open recording: seek, demux, decode; pictures come out, sound is collected on the way."""
+"""One pass over a span of an open recording: seek, demux, decode; pictures come out, sound is collected on the way.
+
+Decided here: where to seek so that both tracks can be decoded from before the span's start, how far the file is read
+beyond its end, which pictures are damaged, and what it means if a track has nothing in the span.
+"""
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
 
 import av
 import numpy as np
-from av.audio.stream import AudioStream
-from av.container import InputContainer
+from av.stream import Stream
 from av.video.stream import VideoStream
 
-from liser_ray.media.audio import SAMPLE_RATE_HZ, PcmAssembler
+from liser_ray.media.audio import SAMPLE_RATE_HZ, SpanSound
 from liser_ray.media.frame import SampledFrame, Scalers, orientation
 from liser_ray.media.outcome import MediaError, Reason
-from liser_ray.media.sampling import FRAME_RATE_HZ, first_cell, shown_cells
 from liser_ray.media.source import Source
+from liser_ray.media.timeline import FRAME_RATE_HZ, Timeline, first_cell, shown_cells
 
 _AUDIO_PREROLL_S = 0.5  # decoded before the span: what decoders need until their output no longer depends on the start
 _AUDIO_TAIL_S = 0.1  # decoded after the span: what the resampler needs to fill the last samples
 _SEEK_BACK_S = (0.0, 2.0, 20.0)  # how much earlier to try where a seek lands behind the span's start
 _INTERLEAVE_S = 5.0  # how far apart in the file sound and pictures of the same time may be
 _MAX_DEMUX_ERRORS = 100
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A container with its chosen streams; times count from ``origin_s``, the earliest start among them."""
-
-    container: InputContainer
-    video: VideoStream | None
-    audio: AudioStream | None
-    origin_s: float
-
-    @property
-    def streams(self) -> tuple[VideoStream | AudioStream, ...]:
-        """The chosen streams that there are."""
-        return tuple(stream for stream in (self.video, self.audio) if stream is not None)
 
 
 class SpanStream:
@@ -48,33 +35,20 @@ class SpanStream:
         n_decode_errors: packets and pictures that were broken, so far.
     """
 
-    def __init__(self, opened: Opened, source: Source, start_s: float, end_s: float, max_pixels: int):
+    def __init__(self, timeline: Timeline, source: Source, start_s: float, end_s: float, max_pixels: int):
         self.start_s, self.end_s = start_s, end_s
         self.n_cells = round((end_s - start_s) * FRAME_RATE_HZ)
         self.n_decode_errors = 0
-        self._opened = opened
+        self._timeline, self._tracks = timeline, timeline.tracks
         self._source = source
         self._max_pixels = max_pixels
         self._duration_s = end_s - start_s
-        self._pcm = PcmAssembler(round(self._duration_s * SAMPLE_RATE_HZ))
-        self._sound_done = opened.audio is None
-        self._pictures_done = opened.video is None
-        self._pictures_until_s: float | None = None
+        self._sound = SpanSound(round(self._duration_s * SAMPLE_RATE_HZ))
+        self._sound_done = self._tracks.audio is None
+        self._pictures_done = self._tracks.video is None
         self._ended = False  # whether the file's end was reached
         self._packets_until_s = -math.inf  # where in the span
-        # A stream makes a new fraction of it at each look, for each packet and picture.
-        self._time_bases = {
-            stream.index: (stream.time_base.numerator, stream.time_base.denominator)
-            for stream in opened.streams
-            if stream.time_base is not None
-        }
         self._packets = self._demux()
-
-    @property
-    def decoded_until_s(self) -> float | None:
-        """End of the last picture or sound in the span, in seconds from time zero; None if there is none yet."""
-        ends = [end_s for end_s in (self._pictures_until_s, self._pcm.until_s) if end_s is not None]
-        return self.start_s + max(ends) if ends else None
 
     def __iter__(self) -> Iterator[SampledFrame]:
         """Frames in order; none without a video track.
@@ -83,10 +57,10 @@ class SpanStream:
             MediaError: TOO_LARGE, READ_ERROR; at the end, if there was no picture: CORRUPT if there were decode
                 errors, TRUNCATED if the file ends.
         """
-        if self._opened.video is None:
+        if self._tracks.video is None:
             return
         scalers = Scalers()
-        aspect = _pixel_aspect(self._opened.video)
+        aspect = _pixel_aspect(self._tracks.video)
         n_shown = 0
         for first, n_cells, picture in shown_cells(self._pictures(), self.n_cells):
             n_shown += 1
@@ -104,11 +78,11 @@ class SpanStream:
             MediaError: NO_AUDIO without a sound track, READ_ERROR; if there was no sound: CORRUPT if there were decode
                 errors, TRUNCATED if the file ends.
         """
-        if self._opened.audio is None:
+        if self._tracks.audio is None:
             raise MediaError(Reason.NO_AUDIO, "no sound track")
         self._finish_sound()
-        pcm = self._pcm.finish()
-        if self._pcm.until_s is None:
+        pcm = self._sound.finish()
+        if self._sound.is_empty:
             self._check_nothing("sound")
         return pcm
 
@@ -123,7 +97,7 @@ class SpanStream:
 
     def _pictures(self) -> Iterator[tuple[float, float, av.VideoFrame]]:
         """Good pictures in order: (time from the span's start, duration, picture); sound is collected on the way."""
-        video = self._opened.video
+        video = self._tracks.video
         assert video is not None
         default_s = _picture_duration_s(video)
         next_s = -math.inf  # for pictures without a time: right after the one before
@@ -145,7 +119,7 @@ class SpanStream:
                 time_s = next_s if time_s is None else time_s
                 if not math.isfinite(time_s):
                     time_s = -self.start_s  # a stream without any times starts at time zero
-                stated_s = self._seconds(picture.duration, video) or 0.0
+                stated_s = self._timeline.length_s(picture.duration, video) or 0.0
                 duration_s = max(stated_s, default_s)
                 next_s = time_s + (stated_s or default_s)
                 # After an error, pictures are guessed from what is missing, until one that refers to no other.
@@ -155,8 +129,6 @@ class SpanStream:
                     continue
                 if picture.width * picture.height > self._max_pixels:
                     raise MediaError(Reason.TOO_LARGE, f"a picture of {picture.width} x {picture.height}")
-                if -duration_s < time_s < self._duration_s:
-                    self._pictures_until_s = min(self._duration_s, next_s)
                 self._pictures_done = first_cell(time_s) >= self.n_cells
                 yield time_s, duration_s, picture
         self._pictures_done = True
@@ -164,7 +136,7 @@ class SpanStream:
     def _finish_sound(self) -> None:
         """Collect the rest of the sound, without pictures."""
         self._pictures_done = True
-        audio = self._opened.audio
+        audio = self._tracks.audio
         if audio is None or self._sound_done:
             return
         for packet in self._packets:
@@ -175,7 +147,7 @@ class SpanStream:
 
     def _hear(self, packet: av.Packet | None) -> None:
         """Decode a packet of sound; None: what the decoder still holds."""
-        audio = self._opened.audio
+        audio = self._tracks.audio
         assert audio is not None
         if self._sound_done:
             return
@@ -185,7 +157,7 @@ class SpanStream:
         try:
             for frame in audio.codec_context.decode(packet):
                 frame_s = self._time_s(frame.pts, audio)
-                self._pcm.add(frame, frame_s)
+                self._sound.add(frame, frame_s)
                 self._sound_done |= frame_s is not None and frame_s > self._duration_s + _AUDIO_TAIL_S
         except MemoryError:
             raise
@@ -211,19 +183,18 @@ class SpanStream:
         A container that was just opened stands at its start, which needs no seek (and some can't).
         """
         packets: list[av.Packet] = []
-        leader = self._opened.streams[0]
-        assert leader.time_base is not None
+        leader = next(iter(self._tracks))
         for back_s in _SEEK_BACK_S:
-            target_s = self._opened.origin_s + self.start_s - _AUDIO_PREROLL_S - back_s
             if self.start_s - _AUDIO_PREROLL_S <= 0:
                 break
+            target = self._timeline.ticks(self.start_s - _AUDIO_PREROLL_S - back_s, leader)
             try:
-                self._opened.container.seek(int(target_s / leader.time_base), stream=leader)
+                self._tracks.container.seek(target, stream=leader)
             except av.FFmpegError:
                 self._source.check()
                 continue
             packets = []
-            missing = {stream.index for stream in self._opened.streams}
+            missing = {track.index for track in self._tracks}
             for packet in self._read():
                 packets.append(packet)
                 time_s = self._packet_time_s(packet)
@@ -242,7 +213,7 @@ class SpanStream:
         """Packets from where the container stands; bad places are skipped, a failed read is raised."""
         for _ in range(_MAX_DEMUX_ERRORS):
             try:
-                for packet in self._opened.container.demux(*self._opened.streams):
+                for packet in self._tracks.container.demux(*self._tracks):
                     if packet.size > 0:  # an empty one would end the decoder's stream; that is done once, at the end
                         yield packet
                 break
@@ -258,16 +229,10 @@ class SpanStream:
     def _packet_time_s(self, packet: av.Packet) -> float | None:
         return self._time_s(packet.pts if packet.pts is not None else packet.dts, packet.stream)
 
-    def _time_s(self, ticks: int | None, stream: VideoStream | AudioStream) -> float | None:
+    def _time_s(self, ticks: int | None, track: Stream) -> float | None:
         """Seconds from the span's start."""
-        seconds = self._seconds(ticks, stream)
-        return None if seconds is None else seconds - self._opened.origin_s - self.start_s
-
-    def _seconds(self, ticks: int | None, stream: VideoStream | AudioStream) -> float | None:
-        if ticks is None or stream.index not in self._time_bases:
-            return None
-        numerator, denominator = self._time_bases[stream.index]
-        return ticks * numerator / denominator
+        time_s = self._timeline.time_s(ticks, track)
+        return None if time_s is None else time_s - self.start_s
 
 
 def _picture_duration_s(video: VideoStream) -> float:

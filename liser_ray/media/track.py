@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from liser_ray.media.detector import Face, Point
+from liser_ray.media.detector import Face
 
 SECOND_FACE_WIDTH = 0.5
 """A face from this share of the followed face's width on is another person in the picture, not background."""
@@ -33,23 +33,9 @@ _MAX_MOVE = 0.35  # of the frame's width and height
 
 def mix(before: Face, after: Face, share: float) -> Face:
     """The face between two: linear in box and eyes; `share` is 0 at `before` and 1 at `after`."""
-
-    def between(a: float, b: float) -> float:
-        return a + (b - a) * share
-
-    def point(a: Point, b: Point) -> Point:
-        return between(a[0], b[0]), between(a[1], b[1])
-
-    eyes = None
-    if before.eyes and after.eyes:
-        eyes = point(before.eyes[0], after.eyes[0]), point(before.eyes[1], after.eyes[1])
-    return Face(
-        between(before.x, after.x),
-        between(before.y, after.y),
-        between(before.width, after.width),
-        between(before.height, after.height),
-        eyes,
-    )
+    n_points = 4 if before.eyes and after.eyes else 2
+    start, end = before.points[:n_points], after.points[:n_points]
+    return Face.of(start + (end - start) * share)
 
 
 def distance(a: Face, b: Face) -> float:

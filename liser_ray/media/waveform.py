@@ -4,12 +4,11 @@ from collections.abc import Iterator
 
 import av
 import numpy as np
-from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Discard
 
-from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.media.container import ByteSource, open_container
+from liser_ray.media.audio import SAMPLE_RATE_HZ, Resampler
+from liser_ray.media.container import ByteSource, choose_tracks, open_container
+from liser_ray.media.timeline import Timeline
 
 MIN_DURATION_S = 0.1
 SILENCE_DB = -80.0  # peak, relative to full scale
@@ -73,17 +72,13 @@ def check_heard(n_samples: int, peak: float) -> None:
 
 
 def _blocks(source: ByteSource) -> Iterator[np.ndarray]:
-    """The sound as it is decoded, int16 [n]."""
+    """The sound as it is decoded, int16 [n]; what comes in another format goes on behind it."""
     with _open(source) as container:
-        audio = container.streams.best("audio")
-        if not isinstance(audio, AudioStream):
+        tracks = choose_tracks(container, pictures=False)
+        if tracks.audio is None:
             raise WaveformError("unreadable", "no sound track")
-        for stream in container.streams:
-            if stream.index != audio.index:
-                stream.discard = Discard.all
-        audio.codec_context.thread_count = 1  # as many recordings as there are workers are decoded at once
-        packets = container.demux(audio)
-        resampled = _Resampled()
+        packets = container.demux(tracks.audio)
+        resampler: Resampler | None = None
         n_samples = n_errors = 0
         more = True
         while more:
@@ -93,23 +88,36 @@ def _blocks(source: ByteSource) -> Iterator[np.ndarray]:
                 n_errors += 1
                 packet = None
             more = packet is not None
+            blocks: list[np.ndarray] = []
             try:
-                for frame in audio.codec_context.decode(packet):
-                    for block in resampled.add(frame):
-                        n_samples += len(block)
-                        yield block
+                for frame in tracks.audio.codec_context.decode(packet):
+                    if frame.samples == 0 or frame.sample_rate <= 0:
+                        continue
+                    _check_finite(frame)
+                    if resampler is None or not resampler.takes(frame):
+                        blocks += resampler.finish() if resampler is not None else []
+                        resampler = Resampler(frame)
+                    blocks += resampler.add(frame)
             except av.EOFError:
                 pass
             except (av.FFmpegError, ValueError):  # ValueError: a format that the resampler does not take
                 n_errors += 1
-        for block in resampled.finish():
-            n_samples += len(block)
-            yield block
-        stated_s = _stated_s(container, audio)
+            if not more and resampler is not None:
+                blocks += resampler.finish()
+            for block in blocks:
+                n_samples += len(block)
+                yield block
+        stated_s = Timeline(tracks).stated_duration_s()
     kept_s = n_samples / SAMPLE_RATE_HZ
     if n_errors and (n_samples == 0 or (stated_s is not None and kept_s < stated_s / 2)):
         of = f" of {stated_s:.2f}" if stated_s is not None else ""
         raise WaveformError("unreadable", f"only {kept_s:.2f}{of} s can be decoded")
+
+
+def _check_finite(frame: av.AudioFrame) -> None:
+    """Before the conversion to integers, which makes some number of what is none."""
+    if frame.format.name.startswith(("flt", "dbl")) and not np.isfinite(frame.to_ndarray()).all():
+        raise WaveformError("not finite", "NaN or infinite samples")
 
 
 def _open(source: ByteSource) -> InputContainer:
@@ -125,45 +133,3 @@ def _open(source: ByteSource) -> InputContainer:
             ) from error
         words = getattr(error, "strerror", None) or error  # FFmpeg's number says nothing to anybody
         raise WaveformError("unreadable", f"no container of video or sound ({words})") from error
-
-
-class _Resampled:
-    """Decoded sound at 16 kHz; what comes in another format goes on behind it."""
-
-    def __init__(self) -> None:
-        self._format: tuple[int, str, str] | None = None
-        self._resampler: av.AudioResampler | None = None
-
-    def add(self, frame: av.AudioFrame) -> list[np.ndarray]:
-        if frame.samples == 0 or frame.sample_rate <= 0:
-            return []
-        # Before the conversion to integers, which makes some number of what is none.
-        if frame.format.name.startswith(("flt", "dbl")) and not np.isfinite(frame.to_ndarray()).all():
-            raise WaveformError("not finite", "NaN or infinite samples")
-        kind = frame.sample_rate, frame.format.name, frame.layout.name
-        before: list[np.ndarray] = []
-        if self._resampler is None or kind != self._format:
-            before = self.finish()
-            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
-            self._format = kind
-        frame.pts = None  # the resampler counts samples
-        return before + self._through(self._resampler, frame)
-
-    def finish(self) -> list[np.ndarray]:
-        """What the resampler still holds."""
-        resampler, self._resampler = self._resampler, None
-        return self._through(resampler, None) if resampler is not None else []
-
-    @staticmethod
-    def _through(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> list[np.ndarray]:
-        # A resampler with nothing to do hands the None that ends the stream back.
-        frames = [out for out in resampler.resample(frame) if out is not None and out.samples]
-        return [out.to_ndarray().reshape(-1) for out in frames]
-
-
-def _stated_s(container: InputContainer, audio: AudioStream) -> float | None:
-    """The length that the file names."""
-    if audio.duration and audio.time_base:
-        return float(audio.duration * audio.time_base)
-    duration = container.duration
-    return duration / av.time_base if duration is not None and duration > 0 else None

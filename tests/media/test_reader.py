@@ -468,7 +468,6 @@ def test_truncated_file_gives_what_is_there_and_then_says_so(tmp_path, six_secon
         assert len(stream.pcm()) == 96_000
         assert 30 < len(cells) < 150
         assert cells == list(range(len(cells)))
-        assert 1 < stream.decoded_until_s < 5
         late = reader.span(5, 6)
         with pytest.raises(MediaError) as caught:
             list(late)

@@ -12,7 +12,8 @@ from liser_ray.media.clips import WINDOW_CELLS, crop_face
 from liser_ray.media.detector import Face
 from liser_ray.media.isolation import Sandbox
 from liser_ray.media.outcome import MediaError, Reason
-from liser_ray.media.reader import FRAME_RATE_HZ, Reader
+from liser_ray.media.reader import Reader
+from liser_ray.media.timeline import FRAME_RATE_HZ
 
 FACE_PX = 112
 _MARGIN = 0.25

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liser_ray.media.sampling import JITTER_S, MAX_HOLD_S, shown_cells
+from liser_ray.media.timeline import JITTER_S, MAX_HOLD_S, shown_cells
 
 steps_ms = st.lists(st.integers(1, 400), min_size=0, max_size=60)
 
