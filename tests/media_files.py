@@ -94,6 +94,29 @@ def write_video(
     return Path(path)
 
 
+CODECS = {
+    ".asf": ("mpeg4", "libmp3lame"),
+    ".avi": ("mpeg4", "libmp3lame"),
+    ".mpeg": ("mpeg1video", "mp2"),
+    ".mpg": ("mpeg1video", "mp2"),
+    ".mxf": ("mpeg2video", "pcm_s16le"),
+    ".ogv": ("libvpx", "libopus"),
+    ".vob": ("mpeg2video", "mp2"),
+    ".webm": ("libvpx-vp9", "libopus"),
+    ".wmv": ("mpeg4", "libmp3lame"),
+}
+"""Codecs of picture and sound that a container takes; H.264 and AAC where it isn't named."""
+
+
+def write_moving(path: Path | str, duration_s: float = 2.0, fps: float = 30, **options) -> Path:
+    """A picture that moves and a sound, in codecs that suit the suffix; ``options`` as of `write_video`."""
+    codec, audio_codec = CODECS.get(Path(path).suffix, ("libx264", "aac"))
+    encoder = {"cpu-used": "8"} if codec.startswith("libvpx") else {}
+    values = {"frames": moving_gradient, "audio": voice_like, "codec": codec, "audio_codec": audio_codec} | options
+    values["codec_options"] = encoder | options.get("codec_options", {})
+    return write_video(path, values.pop("frames"), fps, duration_s=duration_s, **values)
+
+
 def write_flash_click(
     path: Path | str,
     fps: float | Fraction,

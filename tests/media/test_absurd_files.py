@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import av
 import pytest
-from media_files import moving_gradient, voice_like, write_video
+from media_files import write_moving
 
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.probe import probe_all
@@ -30,7 +30,7 @@ def sandbox():
 
 @pytest.fixture
 def good(tmp_path):
-    return write_video(tmp_path / "good.mp4", moving_gradient, 25, duration_s=1.6, audio=voice_like)
+    return write_moving(tmp_path / "good.mp4", 1.6, 25)
 
 
 def probed(path, timeout_s=LATER_S):
@@ -99,8 +99,7 @@ def test_a_hundred_thousand_tracks_are_refused(sandbox, good, tmp_path):
 
 @pytest.mark.parametrize("rate_hz", [1, 10_000_000])
 def test_an_absurd_sample_rate_blows_nothing_up(sandbox, tmp_path, rate_hz):
-    sound = {"audio": voice_like, "audio_rate_hz": 16_000, "audio_codec": "pcm_s16le"}
-    path = write_video(tmp_path / "rate.mkv", moving_gradient, 25, duration_s=1.6, **sound)
+    path = write_moving(tmp_path / "rate.mkv", 1.6, 25, audio_rate_hz=16_000, audio_codec="pcm_s16le")
     data = path.read_bytes()
     assert struct.pack(">d", 16_000) in data
     path.write_bytes(data.replace(struct.pack(">d", 16_000), struct.pack(">d", rate_hz)))

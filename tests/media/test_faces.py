@@ -118,38 +118,46 @@ def test_haar_follows_a_moved_face():
     assert np.abs(offsets - [115, 95]).max() < 15, "of a face that is 100 wide"
 
 
-def test_windows_across_a_cut_are_invalid():
-    scene = Scene(lambda i: [(200, 40)], 64, shot=lambda i: int(i >= 37))
-    result = scene.find()
-    assert result.video_valid.tolist() == [1, 1, 0, 1]
-    assert {36, 37} <= set(scene.detected), "detected on both sides of the cut"
-    assert result.other_faces == 0
+SCENES = {
+    "a cut": (Scene(lambda i: [(200, 40)], 64, shot=lambda i: int(i >= 37)), {}, [1, 1, 0, 1], 0),
+    # A face elsewhere after a cut is not plausibly the same person's.
+    "somebody else after a cut": (
+        Scene(lambda i: [(60, 20)] if i < 40 else [(390, 20)], 64, shot=lambda i: int(i >= 40)),
+        {},
+        [1, 1, 0, 0],
+        24 / 64,
+    ),
+    "two faces side by side": (Scene(lambda i: TWO, 48), {}, [0, 0, 0], 1),
+    "a second face for a while": (
+        Scene(lambda i: TWO if 20 <= i < 30 else ONE, 64, drawn=lambda i: TWO),
+        {},
+        [1, 0, 1, 1],
+        10 / 64,
+    ),
+    "a flicker of the detector": (
+        Scene(lambda i: TWO if i == 20 else ONE, 32, drawn=lambda i: TWO),
+        {"detect_every": 1},
+        [1, 1],
+        0,
+    ),
+    "no face": (Scene(lambda i: [], 40), {}, [0, 0], 0),
+    "a small face": (Scene(lambda i: [(200, 40)], 16), {"min_face_px": 120}, [0], 0),
+}
 
 
-def test_somebody_else_after_a_cut_is_not_mixed_in():
-    """The second shot shows a face elsewhere: not plausibly the same person's, so its windows don't count."""
-    scene = Scene(lambda i: [(60, 20)] if i < 40 else [(390, 20)], 64, shot=lambda i: int(i >= 40))
-    result = scene.find()
-    assert result.video_valid.tolist() == [1, 1, 0, 0]
-    assert not result.clips[3].any()
-    assert result.other_faces == pytest.approx(24 / 64)
-
-
-def test_two_faces_side_by_side():
-    result = Scene(lambda i: TWO, 48).find()
-    assert result.video_valid.tolist() == [0, 0, 0]
-    assert result.other_faces == 1
-
-
-def test_a_second_face_spoils_only_its_windows():
-    result = Scene(lambda i: TWO if 20 <= i < 30 else ONE, 64, drawn=lambda i: TWO).find()
-    assert result.video_valid.tolist() == [1, 0, 1, 1]
-    assert result.other_faces == pytest.approx(10 / 64)
-
-
-def test_a_flicker_of_the_detector_is_no_second_face():
-    result = Scene(lambda i: TWO if i == 20 else ONE, 32, drawn=lambda i: TWO).find(detect_every=1)
-    assert result.video_valid.tolist() == [1, 1]
+@pytest.mark.parametrize("kind", SCENES)
+def test_valid_windows_show_the_followed_person_alone(kind):
+    scene, config, valid, others = SCENES[kind]
+    result = scene.find(**config)
+    assert result.video_valid.tolist() == valid
+    assert result.other_faces == pytest.approx(others)
+    if kind == "a cut":
+        assert {36, 37} <= set(scene.detected), "detected on both sides of the cut"
+    if kind == "somebody else after a cut":
+        assert not result.clips[3].any()
+    if kind == "no face":
+        assert not result.clips.any()
+        assert not result.face_box.any()
 
 
 def test_a_face_that_comes_and_goes():
@@ -159,18 +167,6 @@ def test_a_face_that_comes_and_goes():
     assert not result.clips[1, 2:].any()
     assert result.clips[1, :2].any(axis=(1, 2, 3)).all()
     assert result.face_box[1] == pytest.approx(result.face_box[0])
-
-
-def test_no_face():
-    result = Scene(lambda i: [], 40).find()
-    assert result.video_valid.tolist() == [0, 0]
-    assert not result.clips.any()
-    assert not result.face_box.any()
-    assert result.other_faces == 0
-
-
-def test_a_small_face_is_not_followed():
-    assert Scene(lambda i: [(200, 40)], 16).find(min_face_px=120).video_valid.tolist() == [0]
 
 
 def test_the_crop_is_upright_however_the_head_is_tilted():

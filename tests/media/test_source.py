@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from media_files import moving_gradient, voice_like, write_video
+from media_files import write_moving
 
 from liser_ray.media import source
 from liser_ray.media.outcome import MediaError, Reason
@@ -66,7 +66,7 @@ def test_a_header_all_over_the_file_costs_little_and_only_once(tmp_path, monkeyp
 
 @pytest.mark.slow
 def test_s3_gives_the_same_as_a_file(tmp_path, s3_store, monkeypatch):
-    path = write_video(tmp_path / "a.mp4", moving_gradient, 25, duration_s=4, audio=voice_like)
+    path = write_moving(tmp_path / "a.mp4", 4, 25)
     bucket, store = s3_store.bucket(), s3_store.client
     store.upload_file(str(path), bucket, "folder/a b.mp4")
     store.put_object(Bucket=bucket, Key="empty.mp4", Body=b"")
