@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from liser_ray.commands.model import add_model_arguments, load_student
-from liser_ray.media.waveform import WaveformError, check_heard
+from liser_ray.media.waveform import WaveformError, check_audible
 from liser_ray.prediction.file_output import check_destination, write_file
 from liser_ray.prediction.inputs import find_inputs
 from liser_ray.prediction.onnx_classifier import OnnxClassifier
@@ -97,7 +97,7 @@ def _first_windows(names: list[str]) -> Iterator[np.ndarray]:
                     if n_samples >= SEGMENT_SAMPLES:
                         break
             window = np.concatenate(parts)[:SEGMENT_SAMPLES]
-            check_heard(len(window), float(np.abs(window).max()) * 32768)  # as decoding does, at a recording's end
+            check_audible(len(window), float(np.abs(window).max()) * 32768)  # as decoding does, at a recording's end
         except WaveformError as error:
             print(f"Left out: {one.uri}: {error}", file=sys.stderr)
         else:

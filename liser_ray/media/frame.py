@@ -8,6 +8,7 @@ import av
 import numpy as np
 from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
+from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
 
 _MAX_SCALERS = 64
@@ -176,9 +177,7 @@ def cut_out(picture: av.VideoFrame, x: int, y: int, width: int, height: int) -> 
         step_x, step_y = round(picture.width / whole.width), round(picture.height / whole.height)
         rows, row_bytes = slice(y // step_y, y // step_y + mine.height), mine.width * sample_bytes
         first = x // step_x * sample_bytes
-        source = np.frombuffer(whole, np.uint8).reshape(-1, whole.line_size)  # type: ignore[call-overload]
-        target = np.frombuffer(mine, np.uint8).reshape(-1, mine.line_size)  # type: ignore[call-overload]
-        np.copyto(target[: mine.height, :row_bytes], source[rows, first : first + row_bytes])
+        _rows(mine)[: mine.height, :row_bytes] = _rows(whole)[rows, first : first + row_bytes]
     part.colorspace, part.color_range = picture.colorspace, picture.color_range
     return part
 
@@ -196,13 +195,16 @@ def every_nth_row(picture: av.VideoFrame, n: int) -> av.VideoFrame:
     part = av.VideoFrame(picture.width, -(-picture.height // n), picture.format.name)
     mine, whole = part.planes[0], picture.planes[0]
     row_bytes = min(mine.line_size, whole.line_size)
-    source = np.frombuffer(whole, np.uint8).reshape(-1, whole.line_size)  # type: ignore[call-overload]
-    target = np.frombuffer(mine, np.uint8).reshape(-1, mine.line_size)  # type: ignore[call-overload]
-    np.copyto(target[: part.height, :row_bytes], source[: picture.height : n, :row_bytes])
+    _rows(mine)[: part.height, :row_bytes] = _rows(whole)[: picture.height : n, :row_bytes]
     for colour in part.planes[1:]:  # which FFmpeg takes into account: no colour is 128
-        np.frombuffer(colour, np.uint8).fill(128)  # type: ignore[call-overload]
+        _rows(colour)[:] = 128
     part.colorspace, part.color_range = picture.colorspace, picture.color_range
     return part
+
+
+def _rows(plane: VideoPlane) -> np.ndarray:
+    """A plane's memory, uint8 [rows, bytes], with what pads each row."""
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]
 
 
 def _stepped(start: float, stop: float, length: int) -> tuple[int, int]:

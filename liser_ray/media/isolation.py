@@ -149,7 +149,7 @@ class Sandbox:
                         child = _Child(self._live_server(), self._memory_mb)
                     result, problem = child.run(payload, timeout_s)
                     break
-                except ConnectionError as error:
+                except Exception as error:  # of a machine without a free process or descriptor, too: a call's end
                     problem = MediaError(Reason.CRASH, str(error))
             if problem is None:
                 future.set_result(result)
@@ -176,7 +176,7 @@ class _Child:
         with theirs:
             self._pid = server.ask(b"fork", theirs.fileno())
         if isinstance(self._pid, str):
-            raise ConnectionError(f"a preloaded module can't be imported:\n{self._pid}")
+            raise ConnectionError(self._pid)
         self._limit_kb = memory_kb(self._pid) + (memory_mb << 10)
         self._readable = select.poll()
         self._readable.register(self._channel, select.POLLIN)
@@ -245,7 +245,7 @@ class _ForkServer:
             )
 
     def ask(self, request: bytes, *descriptors: int) -> Any:  # noqa: ANN401 (what was sent)
-        """Answer to ``fork`` (with a socket): its process id. To a process id: the exit code, after it was killed.
+        """Answer to ``fork`` (with a socket): the process id, or why not. To a process id: its exit code, once killed.
 
         Raises:
             ConnectionError: the fork server is gone.
@@ -277,10 +277,10 @@ def serve_forks() -> NoReturn:
         for module in preload:
             importlib.import_module(module)
     except BaseException:
-        failure = traceback.format_exc()
+        failure = f"a preloaded module can't be imported:\n{traceback.format_exc()}"
     with contextlib.suppress(OSError):
         while True:
-            request, channels, _, _ = socket.recv_fds(control, 32, 1)
+            request, channels, _, _ = socket.recv_fds(control, 32, 1, socket.MSG_CMSG_CLOEXEC)
             if not request:
                 break
             answer = (failure or _fork(control, channels[0])) if channels else _ended(int(request))
@@ -299,9 +299,13 @@ def memory_kb(pid: int) -> int:
         return 0
 
 
-def _fork(control: socket.socket, channel: int) -> int:
+def _fork(control: socket.socket, channel: int) -> int | str:
     server_pid = os.getpid()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.close(channel)
+        return f"no child process can be started: {error}"
     if pid:
         os.close(channel)
         return pid
@@ -370,7 +374,7 @@ def _receive(channel: socket.socket) -> Any:  # noqa: ANN401 (what was sent)
     Raises:
         ConnectionError: the other end was closed.
     """
-    sizes, descriptors, _, _ = socket.recv_fds(channel, _SIZES_BYTES, 1)
+    sizes, descriptors, _, _ = socket.recv_fds(channel, _SIZES_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
     if not sizes:
         raise ConnectionError("closed")
     try:

@@ -104,7 +104,7 @@ class SpanStream:
         damaged = False
         for packet in chain(self._packets, (None,)):
             if packet is not None and packet.stream.index != video.index:
-                self._hear(packet)
+                self._decode_sound(packet)
                 continue
             try:
                 pictures = video.codec_context.decode(packet)
@@ -141,11 +141,11 @@ class SpanStream:
             return
         for packet in self._packets:
             if packet.stream.index == audio.index:
-                self._hear(packet)
-        self._hear(None)
+                self._decode_sound(packet)
+        self._decode_sound(None)
         self._sound_done = True
 
-    def _hear(self, packet: av.Packet | None) -> None:
+    def _decode_sound(self, packet: av.Packet | None) -> None:
         """Decode a packet of sound; None: what the decoder still holds."""
         audio = self._tracks.audio
         assert audio is not None

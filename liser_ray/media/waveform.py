@@ -50,10 +50,10 @@ def decode_waveform(source: ByteSource) -> Iterator[np.ndarray]:
         n_samples += len(block)
         peak = max(peak, int(block.max()), -int(block.min()))  # abs(-32768) overflows int16
         yield block
-    check_heard(n_samples, peak)
+    check_audible(n_samples, peak)
 
 
-def check_heard(n_samples: int, peak: float) -> None:
+def check_audible(n_samples: int, peak: float) -> None:
     """Refuse a recording without anything to hear.
 
     Args:

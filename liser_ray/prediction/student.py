@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from liser_ray.media.waveform import check_heard
+from liser_ray.media.waveform import check_audible
 from liser_ray.prediction.classifier import WindowClassifier
 from liser_ray.prediction.onnx_classifier import OnnxClassifier
 from liser_ray.prediction.prediction import Prediction, kept_labels, predicted
@@ -103,7 +103,7 @@ class Student:
         reader = ArrayReader(sample_rate_hz)
         parts = [reader.add(np.asarray(waveform)), reader.finish()]
         sound = np.concatenate(parts)
-        check_heard(len(sound), float(np.abs(sound).max(initial=0)) * 32768)
+        check_audible(len(sound), float(np.abs(sound).max(initial=0)) * 32768)
         blocks = [sound[start : start + _ARRAY_BLOCK] for start in range(0, len(sound), _ARRAY_BLOCK)]
         return self._predict(lambda: blocks, step_s, classes)
 
