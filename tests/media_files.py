@@ -10,6 +10,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from liser_ray.media.frame import SampledFrame
+
 FrameSource = Iterable[np.ndarray] | Callable[[float], np.ndarray]
 AudioSource = np.ndarray | Callable[[np.ndarray], np.ndarray]
 
@@ -160,6 +162,12 @@ def moving_gradient(time_s: float, size: tuple[int, int] = (96, 64)) -> np.ndarr
     x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
     shift = int(time_s * 120)
     return np.stack([(2 * x + shift) % 256, (2 * y + 2 * shift) % 256, (x + y + 3 * shift) % 256], -1).astype(np.uint8)
+
+
+def sampled(picture: np.ndarray, first_cell: int = 0, n_cells: int = 1) -> SampledFrame:
+    """A picture as a span's stream gives it."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+    return SampledFrame(first_cell, n_cells, frame)
 
 
 def voice_like(times_s: np.ndarray) -> np.ndarray:

@@ -62,6 +62,9 @@ def test_progress_adds_up_in_whatever_order_a_pool_hands_its_results_over():
 
 def test_processes_are_told_apart():
     assert kind_of(["ray::MapWorker(MapBatches(VideoStage))"]) == "VideoStage actors"
-    assert kind_of(["python", "-c", "from liser_ray.media.isolation import serve_forks; serve_forks()", "7"]) == "children that decode"
+    assert (
+        kind_of(["python", "-c", "from liser_ray.media.isolation import serve_forks; serve_forks()", "7"])
+        == "children that decode"
+    )
     assert kind_of(["ray::IDLE"]) == "Ray's other workers"
     assert kind_of(["/site-packages/ray/core/src/ray/raylet/raylet", "--node"]) == "Ray's own processes"

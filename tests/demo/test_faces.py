@@ -1,10 +1,9 @@
-import av
 import numpy as np
+from media_files import sampled
 
 from liser_ray.demo.emotions import EMOTIONS
 from liser_ray.demo.people import person
 from liser_ray.media.detector import FaceDetector
-from liser_ray.media.frame import SampledFrame
 
 CLOSED = np.zeros(2)
 
@@ -17,7 +16,7 @@ def test_detector_finds_the_one_face_in_every_expression():
     detector = FaceDetector("opencv")
     for emotion in EMOTIONS:
         for frame in drawn(emotion):
-            assert len(detector(SampledFrame(0, 1, av.VideoFrame.from_ndarray(frame, format="rgb24")))) == 1
+            assert len(detector(sampled(frame))) == 1
 
 
 def test_expressions_speech_and_speakers_differ():

@@ -1,9 +1,9 @@
-import av
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from media_files import sampled
 
 from liser_ray.media.clips import (
     CROP_PX,
@@ -19,13 +19,8 @@ from liser_ray.media.clips import (
     windows,
 )
 from liser_ray.media.detector import Face
-from liser_ray.media.frame import SampledFrame
 
 MARGIN = 0.25
-
-
-def frame(picture: np.ndarray) -> SampledFrame:
-    return SampledFrame(0, 1, av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24"))
 
 
 def turned_face(angle_deg: float, center: tuple[float, float] = (320.0, 180.0), width: float = 90.0) -> Face:
@@ -71,7 +66,7 @@ def test_the_eyes_land_where_the_matrix_says(angle_deg, zoom, offset):
     assert face.eyes is not None
     for eye_x, eye_y in face.eyes:
         picture[np.hypot(x - eye_x, y - eye_y) < zoom * 4] = 255
-    crop = crop_face(frame(picture), face, MARGIN)
+    crop = crop_face(sampled(picture), face, MARGIN)
     assert crop.shape == (CROP_PX, CROP_PX, 3)
     assert crop.dtype == np.uint8
     matrix = crop_matrix(face, MARGIN)
@@ -90,7 +85,7 @@ def test_shrinking_does_not_alias(side_px):
     y, x = np.mgrid[0:1200, 0:1200]
     picture = np.repeat((((x + y) % 2) * 255).astype(np.uint8)[..., None], 3, axis=-1)
     face = Face(600 - side_px / 2, 600 - side_px / 2, side_px, side_px)
-    crop = crop_face(frame(picture), face, margin=0.0).astype(float)
+    crop = crop_face(sampled(picture), face, margin=0.0).astype(float)
     if side_px > 2 * CROP_PX:
         assert crop.std() < 12
     assert crop.mean() == pytest.approx(127, abs=6)
@@ -105,7 +100,7 @@ def test_the_picture_is_no_smaller_than_the_crop_needs_and_not_much_larger(side_
 
 def test_outside_the_frame_the_edge_goes_on():
     picture = np.full((200, 200, 3), (10, 120, 200), np.uint8)
-    crop = crop_face(frame(picture), Face(-60, -60, 100, 120), MARGIN)
+    crop = crop_face(sampled(picture), Face(-60, -60, 100, 120), MARGIN)
     assert np.abs(crop.astype(int) - [10, 120, 200]).max() <= 2
 
 
@@ -133,13 +128,6 @@ def test_valid_is_the_share_of_found_cells_or_nothing(arrays):
             assert share == 0
         else:
             assert share == pytest.approx(windows(found)[window].mean())
-
-
-def test_a_cut_spoils_only_the_window_it_lies_in():
-    n_cells, cut = 64, 37
-    yes = np.ones(n_cells, bool)
-    assert window_valid(yes, (np.arange(n_cells) >= cut).astype(int), ~yes).tolist() == [1, 1, 0, 1]
-    assert window_valid(yes, (np.arange(n_cells) >= 32).astype(int), ~yes).tolist() == [1, 1, 1, 1]
 
 
 def test_boxes_are_means_over_the_found_cells():

@@ -2,21 +2,16 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import av
 import cv2
 import numpy as np
 import pytest
 from deepface.commons import weight_utils
+from media_files import sampled
 from skimage import data
 
 from liser_ray.media.detector import FaceDetector, _face, check_detector
-from liser_ray.media.frame import SampledFrame
 from liser_ray.media.yunet import FILE_NAME, Yunet
 from liser_ray.runtime.errors import UserError
-
-
-def frame(picture: np.ndarray) -> SampledFrame:
-    return SampledFrame(0, 1, av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24"))
 
 
 def test_haar_needs_no_download(monkeypatch):
@@ -54,10 +49,10 @@ def test_damaged_weights_are_found_before_work_starts(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("zoom", [1, 3])
-def test_boxes_are_in_pixels_of_the_full_size_frame(zoom):
+def test_boxes_are_in_pixels_of_the_full_size_sampled(zoom):
     """The astronaut's face lies at about (178, 64) to (270, 175) of 512x512."""
     picture = data.astronaut().repeat(zoom, axis=0).repeat(zoom, axis=1)
-    face = FaceDetector("opencv")(frame(picture))[0]
+    face = FaceDetector("opencv")(sampled(picture))[0]
     assert np.array(face.center) / zoom == pytest.approx([224, 118], abs=12)
     assert 80 <= face.width / zoom <= 120
 
@@ -72,20 +67,20 @@ def test_threads_with_a_detector_each_find_what_one_alone_finds():
     def find(picture):
         if not hasattr(own, "detector"):
             own.detector = FaceDetector("opencv")
-        return own.detector(frame(picture))
+        return own.detector(sampled(picture))
 
     with ThreadPoolExecutor(4) as threads:
-        assert list(threads.map(find, pictures * 3)) == [alone(frame(one)) for one in pictures] * 3
+        assert list(threads.map(find, pictures * 3)) == [alone(sampled(one)) for one in pictures] * 3
 
 
 def test_no_face_is_an_empty_tuple():
-    assert FaceDetector("opencv")(frame(np.full((240, 320, 3), 90, np.uint8))) == ()
+    assert FaceDetector("opencv")(sampled(np.full((240, 320, 3), 90, np.uint8))) == ()
 
 
 def test_yunet_finds_both_eyes(yunet_home, monkeypatch):
     monkeypatch.setenv("DEEPFACE_HOME", str(yunet_home))
     check_detector("yunet")
-    (face,) = FaceDetector("yunet")(frame(data.astronaut()))
+    (face,) = FaceDetector("yunet")(sampled(data.astronaut()))
     assert face.eyes is not None
     assert face.eyes[0] == pytest.approx((203, 103), abs=5)
     assert face.eyes[1] == pytest.approx((247, 104), abs=5)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import av
 import numpy as np
 import pytest
+from media_files import sampled
 from skimage import data
 
 from liser_ray.media import clips, track
@@ -54,7 +55,7 @@ class Scene:
 
     def frames(self) -> list[SampledFrame]:
         return [
-            SampledFrame(i, 1, av.VideoFrame.from_ndarray(picture(places, shot), "rgb24"))
+            sampled(picture(places, shot), i)
             for i, (places, shot) in enumerate(zip(self.drawn, self.shots, strict=True))
         ]
 
@@ -107,10 +108,7 @@ def test_haar_follows_a_moved_face():
     """With a real detector, and nothing else known: the box is where the portrait's face is."""
     places = [(60 + 9 * i, 40 + 20 * np.sin(i / 4)) for i in range(13)]
     half_size = [picture([place])[::2, ::2] for place in places]
-    frames = [
-        SampledFrame(i, 1, av.VideoFrame.from_ndarray(np.ascontiguousarray(shown), "rgb24"))
-        for i, shown in enumerate(half_size)
-    ]
+    frames = [sampled(shown, i) for i, shown in enumerate(half_size)]
     pictures = list(tracked(frames, FaceDetector("opencv"), 4, track.Tracker()))
     assert [p.frame.first_cell for p in pictures] == list(range(13))
     found = [max((f for _, f in p.faces), key=lambda f: f.width).center for p in pictures]
@@ -185,8 +183,7 @@ def test_the_crop_is_upright_however_the_head_is_tilted():
     tilted = Face(face.x, face.y, face.width, face.height, (eyes[0], eyes[1]))
 
     def crop(array: np.ndarray, at: Face) -> np.ndarray:
-        frames = [SampledFrame(0, 16, av.VideoFrame.from_ndarray(array, "rgb24"))]
-        return find_faces(frames, 16, FaceConfig(), lambda frame: (at,)).clips[0, 0].astype(int)
+        return find_faces([sampled(array, 0, 16)], 16, FaceConfig(), lambda frame: (at,)).clips[0, 0].astype(int)
 
     assert np.abs(crop(upright, face) - crop(turned, tilted)).mean() < 12
     assert np.abs(crop(upright, face) - crop(turned, face)).mean() > 30, "not so without the turn"
@@ -197,7 +194,7 @@ def test_a_picture_in_two_cells_is_cropped_once(monkeypatch):
     crop_face = clips.crop_face
     monkeypatch.setattr(clips, "crop_face", lambda *args: made.append(1) or crop_face(*args))
     shown = picture([(200, 40)])
-    frames = [SampledFrame(2 * i, 2, av.VideoFrame.from_ndarray(shown, "rgb24")) for i in range(8)]
+    frames = [sampled(shown, 2 * i, 2) for i in range(8)]
     result = find_faces(frames, 16, FaceConfig(), lambda frame: (face_at((200, 40)),))
     assert len(made) == 8
     assert result.video_valid.tolist() == [1]

@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import talking_heads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liser_ray.demo.voices import random_voice, speak
 from liser_ray.media.speech import (
     FRAME_SAMPLES,
     SAMPLE_RATE_HZ,
@@ -20,8 +20,7 @@ from liser_ray.media.speech import (
 
 
 def voice(duration_s: float, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return (speak(random_voice(rng), "neutral", duration_s, rng).waveform * 32767).astype(np.int16)
+    return (talking_heads.voice(duration_s, seed) * 32767).astype(np.int16)
 
 
 def test_no_audio_and_no_sound():
