@@ -82,14 +82,10 @@ def n_windows(n_cells: int) -> int:
 
 
 def windows(values: np.ndarray) -> np.ndarray:
-    """Cells cut into windows.
+    """Cells [n_cells, ...] cut into windows [W, WINDOW_CELLS, ...], a view where possible.
 
-    Args:
-        values: [n_cells, ...].
-
-    Returns:
-        [W, WINDOW_CELLS, ...], a view where possible; a span of less than one window is padded by repeating the last
-        cell, and what is left at the end of a longer one belongs to no window.
+    A span of less than one window is padded by repeating the last cell; what is left at the end of a longer one belongs
+    to no window.
     """
     count = n_windows(len(values))
     if 0 < len(values) < WINDOW_CELLS:
@@ -117,15 +113,7 @@ def window_valid(found: np.ndarray, shots: np.ndarray, others: np.ndarray) -> np
 
 
 def window_boxes(boxes: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Mean box of each window.
-
-    Args:
-        boxes: float [n_cells, 4], x, y, width, height as shares of the frame.
-        found: bool [n_cells], which of them count.
-
-    Returns:
-        float32 [W, 4]; zeros for a window in which none counts.
-    """
+    """Mean of each window's boxes [n_cells, 4] that were found (bool [n_cells]); float32 [W, 4], zeros for none."""
     counts = windows(found).sum(axis=1)[:, None]
     sums = (windows(boxes) * windows(found)[..., None]).sum(axis=1)
     return np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0).astype(np.float32)

@@ -29,14 +29,9 @@ CUT_DIFFERENCE = 1.25
 
 
 def difference(before: np.ndarray, after: np.ndarray) -> float:
-    """How much two tiny pictures differ beyond motion.
+    """How much two tiny pictures (uint8 [TINY_PX, TINY_PX]) differ beyond motion, in grey levels; symmetric.
 
-    Args:
-        before: uint8 [TINY_PX, TINY_PX], grey.
-        after: the same.
-
-    Returns:
-        Grey levels, 0 (one can be made from the other by motion) to 255. Symmetric.
+    0: one can be made from the other by motion; 255 at most.
     """
     return (_outside(before, after) + _outside(after, before)) / 2
 

@@ -28,10 +28,8 @@ class Face:
     """A detected face, in pixels of the upright full-size frame (pixel i covers [i, i + 1)).
 
     Attributes:
-        x: left edge of the box; may lie outside the frame.
-        y: upper edge.
-        width: of the box, > 0.
-        height: of the box, > 0.
+        x, y: left and upper edge of the box; may lie outside the frame.
+        width, height: of the box, > 0.
         eyes: centres of the two eyes, the one further left *in the picture* first; None where they can't be trusted.
     """
 

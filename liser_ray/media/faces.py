@@ -68,19 +68,12 @@ class SpanFaces:
 
 @dataclass(frozen=True)
 class TrackedPicture:
-    """A picture with its faces.
-
-    Attributes:
-        frame: the picture.
-        shot: number of its shot.
-        faces: tracklet and face, detected or interpolated.
-        detected: whether the detector ran on this picture.
-    """
+    """A picture with its faces."""
 
     frame: SampledFrame
-    shot: int
+    shot: int  # its number
     faces: tuple[tuple[track.Tracklet, Face], ...]
-    detected: bool
+    detected: bool  # or interpolated
 
 
 def find_faces(
@@ -193,13 +186,7 @@ def detect_run(
 ) -> dict[int, tuple[Face, ...]]:
     """Faces of the run's first and last picture, and of as many between as it takes to interpolate the rest.
 
-    Args:
-        run: successive pictures of one shot.
-        detect: finds the faces of a picture.
-        known: faces that are known already, by index in the run.
-
-    Returns:
-        Faces by index in the run, with `known`.
+    By index in the run, as those that are `known` already, which are in the result.
     """
     found = dict(known)
     gaps = [(0, len(run) - 1)]

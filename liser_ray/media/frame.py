@@ -163,10 +163,7 @@ class SampledFrame:
 def cut_out(picture: av.VideoFrame, x: int, y: int, width: int, height: int) -> av.VideoFrame:
     """A rectangle of a picture in the same format; the picture itself where its planes are not simply one per colour.
 
-    Args:
-        picture: of any format.
-        x, y: upper left corner, multiples of `PART_STEP_PX`.
-        width, height: of the rectangle; multiples too, or as far as the picture goes.
+    Its edges are multiples of `PART_STEP_PX`, or the picture's.
     """
     components = picture.format.components
     if not picture.format.is_planar or len(picture.planes) != len(components):
@@ -183,12 +180,7 @@ def cut_out(picture: av.VideoFrame, x: int, y: int, width: int, height: int) -> 
 
 
 def every_nth_row(picture: av.VideoFrame, n: int) -> av.VideoFrame:
-    """Every n-th row's brightness, without colours; the picture itself where it has no plane of brightness in 8 bits.
-
-    Args:
-        picture: of any format.
-        n: at least 1.
-    """
+    """Every n-th row's brightness, without colours; the picture itself where that is no plane of 8 bits."""
     layout = picture.format
     if n == 1 or not layout.name.startswith("yuv") or not layout.is_planar or layout.components[0].bits != 8:
         return picture

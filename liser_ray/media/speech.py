@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-SAMPLE_RATE_HZ = 16_000
+from liser_ray.media.audio import SAMPLE_RATE_HZ
+
 FRAME_SAMPLES = 512  # one probability every 32 ms
 _CONTEXT_SAMPLES = 64  # each frame is seen with the end of the one before it
 _FRAMES_PER_CALL = 512  # a whole 16-s span (500 frames) in one call; longer audio goes on with the carried state
@@ -44,10 +45,10 @@ def speech_fraction(pcm: np.ndarray) -> float:
 
 
 def speech_probabilities(pcm: np.ndarray) -> np.ndarray:
-    """Silero VAD's probability of speech in each frame of 32 ms.
+    """Silero VAD's probability of speech in each frame of 32 ms, the last one filled up with zeros.
 
     Args:
-        pcm: int16 [n], 16 kHz mono; the last frame is filled up with zeros.
+        pcm: int16 [n], 16 kHz mono.
 
     Returns:
         float32 [ceil(n / 512)], 0..1.

@@ -91,32 +91,18 @@ def colours(crop: np.ndarray) -> np.ndarray:
 
 @dataclass(eq=False)  # two tracklets are the same one or different ones
 class Tracklet:
-    """One face through successive pictures of one shot.
+    """One face through successive pictures of one shot."""
 
-    Attributes:
-        id: unique in the span, ascending with time.
-        shot: number of the shot.
-        first_cell: where it appears on the span's 30 Hz grid.
-        end_cell: one past the last cell that shows it.
-        first: first face seen, in pixels of the frame.
-        last: latest face seen.
-        frame_size: width and height of the frame in pixels.
-        n_pictures: how many pictures show it.
-        weight: the sum over its cells of size times centrality; how much it is what the span is about.
-        colour_sum: float32 [384], sum of the `colours` of its crops.
-        n_colours: how many crops that were.
-    """
-
-    id: int
+    id: int  # ascending with time
     shot: int
-    first_cell: int
-    end_cell: int
+    first_cell: int  # of the span's 30-Hz grid
+    end_cell: int  # one past the last cell that shows it
     first: Face
     last: Face
-    frame_size: tuple[int, int]
+    frame_size: tuple[int, int]  # width and height in pixels
     n_pictures: int = 0
-    weight: float = 0.0
-    colour_sum: np.ndarray = field(default_factory=lambda: np.zeros(384, np.float32))
+    weight: float = 0.0  # the sum over its cells of size times centrality: how much it is what the span is about
+    colour_sum: np.ndarray = field(default_factory=lambda: np.zeros(384, np.float32))  # of the `colours` of its crops
     n_colours: int = 0
 
     @property
@@ -147,16 +133,9 @@ class Tracker:
         self._previous: list[Tracklet] = []  # those of the last update
 
     def update(self, cell: int, shot: int, frame_size: tuple[int, int], faces: Sequence[Face]) -> list[Tracklet]:
-        """The tracklet of each face, new ones where a face continues none.
+        """The tracklet of each detected face, in their order; new ones where a face continues none, as in a new shot.
 
-        Args:
-            cell: first cell of the picture.
-            shot: number of its shot; tracklets never go on into another shot.
-            frame_size: width and height in pixels.
-            faces: the picture's detected faces.
-
-        Returns:
-            One tracklet per face, in the order of `faces`. The picture isn't added to them yet.
+        The picture, which starts at a cell, isn't added to them yet.
         """
         alive = [
             t for t in self.tracklets if t.shot == shot and (t in self._previous or cell - t.end_cell <= _MAX_GAP_CELLS)

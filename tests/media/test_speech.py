@@ -10,9 +10,9 @@ import talking_heads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.speech import (
     FRAME_SAMPLES,
-    SAMPLE_RATE_HZ,
     speech_fraction,
     speech_probabilities,
     speech_stretches,
