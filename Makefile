@@ -36,7 +36,7 @@ bench: .venv/ready  ## how fast everything is, beside the machine's limit and th
 	$(BIN)/python benchmarks/bench.py
 
 tables: .venv/ready  ## the README's tables and pictures, from the committed records
-	$(BIN)/python jobs/reproduce_tables.py --records results --readme README.md --output out/tables
+	$(BIN)/python jobs/reproduce_tables.py --records results --readme README.md docs/results.md --output out/tables
 
 docs: .venv/ready  ## the site in out/site; strict, without a network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

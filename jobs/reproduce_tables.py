@@ -9,14 +9,14 @@ from liser_ray.runtime.exits import run
 
 DESCRIPTION = """\
 Train every configuration of the LiSER paper's Tables 2 and 3 and of its Figure 2, and write our scores, with intervals
-over speakers, beside the paper's: Markdown tables, pictures, and a JSON record of each.
+over speakers and seeds, beside the paper's: Markdown tables, pictures, and a JSON record of each.
 
 The job can be killed at any time: the same command goes on where it was.
 
   python jobs/reproduce_tables.py --labeled ravdess:data/RAVDESS --seeds 0,1
   python jobs/reproduce_tables.py --labeled ravdess:s3://bucket/RAVDESS cremad:s3://bucket/CREMA-D
       --unlabeled s3://bucket/labels --seeds 0,1,2,3,4 --workers 1 --output s3://bucket/tables
-  python jobs/reproduce_tables.py --records results --readme README.md
+  python jobs/reproduce_tables.py --records results --readme README.md docs/results.md
 """
 
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ReproductionConfig,
         DESCRIPTION,
         argv,
-        lists=("--labeled", "--parts"),
+        lists=("--labeled", "--parts", "--readme"),
         bare={"--train.two_stage": "true"},
     )
     logging.getLogger("liser_ray").setLevel(logging.INFO)

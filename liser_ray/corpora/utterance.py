@@ -1,8 +1,9 @@
 """What a labeled set is made of, recordings with one label and one speaker each, and what is known of a corpus."""
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from liser_ray.results.records import sorted_speakers as sorted_speakers
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,3 @@ class Corpus:
     parse: Callable[[str], tuple[str, str, str] | str]
     example: str
     folds: tuple[tuple[frozenset[str], frozenset[str]], ...] = ()
-
-
-def sorted_speakers(speakers: Iterable[str]) -> tuple[str, ...]:
-    """Each speaker once, in natural order: "2" before "10"."""
-    return tuple(sorted(set(speakers), key=_natural_key))
-
-
-def _natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
-    # "7" and "007" are equal up to here: the name itself decides.
-    parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
-    return parts, name

@@ -1,23 +1,17 @@
 """A picture of what was heard and what was said of it: waveform, log-Mel spectrogram, emotions over time."""
 
-import io
 from collections.abc import Callable
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from liser_ray.prediction.prediction import Prediction
+from liser_ray.results.style import BLUE, COLOURS, LINES, make_figure, put_legend_beside, to_png
 from liser_ray.student.front_end import N_BANDS, SAMPLE_RATE_HZ, STRIDE_SAMPLES, SpectrogramStream, mel_corners_hz
 
 MAX_COLUMNS = 4000
 """Kept at least, and up to twice as many: more than a picture has points."""
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart, and two greys; line styles say the same once more.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-_STYLES = ("-", "--", "-.", ":")
 _TICKS_HZ = (250, 500, 1000, 2000, 4000)
-_DPI = 150
 _REACH_SAMPLES = 128  # of the finest column of the waveform
 _FEW_WINDOWS = 30
 
@@ -96,16 +90,15 @@ def prediction_plot(overview: Overview, prediction: Prediction, title: str) -> b
         prediction: of the same recording.
         title: names it.
     """
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    FigureCanvasAgg(figure)
-    sound, picture, curves = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.6, 1.8))
+    figure, (sound, picture, curves) = make_figure(10, 7, 3, sharex=True, height_ratios=(1, 1.6, 1.8))
     figure.suptitle(f"{title}: {prediction.label} {prediction.probability:.2f}", fontsize=12)
 
     (low, high), column_s = overview.reach()
-    sound.fill_between(np.arange(len(low)) * column_s, low, high, color=_COLOURS[0], linewidth=0.3)
+    sound.fill_between(np.arange(len(low)) * column_s, low, high, color=BLUE, linewidth=0.3)
     sound.set_ylabel("waveform")
     loudest = max(0.01, float(np.abs([low.min(), high.max()]).max()))
     sound.set_ylim(-1.05 * loudest, 1.05 * loudest)
+    sound.grid(visible=False)
 
     log_mel, column_s = overview.log_mel()
     end_s = log_mel.shape[1] * column_s
@@ -113,10 +106,11 @@ def prediction_plot(overview: Overview, prediction: Prediction, title: str) -> b
     centres_hz = mel_corners_hz()[1:-1]
     picture.set_yticks(np.interp(_TICKS_HZ, centres_hz, np.arange(N_BANDS) + 0.5), [f"{hz:,}" for hz in _TICKS_HZ])
     picture.set_ylabel("log-Mel, Hz")
+    picture.grid(visible=False)
 
     middle_s = (prediction.window_start_s + prediction.window_end_s) / 2
     for i, label in enumerate(prediction.labels):
-        colour, style = _COLOURS[i % len(_COLOURS)], _STYLES[i % len(_STYLES)]
+        colour, style = COLOURS[i % len(COLOURS)], LINES[i % len(LINES)]
         marker = "o" if len(middle_s) < _FEW_WINDOWS else None
         values = prediction.window_probabilities[:, i]
         curves.plot(middle_s, values, style, color=colour, label=label, marker=marker, markersize=3)
@@ -124,10 +118,5 @@ def prediction_plot(overview: Overview, prediction: Prediction, title: str) -> b
     curves.set_xlim(0, max(prediction.duration_s, end_s))
     curves.set_ylabel("probability")
     curves.set_xlabel("middle of the 3-s window, seconds")
-    curves.grid(color="#E5E5E5", linewidth=0.8)
-    curves.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    for axes in (sound, curves):
-        axes.spines[["top", "right"]].set_visible(False)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=_DPI, metadata={"Software": None})  # equal plots are equal bytes
-    return out.getvalue()
+    put_legend_beside(curves)
+    return to_png(figure)

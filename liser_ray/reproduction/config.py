@@ -24,7 +24,7 @@ class ReproductionConfig:
         shares: of the labels, in percent, for figure-2, beside all of them.
         seeds: numbers such as 0,1,2.
         records: make tables and pictures from the records in this folder or s3:// prefix, and train nothing.
-        readme: Markdown file whose marked places get the tables; their pictures go beside it into docs/images.
+        readme: Markdown files whose marked places get the tables; pictures go beside the first one into docs/images.
         loss: λ and distances, where a recipe leaves them open.
         network: variants of the network.
         train: the training itself.
@@ -43,7 +43,7 @@ class ReproductionConfig:
     shares: str = "25,50,75"
     seeds: str = "0,1,2"
     records: str = ""
-    readme: str = ""
+    readme: list[str] = field(default_factory=list)
     loss: LossConfig = field(default_factory=LossConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

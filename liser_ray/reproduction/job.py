@@ -6,14 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from liser_ray.commands.settings import numbers
+from liser_ray.corpora import ravdess
 from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.reproduction.config import ReproductionConfig
-from liser_ray.results.paper import BASE, CONFIGURATIONS, FIGURE_2, set_name, share_of
+from liser_ray.results.paper import BASE, CONFIGURATIONS, FIGURE_2, paper_order, set_name, share_of
 from liser_ray.results.plots import confusion_plot, differences_plot, figure_2, speakers_plot
 from liser_ray.results.records import Record, read_records, record_to_json
 from liser_ray.results.tables import (
     differences_table,
+    others_table,
     recalls_table,
     results_table,
     sexes_table,
@@ -32,6 +34,7 @@ from liser_ray.student.training.recipes import LABELS_ALONE, STRONG, run_name
 log = logging.getLogger(__name__)
 
 _IMAGES = "docs/images"  # below the README's folder
+_TESTED, _VALIDATING = (frozenset[str]().union(*parts) for parts in zip(*ravdess.CORPUS.folds, strict=True))
 
 
 @dataclass(frozen=True)
@@ -62,22 +65,9 @@ def reproduce(config: ReproductionConfig) -> ReproductionResult:
     output = absolute(config.output)
     check_writable(output)
     left_out: list[str] = []
-    if config.records:
-        records = read_records(config.records)
-    else:
-        if not config.labeled:
-            raise UserError("Give --labeled ravdess:FOLDER and cremad:FOLDER, one of them, or --records FOLDER.")
-        students = list(_students(config, left_out))
-        _check_teachers(students)
-        for student in students:
-            name = run_name(student.recipe, student.loss, student.train.two_stage, student.train.labeled_fraction)
-            log.info("%s on %s", name, student.labeled)
-            for record in train_students(student).records:
-                content = record_to_json(record).encode()
-                write_bytes(join(output, RECORDS_FOLDER, record_file(record)), content)
-        if not exists(join(output, RECORDS_FOLDER)):
-            raise UserError("Nothing to run: " + " ".join(left_out))
-        records = read_records(join(output, RECORDS_FOLDER))
+    if not config.records:
+        _train(config, output, left_out)
+    records = read_records(config.records or join(output, RECORDS_FOLDER))
     result = ReproductionResult(output, tuple(records), make_tables(records), make_pictures(records), tuple(left_out))
     _write(result, config.readme)
     return result
@@ -85,28 +75,29 @@ def reproduce(config: ReproductionConfig) -> ReproductionResult:
 
 def make_tables(records: Sequence[Record]) -> dict[str, str]:
     """All tables that can be made of some records, Markdown by name: "table-2", "ravdess-recalls" ..."""
-    recipes = _recipes(records)
+    recipes = sorted({record.recipe for record in records}, key=paper_order)
     tables = {
         "table-2": table_2(records),
         "table-3": table_3(records),
         "results": results_table(records, recipes),
         "sexes": sexes_table(records, recipes),
     }
+    if any(record.labeled == ravdess.CORPUS.name for record in records):
+        tables["others"] = others_table(records, recipes, _TESTED - _VALIDATING)
     if any(record.recipe != BASE for record in records):
         tables["differences"] = differences_table(records, recipes)
     of_ours = [recipe for recipe in recipes if recipe.startswith(f"{STRONG}-")]
     if of_ours and STRONG in recipes:
         tables["strong-differences"] = differences_table(records, of_ours, STRONG)
-    for labeled, of_set in _by_set(records).items():
-        tables[f"{labeled}-recalls"] = recalls_table(of_set, recipes)
+    for labeled, by_recipe in _by_set(records).items():
+        tables[f"{labeled}-recalls"] = recalls_table([one for runs in by_recipe.values() for one in runs], recipes)
     return tables
 
 
 def make_pictures(records: Sequence[Record]) -> dict[str, bytes]:
     """All pictures that can be made of some records, PNGs by name: "ravdess-speakers", "ravdess-confusion" ..."""
     pictures: dict[str, bytes] = {}
-    for labeled, of_set in _by_set(records).items():
-        by_recipe = {recipe: [r for r in of_set if r.recipe == recipe] for recipe in _recipes(of_set)}
+    for labeled, by_recipe in _by_set(records).items():
         shown = by_recipe.get("conf-vid-sp-dstl") or by_recipe.get(BASE) or next(iter(by_recipe.values()))
         pictures[f"{labeled}-confusion"] = confusion_plot(shown)
         pictures[f"{labeled}-speakers"] = speakers_plot(shown)
@@ -114,13 +105,31 @@ def make_pictures(records: Sequence[Record]) -> dict[str, bytes]:
             pictures[f"{labeled}-differences"] = differences_plot(by_recipe)
         fewer = {share_of(recipe)[0] for recipe in by_recipe if share_of(recipe)[1] < 100}
         if fewer:
-            pictures[f"{labeled}-figure-2"] = figure_2([r for r in of_set if share_of(r.recipe)[0] in fewer])
+            runs = [one for recipe, runs in by_recipe.items() if share_of(recipe)[0] in fewer for one in runs]
+            pictures[f"{labeled}-figure-2"] = figure_2(runs)
     return pictures
 
 
-def _students(config: ReproductionConfig, left_out: list[str]) -> Iterator[StudentConfig]:
+def _train(config: ReproductionConfig, output: str, left_out: list[str]) -> None:
+    """Train what is asked for and write its records; what can't be run is noted."""
+    if not config.labeled:
+        raise UserError("Give --labeled ravdess:FOLDER and cremad:FOLDER, one of them, or --records FOLDER.")
+    students = list(_students(config, output, left_out))
+    _check_teachers([student for student in students if student.recipe not in LABELS_ALONE])
+    for student in students:
+        log.info("%s", student.output)
+        for record in train_students(student).records:
+            write_bytes(join(output, RECORDS_FOLDER, record_file(record)), record_to_json(record).encode())
+    if not exists(join(output, RECORDS_FOLDER)):
+        raise UserError("Nothing to run: " + " ".join(left_out))
+
+
+def _students(config: ReproductionConfig, output: str, left_out: list[str]) -> Iterator[StudentConfig]:
     """Settings of every training that is asked for; what can't be run is noted."""
     sets = {read_labeled_set(address).name: address for address in config.labeled}
+    shares = numbers(config.shares, "--shares")
+    if not all(1 <= share <= 99 for share in shares):
+        raise UserError(f"--shares {config.shares}: give percents of the labels from 1 to 99.")
     plain = StudentConfig(
         unlabeled=config.unlabeled,
         seeds=config.seeds,
@@ -133,57 +142,43 @@ def _students(config: ReproductionConfig, left_out: list[str]) -> Iterator[Stude
         precision=config.precision,
         workers=config.workers,
     )
-    wanted: list[StudentConfig] = []
+    wanted: list[tuple[str, StudentConfig]] = []  # with the set's name
     if "table-2" in config.parts:
-        wanted += [
-            replace(plain, labeled=address, recipe=recipe) for address in sets.values() for recipe in CONFIGURATIONS
-        ]
-    if "table-3" in config.parts and "ravdess" in sets:
-        one = replace(plain, labeled=sets["ravdess"])
+        wanted += [(name, replace(plain, recipe=recipe)) for name in sets for recipe in CONFIGURATIONS]
+    if "table-3" in config.parts:
+        cross_entropy, two_stage = replace(config.loss, distillation="ce"), replace(config.train, two_stage=True)
         for recipe in ("vid-dstl", "sp-dstl"):
             wanted += [
-                replace(one, recipe=recipe, loss=replace(config.loss, distillation="ce")),
-                replace(one, recipe=recipe, train=replace(config.train, two_stage=True)),
+                ("ravdess", replace(plain, recipe=recipe, loss=cross_entropy)),
+                ("ravdess", replace(plain, recipe=recipe, train=two_stage)),
             ]
-    shares = numbers(config.shares, "--shares")
-    if not all(1 <= share <= 99 for share in shares):
-        raise UserError(f"--shares {config.shares}: give percents of the labels from 1 to 99.")
-    if "figure-2" in config.parts and "cremad" in sets:
+    if "figure-2" in config.parts:
         wanted += [
-            replace(
-                plain,
-                labeled=sets["cremad"],
-                recipe=recipe,
-                train=replace(config.train, labeled_fraction=share / 100),
-            )
+            ("cremad", replace(plain, recipe=recipe, train=replace(config.train, labeled_fraction=share / 100)))
             for share in (*shares, 100)
             for recipe in ("no-dstl", "vid-sp-dstl")
         ]
     for part, labeled in (("table-3", "ravdess"), ("figure-2", "cremad")):
         if part in config.parts and labeled not in sets:
             left_out.append(f"{part}: needs --labeled {labeled}:FOLDER.")
-    set_of = {address: name for name, address in sets.items()}
-    for student in dict.fromkeys(wanted):  # all the labels are in Table 2 as well
+    for labeled, student in dict.fromkeys(wanted):  # all the labels are in Table 2 as well
         name = run_name(student.recipe, student.loss, student.train.two_stage, student.train.labeled_fraction)
         if student.recipe != BASE and not config.unlabeled:
-            left_out.append(f"{name} on {set_name(set_of[student.labeled])}: needs --unlabeled.")
-            continue
-        yield replace(student, output=join(absolute(config.output), "runs", set_of[student.labeled], name))
+            if labeled in sets:
+                left_out.append(f"{name} on {set_name(labeled)}: needs --unlabeled.")
+        elif labeled in sets:
+            yield replace(student, labeled=sets[labeled], output=join(output, "runs", labeled, name))
 
 
-def _check_teachers(students: Sequence[StudentConfig]) -> None:
+def _check_teachers(taught: Sequence[StudentConfig]) -> None:
     """Refuse a labels table without a teacher for each fold of each set now, not when the second set's turn comes."""
-    taught = [student for student in students if student.recipe not in LABELS_ALONE]
-    if not taught:
-        return
-    table = open_labels_table(taught[0].unlabeled)
     for address in dict.fromkeys(student.labeled for student in taught):
-        labeled = read_labeled_set(address)
+        labeled, table = read_labeled_set(address), open_labels_table(taught[0].unlabeled)
         for fold in folds_of(labeled):
             choose_teacher(table, taught[0].speech_teacher, labeled.name, labeled.labels, fold)
 
 
-def _write(result: ReproductionResult, readme: str) -> None:
+def _write(result: ReproductionResult, readme: Sequence[str]) -> None:
     lines = ["# LiSER's tables, run again", "", f"Figure 2: {FIGURE_2}", ""]
     for name, table in result.tables.items():
         lines += [f"## {name}", "", table, ""]
@@ -191,25 +186,22 @@ def _write(result: ReproductionResult, readme: str) -> None:
         write_bytes(join(result.output, f"{name}.png"), png)
         lines += [f"![{name}]({name}.png)", ""]
     write_bytes(join(result.output, "tables.md"), "\n".join(lines).encode())
-    if readme:
-        path = Path(readme)
+    for path in map(Path, readme):
         text = path.read_text()
         marked = [name for name in result.tables if f"<!-- results:{name} -->" in text]
         if not marked:
-            raise UserError(f"{readme} has no marked place such as <!-- results:table-2 --> <!-- /results:table-2 -->.")
+            raise UserError(f"{path} has no marked place such as <!-- results:table-2 --> <!-- /results:table-2 -->.")
         for name in marked:
             text = write_between_markers(text, name, result.tables[name])
         path.write_text(text)
+    if readme:
         for name, png in result.pictures.items():
-            write_bytes(str(path.absolute().parent / _IMAGES / f"{name}.png"), png)
+            write_bytes(str(Path(readme[0]).absolute().parent / _IMAGES / f"{name}.png"), png)
 
 
-def _recipes(records: Sequence[Record]) -> list[str]:
-    """Names of the recipes that there are: the paper's order, then variants by name."""
-    names = {record.recipe for record in records}
-    return [name for name in CONFIGURATIONS if name in names] + sorted(names - set(CONFIGURATIONS))
-
-
-def _by_set(records: Sequence[Record]) -> dict[str, list[Record]]:
-    sets = sorted({record.labeled for record in records})
-    return {labeled: [record for record in records if record.labeled == labeled] for labeled in sets}
+def _by_set(records: Sequence[Record]) -> dict[str, dict[str, list[Record]]]:
+    """The records by set and recipe, in the order of the paper's recipes."""
+    sets: dict[str, dict[str, list[Record]]] = {}
+    for record in sorted(records, key=lambda one: (one.labeled, paper_order(one.recipe))):
+        sets.setdefault(record.labeled, {}).setdefault(record.recipe, []).append(record)
+    return sets

@@ -1,6 +1,14 @@
-"""Scores of a classifier on recordings: UAR, WAR and F1 as speech emotion recognition reports them, and calibration."""
+"""Scores of a classifier on recordings: UAR, WAR and F1 as speech emotion recognition reports them, and calibration.
+
+A confusion matrix [K, K] has the true labels as rows and the predicted ones as columns. Scikit-learn's functions give
+the same numbers (the tests compare) for one list of labels at a time; the intervals need them of many matrices at once.
+"""
+
+from typing import Literal
 
 import numpy as np
+
+Metric = Literal["uar", "war", "macro_f1"]
 
 N_BINS = 15
 """Bins of the expected calibration error, as in Guo et al. 2017."""
@@ -19,40 +27,11 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, n_labels: int) ->
     return counts
 
 
-def uar(confusion: np.ndarray) -> float:
-    """Unweighted average recall, 0..1: the mean of the recalls of the labels that occur.
-
-    Args:
-        confusion: int [K, K], of `confusion_matrix`.
-
-    Raises:
-        ValueError: if it counts nothing.
-    """
-    occurring = confusion.sum(axis=1)
-    if not occurring.any():
-        raise ValueError("No recordings to score.")
-    return float(np.mean(np.diag(confusion)[occurring > 0] / occurring[occurring > 0]))
-
-
-def war(confusion: np.ndarray) -> float:
-    """Weighted average recall, 0..1: the share of recordings that are right, also called accuracy.
-
-    Args:
-        confusion: int [K, K], of `confusion_matrix`.
-
-    Raises:
-        ValueError: if it counts nothing.
-    """
-    if not confusion.any():
-        raise ValueError("No recordings to score.")
-    return float(np.trace(confusion) / confusion.sum())
-
-
 def recalls(confusion: np.ndarray) -> np.ndarray:
     """Recall of each label, float64 [..., K], 0..1; NaN for a label that does not occur.
 
     Args:
-        confusion: counts [..., K, K], of `confusion_matrix`; sums and weighted sums of such serve as well.
+        confusion: counts [..., K, K]; sums and weighted sums of such serve as well.
     """
     return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1))
 
@@ -68,23 +47,32 @@ def f1_scores(confusion: np.ndarray) -> np.ndarray:
     return _ratio(2 * right, np.where(occurring > 0, occurring + said, 0))
 
 
-def macro_f1(confusion: np.ndarray) -> float:
-    """Mean of the F1 scores of the labels that occur, 0..1.
+def scores(confusion: np.ndarray, metric: Metric) -> np.ndarray:
+    """A score of each of many matrices, float64 [...], 0..1.
 
     Args:
-        confusion: int [K, K], of `confusion_matrix`.
-
-    Raises:
-        ValueError: if it counts nothing.
+        confusion: as for `recalls`; each matrix counts something.
+        metric: "uar", the mean recall of the labels that occur; "war", the share of recordings that are right; or
+            "macro_f1", the mean F1 of the labels that occur.
     """
-    if not confusion.any():
-        raise ValueError("No recordings to score.")
-    return float(np.nanmean(f1_scores(confusion)))
+    if metric == "war":
+        return np.asarray(np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1)))
+    return np.asarray(np.nanmean(recalls(confusion) if metric == "uar" else f1_scores(confusion), axis=-1))
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Elementwise; NaN where the whole is nothing."""
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+def uar(confusion: np.ndarray) -> float:
+    """Unweighted average recall of a matrix [K, K], 0..1; ValueError if it counts nothing."""
+    return _score(confusion, "uar")
+
+
+def war(confusion: np.ndarray) -> float:
+    """Weighted average recall of a matrix [K, K], also called accuracy, 0..1; ValueError if it counts nothing."""
+    return _score(confusion, "war")
+
+
+def macro_f1(confusion: np.ndarray) -> float:
+    """Mean F1 of the labels that occur in a matrix [K, K], 0..1; ValueError if it counts nothing."""
+    return _score(confusion, "macro_f1")
 
 
 def expected_calibration_error(softmax: np.ndarray, truth: np.ndarray) -> float:
@@ -103,3 +91,14 @@ def expected_calibration_error(softmax: np.ndarray, truth: np.ndarray) -> float:
     bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
     gap = np.bincount(bins, weights=right - confidence, minlength=N_BINS)
     return float(np.abs(gap).sum() / len(truth))
+
+
+def _score(confusion: np.ndarray, metric: Metric) -> float:
+    if not confusion.any():
+        raise ValueError("No recordings to score.")
+    return float(scores(confusion, metric))
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Elementwise; NaN where the whole is nothing."""
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)

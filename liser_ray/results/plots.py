@@ -1,27 +1,29 @@
 """Plots of records, each as the bytes of a PNG."""
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from liser_ray.results.paper import BASE, CONFIGURATIONS, set_name, share_of
+from liser_ray.results.metrics import Metric
+from liser_ray.results.paper import BASE, paper_order, set_name, share_of
 from liser_ray.results.records import Record
-from liser_ray.results.scores import Metric, interval, paired_difference, pooled, speaker_scores
-from liser_ray.results.tables import score_text
+from liser_ray.results.scores import Interval, interval, paired_difference, pooled, speaker_scores
+from liser_ray.results.style import (
+    BLUE,
+    COLOURS,
+    GREY,
+    MARKERS,
+    ORANGE,
+    draw_matrix,
+    make_figure,
+    put_legend_beside,
+    to_png,
+)
+from liser_ray.results.tables import interval_text, score_text
 from liser_ray.runtime.errors import UserError
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; the markers say the same once more.
-_BLUE, _ORANGE, _GREY = "#0072B2", "#E69F00", "#767676"
-_COLOURS = (_BLUE, "#D55E00", "#009E73", "#CC79A7", _ORANGE, "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
-_DPI = 150
 _MOST_NAMED = 60  # speakers whose names fit below their dots
 _METRIC_NAMES: dict[Metric, str] = {"uar": "UAR", "war": "WAR", "macro_f1": "macro-F1"}
-_PAIRED = "mean over speakers of the difference, with 95 % interval"
 
 
 def figure_2(records: Sequence[Record]) -> bytes:
@@ -41,33 +43,30 @@ def figure_2(records: Sequence[Record]) -> bytes:
     percents = sorted({percent for points in lines.values() for percent in points})
     # Side by side, so that intervals of recipes with the same share can be told apart.
     step = min(1.5, 0.7 * min(np.diff(percents), default=100) / len(lines))
-    figure, axes = _figure(7.2, 4.2)
-    for number, recipe in enumerate(sorted(lines, key=_paper_order)):
+    figure, axes = make_figure(7.2, 4.2)
+    for number, recipe in enumerate(sorted(lines, key=paper_order)):
         points = sorted(lines[recipe].items())
-        found = [interval(runs, "uar") for _, runs in points]
-        values = np.array([one.value for one in found])
         shift = step * (number - (len(lines) - 1) / 2)
+        values, reach = _with_reach([interval(runs, "uar") for _, runs in points])
         axes.errorbar(
             [percent + shift for percent, _ in points],
             values,
-            yerr=_reach(values, [one.low for one in found], [one.high for one in found]),
-            color=_COLOURS[number % len(_COLOURS)],
-            marker=_MARKERS[number % len(_MARKERS)],
+            yerr=reach,
+            color=COLOURS[number % len(COLOURS)],
+            marker=MARKERS[number % len(MARKERS)],
             markersize=5,
-            linewidth=1.5,
             elinewidth=1,
             capsize=2.5,
             label=recipe,
         )
-    base = lines.get(BASE, {}).get(100)
-    if base:
-        value = pooled(base, "uar")
-        axes.axhline(value, color=_GREY, linewidth=0.9, linestyle="--", zorder=0, label=f"{BASE}, all labels")
+    if base := lines.get(BASE, {}).get(100):
+        label = f"{BASE}, all labels"
+        axes.axhline(pooled(base, "uar"), color=GREY, linewidth=0.9, linestyle="--", zorder=0, label=label)
     axes.set_xticks(percents, [f"{percent} %" for percent in percents])
     axes.set(xlabel="share of the labeled recordings", ylabel="UAR", title=f"Fewer labels, {set_name(labeled)}")
     axes.margins(x=0.06)
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    return _png(figure)
+    put_legend_beside(axes)
+    return to_png(figure)
 
 
 def confusion_plot(records: Sequence[Record]) -> bytes:
@@ -80,28 +79,15 @@ def confusion_plot(records: Sequence[Record]) -> bytes:
         UserError: as `liser_ray.results.scores.pooled`.
     """
     found, first = interval(records, "uar"), records[0]
-    counts = sum(np.sum(list(record.confusions.values()), axis=0) for record in records)
-    occurring = np.asarray(counts).sum(axis=1, keepdims=True)
-    shares = 100 * np.divide(counts, occurring, out=np.zeros(np.shape(counts)), where=occurring > 0)
+    counts = np.sum([confusion for record in records for confusion in record.confusions.values()], axis=0)
+    shares = 100 * counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    texts = [[f"{share:.0f}" for share in row] for row in shares]
     n_labels = len(first.labels)
-    figure, axes = _figure(2.2 + 0.55 * n_labels, 1.9 + 0.5 * n_labels)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    for row, column in np.ndindex(n_labels, n_labels):
-        share = shares[row, column]
-        colour = "white" if share > 60 else "black"
-        axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=9, color=colour)
+    figure, axes = make_figure(2.2 + 0.55 * n_labels, 1.9 + 0.5 * n_labels)
+    draw_matrix(axes, shares, texts, (0, 100), (first.labels, first.labels), "% of a label's recordings")
     axes.set_xticks(range(n_labels), first.labels, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(n_labels), first.labels)
-    axes.set(xlabel="said", ylabel="true")
-    axes.set_title(
-        f"{first.recipe}, {set_name(first.labeled)}\n"
-        f"UAR {score_text(found.value)} [{score_text(found.low)}, {score_text(found.high)}]"
-    )
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="% of a label's recordings")
-    return _png(figure)
+    axes.set(xlabel="said", ylabel="true", title=f"{_title(records)}\nUAR {interval_text(found)}")
+    return to_png(figure)
 
 
 def differences_plot(by_recipe: Mapping[str, Sequence[Record]], base: str = BASE, metric: Metric = "uar") -> bytes:
@@ -120,27 +106,20 @@ def differences_plot(by_recipe: Mapping[str, Sequence[Record]], base: str = BASE
         raise UserError(f"Differences need records of {base} and of another recipe. Run both.")
     labeled = _the_set([record for runs in by_recipe.values() for record in runs])
     found = [paired_difference(by_recipe[recipe], by_recipe[base], metric) for recipe in others]
-    values = np.array([one.value for one in found])
-    figure, axes = _figure(6.4, 1.5 + 0.42 * len(others))
-    axes.axvline(0, color=_GREY, linewidth=0.9, linestyle="--")
-    axes.errorbar(
-        values,
-        range(len(others)),
-        xerr=_reach(values, [one.low for one in found], [one.high for one in found]),
-        fmt="o",
-        color=_BLUE,
-        markersize=6,
-        elinewidth=1.5,
-        capsize=3,
-    )
+    values, reach = _with_reach(found)
+    figure, axes = make_figure(6.4, 1.5 + 0.42 * len(others))
+    axes.axvline(0, color=GREY, linewidth=0.9, linestyle="--")
+    axes.errorbar(values, range(len(others)), xerr=reach, fmt="o", color=BLUE, elinewidth=1.5, capsize=3)
     for row, one in enumerate(found):
-        axes.annotate(
-            score_text(one.value), (one.value, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8
-        )
+        text = score_text(one.value)
+        axes.annotate(text, (one.value, row), (0, 6), textcoords="offset points", ha="center", fontsize=8)
     axes.set_yticks(range(len(others)), [name.replace("+", "\n+", 1) for name in others])  # the longest are broken
     axes.set_ylim(len(others) - 0.5, -0.7)
-    axes.set(xlabel=f"{_METRIC_NAMES[metric]} above that of {base}\n({_PAIRED})", title=set_name(labeled))
-    return _png(figure)
+    axes.grid(axis="y", visible=False)
+    over = min(found, key=lambda one: one.n_seeds).over
+    words = f"{_METRIC_NAMES[metric]} above that of {base}\n(mean over speakers, with 95 % interval over {over})"
+    axes.set(xlabel=words, title=set_name(labeled))
+    return to_png(figure)
 
 
 def speakers_plot(records: Sequence[Record], metric: Metric = "uar") -> bytes:
@@ -157,38 +136,34 @@ def speakers_plot(records: Sequence[Record], metric: Metric = "uar") -> bytes:
     sexes = {speaker: sex for record in records for speaker, sex in record.sexes.items()}
     ranked = sorted(scores, key=lambda speaker: scores[speaker])
     named = len(ranked) <= _MOST_NAMED
-    figure, axes = _figure(min(11.0, max(5.0, 1.6 + 0.24 * len(ranked))), 3.8)
-    kinds = (("woman", "women", _ORANGE, "o"), ("man", "men", _BLUE, "s"), ("", "sex not known", _GREY, "D"))
-    for sex, words, colour, marker in kinds:
+    figure, axes = make_figure(min(11.0, max(5.0, 1.6 + 0.24 * len(ranked))), 3.8)
+    for sex, words, colour, marker in (
+        ("woman", "women", ORANGE, "o"),
+        ("man", "men", BLUE, "s"),
+        ("", "sex not known", GREY, "D"),
+    ):
         places = [place for place, speaker in enumerate(ranked) if sexes.get(speaker, "") == sex]
         if places:
-            axes.plot(
-                places,
-                [scores[ranked[place]] for place in places],
-                color=colour,
-                marker=marker,
-                markersize=6 if named else 4,
-                linestyle="none",
-                label=f"{words} ({len(places)})",
-            )
+            values, size = [scores[ranked[place]] for place in places], 6 if named else 4
+            label = f"{words} ({len(places)})"
+            axes.plot(places, values, marker, color=colour, markersize=size, label=label)
     value = pooled(records, metric)
-    all_words = f"all together: {score_text(value)}"
-    axes.axhline(value, color=_GREY, linewidth=0.9, linestyle="--", zorder=0, label=all_words)
+    label = f"all together: {score_text(value)}"
+    axes.axhline(value, color=GREY, linewidth=0.9, linestyle="--", zorder=0, label=label)
     if metric == "uar":
         axes.axhline(1 / len(records[0].labels), color="black", linewidth=0.9, linestyle=":", zorder=0, label="chance")
+    axes.set_xticks([])
     if named:
         axes.set_xticks(range(len(ranked)), ranked, fontsize=8, rotation=90 if max(map(len, ranked)) > 2 else 0)
-    else:
-        axes.set_xticks([])
     axes.grid(axis="x", visible=False)
     axes.set_ylim(0, 1)
-    axes.set(
-        xlabel="test speakers, by their score",
-        ylabel=_METRIC_NAMES[metric],
-        title=f"{records[0].recipe}, {set_name(records[0].labeled)}",
-    )
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    return _png(figure)
+    axes.set(xlabel="test speakers, by their score", ylabel=_METRIC_NAMES[metric], title=_title(records))
+    put_legend_beside(axes)
+    return to_png(figure)
+
+
+def _title(records: Sequence[Record]) -> str:
+    return f"{records[0].recipe}, {set_name(records[0].labeled)}"
 
 
 def _the_set(records: Sequence[Record]) -> str:
@@ -198,29 +173,8 @@ def _the_set(records: Sequence[Record]) -> str:
     return names[0]
 
 
-def _paper_order(recipe: str) -> tuple[int, str]:
-    return (CONFIGURATIONS.index(recipe) if recipe in CONFIGURATIONS else len(CONFIGURATIONS)), recipe
-
-
-def _reach(values: np.ndarray, low: Sequence[float], high: Sequence[float]) -> np.ndarray:
-    """Lengths of error bars below and above, [2, n]; never below 0, as percentiles of few draws might make them."""
-    return np.maximum(0, np.stack([values - np.array(low), np.array(high) - values]))
-
-
-def _figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
-    """A figure outside of pyplot, which keeps figures alive and wants the main thread."""
-    figure = Figure(figsize=(width_in, height_in), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#E5E5E5", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.title.set_fontsize(11)
-    return figure, axes
-
-
-def _png(figure: Figure) -> bytes:
-    out = io.BytesIO()
-    # Without the software's version, equal plots are equal bytes.
-    figure.savefig(out, format="png", dpi=_DPI, metadata={"Software": None})
-    return out.getvalue()
+def _with_reach(found: Sequence[Interval]) -> tuple[np.ndarray, np.ndarray]:
+    """Values [n], and lengths of their error bars [2, n]: not below 0, as percentiles of few draws might make them."""
+    values = np.array([one.value for one in found])
+    reach = [values - np.array([one.low for one in found]), np.array([one.high for one in found]) - values]
+    return values, np.maximum(0, np.stack(reach))

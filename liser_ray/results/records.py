@@ -6,13 +6,12 @@ What is kept are counts, not scores: any score can be computed from them later, 
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from liser_ray.corpora.utterance import sorted_speakers
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, is_s3
 from liser_ray.storage.files import list_files, read_bytes
@@ -21,6 +20,7 @@ FORMAT = 1
 SEXES = ("man", "woman")
 
 _NUMBERS = re.compile(r"\[\n([\d\s.,eE+-]+)\]")
+_AGAIN = "Delete it and run that recipe and seed again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class Record:
         folds: each speaker is tested in one of them.
         sexes: of each speaker, "man" or "woman", where it is known.
         content: everything else that is worth keeping, as JSON: settings, hashes and counts of the data, commit,
-            versions of packages. Its numbers are finite.
+            versions of packages, and the machine. Its numbers are finite.
 
     Raises:
         UserError: if a speaker is tested in two folds, or a confusion does not fit the labels or counts nothing.
@@ -70,17 +70,16 @@ class Record:
 
     def __post_init__(self) -> None:
         tested: dict[str, int] = {}
+        shape = [len(self.labels)] * 2
         for fold in self.folds:
             for speaker, confusion in fold.confusions.items():
                 where = f"{self}: speaker {speaker} of fold {fold.fold}"
                 if speaker in tested:
                     raise UserError(f"{where} is tested in fold {tested[speaker]} as well. Test each speaker once.")
                 tested[speaker] = fold.fold
-                if confusion.shape != (len(self.labels),) * 2 or confusion.dtype != np.int64:
-                    raise UserError(
-                        f"{where} has counts {confusion.dtype} {list(confusion.shape)}, not int64 "
-                        f"{[len(self.labels)] * 2} for {len(self.labels)} labels."
-                    )
+                if list(confusion.shape) != shape or confusion.dtype != np.int64:
+                    counts = f"{confusion.dtype} {list(confusion.shape)}"
+                    raise UserError(f"{where} has counts {counts}, not int64 {shape} for {len(self.labels)} labels.")
                 if confusion.min() < 0 or not confusion.any():
                     raise UserError(f"{where} has negative counts or none at all.")
         for speaker, sex in self.sexes.items():
@@ -95,6 +94,17 @@ class Record:
         """Of every tested speaker, counts int64 [K, K]; speakers in natural order."""
         of = {speaker: counts for fold in self.folds for speaker, counts in fold.confusions.items()}
         return {speaker: of[speaker] for speaker in sorted_speakers(of)}
+
+
+def sorted_speakers(speakers: Iterable[str]) -> tuple[str, ...]:
+    """Each speaker once, in natural order: "2" before "10"."""
+
+    def natural(name: str) -> tuple[list[tuple[int, str]], str]:
+        # "7" and "007" are equal up to here: the name itself decides.
+        parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+        return parts, name
+
+    return tuple(sorted(set(speakers), key=natural))
 
 
 def record_to_json(record: Record) -> str:
@@ -116,7 +126,7 @@ def record_to_json(record: Record) -> str:
                 "fold": fold.fold,
                 "best_epoch": fold.best_epoch,
                 "epochs": fold.epochs,
-                "validation_uar": _finite(fold.validation_uar),
+                "validation_uar": None if math.isnan(fold.validation_uar or 0) else fold.validation_uar,
                 "confusions": {name: fold.confusions[name].tolist() for name in sorted_speakers(fold.confusions)},
             }
             for fold in record.folds
@@ -140,7 +150,7 @@ def record_from_json(text: str, source: str) -> Record:
     try:
         content = json.loads(text)
     except ValueError as error:
-        raise UserError(f"{source} is no JSON: {error}. Delete it and run that recipe and seed again.") from error
+        raise UserError(f"{source} is no JSON: {error}. {_AGAIN}") from error
     if not isinstance(content, dict) or "format" not in content:
         raise UserError(f"{source} is no record of a run. Move it out of the folder of records.")
     if content["format"] != FORMAT:
@@ -154,14 +164,14 @@ def record_from_json(text: str, source: str) -> Record:
             labeled=_typed(content["labeled"], str),
             labels=tuple(_typed(label, str) for label in _typed(content["labels"], list)),
             seed=_typed(content["seed"], int),
-            folds=tuple(_fold(fold) for fold in _typed(content["folds"], list)),
+            folds=tuple(_fold(_typed(fold, dict)) for fold in _typed(content["folds"], list)),
             sexes=_typed(content["sexes"], dict),
             content=_typed(content["content"], dict),
         )
     except KeyError as error:
-        raise UserError(f"{source} lacks {error}. Delete it and run that recipe and seed again.") from error
+        raise UserError(f"{source} lacks {error}. {_AGAIN}") from error
     except (TypeError, ValueError) as error:
-        raise UserError(f"{source} is damaged: {error}. Delete it and run that recipe and seed again.") from error
+        raise UserError(f"{source} is damaged: {error}. {_AGAIN}") from error
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
 
@@ -179,14 +189,13 @@ def read_records(uri: str) -> list[Record]:
         raise UserError(f"{uri} can't be read: {error}. Give a folder or an s3:// prefix with records.") from error
     if not texts:
         raise UserError(f"{absolute(uri)}: no records (.json) there. Run some recipes first, or give another folder.")
-    records: list[Record] = []
-    sources: dict[tuple[str, str, int], str] = {}
+    sources: dict[str, str] = {}
+    records = []
     for path, data in texts.items():
         record = record_from_json(data.decode(errors="replace"), path)
-        key = record.recipe, record.labeled, record.seed
-        if key in sources:
-            raise UserError(f"{sources[key]} and {path} are both {record}. Keep one: a seed counts once.")
-        sources[key] = path
+        if str(record) in sources:
+            raise UserError(f"{sources[str(record)]} and {path} are both {record}. Keep one: a seed counts once.")
+        sources[str(record)] = path
         records.append(record)
     return records
 
@@ -196,27 +205,19 @@ def select(records: Sequence[Record], recipe: str, labeled: str) -> list[Record]
     return [record for record in records if (record.recipe, record.labeled) == (recipe, labeled)]
 
 
-def _finite(score: float | None) -> float | None:
-    return None if score is None or math.isnan(score) else score
-
-
-def _fold(content: Any) -> FoldResult:  # noqa: ANN401 (any JSON value)
-    content = _typed(content, dict)
+def _fold(content: dict[str, Any]) -> FoldResult:
     uar = content["validation_uar"]
+    confusions = {speaker: np.array(rows) for speaker, rows in _typed(content["confusions"], dict).items()}
+    for counts in confusions.values():
+        if counts.dtype != np.int64:
+            raise ValueError(f"counts are {counts.dtype}, not whole numbers")
     return FoldResult(
         fold=_typed(content["fold"], int),
         best_epoch=_typed(content["best_epoch"], int),
         epochs=_typed(content["epochs"], int),
         validation_uar=None if uar is None else float(uar),
-        confusions={speaker: _counts(rows) for speaker, rows in _typed(content["confusions"], dict).items()},
+        confusions=confusions,
     )
-
-
-def _counts(rows: Any) -> np.ndarray:  # noqa: ANN401 (any JSON value)
-    counts = np.array(rows)
-    if counts.dtype != np.int64:
-        raise ValueError(f"counts are {counts.dtype}, not whole numbers")
-    return counts
 
 
 def _typed(value: Any, kind: type) -> Any:  # noqa: ANN401 (any JSON value)

@@ -1,50 +1,53 @@
-"""Scores of a recipe over all test speakers, with intervals from a bootstrap over speakers.
+r"""Scores of a recipe over all test speakers, and differences of two recipes, with 95 % intervals.
 
-A recipe is a list of records, one per seed; its score is the mean over seeds. Recordings of one speaker are alike, so
-the bootstrap draws speakers, the same ones for all seeds: on RAVDESS, intervals from drawn recordings are half as wide,
-and false.
+A recipe is a list of records, one per seed; its score is the mean over seeds. Its interval says what other speakers and
+other seeds would have given, so both are drawn, each for itself and crossed: in a draw, a speaker who is drawn brings
+what every drawn seed said of them. This is the pigeonhole bootstrap (Owen 2007, Annals of Applied Statistics 1(2)) for
+values x of speaker i and seed j with x = m + a(i) + b(j) + e(i, j); it is right for a and b and somewhat wide for e.
+Recordings are not drawn: those of one speaker are alike, and intervals from them would be half as wide, and false.
+
+Of n speakers or seeds, n - 1 are drawn with replacement (McCarthy and Snowden 1985; Rao and Wu 1988, JASA 83), which
+gives the variance of a mean without the factor (n - 1) / n: with n of two seeds, half of what seeds do would be lost.
+
+In a difference, speakers are paired: how well a speaker is understood differs more between speakers than between
+recipes. Seeds are not: seed 0 of one recipe and seed 0 of another begin with the same number, but draw different
+weights and batches with it, so each recipe's seeds are drawn for themselves. With one seed there is nothing to draw:
+the interval is over speakers alone, and says so.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
-from liser_ray.results.metrics import f1_scores, recalls
+from liser_ray.results.metrics import Metric, recalls, scores
 from liser_ray.results.records import SEXES, Record
 from liser_ray.runtime.errors import UserError
 
-Metric = Literal["uar", "war", "macro_f1"]
-
 N_DRAWS = 10_000
 _PERCENTILES = (2.5, 97.5)
-_CHUNK = 1 << 22  # numbers in the largest array of the bootstrap: 32 MiB
+_PIECE = 1 << 22  # numbers in the largest array of the bootstrap: 32 MiB
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A score or a difference of scores with its 95 % interval."""
+    """A score or a difference of scores with its 95 % interval.
+
+    Attributes:
+        value: the score.
+        low, high: 2.5th and 97.5th percentile of the draws.
+        n_seeds: to draw from, of a difference the fewer of both; with 1 the interval is over speakers alone.
+    """
 
     value: float
     low: float
     high: float
+    n_seeds: int = 2
 
-
-def _uar(confusion: np.ndarray) -> np.ndarray:
-    return np.asarray(np.nanmean(recalls(confusion), axis=-1))
-
-
-def _war(confusion: np.ndarray) -> np.ndarray:
-    return np.asarray(np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1)))
-
-
-def _macro_f1(confusion: np.ndarray) -> np.ndarray:
-    return np.asarray(np.nanmean(f1_scores(confusion), axis=-1))
-
-
-# As in `liser_ray.results.metrics`, for many matrices at once: [..., K, K] to [...].
-_SCORES: dict[Metric, Callable[[np.ndarray], np.ndarray]] = {"uar": _uar, "war": _war, "macro_f1": _macro_f1}
+    @property
+    def over(self) -> str:
+        """What was drawn."""
+        return "speakers and seeds" if self.n_seeds > 1 else "speakers, one seed"
 
 
 def pooled(records: Sequence[Record], metric: Metric) -> float:
@@ -52,26 +55,12 @@ def pooled(records: Sequence[Record], metric: Metric) -> float:
 
     Args:
         records: of one recipe on one set, one per seed.
-        metric: "uar", "war" or "macro_f1"; labels that do not occur are left out of its mean.
+        metric: labels that do not occur are left out of its mean.
 
     Raises:
         UserError: if the records are none, or not of one recipe, one set and the same speakers, each seed once.
     """
-    _, counts = _counts(records)
-    return float(_SCORES[metric](counts.sum(axis=1)).mean())
-
-
-def mean_over_folds(records: Sequence[Record], metric: Metric) -> float:
-    """Mean over the folds of the score over each fold's test speakers, 0..1; mean over seeds.
-
-    Args and errors: as for `pooled`.
-    """
-    _counts(records)
-    of_seeds = []
-    for record in records:
-        folds = np.stack([np.sum(list(fold.confusions.values()), axis=0) for fold in record.folds])
-        of_seeds.append(_SCORES[metric](folds).mean())
-    return float(np.mean(of_seeds))
+    return float(scores(_counts(records).sum(axis=1), metric).mean())
 
 
 def label_recalls(records: Sequence[Record]) -> dict[str, float]:
@@ -79,8 +68,8 @@ def label_recalls(records: Sequence[Record]) -> dict[str, float]:
 
     Args and errors: as for `pooled`.
     """
-    _, counts = _counts(records)
-    return dict(zip(records[0].labels, recalls(counts.sum(axis=1)).mean(axis=0).tolist(), strict=True))
+    found = recalls(_counts(records).sum(axis=1)).mean(axis=0)
+    return dict(zip(records[0].labels, found.tolist(), strict=True))
 
 
 def speaker_scores(records: Sequence[Record], metric: Metric) -> dict[str, float]:
@@ -88,15 +77,14 @@ def speaker_scores(records: Sequence[Record], metric: Metric) -> dict[str, float
 
     Args and errors: as for `pooled`.
     """
-    speakers, counts = _counts(records)
-    return dict(zip(speakers, _SCORES[metric](counts).mean(axis=0).tolist(), strict=True))
+    found = scores(_counts(records), metric).mean(axis=0)
+    return dict(zip(records[0].confusions, found.tolist(), strict=True))
 
 
 def interval(records: Sequence[Record], metric: Metric, n_draws: int = N_DRAWS, seed: int = 0) -> Interval:
-    """The score of `pooled` with its 95 % interval: percentiles of a bootstrap over speakers.
+    """The score of `pooled` with its interval: of each draw's speakers the recordings are pooled.
 
-    In each draw as many speakers as there are are drawn with replacement, the same for all seeds, and their recordings
-    pooled; a label that no drawn speaker has said is left out of the draw's UAR.
+    A label that no drawn speaker has said is left out of the draw's UAR.
 
     Args:
         records, metric: as for `pooled`.
@@ -106,25 +94,23 @@ def interval(records: Sequence[Record], metric: Metric, n_draws: int = N_DRAWS, 
     Raises:
         UserError: as `pooled`.
     """
-    _, counts = _counts(records)
+    counts = _counts(records)
     n_seeds, n_speakers, n_labels, _ = counts.shape
-    flat = counts.reshape(n_seeds, n_speakers, -1).astype(np.float64)
-    scores = [
-        # float64, for the product to be a fast one: exact up to 2^53 recordings
-        _SCORES[metric]((drawn @ flat).reshape(n_seeds, len(drawn), n_labels, n_labels)).mean(axis=0)
-        for drawn in _draws(n_speakers, n_draws, seed, n_seeds * n_labels**2)
+    flat = counts.reshape(n_seeds, n_speakers, -1).astype(np.float64)  # their product is a fast one, exact up to 2^53
+    rng = np.random.default_rng(seed)
+    speakers, seeds = _drawn(rng, n_speakers, n_draws), _drawn(rng, n_seeds, n_draws)
+    piece = max(1, _PIECE // flat[:, 0].size)
+    drawn = [
+        scores((speakers[start : start + piece] @ flat).reshape(n_seeds, -1, n_labels, n_labels), metric)
+        for start in range(0, n_draws, piece)
     ]
-    low, high = np.percentile(np.concatenate(scores), _PERCENTILES)
-    return Interval(pooled(records, metric), float(low), float(high))
+    return _interval(pooled(records, metric), (seeds.T * np.concatenate(drawn, axis=1)).sum(axis=0), n_seeds)
 
 
 def paired_difference(
     a_records: Sequence[Record], b_records: Sequence[Record], metric: Metric, n_draws: int = N_DRAWS, seed: int = 0
 ) -> Interval:
-    """Mean over speakers of each speaker's score with a recipe minus that with another, with its 95 % interval.
-
-    How good a speaker is understood differs more between speakers than between recipes: pairing takes that out. The
-    interval holds the percentiles of a bootstrap over speakers.
+    """Mean over speakers of each speaker's score with a recipe minus that with another, with its interval.
 
     Args:
         a_records: of the one recipe, one per seed.
@@ -136,12 +122,12 @@ def paired_difference(
     Raises:
         UserError: if sets, labels or speakers of the two differ, and as `pooled`.
     """
-    a, b = speaker_scores(a_records, metric), speaker_scores(b_records, metric)
+    a, b = (scores(_counts(records), metric) for records in (a_records, b_records))
     _refuse_others(a_records[0], b_records[0])
-    differences = np.array([a[speaker] - b[speaker] for speaker in a])
-    means = [drawn @ differences / len(a) for drawn in _draws(len(a), n_draws, seed, 1)]
-    low, high = np.percentile(np.concatenate(means), _PERCENTILES)
-    return Interval(float(differences.mean()), float(low), float(high))
+    rng = np.random.default_rng(seed)
+    speakers = _drawn(rng, a.shape[1], n_draws)
+    a_drawn, b_drawn = ((_drawn(rng, len(one), n_draws) @ one * speakers).sum(axis=1) for one in (a, b))
+    return _interval(float((a.mean(axis=0) - b.mean(axis=0)).mean()), a_drawn - b_drawn, min(len(a), len(b)))
 
 
 def by_sex(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -167,8 +153,8 @@ def of_speakers(record: Record, speakers: Collection[str]) -> Record:
     return replace(record, folds=tuple(fold for fold in kept if fold.confusions))
 
 
-def _counts(records: Sequence[Record]) -> tuple[list[str], np.ndarray]:
-    """The S speakers in natural order and the counts int64 [seeds, S, K, K], of records that belong together."""
+def _counts(records: Sequence[Record]) -> np.ndarray:
+    """Counts int64 [seeds, speakers in natural order, K, K] of records that belong together."""
     if not records:
         raise UserError("There are no records to score. Run the recipe first.")
     first = records[0]
@@ -179,10 +165,9 @@ def _counts(records: Sequence[Record]) -> tuple[list[str], np.ndarray]:
         )
     for record in records[1:]:
         _refuse_others(record, first)
-    speakers = list(first.confusions)
-    if not speakers:
+    if not first.confusions:
         raise UserError(f"{first} has no test speakers. Run its folds.")
-    return speakers, np.stack([np.stack([record.confusions[name] for name in speakers]) for record in records])
+    return np.stack([np.stack(list(record.confusions.values())) for record in records])
 
 
 def _refuse_others(a: Record, b: Record) -> None:
@@ -201,17 +186,12 @@ def _refuse_others(a: Record, b: Record) -> None:
         )
 
 
-def _draws(n_speakers: int, n_draws: int, seed: int, n_sums: int) -> Iterator[np.ndarray]:
-    """How often each speaker is drawn, float64 [some of the draws, S], in pieces that keep memory bounded.
+def _drawn(rng: np.random.Generator, n: int, n_draws: int) -> np.ndarray:
+    """Shares of n things in each draw of n - 1 of them, float64 [n_draws, n]; one alone is always drawn."""
+    n_drawn = max(1, n - 1)
+    return rng.multinomial(n_drawn, np.full(n, 1 / n), size=n_draws) / n_drawn
 
-    Args:
-        n_speakers: S, also how many are drawn.
-        n_draws: of all pieces together.
-        seed: of the draws; they do not depend on the size of the pieces.
-        n_sums: numbers that the caller makes of each draw.
-    """
-    rng = np.random.default_rng(seed)
-    piece = max(1, _CHUNK // max(n_speakers, n_sums))
-    for start in range(0, n_draws, piece):
-        drawn = rng.multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=min(piece, n_draws - start))
-        yield drawn.astype(np.float64)
+
+def _interval(value: float, drawn: np.ndarray, n_seeds: int) -> Interval:
+    low, high = np.percentile(drawn, _PERCENTILES)
+    return Interval(value, float(low), float(high), n_seeds)

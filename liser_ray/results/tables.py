@@ -1,15 +1,20 @@
-"""Markdown tables of records, beside the paper's numbers, and their place in a Markdown file."""
+"""Markdown tables of records, beside published numbers, and their place in a Markdown file."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from liser_ray.results.paper import BASE, CONFIGURATIONS, SETS, paper_score, set_name
+from liser_ray.results.metrics import Metric
+from liser_ray.results.paper import BASE, CONFIGURATIONS, OTHERS, PAPERS_BEST, SETS, TABLE_2, paper_score, set_name
 from liser_ray.results.records import SEXES, Record, select
-from liser_ray.results.scores import Interval, by_sex, interval, label_recalls, paired_difference, pooled
+from liser_ray.results.scores import Interval, by_sex, interval, label_recalls, of_speakers, paired_difference, pooled
 from liser_ray.runtime.errors import UserError
 
 NOTHING = "—"
 NOT_RUN = "not run"
+
+_ONE_SEED = "†"
+_ONE_SEED_NOTE = f"\n{_ONE_SEED} One seed: the interval is over speakers alone.\n"
+_SENTENCES_NOTE = "\nBoth sentences of RAVDESS are in training and in test: every actor says the same two.\n"
 
 # Rows of Table 3: what is different, and the end of the recipes' names. The first is the method itself, from Table 2.
 _ABLATIONS = (("MAE, one stage", ""), ("CE in place of MAE", "+distill-ce"), ("two stages", "+two-stage"))
@@ -30,7 +35,7 @@ def interval_text(found: Interval) -> str:
 
 
 def results_table(records: Sequence[Record], rows: Sequence[str]) -> str:
-    """Scores with intervals over speakers, and the paper's.
+    """Scores with intervals, and the paper's.
 
     Args:
         records: of any recipes and sets.
@@ -39,21 +44,40 @@ def results_table(records: Sequence[Record], rows: Sequence[str]) -> str:
     lines = []
     for recipe, labeled, runs in _runs(records, rows):
         paper = paper_score(recipe, labeled)
-        lines.append(
-            [
-                recipe,
-                set_name(labeled),
-                str(len(runs)),
-                interval_text(interval(runs, "uar")),
-                interval_text(interval(runs, "war")),
-                score_text(pooled(runs, "macro_f1")),
-                score_text(paper.uar) if paper else NOTHING,
-                score_text(paper.war) if paper else NOTHING,
-            ]
-        )
+        ours = [_cell(runs, "uar"), _cell(runs, "war"), score_text(pooled(runs, "macro_f1"))]
+        papers = [score_text(paper.uar), score_text(paper.war)] if paper else [NOTHING] * 2
+        lines.append([recipe, set_name(labeled), str(len(runs)), *ours, *papers])
     run = {record.recipe for record in records}
     lines += [[recipe, NOTHING, "0", NOT_RUN, *[NOTHING] * 4] for recipe in rows if recipe not in run]
-    return _table(["recipe", "set", "seeds", "UAR", "WAR", "macro-F1", "paper's UAR", "paper's WAR"], lines)
+    table = _table(["recipe", "set", "seeds", "UAR", "WAR", "macro-F1", "paper's UAR", "paper's WAR"], lines)
+    return table + _SENTENCES_NOTE * any(record.labeled == "ravdess" for record in records)
+
+
+def others_table(records: Sequence[Record], rows: Sequence[str], unseen: Collection[str]) -> str:
+    """Our UAR on RAVDESS beside others', also on the speakers who chose nothing.
+
+    Args:
+        records: of any recipes and sets.
+        rows: recipes in the order of the rows; what has not run on RAVDESS is left out.
+        unseen: speakers who validated no fold, and so had no part in the choice of an epoch or of a recipe.
+    """
+    ours, lines = [], []
+    for recipe in rows:
+        if runs := select(records, recipe, "ravdess"):
+            chose_nothing = [part for run in runs if (part := of_speakers(run, unseen)).folds]
+            ours.append((recipe, interval(runs, "uar")))
+            lines.append([recipe, _cell(runs, "uar"), _cell(chose_nothing, "uar") if chose_nothing else NOTHING, ""])
+    for one in OTHERS:
+        source = f"[source]({one.source})" if one.source else "no source at hand"
+        lines.append([one.what, one.score, NOTHING, f"{one.remark}; {source}"])
+    best = TABLE_2[PAPERS_BEST].uar
+    inside = [recipe for recipe, one in ours if one.low <= best <= one.high]
+    outside = [f"{recipe} ({interval_text(one)})" for recipe, one in ours if recipe not in inside]
+    verdicts = [f"inside the interval of {', '.join(inside)}"] * bool(inside)
+    verdicts += [f"outside that of {', '.join(outside)}"] * bool(outside)
+    note = f"\nThe paper's best, {PAPERS_BEST[0]} with {score_text(best)}, lies {' and '.join(verdicts)}.\n"
+    head = ["RAVDESS, eight emotions", "UAR", f"UAR of the {len(unseen)} who validated no fold", "to know"]
+    return _table(head, lines) + note * bool(verdicts) + _SENTENCES_NOTE
 
 
 def differences_table(records: Sequence[Record], rows: Sequence[str], base: str = BASE) -> str:
@@ -66,10 +90,8 @@ def differences_table(records: Sequence[Record], rows: Sequence[str], base: str 
     """
     lines = []
     for recipe, labeled, runs in _runs(records, [recipe for recipe in rows if recipe != base]):
-        base_runs = select(records, base, labeled)
-        if base_runs:
-            differences = (paired_difference(runs, base_runs, metric) for metric in ("uar", "war"))
-            lines.append([recipe, set_name(labeled), *map(interval_text, differences)])
+        if base_runs := select(records, base, labeled):
+            lines.append([recipe, set_name(labeled), _cell(runs, "uar", base_runs), _cell(runs, "war", base_runs)])
     return _table([f"recipe − {base}", "set", "UAR", "WAR"], lines)
 
 
@@ -100,37 +122,30 @@ def sexes_table(records: Sequence[Record], rows: Sequence[str]) -> str:
     """
     lines = []
     for recipe, labeled, runs in _runs(records, rows):
-        parts = by_sex(runs)
-        if parts:
-            cells = [
-                f"{interval_text(interval(parts[sex], 'uar'))}, n = {len(parts[sex][0].confusions)}"
-                if sex in parts
-                else NOTHING
-                for sex in SEXES
-            ]
+        if parts := by_sex(runs):
+            found = [parts.get(sex) for sex in SEXES]
+            cells = [f"{_cell(part, 'uar')}, n = {len(part[0].confusions)}" if part else NOTHING for part in found]
             lines.append([recipe, set_name(labeled), *cells])
     return _table(["recipe", "set", "men's UAR", "women's UAR"], lines)
 
 
 def table_2(records: Sequence[Record]) -> str:
     """The paper's Table 2, our scores beside its."""
-    heads = [f"{set_name(labeled)} {what}" for labeled in SETS for what in ("UAR", "paper", "WAR", "paper")]
     lines = [
         [recipe, *(cell for labeled in SETS for cell in _beside_paper(records, recipe, labeled))]
         for recipe in CONFIGURATIONS
     ]
-    return _table(["configuration", *heads], lines)
+    return _table(["configuration", *_paper_heads(list(map(set_name, SETS)))], lines)
 
 
 def table_3(records: Sequence[Record]) -> str:
     """The paper's Table 3, ablations on RAVDESS, our scores beside its."""
     recipes = ("vid-dstl", "sp-dstl")
-    heads = [f"{recipe} {what}" for recipe in recipes for what in ("UAR", "paper", "WAR", "paper")]
     lines = [
         [words, *(cell for recipe in recipes for cell in _beside_paper(records, recipe + end, "ravdess"))]
         for words, end in _ABLATIONS
     ]
-    return _table(["distillation", *heads], lines)
+    return _table(["distillation", *_paper_heads(recipes)], lines)
 
 
 def write_between_markers(text: str, name: str, content: str) -> str:
@@ -154,18 +169,25 @@ def _runs(records: Sequence[Record], rows: Sequence[str]) -> list[tuple[str, str
     return [run for run in runs if run[2]]
 
 
+def _cell(runs: Sequence[Record], metric: Metric, base_runs: Sequence[Record] = ()) -> str:
+    """A score, or a difference from the base's, with its interval, marked where that is of one seed."""
+    found = paired_difference(runs, base_runs, metric) if base_runs else interval(runs, metric)
+    return f"{interval_text(found)}{_ONE_SEED if found.n_seeds == 1 else ''}"
+
+
+def _paper_heads(parts: Sequence[str]) -> list[str]:
+    return [f"{part} {what}" for part in parts for what in ("UAR", "paper", "WAR", "paper")]
+
+
 def _beside_paper(records: Sequence[Record], recipe: str, labeled: str) -> list[str]:
     """Cells: our UAR, the paper's, our WAR, the paper's."""
     runs, paper = select(records, recipe, labeled), paper_score(recipe, labeled)
     assert paper is not None
-    return [
-        interval_text(interval(runs, "uar")) if runs else NOT_RUN,
-        score_text(paper.uar),
-        interval_text(interval(runs, "war")) if runs else NOT_RUN,
-        score_text(paper.war),
-    ]
+    ours = [_cell(runs, "uar"), _cell(runs, "war")] if runs else [NOT_RUN] * 2
+    return [ours[0], score_text(paper.uar), ours[1], score_text(paper.war)]
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     rows = [head, ["---"] * len(head), *lines]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows)
+    text = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows)
+    return text + _ONE_SEED_NOTE * (_ONE_SEED in text)

@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tones import tone
@@ -12,6 +12,7 @@ from liser_ray.prediction.prediction import Prediction
 from liser_ray.student import front_end
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 60_000), st.integers(1, 9_000))
 def test_columns_stay_few_and_keep_the_mean(n_columns, length):
     values = np.arange(n_columns, dtype=np.float64)[None]

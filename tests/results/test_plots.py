@@ -9,6 +9,7 @@ from small_records import random_record
 
 from liser_ray.results.paper import with_share
 from liser_ray.results.plots import confusion_plot, differences_plot, figure_2, speakers_plot
+from liser_ray.results.style import BLUE, GREEN, GREY, ORANGE, VERMILION
 from liser_ray.runtime.errors import UserError
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -16,9 +17,7 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 
 def pixels(png):
     """RGB [height, width, 3] of a PNG."""
-    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    assert image is not None
-    return image[:, :, ::-1]
+    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
 def has_colour(png, colour):
@@ -29,53 +28,49 @@ def seeds(recipe="no-dstl", **named):
     return [random_record(recipe=recipe, seed=seed, **named) for seed in range(2)]
 
 
-class TestPlots:
-    def test_figure_2_has_a_line_of_its_own_colour_for_each_recipe(self):
-        records = [
-            one
-            for recipe in ("no-dstl", "vid-sp-dstl")
-            for percent in (25, 50, 100)
-            for one in seeds(with_share(recipe, percent))
-        ]
-        png = figure_2(records)
-        assert has_colour(png, "#0072B2")
-        assert has_colour(png, "#D55E00")
-        assert not has_colour(png, "#009E73")
-        assert not has_colour(figure_2(seeds()), "#D55E00")
+def test_figure_2_has_a_line_of_its_own_colour_for_each_recipe():
+    recipes = [with_share(recipe, percent) for recipe in ("no-dstl", "vid-sp-dstl") for percent in (25, 50, 100)]
+    png = figure_2([record for recipe in recipes for record in seeds(recipe)])
+    assert [has_colour(png, colour) for colour in (BLUE, VERMILION, GREEN)] == [True, True, False]
+    assert not has_colour(figure_2(seeds()), VERMILION)
 
-    def test_equal_records_give_equal_bytes(self):
-        assert figure_2(seeds()) == figure_2(seeds())
 
-    def test_a_confusion_matrix_grows_with_its_labels(self):
-        few, many = (pixels(confusion_plot(seeds(labels=labels))).shape for labels in (("a", "b"), EMOTIONS))
-        assert few[0] < many[0]
-        assert few[1] < many[1]
+def test_equal_records_give_equal_bytes():
+    assert figure_2(seeds()) == figure_2(seeds())
 
-    def test_differences_have_a_row_for_each_other_recipe(self):
-        by_recipe = {recipe: seeds(recipe) for recipe in ("no-dstl", "sp-dstl", "vid-dstl")}
-        rows = [
-            pixels(differences_plot({name: by_recipe[name] for name in names})).shape[0]
-            for names in (("no-dstl", "sp-dstl"), ("sp-dstl", "vid-dstl", "no-dstl"))
-        ]
-        assert rows[0] < rows[1]
 
-    def test_speakers_have_their_sexes_colours(self):
-        known = speakers_plot(seeds())
-        assert has_colour(known, "#E69F00")
-        assert has_colour(known, "#0072B2")
-        unknown = speakers_plot([replace(random_record(n_speakers=91), sexes={})], "war")
-        assert has_colour(unknown, "#767676")
-        assert not has_colour(unknown, "#E69F00")
+def test_a_confusion_matrix_grows_with_its_labels():
+    few, many = (pixels(confusion_plot(seeds(labels=labels))).shape for labels in (("a", "b"), EMOTIONS))
+    assert few[0] < many[0]
+    assert few[1] < many[1]
 
-    def test_what_can_not_be_drawn_is_refused(self):
-        with pytest.raises(UserError, match="of one set, not of cremad, ravdess"):
-            figure_2([random_record(), random_record(labeled="cremad")])
-        with pytest.raises(UserError, match="not of none"):
-            figure_2([])
+
+def test_differences_have_a_row_for_each_other_recipe():
+    by_recipe = {recipe: seeds(recipe) for recipe in ("no-dstl", "sp-dstl", "vid-dstl")}
+    rows = [
+        pixels(differences_plot({name: by_recipe[name] for name in names})).shape[0]
+        for names in (("no-dstl", "sp-dstl"), ("sp-dstl", "vid-dstl", "no-dstl"))
+    ]
+    assert rows[0] < rows[1]
+
+
+def test_speakers_have_their_sexes_colours():
+    known = speakers_plot(seeds())
+    assert has_colour(known, ORANGE)
+    assert has_colour(known, BLUE)
+    unknown = speakers_plot([replace(random_record(n_speakers=91), sexes={})], "war")
+    assert has_colour(unknown, GREY)
+    assert not has_colour(unknown, ORANGE)
+
+
+def test_what_can_not_be_drawn_is_refused():
+    with pytest.raises(UserError, match="of one set, not of cremad, ravdess"):
+        figure_2([random_record(), random_record(labeled="cremad")])
+    with pytest.raises(UserError, match="not of none"):
+        figure_2([])
+    for recipe in ("no-dstl", "sp-dstl"):
         with pytest.raises(UserError, match="need records of no-dstl and of another recipe"):
-            differences_plot({"sp-dstl": seeds("sp-dstl")})
-        with pytest.raises(UserError, match="need records"):
-            differences_plot({"no-dstl": seeds()})
+            differences_plot({recipe: seeds(recipe)})
 
 
 def test_plots_leave_pyplot_alone_and_tables_need_no_matplotlib():

@@ -1,16 +1,21 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from small_records import confusion, make_record, random_record
 
-from liser_ray.results.records import FoldResult, Record, read_records, record_from_json, record_to_json, select
+from liser_ray.results.records import (
+    FoldResult,
+    Record,
+    read_records,
+    record_from_json,
+    record_to_json,
+)
 from liser_ray.runtime.errors import UserError
 
-CONTENT = {"settings": {"λ": [0.1, 5], "note": "a [\n 1,\n 2\n] b"}, "git_commit": "abc", "parameters": 105143}
+CONTENT = {"settings": {"λ": [0.1, 5], "note": "a [\n 1,\n 2\n] b", "none": [None, True, {}]}, "cpu": "x", "threads": 2}
 ONE = record_to_json(make_record({"1": confusion("12/14", "3/4")}))
 
 
@@ -57,18 +62,6 @@ class TestRecord:
         with pytest.raises(UserError, match="speaker 1 is 'm', not man or woman"):
             replace(random_record(), sexes={"1": "m"})
 
-    def test_select_takes_one_recipe_on_one_set(self):
-        records = [
-            random_record(recipe=recipe, labeled=labeled, seed=seed)
-            for recipe in ("no-dstl", "sp-dstl")
-            for labeled in ("ravdess", "cremad")
-            for seed in (0, 1)
-        ]
-        assert [str(one) for one in select(records, "sp-dstl", "cremad")] == [
-            "sp-dstl on cremad with seed 0",
-            "sp-dstl on cremad with seed 1",
-        ]
-
 
 class TestJson:
     def test_comes_back_as_it_was(self):
@@ -83,18 +76,6 @@ class TestJson:
         for speaker, counts in record.confusions.items():
             np.testing.assert_array_equal(back.confusions[speaker], counts)
             assert back.confusions[speaker].dtype == np.int64
-
-    @given(
-        st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-            max_leaves=12,
-        )
-    )
-    @settings(max_examples=60, deadline=None)
-    def test_any_content_comes_back(self, value):
-        record = make_record({"1": confusion("1/2", "2/2")}, content={"settings": value})
-        assert record_from_json(record_to_json(record), "a.json").content == {"settings": value}
 
     def test_a_row_of_a_matrix_is_a_line(self):
         assert [line.strip() for line in ONE.splitlines() if "[1" in line] == ["[12, 2],", "[1, 3]"]
@@ -134,11 +115,11 @@ class TestFolder:
             path.parent.mkdir(exist_ok=True)
             path.write_text(record_to_json(random_record(recipe=recipe, seed=seed)))
         (tmp_path / "README.md").write_text("not a record")
-        assert [str(one) for one in read_records(str(tmp_path))] == [
-            "no-dstl on ravdess with seed 0",
-            "no-dstl on ravdess with seed 1",
-            "sp-dstl on ravdess with seed 0",
-        ]
+        found = [(one.recipe, one.seed) for one in read_records(str(tmp_path))]
+        assert found == [("no-dstl", 0), ("no-dstl", 1), ("sp-dstl", 0)]
+
+    def test_the_committed_ones_can_be_read(self):
+        assert {one.labeled for one in read_records(str(Path(__file__).parents[2] / "results"))} == {"ravdess"}
 
     def test_a_seed_counts_once(self, tmp_path):
         for name in "ab":

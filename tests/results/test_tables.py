@@ -6,6 +6,7 @@ from liser_ray.results.scores import Interval
 from liser_ray.results.tables import (
     differences_table,
     interval_text,
+    others_table,
     recalls_table,
     results_table,
     score_text,
@@ -18,10 +19,14 @@ from liser_ray.runtime.errors import UserError
 
 
 def cells(table):
-    """Rows of a Markdown table; the line below the head is left out."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    """Rows of a Markdown table; the line below the head and notes below the table are left out."""
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert len({len(row) for row in rows}) == 1
     return [rows[0], *rows[2:]]
+
+
+NOTE = "† One seed: the interval is over speakers alone."
 
 
 def equal_speakers(calm, sad, sexes=None, **named):
@@ -57,17 +62,10 @@ class TestPaper:
         assert paper_score("sp-dstl+two-stage", "ravdess").war == 0.528
         assert paper_score("sp-dstl+two-stage", "cremad") is None
 
-    @pytest.mark.parametrize(
-        ("recipe", "percent", "name"),
-        [
-            ("vid-sp-dstl", 50, "vid-sp-dstl+50%-labels"),
-            ("sp-dstl+two-stage", 5, "sp-dstl+two-stage+5%-labels"),
-            ("no-dstl", 100, "no-dstl"),
-        ],
-    )
-    def test_names_of_recipes_with_fewer_labels(self, recipe, percent, name):
-        assert with_share(recipe, percent) == name
-        assert share_of(name) == (recipe, percent)
+    def test_names_of_recipes_with_fewer_labels(self):
+        for recipe, percent, name in (("sp-dstl+two-stage", 5, "sp-dstl+two-stage+5%-labels"), ("a", 100, "a")):
+            assert with_share(recipe, percent) == name
+            assert share_of(name) == (recipe, percent)
 
 
 class TestTables:
@@ -78,18 +76,41 @@ class TestTables:
             *(equal_speakers(f"{2 * seed}/4", "2/2", seed=seed) for seed in (0, 1)),
             equal_speakers("4/4", "1/2", labeled="a|b"),
         ]
-        head, *rows = cells(results_table(records, ["no-dstl", "my-own", "sp-dstl"]).replace(r"a\|b", "a b"))
+        table = results_table(records, ["no-dstl", "my-own", "sp-dstl"])
+        head, *rows = cells(table.replace(r"a\|b", "a b"))
         assert head == ["recipe", "set", "seeds", "UAR", "WAR", "macro-F1", "paper's UAR", "paper's WAR"]
         # calm 0 then 2 of 4, sad 2 of 2: F1 0 and 4 / 8, then 4 / 6 and 4 / 6
         assert rows[0] == [
-            *["no-dstl", "RAVDESS", "2", ".625 [.625, .625]", ".500 [.500, .500]"],
+            *["no-dstl", "RAVDESS", "2", ".625 [.500, .750]", ".500 [.333, .667]"],
             *[".458", ".517", ".535"],
         ]
-        assert rows[1][:4] == ["my-own", "RAVDESS", "1", ".625 [.625, .625]"]
+        assert rows[1][:4] == ["my-own", "RAVDESS", "1", ".625 [.625, .625]†"]
         assert rows[1][6:] == ["—", "—"]
         assert [row[:2] for row in rows[2:4]] == [["no-dstl", "CREMA-D"], ["no-dstl", "a b"]]
         assert rows[2][6:] == [".551", ".550"]
         assert rows[4] == ["sp-dstl", "—", "0", "not run", "—", "—", "—", "—"]
+        assert NOTE in table
+        assert "Both sentences of RAVDESS" in table
+        assert "sentences" not in results_table(records[1:2], ["no-dstl"])
+
+    def test_others_stand_beside_our_speakers_who_chose_nothing(self):
+        records = [
+            make_record({"1": confusion("4/4", "4/4")}, {"2": confusion("2/4", "4/4")}, recipe=recipe, seed=seed)
+            for recipe in ("no-dstl", "strong")
+            for seed in range(2)
+        ]
+        records += [equal_speakers("2/4", "2/4", recipe="low"), equal_speakers("4/4", "4/4", labeled="cremad")]
+        table = others_table(records, ["no-dstl", "low"], {"2"})
+        head, *rows = cells(table)
+        assert head[2] == "UAR of the 1 who validated no fold"
+        assert rows[0][:3] == ["no-dstl", ".875 [.750, 1.000]", ".750 [.750, .750]"]
+        assert rows[1][:3] == ["low", ".500 [.500, .500]†", ".500 [.500, .500]†"]
+        assert [row[1] for row in rows[2:]] == [".67", ".654", ".623"]
+        assert "lies outside that of no-dstl (.875 [.750, 1.000]), low (.500 [.500, .500])." in table
+        between = [make_record({"1": confusion("1/4", "2/4"), "2": confusion("4/4", "4/4")})]
+        assert "The paper's best, conf-vid-sp-dstl with .595, lies inside the interval of no-dstl." in others_table(
+            between, ["no-dstl"], {"1"}
+        )
 
     def test_differences(self):
         records = [
@@ -98,11 +119,15 @@ class TestTables:
             equal_speakers("1/4", "2/4", recipe="vid-dstl"),
             equal_speakers("3/4", "2/4", recipe="sp-dstl", labeled="cremad"),
         ]
-        assert cells(differences_table(records, ["no-dstl", "vid-dstl", "sp-dstl", "never"])) == [
+        table = differences_table(records, ["no-dstl", "vid-dstl", "sp-dstl", "never"])
+        assert cells(table.replace("†", "", 4)) == [
             ["recipe − no-dstl", "set", "UAR", "WAR"],
             ["vid-dstl", "RAVDESS", "−.125 [−.125, −.125]", "−.125 [−.125, −.125]"],
             ["sp-dstl", "RAVDESS", ".125 [.125, .125]", ".125 [.125, .125]"],
         ]
+        assert NOTE in table
+        several = [equal_speakers("2/4", "2/4", recipe=r, seed=seed) for r in ("no-dstl", "sp-dstl") for seed in (0, 1)]
+        assert "†" not in differences_table(several, ["sp-dstl"])
 
     def test_recalls(self):
         records = [equal_speakers("2/4", "2/4"), equal_speakers("3/4", "1/4", recipe="sp-dstl")]
@@ -121,7 +146,7 @@ class TestTables:
             equal_speakers("1/4", "1/4", {"1": "man"}, recipe="sp-dstl"),
             equal_speakers("1/4", "1/4", labeled="cremad"),
         ]
-        assert cells(sexes_table(records, ["no-dstl", "sp-dstl"])) == [
+        assert cells(sexes_table(records, ["no-dstl", "sp-dstl"]).replace("†", "")) == [
             ["recipe", "set", "men's UAR", "women's UAR"],
             ["no-dstl", "RAVDESS", ".750 [.750, .750], n = 1", ".750 [.750, .750], n = 2"],
             ["sp-dstl", "RAVDESS", ".250 [.250, .250], n = 1", "—"],
@@ -129,7 +154,7 @@ class TestTables:
 
     def test_table_2_has_the_papers_rows_whatever_has_run(self):
         records = [equal_speakers("2/4", "4/4", recipe="sp-dstl", labeled="cremad")]
-        head, *rows = cells(table_2(records))
+        head, *rows = cells(table_2(records).replace("†", ""))
         assert head[1:5] == ["RAVDESS UAR", "RAVDESS paper", "RAVDESS WAR", "RAVDESS paper"]
         assert [row[0] for row in rows] == list(CONFIGURATIONS)
         ran = [".750 [.750, .750]", ".576", ".750 [.750, .750]", ".575"]
@@ -138,7 +163,7 @@ class TestTables:
 
     def test_table_3_has_the_ablations_below_the_method(self):
         records = [equal_speakers("2/4", "4/4", recipe="vid-dstl+two-stage")]
-        _, *rows = cells(table_3(records))
+        _, *rows = cells(table_3(records).replace("†", ""))
         assert [row[0] for row in rows] == ["MAE, one stage", "CE in place of MAE", "two stages"]
         assert [row[2::2] for row in rows] == [
             [".534", ".547", ".545", ".556"],

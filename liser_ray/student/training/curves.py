@@ -1,6 +1,5 @@
 """Learning curves: TensorBoard's event files while a run trains, and a picture at its end."""
 
-import io
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,6 @@ from liser_ray.storage.addresses import join
 from liser_ray.storage.files import write_bytes
 
 _FOLDER = "tensorboard"
-# Okabe and Ito's colours, which colour-blind people can tell apart.
-_COLOURS = {"loss": "#000000", "supervised": "#0072B2", "speech": "#E69F00", "video": "#009E73"}
 
 
 class CurveWriter:
@@ -71,33 +68,29 @@ def plot_curves(history: Sequence[Mapping[str, Any]], best_epoch: int, title: st
         title: above it.
     """
     # A second to import; not for every process that trains.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
+    from liser_ray.results.style import BLUE, COLOURS, ORANGE, make_figure, to_png
+
+    figure, (left, right) = make_figure(9, 3.6, 1, 2)
     epochs = [score["epoch"] for score in history]
     terms = [name for name in ("supervised", "speech", "video") if any(score[name] for score in history)]
-    for name in terms if len(terms) == 1 else ["loss", *terms]:
-        left.plot(epochs, [score[name] for score in history], color=_COLOURS[name], label=name)
+    for name, colour in zip(terms, COLOURS, strict=False):
+        left.plot(epochs, [score[name] for score in history], color=colour, label=name)
+    if len(terms) > 1:
+        left.plot(epochs, [score["loss"] for score in history], color="black", label="loss", zorder=1)
+        left.set_yscale("log")  # the teachers' terms are a hundredth of the other
     left.set_ylabel("loss per recording")
-    if len(terms) > 1:  # the teachers' terms are a hundredth of the other
-        left.set_yscale("log")
-    left.legend()
+    left.legend(frameon=False)
     validated = {score["epoch"]: score["validation_uar"] for score in history if score["validation_uar"] is not None}
     if validated:
-        right.plot(list(validated), list(validated.values()), color=_COLOURS["supervised"])
+        right.plot(list(validated), list(validated.values()), color=BLUE)
         best = validated[best_epoch]
-        right.plot(best_epoch, best, "o", color=_COLOURS["speech"], label=f"{best:.3f} in epoch {best_epoch}")
-        right.legend()
+        right.plot(best_epoch, best, "o", color=ORANGE, label=f"{best:.3f} in epoch {best_epoch}")
+        right.legend(frameon=False)
     right.set_ylabel("validation UAR")
     for axes in (left, right):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
     figure.suptitle(title)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return to_png(figure)

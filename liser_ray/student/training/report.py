@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.table import Table
 
 from liser_ray.corpora.utterance import sorted_speakers
-from liser_ray.results.metrics import macro_f1, uar, war
+from liser_ray.results.metrics import Metric, macro_f1, uar, war
 from liser_ray.results.paper import paper_score
 from liser_ray.results.records import Record
-from liser_ray.results.scores import Metric, interval, pooled
+from liser_ray.results.scores import interval, pooled
 from liser_ray.results.tables import interval_text, score_text
 from liser_ray.student.training.job import RECORDS_FOLDER, StudentResult
 
@@ -26,8 +26,9 @@ def print_result(result: StudentResult) -> None:
     records = result.records
     console.print(_run_table(records))
     console.print(_confusion_table(records))
-    scores = f"UAR {interval_text(interval(records, 'uar'))} · WAR {interval_text(interval(records, 'war'))}"
-    console.print(f"{result.name}: {scores} (95 % interval over speakers; chance {1 / len(records[0].labels):.3f})")
+    found = interval(records, "uar")
+    scores = f"UAR {interval_text(found)} · WAR {interval_text(interval(records, 'war'))}"
+    console.print(f"{result.name}: {scores} (95 % interval over {found.over}; chance {1 / len(records[0].labels):.3f})")
     paper = paper_score(result.name, records[0].labeled)
     if paper is not None:
         console.print(f"The paper's: UAR {score_text(paper.uar)} · WAR {score_text(paper.war)}")

@@ -54,4 +54,4 @@ def test_nothing_is_written_without_an_output(tmp_path, monkeypatch):
 
 def test_a_picture_of_any_history():
     for history in ([score(1)], [score(1, 0.1, None), score(2, 0.2, None)], [score(n, 0.1 / n) for n in range(1, 9)]):
-        assert imread(BytesIO(plot_curves(history, 1, "sp-dstl")), format="png").shape[:2] == (432, 1080)
+        assert imread(BytesIO(plot_curves(history, 1, "sp-dstl")), format="png").shape[:2] == (540, 1350)
