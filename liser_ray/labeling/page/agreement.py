@@ -1,10 +1,9 @@
-"""How often the face teacher and a speech teacher say the same of a span."""
+"""How often two teachers say the same of a span."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import cohen_kappa_score
 
 _SPELLINGS = {
     "angry": ("anger", "ang"),
@@ -23,12 +22,12 @@ class Agreement:
     """Of two teachers, on the spans to which both give a label that both know.
 
     Attributes:
-        labels: C names that both know, in one spelling.
+        labels: names that both know, in one spelling.
         n_spans: spans that count.
         n_left_out: spans to which one of them gives a label that the other does not know.
         share: spans with the same label, 0 to 1; NaN without spans.
         chance: the share that two teachers with these label counts would have if neither knew of the other.
-        kappa: Cohen's kappa, 1 (always), 0 (as chance has it) and below; NaN where it has no meaning.
+        kappa: Cohen's, 1 (always), 0 (as chance has it) and below; NaN where it has no meaning.
     """
 
     labels: tuple[str, ...]
@@ -45,26 +44,22 @@ def canonical(label: str) -> str:
     return _CANONICAL.get(label, label)
 
 
-def agree(counts: np.ndarray, video_labels: Sequence[str], speech_labels: Sequence[str]) -> Agreement:
+def agree(counts: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> Agreement:
     """The agreement in a table of counts.
 
     Args:
-        counts: spans by label of the video teacher and of the speech teacher, int [K_V, K_S].
-        video_labels: names of its rows.
-        speech_labels: names of its columns.
+        counts: spans by label of one teacher and of the other, int [K_1, K_2].
+        rows: labels of the one.
+        columns: labels of the other.
     """
-    rows, columns = ([canonical(label) for label in labels] for labels in (video_labels, speech_labels))
+    rows, columns = list(map(canonical, rows)), list(map(canonical, columns))
     common = tuple(label for label in dict.fromkeys(rows) if label in columns)
-    square = np.zeros((len(common), len(common)), np.int64)
-    for (row, column), n in np.ndenumerate(counts):
-        if rows[row] in common and columns[column] in common:
-            square[common.index(rows[row]), common.index(columns[column])] += n
-    n_spans, left_out = int(square.sum()), int(counts.sum() - square.sum())
-    if not n_spans:
-        return Agreement(common, 0, left_out, float("nan"), float("nan"), float("nan"))
-    chance = float(square.sum(axis=1) @ square.sum(axis=0)) / n_spans**2
-    kappa = float("nan")
-    if chance < 1:  # else both have one label only
-        said = np.indices(square.shape).reshape(2, -1)
-        kappa = float(cohen_kappa_score(*said, sample_weight=square.ravel()))
-    return Agreement(common, n_spans, left_out, float(np.trace(square)) / n_spans, chance, kappa)
+    ours, theirs = ([[label == one for label in labels] for one in common] for labels in (rows, columns))
+    square = np.array(ours, int).reshape(-1, len(rows)) @ counts @ np.array(theirs, int).reshape(-1, len(columns)).T
+    n_spans = int(square.sum())
+    share, chance = float("nan"), float("nan")
+    if n_spans:
+        share = float(np.trace(square)) / n_spans
+        chance = float(square.sum(axis=1) @ square.sum(axis=0)) / n_spans**2
+    kappa = (share - chance) / (1 - chance) if chance < 1 else float("nan")  # 1: both have one label only
+    return Agreement(common, n_spans, int(counts.sum()) - n_spans, share, chance, kappa)

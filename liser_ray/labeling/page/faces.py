@@ -1,7 +1,6 @@
 """The contact sheet: faces of a few labeled spans, decoded once more, for the table has no pictures."""
 
 import base64
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 import cv2
@@ -21,6 +20,7 @@ _TIMEOUT_S = 60.0
 _MEMORY_MB = 2048
 _WORKERS = 2
 _JPEG_QUALITY = 80
+_WINDOW_S = WINDOW_CELLS / FRAME_RATE_HZ
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,22 @@ def contact_sheet(rows: pa.Table) -> list[FacePicture]:
     Args:
         rows: labeled rows with ``uri``, ``start_s``, ``video_valid`` and ``face_box``.
     """
+    pictures = []
     with Sandbox(workers=_WORKERS, memory_mb=_MEMORY_MB, preload=[face_jpeg.__module__]) as sandbox:
         pending = []
         for row in rows.to_pylist():
             valid = np.flatnonzero(np.array(row["video_valid"]) > 0)
-            if not len(valid):
-                continue
-            window = int(valid[len(valid) // 2])
-            start_s = row["start_s"] + window * WINDOW_CELLS / FRAME_RATE_HZ
-            future = sandbox.submit(face_jpeg, row["uri"], start_s, row["face_box"][window], timeout_s=_TIMEOUT_S)
-            pending.append((row["uri"], start_s + WINDOW_CELLS / FRAME_RATE_HZ / 2, future))
-        return [_picture(uri, time_s, future) for uri, time_s, future in pending]
+            if len(valid):
+                window = int(valid[len(valid) // 2])
+                start_s = row["start_s"] + window * _WINDOW_S
+                future = sandbox.submit(face_jpeg, row["uri"], start_s, row["face_box"][window], timeout_s=_TIMEOUT_S)
+                pending.append((row["uri"], start_s + _WINDOW_S / 2, future))
+        for uri, time_s, future in pending:
+            try:
+                pictures.append(FacePicture(uri, time_s, base64.b64encode(future.result()).decode()))
+            except MediaError as error:
+                pictures.append(FacePicture(uri, time_s, "", f"{error.reason}: {error.detail}"))
+    return pictures
 
 
 def face_jpeg(uri: str, start_s: float, box: list[float]) -> bytes:
@@ -71,18 +76,10 @@ def face_jpeg(uri: str, start_s: float, box: list[float]) -> bytes:
         MediaError: the picture can't be had.
     """
     with Reader(uri) as reader:
-        for frame in reader.span(start_s, start_s + WINDOW_CELLS / FRAME_RATE_HZ):
+        for frame in reader.span(start_s, start_s + _WINDOW_S):
             if frame.first_cell + frame.n_cells > WINDOW_CELLS // 2:
-                width, height = frame.size
-                face = Face(box[0] * width, box[1] * height, box[2] * width, box[3] * height)
+                face = Face(*np.multiply(box, frame.size * 2).tolist())
                 crop = cv2.resize(crop_face(frame, face, _MARGIN), (FACE_PX, FACE_PX), interpolation=cv2.INTER_AREA)
                 quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
                 return cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), quality)[1].tobytes()
     raise MediaError(Reason.CORRUPT, f"no picture at {start_s:.2f} s")
-
-
-def _picture(uri: str, time_s: float, future: "Future[bytes]") -> FacePicture:
-    try:
-        return FacePicture(uri, time_s, base64.b64encode(future.result()).decode())
-    except MediaError as error:
-        return FacePicture(uri, time_s, "", f"{error.reason}: {error.detail}")

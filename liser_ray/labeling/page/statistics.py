@@ -3,10 +3,10 @@
 The sound is never read. Rows come as Arrow batches and are counted by whole columns.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +15,13 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from liser_ray.corpora.ordered import in_order
-from liser_ray.labeling.page.histogram import Histogram
 from liser_ray.labeling.resume import OutputFolders, whole_label_files
 from liser_ray.labeling.schema import flat_windows
 from liser_ray.media.outcome import Status
 from liser_ray.storage.files import filesystem
+
+VIDEO = "video"
+"""Name of the video teacher among the teachers."""
 
 N_EXAMPLES = 3
 """Rows kept for each outcome."""
@@ -28,6 +30,7 @@ _COLUMNS = (
     *("span_id", "uri", "start_s", "end_s", "status", "stage", "reason", "detail"),
     *("speech_fraction", "video_probs", "video_valid", "speech_probs", "face_box"),
 )
+_EXAMPLE_COLUMNS = ["uri", "start_s", "detail"]
 _FACE_COLUMNS = ["span_id", "uri", "start_s", "video_valid", "face_box"]
 _BATCH_ROWS = 4096
 _READERS = 4  # threads: they wait for the store
@@ -44,14 +47,6 @@ class Outcome(NamedTuple):
     reason: str
 
 
-class Example(NamedTuple):
-    """A row that is not labeled: where it is and what its detail says."""
-
-    uri: str
-    start_s: float
-    detail: str
-
-
 @dataclass
 class OutcomeCount:
     """Rows of one outcome.
@@ -60,13 +55,45 @@ class OutcomeCount:
         spans: rows.
         seconds: of video in them.
         no_length: rows of recordings whose length is not known, which count 0 seconds.
-        examples: the first `N_EXAMPLES` rows, if they are not labeled.
+        examples: uri, start_s and detail of the first `N_EXAMPLES` rows, if they are not labeled.
     """
 
     spans: int = 0
     seconds: float = 0.0
     no_length: int = 0
-    examples: list[Example] = field(default_factory=list)
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Histogram:
+    """Distribution of millions of values, as counts in fixed bins.
+
+    Attributes:
+        edges: of the B bins, rising, float64 [B + 1]; a value on an edge is in the bin above it. What lies outside
+            counts in the nearest bin.
+        counts: int64 [B].
+    """
+
+    edges: np.ndarray
+    counts: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.counts = np.zeros(len(self.edges) - 1, np.int64)
+
+    @property
+    def n(self) -> int:
+        """Values in all bins."""
+        return int(self.counts.sum())
+
+    @property
+    def median(self) -> float:
+        """Half of the values are below it, as if they lay evenly in each bin; NaN without values."""
+        return float(np.interp(self.n / 2, [0, *np.cumsum(self.counts)], self.edges)) if self.n else float("nan")
+
+    def add(self, values: np.ndarray) -> None:
+        """Count these values, float [n]."""
+        bins = np.searchsorted(self.edges[1:-1].astype(values.dtype), values, side="right")
+        self.counts += np.bincount(bins, minlength=len(self.counts))
 
 
 @dataclass
@@ -118,37 +145,36 @@ class TeacherCounts:
         return said
 
 
-@dataclass
 class TableStatistics:
     """Counts over a labels table.
 
     Attributes:
-        video: what the video teacher says.
-        speech: what each speech teacher says, by its name.
-        together: labeled spans by the video teacher's label and the speech teacher's, int64 [K_V, K_S], by the latter's
-            name.
-        n_faces: how many rows to keep for the contact sheet.
-        faces: the labeled rows with the smallest ids, which are hashes: a sample that does not depend on the order.
+        teachers: what each says, by its name.
+        together: labeled spans by the first teacher's label and by another's, int64 [K_first, K], by the other's name.
         outcomes: how the rows ended.
+        faces: the labeled rows with the smallest ids, which are hashes: a sample that does not depend on the order.
         speech_fraction: share of each labeled span that is speech.
         video_valid: share of frames with the face, of each window of labeled spans.
         face_size: of the face's box, as share of the frame's area, in each of these windows that is valid.
     """
 
-    video: TeacherCounts
-    speech: dict[str, TeacherCounts]
-    together: dict[str, np.ndarray] = field(init=False)
-    n_faces: int = 0
-    faces: pa.Table | None = None
-    outcomes: dict[Outcome, OutcomeCount] = field(default_factory=dict)
-    speech_fraction: Histogram = field(default_factory=lambda: Histogram(np.linspace(0, 1, 21)))
-    # Sixteenths lie in the middle of a bin.
-    video_valid: Histogram = field(default_factory=lambda: Histogram((np.arange(18) - 0.5) / 16))
-    face_size: Histogram = field(default_factory=lambda: Histogram(np.geomspace(1e-3, 1, 46)))
+    def __init__(self, labels: Mapping[str, Sequence[str]], n_faces: int = 0):
+        """Nothing is counted yet.
 
-    def __post_init__(self) -> None:
-        n_video = len(self.video.labels)
-        self.together = {name: np.zeros((n_video, len(one.labels)), np.int64) for name, one in self.speech.items()}
+        Args:
+            labels: of each teacher, in the order of its softmax; `VIDEO` first, with whom the others are compared.
+            n_faces: how many labeled rows to keep for the contact sheet.
+        """
+        self.teachers = {name: TeacherCounts(tuple(its)) for name, its in labels.items()}
+        n_first, *n_others = map(len, labels.values())
+        others = list(labels)[1:]
+        self.together = {name: np.zeros((n_first, n), np.int64) for name, n in zip(others, n_others, strict=True)}
+        self.outcomes: dict[Outcome, OutcomeCount] = {}
+        self.faces: pa.Table | None = None
+        self.speech_fraction = Histogram(np.linspace(0, 1, 21))
+        self.video_valid = Histogram((np.arange(18) - 0.5) / 16)  # sixteenths lie in the middle of a bin
+        self.face_size = Histogram(np.geomspace(1e-3, 1, 46))
+        self._n_faces = n_faces
 
     @property
     def spans(self) -> int:
@@ -163,14 +189,13 @@ class TableStatistics:
     def of_status(self, status: Status) -> OutcomeCount:
         """All rows of a status, without examples."""
         found = [one for outcome, one in self.outcomes.items() if outcome.status == status]
-        return OutcomeCount(
-            sum(one.spans for one in found), sum(one.seconds for one in found), sum(one.no_length for one in found)
-        )
+        sums = (sum(getattr(one, name) for one in found) for name in ("spans", "seconds", "no_length"))
+        return OutcomeCount(*sums)
 
     def labels_by_class(self) -> dict[str, dict[str, int]]:
-        """Labeled spans by teacher ("video" and the speech teachers' names) and label."""
-        teachers = {"video": self.video, **self.speech}
-        return {name: dict(zip(one.labels, one.spans.tolist(), strict=True)) for name, one in teachers.items()}
+        """Labeled spans by teacher and label."""
+        teachers = self.teachers.items()
+        return {name: dict(zip(one.labels, one.spans.tolist(), strict=True)) for name, one in teachers}
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Count some rows of the table."""
@@ -183,21 +208,19 @@ class TableStatistics:
         self.video_valid.add(valid)
         boxes, _ = flat_windows(rows["face_box"])
         self.face_size.add((boxes[:, 2] * boxes[:, 3])[valid > 0])
-        seen = self.video.add(rows["video_probs"])
-        for name, teacher in self.speech.items():
-            heard = teacher.add(rows["speech_probs"].field(name))
-            both = (seen != _NO_LABEL) & (heard != _NO_LABEL)
-            counts = self.together[name]
-            pairs = np.bincount(seen[both] * counts.shape[1] + heard[both], minlength=counts.size)
-            counts += pairs.reshape(counts.shape)
-        if self.n_faces:
-            self._sample_faces(rows)
+        first, *others = (one.add(_softmaxes(rows, name)) for name, one in self.teachers.items())
+        for counts, said in zip(self.together.values(), others, strict=True):
+            both = (first != _NO_LABEL) & (said != _NO_LABEL)
+            np.add.at(counts, (first[both], said[both]), 1)
+        if self._n_faces:
+            fresh = pa.Table.from_batches([rows.select(_FACE_COLUMNS)])
+            candidates = fresh if self.faces is None else pa.concat_tables([self.faces, fresh])
+            self.faces = candidates.take(pc.select_k_unstable(candidates, self._n_faces, [("span_id", "ascending")]))
 
     def _count_outcomes(self, batch: pa.RecordBatch) -> None:
         keys = list(Outcome._fields)
         seconds = np.subtract(_numpy(batch["end_s"]), _numpy(batch["start_s"]))
-        table = pa.Table.from_batches([batch.select(keys)])
-        table = table.append_column("seconds", pa.array(seconds)).append_column("no_length", pa.array(seconds <= 0))
+        table = pa.table([*(batch[key] for key in keys), seconds, seconds <= 0], [*keys, "seconds", "no_length"])
         grouped = table.group_by(keys).aggregate([("seconds", "count"), ("seconds", "sum"), ("no_length", "sum")])
         for row in grouped.to_pylist():
             outcome = Outcome(*(row[key] for key in keys))
@@ -209,54 +232,33 @@ class TableStatistics:
             if missing and outcome.status != Status.LABELED:
                 same = (pc.field("status") == outcome.status) & (pc.field("stage") == outcome.stage)
                 same &= pc.field("reason") == outcome.reason
-                found = batch.select([*keys, *Example._fields]).filter(same).slice(0, missing)
-                count.examples += [Example(*(one[name] for name in Example._fields)) for one in found.to_pylist()]
-
-    def _sample_faces(self, rows: pa.RecordBatch) -> None:
-        fresh = pa.Table.from_batches([rows.select(_FACE_COLUMNS)])
-        candidates = fresh if self.faces is None else pa.concat_tables([self.faces, fresh])
-        self.faces = candidates.take(pc.select_k_unstable(candidates, self.n_faces, [("span_id", "ascending")]))
-
-
-def count_rows(
-    batches: Iterable[pa.RecordBatch],
-    video_labels: Sequence[str],
-    speech_labels: Mapping[str, Sequence[str]],
-    n_faces: int = 0,
-) -> TableStatistics:
-    """Count the rows of a labels table.
-
-    Args:
-        batches: with the table's columns, except perhaps those that are not counted.
-        video_labels: of the video teacher, in order.
-        speech_labels: speech teacher name to its labels, in order.
-        n_faces: how many labeled rows to keep for the contact sheet.
-    """
-    speech = {name: TeacherCounts(tuple(labels)) for name, labels in speech_labels.items()}
-    statistics = TableStatistics(TeacherCounts(tuple(video_labels)), speech, n_faces)
-    for batch in batches:
-        statistics.add(batch)
-    return statistics
+                count.examples += batch.filter(same).slice(0, missing).select(_EXAMPLE_COLUMNS).to_pylist()
 
 
 def count_table(
     folders: OutputFolders, video_labels: Sequence[str], speech_labels: Mapping[str, Sequence[str]], n_faces: int = 0
 ) -> TableStatistics:
-    """`count_rows` of a job's table as it is now; the job may be running."""
+    """Count the rows of a job's table as it is now; the job may be running.
+
+    Args:
+        folders: of the job.
+        video_labels: of the video teacher, in order.
+        speech_labels: speech teacher name to its labels, in order.
+        n_faces: how many labeled rows to keep for the contact sheet.
+    """
     fs, _ = filesystem(folders.labels)
 
     def read(path: str) -> pa.Table:
         with pq.ParquetFile(path, filesystem=fs) as file:
             return file.read(columns=list(_COLUMNS))
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        # Not with the dataset's own scanner, which holds a gigabyte of row groups that nobody waits for.
-        with ThreadPoolExecutor(_READERS) as threads:
-            paths = whole_label_files(folders)
-            for _, future in in_order(lambda path: threads.submit(read, path), paths, _FILES_AHEAD):
-                yield from future.result().to_batches(max_chunksize=_BATCH_ROWS)
-
-    return count_rows(batches(), video_labels, speech_labels, n_faces)
+    statistics = TableStatistics({VIDEO: video_labels, **speech_labels}, n_faces)
+    # Not with the dataset's own scanner, which holds a gigabyte of row groups that nobody waits for.
+    with ThreadPoolExecutor(_READERS) as threads:
+        for _, future in in_order(lambda path: threads.submit(read, path), whole_label_files(folders), _FILES_AHEAD):
+            for batch in future.result().to_batches(max_chunksize=_BATCH_ROWS):
+                statistics.add(batch)
+    return statistics
 
 
 @dataclass
@@ -280,11 +282,15 @@ def count_plan(folders: OutputFolders) -> PlanStatistics:
     fs, path = filesystem(folders.plan)
     plan = pads.dataset(path, filesystem=fs, format="parquet")
     for batch in plan.to_batches(columns=["start_s", "end_s", "recording_s"]):
-        start_s, recording_s = _numpy(batch["start_s"]), _numpy(batch["recording_s"])
+        start_s, end_s, recording_s = map(_numpy, batch.columns)
         counts.spans += len(batch)
-        counts.seconds += float((_numpy(batch["end_s"]) - start_s).sum())
+        counts.seconds += float((end_s - start_s).sum())
         counts.recording_s.add(recording_s[(start_s == 0) & (recording_s > 0)])
     return counts
+
+
+def _softmaxes(rows: pa.RecordBatch, teacher: str) -> pa.ListArray:
+    return rows["video_probs"] if teacher == VIDEO else rows["speech_probs"].field(teacher)
 
 
 def _numpy(column: pa.Array) -> np.ndarray:

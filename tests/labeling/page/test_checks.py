@@ -5,16 +5,20 @@ import pytest
 from small_jobs import SPEECH_LABELS, VIDEO_LABELS, lost_row, row, table_of
 
 from liser_ray.labeling.page.agreement import agree
-from liser_ray.labeling.page.checks import find_warnings
-from liser_ray.labeling.page.statistics import count_rows
+from liser_ray.labeling.page.checks import find_warnings, share_text
+from liser_ray.labeling.page.statistics import TableStatistics
 
 SURE = np.eye(3) * 0.85 + 0.05
 TO_VIDEO = (2, 0, 1)  # of fearful, happy, calm: fear, happy and sad
 
 
 def warnings(rows):
-    statistics = count_rows(table_of(rows).to_batches(), VIDEO_LABELS, {"fold-0": SPEECH_LABELS})
-    return find_warnings(statistics, {"fold-0": agree(statistics.together["fold-0"], VIDEO_LABELS, SPEECH_LABELS)})
+    statistics = TableStatistics({"video": VIDEO_LABELS, "fold-0": SPEECH_LABELS})
+    for batch in table_of(rows).to_batches():
+        statistics.add(batch)
+    titles = {"video": "video teacher", "fold-0": "speech teacher fold-0"}
+    agreements = {"fold-0": agree(statistics.together["fold-0"], VIDEO_LABELS, SPEECH_LABELS)}
+    return find_warnings(statistics, titles, agreements)
 
 
 def labeled(n, speech=None, video=None):
@@ -74,3 +78,11 @@ def test_agreement_by_chance_is_told():
 
 def test_few_spans_say_nothing_about_teachers():
     assert warnings([row(k, [np.full(3, 1 / 3)], [SURE[2]]) for k in range(29)]) == []
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.0, "0 %"), (0.004, "< 1 %"), (0.5, "50 %"), (0.996, "> 99 %"), (1.0, "100 %"), (float("nan"), "–")],
+)
+def test_shares_are_never_rounded_to_nothing_or_to_all(share, text):
+    assert share_text(share) == text

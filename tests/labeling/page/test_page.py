@@ -9,8 +9,7 @@ from small_jobs import lost_row, row, write_job, write_run
 
 from liser_ray.labeling.page import page
 from liser_ray.labeling.page.faces import FacePicture
-from liser_ray.labeling.page.page import make_page
-from liser_ray.labeling.page.texts import hours_text, share_text
+from liser_ray.labeling.page.page import hours_text, make_page
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import read_bytes
@@ -58,7 +57,7 @@ def test_every_figure_says_of_how_many_values_it_is(full):
     captions = [text_of(one) for one in re.findall(r"<figcaption>.*?</figcaption>", full, flags=re.DOTALL)]
     assert len(captions) == 8
     assert all(re.search(r"n = \d+", one) for one in captions)
-    assert sum("n = 80 windows" in one for one in captions) == 4
+    assert sum("n = 80 windows" in one for one in captions) == 6
     descriptions = re.findall(r'<svg role="img" aria-label="([^"]*)"', full)
     assert len(descriptions) == 9
     assert all(re.search(r", [\d,]+ (windows|spans|recordings|runs)$", one) for one in descriptions)
@@ -178,14 +177,6 @@ def test_a_job_on_s3_has_its_page_there(s3_store, tmp_path):
 def test_where_no_job_has_begun_there_is_no_page(tmp_path):
     with pytest.raises(UserError, match=r"no run\.json"):
         make_page(OutputFolders(str(tmp_path)))
-
-
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [(0.0, "0 %"), (0.004, "< 1 %"), (0.5, "50 %"), (0.996, "> 99 %"), (1.0, "100 %"), (float("nan"), "–")],
-)
-def test_shares_are_never_rounded_to_nothing_or_to_all(share, text):
-    assert share_text(share) == text
 
 
 def test_parts_have_the_unit_of_the_whole():
