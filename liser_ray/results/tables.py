@@ -50,7 +50,7 @@ def results_table(records: Sequence[Record], rows: Sequence[str]) -> str:
     run = {record.recipe for record in records}
     lines += [[recipe, NOTHING, "0", NOT_RUN, *[NOTHING] * 4] for recipe in rows if recipe not in run]
     table = _table(["recipe", "set", "seeds", "UAR", "WAR", "macro-F1", "paper's UAR", "paper's WAR"], lines)
-    return table + _SENTENCES_NOTE * any(record.labeled == "ravdess" for record in records)
+    return table + _SENTENCES_NOTE * any(record.labeled == "ravdess" for record in records) + _machines_note(records)
 
 
 def others_table(records: Sequence[Record], rows: Sequence[str], unseen: Collection[str]) -> str:
@@ -173,6 +173,13 @@ def _cell(runs: Sequence[Record], metric: Metric, base_runs: Sequence[Record] = 
     """A score, or a difference from the base's, with its interval, marked where that is of one seed."""
     found = paired_difference(runs, base_runs, metric) if base_runs else interval(runs, metric)
     return f"{interval_text(found)}{_ONE_SEED if found.n_seeds == 1 else ''}"
+
+
+def _machines_note(records: Sequence[Record]) -> str:
+    """On what was trained, of records that say so."""
+    machines = [machine for record in records for machine in record.content.get("machines", ())]
+    texts = {f"{one.get('gpu') or one['cpu']}, {one['threads']} threads, {one['precision']}" for one in machines}
+    return f"\nTrained on {'; '.join(sorted(texts))}.\n" if texts else ""
 
 
 def _paper_heads(parts: Sequence[str]) -> list[str]:

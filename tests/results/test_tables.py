@@ -93,6 +93,13 @@ class TestTables:
         assert "Both sentences of RAVDESS" in table
         assert "sentences" not in results_table(records[1:2], ["no-dstl"])
 
+    def test_the_machine_is_named_where_records_have_one(self):
+        machine = {"cpu": "Xeon", "instructions": "AVX2", "threads": 2, "precision": "bfloat16"}
+        records = [equal_speakers("3/4", "1/2", seed=seed) for seed in (0, 1)]
+        records[1].content["machines"] = [machine]
+        assert results_table(records, ["no-dstl"]).endswith("\nTrained on Xeon, 2 threads, bfloat16.\n")
+        assert "Trained on" not in results_table(records[:1], ["no-dstl"])
+
     def test_others_stand_beside_our_speakers_who_chose_nothing(self):
         records = [
             make_record({"1": confusion("4/4", "4/4")}, {"2": confusion("2/4", "4/4")}, recipe=recipe, seed=seed)
