@@ -45,8 +45,9 @@ from liser_ray.media.speech import speech_fraction
 from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.teachers.mobilefacenet import new_mobilefacenet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
-from liser_ray.teachers.speech import WINDOW_SAMPLES, SpeechTeacher, SpeechTeachers, speech_windows
-from liser_ray.teachers.video import CPU_BATCH, FERV39K_LABELS, S2DTeacher
+from liser_ray.teachers.speech import WINDOW_SAMPLES, SpeechTeachers, speech_windows
+from liser_ray.teachers.speech_models import SpeechModel
+from liser_ray.teachers.video import CPU_BATCH, FERV39K_LABELS, s2d_teacher
 from liser_ray.training.precision import able_precision
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -214,7 +215,7 @@ def measure_video_teacher(clips: np.ndarray, layers: int, costs: Costs) -> tuple
     torch.manual_seed(0)
     transformer, landmarks = VideoTransformer(S2DConfig(depth=layers)).eval(), new_mobilefacenet(seed=0)
     ours = copy.deepcopy(transformer), copy.deepcopy(landmarks)  # taken over, and converted
-    teacher = S2DTeacher(*ours, FERV39K_LABELS, "", torch.device("cpu"), PRECISION, VIDEO_BATCH)
+    teacher = s2d_teacher(*ours, FERV39K_LABELS, "", torch.device("cpu"), PRECISION, VIDEO_BATCH)
     alone = []
     with tqdm(total=2 * len(clips) + 1, desc="video teacher", unit="window") as progress:
         naive_way.video_softmax(transformer, landmarks, clips[0])  # warm
@@ -242,7 +243,7 @@ def measure_speech_teacher(windows: np.ndarray, layers: int, costs: Costs) -> tu
     model = HubertForSequenceClassification(
         HubertConfig(num_hidden_layers=layers, id2label=dict(enumerate(SPEECH_LABELS)))
     ).eval()
-    teachers = SpeechTeachers([SpeechTeacher("hubert", SPEECH_LABELS, "", model)], "cpu", PRECISION, SPEECH_BATCH)
+    teachers = SpeechTeachers([SpeechModel("hubert", SPEECH_LABELS, "", model)], "cpu", PRECISION, SPEECH_BATCH)
     naive_way.speech_softmax(model, windows[0])  # warm
     together, alone = [], []
     with tqdm(total=2 * len(windows), desc="speech teacher", unit="window") as progress:

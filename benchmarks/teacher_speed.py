@@ -25,8 +25,9 @@ from transformers import HubertConfig, HubertForSequenceClassification
 
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
-from liser_ray.teachers.speech import WINDOW_SAMPLES, SpeechTeacher, SpeechTeachers
-from liser_ray.teachers.video import FERV39K_LABELS, S2DTeacher, s2d_forward
+from liser_ray.teachers.speech import WINDOW_SAMPLES, SpeechTeachers
+from liser_ray.teachers.speech_models import SpeechModel
+from liser_ray.teachers.video import FERV39K_LABELS, s2d_forward, s2d_teacher
 from liser_ray.training.precision import Precision, able_precision, mixed
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
@@ -151,7 +152,7 @@ def measure_video(
     for precision in tqdm(peaks, desc=VIDEO, unit="precision"):
         changes[precision] = float((golden_softmax(networks, golden, precision) - exact).abs().max())
         for batch in batches:
-            teacher = S2DTeacher(*copy.deepcopy(networks), FERV39K_LABELS, "", device, precision, batch)
+            teacher = s2d_teacher(*copy.deepcopy(networks), FERV39K_LABELS, "", device, precision, batch)
             called = windows_of_a_call(clips, batch, device)
             taken = seconds(lambda teacher=teacher, called=called: teacher(called), device, 2)
             rate = len(called) / taken
@@ -172,7 +173,7 @@ def measure_speech(
     speeds, changes, exact = [], {}, None
     for precision in tqdm(peaks, desc=SPEECH, unit="precision"):
         for batch in batches:
-            teachers = SpeechTeachers([SpeechTeacher("hubert", labels, "", model)], device.type, precision, batch)
+            teachers = SpeechTeachers([SpeechModel("hubert", labels, "", model)], device.type, precision, batch)
             called = windows_of_a_call(windows, batch, device)
             taken = seconds(lambda teachers=teachers, called=called: teachers(called), device, 3)
             rate = len(called) / taken

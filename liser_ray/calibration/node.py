@@ -118,7 +118,7 @@ class NodeMeter:
             self._speech(windows)
 
         sounds = [decode_flac(span.audio) for span in self._kept]
-        windows = np.concatenate([speech_windows(pcm, self._speech.hears_samples)[0] for pcm in sounds])
+        windows = np.concatenate([speech_windows(pcm)[0] for pcm in sounds])
         speed = measure_teacher(ask, windows, self._config.measure_s, LARGEST_SPEECH_BATCH)
         sound_s = sum(map(len, sounds)) / SAMPLE_RATE_HZ
         return speed, len(windows) / sound_s, len(self._speech.teachers)

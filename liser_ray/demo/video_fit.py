@@ -131,7 +131,7 @@ def _new_network(crops: Tensor) -> VideoTransformer:
     for name, parameter in network.named_parameters():
         if name.endswith(("conv1x1.weight", "S_Adapter.D_fc2.weight")):
             parameter.data.mul_(0.1)
-    nn.init.trunc_normal_(network.head.fc_cls.weight, std=0.02)
+    nn.init.trunc_normal_(network.get_parameter("head.fc_cls.weight"), std=0.02)
     patches = F.unfold(_normalised(crops[::8]), PATCH_PX, stride=PATCH_PX).transpose(1, 2).flatten(0, 1)
     variances, components = torch.linalg.eigh(torch.cov(patches.T))
     kept = slice(-_CONFIG.embed_dim, None)
@@ -165,7 +165,7 @@ def _settled(landmarks: MobileFaceNet, crops: Tensor) -> MobileFaceNet:
 
 def _normalised(crops: Tensor) -> Tensor:
     """uint8 [N, 224, 224, 3] to float32 [N, 3, 224, 224] as S2D takes it."""
-    return batches.normalise(batches.pictures(crops[:, None]) / 255, batches.IMAGENET_MEAN, batches.IMAGENET_STD)
+    return batches.standardise(batches.pictures(crops[:, None]) / 255)
 
 
 def _fit(network: VideoTransformer, landmarks: MobileFaceNet, crops: Tensor, labels: Tensor, epochs: int) -> None:

@@ -23,7 +23,7 @@ from liser_ray.storage.run_record import package_versions, plain
 from liser_ray.teachers.bundles import TeacherTuning
 
 if TYPE_CHECKING:  # Transformers, which a labels table's recipe does not need
-    from liser_ray.teachers.speech import SpeechTeacher
+    from liser_ray.teachers.speech_models import SpeechModel
 
 _PACKAGES = ("ray", "torch", "transformers", "peft", "deepface", "av", "silero-vad", "pyarrow")
 _COST_ONLY = ("timeout_s", "memory_mb")  # limits: they decide what fails, not what a label is
@@ -46,10 +46,9 @@ class TeacherCard:
     tuning: TeacherTuning | None = None
 
 
-def speech_card(teacher: "SpeechTeacher") -> TeacherCard:
+def speech_card(teacher: "SpeechModel") -> TeacherCard:
     """The card of a loaded speech teacher."""
-    tuning = teacher.bundle.tuning if teacher.bundle else None
-    return TeacherCard(teacher.name, teacher.labels, teacher.sha256, tuning)
+    return TeacherCard(teacher.name, teacher.labels, teacher.sha256, teacher.tuning)
 
 
 def make_recipe(config: LabelConfig, video: TeacherCard, speech: list[TeacherCard]) -> dict[str, Any]:

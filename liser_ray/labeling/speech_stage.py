@@ -41,7 +41,7 @@ class SpeechStage:
             pcm = decode_flac(spans["audio"][row].as_py())
             if digest(pcm) != spans["content_hash"][row].as_py()[SOUND_HASH]:
                 problems[row] = Problem(Stage.SPEECH_TEACHER, Reason.HASH_MISMATCH, "sound changed on its way")
-            of_span, starts[row] = speech_windows(pcm, self._teachers.hears_samples)
+            of_span, starts[row] = speech_windows(pcm)
             windows.append(of_span)
         answers = ask(self._softmaxes, windows, Stage.SPEECH_TEACHER)
         n_labels = [len(teacher.labels) for teacher in self._teachers.teachers]

@@ -114,7 +114,9 @@ def pictures(clips: Tensor) -> Tensor:
     return clips.flatten(0, 1).permute(0, 3, 1, 2).float()
 
 
-def normalise(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def standardise(
+    frames: Tensor, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
+) -> Tensor:
     """(frames - mean) / std per channel of [N, C, H, W]."""
     shape = (1, -1, 1, 1)
     return (frames - frames.new_tensor(mean).view(shape)) / frames.new_tensor(std).view(shape)

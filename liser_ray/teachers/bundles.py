@@ -1,7 +1,7 @@
 """The card of a trained speech teacher, and the rule that no student is scored on whom its teacher has heard."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +22,17 @@ class TeacherTuning:
         fold: number of the fold.
         heard: speakers whose recordings chose its weights, its epoch or its temperature, in order.
         temperature: of its 0.5-s windows; the softmaxes in the table are without it.
-        students: how many trained students it is the mean of; None if it is a model of another kind.
     """
 
     labeled: str
     fold: int
     heard: tuple[str, ...]
     temperature: float
-    students: int | None = None
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "TeacherTuning":
+        """As a labels table has it; tables of earlier versions say more."""
+        return cls(content["labeled"], content["fold"], tuple(content["heard"]), content["temperature"])
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,6 @@ def read_bundle(uri: str) -> TeacherBundle:
         fold=content["fold"],
         heard=tuple(sorted({*speakers["train"], *speakers["selection"]})),
         temperature=content["temperature"],
-        students=len(content["seeds"]) if "seeds" in content else None,
     )
     return TeacherBundle(labels=tuple(content["labels"]), tuning=tuning, content=content)
 

@@ -1,18 +1,23 @@
 """Names of a teacher's outputs: whoever says what they are must say the same."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from liser_ray.runtime.errors import UserError
 
 
-def agreed_labels(given: Sequence[str], carried: Sequence[str], n_outputs: int, source: str) -> tuple[str, ...]:
+def agreed_labels(
+    n_outputs: int, source: str, carried: Sequence[str], given: Sequence[str] = (), hint: str = "give their labels"
+) -> tuple[str, ...]:
     """The labels of a network with ``n_outputs`` outputs, in lower case and in the order of the outputs.
 
     Args:
-        given: by the user; empty: not given.
-        carried: by the weights file; empty: it has none.
         n_outputs: of the network.
         source: names the weights in errors.
+        carried: by the weights; empty: they have none.
+        given: by the user; empty: not given.
+        hint: where to name them, for the errors.
 
     Raises:
         UserError: if given and carried labels differ, a name comes twice, there are none, or not as many as outputs.
@@ -22,9 +27,20 @@ def agreed_labels(given: Sequence[str], carried: Sequence[str], n_outputs: int, 
         raise UserError(f"{source} has the labels {', '.join(by_file)}, but you gave {', '.join(by_user)}.")
     labels = by_user or by_file
     if not labels:
-        raise UserError(f"{source} has {n_outputs} outputs and no names for them: give their labels, in order.")
+        raise UserError(f"{source} has {n_outputs} outputs and no names for them: {hint}, in the order of the outputs.")
     if len(labels) != n_outputs:
-        raise UserError(f"{source} has {n_outputs} outputs, but there are {len(labels)} labels: {', '.join(labels)}.")
+        raise UserError(
+            f"{source} has {n_outputs} outputs, but there are {len(labels)} labels: {', '.join(labels)}. "
+            f"Instead, {hint}."
+        )
     if len(set(labels)) != len(labels):
-        raise UserError(f"{source}: a label comes twice in {', '.join(labels)}.")
+        raise UserError(f"{source}: a label comes twice in {', '.join(labels)}. Instead, {hint}.")
     return labels
+
+
+def labels_of_config(id2label: Mapping[Any, str] | None) -> tuple[str, ...]:
+    """Names that a Transformers ``config.json`` has by the outputs' numbers; none if they are its own ``LABEL_0``."""
+    names = {int(number): str(name) for number, name in (id2label or {}).items()}
+    labels = tuple(names[number] for number in sorted(names))
+    named = sorted(names) == list(range(len(names))) and not any(re.fullmatch(r"LABEL_\d+|", name) for name in labels)
+    return labels if named else ()

@@ -4,6 +4,8 @@ Architecture: Chen et al. 2018, "MobileFaceNets", with 136 outputs as in the PyT
 ``mobilefacenet_model_best.pth.tar`` S2D ships. The names of the submodules are those of the file's 333 keys.
 """
 
+from collections import OrderedDict
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,23 +15,21 @@ FEATURE_CHANNELS = 128
 FEATURE_PX = 14
 
 
-class ConvBlock(nn.Module):
+def in_turn(**modules: nn.Module) -> nn.Sequential:
+    """Modules one after the other, each under its name in the published keys."""
+    return nn.Sequential(OrderedDict(modules))
+
+
+def conv_block(
+    c_in: int, c_out: int, kernel: int = 1, stride: int = 1, depthwise: bool = False, linear: bool = False
+) -> nn.Sequential:
     """Bias-free convolution and batch norm, with a PReLU (one slope per channel) unless ``linear``."""
-
-    def __init__(
-        self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1, depthwise: bool = False, linear: bool = False
-    ):
-        super().__init__()
-        padding = 1 if kernel == 3 else 0
-        groups = c_in if depthwise else 1
-        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=padding, groups=groups, bias=False)
-        self.bn = nn.BatchNorm2d(c_out)
-        self.prelu = None if linear else nn.PReLU(c_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, c_in, H, W] to [N, c_out, H / stride, W / stride]."""
-        x = self.bn(self.conv(x))
-        return x if self.prelu is None else self.prelu(x)
+    padding, groups = (1 if kernel == 3 else 0), (c_in if depthwise else 1)
+    conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=padding, groups=groups, bias=False)
+    block = in_turn(conv=conv, bn=nn.BatchNorm2d(c_out))
+    if not linear:
+        block.add_module("prelu", nn.PReLU(c_out))
+    return block
 
 
 class Bottleneck(nn.Module):
@@ -37,9 +37,9 @@ class Bottleneck(nn.Module):
 
     def __init__(self, c_in: int, c_mid: int, c_out: int, stride: int = 1, residual: bool = False):
         super().__init__()
-        self.conv = ConvBlock(c_in, c_mid)
-        self.conv_dw = ConvBlock(c_mid, c_mid, kernel=3, stride=stride, depthwise=True)
-        self.project = ConvBlock(c_mid, c_out, linear=True)
+        self.conv = conv_block(c_in, c_mid)
+        self.conv_dw = conv_block(c_mid, c_mid, kernel=3, stride=stride, depthwise=True)
+        self.project = conv_block(c_mid, c_out, linear=True)
         self.residual = residual
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,30 +48,9 @@ class Bottleneck(nn.Module):
         return x + y if self.residual else y
 
 
-class Stage(nn.Module):
-    """``n`` residual bottlenecks at one resolution."""
-
-    def __init__(self, n: int, channels: int, c_mid: int):
-        super().__init__()
-        self.model = nn.Sequential(*(Bottleneck(channels, c_mid, channels, residual=True) for _ in range(n)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, channels, H, W] to the same."""
-        return self.model(x)
-
-
-class PointsHead(nn.Module):
-    """From the last map to 68 points: global depthwise convolution, linear, batch norm."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv_6_dw = ConvBlock(512, 512, kernel=7, depthwise=True, linear=True)
-        self.linear = nn.Linear(512, 136, bias=False)
-        self.bn = nn.BatchNorm1d(136)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, 512, 7, 7] to [N, 136]."""
-        return self.bn(self.linear(self.conv_6_dw(x).flatten(1)))
+def residual_bottlenecks(n: int, channels: int, c_mid: int) -> nn.Sequential:
+    """``n`` at one resolution."""
+    return in_turn(model=nn.Sequential(*(Bottleneck(channels, c_mid, channels, residual=True) for _ in range(n))))
 
 
 class MobileFaceNet(nn.Module):
@@ -79,17 +58,22 @@ class MobileFaceNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = ConvBlock(3, 64, kernel=3, stride=2)
-        self.conv2_dw = ConvBlock(64, 64, kernel=3, depthwise=True)
+        self.conv1 = conv_block(3, 64, kernel=3, stride=2)
+        self.conv2_dw = conv_block(64, 64, kernel=3, depthwise=True)
         self.conv_23 = Bottleneck(64, 128, 64, stride=2)
-        self.conv_3 = Stage(4, 64, 128)
+        self.conv_3 = residual_bottlenecks(4, 64, 128)
         self.conv_34 = Bottleneck(64, 256, 128, stride=2)
-        self.conv_4 = Stage(6, 128, 256)
+        self.conv_4 = residual_bottlenecks(6, 128, 256)
         # From here on the layers serve `points` alone, and a file that loads strictly.
         self.conv_45 = Bottleneck(128, 512, 128, stride=2)
-        self.conv_5 = Stage(2, 128, 256)
-        self.conv_6_sep = ConvBlock(128, 512)
-        self.output_layer = PointsHead()
+        self.conv_5 = residual_bottlenecks(2, 128, 256)
+        self.conv_6_sep = conv_block(128, 512)
+        self.output_layer = in_turn(
+            conv_6_dw=conv_block(512, 512, kernel=7, depthwise=True, linear=True),
+            flatten=nn.Flatten(),
+            linear=nn.Linear(512, 136, bias=False),
+            bn=nn.BatchNorm1d(136),
+        )
 
     def forward(self, frames: Tensor) -> Tensor:
         """Guidance features.

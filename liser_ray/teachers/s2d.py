@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.mobilefacenet import FEATURE_CHANNELS, FEATURE_PX
+from liser_ray.teachers.mobilefacenet import FEATURE_CHANNELS, FEATURE_PX, in_turn
 from liser_ray.teachers.weights import Checkpoint, load_strictly, save_checkpoint
 
 INPUT_PX = 224
@@ -57,18 +57,6 @@ class Pointwise(nn.Conv2d):
         return F.linear(tokens, self.weight.flatten(1), self.bias)
 
 
-class Projection(nn.Module):
-    """Holds ``proj`` under the published key."""
-
-    def __init__(self, proj: nn.Conv2d):
-        super().__init__()
-        self.proj = proj
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As `proj` has it."""
-        return self.proj(x)
-
-
 class SelfAttention(nn.Module):
     """Multi-head self-attention over the middle axis."""
 
@@ -88,19 +76,6 @@ class SelfAttention(nn.Module):
         return self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))
 
 
-class Mlp(nn.Module):
-    """Linear, exact GELU, linear."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.fc1 = nn.Linear(dim, 4 * dim)
-        self.fc2 = nn.Linear(4 * dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., dim] to the same."""
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
 class Block(nn.Module):
     """Pre-norm ViT block over the tokens of one picture."""
 
@@ -109,7 +84,8 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(config.embed_dim, eps=1e-6)
         self.attn = SelfAttention(config.embed_dim, config.heads, qkv_bias=True)
         self.norm2 = nn.LayerNorm(config.embed_dim, eps=1e-6)
-        self.mlp = Mlp(config.embed_dim)
+        dim = config.embed_dim
+        self.mlp = in_turn(fc1=nn.Linear(dim, 4 * dim), act=nn.GELU(), fc2=nn.Linear(4 * dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, 197, D] to the same."""
@@ -140,18 +116,10 @@ class Adapter(nn.Module):
         return self.D_fc2(x)
 
 
-class TemporalModelling(nn.Module):
-    """Temporal adapter, layer norm (of another epsilon than all others), spatial adapter."""
-
-    def __init__(self, config: S2DConfig):
-        super().__init__()
-        self.T_Adapter = Adapter(config, config.frames)
-        self.norm = nn.LayerNorm(config.embed_dim, eps=1e-5)
-        self.S_Adapter = Adapter(config)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, 196, D] to the same."""
-        return self.S_Adapter(self.norm(self.T_Adapter(x)))
+def temporal_modelling(config: S2DConfig) -> nn.Sequential:
+    """Temporal adapter, layer norm (of another epsilon than all others), spatial adapter: [N, 196, D] to the same."""
+    norm = nn.LayerNorm(config.embed_dim, eps=1e-5)
+    return in_turn(T_Adapter=Adapter(config, config.frames), norm=norm, S_Adapter=Adapter(config))
 
 
 class Fovea(nn.Module):
@@ -180,24 +148,12 @@ class Prompter(nn.Module):
         self.conv0_1 = Pointwise(config.embed_dim, PROMPT_DIM)
         self.conv1x1 = Pointwise(PROMPT_DIM, config.embed_dim)
         self.fovea = Fovea()
-        self.TMA = TemporalModelling(config)
+        self.TMA = temporal_modelling(config)
 
     def forward(self, appearance: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor]:
         """Appearance and guidance, each [N, 196, D], to prompt and adapted tokens of the same shape."""
         prompt = self.conv1x1(self.fovea(self.conv0_0(appearance)) + self.conv0_1(guidance))
         return prompt, self.TMA(appearance)
-
-
-class Head(nn.Module):
-    """Holds the classifier under the published key."""
-
-    def __init__(self, config: S2DConfig):
-        super().__init__()
-        self.fc_cls = nn.Linear(config.embed_dim, config.num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, D] to logits [B, num_classes]."""
-        return self.fc_cls(x)
 
 
 class VideoTransformer(nn.Module):
@@ -210,13 +166,13 @@ class VideoTransformer(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + N_PATCHES, dim))
         self.temporal_embedding = nn.Parameter(torch.zeros(1, config.frames, dim))
-        self.patch_embed = Projection(nn.Conv2d(3, dim, PATCH_PX, stride=PATCH_PX))
-        self.patch_embed_prompt = Projection(Pointwise(FEATURE_CHANNELS, dim))
+        self.patch_embed = in_turn(proj=nn.Conv2d(3, dim, PATCH_PX, stride=PATCH_PX))
+        self.patch_embed_prompt = in_turn(proj=Pointwise(FEATURE_CHANNELS, dim))
         self.prompt_blocks = nn.ModuleList(Prompter(config) for _ in range(config.depth))
         self.prompt_norms = nn.ModuleList(nn.LayerNorm(dim, eps=1e-6) for _ in range(config.depth))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.ln_post = nn.LayerNorm(dim, eps=1e-6)
-        self.head = Head(config)
+        self.head = in_turn(fc_cls=nn.Linear(dim, config.num_classes))
         if not self.cls_token.is_meta:  # nothing to fill, and PyTorch would import its compiler for it: 4 s
             self._initialise()
 

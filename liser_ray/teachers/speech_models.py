@@ -1,51 +1,63 @@
 """Speech classifiers from disk, whole models and PEFT adapters, and never a weight that no file has set.
 
-Transformers and PEFT only warn when weights are missing and go on with random ones; here each is an error that says
-what to do. Adapters of one base model share its tensors: the base is read once and lies in memory once, and each
-adapter puts its own LoRA matrices and head on a copy of the module tree whose tensors are the same.
+Adapters of one base model share its tensors: the base is read once and lies in memory once, and each adapter puts its
+own LoRA matrices and head on a copy of the module tree whose tensors are the same.
 """
 
 import copy
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
 from peft.utils import load_peft_weights, set_peft_model_state_dict
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForAudioClassification, PreTrainedModel
-from transformers.utils import logging as transformers_logging
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 
+from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.speech_folders import (
-    ADAPTER_CONFIG,
-    adapter_labels,
-    has_preprocessor,
-    is_normalised,
-    named_labels,
-)
-from liser_ray.teachers.weights import why_not_loaded
+from liser_ray.storage.fetch import fetch, sha256
+from liser_ray.teachers.bundles import TeacherTuning, find_bundle
+from liser_ray.teachers.labels import agreed_labels, labels_of_config
+from liser_ray.teachers.speech_specs import read_specs
+from liser_ray.teachers.transformers_folders import FROM_DISK, LOAD_ERRORS, quiet, read_classifier
+from liser_ray.teachers.weights import listed, why_not_loaded
 
+ADAPTER_CONFIG = "adapter_config.json"
+_PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 # Stands for masked frames in training; checkpoints often lack it and inference never reads it.
 _UNUSED_IN_INFERENCE = "masked_spec_embed"
-_LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, UnpicklingError)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SpeechModel:
-    """A classifier ready to run: ``model(input_values=float32 [N, samples]).logits`` is [N, K_S]."""
+    """A classifier of 0.5-s windows, ready to run.
 
-    model: nn.Module
+    Attributes:
+        name: its column in the labels table.
+        labels: the K_S label names, in the order of the outputs.
+        sha256: of its folder; for an adapter, of the hashes of its own and its base's folder, one after the other.
+        network: ``network(input_values=float32 [N, samples]).logits`` is [N, K_S].
+        zero_mean_unit_variance: whether each window is normalised before it goes in.
+        tuning: what it has heard, if this package trained it.
+    """
+
+    name: str
     labels: tuple[str, ...]
-    zero_mean_unit_variance: bool  # whether each window is normalised before it goes in
+    sha256: str
+    network: nn.Module = field(repr=False)
+    zero_mean_unit_variance: bool = True
+    tuning: TeacherTuning | None = None
 
 
 class Remembering(nn.Module):
@@ -84,6 +96,11 @@ class BaseModel:
         """The convolutions that adapters share."""
         return Remembering(self.model.base_model.get_submodule("feature_extractor"))
 
+    @cached_property
+    def sha256(self) -> str:
+        """Of the folder."""
+        return sha256(self.folder)
+
 
 def load_base(folder: Path, device: torch.device) -> BaseModel:
     """Read a Transformers folder as an audio classifier, in float32, on a device.
@@ -91,67 +108,83 @@ def load_base(folder: Path, device: torch.device) -> BaseModel:
     Raises:
         UserError: the folder holds no such model, or one that does not take raw audio.
     """
-    try:
-        with quiet():
-            model, info = AutoModelForAudioClassification.from_pretrained(
-                folder,
-                output_loading_info=True,
-                dtype=torch.float32,
-                local_files_only=True,
-                trust_remote_code=False,  # or Transformers asks on the terminal whether to run what is in the folder
-            )
-    except _LOAD_ERRORS as error:
-        raise UserError(
-            f"Can't load a speech model from {folder}: {why_not_loaded(error)}. A folder with config.json and "
-            "model.safetensors of an audio classifier (HuBERT, WavLM, wav2vec 2.0), as save_pretrained writes it, "
-            "is needed."
-        ) from error
+    model, missing = read_classifier(AutoModelForAudioClassification, folder, "a speech model", device)
     if not hasattr(model.config, "conv_stride") or not hasattr(model.base_model, "feature_extractor"):
         raise UserError(
             f"{folder}: a {model.config.model_type} model does not take raw 16 kHz audio. "
             "Use HuBERT, WavLM, wav2vec 2.0 or a relative of theirs."
         )
-    missing = frozenset(key for key in info["missing_keys"] if not key.endswith(_UNUSED_IN_INFERENCE))
-    return BaseModel(folder, model.to(device).eval(), missing)
+    needed = frozenset(key for key in missing if not key.endswith(_UNUSED_IN_INFERENCE))
+    return BaseModel(folder, model, needed)
 
 
-def whole_model(base: BaseModel) -> SpeechModel:
-    """The classifier of a folder that has a head of its own.
+def load_models(specs: Sequence[str], device: torch.device) -> list[SpeechModel]:
+    """The models of `read_specs`, on a device; adapters of one base share its weights.
 
     Raises:
-        UserError: weights are missing, or the labels are not named.
+        UserError: a name is used twice, a folder or a weight is missing, or labels are not named.
     """
+    bases: dict[Path, BaseModel] = {}
+    models = []
+    for name, uri in read_specs(specs).items():
+        folder = fetch(uri)
+        is_adapter = (folder / ADAPTER_CONFIG).is_file()
+        base_folder = fetch(base_address(folder)).resolve() if is_adapter else folder
+        base = bases.get(base_folder) or load_base(base_folder, device)
+        if is_adapter:
+            bases[base_folder] = base
+            network, labels = _adapted(base, folder)
+            digest = hashlib.sha256((sha256(folder) + base.sha256).encode()).hexdigest()
+        else:
+            network, labels = _whole(base)
+            digest = base.sha256
+        preprocessor = folder if any((folder / file).is_file() for file in _PREPROCESSORS) else base_folder
+        bundle = find_bundle(str(folder))
+        tuning = bundle.tuning if bundle else None
+        models.append(SpeechModel(name, labels, digest, network, is_normalised(preprocessor), tuning))
+    return models
+
+
+def _whole(base: BaseModel) -> tuple[nn.Module, tuple[str, ...]]:
+    """The classifier of a folder that has a head of its own, and its labels."""
     if base.missing:
         raise UserError(
-            f"{base.folder} lacks weights of the classifier: {_listed(base.missing)}. A pretrained backbone alone "
-            "gives no labels: use a model tuned for emotion, or an adapter folder with this model as its base."
+            f"{base.folder} lacks weights of the classifier: {listed(sorted(base.missing))}. A pretrained backbone "
+            "alone gives no labels: use a model tuned for emotion, or an adapter folder with this model as its base."
         )
-    labels = named_labels(base.model.config.id2label or {}, base.folder / "config.json")
-    return SpeechModel(base.model, labels, is_normalised(base.folder))
+    return base.model, _labels_of_base(base)
 
 
-def adapted_model(base: BaseModel, folder: Path) -> SpeechModel:
-    """A base model with the PEFT adapter of a folder; the base's tensors are shared, not copied.
+def _labels_of_base(base: BaseModel) -> tuple[str, ...]:
+    config, path = base.model.config, base.folder / "config.json"
+    hint = f'set "id2label": {{"0": "neutral", "1": "happy", ...}} in {path}'
+    return agreed_labels(config.num_labels or 0, str(base.folder), labels_of_config(config.id2label), hint=hint)
+
+
+def _adapted(base: BaseModel, folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
+    """A base model with the PEFT adapter of a folder, and its labels; the base's tensors are shared, not copied.
 
     The head's size comes from the adapter's own head. Its labels come from a ``config.json`` next to the adapter,
     else from ``labels.json`` (a list of names in the order of the outputs), else, if the head is the base's, from it.
-
-    Raises:
-        UserError: weights are missing, do not fit the base, or the labels are not named.
     """
     try:
         config = PeftConfig.from_pretrained(str(folder))
         weights = load_peft_weights(str(folder), device="cpu", local_files_only=True)
-    except _LOAD_ERRORS as error:
+    except LOAD_ERRORS as error:
         raise UserError(f"Can't read the adapter in {folder}: {why_not_loaded(error)}") from error
     provided = {key.removeprefix("base_model.model.") for key in weights}
     if unset := base.missing - provided:
         raise UserError(
-            f"Neither the adapter in {folder} nor its base {base.folder} has {_listed(unset)}. "
+            f"Neither the adapter in {folder} nor its base {base.folder} has {listed(sorted(unset))}. "
             'Tune and save the adapter with modules_to_save=["projector", "classifier"].'
         )
 
-    model = _with_own_modules(base.model, share=_leaves_base_alone(config))
+    # Tuned biases and SVD-based starts (PiSSA, OLoRA, ...) overwrite base weights in place: those need a real copy.
+    start = getattr(config, "init_lora_weights", True)
+    shares = getattr(config, "bias", "none") == "none" and start in (True, False, "gaussian")
+    tensors = chain(base.model.parameters(), base.model.buffers()) if shares else ()
+    # deepcopy takes what its memo has as copied already: new modules, the same tensors.
+    model = copy.deepcopy(base.model, {id(tensor): tensor for tensor in tensors})
     for head in ("projector", "classifier"):
         weight = weights.get(f"base_model.model.{head}.weight")
         if weight is not None:
@@ -162,7 +195,7 @@ def adapted_model(base: BaseModel, folder: Path) -> SpeechModel:
         with quiet():
             adapted = PeftModel(model, config)
         result: Any = set_peft_model_state_dict(adapted, weights)
-    except _LOAD_ERRORS as error:
+    except LOAD_ERRORS as error:
         raise UserError(
             f"The adapter in {folder} does not fit its base {base.folder}: {why_not_loaded(error)}"
         ) from error
@@ -170,55 +203,79 @@ def adapted_model(base: BaseModel, folder: Path) -> SpeechModel:
     unfilled = {key for key in result.missing_keys if "default" in key.split(".")}
     if unfilled or result.unexpected_keys:
         raise UserError(
-            f"The adapter in {folder} does not fit its base {base.folder}: "
-            f"it lacks [{_listed(unfilled)}] and has no place for [{_listed(result.unexpected_keys)}]."
+            f"The adapter in {folder} does not fit its base {base.folder}: it lacks [{listed(sorted(unfilled))}] "
+            f"and has no place for [{listed(sorted(result.unexpected_keys))}]."
         )
     if not any("feature_extractor" in key for key in provided):
         model.base_model.feature_extractor = base.features
-
-    labels = adapter_labels(folder)
-    if labels is None and "classifier.weight" not in provided:
-        labels = named_labels(base.model.config.id2label or {}, base.folder / "config.json")
-    if labels is None:
-        raise UserError(
-            f"The adapter in {folder} does not say what its outputs mean: put a labels.json next to {ADAPTER_CONFIG}, "
-            'the label names in the order of the outputs, such as ["neutral", "happy", "sad", "angry"].'
-        )
-    if len(labels) != n_outputs:
-        raise UserError(f"{folder}: {len(labels)} label names ({', '.join(labels)}) for a head of {n_outputs} outputs.")
-    normalised_by = folder if has_preprocessor(folder) else base.folder
-    return SpeechModel(adapted.eval(), labels, is_normalised(normalised_by))
+    carried = _carried_labels(folder)
+    if carried is None and "classifier.weight" not in provided:
+        return adapted.eval(), _labels_of_base(base)
+    hint = f'put a labels.json next to {ADAPTER_CONFIG}, such as ["neutral", "happy", "sad", "angry"]'
+    return adapted.eval(), agreed_labels(n_outputs, f"The adapter in {folder}", carried or (), hint=hint)
 
 
-def _with_own_modules(model: PreTrainedModel, share: bool) -> PreTrainedModel:
-    tensors = chain(model.parameters(), model.buffers()) if share else ()
-    # deepcopy takes what its memo has as copied already: new modules, the same tensors.
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+def base_address(folder: Path) -> str:
+    """Where an adapter's base model is: a path, ``s3://`` or ``hf://`` address.
+
+    ``base_model_name_or_path`` may be an address, a path (also relative to the adapter), or a Hugging Face name, whose
+    ``revision`` counts.
+
+    Raises:
+        UserError: the file names no base, or one that is not there.
+    """
+    path = folder / ADAPTER_CONFIG
+    config = _read_json(path)
+    name, revision = config.get("base_model_name_or_path") or "", config.get("revision") or ""
+    if "://" in name:
+        return name
+    for candidate in (Path(name).expanduser(), folder / name):
+        if name and candidate.is_dir():
+            return str(candidate.resolve())
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return f"hf://{name}@{revision}" if revision else f"hf://{name}"
+    raise UserError(
+        f"{path}: base_model_name_or_path is {name!r}, and no such folder is here. "
+        "Set it to the base model's folder, s3:// or hf:// address, such as hf://facebook/hubert-base-ls960."
+    )
 
 
-def _leaves_base_alone(config: PeftConfig) -> bool:
-    # Tuned biases and SVD-based starts (PiSSA, OLoRA, ...) overwrite base weights in place: those need a real copy.
-    bias, start = getattr(config, "bias", "none"), getattr(config, "init_lora_weights", True)
-    return bias == "none" and start in (True, False, "gaussian")
+def _carried_labels(folder: Path) -> tuple[str, ...] | None:
+    """Label names of an adapter's own files, or None if it has no such file."""
+    config, labels = folder / "config.json", folder / "labels.json"
+    if config.is_file():
+        return labels_of_config(_read_json(config).get("id2label"))
+    if not labels.is_file():
+        return None
+    names = _read_json(labels)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f'{labels}: a list of label names is needed, such as ["neutral", "happy", "sad", "angry"].')
+    return tuple(names)
 
 
-def _listed(keys: Iterable[str], most: int = 6) -> str:
-    names = sorted(keys)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def is_normalised(folder: Path) -> bool:
+    """Whether windows get zero mean and unit variance before they go into the model of this folder.
 
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Context without the words of Transformers and PEFT that don't concern a user of this package."""
-    # Missing weights are checked and reported here; the library's own table would call an adapter's base broken.
-    verbosity, progress_bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    Raises:
+        UserError: the file that says so can't be read, or the model is for another sample rate.
+    """
+    if not any((folder / file).is_file() for file in _PREPROCESSORS):
+        # The default of Wav2Vec2FeatureExtractor, and what HuBERT base's and wav2vec 2.0 base's own files say.
+        # WavLM base's file says the opposite, so the choice is not made in silence.
+        _log.warning("%s has no preprocessor_config.json: windows get zero mean and unit variance", folder)
+        return True
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # PEFT uses a name that Transformers will drop
-            yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if progress_bar:
-            transformers_logging.enable_progress_bar()
+        extractor = AutoFeatureExtractor.from_pretrained(folder, **FROM_DISK)
+        rate_hz, normalised = extractor.sampling_rate, bool(extractor.do_normalize)
+    except LOAD_ERRORS as error:
+        raise UserError(f"Can't read preprocessor_config.json in {folder}: {error}") from error
+    if rate_hz != SAMPLE_RATE_HZ:
+        raise UserError(f"{folder} is a model for {rate_hz} Hz; one for {SAMPLE_RATE_HZ} Hz is needed.")
+    return normalised
+
+
+def _read_json(path: Path) -> Any:  # noqa: ANN401 (whatever the file holds)
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"Can't read {path}: {error}") from error

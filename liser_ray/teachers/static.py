@@ -1,9 +1,8 @@
 """A still-image expression classifier as a video teacher: every frame by itself, softmaxes averaged over the window."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Literal
 
 import jsonargparse
@@ -13,18 +12,21 @@ import torch
 import torch.nn.functional as F
 import yaml
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForImageClassification
+from transformers import AutoModelForImageClassification
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers import batches
-from liser_ray.teachers.labels import agreed_labels
-from liser_ray.teachers.weights import why_not_loaded
-from liser_ray.training.precision import Precision, mixed
+from liser_ray.teachers.labels import agreed_labels, labels_of_config
+from liser_ray.teachers.transformers_folders import read_classifier
+from liser_ray.teachers.video import VideoTeacher
+from liser_ray.teachers.weights import listed
+from liser_ray.training.precision import Precision
 
-Classifier = Callable[[Tensor], Tensor]
+FrameNetwork = Callable[[Tensor], Tensor]
 """Float32 frames [N, C, H, W] on the device, preprocessed, to the network's outputs [N, K], there or on the CPU."""
 
+_HINT = "Give the YAML file that describes the classifier with --video_teacher.weights."
 _GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV and Pillow weigh them
 
 
@@ -56,43 +58,6 @@ class StaticModel:
     output: Literal["logits", "probabilities"] = "logits"
 
 
-class StaticTeacher:
-    """Callable as `liser_ray.teachers.video.VideoTeacher` says."""
-
-    def __init__(
-        self,
-        name: str,
-        labels: tuple[str, ...],
-        sha256: str,
-        model: StaticModel,
-        classify: Classifier,
-        device: torch.device,
-        precision: Precision,
-        batch_size: int,
-    ):
-        self.name = name
-        self.labels = labels
-        self.sha256 = sha256
-        self._model = model
-        self._classify = classify
-        self._device = device
-        self._precision = precision
-        self.batch_size = batch_size
-
-    def __call__(self, clips: batches.Windows) -> np.ndarray:
-        """Softmax of N clips uint8 [T, H, W, 3] (RGB): float32 [N, K]."""
-        found = []
-        with torch.inference_mode(), mixed(self._device, self._precision):
-            for batch in batches.on_device(clips, self.batch_size, self._device):
-                probabilities = self._classify(prepare(batch, self._model)).float()
-                if self._model.output == "logits":
-                    probabilities = probabilities.softmax(dim=1)
-                found.append(probabilities.view(*batch.shape[:2], -1).mean(dim=1))
-        if not found:
-            return np.zeros((0, len(self.labels)), np.float32)
-        return torch.cat(found).cpu().numpy()
-
-
 def prepare(clips: Tensor, model: StaticModel) -> Tensor:
     """uint8 [N, T, H, W, 3] (RGB) to what the network takes: float32 [N * T, C, input_px, input_px]."""
     frames = batches.pictures(clips)
@@ -104,46 +69,46 @@ def prepare(clips: Tensor, model: StaticModel) -> Tensor:
         frames = frames.flip(1)
     elif model.channels == "gray":
         frames = (frames * frames.new_tensor(_GRAY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
-    return batches.normalise(frames * (model.pixel_max / 255), model.mean, model.std)
+    return batches.standardise(frames * (model.pixel_max / 255), model.mean, model.std)
 
 
 def load_static(
-    description: Path, labels: tuple[str, ...], device: torch.device, precision: Precision, batch_size: int, hint: str
-) -> StaticTeacher:
+    uri: str, labels: Sequence[str], device: torch.device, precision: Precision, batch_size: int
+) -> VideoTeacher:
     """The teacher that a YAML file describes.
 
     Args:
-        description: the YAML file: fields of `StaticModel`.
+        uri: of the YAML file: fields of `StaticModel`.
         labels: given by the user; empty: those of the YAML file or of the model.
-        device, precision: as in `liser_ray.teachers.video.load_video_teacher`.
-        batch_size: clips per micro-batch.
-        hint: added to the error when weights are missing.
+        device, precision, batch_size: as in `liser_ray.teachers.video.VideoTeacher`.
 
     Raises:
         UserError: wrong YAML, missing weights, a model that doesn't take such frames, labels that don't fit.
     """
+    description = fetch(uri, _HINT)
     model = read_description(description)
     weights = model.weights
     if "://" not in weights:
         weights = str(description.parent / Path(weights).expanduser())
-    path = fetch(weights, hint)
-    carried: tuple[str, ...] = ()
-    if path.is_dir():
-        classify, carried = _load_transformers(path, device)
-    else:
-        classify = _load_onnx(path, model.layout, device)
-    n_outputs = _count_outputs(classify, model, device, path)
-    named = agreed_labels(model.labels, carried, n_outputs, str(path))
-    return StaticTeacher(
+    path = fetch(weights, _HINT)
+    network, carried = _load_transformers(path, device) if path.is_dir() else (_load_onnx(path, model, device), ())
+
+    def classify(clips: Tensor) -> Tensor:
+        outputs = network(prepare(clips, model)).float()
+        probabilities = outputs if model.output == "probabilities" else outputs.softmax(dim=1)
+        return probabilities.view(*clips.shape[:2], -1).mean(dim=1)
+
+    n_outputs = _count_outputs(network, model, device, path)
+    named = agreed_labels(n_outputs, str(path), carried, model.labels, f"give labels: [...] in {description}")
+    return VideoTeacher(
         name=description.stem,
-        labels=agreed_labels(labels, named, n_outputs, str(description)),
+        labels=agreed_labels(n_outputs, str(description), named, labels),
         # The preprocessing decides on the numbers as the weights do.
         sha256=f"{sha256(path)}+{sha256(description)}",
-        model=model,
-        classify=classify,
+        batch_size=batch_size,
         device=device,
         precision=precision,
-        batch_size=batch_size,
+        classify=classify,
     )
 
 
@@ -170,30 +135,14 @@ def read_description(path: Path) -> StaticModel:
     return model
 
 
-def _load_transformers(folder: Path, device: torch.device) -> tuple[Classifier, tuple[str, ...]]:
-    try:
-        network, info = AutoModelForImageClassification.from_pretrained(
-            folder,
-            local_files_only=True,
-            output_loading_info=True,
-            dtype=torch.float32,
-            trust_remote_code=False,
-        )
-        names = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).id2label
-    except (OSError, ValueError, RuntimeError, KeyError, UnpicklingError) as error:
-        raise UserError(f"{folder} is no folder of an image classifier: {why_not_loaded(error)}") from error
-    # Transformers fills what a file lacks with random numbers and a warning.
-    lacking = [*info["missing_keys"], *(str(key) for key in info.get("mismatched_keys", ()))]
-    if lacking:
-        raise UserError(f"{folder} lacks weights of its own classifier: {', '.join(map(str, lacking[:10]))}")
-    network = network.eval().requires_grad_(False).to(device)
-    labels = tuple(names[i] for i in sorted(names))
-    if all(label == f"LABEL_{i}" for i, label in enumerate(labels)):
-        labels = ()  # Transformers' stand-ins for names
-    return lambda frames: network(pixel_values=frames).logits, labels
+def _load_transformers(folder: Path, device: torch.device) -> tuple[FrameNetwork, tuple[str, ...]]:
+    network, missing = read_classifier(AutoModelForImageClassification, folder, "an image classifier", device)
+    if missing:
+        raise UserError(f"{folder} lacks weights of its own classifier: {listed(missing)}.")
+    return lambda frames: network(pixel_values=frames).logits, labels_of_config(network.config.id2label)
 
 
-def _load_onnx(path: Path, layout: str, device: torch.device) -> Classifier:
+def _load_onnx(path: Path, model: StaticModel, device: torch.device) -> FrameNetwork:
     options = onnxruntime.SessionOptions()
     # Its own default is all cores, in every worker of a pool.
     options.intra_op_num_threads = torch.get_num_threads()
@@ -210,21 +159,21 @@ def _load_onnx(path: Path, layout: str, device: torch.device) -> Classifier:
     entry = session.get_inputs()[0]
     step = entry.shape[0] if isinstance(entry.shape[0], int) else None
 
-    def classify(frames: Tensor) -> Tensor:
+    def run(frames: Tensor) -> Tensor:
         array = frames.cpu().numpy()
-        array = np.ascontiguousarray(array.transpose(0, 2, 3, 1) if layout == "nhwc" else array)
+        array = np.ascontiguousarray(array.transpose(0, 2, 3, 1) if model.layout == "nhwc" else array)
         pieces = [array] if step is None else [array[i : i + step] for i in range(0, len(array), step)]
         return torch.from_numpy(np.concatenate([session.run(None, {entry.name: piece})[0] for piece in pieces]))
 
-    return classify
+    return run
 
 
-def _count_outputs(classify: Classifier, model: StaticModel, device: torch.device, path: Path) -> int:
+def _count_outputs(network: FrameNetwork, model: StaticModel, device: torch.device, path: Path) -> int:
     """Number of outputs, found by running two gray frames, which also shows that the description fits the network."""
     gray = torch.full((1, 2, 224, 224, 3), 128, dtype=torch.uint8, device=device)
     try:
         with torch.inference_mode():
-            outputs = classify(prepare(gray, model)).float()
+            outputs = network(prepare(gray, model)).float()
     except Exception as error:  # whatever a foreign network raises when its input is not what it expects
         raise UserError(f"{path} does not take frames as the YAML file describes them: {error}") from error
     if outputs.ndim != 2 or len(outputs) != 2:

@@ -1,11 +1,13 @@
 """Video teachers: aligned face clips to one softmax per window."""
 
 import json
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
@@ -31,95 +33,46 @@ _LANDMARK_HINT = (
     "Get S2D's landmark network (mobilefacenet_model_best.pth.tar, see the README) and give its path, s3:// or hf:// "
     "address with --video_teacher.landmark_weights."
 )
-_STATIC_HINT = "Give the YAML file that describes the classifier with --video_teacher.weights."
+_LABELS_HINT = "give all their names with --video_teacher.labels"
 
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
-class VideoTeacher(Protocol):
-    """A callable with a name, the names of its outputs in order, and the hash of all that decides on its numbers.
+@dataclass
+class VideoTeacher:
+    """A classifier of face clips, which answers each by itself, whatever the batch.
 
-    Its batch size is of clips in a forward pass.
+    Attributes:
+        name: of its kind.
+        labels: names of its K outputs, in order.
+        sha256: of all that decides on its numbers.
+        batch_size: clips per forward pass.
+        device: where it runs.
+        precision: of the matrix products, where the device has it (`able_precision`).
+        classify: clips uint8 [n, 16, 224, 224, 3] on the device to softmaxes float32 [n, K]; called in several threads.
     """
 
     name: str
     labels: tuple[str, ...]
     sha256: str
     batch_size: int
+    device: torch.device
+    precision: Precision
+    classify: Callable[[Tensor], Tensor] = field(repr=False)
 
     def __call__(self, clips: batches.Windows) -> np.ndarray:
-        """Softmax of N clips uint8 [16, 224, 224, 3] (RGB): float32 [N, K]; each by itself, whatever the batch."""
-        ...
-
-
-class S2DTeacher:
-    """S2D with its landmark network."""
-
-    name = "s2d"
-
-    def __init__(
-        self,
-        transformer: VideoTransformer,
-        landmarks: MobileFaceNet,
-        labels: tuple[str, ...],
-        sha256: str,
-        device: torch.device,
-        precision: Precision,
-        batch_size: int,
-    ):
-        """Take both networks over: they go to the device, and the weights of their products to the precision."""
-        self.labels = labels
-        self.sha256 = sha256
-        self._device = device
-        self._precision = able_precision(device, precision)
-        self._transformer = _lowered(transformer.to(device), self._precision)
-        self._landmarks = _lowered(landmarks.to(device), self._precision)
-        self.batch_size = batch_size
-
-    def __call__(self, clips: batches.Windows) -> np.ndarray:
-        """See `VideoTeacher`.
+        """Softmax of N clips uint8 [16, 224, 224, 3] (RGB): float32 [N, K].
 
         Raises:
-            ValueError: if the clips have another shape or type.
+            ValueError: if S2D is given clips of another shape or type.
         """
-        expected = (self._transformer.config.frames, INPUT_PX, INPUT_PX, 3)
-        for clip in clips:
-            if clip.shape != expected or clip.dtype != np.uint8:
-                raise ValueError(f"A clip is {clip.dtype} {clip.shape}, not uint8 {expected}.")
-        found = batches.answers(self._softmax, clips, self.batch_size, self._device)
-        if not found:
-            return np.zeros((0, len(self.labels)), np.float32)
-        return torch.cat(found).cpu().numpy()
+        found = batches.answers(self._answer, clips, self.batch_size, self.device)
+        return torch.cat(found).cpu().numpy() if found else np.zeros((0, len(self.labels)), np.float32)
 
-    def _softmax(self, batch: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode(), mixed(self._device, self._precision):
-            logits, _ = s2d_forward(self._transformer, self._landmarks, batch)
-            return logits.float().softmax(dim=1)
-
-
-def _lowered(network: Network, precision: Precision) -> Network:
-    """The network with the weights that autocast would convert in each forward pass converted once: same numbers."""
-    for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            module.to(getattr(torch, precision))
-    return network
-
-
-def s2d_forward(
-    transformer: VideoTransformer, landmarks: MobileFaceNet, clips: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [N, K] and features [N, D] of clips uint8 [N, T, 224, 224, 3] (RGB), on the networks' device.
-
-    The landmark network is frozen: no gradient goes through it.
-    """
-    # Both networks take the same normalised pictures, although the landmark network was trained on others: S2D's
-    # checkpoints were fitted so.
-    frames = batches.pictures(clips) / 255
-    frames = batches.normalise(frames, batches.IMAGENET_MEAN, batches.IMAGENET_STD)
-    with torch.no_grad():
-        guidance = landmarks(frames)
-    return transformer(frames.unflatten(0, clips.shape[:2]), guidance)
+    def _answer(self, batch: Tensor) -> Tensor:
+        with torch.inference_mode(), mixed(self.device, self.precision):
+            return self.classify(batch)
 
 
 def load_video_teacher(
@@ -143,34 +96,68 @@ def load_video_teacher(
     if config.kind == "static":
         from liser_ray.teachers.static import load_static  # imports Transformers, which takes seconds: S2D needs none
 
-        description = fetch(config.weights, _STATIC_HINT)
-        return load_static(description, tuple(config.labels), target, precision, batch_size, _STATIC_HINT)
-    path = fetch(config.weights, _S2D_HINT)
-    landmark_path = fetch(config.landmark_weights, _LANDMARK_HINT)
+        return load_static(config.weights, config.labels, target, precision, batch_size)
+    path, landmark_path = fetch(config.weights, _S2D_HINT), fetch(config.landmark_weights, _LANDMARK_HINT)
     checkpoint = read_checkpoint(path)
     transformer = load_s2d(checkpoint)
     n_outputs = transformer.config.num_classes
-    carried = _carried_labels(checkpoint)
-    given = tuple(config.labels)
+    carried, given = _carried_labels(checkpoint), config.labels
     if not given and not carried and n_outputs == len(FERV39K_LABELS):
         given = FERV39K_LABELS
+    labels = agreed_labels(n_outputs, str(path), carried, given, _LABELS_HINT)
     with torch.device("meta"):
         empty = MobileFaceNet()
-    return S2DTeacher(
-        transformer=transformer,
-        landmarks=load_strictly(empty, read_checkpoint(landmark_path), "S2D's landmark network, MobileFaceNet"),
-        labels=agreed_labels(given, carried, n_outputs, str(path)),
-        sha256=f"{sha256(path)}+{sha256(landmark_path)}",
-        device=target,
-        precision=precision,
-        batch_size=batch_size,
-    )
+    landmarks = load_strictly(empty, read_checkpoint(landmark_path), "S2D's landmark network, MobileFaceNet")
+    digest = f"{sha256(path)}+{sha256(landmark_path)}"
+    return s2d_teacher(transformer, landmarks, labels, digest, target, precision, batch_size)
+
+
+def s2d_teacher(
+    transformer: VideoTransformer,
+    landmarks: MobileFaceNet,
+    labels: tuple[str, ...],
+    sha256: str,
+    device: torch.device,
+    precision: Precision,
+    batch_size: int,
+) -> VideoTeacher:
+    """S2D with its landmark network; both go to the device, and the weights of their products to the precision."""
+    able = able_precision(device, precision)
+    networks = _lowered(transformer.to(device), able), _lowered(landmarks.to(device), able)
+    expected = (transformer.config.frames, INPUT_PX, INPUT_PX, 3)
+
+    def classify(clips: Tensor) -> Tensor:
+        if clips.shape[1:] != expected or clips.dtype != torch.uint8:
+            raise ValueError(f"A clip is {clips.dtype} {tuple(clips.shape[1:])}, not uint8 {expected}.")
+        logits, _ = s2d_forward(*networks, clips)
+        return logits.float().softmax(dim=1)
+
+    return VideoTeacher("s2d", labels, sha256, batch_size, device, able, classify)
+
+
+def _lowered(network: Network, precision: Precision) -> Network:
+    """The network with the weights that autocast would convert in each forward pass converted once: same numbers."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            module.to(getattr(torch, precision))
+    return network
+
+
+def s2d_forward(transformer: VideoTransformer, landmarks: MobileFaceNet, clips: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits [N, K] and features [N, D] of clips uint8 [N, T, 224, 224, 3] (RGB), on the networks' device.
+
+    The landmark network is frozen: no gradient goes through it.
+    """
+    # Both networks take the same normalised pictures, although the landmark network was trained on others: S2D's
+    # checkpoints were fitted so.
+    frames = batches.standardise(batches.pictures(clips) / 255)
+    with torch.no_grad():
+        guidance = landmarks(frames)
+    return transformer(frames.unflatten(0, clips.shape[:2]), guidance)
 
 
 def _carried_labels(checkpoint: Checkpoint) -> tuple[str, ...]:
-    text = checkpoint.metadata.get("labels")
-    if text is None:
-        return ()
+    text = checkpoint.metadata.get("labels", "[]")
     try:
         labels = json.loads(text)
     except json.JSONDecodeError:

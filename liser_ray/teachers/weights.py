@@ -3,7 +3,7 @@
 import argparse
 import pickle
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,14 +116,16 @@ def load_strictly(network: Network, checkpoint: Checkpoint, what: str) -> Networ
         ],
     }
     if any(differences.values()):
-        lines = [f"  {len(keys)} {kind}: {_some(keys)}" for kind, keys in differences.items() if keys]
+        lines = [f"  {len(keys)} {kind}: {listed(keys)}" for kind, keys in differences.items() if keys]
         raise UserError(f"{checkpoint.path} is no checkpoint of {what}. Its keys differ:\n" + "\n".join(lines))
     tensors = {key: t.float() if t.is_floating_point() else t for key, t in checkpoint.tensors.items()}
     network.load_state_dict(tensors, strict=True, assign=True)
     return network.eval().requires_grad_(False)
 
 
-def _some(keys: list[str]) -> str:
+def listed(keys: Iterable[str]) -> str:
+    """Some of the keys, for an error."""
+    keys = list(keys)
     more = len(keys) - _MAX_NAMED_KEYS
     return ", ".join(keys[:_MAX_NAMED_KEYS]) + (f", and {more} more" if more > 0 else "")
 

@@ -10,8 +10,7 @@ from liser_ray.demo.speech_base import pretrain_speech_base
 from liser_ray.demo.video_fit import with_frames
 from liser_ray.storage.fetch import sha256
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
-from liser_ray.teachers.speech_folders import is_normalised
-from liser_ray.teachers.speech_models import load_base
+from liser_ray.teachers.speech_models import is_normalised, load_base
 from liser_ray.teachers.video import VideoTeacherConfig, load_video_teacher
 
 

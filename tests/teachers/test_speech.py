@@ -169,14 +169,14 @@ def test_adapter_equals_peft_itself(models, windows, tmp_path):
 
 def test_backbone_lies_in_memory_once(models, windows):
     first, second = load_speech_teachers([str(models / "adapters/fold-*")]).teachers
-    shared = {p.data_ptr() for p in first.model.parameters()} & {p.data_ptr() for p in second.model.parameters()}
+    shared = {p.data_ptr() for p in first.network.parameters()} & {p.data_ptr() for p in second.network.parameters()}
     n_backbone = sum(1 for _ in HubertModel(HubertConfig(**SMALL)).parameters()) - 1  # without masked_spec_embed
     assert len(shared) >= n_backbone
 
 
 def test_convolutions_run_once_for_all_adapters(models, windows):
     teachers = load_speech_teachers([str(models / "adapters/fold-*")], batch_size=4)
-    convolutions = teachers.teachers[0].model.get_base_model().hubert.feature_extractor.module
+    convolutions = teachers.teachers[0].network.get_base_model().hubert.feature_extractor.module
     calls = []
     convolutions.register_forward_hook(lambda *_: calls.append(1))
     teachers(windows)

@@ -231,6 +231,5 @@ def _sum_of_hex(column: pa.ChunkedArray) -> int:
 
 
 def _speech_teacher(name: str, card: dict[str, Any]) -> SpeechTeacher:
-    tuning = card.get("tuning")
-    known = TeacherTuning(**(tuning | {"heard": tuple(tuning["heard"])})) if tuning else None
-    return SpeechTeacher(name, tuple(card["labels"]), known)
+    tuning = TeacherTuning.from_json(card["tuning"]) if card.get("tuning") else None
+    return SpeechTeacher(name, tuple(card["labels"]), tuning)

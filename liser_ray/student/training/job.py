@@ -145,8 +145,7 @@ def check(config: StudentConfig) -> Checked:
             training_recordings(speech, fold, config.train, seed)
         if not len(speech.of_speakers(fold.test)):
             raise UserError(f"{speech.name}: fold {fold.index} has no usable recording to test on.")
-    train, of_students = config.train, any(one.tuning and one.tuning.students for one in teachers.values())
-    name = run_name(config.recipe, config.loss, train.two_stage, train.labeled_fraction, of_students)
+    name = run_name(config.recipe, config.loss, config.train.two_stage, config.train.labeled_fraction)
     facts = _facts(config, name, speech, table, known)
     return Checked(name, speech, tuple(fold.index for fold in every_fold), tuple(folds), table, teachers, facts)
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.finetuning.config import LoraSettings
-from liser_ray.teachers.speech import SAMPLE_RATE_HZ
-from liser_ray.teachers.speech_models import load_base, quiet
+from liser_ray.teachers.speech_models import SAMPLE_RATE_HZ, load_base
+from liser_ray.teachers.transformers_folders import quiet
 
 HEAD = ("projector", "classifier")
 

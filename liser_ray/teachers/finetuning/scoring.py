@@ -40,7 +40,7 @@ def predict(
     """Ask the one teacher of ``teachers`` about recordings, both ways."""
     (teacher,) = teachers.teachers
     normalised = teacher.zero_mean_unit_variance
-    logits = score_recordings(teacher.model, speech, indices, normalised, device, precision)
+    logits = score_recordings(teacher.network, speech, indices, normalised, device, precision)
     windows = [speech_windows(speech.waveform(i))[0] for i in indices]
     of_windows = teachers(np.concatenate(windows))[teacher.name]
     ends = np.cumsum([len(one) for one in windows])

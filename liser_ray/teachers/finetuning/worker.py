@@ -27,7 +27,7 @@ from liser_ray.teachers.finetuning.scoring import predict, score
 from liser_ray.teachers.finetuning.split import TeacherSplit, split_fold
 from liser_ray.teachers.finetuning.training import EpochScore, Training
 from liser_ray.teachers.speech import load_speech_teachers
-from liser_ray.teachers.speech_folders import is_normalised
+from liser_ray.teachers.speech_models import is_normalised
 from liser_ray.teachers.temperature import fit_temperature, logarithms
 from liser_ray.teachers.weights import load_plain
 from liser_ray.training.common import same_for_all

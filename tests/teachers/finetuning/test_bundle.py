@@ -28,7 +28,7 @@ from liser_ray.teachers.finetuning.split import TeacherSplit, split_fold
 from liser_ray.teachers.finetuning.training import Training
 from liser_ray.teachers.finetuning.worker import write_bundle
 from liser_ray.teachers.speech import load_speech_teachers, speech_windows
-from liser_ray.teachers.speech_folders import base_address
+from liser_ray.teachers.speech_models import base_address
 
 
 def tune(base, speech, split: TeacherSplit, output: Path) -> Training:
@@ -112,25 +112,6 @@ def test_the_labels_table_tells_a_student_whom_its_teacher_has_heard(trained, tm
     assert set(tuning["heard"]) <= FOLD.train
     assert (tuning["labeled"], tuning["fold"]) == ("tones", 0)
     assert tuning["temperature"] == read_bundle(str(trained[1])).tuning.temperature
-
-
-def test_the_temperature_is_applied_on_request_only(trained, speech):
-    _, folder = trained
-    windows = speech_windows(speech.waveform(0))[0]
-    plain = load_speech_teachers([f"t={folder}"])(windows)["t"]
-    calibrated = load_speech_teachers([f"t={folder}"], calibrated=True)(windows)["t"]
-    temperature = read_bundle(str(folder)).tuning.temperature
-    logits = np.log(plain) / temperature
-    np.testing.assert_allclose(calibrated, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), atol=1e-5)
-
-
-def test_a_teacher_without_a_temperature_can_not_be_calibrated(base, trained, tmp_path):
-    _, folder = trained
-    for path in folder.iterdir():
-        if path.name != "bundle.json":
-            (tmp_path / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(UserError, match=r"bundle\.json"):
-        load_speech_teachers([f"t={tmp_path}"], calibrated=True)
 
 
 def test_a_teacher_that_heard_a_test_speaker_is_refused(trained):

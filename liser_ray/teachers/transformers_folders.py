@@ -1,0 +1,71 @@
+"""Classifiers in folders that Transformers' ``save_pretrained`` has written: none of their code runs, no weight is
+random.
+
+Transformers only warns when weights are missing and goes on with random ones; here they are named.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from liser_ray.runtime.errors import UserError
+from liser_ray.teachers.weights import why_not_loaded
+
+LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError, UnpicklingError)
+"""What Transformers and PEFT raise on files that are missing, damaged or of something else."""
+
+FROM_DISK = {"local_files_only": True, "trust_remote_code": False}
+"""For ``from_pretrained``: without the second, Transformers asks on the terminal whether to run a folder's code."""
+
+
+def read_classifier(
+    auto_class: Any,  # noqa: ANN401 (Transformers' have no common type)
+    folder: Path,
+    what: str,
+    device: torch.device,
+) -> tuple[PreTrainedModel, frozenset[str]]:
+    """A classifier in evaluation mode, float32, on a device, and the names of the weights that its folder lacks.
+
+    Args:
+        auto_class: of Transformers, such as ``AutoModelForImageClassification``.
+        folder: with config.json and model.safetensors.
+        what: it must be, for the error.
+        device: where the model goes.
+
+    Raises:
+        UserError: the folder holds no such model, or one that can't be loaded without running code.
+    """
+    try:
+        with quiet():
+            model, info = auto_class.from_pretrained(folder, output_loading_info=True, dtype=torch.float32, **FROM_DISK)
+    except LOAD_ERRORS as error:
+        raise UserError(
+            f"Can't load {what} from {folder}: {why_not_loaded(error)}. A folder with its config.json and "
+            "model.safetensors, as save_pretrained writes it, is needed."
+        ) from error
+    return model.to(device).eval(), frozenset(map(str, info["missing_keys"]))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Context without the words of Transformers and PEFT that don't concern a user of this package."""
+    # Its table of missing weights would call an adapter's base broken.
+    verbosity, progress_bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # PEFT uses a name that Transformers will drop
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if progress_bar:
+            transformers_logging.enable_progress_bar()
