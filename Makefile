@@ -6,7 +6,16 @@ BIN := .venv/bin
 # their bytecode on disk (some images switch it off) each spends twice as long on its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types check docs bench tables clean
+define COMBINATIONS
+AVX2 default AVX2 1
+AVX2 avx2 AVX2 2
+AVX512_CORE avx512 AVX512 1
+AVX512_CORE_BF16 avx2 AVX512 2
+AVX512_CORE_AMX avx512 AVX512 1
+endef
+export COMBINATIONS
+
+.PHONY: demo test numerics lint types check docs bench tables clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -22,6 +31,16 @@ demo: .venv/ready  ## a small corpus, small teachers, labels, students: a few mi
 # machine are many times slower than one.
 test: .venv/ready  ## all tests, the slow ones too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# Each line: instructions for oneDNN, for PyTorch's own loops and for MKL, and threads. They only take away: what a CPU
+# does not have it goes without.
+numerics: SHELL := /bin/bash
+numerics: .venv/ready  ## the numerical tests as other kinds of CPU would compute them
+	@failed=""; while read -r onednn aten mkl threads; do \
+		echo "== oneDNN $$onednn, PyTorch $$aten, MKL $$mkl, $$threads thread(s)"; \
+		ONEDNN_MAX_CPU_ISA=$$onednn ATEN_CPU_CAPABILITY=$$aten MKL_ENABLE_INSTRUCTIONS=$$mkl OMP_NUM_THREADS=$$threads \
+			$(BIN)/python -m pytest -q -m numerics --durations=0 --durations-min=5 < /dev/null || failed="$$failed $$onednn/$$aten/$$threads"; \
+	done <<< "$$COMBINATIONS"; test -z "$$failed" || { echo "failed as:$$failed"; exit 1; }
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -11,7 +11,6 @@ import hypothesis
 import pytest
 import ray
 from swift_store import SwiftStore, data_folder
-from xdist.scheduler import LoadScopeScheduling
 
 from liser_ray.runtime.cluster import start_ray
 
@@ -33,12 +32,31 @@ ON_RAY = (
 )
 """Files and tests that ask for `ray_session`; the longest chain of a parallel run, so nothing else belongs here."""
 
+NUMERICAL = (
+    "tests/labeling/test_teacher_stages.py",
+    "tests/prediction/test_onnx.py",
+    "tests/prediction/test_stream.py",
+    "tests/prediction/test_student.py",
+    "tests/prediction/test_torch_classifier.py",
+    "tests/student/data/test_mels.py",
+    "tests/student/test_features.py",
+    "tests/student/test_front_end.py",
+    "tests/student/test_losses.py",
+    "tests/student/test_network.py",
+    "tests/student/training/test_evaluation.py",
+    "tests/student/training/test_loop.py::test_the_golden_loss_curve",
+    "tests/training/",
+)
+"""Files of numerical tests throughout, beside those that bear the mark ``numerics`` themselves."""
+
 hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("no deadline")
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+@pytest.hookimpl(optionalhook=True)  # there is none without xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """In a parallel run, all that is on Ray runs in one process: there is one Ray, and it needs the cores."""
+    from xdist.scheduler import LoadScopeScheduling
 
     class OneRay(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
@@ -49,6 +67,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest chain begins first; it is a Ray session of its own, so the order changes nothing."""
+    for item in items:
+        if item.nodeid.startswith(NUMERICAL):
+            item.add_marker("numerics")
     items.sort(key=lambda item: not item.nodeid.startswith(ON_RAY))
 
 
@@ -57,7 +78,7 @@ def _one_thread() -> Iterator[None]:
     """PyTorch's threads wait for one another in a loop: on a busy machine two are many times slower than one."""
     yield
     if torch := sys.modules.get("torch"):
-        torch.set_num_threads(1)
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
 @pytest.fixture(scope="session")

@@ -128,15 +128,18 @@ def test_the_rule_makes_the_values_that_the_figures_were_made_with(golden):
     assert np.array_equal(s2d_rule.noise_clips().ravel()[:8], golden["check_noise_first8"])
 
 
+@pytest.mark.numerics
 def test_parity_mini_smooth(golden):
     compare(golden, "mini_smooth", figures(MINI, s2d_rule.smooth_clips(frames=4)))
 
 
+@pytest.mark.numerics
 def test_parity_mini_eps(golden):
     compare(golden, "mini_eps", figures(MINI, s2d_rule.smooth_clips(frames=4), s2d_rule.fine_scale))
 
 
 @pytest.mark.slow
+@pytest.mark.numerics
 def test_parity_full_size(full_golden):
     compare(full_golden, "smooth", figures(S2DConfig(), s2d_rule.smooth_clips()))
 
@@ -163,6 +166,7 @@ def test_the_full_network_has_the_published_number_of_parameters():
     assert sum(parameter.numel() for parameter in network.parameters()) == 95_055_571
 
 
+@pytest.mark.numerics
 def test_a_fovea_of_zero_sharpness_weighs_by_the_values_themselves():
     fovea, x = Fovea(), torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

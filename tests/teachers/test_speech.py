@@ -105,6 +105,7 @@ def test_short_audio_is_one_padded_window():
     assert speech_windows(np.zeros(0, np.int16))[0].shape == (0, WINDOW_SAMPLES)
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("name", ["hubert", "wav2vec2", "wavlm"])
 def test_equals_the_model_with_its_feature_extractor(models, windows, name):
     teachers = load_speech_teachers([str(models / name)])
@@ -120,6 +121,7 @@ def test_equals_the_model_with_its_feature_extractor(models, windows, name):
     assert teachers.teachers[0].labels == (SIX if name == "wav2vec2" else FOUR)
 
 
+@pytest.mark.numerics
 def test_order_and_batch_size_do_not_matter(models, windows):
     specs = [str(models / "hubert"), str(models / "adapters/fold-*")]
     whole = load_speech_teachers(specs, batch_size=32)(windows)
@@ -141,6 +143,7 @@ def test_read_only_input(models, windows, recwarn):
     assert not [warning for warning in recwarn if "writable" in str(warning.message)]
 
 
+@pytest.mark.numerics
 def test_adapters_on_one_backbone_equal_each_alone(models, windows):
     folds = [str(models / "adapters/fold-0"), str(models / "adapters/fold-1")]
     together = load_speech_teachers(folds)
@@ -154,6 +157,7 @@ def test_adapters_on_one_backbone_equal_each_alone(models, windows):
     np.testing.assert_array_equal(found["fold_0"], again["fold_0"])
 
 
+@pytest.mark.numerics
 def test_adapter_equals_peft_itself(models, windows, tmp_path):
     torch.manual_seed(5)
     tuned = save_adapter(tmp_path / "tuned", models / "backbone", FOUR).eval()
@@ -183,6 +187,7 @@ def test_convolutions_run_once_for_all_adapters(models, windows):
     assert len(calls) == 2  # batches, not batches times adapters
 
 
+@pytest.mark.numerics
 def test_adapter_that_changes_the_convolutions_keeps_its_own(models, windows, tmp_path):
     torch.manual_seed(6)
     base = AutoModelForAudioClassification.from_pretrained(models / "backbone", num_labels=4)
@@ -204,6 +209,7 @@ def test_adapter_that_changes_the_convolutions_keeps_its_own(models, windows, tm
     np.testing.assert_allclose(both["conv"], expected, atol=1e-5)
 
 
+@pytest.mark.numerics
 def test_adapter_that_overwrites_biases_does_not_touch_the_others(models, windows, tmp_path):
     torch.manual_seed(7)
     save_adapter(tmp_path / "biased", models / "backbone", FOUR, bias="lora_only")
@@ -339,13 +345,14 @@ def test_labels_of_an_adapter(models, tmp_path):
     assert load_speech_teachers([str(folder)]).teachers[0].labels == ("a", "b", "c", "d")
     (folder / "config.json").unlink()
     (folder / "labels.json").write_text(json.dumps(SIX))
-    with pytest.raises(UserError, match="6 label names"):
+    with pytest.raises(UserError, match="4 outputs, but there are 6 labels"):
         load_speech_teachers([str(folder)])
     (folder / "labels.json").unlink()
     with pytest.raises(UserError, match=r"labels\.json"):
         load_speech_teachers([str(folder)])
 
 
+@pytest.mark.numerics
 def test_normalisation_is_what_the_folder_says(models, windows, tmp_path, caplog):
     loud = windows * np.float32(0.5)
     normalised = load_speech_teachers([str(models / "hubert")])
@@ -444,15 +451,19 @@ def test_gpu_equals_cpu(models, windows, dtype, tolerance, monkeypatch):
         np.testing.assert_allclose(on_gpu[name], on_cpu[name], atol=tolerance)
 
 
+@pytest.mark.numerics
 def test_bfloat16_on_a_cpu_that_has_instructions_for_it(tmp_path, windows, monkeypatch):
     torch.manual_seed(0)
-    calm = SMALL | {"initializer_range": 0.1}  # the others' weights would make much of a rounding
+    # The others' weights would make much of a rounding. Two groups: with AMX, oneDNN 3.10 gets bfloat16 convolutions
+    # wrong that have fewer than 16 channels in a group and a kernel of a multiple of 16 (HuBERT base has 48).
+    calm = SMALL | {"initializer_range": 0.1, "num_conv_pos_embedding_groups": 2}
     HubertForSequenceClassification(HubertConfig(**calm, **named(FOUR))).save_pretrained(tmp_path)
     full = load_speech_teachers([str(tmp_path)], "cpu")(windows)[tmp_path.name]
     for able in (True, False):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: {"avx512_bf16": able})
         differ = np.abs(load_speech_teachers([str(tmp_path)], "cpu", "bfloat16")(windows)[tmp_path.name] - full).max()
-        assert 0 < differ < 0.01 if able else differ == 0
+        # 6 % of what the windows differ by, with each kind of instructions; a wrong product makes it 100 %.
+        assert 0 < differ < 0.2 * np.ptp(full, axis=0).max() if able else differ == 0
 
 
 def test_no_network_is_asked(models, windows, monkeypatch):

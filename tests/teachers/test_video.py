@@ -16,7 +16,7 @@ from liser_ray.storage.fetch import sha256
 from liser_ray.teachers.config import VideoTeacherConfig
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer, save_s2d
-from liser_ray.teachers.video import FERV39K_LABELS, S2DTeacher, load_video_teacher, s2d_forward
+from liser_ray.teachers.video import FERV39K_LABELS, load_video_teacher, s2d_forward, s2d_teacher
 from liser_ray.teachers.weights import save_checkpoint
 
 LABELS = ("angry", "happy", "sad")
@@ -73,6 +73,7 @@ class TestS2D:
     def test_no_clips_no_rows(self, s2d_files):
         assert load_video_teacher(s2d_config(s2d_files))(random_clips(0)).shape == (0, 7)
 
+    @pytest.mark.numerics
     def test_order_and_batches_change_nothing(self, s2d_files):
         clips = random_clips(5)
         clips.flags.writeable = False  # as Ray Data hands batches out
@@ -89,6 +90,7 @@ class TestS2D:
         assert np.abs(teacher(clips[:, ::-1]) - as_it_is).max() > 1e-4
         assert np.abs(teacher(clips[..., ::-1]) - as_it_is).max() > 1e-4
 
+    @pytest.mark.numerics
     @pytest.mark.parametrize("instructions", ["avx512_bf16", "amx_bf16"])
     def test_bfloat16_on_a_cpu_that_has_instructions_for_it(self, s2d_files, monkeypatch, instructions):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {instructions: True})
@@ -98,12 +100,14 @@ class TestS2D:
         assert 0 < np.abs(rounded - full).max() < 0.01
         np.testing.assert_array_equal(load_video_teacher(s2d_config(s2d_files), "cpu", "float16")(clips), full)
 
+    @pytest.mark.numerics
     def test_a_cpu_without_them_keeps_float32(self, s2d_files, monkeypatch):
         monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
         clips = random_clips(1)
         full = load_video_teacher(s2d_config(s2d_files), "cpu", "float32")(clips)
         np.testing.assert_array_equal(load_video_teacher(s2d_config(s2d_files), "cpu", "bfloat16")(clips), full)
 
+    @pytest.mark.numerics
     def test_lowered_weights_answer_as_autocast_does(self, monkeypatch):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
         network, landmarks = VideoTransformer(MINI).eval(), MobileFaceNet().eval()
@@ -112,7 +116,7 @@ class TestS2D:
         clips = random_clips(1)
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
             expected = s2d_forward(network, landmarks, torch.from_numpy(clips))[0].float().softmax(dim=1).numpy()
-        teacher = S2DTeacher(network, landmarks, FERV39K_LABELS, "", torch.device("cpu"), "bfloat16", 1)
+        teacher = s2d_teacher(network, landmarks, FERV39K_LABELS, "", torch.device("cpu"), "bfloat16", 1)
         np.testing.assert_array_equal(teacher(clips), expected)
 
     def test_labels_in_the_file_are_used_and_must_agree(self, s2d_files):
@@ -179,6 +183,7 @@ def softmax(x: np.ndarray) -> np.ndarray:
 
 
 class TestStatic:
+    @pytest.mark.numerics
     def test_softmaxes_of_the_frames_are_averaged(self, tmp_path):
         mean_colour_onnx(tmp_path / "m.onnx", ("n", 3, 8, 8))
         teacher = load_video_teacher(static_config(tmp_path, PLAIN))
@@ -218,6 +223,7 @@ class TestStatic:
         text = "weights: m.onnx\nlabels: [neutral]\ninput_px: 8\nchannels: gray\nmean: [0]\nstd: [1]\n"
         assert load_video_teacher(static_config(tmp_path, text))(coloured_clips((9, 9, 9))).tolist() == [[1.0]]
 
+    @pytest.mark.numerics
     def test_scaling_keeps_the_mean_of_fine_patterns(self, tmp_path):
         mean_colour_onnx(tmp_path / "m.onnx", ("n", 3, 8, 8))
         clips = coloured_clips((0, 0, 0))
@@ -225,6 +231,7 @@ class TestStatic:
         found = load_video_teacher(static_config(tmp_path, PLAIN))(clips)
         np.testing.assert_allclose(found[0], softmax(np.array([0.5, 0, 0])), atol=5e-3)
 
+    @pytest.mark.numerics
     def test_an_image_classifier_of_transformers_with_its_own_labels(self, tmp_path):
         folder, network = self.image_classifier(tmp_path, dict(enumerate(("Angry", "Happy", "Sad"))))
         clips = random_clips(2)
@@ -288,7 +295,7 @@ class TestStatic:
             (PLAIN.replace(", sad]", "]"), "3 outputs, but there are 2 labels"),
             (PLAIN.replace("m.onnx", "none.onnx"), r"none\.onnx does not exist"),
             (PLAIN.replace("m.onnx", "colours.yaml"), "is no ONNX file"),
-            (PLAIN.replace("m.onnx", "."), "is no folder of an image classifier"),
+            (PLAIN.replace("m.onnx", "."), "Can't load an image classifier"),
         ],
     )
     def test_a_wrong_description_is_an_error(self, tmp_path, text, message):
