@@ -15,7 +15,7 @@ AVX512_CORE_AMX avx512 AVX512 1
 endef
 export COMBINATIONS
 
-.PHONY: demo test numerics lint types check docs bench tables clean
+.PHONY: demo test soak numerics lint types check docs bench tables clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -41,6 +41,9 @@ numerics: .venv/ready  ## the numerical tests as other kinds of CPU would comput
 		ONEDNN_MAX_CPU_ISA=$$onednn ATEN_CPU_CAPABILITY=$$aten MKL_ENABLE_INSTRUCTIONS=$$mkl OMP_NUM_THREADS=$$threads \
 			$(BIN)/python -m pytest -q -m numerics --durations=0 --durations-min=5 < /dev/null || failed="$$failed $$onednn/$$aten/$$threads"; \
 	done <<< "$$COMBINATIONS"; test -z "$$failed" || { echo "failed as:$$failed"; exit 1; }
+
+soak: .venv/ready  ## the long random ones: machines, workers and drivers killed many times
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak
 
 lint: .venv/ready
 	$(BIN)/ruff check .

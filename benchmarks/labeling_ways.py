@@ -28,12 +28,11 @@ from tqdm import tqdm
 from liser_ray.corpora.plan import make_plan
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.media_stage import MediaStage
-from liser_ray.labeling.meter import Work
+from liser_ray.labeling.progress import JobCounts, Work
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.rows import finish
 from liser_ray.labeling.schema import labels_schema
-from liser_ray.labeling.speech_stage import SpeechStage
-from liser_ray.labeling.video_stage import VideoStage
+from liser_ray.labeling.teacher_stage import SPEECH, VIDEO, TeacherStage
 from liser_ray.media.outcome import Stage
 from liser_ray.teachers.config import VideoTeacherConfig
 
@@ -106,11 +105,10 @@ def run_job(config: LabelConfig) -> tuple[list[Done], dict[str, Any]]:
     from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
     from liser_ray.labeling import job
-    from liser_ray.labeling.progress import start_progress
 
     os.environ["RAY_ADDRESS"] = "local"
     done: list[Done] = []
-    with mock.patch.object(job, "start_progress", side_effect=lambda: _asked(start_progress(), done)):
+    with mock.patch.object(job, "JobCounts", side_effect=lambda: _asked(JobCounts(), done)):
         result = job.label_corpus(config)
         given_up = time.monotonic() + _LAST_COUNT_S
         while (not done or done[-1].spans < result.plan.spans) and time.monotonic() < given_up:
@@ -128,14 +126,14 @@ def run_job(config: LabelConfig) -> tuple[list[Done], dict[str, Any]]:
     return _complete(done, result.plan.spans, result.plan.to_label_s), value
 
 
-def _asked(progress: Any, done: list[Done]) -> Any:  # noqa: ANN401 (Ray's handles have no useful type)
+def _asked(progress: JobCounts, done: list[Done]) -> JobCounts:
     """The count, which a thread asks from now on."""
     import ray
 
     def ask() -> None:
         while ray.is_initialized():
             try:
-                counts = ray.get(progress.snapshot.remote())
+                counts = progress.read()
             except Exception:  # the job is over, and the count with it
                 return
             if counts.spans > (done[-1].spans if done else 0):
@@ -203,18 +201,17 @@ class _Labeler:
         labels: tuple[str, ...] = ()
         speech_labels: dict[str, tuple[str, ...]] = {}
         if not media_only:
-            self._video = VideoStage(config.video_teacher, config.precision, self._tell(Stage.VIDEO_TEACHER))
-            self._speech = SpeechStage(
-                config.speech_teachers, config.precision, config.speech_batch_size, self._tell(Stage.SPEECH_TEACHER)
+            self._video, self._speech = (
+                TeacherStage(columns, config, self._count(columns.stage)) for columns in (VIDEO, SPEECH)
             )
             labels = self._video._teacher.labels
             speech_labels = {one.name: one.labels for one in self._speech._teachers.teachers}
         schema = labels_schema(labels or ("none",), speech_labels or {"none": ("none",)})
         with mock.patch("liser_ray.labeling.media_stage.Sandbox", return_value=_Here()):
-            self._media = MediaStage(config.media, schema, tell=self._tell(Stage.MEDIA))
+            self._media = MediaStage(config.media, schema, count=self._count(Stage.MEDIA))
         torch.set_num_threads(1)  # the stages take all cores
 
-    def _tell(self, stage: Stage) -> Callable[[Work], None]:
+    def _count(self, stage: Stage) -> Callable[[Work], None]:
         def add(work: Work) -> None:
             self._busy_s[stage] = self._busy_s.get(stage, 0.0) + work.busy_s
 

@@ -43,9 +43,8 @@ from liser_ray.labeling import pipeline
 from liser_ray.labeling.config import LabelConfig, fit_pools, spans_per_file
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.planning import describe_plan
-from liser_ray.labeling.progress import start_progress
-from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, reconcile, remove_doubles
-from liser_ray.labeling.run_card import count_outcomes
+from liser_ray.labeling.progress import JobCounts
+from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, count_outcomes, reconcile, remove_doubles
 from liser_ray.labeling.schema import CLIPS, empty_column, labels_schema, set_columns
 from liser_ray.media.reader import Header
 from liser_ray.runtime.cluster import start_ray
@@ -151,24 +150,14 @@ class NoMedia(MediaStage):
         return self._row(span, None, None)
 
 
-class NoVideo:
-    """Takes the clips away, as the video teacher does."""
+class NoTeacher:
+    """Passes all on but the clips, which the video teacher takes away."""
 
     def __init__(self, *_: object):
         pass
 
     def __call__(self, spans: pa.Table) -> pa.Table:
-        return spans.drop_columns([CLIPS.name])
-
-
-class NoSpeech:
-    """Passes all on."""
-
-    def __init__(self, *_: object):
-        pass
-
-    def __call__(self, spans: pa.Table) -> pa.Table:
-        return spans
+        return spans.drop_columns([CLIPS.name]) if CLIPS.name in spans.schema.names else spans
 
 
 def run_generated(output: str) -> int:
@@ -184,8 +173,7 @@ def run_generated(output: str) -> int:
     schema = labels_schema(LABELS, {"fold-0": LABELS})
     with (
         mock.patch.object(pipeline, "MediaStage", NoMedia),
-        mock.patch.object(pipeline, "VideoStage", NoVideo),
-        mock.patch.object(pipeline, "SpeechStage", NoSpeech),
+        mock.patch.object(pipeline, "TeacherStage", NoTeacher),
     ):
         pipeline.run_pipeline(
             config,
@@ -193,7 +181,7 @@ def run_generated(output: str) -> int:
             schema,
             fit_pools(config, resources["CPU"], 0),
             spans_per_file(config, summary.spans),
-            start_progress(),
+            JobCounts(),
         )
     done = reconcile(folders)
     ray.shutdown()

@@ -31,8 +31,7 @@ from swift_store import SwiftStore, data_folder
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.headers import read_headers
 from liser_ray.corpora.plan import load_plan_summary, make_plan
-from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, reconcile
-from liser_ray.labeling.run_card import count_outcomes
+from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, count_outcomes, reconcile
 from liser_ray.labeling.schema import empty_column, labels_schema
 from liser_ray.media.reader import Reader
 from liser_ray.storage.files import filesystem

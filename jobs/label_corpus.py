@@ -20,7 +20,9 @@ The job can be killed at any time: the same command goes on where it was.
       --video_teacher.weights hf://cyinen/S2D/FILE --video_teacher.landmark_weights models/mobilefacenet.pth.tar
   python jobs/label_corpus.py --config label.yaml --extend                   recordings that came since
   python jobs/label_corpus.py --config label.yaml --retry_failed
-  python jobs/label_corpus.py --config label.yaml --config calibrated.yaml   as jobs/calibrate.py has measured it
+  python jobs/label_corpus.py --config label.yaml --measure                  how fast is this, and which pools fit?
+  python jobs/label_corpus.py --config label.yaml --measure --measure.cpus 80 --measure.gpus 8 --measure.nodes 10
+  python jobs/label_corpus.py --config label.yaml --config labels/measure/pools.yaml    what comes later counts
 """
 
 
@@ -30,7 +32,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         LabelConfig,
         DESCRIPTION,
         argv,
-        bare={"--dry_run": "true", "--extend": "true", "--retry_failed": "transient"},
+        bare={
+            "--dry_run": "true",
+            "--extend": "true",
+            "--measure": '{"seconds": 60}',
+            "--retry_failed": "transient",
+        },
         lists=("--speech_teachers", "--video_teacher.labels", "--plan.allowed_roots"),
     )
     logging.getLogger("liser_ray").setLevel(logging.INFO)
@@ -38,9 +45,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not config.input:
         from liser_ray.demo.settings import demo_settings
 
-        config = demo_settings(config)
+        config = demo_settings(config, last="measure" if config.measure.seconds else "label")
     if config.dry_run:
         print(describe_plan(plan_corpus(config), n_speech_teachers=max(1, len(config.speech_teachers))))
+    elif config.measure.seconds:
+        from liser_ray.labeling.measure import measure_corpus, print_measurement
+
+        print_measurement(*measure_corpus(config), config.prices)
     else:
         from liser_ray.labeling.job import label_corpus
         from liser_ray.labeling.report import print_result

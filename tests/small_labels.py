@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.run_card import TeacherCard, make_recipe
-from liser_ray.labeling.schema import empty_column, labels_schema, list_column
+from liser_ray.labeling.schema import RECIPE_KEY, empty_column, labels_schema, list_column
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.flac import encode_flac
 from liser_ray.teachers.bundles import TeacherTuning
@@ -65,7 +65,7 @@ def write_labels(
     schema = labels_schema(
         video.labels,
         {card.name: card.labels for card in teachers},
-        metadata={"liser_ray.storage.run_record": json.dumps(recipe)} if metadata else None,
+        metadata={RECIPE_KEY: json.dumps(recipe)} if metadata else None,
     )
     for number, part in enumerate(np.array_split(np.arange(rows), files)):
         table = _table([made[i] for i in part], schema)

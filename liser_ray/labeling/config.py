@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from liser_ray.corpora.config import PlanConfig
+from liser_ray.media.outcome import Stage
 from liser_ray.media.span import MediaConfig
 from liser_ray.runtime.cluster import CPUS_FOR_RAY
 from liser_ray.runtime.errors import UserError
@@ -15,7 +16,7 @@ VIDEO_GPU_SHARE, SPEECH_GPU_SHARE = 0.8, 0.2
 
 CPU_SPANS, GPU_SPANS = 2, 4
 """Spans that an actor without a GPU or with one takes at a time. On a CPU S2D needs a minute for one: more than the
-media stage hands over together would be told late, and be lost with the process. Fewer Ray would cut out and copy."""
+media stage hands over together would be counted late, and be lost with the process; fewer, Ray would copy."""
 
 _MAX_COLUMN_BYTES = 2**31 - 1  # Arrow's binary columns have offsets of 32 bits
 _MOST_SOUND_BYTES_PER_S = 2 * 16_000 * 1.01  # 16 kHz, 16 bit, and FLAC's frames around it
@@ -62,6 +63,34 @@ class Prices:
 
 
 @dataclass(frozen=True)
+class MeasureConfig:
+    """Run the job on a sample of the input and size its pools, in place of labeling.
+
+    Attributes:
+        seconds: about how long, when all workers are up; 0: no, label. ``--measure`` alone is 60.
+        cpus: CPUs that Ray counts with in the cluster to size for, all nodes together; 0: the cluster as it is now.
+        gpus: its GPUs, with cpus.
+        nodes: its nodes, with cpus; without: so many nodes like those of the cluster as it is now.
+    """
+
+    seconds: float = 0.0
+    cpus: float = 0.0
+    gpus: int = 0
+    nodes: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.seconds, self.cpus, self.gpus, self.nodes) < 0:
+            raise UserError("--measure.seconds, cpus, gpus and nodes must be 0 (as the cluster has them) or more.")
+        if self.gpus and not self.cpus:
+            raise UserError(
+                "--measure.gpus needs --measure.cpus: how many CPUs the cluster has beside its GPUs. What --measure "
+                "prints says how many one GPU asks for."
+            )
+        if self.cpus + self.nodes and not self.seconds:
+            raise UserError("--measure.cpus and --measure.nodes need --measure, which says that nothing is labeled.")
+
+
+@dataclass(frozen=True)
 class LabelConfig:
     """Label videos with a speech and a face teacher, into a Parquet table.
 
@@ -84,6 +113,7 @@ class LabelConfig:
             interruption costs little.
         prices: of machines, for the cost in run.json.
         dry_run: plan, print hours, spans and expected size, and stop. The job then uses this plan.
+        measure: how fast a cluster is, and which pools fit it.
         extend: label also what has come into the input since it was planned.
         retry_failed: run failed spans of a finished or interrupted job again: "transient" those with reasons that may
             pass (timeouts, broken reads ...), "all" every one.
@@ -105,6 +135,7 @@ class LabelConfig:
     spans_per_file: int = 0
     prices: Prices = field(default_factory=Prices)
     dry_run: bool = False
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
     extend: bool = False
     retry_failed: Literal["no", "transient", "all"] = "no"
     contact_sheet: int = 0
@@ -143,16 +174,21 @@ class Pools:
     video: Pool
     speech: Pool
 
+    @property
+    def by_stage(self) -> dict[Stage, Pool]:
+        """In the order of the pipeline."""
+        return {Stage.MEDIA: self.media, Stage.VIDEO_TEACHER: self.video, Stage.SPEECH_TEACHER: self.speech}
+
     def __str__(self) -> str:
         return f"Workers: media {self.media} · video teacher {self.video} · speech teachers {self.speech}"
 
 
-def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float) -> Pools:
+def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float, nodes: int = 1) -> Pools:
     """Fill the pools' open values so that they fit a cluster together, with room for Ray's own tasks.
 
     With GPUs, each one serves a video actor and a speech actor. All CPUs that the teachers leave go to decoding.
-    Without GPUs the teachers use every core for a moment and hold a fraction of one, and there is a decoder for each
-    core: with one less a core would idle whenever a teacher waits for clips.
+    Without GPUs each node has an actor of each teacher. They use every core for a moment and hold a fraction of one,
+    and there is a decoder for each core: with one less a core would idle whenever a teacher waits for clips.
 
     Raises:
         UserError: values are open and the cluster has no CPU: its workers come when there is work, and nobody knows yet
@@ -168,9 +204,9 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float) -> 
             "as configs/cluster/label.yaml does: actors and num_cpus of media_pool, actors, num_cpus and num_gpus of "
             "video_pool and speech_pool."
         )
-    spare = max(0.0, cluster_cpus - CPUS_FOR_RAY)
+    spare = max(0.0, cluster_cpus - max(CPUS_FOR_RAY, nodes))
     n_gpus = int(cluster_gpus)
-    teacher_actors = max(1, n_gpus)
+    teacher_actors = n_gpus or max(1, nodes)
     teacher_cpus = min(1.0, spare / (4 * teacher_actors))
 
     def teacher(pool: PoolConfig, gpu_share: float) -> Pool:
@@ -184,10 +220,12 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float) -> 
 
     video, speech = teacher(config.video_pool, VIDEO_GPU_SHARE), teacher(config.speech_pool, SPEECH_GPU_SHARE)
     left = max(0.0, spare - video.actors * video.num_cpus - speech.actors * speech.num_cpus)
-    actors = config.media_pool.actors or max(1, int(left if n_gpus else spare))
+    each = config.media_pool.num_cpus
+    fitting = left / each + 1e-9 if each > 0 else left if n_gpus else spare
+    actors = config.media_pool.actors or max(1, int(fitting))
     media = Pool(
         actors=actors,
-        num_cpus=config.media_pool.num_cpus if config.media_pool.num_cpus >= 0 else min(1.0, left / actors),
+        num_cpus=each if each >= 0 else min(1.0, left / actors),
         num_gpus=max(0.0, config.media_pool.num_gpus),
         batch_spans=config.media_pool.batch_spans or CPU_SPANS,
     )

@@ -2,12 +2,12 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
 
-from liser_ray.labeling.meter import Tell, Work, untold
+from liser_ray.labeling.progress import Work
 from liser_ray.labeling.rows import outcome
 from liser_ray.labeling.schema import CLIPS, bytes_column, empty_column, list_column
 from liser_ray.media.detector import check_detector
@@ -17,13 +17,27 @@ from liser_ray.media.span import MediaConfig, SpanMedia, prepare_span
 
 
 class MediaStage:
-    """Actor: decodes spans in a child process and adds sound, clips and what the media tell."""
+    """Actor: decodes spans in a child process and adds sound, clips and what is known of the face and the speech."""
 
     _is_checked = False
 
-    def __init__(self, config: MediaConfig, schema: pa.Schema, roots: tuple[str, ...] = (), tell: Tell = untold):
+    def __init__(
+        self,
+        config: MediaConfig,
+        schema: pa.Schema,
+        roots: tuple[str, ...] = (),
+        count: Callable[[Work], None] = lambda work: None,
+    ):
+        """Start the child process.
+
+        Args:
+            config: the media settings.
+            schema: of the labels table.
+            roots: see `prepare_span`.
+            count: gets the work on each span.
+        """
         self._config = config
-        self._tell = tell
+        self._count = count
         self._schema = schema
         self._roots = roots
         self._sandbox = Sandbox(memory_mb=config.memory_mb, preload=[prepare_span.__module__])
@@ -42,52 +56,39 @@ class MediaStage:
 
     def _check_machine(self) -> None:
         # Not in the constructor: Ray would make an error of its own from the one raised there. What else happens to the
-        # child than a UserError is told of the spans, if it happens again.
+        # child than a UserError becomes the spans' problem, if it happens again.
         with contextlib.suppress(MediaError):
             self._sandbox.call(check_detector, self._config.faces.detector, timeout_s=self._config.timeout_s)
 
     def _prepare(self, span: dict[str, Any]) -> pa.Table:
+        if span["status"]:
+            return self._row(span, None, None)
+        started = time.monotonic()
         media: SpanMedia | None = None
-        problem: Problem | None = None
-        if not span["status"]:
-            started = time.monotonic()
-            try:
-                media = self._sandbox.call(
-                    prepare_span,
-                    span["uri"],
-                    span["start_s"],
-                    span["end_s"],
-                    self._config,
-                    self._roots,
-                    timeout_s=self._config.timeout_s,
-                )
-                problem = media.problem
-            except MediaError as error:
-                problem = Problem(Stage.MEDIA, error.reason, error.detail)
-            self._tell(Work(1, int(problem is not None), time.monotonic() - started))
+        try:
+            place = (span["uri"], span["start_s"], span["end_s"])
+            media = self._sandbox.call(
+                prepare_span, *place, self._config, self._roots, timeout_s=self._config.timeout_s
+            )
+            problem = media.problem
+        except MediaError as error:
+            problem = Problem(Stage.MEDIA, error.reason, error.detail)
+        self._count(Work(1, int(problem is not None), time.monotonic() - started))
         return self._row(span, media, problem)
 
     def _row(self, span: dict[str, Any], media: SpanMedia | None, problem: Problem | None) -> pa.Table:
         values: dict[str, pa.Array] = {}
+        schema = self._schema.append(CLIPS)
         if media:
-            values = {
-                "audio": pa.array([media.audio], pa.binary()),
-                "speech_fraction": pa.array([media.speech_fraction], pa.float32()),
-                "video_start_s": list_column([media.video_start_s], self._schema.field("video_start_s").type),
-                "video_valid": list_column([media.video_valid], self._schema.field("video_valid").type),
-                "face_box": list_column([media.face_box], self._schema.field("face_box").type),
-                "other_faces": pa.array([media.other_faces], pa.float32()),
-                "content_hash": pa.array([media.content_hash], pa.string()),
-                CLIPS.name: bytes_column([media.clips]),
-            }
+            for name in ("audio", "speech_fraction", "other_faces", "content_hash"):
+                values[name] = pa.array([getattr(media, name)], schema.field(name).type)
+            for name in ("video_start_s", "video_valid", "face_box"):
+                values[name] = list_column([getattr(media, name)], schema.field(name).type)
+            values[CLIPS.name] = bytes_column([media.clips])
         if problem:
             span = {**span, **outcome(problem)}
-        columns = []
-        for one in [*self._schema, CLIPS]:
-            if one.name in values:
-                columns.append(values[one.name])
-            elif one.name in span:
-                columns.append(pa.array([span[one.name]], one.type))
-            else:
-                columns.append(empty_column(one.type, 1))
-        return pa.Table.from_arrays(columns, schema=self._schema.append(CLIPS))
+        for one in schema:
+            if one.name not in values:
+                known = one.name in span
+                values[one.name] = pa.array([span[one.name]], one.type) if known else empty_column(one.type, 1)
+        return pa.Table.from_arrays([values[name] for name in schema.names], schema=schema)

@@ -13,8 +13,7 @@ from typing import Self
 from ray.util.metrics import Counter, Gauge
 
 from liser_ray.labeling.config import Pools
-from liser_ray.labeling.meter import Work
-from liser_ray.labeling.progress import Counts, describe
+from liser_ray.labeling.progress import Counts, Work, describe
 from liser_ray.labeling.runs import RunRecord
 from liser_ray.media.outcome import Stage
 from liser_ray.runtime.cluster import cluster_size
@@ -46,16 +45,16 @@ _GAUGES = {
 class Monitor:
     """To be looked at every now and then while a job runs; a context that writes the record when it is left."""
 
-    def __init__(self, snapshot: Callable[[], Counts], pools: Pools, folder: str):
+    def __init__(self, read: Callable[[], Counts], pools: Pools, folder: str):
         """Begin the record of a run.
 
         Args:
-            snapshot: what was done so far.
+            read: gives what was done so far.
             pools: as they were started.
             folder: where the record goes.
         """
-        self._snapshot = snapshot
-        self._pools = {Stage.MEDIA: pools.media, Stage.VIDEO_TEACHER: pools.video, Stage.SPEECH_TEACHER: pools.speech}
+        self._read = read
+        self._pools = pools.by_stage
         now = datetime.now(UTC)
         self._record = RunRecord(now.isoformat(timespec="seconds"))
         self._uri = join(folder, f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}.json")
@@ -69,7 +68,7 @@ class Monitor:
 
     def look(self, elapsed_s: float) -> tuple[int, str]:
         """Spans done in this run, and a line about it; for `LiveDisplay`."""
-        counts = self._snapshot()
+        counts = self._read()
         self._count(self._recent[-1][1], counts)
         self._recent.append((elapsed_s, counts))
         while len(self._recent) > 2 and self._recent[1][0] <= elapsed_s - _RECENT_S:
@@ -82,17 +81,15 @@ class Monitor:
 
     def stage_lines(self) -> list[str]:
         """A line for each stage: workers, busy share, speed and what waits for it."""
-        (then_s, _), (now_s, counts) = self._recent[0], self._recent[-1]
+        counts, (recent, seconds) = self._recent[-1][1], self._recent_work()
         waiting, busy, slowest = self._waiting(counts), self.busy_shares(), self.bottleneck()
         lines = []
         for stage, pool in self._pools.items():
             work = counts.work.get(stage, Work())
-            earlier = self._recent[0][1].work.get(stage, Work())
-            speed = (work.spans - earlier.spans) / max(1e-9, now_s - then_s)
             workers = f"{pool.actors:>4} {'workers' if pool.actors > 1 else 'worker '}"
             fill = f" · batches {work.windows / work.slots:.0%} full" if work.slots else ""
             lines.append(
-                f"  {stage:<15}{workers} · {busy[stage]:>4.0%} busy · {speed:.2g} spans/s · "
+                f"  {stage:<15}{workers} · {busy[stage]:>4.0%} busy · {recent[stage].spans / seconds:.2g} spans/s · "
                 f"{waiting[stage]:,} waiting{fill}" + ("  <- bottleneck" if stage == slowest else "")
             )
         return lines
@@ -103,12 +100,8 @@ class Monitor:
         Work counts when it is done, so a long piece may count for more than the half minute it ended in; no share is
         more than 1.
         """
-        (then_s, then), (now_s, now) = self._recent[0], self._recent[-1]
-        shares = {}
-        for stage, pool in self._pools.items():
-            busy_s = now.work.get(stage, Work()).busy_s - then.work.get(stage, Work()).busy_s
-            shares[stage] = min(1.0, busy_s / max(1e-9, pool.actors * (now_s - then_s)))
-        return shares
+        recent, seconds = self._recent_work()
+        return {stage: min(1.0, recent[stage].busy_s / (pool.actors * seconds)) for stage, pool in self._pools.items()}
 
     def bottleneck(self) -> Stage | None:
         """The stage that is busiest; None while none is busy for half of the time (start-up, waiting for the store)."""
@@ -124,6 +117,12 @@ class Monitor:
     ) -> None:
         self._record.finished = kind is None
         self._write()
+
+    def _recent_work(self) -> tuple[dict[Stage, Work], float]:
+        """What each stage did in the last half minute (about), and how many seconds that was."""
+        (then_s, then), (now_s, now) = self._recent[0], self._recent[-1]
+        recent = {stage: now.work.get(stage, Work()) - then.work.get(stage, Work()) for stage in self._pools}
+        return recent, max(1e-9, now_s - then_s)
 
     def _waiting(self, counts: Counts) -> dict[Stage, int]:
         """Spans that the stage before has passed on and a stage has not done; what waits for the first is the plan."""
@@ -141,8 +140,7 @@ class Monitor:
         _increase(self._video_s, now.video_s - before.video_s)
         for stage, work in now.work.items():
             for name, counter in self._work.items():
-                earlier = getattr(before.work.get(stage, Work()), name)
-                _increase(counter, getattr(work, name) - earlier, stage=str(stage))
+                _increase(counter, getattr(work - before.work.get(stage, Work()), name), stage=str(stage))
 
     def _export(self, counts: Counts) -> None:
         waiting, busy = self._waiting(counts), self.busy_shares()

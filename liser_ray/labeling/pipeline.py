@@ -2,24 +2,22 @@
 
 import logging
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import ray.data
-from ray.actor import ActorHandle
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.data.checkpoint import CheckpointConfig
 from ray.util.annotations import RayDeprecationWarning
 
 from liser_ray.labeling.config import LabelConfig, Pool, Pools
 from liser_ray.labeling.media_stage import MediaStage
-from liser_ray.labeling.meter import Tell
-from liser_ray.labeling.progress import tell_outcomes, tell_work
+from liser_ray.labeling.progress import JobCounts, Work
 from liser_ray.labeling.resume import ID_COLUMN, OutputFolders
 from liser_ray.labeling.rows import finish
-from liser_ray.labeling.speech_stage import SpeechStage
-from liser_ray.labeling.video_stage import VideoStage
+from liser_ray.labeling.teacher_stage import SPEECH, VIDEO, TeacherStage
 from liser_ray.media.outcome import Stage
 from liser_ray.storage.addresses import is_s3
 from liser_ray.storage.files import filesystem
@@ -29,85 +27,72 @@ from liser_ray.storage.roots import roots_of
 _TASK_CPUS = 0.1  # reading and writing wait for the store
 
 
+def label_spans(config: LabelConfig, plan: str, schema: pa.Schema, pools: Pools, counts: JobCounts) -> Dataset:
+    """The labels rows of a plan, when somebody takes them.
+
+    Args:
+        config: the settings.
+        plan: folder or prefix of the plan's files.
+        schema: of the labels.
+        pools: as they are to be started.
+        counts: to report to.
+    """
+    roots = roots_of(config.input, config.plan.allowed_roots)
+    fs, plan_path = filesystem(plan)
+    context = DataContext.get_current()
+    context.retried_io_errors = [TRANSIENT_ERRORS]
+    # The newer Parquet reader starts 32 processes to read the footers of a few small files (Ray 2.60).
+    context.use_datasource_v2 = False
+    context.enable_progress_bars = False  # ours counts spans and outcomes, and works in a submitted job
+    context.execution_options.preserve_order = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)  # what it logs is raised here as well
+    # Ray 2.60 deprecates keywords such as max_restarts and has no other way to give them yet.
+    warnings.filterwarnings("ignore", category=RayDeprecationWarning)
+
+    def work_of(stage: Stage) -> Callable[[Work], None]:
+        return partial(counts.add_work, stage)
+
+    spans = ray.data.read_parquet(plan_path, filesystem=fs, num_cpus=_TASK_CPUS)
+    # A few plan files would make a few blocks, each one task from end to end.
+    spans = spans.repartition(target_num_rows_per_block=pools.media.batch_spans)
+    spans = spans.map_batches(
+        MediaStage,
+        fn_constructor_args=(config.media, schema, roots, work_of(Stage.MEDIA)),
+        **_pool_arguments(pools.media),
+    )
+    for columns, pool in ((VIDEO, pools.video), (SPEECH, pools.speech)):
+        spans = spans.map_batches(
+            type(str(columns.stage), (TeacherStage,), {}),  # a name for Ray's dashboard
+            fn_constructor_args=(columns, config, work_of(columns.stage), pool.num_gpus > 0),
+            **_pool_arguments(pool),
+        )
+    finishing = partial(finish, count=counts.add_rows)
+    return spans.map_batches(finishing, batch_size=None, batch_format="pyarrow", num_cpus=_TASK_CPUS)
+
+
 def run_pipeline(
-    config: LabelConfig,
-    folders: OutputFolders,
-    schema: pa.Schema,
-    pools: Pools,
-    rows_per_file: int,
-    progress: ActorHandle,
+    config: LabelConfig, folders: OutputFolders, schema: pa.Schema, pools: Pools, rows_per_file: int, counts: JobCounts
 ) -> None:
     """Label every span of the plan that is not in the checkpoint, and write the rows.
 
     The plan is read from files since only then Ray Data filters by its checkpoint; no operator turns a row into several
     or none, since an id is committed with the first block that holds it.
     """
-    roots = roots_of(config.input, config.plan.allowed_roots)
-    fs, plan_path = filesystem(folders.plan)
-    _, labels_path = filesystem(folders.labels)
+    fs, labels_path = filesystem(folders.labels)
     _, checkpoint_path = filesystem(folders.checkpoint)
     if not is_s3(folders.output):
         fs.create_dir(labels_path, recursive=True)
         fs.create_dir(checkpoint_path, recursive=True)
-
     context = DataContext.get_current()
-    context.retried_io_errors = [TRANSIENT_ERRORS]
     context.checkpoint_config = CheckpointConfig(
         ID_COLUMN,
         checkpoint_path,
         override_filesystem=fs,
         delete_checkpoint_on_success=False,  # or a finished job that is started again would double its rows
     )
-    # The newer Parquet reader starts 32 processes to read the footers of a few small files (Ray 2.60).
-    context.use_datasource_v2 = False
-    context.enable_progress_bars = False  # ours counts spans and outcomes, and works in a submitted job
-    context.execution_options.preserve_order = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)  # what it tells is raised here as well
-
-    # Ray 2.60 deprecates keywords such as max_restarts and has no other way to give them yet.
-    warnings.filterwarnings("ignore", category=RayDeprecationWarning)
-
-    def tell(stage: Stage) -> Tell:
-        return partial(tell_work, progress, stage)
-
     try:
-        spans = ray.data.read_parquet(plan_path, filesystem=fs, num_cpus=_TASK_CPUS)
-        # A few plan files would make a few blocks, each one task from end to end.
-        spans = spans.repartition(target_num_rows_per_block=pools.media.batch_spans)
-        spans = spans.map_batches(
-            MediaStage,
-            fn_constructor_args=(config.media, schema, roots, tell(Stage.MEDIA)),
-            **_pool_arguments(pools.media),
-        )
-        spans = spans.map_batches(
-            VideoStage,
-            fn_constructor_args=(
-                config.video_teacher,
-                config.precision,
-                tell(Stage.VIDEO_TEACHER),
-                pools.video.num_gpus > 0,
-            ),
-            **_pool_arguments(pools.video),
-        )
-        spans = spans.map_batches(
-            SpeechStage,
-            fn_constructor_args=(
-                config.speech_teachers,
-                config.precision,
-                config.speech_batch_size,
-                tell(Stage.SPEECH_TEACHER),
-                pools.speech.num_gpus > 0,
-            ),
-            **_pool_arguments(pools.speech),
-        )
-        spans = spans.map_batches(
-            partial(finish, tell=partial(tell_outcomes, progress)),
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=_TASK_CPUS,
-        )
-        spans.write_parquet(
+        label_spans(config, folders.plan, schema, pools, counts).write_parquet(
             labels_path,
             filesystem=fs,
             min_rows_per_file=rows_per_file,

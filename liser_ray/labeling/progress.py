@@ -1,18 +1,48 @@
-"""The count of a running job: an actor that the workers tell, and a text about it."""
+"""What a running job has done so far: an actor that the workers report to and the driver reads."""
 
+import math
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import cast
 
 import ray
-from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from liser_ray.labeling.meter import Outcomes, Work
+from liser_ray.labeling.schema import Outcomes
 from liser_ray.media.outcome import Status
 
-_LAST_WORD_S = 5.0  # on a busy machine; what a lost worker had to say never comes
+_LAST_REPORTS_S = 5.0  # on a busy machine; what a lost worker had to report never comes
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage did, in one call or in all of them.
+
+    Attributes:
+        spans: how many it worked on; rows that had come to their end before it do not count.
+        ended: how many of them came to their end in it, and are no work for the next stage.
+        busy_s: seconds of its workers.
+        windows: clips or windows of sound that went through a teacher.
+        slots: how many would have fitted into the batches that they took.
+    """
+
+    spans: int = 0
+    ended: int = 0
+    busy_s: float = 0.0
+    windows: int = 0
+    slots: int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def __sub__(self, other: "Work") -> "Work":
+        return Work(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+def slots(windows: int, batch_size: int) -> int:
+    """Windows that fit into the batches that so many take."""
+    return math.ceil(windows / batch_size) * batch_size
 
 
 @dataclass(frozen=True)
@@ -35,54 +65,53 @@ class Counts:
         return sum(self.outcomes.values())
 
 
-class ProgressCounts:
-    """The actor: counts what any worker tells."""
+class CountsActor:
+    """Adds up what all workers report."""
 
     def __init__(self) -> None:
         self._outcomes: Counter[tuple[str, str]] = Counter()
         self._video_s = 0.0
         self._work: defaultdict[str, Work] = defaultdict(Work)
 
-    def add(self, outcomes: Outcomes, video_s: float) -> None:
-        """Count rows on their way to the writer, and the seconds of video in them."""
+    def add_rows(self, outcomes: Outcomes, video_s: float) -> None:
+        """See `JobCounts.add_rows`."""
         self._outcomes.update(outcomes)
         self._video_s += video_s
 
     def add_work(self, stage: str, work: Work) -> None:
-        """Count what a stage did in one call."""
+        """See `JobCounts.add_work`."""
         self._work[stage] += work
 
-    def snapshot(self) -> Counts:
+    def read(self) -> Counts:
         """All that was counted so far."""
         return Counts(dict(self._outcomes), self._video_s, dict(self._work))
 
 
-def start_progress() -> ActorHandle:
-    """A running `ProgressCounts` that holds no CPU; on the driver's node, which is there for as long as the job is."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return cast("ActorHandle", ray.remote(num_cpus=0)(ProgressCounts).options(scheduling_strategy=here).remote())
+class JobCounts:
+    """The driver's and the workers' handle of a `CountsActor`, which holds no CPU and lives as long as the driver."""
 
+    def __init__(self) -> None:
+        """Start the actor, on the driver's node."""
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._actor = ray.remote(num_cpus=0)(CountsActor).options(scheduling_strategy=here).remote()
 
-def tell_work(actor: ActorHandle, stage: str, work: Work) -> None:
-    """Have a `ProgressCounts` count what a stage did in one call; for its workers, who do not wait."""
-    actor.add_work.remote(stage, work)
+    def add_work(self, stage: str, work: Work) -> None:
+        """Count what a stage did in one call, without waiting."""
+        self._actor.add_work.remote(stage, work)
 
+    def add_rows(self, outcomes: Outcomes, video_s: float) -> None:
+        """Count rows on their way to the writer and the seconds of video in them, without waiting."""
+        self._actor.add_rows.remote(outcomes, video_s)
 
-def tell_outcomes(actor: ActorHandle, outcomes: Outcomes, video_s: float) -> None:
-    """Have it count rows on their way to the writer, and the seconds of video in them."""
-    actor.add.remote(outcomes, video_s)
+    def read(self) -> Counts:
+        """All that was counted so far."""
+        return cast("Counts", ray.get(self._actor.read.remote()))
 
-
-def ask_progress(actor: ActorHandle) -> Counts:
-    """What a `ProgressCounts` has counted so far."""
-    return cast("Counts", ray.get(actor.snapshot.remote()))
-
-
-def wait_for_rows(actor: ActorHandle, rows: int) -> None:
-    """Until so many rows have been counted, or some seconds: workers don't wait, and may be heard after the end."""
-    deadline = time.monotonic() + _LAST_WORD_S
-    while ask_progress(actor).spans < rows and time.monotonic() < deadline:
-        time.sleep(0.05)
+    def wait_for_rows(self, rows: int) -> None:
+        """Until so many rows have been counted, or some seconds: reports may come after the rows."""
+        deadline = time.monotonic() + _LAST_REPORTS_S
+        while self.read().spans < rows and time.monotonic() < deadline:
+            time.sleep(0.05)
 
 
 def describe(outcomes: Outcomes) -> str:

@@ -9,10 +9,9 @@ file to be made again. `reconcile` brings a folder back to the one rule that kee
 import logging
 import posixpath
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +21,7 @@ import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from liser_ray.labeling.schema import Outcomes
 from liser_ray.media.outcome import Status
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import join
@@ -39,41 +39,26 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-@dataclass(frozen=True)
 class OutputFolders:
-    """Where a job keeps what; all below its output."""
+    """Where a job keeps what.
 
-    output: str
+    Attributes:
+        output: what all else lies below.
+        plan: ``plan/``: the spans.
+        labels: ``labels/``: the table.
+        checkpoint: ``checkpoint/``: ids of the rows in the table.
+        runs: ``runs/``: a record of each run.
+        measure: ``measure/``: what ``--measure`` found.
+        page: ``report.html``: what the table holds, for people.
+        run_card: ``run.json``: the recipe and what came of it.
+    """
 
-    @property
-    def plan(self) -> str:
-        """``plan/``: the spans."""
-        return join(self.output, "plan")
-
-    @property
-    def labels(self) -> str:
-        """``labels/``: the table."""
-        return join(self.output, "labels")
-
-    @property
-    def checkpoint(self) -> str:
-        """``checkpoint/``: ids of the rows in the table."""
-        return join(self.output, "checkpoint")
-
-    @property
-    def runs(self) -> str:
-        """``runs/``: a record of each run."""
-        return join(self.output, "runs")
-
-    @property
-    def page(self) -> str:
-        """``report.html``: what the table holds, for people."""
-        return join(self.output, "report.html")
-
-    @property
-    def run_card(self) -> str:
-        """``run.json``: the recipe and what came of it."""
-        return join(self.output, "run.json")
+    def __init__(self, output: str):
+        self.output = output
+        self.plan, self.labels, self.checkpoint, self.runs, self.measure, self.page, self.run_card = (
+            join(output, name)
+            for name in ("plan", "labels", "checkpoint", "runs", "measure", "report.html", "run.json")
+        )
 
 
 def reconcile(folders: OutputFolders) -> int:
@@ -205,6 +190,19 @@ def sort_ids(batches: Iterable[pa.RecordBatch]) -> np.ndarray:
     found = np.frombuffer(ids, "S16")
     found.sort()
     return found
+
+
+def count_outcomes(folders: OutputFolders) -> tuple[Outcomes, int]:
+    """Rows of the labels table by status and reason, and how many different spans they are."""
+    outcomes: Counter[tuple[str, str]] = Counter()
+
+    def counted() -> Iterator[pa.RecordBatch]:
+        for batch in label_batches(folders, [ID_COLUMN, "status", "reason"]):
+            outcomes.update(zip(batch["status"].to_pylist(), batch["reason"].to_pylist(), strict=True))
+            yield batch
+
+    ids = sort_ids(counted())
+    return dict(outcomes), len(ids) - int(np.count_nonzero(ids[1:] == ids[:-1]))
 
 
 def _binary_ids(rows: pa.Table | pa.RecordBatch) -> bytes:

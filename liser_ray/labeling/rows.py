@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pyarrow as pa
 
-from liser_ray.labeling.meter import Outcomes
-from liser_ray.labeling.schema import set_columns
+from liser_ray.labeling.schema import Outcomes, set_columns
 from liser_ray.media.outcome import Problem, Status
 from liser_ray.runtime.redaction import redact
 
@@ -33,23 +32,22 @@ def with_problems(spans: pa.Table, problems: Mapping[int, Problem]) -> pa.Table:
     """The table with those rows ended by those problems."""
     if not problems:
         return spans
-    names = ("status", "stage", "reason", "detail")
-    columns = {name: spans[name].to_pylist() for name in names}
+    columns = {name: spans[name].to_pylist() for name in ("status", "stage", "reason", "detail")}
     for row, problem in problems.items():
         for name, text in outcome(problem).items():
             columns[name][row] = text
     return set_columns(spans, {name: pa.array(values, pa.string()) for name, values in columns.items()})
 
 
-def finish(spans: pa.Table, tell: Callable[[Outcomes, float], None]) -> pa.Table:
-    """Mark what came through as labeled, empty what did not, and tell how many of which there are."""
+def finish(spans: pa.Table, count: Callable[[Outcomes, float], None]) -> pa.Table:
+    """Mark what came through as labeled, empty what did not; ``count`` gets rows by outcome and their video in s."""
     status = [one or Status.LABELED for one in spans["status"].to_pylist()]
-    unlabeled = [one != Status.LABELED for one in status]
-    audio = [b"" if bad else one for bad, one in zip(unlabeled, spans["audio"].to_pylist(), strict=True)]
+    audio = [
+        sound if end == Status.LABELED else b"" for end, sound in zip(status, spans["audio"].to_pylist(), strict=True)
+    ]
     spans = set_columns(
         spans, {"status": pa.array(status, pa.string()), "audio": pa.array(audio, pa.binary())}
     ).combine_chunks()
     seconds = np.asarray(spans["end_s"]) - np.asarray(spans["start_s"])
-    outcomes = Counter(zip(status, spans["reason"].to_pylist(), strict=True))
-    tell(dict(outcomes), float(seconds.sum()))
+    count(dict(Counter(zip(status, spans["reason"].to_pylist(), strict=True))), float(seconds.sum()))
     return spans

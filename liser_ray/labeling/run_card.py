@@ -2,21 +2,16 @@
 
 import json
 import platform
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-
 from liser_ray.corpora.plan import PlanSummary
 from liser_ray.labeling.config import LabelConfig
-from liser_ray.labeling.meter import Outcomes
-from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, label_batches, sort_ids
+from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.schema import SCHEMA_VERSION
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.timeline import FRAME_RATE_HZ
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute
 from liser_ray.storage.files import read_bytes, write_bytes
 from liser_ray.storage.run_record import package_versions, plain
@@ -44,6 +39,22 @@ class TeacherCard:
     labels: tuple[str, ...]
     sha256: str
     tuning: TeacherTuning | None = None
+
+
+def check_teachers(config: LabelConfig) -> tuple[TeacherCard, list[TeacherCard]]:
+    """The cards of the video teacher and of the speech teachers, which are loaded once for it, on the CPU.
+
+    Raises:
+        UserError: there is no speech teacher, or a weight is missing or wrong.
+    """
+    from liser_ray.teachers.speech import load_speech_teachers
+    from liser_ray.teachers.video import load_video_teacher
+
+    if not config.speech_teachers:
+        raise UserError("No speech teacher: give --speech_teachers at least one folder, s3:// or hf:// address.")
+    video = load_video_teacher(config.video_teacher)
+    speech = load_speech_teachers(config.speech_teachers)
+    return TeacherCard(video.name, video.labels, video.sha256), [speech_card(one) for one in speech.teachers]
 
 
 def speech_card(teacher: "SpeechModel") -> TeacherCard:
@@ -88,20 +99,7 @@ def write_run_card(
     write_bytes(folders.run_card, json.dumps(card, indent=2).encode() + b"\n")
 
 
-def told_rows(folders: OutputFolders) -> dict[str, int] | None:
+def recorded_rows(folders: OutputFolders) -> dict[str, int] | None:
     """Rows by outcome as ``run.json`` has them; None before a run has come to its end."""
     results = json.loads(read_bytes(folders.run_card))["results"]
     return results["rows"] if results else None
-
-
-def count_outcomes(folders: OutputFolders) -> tuple[Outcomes, int]:
-    """Rows of the labels table by status and reason, and how many different spans they are."""
-    outcomes: Counter[tuple[str, str]] = Counter()
-
-    def counted() -> Iterator[pa.RecordBatch]:
-        for batch in label_batches(folders, [ID_COLUMN, "status", "reason"]):
-            outcomes.update(zip(batch["status"].to_pylist(), batch["reason"].to_pylist(), strict=True))
-            yield batch
-
-    ids = sort_ids(counted())
-    return dict(outcomes), len(ids) - int(np.count_nonzero(ids[1:] == ids[:-1]))

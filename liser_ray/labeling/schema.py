@@ -9,6 +9,12 @@ from liser_ray.corpora.schema import SPAN_FIELDS, with_carried
 
 SCHEMA_VERSION = 1
 
+RECIPE_KEY = "liser_ray.recipe"
+"""Of a file's metadata: the recipe, as JSON. Part of the format: tables that are there have it."""
+
+Outcomes = dict[tuple[str, str], int]
+"""(status, reason) to rows."""
+
 CLIPS = pa.field("clips", pa.large_binary(), nullable=False)
 """Face clips, uint8 [W, 16, 224, 224, 3], between the media stage and the video teacher; never written."""
 

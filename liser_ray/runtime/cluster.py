@@ -73,3 +73,10 @@ def cluster_size() -> tuple[float, float]:
     """CPUs and GPUs that the cluster has now; of a cluster on this machine its cores."""
     resources = ray.cluster_resources()
     return resources.get("CPU", 0.0) - (CPUS_FOR_RAY if _started_by_us else 0), resources.get("GPU", 0.0)
+
+
+def ray_resources() -> tuple[float, float, int]:
+    """CPUs and GPUs that Ray counts with, those for its own tasks included, and how many nodes work."""
+    resources = ray.cluster_resources()
+    nodes = sum(node["Alive"] and node["Resources"].get("CPU", 0) >= 1 for node in ray.nodes())
+    return resources.get("CPU", 0.0), resources.get("GPU", 0.0), max(1, nodes)

@@ -1,7 +1,6 @@
 import pyarrow.parquet as pq
 
-from liser_ray.labeling.resume import OutputFolders, reconcile, remove_doubles
-from liser_ray.labeling.run_card import count_outcomes
+from liser_ray.labeling.resume import OutputFolders, count_outcomes, reconcile, remove_doubles
 from liser_ray.labeling.schema import labels_schema
 
 

@@ -33,7 +33,14 @@ def test_the_script_runs_from_anywhere(tmp_path):
 
 def test_help_names_every_field_and_its_unit(run):
     _, text, _ = run("--help")
-    for words in ("--input", "--plan.span_seconds", "--media.faces.detect_every", "--retry_failed", "wall-clock limit"):
+    for words in (
+        "--measure.gpus",
+        "--input",
+        "--plan.span_seconds",
+        "--media.faces.detect_every",
+        "--retry_failed",
+        "wall-clock limit",
+    ):
         assert words in text
 
 
@@ -76,6 +83,14 @@ def bad_value(teachers, videos, output):
     return [*teachers.arguments, "--media.min_speech_fraction", 3, "--input", videos, "--output", output]
 
 
+def measured_gpus_without_cpus(teachers, videos, output):
+    return [*teachers.arguments, "--measure", "--measure.gpus", 8, "--input", videos, "--output", output]
+
+
+def a_cluster_that_is_not_measured(teachers, videos, output):
+    return [*teachers.arguments, "--measure.nodes", 8, "--input", videos, "--output", output]
+
+
 def unknown_option(teachers, videos, output):
     return [*teachers.arguments, "--detektor", "yunet", "--input", videos, "--output", output]
 
@@ -89,6 +104,8 @@ def unknown_option(teachers, videos, output):
         (unwritable_output, ["Can't write to", "text.mp4"]),
         (unknown_detector, ["oracle", "yunet"]),
         (bad_value, ["min_speech_fraction", "between 0 and 1"]),
+        (measured_gpus_without_cpus, ["--measure.gpus needs --measure.cpus"]),
+        (a_cluster_that_is_not_measured, ["need --measure"]),
         (unknown_option, ["detektor"]),
     ],
 )

@@ -193,17 +193,6 @@ def test_submitted_stopped_and_submitted_again_every_span_is_labeled_once(head_n
     assert run_card["results"]["throughput"]["video_hours_per_cpu_hour"] > 0
 
 
-def test_a_submitted_calibration_measures_a_node_and_sizes_the_cluster(head_node, settings, tmp_path):
-    few = ("--output", tmp_path, "--spans", 2, "--measure_s", 1)
-    job = head_node.ray(*SUBMIT, "--", "python", "jobs/calibrate.py", "--config", settings[0], *few)
-    told = job.stdout + job.stderr
-    assert job.returncode == 0, told
-    assert "For 4 CPUs on 1 node:" in told
-    # 4 CPUs, 2 for Ray's own steps, a half for each teacher and each decoder, as the settings have it
-    assert "Workers: media 2 x 0.5 CPU · video teacher 1 x 0.5 CPU · speech teachers 1 x 0.5 CPU" in told
-    assert (tmp_path / "calibrated.yaml").is_file()
-
-
 def test_a_job_with_a_mistake_ends_with_its_exit_code_and_one_message(head_node, settings):
     mistake = ("--media.max_other_faces", "7")
     job = head_node.ray(*SUBMIT, "--", "python", "jobs/label_corpus.py", "--config", settings[0], *mistake)

@@ -16,7 +16,7 @@ from liser_ray.labeling.media_stage import MediaStage
 
 
 def start_job(
-    config: LabelConfig, ray_address: str, environment: Mapping[str, str] | None = None, begun: Path | None = None
+    config: LabelConfig, ray_address: str, environment: Mapping[str, str] | None = None, started: Path | None = None
 ) -> BaseProcess:
     """The job on a cluster, forked from a process that has imported PyTorch and Transformers already.
 
@@ -24,24 +24,24 @@ def start_job(
         config: its settings.
         ray_address: of the cluster.
         environment: of the job and its workers, besides what they have.
-        begun: a file that gets the id of each span that the media stage begins with.
+        started: a file that gets the id of each span that the media stage starts with.
     """
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload([label_corpus.__module__, "transformers.models.hubert.modeling_hubert"])
-    job = processes.Process(target=_label, args=(config, ray_address, dict(environment or {}), begun))
+    job = processes.Process(target=_label, args=(config, ray_address, dict(environment or {}), started))
     job.start()
     return job
 
 
-def _label(config: LabelConfig, ray_address: str, environment: dict[str, str], begun: Path | None) -> None:
+def _label(config: LabelConfig, ray_address: str, environment: dict[str, str], started: Path | None) -> None:
     class NotedMediaStage(MediaStage):
         def _prepare(self, span):
             if not span["status"]:
-                with begun.open("a") as notes:
+                with started.open("a") as notes:
                     notes.write(span["span_id"] + "\n")
             return super()._prepare(span)
 
-    if begun:
+    if started:
         pipeline.MediaStage = NotedMediaStage
     os.environ.update(environment)
     workers = {"env_vars": environment} if environment else None

@@ -59,7 +59,7 @@ def test_every_file_has_the_pinned_schema(labeled, label_config):
     for path in files:
         schema = pq.read_schema(path)
         assert schema.equals(pinned), path
-        assert b'"sha256"' in schema.metadata[b"liser_ray.storage.run_record"]
+        assert b'"sha256"' in schema.metadata[b"liser_ray.recipe"]
         assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
 
 

@@ -2,9 +2,8 @@ import pytest
 
 from liser_ray.labeling import monitor
 from liser_ray.labeling.config import Pool, Pools, Prices
-from liser_ray.labeling.meter import Work
 from liser_ray.labeling.monitor import Monitor
-from liser_ray.labeling.progress import Counts
+from liser_ray.labeling.progress import Counts, Work
 from liser_ray.labeling.runs import RunRecord, load_runs, throughput
 
 POOLS = Pools(Pool(4, 1, 0, 2), Pool(1, 0.5, 0.8, 4), Pool(2, 0.5, 0.2, 4))

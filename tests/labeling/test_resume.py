@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from liser_ray.labeling import resume
-from liser_ray.labeling.resume import OutputFolders, reconcile, remove_doubles, remove_failed
-from liser_ray.labeling.run_card import count_outcomes
+from liser_ray.labeling.resume import OutputFolders, count_outcomes, reconcile, remove_doubles, remove_failed
 from liser_ray.media.outcome import TRANSIENT_REASONS
 from liser_ray.runtime.errors import UserError
 

@@ -18,7 +18,7 @@ VIDEO, SPEECH = ("angry", "happy", "sad"), {"fold_0": ("a", "b"), "fold_1": ("a"
 
 
 def test_the_table_is_the_documented_one():
-    schema = labels_schema(VIDEO, SPEECH, metadata={"liser_ray.storage.run_record": "{}"})
+    schema = labels_schema(VIDEO, SPEECH, metadata={"liser_ray.recipe": "{}"})
     assert schema.names == [
         *("span_id", "uri", "recording_id", "start_s", "end_s", "status", "stage", "reason", "detail"),
         *("audio", "speech_fraction", "video_start_s", "speech_start_s", "video_probs", "video_valid"),
@@ -27,7 +27,7 @@ def test_the_table_is_the_documented_one():
     assert schema.field("video_probs").type == softmax_list(3)
     assert schema.field("speech_probs").type.field("fold_1").type == softmax_list(4)
     assert not any(field.nullable for field in schema)
-    assert schema.metadata == {b"liser_ray.storage.run_record": b"{}"}
+    assert schema.metadata == {b"liser_ray.recipe": b"{}"}
 
 
 def test_columns_of_the_manifest_come_last_and_may_not_take_our_names():

@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from liser_ray.corpora.folds import Fold
+from liser_ray.labeling.schema import RECIPE_KEY
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import exists, filesystem, list_files
 from liser_ray.teachers.bundles import TeacherTuning, refuse_leak
 
-_RECIPE = b"liser_ray.storage.run_record"
+_RECIPE = RECIPE_KEY.encode()
 _READERS = 16  # threads: they wait for the store
 _COUNTED = ["status", "start_s", "end_s", "content_hash"]
 

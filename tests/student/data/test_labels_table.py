@@ -97,8 +97,8 @@ class TestContentHash:
         assert len({one, *others}) == 4
 
     def test_it_changes_with_the_recipe(self, tmp_path, whole):
-        recipe = whole.schema.metadata[b"liser_ray.storage.run_record"].replace(b'"0000', b'"1111', 1)
-        other = whole.replace_schema_metadata({"liser_ray.storage.run_record": recipe})
+        recipe = whole.schema.metadata[b"liser_ray.recipe"].replace(b'"0000', b'"1111', 1)
+        other = whole.replace_schema_metadata({"liser_ray.recipe": recipe})
         assert self.sha256(tmp_path / "one", whole) != self.sha256(tmp_path / "other", other)
 
 

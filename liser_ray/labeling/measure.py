@@ -1,0 +1,348 @@
+"""How fast the job is on a sample of its input, and what a cluster will do in a day: ``label_corpus.py --measure``.
+
+The real pipeline runs for a while on spans drawn evenly from the input, and its rows are thrown away. What a stage
+costs is what its workers reported, with all that the stages do to one another.
+"""
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from liser_ray.corpora.plan import plan_rows
+from liser_ray.corpora.probe import probe_all
+from liser_ray.corpora.recordings import list_recordings
+from liser_ray.corpora.schema import plan_schema
+from liser_ray.labeling.config import LabelConfig, Pools, Prices, fit_pools
+from liser_ray.labeling.monitor import Monitor
+from liser_ray.labeling.pipeline import label_spans
+from liser_ray.labeling.progress import Counts, JobCounts, Work
+from liser_ray.labeling.resume import OutputFolders
+from liser_ray.labeling.run_card import check_teachers
+from liser_ray.labeling.schema import labels_schema
+from liser_ray.media.detector import check_detector
+from liser_ray.media.outcome import Stage
+from liser_ray.runtime.cluster import cluster_size, ray_resources, start_ray, users_errors
+from liser_ray.runtime.display import LiveDisplay
+from liser_ray.runtime.errors import UserError
+from liser_ray.storage.files import (
+    check_readable,
+    check_writable,
+    delete_folder,
+    filesystem,
+    is_s3,
+    join,
+    normalise,
+    replace_parquet,
+    write_bytes,
+)
+from liser_ray.storage.roots import roots_of
+
+LISTED_AT_MOST = 20_000
+"""Recordings to draw from: of a longer input the first ones, since listing 10 million takes longer than measuring."""
+
+SETTINGS_FILE, RESULT_FILE = "pools.yaml", "measured.json"
+_FEWEST_SPANS, _SPANS_PER_DECODER = 24, 4
+_CLIP_BYTES = 16 * 224 * 224 * 3
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """CPUs and GPUs that a job may count on, and the nodes that have them."""
+
+    cpus: float
+    gpus: int
+    nodes: int
+
+    def __str__(self) -> str:
+        gpus = f" and {self.gpus:,} GPU{'s' * (self.gpus != 1)}" if self.gpus else ""
+        return f"{self.cpus:,g} CPU{'s' * (self.cpus != 1)}{gpus} on {self.nodes:,} node{'s' * (self.nodes != 1)}"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured, and what follows for a cluster.
+
+    Attributes:
+        recordings: that spans were drawn from.
+        spans: that came to their end while it was measured.
+        lost: recordings that have nothing to label and spans that are of no use, by reason.
+        pools: that ran.
+        work: of each stage.
+        cost_s: seconds of a stage's worker for a second of the input; spans that come to their end in the media stage
+            cost the teachers nothing.
+        cluster: that is sized for.
+        fitted: pools for it.
+        media_speed: seconds of video per second that its decoders can do.
+        teachers_speed: and its teachers. Without GPUs all stages share the cores: then both are the same.
+    """
+
+    recordings: int
+    spans: int
+    lost: dict[str, int]
+    pools: Pools
+    work: dict[Stage, Work]
+    cost_s: dict[Stage, float]
+    cluster: Cluster
+    fitted: Pools
+    media_speed: float
+    teachers_speed: float
+
+    @property
+    def speed(self) -> float:
+        """Seconds of video per second, at best: nothing waits for the store, a node or Ray."""
+        return min(self.media_speed, self.teachers_speed)
+
+    @property
+    def decoders_per_gpu(self) -> float | None:
+        """Decoders that keep a GPU busy; None without GPUs."""
+        return self.cost_s[Stage.MEDIA] / _teachers_s(self.cost_s) if self.cluster.gpus else None
+
+    def cost_per_1000_hours(self, prices: Prices) -> float | None:
+        """What 1,000 hours of video cost; None without prices. All CPUs and GPUs of the cluster are paid for."""
+        per_hour = self.cluster.cpus * prices.cpu_hour + self.cluster.gpus * prices.gpu_hour
+        return 1000 * per_hour / self.speed if per_hour else None
+
+
+def measure_corpus(config: LabelConfig) -> tuple[Measurement, str]:
+    """Run the pipeline on a sample, size the pools of the cluster asked for, and write both to ``measure/``.
+
+    Returns:
+        What was measured, and the address of the settings that follow.
+
+    Raises:
+        UserError: an option, a weight, the input or the output; no span is of use; or the teachers would run on another
+            device here than in the cluster asked for. The message says what to do.
+    """
+    folder = OutputFolders(normalise(config.output)).measure
+    check_writable(folder)
+    check_readable(config.input)
+    check_detector(config.media.faces.detector)
+    video, speech = check_teachers(config)
+    start_ray()
+    pools = _pools_here(config)
+    cluster, fitted = _cluster(config, pools)
+    delete_folder(folder)
+    plan, n_recordings, unusable = draw_spans(config, max(_FEWEST_SPANS, _SPANS_PER_DECODER * pools.media.actors))
+    fs, path = filesystem(join(folder, "plan"))
+    if not is_s3(folder):
+        fs.create_dir(path, recursive=True)
+    replace_parquet(join(path, "plan-00000.parquet"), fs, plan)
+    carried = pa.schema([one for one in plan.schema if one.name not in plan_schema().names])
+    schema = labels_schema(video.labels, {card.name: card.labels for card in speech}, carried)
+    before, after = _run(config, folder, schema, pools, len(plan))
+    span_s = float((np.asarray(plan["end_s"]) - np.asarray(plan["start_s"])).mean())
+    result = evaluate(before, after, span_s, pools, cluster_size()[0], cluster, fitted)
+    result = replace(result, recordings=n_recordings, lost=dict(unusable + Counter(result.lost)))
+    delete_folder(folder)
+    pools_file = join(folder, SETTINGS_FILE)
+    settings = {f"{name}_pool": asdict(pool) for name, pool in vars(fitted).items()}
+    header = f"# Measured for {cluster}. On top of the settings that it was measured with.\n"
+    write_bytes(pools_file, header.encode() + yaml.safe_dump(settings, sort_keys=False).encode())
+    figures = asdict(result) | {
+        "decoders_per_gpu": result.decoders_per_gpu,
+        "video_hours_per_day": 24 * result.speed,
+        "cost_per_1000_video_hours": result.cost_per_1000_hours(config.prices),
+        "currency": config.prices.currency,
+    }
+    write_bytes(join(folder, RESULT_FILE), json.dumps(figures, indent=2).encode() + b"\n")
+    return result, pools_file
+
+
+def evaluate(
+    before: Counts, after: Counts, span_s: float, pools: Pools, cpus: float, cluster: Cluster, fitted: Pools
+) -> Measurement:
+    """What follows from the work that stages did between two moments.
+
+    Args:
+        before, after: the moments; if a stage did nothing between them, all its work counts, first calls included.
+        span_s: mean length of a span in seconds.
+        pools: that ran, with so many ``cpus``.
+        cpus: that the cluster has on which they ran.
+        cluster: to size for.
+        fitted: pools for it.
+
+    Raises:
+        UserError: no span went on to the teachers.
+    """
+    work = {stage: after.work.get(stage, Work()) for stage in pools.by_stage}
+    lost = {reason: n for (_, reason), n in after.outcomes.items() if reason}
+    if not all(one.spans for one in work.values()):
+        raise UserError(
+            f"None of the {after.spans} spans that were tried is of use to the teachers: {_counted(lost)}. "
+            "Give an --input with videos of people talking."
+        )
+    goes_on = 1 - work[Stage.MEDIA].ended / work[Stage.MEDIA].spans
+    later = {stage: one - before.work.get(stage, Work()) for stage, one in work.items()}
+    if all(one.spans for one in later.values()):
+        work = later
+    cost_s = {
+        stage: one.busy_s / one.spans / span_s * (1 if stage == Stage.MEDIA else goes_on) for stage, one in work.items()
+    }
+    if cluster.gpus:
+        media_speed, teachers_speed = fitted.media.actors / cost_s[Stage.MEDIA], cluster.gpus / _teachers_s(cost_s)
+    else:
+        slowest = min(pool.actors / cost_s[stage] for stage, pool in pools.by_stage.items())
+        media_speed = teachers_speed = slowest * cluster.cpus / cpus
+    return Measurement(0, after.spans, lost, pools, work, cost_s, cluster, fitted, media_speed, teachers_speed)
+
+
+def print_measurement(result: Measurement, pools_file: str, prices: Prices) -> None:
+    """Print how fast the stages are, and what follows for the cluster."""
+    console = Console(highlight=False)
+    table = Table("stage", "workers", title=f"{result.spans} spans of {result.recordings} recordings")
+    table.add_column("s of video per s", justify="right")
+    table.add_column("a second of video takes", justify="right")
+    for stage, pool in result.pools.by_stage.items():
+        cost_s, work = result.cost_s[stage], result.work[stage]
+        on = "GPU" if pool.num_gpus else "CPU"
+        fill = f" · batches {work.windows / work.slots:.0%} full" if work.slots else ""
+        table.add_row(
+            f"{stage}{fill}", f"{pool.actors} on {on}", _figure(pool.actors / cost_s), f"{cost_s:.3g} s of one"
+        )
+    console.print(table)
+    if result.lost:
+        console.print(f"Of no use: {_counted(result.lost)}", soft_wrap=True)
+    for line in [*_cluster_lines(result, prices), "", f"Label with these pools: --config {pools_file}"]:
+        console.print(line, soft_wrap=True)
+
+
+def _cluster_lines(result: Measurement, prices: Prices) -> list[str]:
+    """What a cluster will do, in words."""
+    cluster, pools, media, teachers = result.cluster, result.fitted, result.media_speed, result.teachers_speed
+    lines = [f"For {cluster}:", f"  {pools}"]
+    if result.decoders_per_gpu is None:
+        lines.append("  The cores do everything; a GPU would take the teachers off them.")
+    else:
+        waiting = (
+            f"The CPUs are the bottleneck: GPUs wait {1 - media / teachers:.0%} of the time."
+            if media < teachers
+            else f"The GPUs are the bottleneck: CPUs wait {1 - teachers / media:.0%} of the time."
+        )
+        has = pools.media.actors / cluster.gpus
+        lines.append(
+            f"  One GPU needs {result.decoders_per_gpu:.3g} decoding cores to be kept busy and has {has:.3g}. {waiting}"
+        )
+    cost = result.cost_per_1000_hours(prices)
+    lines.append(
+        f"  At best {_figure(result.speed)} hours of video per hour, {_figure(24 * result.speed)} a day"
+        + (f", {cost:,.2f} {prices.currency} for 1,000 hours." if cost is not None else ".")
+    )
+    # A decoder has a span in hand; a worker of the video teacher has a batch of them, and the next one waits.
+    spans = pools.media.actors + 2 * pools.video.actors * pools.video.batch_spans
+    video = result.work[Stage.VIDEO_TEACHER]
+    clips_gb = spans * video.windows / video.spans * _CLIP_BYTES / 1e9
+    lines.append(f"  Clips on their way take up to {clips_gb:,.3g} GB of all nodes' object stores together.")
+    return lines
+
+
+def _pools_here(config: LabelConfig) -> Pools:
+    """Pools that fill the cluster as it is; of one without nodes yet, a worker of each teacher and its decoders."""
+    if ray_resources()[0]:
+        return fit_pools(_with_open_sizes(config), *ray_resources())
+    pools = fit_pools(config, 0, 0)
+    decoders = math.ceil(pools.media.actors / pools.video.actors)
+    return Pools(replace(pools.media, actors=decoders), replace(pools.video, actors=1), replace(pools.speech, actors=1))
+
+
+def _with_open_sizes(config: LabelConfig) -> LabelConfig:
+    """The settings with as many workers in each pool as fit."""
+    pools = {name: replace(getattr(config, name), actors=0) for name in ("media_pool", "video_pool", "speech_pool")}
+    return replace(config, **pools)
+
+
+def _cluster(config: LabelConfig, pools: Pools) -> tuple[Cluster, Pools]:
+    """The cluster to size for (the one asked for, so many nodes like those here, or what Ray has) and its pools."""
+    asked, (cpus, gpus), nodes = config.measure, cluster_size(), ray_resources()[2]
+    cluster = Cluster(cpus, int(gpus), nodes)
+    if asked.cpus:
+        cluster = Cluster(asked.cpus, asked.gpus, max(1, asked.nodes))
+    elif asked.nodes:
+        cluster = Cluster(cpus / nodes * asked.nodes, round(gpus / nodes * asked.nodes), asked.nodes)
+    if not cluster.cpus:
+        raise UserError("The cluster has no nodes yet: say with --measure.cpus, gpus and nodes what it will grow to.")
+    if bool(cluster.gpus) != (pools.video.num_gpus > 0):
+        raise UserError(
+            f"The teachers would be measured on a {'GPU' if pools.video.num_gpus else 'CPU'}, which says nothing about "
+            f"{cluster}. Measure where the cluster's workers are of the kind that you want to size for."
+        )
+    if not (asked.cpus or asked.nodes):
+        return cluster, pools
+    return cluster, fit_pools(_with_open_sizes(config), cluster.cpus, cluster.gpus, cluster.nodes)
+
+
+def draw_spans(config: LabelConfig, count: int) -> tuple[pa.Table, int, Counter[str]]:
+    """Rows of a plan, evenly over the recordings; how many recordings they are from; those of no use by reason."""
+    roots = roots_of(config.input, config.plan.allowed_roots)
+    listing = list_recordings(config.input, skip_uri=config.output, roots=roots)
+    listed = list(islice(listing.recordings, LISTED_AT_MOST))
+    schema = plan_schema(listing.extra_schema)
+    status, reason = schema.get_field_index("status"), schema.get_field_index("reason")
+    by_recording, unusable = [], Counter[str]()
+    for probed in probe_all(evenly(listed, count), config.plan, roots):
+        rows = list(plan_rows(probed, config.plan.span_seconds))
+        if usable := [row for row in rows if not row[status]]:
+            by_recording.append(usable)
+        else:
+            unusable[str(rows[0][reason])] += 1
+    if not by_recording:
+        raise UserError(
+            f"None of {len(listed)} recordings in {config.input} can be measured: {_counted(unusable)}. "
+            "--dry_run counts them all; give an --input with videos of people talking."
+        )
+    of_each = math.ceil(count / len(by_recording))
+    drawn = evenly([row for rows in by_recording for row in evenly(rows, of_each)], count)
+    columns = [pa.array(values, one.type) for values, one in zip(zip(*drawn, strict=True), schema, strict=True)]
+    return pa.Table.from_arrays(columns, schema=schema), len(by_recording), unusable
+
+
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """The middles of so many equal parts of a sequence; all items if there are no more."""
+    count = min(count, len(items))
+    return [items[(2 * part + 1) * len(items) // (2 * count)] for part in range(count)]
+
+
+def _run(config: LabelConfig, folder: str, schema: pa.Schema, pools: Pools, n_spans: int) -> tuple[Counts, Counts]:
+    """What was counted when all stages were at work, and what some time later, or when the sample was through."""
+    counts, before, deadline, n_rows = JobCounts(), Counts(), math.inf, 0
+    with (
+        Monitor(counts.read, pools, join(folder, "runs")) as monitor,
+        LiveDisplay("spans", n_spans, monitor.look, 0, monitor.stage_lines),
+        users_errors(),
+    ):
+        spans = label_spans(config, join(folder, "plan"), schema, pools, counts)
+        for rows in spans.iter_batches(batch_size=None, batch_format="pyarrow"):
+            n_rows += len(rows)
+            now = counts.read()
+            if deadline == math.inf and len(now.work) == len(pools.by_stage):
+                before, deadline = now, time.monotonic() + config.measure.seconds
+            if time.monotonic() > deadline:
+                break
+        counts.wait_for_rows(n_rows)
+        return before, counts.read()
+
+
+def _teachers_s(cost_s: Mapping[Stage, float]) -> float:
+    """Both teachers, which take turns on their device."""
+    return cost_s[Stage.VIDEO_TEACHER] + cost_s[Stage.SPEECH_TEACHER]
+
+
+def _counted(reasons: Mapping[str, int]) -> str:
+    """For example ``no_face 3, timeout 1``."""
+    return ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items(), key=lambda one: -one[1]))
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
