@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass, field
 from typing import cast
 
 import ray
+from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from liser_ray.labeling.schema import Outcomes
@@ -93,7 +94,8 @@ class JobCounts:
     def __init__(self) -> None:
         """Start the actor, on the driver's node."""
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._actor = ray.remote(num_cpus=0)(CountsActor).options(scheduling_strategy=here).remote()
+        counts = ray.remote(num_cpus=0)(CountsActor).options(scheduling_strategy=here)
+        self._actor = cast("ActorHandle", counts.remote())
 
     def add_work(self, stage: str, work: Work) -> None:
         """Count what a stage did in one call, without waiting."""

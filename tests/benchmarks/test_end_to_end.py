@@ -10,7 +10,7 @@ from process_tree import Done, Look, Watched, kind_of, progress_of
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "end_to_end.py"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_quick_run_labels_every_span_each_way(test_data: Path, yunet_home: Path, tmp_path: Path):
     environment = {**os.environ, "LISER_TEST_DATA": str(test_data), "DEEPFACE_HOME": str(yunet_home)}
     environment["RAY_worker_niceness"] = "0"  # or the tests on Ray would go before it
@@ -61,7 +61,7 @@ def test_progress_adds_up_in_whatever_order_a_pool_hands_its_results_over():
 
 
 def test_processes_are_told_apart():
-    assert kind_of(["ray::MapWorker(MapBatches(VideoStage))"]) == "VideoStage actors"
+    assert kind_of(["ray::MapWorker(MapBatches(video_teacher))"]) == "video_teacher actors"
     assert (
         kind_of(["python", "-c", "from liser_ray.media.isolation import serve_forks; serve_forks()", "7"])
         == "children that decode"

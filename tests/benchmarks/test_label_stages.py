@@ -8,7 +8,7 @@ import pytest
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "label_stages.py"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_quick_run_prints_every_stage_both_ways(test_data: Path, yunet_home: Path):
     environment = {**os.environ, "LISER_TEST_DATA": str(test_data), "DEEPFACE_HOME": str(yunet_home)}
     run = subprocess.run(

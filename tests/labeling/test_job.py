@@ -247,6 +247,7 @@ def test_a_machine_that_can_not_work_ends_the_job_in_words(
     assert "Traceback" not in str(caught.value)
 
 
+@pytest.mark.soak  # in test_media_stage.py without Ray
 def test_poison_costs_its_own_rows_and_every_good_video_is_labeled(
     trouble, label_config, ray_session, rows, tmp_path, monkeypatch
 ):
