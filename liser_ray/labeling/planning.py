@@ -29,8 +29,8 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
             return extend_plan(config.output, config.plan)
         log.info("The plan in %s is used. Recordings that came since are added with --extend.", config.output)
         return summary
-    begun = exists(OutputFolders(absolute(config.output)).run_card)
-    return make_plan(config.input, None if begun else config.output, config.plan, ADDED_COLUMNS)
+    goes_on = exists(OutputFolders(absolute(config.output)).run_card)
+    return make_plan(config.input, None if goes_on else config.output, config.plan, ADDED_COLUMNS)
 
 
 def describe_plan(plan: PlanSummary, n_speech_teachers: int = 1) -> str:

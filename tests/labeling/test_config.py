@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,13 +10,23 @@ from liser_ray.runtime.cluster import CPUS_FOR_RAY
 from liser_ray.runtime.errors import UserError
 
 
-@given(cpus=st.integers(1, 512), gpus=st.integers(0, 16))
-def test_pools_fit_the_cluster_and_leave_room_for_rays_own_tasks(cpus, gpus):
-    pools = fit_pools(LabelConfig(), cpus, gpus)
-    every = (pools.media, pools.video, pools.speech)
-    assert all(pool.actors >= 1 for pool in every)
-    assert sum(pool.actors * pool.num_cpus for pool in every) <= max(0, cpus - CPUS_FOR_RAY) + 1e-6
-    assert sum(pool.actors * pool.num_gpus for pool in every) <= gpus + 1e-6
+@given(cpus=st.integers(1, 512), gpus=st.integers(0, 16), nodes=st.integers(1, 40))
+def test_pools_fit_the_cluster_and_leave_room_for_rays_own_tasks(cpus, gpus, nodes):
+    pools = fit_pools(LabelConfig(), cpus, gpus, nodes).by_stage.values()
+    assert all(pool.actors >= 1 for pool in pools)
+    assert sum(pool.actors * pool.num_cpus for pool in pools) <= max(0, cpus - max(CPUS_FOR_RAY, nodes)) + 1e-6
+    assert sum(pool.actors * pool.num_gpus for pool in pools) <= gpus + 1e-6
+
+
+def test_each_node_without_a_gpu_gets_both_teachers():
+    pools = fit_pools(LabelConfig(), 40, 0, nodes=4)
+    assert (pools.video.actors, pools.speech.actors, pools.media.actors) == (4, 4, 36)
+
+
+def test_decoders_that_hold_more_than_a_cpu_are_fewer():
+    config = LabelConfig(media_pool=PoolConfig(num_cpus=1.25), video_pool=PoolConfig(num_cpus=0))
+    pools = fit_pools(replace(config, speech_pool=config.video_pool), 80, 8, nodes=10)
+    assert (pools.media.actors, pools.media.num_cpus) == (56, 1.25)  # as configs/cluster/label.yaml has it
 
 
 def test_each_gpu_gets_both_teachers_and_the_rest_of_the_cpus_decode():
@@ -24,16 +36,16 @@ def test_each_gpu_gets_both_teachers_and_the_rest_of_the_cpus_decode():
     assert (pools.media.actors, pools.media.num_cpus, pools.media.num_gpus) == (28, 1, 0)
 
 
-def test_a_teacher_on_a_cpu_takes_the_spans_that_come_together():
-    assert [pool.batch_spans for pool in pools_of(LabelConfig(), 34, 2)] == [2, 4, 4]
-    assert [pool.batch_spans for pool in pools_of(LabelConfig(), 4, 0)] == [2, 2, 2]
-    on_cpu = LabelConfig(speech_pool=PoolConfig(num_gpus=0))
-    assert [pool.batch_spans for pool in pools_of(on_cpu, 34, 2)] == [2, 4, 2]
-
-
-def pools_of(*cluster):
-    pools = fit_pools(*cluster)
-    return pools.media, pools.video, pools.speech
+@pytest.mark.parametrize(
+    ("config", "cluster", "expected"),
+    [
+        (LabelConfig(), (34, 2), [2, 4, 4]),
+        (LabelConfig(), (4, 0), [2, 2, 2]),
+        (LabelConfig(speech_pool=PoolConfig(num_gpus=0)), (34, 2), [2, 4, 2]),
+    ],
+)
+def test_a_teacher_on_a_cpu_takes_the_spans_that_come_together(config, cluster, expected):
+    assert [pool.batch_spans for pool in fit_pools(config, *cluster).by_stage.values()] == expected
 
 
 def test_what_the_user_says_stays():
@@ -55,9 +67,7 @@ def test_nothing_is_fitted_to_a_cluster_that_has_no_workers_yet():
         with pytest.raises(UserError, match=r"configs/cluster/label\.yaml"):
             fit_pools(config, 0, 0)
     pools = fit_pools(LabelConfig(media_pool=pool, video_pool=pool, speech_pool=pool), 0, 0)
-    assert all(
-        (one.actors, one.num_cpus, one.num_gpus) == (2, 1, 0.5) for one in (pools.media, pools.video, pools.speech)
-    )
+    assert {(one.actors, one.num_cpus, one.num_gpus) for one in pools.by_stage.values()} == {(2, 1, 0.5)}
 
 
 def test_files_grow_with_the_job():
