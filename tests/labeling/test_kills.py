@@ -2,9 +2,11 @@
 
 import contextlib
 import itertools
+import math
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,14 +88,19 @@ class Attacked:
 
     def run(self, moments: random.Random) -> None:
         """Let it run until it commits something, or for some seconds."""
-        before, limit = self._committed(), time.monotonic() + moments.uniform(1, 12)
-        while self.running and self._committed() == before and time.monotonic() < limit:
-            time.sleep(0.05)
+        before = self.committed()
+        self.wait(lambda: self.committed() != before, moments.uniform(1, 12))
         time.sleep(moments.uniform(0, 0.5))
+
+    def wait(self, until: Callable[[], bool], limit_s: float = math.inf) -> None:
+        """Let it run until something is so."""
+        limit = time.monotonic() + limit_s
+        while self.running and not until() and time.monotonic() < limit:
+            time.sleep(0.05)
 
     def lose(self, what: str, moments: random.Random) -> None:
         """Lose the driver (and start it again), a node, or the workers of a stage."""
-        safe = self._committed()
+        safe = self.committed()
         print(f"{what} killed with {len(safe)} spans committed")
         if what == "driver":
             self._driver.kill()
@@ -106,7 +113,7 @@ class Attacked:
                 time.sleep(0.2)  # the driver was lost only now
             for process in workers:
                 process.kill()
-        self._in_flight.update(set(self._started_with()) - safe)
+        self._in_flight.update(set(self.started_with()) - safe)
         if what == "driver":
             self._start()
 
@@ -115,16 +122,16 @@ class Attacked:
         self._driver.join()
         assert self._driver.exitcode == 0
         assert_same_labels(rows_of(Path(self._config.output, "labels")), rows)
-        for span_id, times in Counter(self._started_with()).items():
+        for span_id, times in Counter(self.started_with()).items():
             assert times <= 1 + self._in_flight[span_id]
 
     def _start(self) -> None:
         self._driver = start_job(self._config, self._machines.address, started=self._started)
 
-    def _started_with(self) -> list[str]:
+    def started_with(self) -> list[str]:
         return self._started.read_text().split()
 
-    def _committed(self) -> set[str]:
+    def committed(self) -> set[str]:
         files = Path(self._config.output, "checkpoint").glob("?*[0-9].parquet")
         return {span_id for path in files for span_id in pq.read_table(path)["span_id"].to_pylist()}
 
@@ -138,9 +145,13 @@ def settings(labeled, label_config):
 def test_killed_three_times_it_ends_with_the_same_table(settings, rows, ray_session, tmp_path):
     moments = random.Random(0)
     job = Attacked(settings, OneMachine(ray_session), tmp_path / "out")
-    for kill in ("MediaStage", "speech_teacher", "driver"):
-        job.run(moments)
+    job.wait(lambda: len(job.started_with()) > 1)
+    job.lose("MediaStage", moments)
+    for kill in ("speech_teacher", "driver"):
+        before = job.committed()
+        job.wait(lambda before=before: job.committed() > before)
         assert job.running
+        assert 0 < len(job.committed()) < len(rows)
         job.lose(kill, moments)
     job.check(rows)
 
