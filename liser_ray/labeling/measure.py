@@ -19,7 +19,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from liser_ray.corpora.plan import plan_rows
+from liser_ray.corpora.plan_table import as_table, plan_rows
 from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.recordings import list_recordings
 from liser_ray.corpora.schema import plan_schema
@@ -29,20 +29,18 @@ from liser_ray.labeling.pipeline import label_spans
 from liser_ray.labeling.progress import Counts, JobCounts, Work
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.run_card import check_teachers
-from liser_ray.labeling.schema import labels_schema
+from liser_ray.labeling.schema import ADDED_COLUMNS, labels_schema
 from liser_ray.media.detector import check_detector
 from liser_ray.media.outcome import Stage
 from liser_ray.runtime.cluster import cluster_size, ray_resources, start_ray, users_errors
 from liser_ray.runtime.display import LiveDisplay
 from liser_ray.runtime.errors import UserError
+from liser_ray.storage.addresses import absolute, is_s3, join
 from liser_ray.storage.files import (
     check_readable,
     check_writable,
     delete_folder,
     filesystem,
-    is_s3,
-    join,
-    normalise,
     replace_parquet,
     write_bytes,
 )
@@ -126,7 +124,7 @@ def measure_corpus(config: LabelConfig) -> tuple[Measurement, str]:
         UserError: an option, a weight, the input or the output; no span is of use; or the teachers would run on another
             device here than in the cluster asked for. The message says what to do.
     """
-    folder = OutputFolders(normalise(config.output)).measure
+    folder = OutputFolders(absolute(config.output)).measure
     check_writable(folder)
     check_readable(config.input)
     check_detector(config.media.faces.detector)
@@ -288,7 +286,7 @@ def draw_spans(config: LabelConfig, count: int) -> tuple[pa.Table, int, Counter[
     roots = roots_of(config.input, config.plan.allowed_roots)
     listing = list_recordings(config.input, skip_uri=config.output, roots=roots)
     listed = list(islice(listing.recordings, LISTED_AT_MOST))
-    schema = plan_schema(listing.extra_schema)
+    schema = plan_schema(listing.extra_schema, ADDED_COLUMNS)
     status, reason = schema.get_field_index("status"), schema.get_field_index("reason")
     by_recording, unusable = [], Counter[str]()
     for probed in probe_all(evenly(listed, count), config.plan, roots):
@@ -304,8 +302,7 @@ def draw_spans(config: LabelConfig, count: int) -> tuple[pa.Table, int, Counter[
         )
     of_each = math.ceil(count / len(by_recording))
     drawn = evenly([row for rows in by_recording for row in evenly(rows, of_each)], count)
-    columns = [pa.array(values, one.type) for values, one in zip(zip(*drawn, strict=True), schema, strict=True)]
-    return pa.Table.from_arrays(columns, schema=schema), len(by_recording), unusable
+    return as_table(drawn, schema), len(by_recording), unusable
 
 
 def evenly(items: Sequence[Item], count: int) -> list[Item]:
