@@ -1,17 +1,14 @@
-"""``liser-ray export``: a student as an ONNX file, or as an ExecuTorch program."""
+"""``liser-ray export``: a student as an ONNX file."""
 
 import argparse
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
+from liser_ray.commands.files import check_destination, find_inputs, write_file
 from liser_ray.commands.model import add_model_arguments, load_student
 from liser_ray.media.waveform import WaveformError, check_audible
-from liser_ray.prediction.file_output import check_destination, write_file
-from liser_ray.prediction.inputs import find_inputs
-from liser_ray.prediction.onnx_classifier import OnnxClassifier
 from liser_ray.prediction.sound import file_blocks, open_sound
 from liser_ray.prediction.student import Student
 from liser_ray.runtime.errors import UserError
@@ -22,7 +19,6 @@ Write a student as one ONNX file: 16-kHz waveform in, probabilities out, with it
 
   liser-ray export --model out/student/seed-0-fold-0 --output student.onnx
   liser-ray export --model out/student --output student-int8.onnx --int8 data/RAVDESS
-  liser-ray export --model out/student --output student.pte         for ExecuTorch: 3 s in, logits out
 
 The file runs with onnxruntime alone: `liser-ray predict --onnx student.onnx speech.wav`. With --int8 it is less than
 half as large; that needs speech like what the student will hear, to see how large the numbers in it become.
@@ -47,25 +43,17 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UserError: no student, no recordings to calibrate with, or an output that can't be written or used.
     """
-    output, suffix = options.output, Path(options.output).suffix
-    if suffix not in (".onnx", ".pte"):
-        raise UserError(f"--output {output}: give a file whose name ends in .onnx, or in .pte for ExecuTorch.")
+    output = options.output
+    if not output.endswith(".onnx"):
+        raise UserError(f"--output {output}: give a file whose name ends in .onnx.")
     check_destination(output)
     student = load_student(options)
-    if suffix == ".pte":
-        if options.int8:
-            raise UserError("--int8 is for ONNX files; a .pte file is float32.")
-        program = student.export_executorch()
-        write_file(output, program)
-        print(f"{output}: {len(program):,} bytes, float32, labels {', '.join(student.labels)}")
-        return 0
     calibration = list(_first_windows(options.int8)) if options.int8 else []
     if options.int8 and not calibration:
         raise UserError(f"No recording in {' '.join(options.int8)} can be used; --int8 needs some speech.")
     model = student.export_onnx(calibration)
     write_file(output, model)
-    classifier = OnnxClassifier(model, output)
-    exported = Student(classifier, classifier.card, None)
+    exported = Student.from_onnx(model, output)
     kind = f"8-bit, calibrated with {len(calibration)} recordings" if calibration else "float32"
     print(f"{output}: {len(model):,} bytes, {kind}, labels {', '.join(student.labels)}")
     compared = calibration or [_noise()]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from liser_ray.commands.model import add_model_arguments, load_student
-from liser_ray.prediction.output import bar
+from liser_ray.commands.model import add_classes_argument, add_model_arguments, load_student
+from liser_ray.commands.output import bar
 from liser_ray.prediction.stream import Estimate
 from liser_ray.runtime.errors import UserError
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     add_model_arguments(parser)
     parser.add_argument("--microphone", default="", metavar="N", help="number or name of another input device")
-    parser.add_argument("--classes", default="", metavar="A,B", help="choose among these labels only")
+    add_classes_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     student = load_student(options)
     chunks = _microphone(options.microphone)
     sample_rate_hz = int(next(chunks))
-    stream = student.stream(sample_rate_hz, [name.strip() for name in options.classes.split(",") if name.strip()])
+    stream = student.stream(sample_rate_hz, options.classes)
     width = max(map(len, stream.labels))
     try:
         for chunk in chunks:

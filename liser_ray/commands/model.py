@@ -25,6 +25,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="of PyTorch: cpu, cuda (default: cpu); ONNX runs on the CPU")
 
 
+def add_classes_argument(parser: argparse.ArgumentParser) -> None:
+    """Which of its labels count."""
+    parser.add_argument("--classes", default=[], type=_names, metavar="A,B", help="choose among these labels only")
+
+
 def load_student(options: argparse.Namespace) -> Student:
     """The student that the options name.
 
@@ -42,3 +47,7 @@ def load_student(options: argparse.Namespace) -> Student:
     if options.onnx and "://" not in source:
         source = os.path.abspath(source)  # never a name on the hub
     return Student.from_pretrained(source, options.device)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -4,27 +4,27 @@ import argparse
 import itertools
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
-from liser_ray.commands.model import add_model_arguments, load_student
+from liser_ray.commands.files import check_destination, find_inputs, write_file
+from liser_ray.commands.model import add_classes_argument, add_model_arguments, load_student
+from liser_ray.commands.output import Output
 from liser_ray.media.waveform import WaveformError
-from liser_ray.prediction.file_output import check_destination, write_file
-from liser_ray.prediction.inputs import find_inputs
-from liser_ray.prediction.output import Output, printer
+from liser_ray.prediction.pieces import step_samples
 from liser_ray.prediction.prediction import Prediction, kept_labels
-from liser_ray.prediction.sliding import step_samples
-from liser_ray.prediction.student import Listen
+from liser_ray.prediction.student import Listen, Student
+from liser_ray.runtime.display import Counting
 from liser_ray.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from liser_ray.prediction.plot import Overview
 
 EXIT_SOME_FAILED = 3
-_BAR = "{percentage:3.0f}%|{bar:20}| {desc} [{elapsed}<{remaining}]"
+_SHOWN_EVERY_S = 0.2
 
 DESCRIPTION = """\
 Name the emotion in recordings of speech with a trained student.
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step_s", type=float, default=0.1, metavar="S", help="from window to window, a multiple of 0.1 (default: 0.1)"
     )
-    parser.add_argument("--classes", default="", metavar="A,B", help="choose among these labels only")
+    add_classes_argument(parser)
     parser.add_argument(
         "--abstain_below", type=float, default=0.0, metavar="P", help='say "unsure" where no label has this probability'
     )
@@ -68,44 +68,45 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UserError: an option is wrong, or there is no student.
     """
-    classes = [name.strip() for name in options.classes.split(",") if name.strip()]
     step_samples(options.step_s)
     if not 0 <= options.abstain_below <= 1:
         raise UserError(f"--abstain_below {options.abstain_below}: give a probability from 0 to 1.")
     student = load_student(options)
-    labels = tuple(student.labels[i] for i in kept_labels(student.labels, tuple(classes)))
+    labels = tuple(student.labels[i] for i in kept_labels(student.labels, tuple(options.classes)))
     inputs = list(find_inputs(options.files))
-    pictures = Pictures(options.plot, len(inputs)) if options.plot else None
+    pictures = Pictures(options.plot, len(inputs), student) if options.plot else None
+    widest = max(len(one.uri) for one in inputs)
+    output = Output(options.form, labels, widest, options.timeline, options.abstain_below)
     n_failed = 0
-    with tqdm(total=len(inputs), bar_format=_BAR, disable=None, delay=1, leave=False) as bar:  # None: on a terminal
-        widest = max(len(one.uri) for one in inputs)
-        write = printer(sys.stdout) if bar.disable else bar.write
-        output = Output(options.form, labels, widest, options.timeline, options.abstain_below, write)
-        for number, one in enumerate(inputs):
-            bar.set_description_str(f"{number} of {len(inputs)} recordings", refresh=False)
+    with Counting("recordings", len(inputs)) as counting:
+        for one in inputs:
             overview = pictures.overview() if pictures else None
             try:
                 if one.problem:
                     raise WaveformError(one.problem)
-                prediction = student.predict_file(one.uri, options.step_s, classes, _listener(bar, number, overview))
+                listen = _listener(counting, Path(one.uri).name, overview)
+                prediction = student.predict_file(one.uri, options.step_s, options.classes, listen)
                 output.add(one.uri, prediction)
                 if pictures is not None and overview is not None:
                     pictures.draw(overview, prediction, one.uri)
             except WaveformError as error:
                 n_failed += 1
-                with bar.external_write_mode():
-                    output.fail(one.uri, str(error))
-            bar.update(number + 1 - bar.n)
+                output.fail(one.uri, str(error))
+            counting.advance()
     if n_failed:
         print(f"{n_failed} of {len(inputs)} recordings could not be used.", file=sys.stderr)
     return EXIT_SOME_FAILED if n_failed else 0
 
 
-def _listener(bar: tqdm, number: int, overview: "Overview | None") -> Listen:
-    """What is done with the sound besides: it moves the bar, and goes into the picture."""
+def _listener(counting: Counting, name: str, overview: "Overview | None") -> Listen:
+    """What is done with the sound besides: it moves the display, and goes into the picture."""
+    shown = time.monotonic()
 
     def listen(sound: np.ndarray, share: float) -> None:
-        bar.update(number + share - bar.n)
+        nonlocal shown
+        if time.monotonic() - shown > _SHOWN_EVERY_S:
+            shown = time.monotonic()
+            counting.show(counting.done, f"{name} {share:.0%}")
         if overview is not None:
             overview.add(sound)
 
@@ -118,27 +119,28 @@ class Pictures:
     Args:
         target: a ``.png`` for one recording, a folder for several.
         n_recordings: there are.
+        student: that predicts.
 
     Raises:
         UserError: one file for several recordings, Matplotlib is not installed, or an address that can't be written to.
     """
 
-    def __init__(self, target: str, n_recordings: int):
+    def __init__(self, target: str, n_recordings: int, student: Student):
         try:
             from liser_ray.prediction import plot  # Matplotlib, for those who draw
         except ModuleNotFoundError as error:
             raise UserError("--plot needs Matplotlib: pip install matplotlib") from error
-        self._plot = plot
-        self._is_file = target.lower().endswith(".png")
-        if self._is_file and n_recordings > 1:
+        self._plot, self._student = plot, student
+        is_file = target.lower().endswith(".png")
+        if is_file and n_recordings > 1:
             raise UserError(f"--plot {target} is one picture, and there are {n_recordings} recordings: give a folder.")
-        check_destination(target, is_folder=not self._is_file)
-        self._target = target
+        check_destination(target, is_folder=not is_file)
+        self._target, self._is_file = target, is_file
         self._taken: set[str] = set()
 
     def overview(self) -> "Overview":
         """Of the next recording."""
-        return self._plot.Overview()
+        return self._plot.Overview(self._student.backend)
 
     def draw(self, overview: "Overview", prediction: Prediction, uri: str) -> None:
         """Draw what was heard and predicted."""

@@ -26,7 +26,7 @@ def make_page(student: Student) -> gradio.Blocks:
     def answer(path: str | None) -> tuple[dict[str, float] | None, Image.Image | None]:
         if path is None:
             return None, None
-        overview = Overview()
+        overview = Overview(student.backend)
         try:
             prediction = student.predict_file(path, listen=lambda sound, share: overview.add(sound))
         except WaveformError as error:

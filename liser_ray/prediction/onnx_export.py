@@ -3,7 +3,7 @@
 import json
 import logging
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import safetensors
 import safetensors.numpy
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 
-from liser_ray.prediction.onnx_classifier import CARD_KEY
+from liser_ray.prediction.backend import CARD_KEY
 from liser_ray.prediction.onnx_graph import student_graph
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.card import StudentCard
@@ -22,12 +22,17 @@ from liser_ray.student.front_end import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 def export_onnx(weights: bytes, card: StudentCard) -> bytes:
     """A student as an ONNX file that needs nothing else; of 8 labels about half a megabyte.
 
-    Inputs: ``waveform`` float32 [samples], 16 kHz, mono, -1..1, from one sample on. Only with normalisation by
-    utterance, and optional: ``band_statistics`` float32 [2, 64], mean and deviation of the bands over the recording
-    that the waveform is a part of; by default they are those of the waveform.
+    Inputs: ``waveform`` float32 [samples], 16 kHz, mono, -1..1, from one sample on.
 
     Outputs: ``probabilities`` float32 [K] of the recording, the softmax of the mean over windows; ``window_logits``
-    float32 [W, K] of its 3-s windows, one every 0.1 s.
+    float32 [W, K] of its 3-s windows, one every 0.1 s; ``log_mel`` float32 [W, 94, 64], what the windows' spectrograms
+    are before normalisation.
+
+    With normalisation by utterance the statistics are those of the waveform, and more is there for recordings that come
+    in pieces. Output: ``statistics`` float32 [3, 64], of each band the number of frames, mean and standard deviation.
+    Inputs, all of them optional: ``statistics_before``, the same, of the frames before this waveform's; ``frames`` int64
+    [2], the first of its frames that counts and the one after the last, (0, 0) for none; ``skip`` int64 [1], samples
+    before the first window.
 
     Args:
         weights: the bytes of its ``student.safetensors``.
@@ -46,7 +51,7 @@ def export_onnx(weights: bytes, card: StudentCard) -> bytes:
     return model.SerializeToString()
 
 
-def quantise(model: bytes, recordings: Iterable[np.ndarray]) -> bytes:
+def quantise(model: bytes, recordings: Sequence[np.ndarray]) -> bytes:
     """The same student with 8-bit weights, and 8-bit convolutions: less than half the file.
 
     Convolutions get fixed ranges, which the recordings show; the LSTM's inputs are scaled as they come. The front end,
@@ -54,12 +59,8 @@ def quantise(model: bytes, recordings: Iterable[np.ndarray]) -> bytes:
 
     Args:
         model: of `export_onnx`.
-        recordings: float32 [n] each, 16 kHz, -1..1; speech like what it will hear. Their first 3 s are used.
-
-    Raises:
-        UserError: there are no recordings.
+        recordings: one or more, float32 [n], 16 kHz, -1..1; speech like what it will hear. Their first 3 s are used.
     """
-    calibration = _Calibration(recordings)
     with tempfile.TemporaryDirectory() as folder:
         whole, convolutions, quantised = (str(Path(folder, name)) for name in ("a.onnx", "b.onnx", "c.onnx"))
         Path(whole).write_bytes(model)
@@ -70,7 +71,7 @@ def quantise(model: bytes, recordings: Iterable[np.ndarray]) -> bytes:
             quantize_static(
                 whole,
                 convolutions,
-                calibration,
+                _FirstWindows(recordings),
                 op_types_to_quantize=["Conv"],
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
@@ -81,21 +82,15 @@ def quantise(model: bytes, recordings: Iterable[np.ndarray]) -> bytes:
             )
         finally:
             root.setLevel(level)
-        if not calibration.n_read:
-            raise UserError("No recordings to calibrate with. Give some seconds of speech like what it will hear.")
         return Path(quantised).read_bytes()
 
 
-class _Calibration(CalibrationDataReader):
+class _FirstWindows(CalibrationDataReader):
     """The first window of each recording."""
 
-    def __init__(self, recordings: Iterable[np.ndarray]):
+    def __init__(self, recordings: Sequence[np.ndarray]):
         self._recordings = iter(recordings)
-        self.n_read = 0
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         waveform = next(self._recordings, None)
-        if waveform is None:
-            return None
-        self.n_read += 1
-        return {"waveform": waveform[:SEGMENT_SAMPLES].astype(np.float32)}
+        return None if waveform is None else {"waveform": waveform[:SEGMENT_SAMPLES].astype(np.float32)}

@@ -4,9 +4,18 @@ from collections.abc import Callable
 
 import numpy as np
 
+from liser_ray.prediction.backend import Backend
 from liser_ray.prediction.prediction import Prediction
 from liser_ray.results.style import BLUE, COLOURS, LINES, make_figure, put_legend_beside, to_png
-from liser_ray.student.front_end import N_BANDS, SAMPLE_RATE_HZ, STRIDE_SAMPLES, SpectrogramStream, mel_corners_hz
+from liser_ray.student.front_end import (
+    N_BANDS,
+    SAMPLE_RATE_HZ,
+    SEGMENT_FRAMES,
+    SEGMENT_SAMPLES,
+    STRIDE_SAMPLES,
+    frame_count,
+    mel_corners_hz,
+)
 
 MAX_COLUMNS = 4000
 """Kept at least, and up to twice as many: more than a picture has points."""
@@ -14,6 +23,7 @@ MAX_COLUMNS = 4000
 _TICKS_HZ = (250, 500, 1000, 2000, 4000)
 _REACH_SAMPLES = 128  # of the finest column of the waveform
 _FEW_WINDOWS = 30
+_PIECE_SAMPLES = SEGMENT_FRAMES * STRIDE_SAMPLES  # to where the frame after those of a window is
 
 
 class Columns:
@@ -56,17 +66,26 @@ class Columns:
 
 
 class Overview:
-    """What a picture shows of a recording of any length, collected as the sound goes by, in bounded memory."""
+    """What a picture shows of a recording of any length, collected as the sound goes by, in bounded memory.
 
-    def __init__(self) -> None:
-        self._spectrogram = SpectrogramStream()
+    The spectrogram is that of 3-s windows side by side: the two frames at each of their ends see mirrored sound.
+
+    Args:
+        backend: whose spectrogram it is.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self._log_mel = Columns(lambda columns: columns.mean(axis=-1))
         self._reach = Columns(lambda columns: np.stack([columns[0].min(axis=-1), columns[1].max(axis=-1)]))
-        self._rest = np.zeros(0, np.float32)
+        self._piece = self._rest = np.zeros(0, np.float32)
 
     def add(self, samples: np.ndarray) -> None:
         """The next sound, float32 [n], 16 kHz."""
-        self._log_mel.add(self._spectrogram.add(samples))
+        self._piece = np.concatenate([self._piece, samples])
+        while len(self._piece) >= _PIECE_SAMPLES:
+            self._log_mel.add(self._backend.log_mel(self._piece[:SEGMENT_SAMPLES]).T)
+            self._piece = self._piece[_PIECE_SAMPLES:]
         waiting = np.concatenate([self._rest, samples])
         n_whole = len(waiting) // _REACH_SAMPLES * _REACH_SAMPLES
         strides, self._rest = waiting[:n_whole].reshape(-1, _REACH_SAMPLES), waiting[n_whole:]
@@ -74,7 +93,8 @@ class Overview:
 
     def log_mel(self) -> tuple[np.ndarray, float]:
         """The spectrogram float32 [64, c], and the seconds from column to column; called once, at the end."""
-        self._log_mel.add(self._spectrogram.last())
+        last = self._backend.log_mel(self._piece[:SEGMENT_SAMPLES]).T[:, : frame_count(len(self._piece))]
+        self._log_mel.add(last)
         return self._log_mel.table(), self._log_mel.n_each * STRIDE_SAMPLES / SAMPLE_RATE_HZ
 
     def reach(self) -> tuple[np.ndarray, float]:

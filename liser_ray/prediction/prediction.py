@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.student.front_end import SAMPLE_RATE_HZ, SEGMENT_S
+from liser_ray.student.front_end import SEGMENT_S
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,28 +50,6 @@ class Prediction:
     def as_dict(self) -> dict[str, float]:
         """The probability of each label."""
         return {label: float(value) for label, value in zip(self.labels, self.probabilities, strict=True)}
-
-
-def predicted(
-    logits: np.ndarray, labels: tuple[str, ...], kept: np.ndarray, step_s: float, n_samples: int
-) -> Prediction:
-    """The prediction that windows' logits make.
-
-    Args:
-        logits: float32 [W, K].
-        labels: K of them.
-        kept: int64 [k], of `kept_labels`: the others count as impossible.
-        step_s: from window to window.
-        n_samples: of the recording, at 16 kHz.
-    """
-    of_kept = logits[:, kept]
-    return Prediction(
-        tuple(labels[i] for i in kept),
-        softmax(of_kept.mean(axis=0)),
-        softmax(of_kept),
-        step_s,
-        n_samples / SAMPLE_RATE_HZ,
-    )
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

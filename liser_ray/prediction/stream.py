@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.prediction.classifier import WindowClassifier
+from liser_ray.prediction.backend import Backend
+from liser_ray.prediction.pieces import RunningStatistics, SlidingWindow
 from liser_ray.prediction.prediction import softmax
-from liser_ray.prediction.sliding import SlidingWindow
 from liser_ray.prediction.sound import ArrayReader
-from liser_ray.student.front_end import EVALUATION_STRIDE_SAMPLES, SEGMENT_SAMPLES, RunningStatistics
+from liser_ray.student.front_end import EVALUATION_STRIDE_SAMPLES, SEGMENT_SAMPLES
 
 
 class Estimate(NamedTuple):
@@ -30,7 +30,7 @@ class Estimate(NamedTuple):
 
 
 class EmotionStream:
-    """Made by `Student.stream`. It keeps 3 s of sound; each estimate costs the same, however long the stream is.
+    """Made by `Student.stream`. It keeps some seconds of sound; each estimate costs the same, however long the stream is.
 
     The estimates are those of the windows of `Student.predict`, the first one after 3 s. A student with normalisation
     by utterance knows of the recording what was heard so far: its estimate is that of the last window of a recording
@@ -41,19 +41,14 @@ class EmotionStream:
     """
 
     def __init__(
-        self,
-        classifier: WindowClassifier,
-        labels: tuple[str, ...],
-        kept: np.ndarray,
-        sample_rate_hz: int,
-        by_utterance: bool,
+        self, backend: Backend, labels: tuple[str, ...], kept: np.ndarray, sample_rate_hz: int, of_recording: bool
     ):
         self.labels = tuple(labels[i] for i in kept)
-        self._classifier = classifier
+        self._backend = backend
         self._kept = kept
         self._reader = ArrayReader(sample_rate_hz)
         self._windows = SlidingWindow(EVALUATION_STRIDE_SAMPLES, block_windows=1)
-        self._statistics = RunningStatistics() if by_utterance else None
+        self._statistics = RunningStatistics(backend) if of_recording else None
         self._n_samples = 0
         self._n_estimates = 0
         self._sum = np.zeros(len(kept))
@@ -88,8 +83,8 @@ class EmotionStream:
         return estimates
 
     def _estimate(self, window: np.ndarray) -> Estimate:
-        statistics = self._statistics.statistics() if self._statistics is not None else None
-        logits = self._classifier.window_logits(window, EVALUATION_STRIDE_SAMPLES, statistics)[0, self._kept]
+        statistics = self._statistics.now() if self._statistics is not None else None
+        logits = self._backend.window_logits(window, EVALUATION_STRIDE_SAMPLES, statistics)[0, self._kept]
         start = self._n_estimates * EVALUATION_STRIDE_SAMPLES
         end = min(start + SEGMENT_SAMPLES, self._n_samples)
         self._n_estimates += 1

@@ -2,21 +2,19 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from liser_ray.media.waveform import check_audible
-from liser_ray.prediction.classifier import WindowClassifier
-from liser_ray.prediction.onnx_classifier import OnnxClassifier
-from liser_ray.prediction.prediction import Prediction, kept_labels, predicted
-from liser_ray.prediction.sliding import SlidingWindow, step_samples
+from liser_ray.prediction.backend import Backend, OnnxBackend
+from liser_ray.prediction.pieces import RunningStatistics, SlidingWindow, step_samples
+from liser_ray.prediction.prediction import Prediction, kept_labels, softmax
 from liser_ray.prediction.sound import ArrayReader, file_blocks, open_sound
 from liser_ray.prediction.stream import EmotionStream
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.card import CARD_FILE, WEIGHTS_FILE, StudentCard, model_card
-from liser_ray.student.front_end import EVALUATION_STRIDE_S, RunningStatistics
+from liser_ray.student.front_end import EVALUATION_STRIDE_S, SAMPLE_RATE_HZ
 
 README_FILE = "README.md"
 
@@ -36,12 +34,13 @@ class Student:
     Attributes:
         labels: of its answers.
         card: all that is known of it.
+        backend: what runs its network.
     """
 
-    def __init__(self, classifier: WindowClassifier, card: StudentCard, weights: bytes | None):
+    def __init__(self, backend: Backend, card: StudentCard, weights: bytes | None):
         self.card = card
         self.labels = card.labels
-        self._classifier = classifier
+        self.backend = backend
         self._weights = weights  # None: of an ONNX file
 
     @classmethod
@@ -63,8 +62,7 @@ class Student:
         if path.is_file():
             if path.suffix != ".onnx":
                 raise UserError(f"{source} is no student: give its folder, or an .onnx file of `liser-ray export`.")
-            classifier = OnnxClassifier(path.read_bytes(), str(source), n_threads)
-            return cls(classifier, classifier.card, None)
+            return cls.from_onnx(path.read_bytes(), str(source), n_threads)
         folder = _best_below(path, str(source))
         card = StudentCard.parse((folder / CARD_FILE).read_bytes(), str(folder / CARD_FILE))
         try:
@@ -72,13 +70,19 @@ class Student:
         except OSError as error:
             raise UserError(f"{folder} has a card but no {WEIGHTS_FILE}: copy the whole folder.") from error
         try:
-            from liser_ray.prediction.torch_classifier import TorchClassifier
+            from liser_ray.prediction.torch_backend import TorchBackend
         except ModuleNotFoundError as error:
             raise UserError(
                 f"{source} needs PyTorch, which is not installed here. Install liser-ray[train], or write an ONNX file "
                 f"where it is: liser-ray export --model {source}"
             ) from error
-        return cls(TorchClassifier(weights, card, device), card, weights)
+        return cls(TorchBackend(weights, card, device), card, weights)
+
+    @classmethod
+    def from_onnx(cls, model: bytes, where: str, n_threads: int = 0) -> "Student":
+        """A student from the bytes of its ONNX file; see `OnnxBackend` for arguments and errors."""
+        backend = OnnxBackend(model, where, n_threads)
+        return cls(backend, backend.card, None)
 
     def predict(
         self,
@@ -145,8 +149,7 @@ class Student:
             classes: see `predict`.
         """
         kept = kept_labels(self.labels, tuple(classes))
-        by_utterance = self.card.of_recording
-        return EmotionStream(self._classifier, self.labels, kept, sample_rate_hz, by_utterance)
+        return EmotionStream(self.backend, self.labels, kept, sample_rate_hz, self.card.of_recording)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights, card and a README (the model card) to a local folder, which `from_pretrained` takes.
@@ -193,20 +196,6 @@ class Student:
         recordings = list(calibration)
         return quantise(model, recordings) if recordings else model
 
-    def export_executorch(self) -> bytes:
-        """The student as an ExecuTorch program, see `liser_ray.prediction.executorch_export.export_executorch`.
-
-        Raises:
-            UserError: ExecuTorch is not installed, or the student is of an ONNX file.
-        """
-        try:
-            from liser_ray.prediction.executorch_export import export_executorch
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"ExecuTorch is needed ({error}): pip install liser-ray[executorch] in an environment of its own."
-            ) from error
-        return export_executorch(self._own_weights(), self.card)
-
     def _predict(
         self,
         blocks: Callable[[], Blocks],
@@ -218,19 +207,21 @@ class Student:
         kept = kept_labels(self.labels, tuple(classes))
         statistics = None
         if self.card.of_recording:
-            running = RunningStatistics()
+            running = RunningStatistics(self.backend)
             for block in blocks():
                 running.add(block)
-            statistics = running.statistics()
-        classify = partial(self._classifier.window_logits, step_samples=step, statistics=statistics)
+            statistics = running.now()
         windows = SlidingWindow(step, _BLOCK_WINDOWS)
         logits, n_samples = [], 0
         for block in blocks():
             n_samples += len(block)
             heard(block)
-            logits += [classify(whole) for whole in windows.add(block)]
-        logits += [classify(whole) for whole in windows.finish()]
-        return predicted(np.concatenate(logits), self.labels, kept, step_s, n_samples)
+            logits += [self.backend.window_logits(some, step, statistics) for some in windows.add(block)]
+        logits += [self.backend.window_logits(some, step, statistics) for some in windows.finish()]
+        of_kept = np.concatenate(logits)[:, kept]
+        labels = tuple(self.labels[i] for i in kept)
+        whole = softmax(of_kept.mean(axis=0))
+        return Prediction(labels, whole, softmax(of_kept), step_s, n_samples / SAMPLE_RATE_HZ)
 
     def _files(self, name: str) -> dict[str, bytes]:
         weights = self._own_weights()

@@ -59,7 +59,12 @@ class Counting:
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[text]}"),
             )
-            self._bar = Progress(*columns, console=Console(stderr=True, force_terminal=True), transient=True)
+            self._bar = Progress(
+                *columns,
+                console=Console(stderr=True, force_terminal=True),
+                transient=True,
+                redirect_stdout=sys.stdout.isatty(),  # else results that go to a file would be shown in its place
+            )
             self._task = self._bar.add_task(self.count, total=self.total, completed=self.done, text=self.text)
             self._bar.start()
         return self

@@ -1,5 +1,6 @@
 """What the student hears: 3-s segments as log-Mel spectrograms, normalised and augmented where settings say so."""
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -23,20 +24,38 @@ from liser_ray.student.front_end import (
 )
 
 
+_FRAMES_AT_ONCE = {"cpu": 128, "cuda": 1 << 17}
+"""Few on a CPU, so that their spectra stay in its caches: that takes two fifths of the time."""
+
+_N_INNER = SEGMENT_FRAMES - 4
+"""Frames of a window that see none of the mirrored sound: all but two at each end."""
+
+_EDGE_SPAN = FRAME_SAMPLES + STRIDE_SAMPLES
+"""Samples under two frames."""
+
+
 class LogMel(nn.Module):
-    """Waveforms at 16 kHz to log-Mel spectrograms; nothing in it is learned."""
+    """Waveforms at 16 kHz to log-Mel spectrograms; nothing in it is learned.
+
+    Always in float32, also where autocast would do less: the powers span ten decades.
+    """
+
+    window: Tensor
+    filters: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.spectrogram = torchaudio.transforms.Spectrogram(FRAME_SAMPLES, hop_length=STRIDE_SAMPLES, center=False)
-        self.bands = torchaudio.transforms.MelScale(N_BANDS, SAMPLE_RATE_HZ, n_stft=FRAME_SAMPLES // 2 + 1)
+        filters = torchaudio.functional.melscale_fbanks(
+            FRAME_SAMPLES // 2 + 1, 0.0, SAMPLE_RATE_HZ / 2, N_BANDS, SAMPLE_RATE_HZ
+        )
+        self.register_buffer("window", torch.hann_window(FRAME_SAMPLES))
+        self.register_buffer("filters", filters)
 
     def forward(self, waveforms: Tensor) -> Tensor:
         """Natural logarithms of the Mel bands' powers, float32 [B, 64, 1 + n // 512]; 94 frames for 3 s.
 
         Args:
-            waveforms: float32 [B, n], mono, 16 kHz, -1..1, n at least 1,025. Always computed in float32, also where
-                autocast would do less: the powers span ten decades.
+            waveforms: float32 [B, n], mono, 16 kHz, -1..1, n at least 1,025.
         """
         return self.of_padded(pad_edges(waveforms))
 
@@ -46,8 +65,46 @@ class LogMel(nn.Module):
         Args:
             waveforms: float32 [B, n], of `pad_edges` or stretches of it.
         """
-        with torch.autocast(waveforms.device.type, enabled=False):
-            return self.bands(self.spectrogram(waveforms.float())).clamp(min=POWER_FLOOR).log()
+        return self._of_frames(waveforms.float().unfold(1, FRAME_SAMPLES, STRIDE_SAMPLES)).mT
+
+    def of_windows(self, waveform: Tensor, step_samples: int) -> Tensor:
+        """Spectrograms of a recording's 3-s windows, float32 [W, 64, 94], each as of the window alone.
+
+        Neighbours 0.1 s apart share no frame, since the stride is 32 ms. But all frames lie on a grid of 4 ms, so that
+        those of all windows are a quarter as many as those of each window. The two at each end of a window see the
+        mirrored sound there, and are its own.
+
+        Args:
+            waveform: float32 [n], n from 48,000.
+            step_samples: from window to window.
+        """
+        windows = waveform.float().unfold(0, SEGMENT_SAMPLES, step_samples)
+        n_windows = len(windows)
+        grid = math.gcd(step_samples, STRIDE_SAMPLES)
+        n_grid = 1 + ((n_windows - 1) * step_samples + (_N_INNER - 1) * STRIDE_SAMPLES) // grid
+        if n_grid > n_windows * SEGMENT_FRAMES / 2:
+            return self(windows)
+        on_grid = self._of_frames(waveform[None, : (n_grid - 1) * grid + FRAME_SAMPLES].unfold(1, FRAME_SAMPLES, grid))
+        first = torch.arange(n_windows, device=waveform.device)[:, None] * (step_samples // grid)
+        inner = on_grid[0, first + torch.arange(_N_INNER, device=waveform.device) * (STRIDE_SAMPLES // grid)]
+        # The samples under the first two frames, and those under the last two, mirrored as by `pad_edges`.
+        start = torch.cat([windows[:, 1 : EDGE_SAMPLES + 1].flip(1), windows[:, : _EDGE_SPAN - EDGE_SAMPLES]], dim=1)
+        end = windows[:, (SEGMENT_FRAMES - 2) * STRIDE_SAMPLES - EDGE_SAMPLES :]
+        end = torch.cat([end, end[:, -1 - (_EDGE_SPAN - end.shape[1]) : -1].flip(1)], dim=1)
+        edges = self._of_frames(torch.cat([start, end]).unfold(1, FRAME_SAMPLES, STRIDE_SAMPLES))
+        return torch.cat([edges[:n_windows], inner, edges[n_windows:]], dim=1).mT
+
+    def _of_frames(self, frames: Tensor) -> Tensor:
+        """Log-Mel of frames float32 [B, F, 2048], as float32 [B, F, 64]."""
+        found = frames.new_empty(*frames.shape[:2], N_BANDS)
+        n_frames = _FRAMES_AT_ONCE.get(frames.device.type, 128)
+        n_rows = max(1, n_frames // max(1, frames.shape[1]))
+        with torch.autocast(frames.device.type, enabled=False):
+            for rows, into in zip(frames.split(n_rows), found.split(n_rows), strict=True):
+                for few, out in zip(rows.split(n_frames, dim=1), into.split(n_frames, dim=1), strict=True):
+                    spectrum = torch.view_as_real(torch.fft.rfft(few * self.window))
+                    out.copy_(spectrum.square().sum(dim=-1) @ self.filters)
+        return found.clamp_(min=POWER_FLOOR).log_()
 
 
 def pad_edges(waveforms: Tensor) -> Tensor:
@@ -83,27 +140,42 @@ def evaluation_windows(waveform: Tensor) -> Tensor:
 
 
 class BandStatistics(NamedTuple):
-    """Mean and standard deviation of each Mel band over time, float32 [64, 1] or [B, 64, 1]."""
+    """Mean and standard deviation of each Mel band over time, float32 [64, 1] or [B, 64, 1], and over how many frames.
+
+    The frames, [1, 1] or [B, 1, 1], are of those statistics alone that go on with what follows.
+    """
 
     mean: Tensor
     std: Tensor
+    n_frames: Tensor | None = None
 
 
-def recording_statistics(log_mel: Tensor, n_frames: Tensor) -> BandStatistics:
+def recording_statistics(log_mel: Tensor, n_frames: Tensor, before: BandStatistics | None = None) -> BandStatistics:
     """Statistics of each recording by itself, without its padding.
+
+    Training, evaluation, prediction and streams all take them from here; the ONNX file has its own
+    (`liser_ray.prediction.onnx_graph`).
 
     Args:
         log_mel: float32 [B, 64, frames].
-        n_frames: int64 [B], how many of the frames are sound, 1 or more (`frame_count`).
+        n_frames: int64 [B], how many of the frames are sound (`frame_count`); 1 or more if nothing was before.
+        before: statistics of the recording's frames before these, for one that comes in pieces.
 
     Returns:
-        Statistics [B, 64, 1].
+        Statistics [B, 64, 1] of all frames so far.
     """
     heard = torch.arange(log_mel.shape[-1], device=log_mel.device) < n_frames[:, None, None]
     count = heard.sum(dim=-1, keepdim=True)
-    mean = (log_mel * heard).sum(dim=-1, keepdim=True) / count
-    variance = ((log_mel - mean).square() * heard).sum(dim=-1, keepdim=True) / count
-    return BandStatistics(mean, variance.sqrt())
+    divisor = count.clamp(min=1)
+    mean = (log_mel * heard).sum(dim=-1, keepdim=True) / divisor
+    variance = ((log_mel - mean).square() * heard).sum(dim=-1, keepdim=True) / divisor
+    if before is not None:
+        assert before.n_frames is not None
+        count = before.n_frames + count
+        share, step = n_frames[:, None, None] / count, mean - before.mean
+        mean = before.mean + share * step
+        variance = (1 - share) * before.std.square() + share * variance + share * (1 - share) * step.square()
+    return BandStatistics(mean, variance.sqrt(), count)
 
 
 def corpus_statistics(log_mels: Iterable[Tensor]) -> BandStatistics:
@@ -118,17 +190,14 @@ def corpus_statistics(log_mels: Iterable[Tensor]) -> BandStatistics:
     Raises:
         ValueError: if there are no frames.
     """
-    count, total, squares = 0, torch.zeros(N_BANDS, dtype=torch.float64), torch.zeros(N_BANDS, dtype=torch.float64)
+    found = None
     for log_mel in log_mels:
-        exact = log_mel.double().cpu()
-        count += exact.shape[1]
-        total += exact.sum(dim=1)
-        squares += exact.square().sum(dim=1)
-    if not count:
+        if log_mel.shape[1]:
+            exact = log_mel.double().cpu()[None]
+            found = recording_statistics(exact, torch.tensor([log_mel.shape[1]]), found)
+    if found is None:
         raise ValueError("No frames to fit the normalisation to.")
-    mean = total / count
-    variance = (squares / count - mean.square()).clamp(min=0)
-    return BandStatistics(mean.float()[:, None], variance.sqrt().float()[:, None])
+    return BandStatistics(found.mean[0].float(), found.std[0].float())
 
 
 class BandNormalisation(nn.Module):

@@ -1,11 +1,20 @@
-"""A recording that comes in pieces, cut into blocks of whole 3-s windows."""
+"""A recording that comes in pieces: its 3-s windows, and its statistics, in bounded memory. Files and streams are such."""
 
 import math
 
 import numpy as np
 
+from liser_ray.prediction.backend import Backend
 from liser_ray.runtime.errors import UserError
-from liser_ray.student.front_end import EVALUATION_STRIDE_S, EVALUATION_STRIDE_SAMPLES, SEGMENT_SAMPLES
+from liser_ray.student.front_end import (
+    EDGE_SAMPLES,
+    EVALUATION_STRIDE_S,
+    EVALUATION_STRIDE_SAMPLES,
+    SEGMENT_FRAMES,
+    SEGMENT_SAMPLES,
+    STRIDE_SAMPLES,
+    frame_count,
+)
 
 
 def step_samples(step_s: float) -> int:
@@ -64,3 +73,32 @@ class SlidingWindow:
             return [] if self._any or not len(held) else [np.pad(held, (0, SEGMENT_SAMPLES - len(held)))]
         n_windows = 1 + (len(held) - SEGMENT_SAMPLES) // self._step
         return [held[: SEGMENT_SAMPLES + (n_windows - 1) * self._step]]
+
+
+class RunningStatistics:
+    """What `Backend.statistics` says of a recording. It holds 3 to 6 s of sound.
+
+    Args:
+        backend: that says it.
+    """
+
+    def __init__(self, backend: Backend):
+        self._backend = backend
+        self._found: np.ndarray | None = None
+        self._held = np.zeros(0, np.float32)
+        self._next = 0  # frame of what is held that was not counted
+
+    def add(self, samples: np.ndarray) -> None:
+        """The next samples, float32 [n], any number of them."""
+        self._held = np.concatenate([self._held, samples])
+        n_complete = 1 + (len(self._held) - EDGE_SAMPLES) // STRIDE_SAMPLES  # whose sound has all come
+        if n_complete - self._next >= SEGMENT_FRAMES:
+            self._found = self._backend.statistics(self._held, (self._next, n_complete), self._found)
+            # The first two frames of what stays will see mirrored sound: they are behind us.
+            n_gone = min(n_complete - 2, (len(self._held) - SEGMENT_SAMPLES) // STRIDE_SAMPLES)
+            self._held = self._held[n_gone * STRIDE_SAMPLES :]
+            self._next = n_complete - n_gone
+
+    def now(self) -> np.ndarray:
+        """Statistics if the recording ends here; there must have been some sound."""
+        return self._backend.statistics(self._held, (self._next, frame_count(len(self._held))), self._found)

@@ -1,0 +1,111 @@
+"""Predictions as they come: a table to read, CSV, or JSON lines."""
+
+import csv
+import io
+import json
+import sys
+from typing import Literal
+
+import numpy as np
+
+from liser_ray.prediction.prediction import Prediction
+
+Format = Literal["text", "csv", "json"]
+
+UNSURE = "unsure"
+"""What is said where no label is probable enough."""
+
+_BAR_WIDTH = 10
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_WIDEST_NAME = 60
+
+
+class Output:
+    """Prints predictions, one recording after the other; line by line, so that they can be followed through a pipe.
+
+    Args:
+        form: which of the three.
+        labels: that there are.
+        widest: characters of the longest name that is to come.
+        timeline: a line for each window as well; in CSV, instead of one for each recording.
+        abstain_below: answers with less than this probability are "unsure".
+    """
+
+    def __init__(self, form: Format, labels: tuple[str, ...], widest: int, timeline: bool, abstain_below: float):
+        self._form = form
+        self._labels = labels
+        self._timeline = timeline
+        self._abstain_below = abstain_below
+        self._name_width = min(_WIDEST_NAME, max(len("file"), widest))
+        self._label_width = max(len("emotion"), *map(len, labels))
+        self._has_header = form == "json"
+
+    def add(self, name: str, prediction: Prediction) -> None:
+        """What was predicted of a recording."""
+        starts, ends = prediction.window_start_s.tolist(), prediction.window_end_s.tolist()
+        windows = list(zip(starts, ends, prediction.window_probabilities, strict=True)) if self._timeline else []
+        self._header()
+        if self._form == "json":
+            found: dict[str, object] = {"file": name, "duration_s": round(prediction.duration_s, 3)}
+            found |= self._as_json(prediction.probabilities)
+            if self._timeline:
+                found["windows"] = [
+                    {"start_s": start, "end_s": end, **self._as_json(shares)} for start, end, shares in windows
+                ]
+            _print(json.dumps(found))
+        elif self._form == "csv":
+            for start, end, shares in windows or [(0.0, prediction.duration_s, prediction.probabilities)]:
+                numbers = [f"{share:.4f}" for share in (shares.max(), *shares)]
+                _csv_row(name, f"{start:.3f}", f"{end:.3f}", self._answer(shares), *numbers, "")
+        else:
+            _print(f"{name:<{self._name_width}}  {self._shown(prediction.probabilities)}")
+            for start, end, shares in windows:
+                _print(f"{start:8.1f} - {end:6.1f} s  {self._shown(shares)}")
+
+    def fail(self, name: str, why: str) -> None:
+        """A recording that there is no prediction of; in a table to read it is an error message."""
+        if self._form == "text":
+            print(f"error: {name}: {why}", file=sys.stderr, flush=True)
+            return
+        self._header()
+        if self._form == "json":
+            _print(json.dumps({"file": name, "error": why}))
+        else:
+            _csv_row(name, "", "", "", "", *("" for _ in self._labels), why)
+
+    def _header(self) -> None:
+        if self._has_header:
+            return
+        self._has_header = True
+        if self._form == "csv":
+            _csv_row("file", "start_s", "end_s", "emotion", "probability", *self._labels, "error")
+        else:
+            _print(f"{'file':<{self._name_width}}  {'emotion':<{self._label_width}}  probability")
+
+    def _answer(self, shares: np.ndarray) -> str:
+        return self._labels[int(shares.argmax())] if shares.max() >= self._abstain_below else UNSURE
+
+    def _shown(self, shares: np.ndarray) -> str:
+        probability = float(shares.max())
+        return f"{self._answer(shares):<{self._label_width}}  {probability:.2f} {bar(probability)}".rstrip()
+
+    def _as_json(self, shares: np.ndarray) -> dict[str, object]:
+        rounded = [round(float(share), 4) for share in shares]
+        by_label = dict(zip(self._labels, rounded, strict=True))
+        return {"emotion": self._answer(shares), "probability": max(rounded), "probabilities": by_label}
+
+
+def bar(share: float) -> str:
+    """A bar of up to ten characters."""
+    eighths = round(share * _BAR_WIDTH * 8)
+    return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).strip()
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def _csv_row(*values: str) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(values)
+    _print(text.getvalue())

@@ -1,0 +1,93 @@
+"""The student in PyTorch."""
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from liser_ray.runtime.errors import UserError
+from liser_ray.student.card import StudentCard
+from liser_ray.student.features import BandNormalisation, BandStatistics, LogMel, fit_length, recording_statistics
+from liser_ray.student.network import EmotionClassifier
+
+_BATCH_WINDOWS = {"cpu": 8, "cuda": 1024}
+"""On a CPU as many as stay in its caches: 64 take twice as long each."""
+
+
+class TorchBackend:
+    """A student's network on a device.
+
+    Args:
+        weights: the bytes of its ``student.safetensors``.
+        card: its card.
+        device: ``cpu``, ``cuda``, ``cuda:1``.
+
+    Raises:
+        UserError: the weights are not those of the card's network.
+    """
+
+    def __init__(self, weights: bytes, card: StudentCard, device: str = "cpu"):
+        self._device = torch.device(device)
+        self._classifier = load_classifier(weights, card).to(self._device)
+        self._of_recording = BandNormalisation(card.network.normalisation) if card.of_recording else None
+        self._log_mel = LogMel().to(self._device)
+
+    @torch.inference_mode()
+    def window_logits(self, samples: np.ndarray, step_samples: int, statistics: np.ndarray | None) -> np.ndarray:
+        """See `liser_ray.prediction.backend.Backend`."""
+        log_mels = self._log_mel.of_windows(self._tensor(samples), step_samples)
+        if self._of_recording is not None:
+            log_mels = self._of_recording(log_mels, self._unpacked(statistics))
+        batches = log_mels.split(_BATCH_WINDOWS.get(self._device.type, 8))
+        return torch.cat([self._classifier(batch) for batch in batches]).cpu().numpy()
+
+    @torch.inference_mode()
+    def statistics(self, samples: np.ndarray, frames: tuple[int, int], before: np.ndarray | None) -> np.ndarray:
+        """See `liser_ray.prediction.backend.Backend`."""
+        first, end = frames
+        log_mel = self._log_mel(fit_length(self._tensor(samples))[None])[..., first:end]
+        n_frames = torch.tensor([log_mel.shape[-1]], device=self._device)
+        mean, std, count = recording_statistics(log_mel, n_frames, self._unpacked(before))
+        assert count is not None
+        return torch.stack([count.expand_as(mean).float(), mean, std])[:, 0, :, 0].cpu().numpy()
+
+    @torch.inference_mode()
+    def log_mel(self, samples: np.ndarray) -> np.ndarray:
+        """See `liser_ray.prediction.backend.Backend`."""
+        return self._log_mel(fit_length(self._tensor(samples))[None])[0].mT.cpu().numpy()
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self._device)
+
+    def _unpacked(self, statistics: np.ndarray | None) -> BandStatistics | None:
+        if statistics is None:
+            return None
+        count, mean, std = self._tensor(statistics)[:, None, :, None]
+        return BandStatistics(mean, std, count)
+
+
+def load_classifier(weights: bytes, card: StudentCard) -> EmotionClassifier:
+    """The network, with each batch norm folded into the convolution before it: the same function in a fifth less time.
+
+    Args:
+        weights: the bytes of its ``student.safetensors``.
+        card: its card.
+
+    Raises:
+        UserError: the weights are not those of the card's network.
+    """
+    classifier = EmotionClassifier(len(card.labels), card.network)
+    try:
+        classifier.load_state_dict(safetensors.torch.load(weights))
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        raise UserError(f"The student's weights do not fit its card: {error}") from error
+    classifier.eval()
+    for block in classifier.convolutions:
+        assert isinstance(block, nn.Sequential)
+        convolution, norm = block[0], block[1]
+        assert isinstance(convolution, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        block[0], block[1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
+    classifier.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return classifier
