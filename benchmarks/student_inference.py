@@ -18,6 +18,8 @@ import numpy as np
 import safetensors.torch
 import torch
 import torchaudio
+from liser_ray.prediction.onnx_classifier import OnnxClassifier
+from liser_ray.prediction.torch_classifier import TorchClassifier
 from machine import describe, write_whole
 from plain_student import Network
 from torch.nn.utils.parametrize import remove_parametrizations
@@ -25,9 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import HubertConfig, HubertForSequenceClassification
 
 from liser_ray.corpora.waveform import read_waveform
-from liser_ray.prediction.onnx_classifier import OnnxClassifier
 from liser_ray.prediction.student import Student
-from liser_ray.prediction.torch_classifier import TorchClassifier
 from liser_ray.results.tables import write_between_markers
 from liser_ray.student.card import WEIGHTS_FILE
 from liser_ray.student.front_end import SEGMENT_FRAMES, SEGMENT_S, window_count

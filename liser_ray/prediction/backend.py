@@ -1,6 +1,6 @@
 """What runs a student's network: onnxruntime, here, or PyTorch (`liser_ray.prediction.torch_backend`)."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
@@ -97,5 +97,5 @@ class OnnxBackend:
         """See `Backend`."""
         return self._run("log_mel", samples)[0]
 
-    def _run(self, output: str, waveform: np.ndarray, **inputs: Any) -> np.ndarray:
+    def _run(self, output: str, waveform: np.ndarray, **inputs: np.ndarray) -> np.ndarray:
         return self._session.run([output], {"waveform": waveform, **inputs})[0]

@@ -28,11 +28,10 @@ def export_onnx(weights: bytes, card: StudentCard) -> bytes:
     float32 [W, K] of its 3-s windows, one every 0.1 s; ``log_mel`` float32 [W, 94, 64], what the windows' spectrograms
     are before normalisation.
 
-    With normalisation by utterance the statistics are those of the waveform, and more is there for recordings that come
-    in pieces. Output: ``statistics`` float32 [3, 64], of each band the number of frames, mean and standard deviation.
-    Inputs, all of them optional: ``statistics_before``, the same, of the frames before this waveform's; ``frames`` int64
-    [2], the first of its frames that counts and the one after the last, (0, 0) for none; ``skip`` int64 [1], samples
-    before the first window.
+    With normalisation by utterance there are more, for recordings that come in pieces. Output: ``statistics`` float32
+    [3, 64], of each band the number of frames, mean and standard deviation. Optional inputs: ``statistics_before``, the
+    same of what was before this waveform; ``frames`` int64 [2], the first of its frames that counts and the one after
+    the last, (0, 0) for none; ``skip`` int64 [1], samples before the first window.
 
     Args:
         weights: the bytes of its ``student.safetensors``.

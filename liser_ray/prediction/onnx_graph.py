@@ -68,7 +68,7 @@ _FILTERS = """
 """
 
 _LOG_MEL = """
-  # Log-Mel [B, frames, 64] of @sound [B, n], at @places: each frame is four strides of 512 samples of the mirrored sound.
+  # Log-Mel of @sound [B, n]: frames are four strides each, at @places [frames, 4].
   @padded = Pad <mode = "reflect"> (@sound, edges)
   @n_strides = Div (@n_padded, stride)
   @n_used = Mul (@n_strides, stride)

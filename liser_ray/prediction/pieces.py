@@ -1,4 +1,4 @@
-"""A recording that comes in pieces: its 3-s windows, and its statistics, in bounded memory. Files and streams are such."""
+"""A file or stream, which comes in pieces: its 3-s windows and its statistics, in bounded memory."""
 
 import math
 

@@ -68,7 +68,7 @@ class Columns:
 class Overview:
     """What a picture shows of a recording of any length, collected as the sound goes by, in bounded memory.
 
-    The spectrogram is that of 3-s windows side by side: the two frames at each of their ends see mirrored sound.
+    The spectrogram is that of 3-s windows side by side, so that two frames at each of their ends see mirrored sound.
 
     Args:
         backend: whose spectrogram it is.

@@ -30,7 +30,7 @@ class Estimate(NamedTuple):
 
 
 class EmotionStream:
-    """Made by `Student.stream`. It keeps some seconds of sound; each estimate costs the same, however long the stream is.
+    """Made by `Student.stream`. It keeps some seconds of sound; each estimate costs the same, always.
 
     The estimates are those of the windows of `Student.predict`, the first one after 3 s. A student with normalisation
     by utterance knows of the recording what was heard so far: its estimate is that of the last window of a recording

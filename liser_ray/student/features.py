@@ -23,7 +23,6 @@ from liser_ray.student.front_end import (
     STRIDE_SAMPLES,
 )
 
-
 _FRAMES_AT_ONCE = {"cpu": 128, "cuda": 1 << 17}
 """Few on a CPU, so that their spectra stay in its caches: that takes two fifths of the time."""
 

@@ -1,4 +1,4 @@
-"""Numbers of the student's front end, for where there is no PyTorch too; `features.LogMel` and the ONNX file compute it.
+"""Numbers of the student's front end, which `features.LogMel` and the ONNX file compute. No PyTorch.
 
 Number of bands, window and stride are the paper's (Pendyala et al. 2025). It is silent about the rest, which is as in
 torchaudio here: Hann window, power spectrum, HTK Mel scale from 0 to 8 kHz with triangles of height 1, frames centred

@@ -240,7 +240,7 @@ def test_nobody_reading_on_is_no_error(student_folder, speech_folder):
 
 WITHOUT = """
 import importlib.abc, sys
-ALLOWED = {"numpy", "av", "onnxruntime", "tqdm", "liser_ray"}
+ALLOWED = {"numpy", "av", "onnxruntime", "rich", "liser_ray"}
 
 class Nothing(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):

@@ -10,6 +10,7 @@ from small_students import EMOTIONS, write_student
 from tones import tone
 
 from liser_ray.corpora.waveform import read_waveform
+from liser_ray.prediction.backend import CARD_KEY
 from liser_ray.prediction.student import Student
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import NetworkConfig
@@ -31,14 +32,20 @@ def pair(request, tmp_path_factory) -> tuple[Student, Student]:
     return student, Student.from_pretrained(folder / "student.onnx")
 
 
+def assert_alike(pair: tuple[Student, Student], waveform: np.ndarray, step_s: float = 0.1) -> None:
+    """Both say the same of a recording, as a whole, window by window, and in a stream."""
+    in_torch, in_onnx = (student.predict(waveform, 16_000, step_s) for student in pair)
+    np.testing.assert_allclose(in_onnx.window_probabilities, in_torch.window_probabilities, atol=2e-4)
+    np.testing.assert_allclose(in_onnx.probabilities, in_torch.probabilities, atol=2e-4)
+    streams = [student.stream() for student in pair]
+    of_torch, of_onnx = ([one.probabilities for one in stream.add(waveform) + stream.finish()] for stream in streams)
+    np.testing.assert_allclose(of_onnx, of_torch, atol=2e-4)
+
+
 @pytest.mark.parametrize("duration_s", [0.1, 1.0, 3.0, 3.05, 8.0])
 @pytest.mark.parametrize("step_s", [0.1, 0.7])
 def test_it_says_what_pytorch_says(pair, duration_s, step_s):
-    waveform = tone(1, duration_s, np.random.default_rng(0))
-    in_torch, in_onnx = (student.predict(waveform, 16_000, step_s) for student in pair)
-    assert in_onnx.labels == EMOTIONS
-    np.testing.assert_allclose(in_onnx.window_probabilities, in_torch.window_probabilities, atol=2e-4)
-    np.testing.assert_allclose(in_onnx.probabilities, in_torch.probabilities, atol=2e-4)
+    assert_alike(pair, tone(1, duration_s, np.random.default_rng(0)), step_s)
 
 
 @pytest.mark.parametrize("n_samples", [1, 700, 1_600, 47_999, 80_000])
@@ -58,9 +65,7 @@ def test_the_file_alone_takes_a_waveform_of_any_length(pair, n_samples):
 
 def test_silence_and_noise_are_as_in_pytorch(pair):
     rng = np.random.default_rng(0)
-    waveform = np.concatenate([np.zeros(40_000), 0.5 * rng.standard_normal(40_000)]).astype(np.float32)
-    in_torch, in_onnx = (student.predict(waveform, 16_000) for student in pair)
-    np.testing.assert_allclose(in_onnx.window_probabilities, in_torch.window_probabilities, atol=2e-4)
+    assert_alike(pair, np.concatenate([np.zeros(40_000), 0.5 * rng.standard_normal(40_000)]).astype(np.float32))
 
 
 def test_real_speech_in_float32_and_in_8_bits(pair, test_data):
@@ -104,3 +109,6 @@ def test_other_files_are_refused(tmp_path):
     onnx.save(other, tmp_path / "b.onnx")
     with pytest.raises(UserError, match="is not of a student"):
         Student.from_pretrained(tmp_path / "b.onnx")
+    onnx.helper.set_model_props(other, {CARD_KEY: "{}"})
+    with pytest.raises(UserError, match="another version"):
+        Student.from_onnx(other.SerializeToString(), "c.onnx")

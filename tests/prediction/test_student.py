@@ -6,12 +6,15 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import soundfile
-from small_students import EMOTIONS, write_student
-from tones import tone
+import torch
+from small_students import EMOTIONS, make_classifier, write_student
+from tones import make_tones, tone
 
 from liser_ray import Student
 from liser_ray.media.waveform import WaveformError
 from liser_ray.runtime.errors import UserError
+from liser_ray.student.config import NetworkConfig
+from liser_ray.student.training.evaluation import EvaluationSet
 
 SPEECH = tone(1, 4.0, np.random.default_rng(0))
 
@@ -90,6 +93,25 @@ def test_an_array_that_is_no_waveform_is_refused_with_what_to_give(student, wave
         student.predict(waveform, rate_hz)
 
 
+def test_a_step_further_apart_skips_windows(student):
+    close, far = (student.predict(np.tile(SPEECH, 2)[:96_000], 16_000, step_s) for step_s in (0.1, 0.5))
+    np.testing.assert_allclose(far.window_probabilities, close.window_probabilities[::5], atol=1e-5)
+    np.testing.assert_allclose(far.window_start_s, np.arange(7) * 0.5)
+
+
+@pytest.mark.parametrize("normalisation", ["none", "corpus", "utterance", "utterance-mean"])
+def test_a_prediction_is_the_evaluations(tmp_path, normalisation):
+    """The same numbers as `EvaluationSet`, which scores students in training."""
+    config = NetworkConfig(normalisation=normalisation, pooling="attention")
+    speech = make_tones("ab", takes=1, shortest_s=1.0, longest_s=7.0, seed=3)
+    recordings = EvaluationSet(speech, np.arange(len(speech)), normalisation, torch.device("cpu"))
+    expected = torch.from_numpy(recordings.logits(make_classifier(config))).softmax(dim=1).numpy()
+    student = Student.from_pretrained(write_student(tmp_path, config))
+    found = [student.predict(speech.waveform(i), 16_000) for i in range(len(speech))]
+    np.testing.assert_allclose([one.probabilities for one in found], expected, atol=1e-4)
+    assert [len(one.window_probabilities) for one in found] == recordings.n_windows.tolist()
+
+
 def test_classes_restrict_the_answer(student):
     free = student.predict(SPEECH, 16_000)
     chosen = student.predict(SPEECH, 16_000, classes=["sad", "happy"])
@@ -106,7 +128,7 @@ def test_classes_restrict_the_answer(student):
 def test_a_long_recording_takes_no_more_memory_than_a_short_one(student, tmp_path):
     """Nothing that is held grows with the sound: what the network is given at once stays as large."""
     longest = []
-    classify = student._classifier.window_logits
+    classify = student.backend.window_logits
 
     class Watched:
         def window_logits(self, samples, step_samples, statistics):
@@ -215,3 +237,8 @@ def test_what_is_no_student_is_refused_with_what_to_do(tmp_path):
     (folder / "student.safetensors").unlink()
     with pytest.raises(UserError, match="copy the whole folder"):
         Student.from_pretrained(folder)
+    others = write_student(tmp_path / "others", NetworkConfig(pooling="attention")) / "student.safetensors"
+    for weights in (others.read_bytes(), b"no tensors"):
+        (folder / "student.safetensors").write_bytes(weights)
+        with pytest.raises(UserError, match="do not fit its card"):
+            Student.from_pretrained(folder)
