@@ -1,14 +1,15 @@
 """The graph of a student in ONNX: waveform in, probabilities out.
 
-It is written down as text, in ONNX's own syntax, step by step as in `liser_ray.student`; batch norm is part of the
-convolutions. What `torch.onnx.export` makes of the same steps is more than twice as large, since it stores the filters.
+It is written down step by step as in `liser_ray.student`; batch norm is part of the convolutions. What
+`torch.onnx.export` makes of the same steps is more than twice as large, since it stores the filters.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Union
 
 import numpy as np
 import onnx
-import onnx.parser
+from onnx import TensorProto, helper, numpy_helper
 
 from liser_ray.student.card import StudentCard
 from liser_ray.student.front_end import (
@@ -31,158 +32,67 @@ _BATCH_NORM_EPS = 1e-5
 _N_ROWS = SEGMENT_SAMPLES // EVALUATION_STRIDE_SAMPLES
 _N_LONG, _N_SHORT = 64, 32  # the factors of the transform's length
 _N_KEPT = _N_SHORT // 2 + 1  # rows of the short transform that real sound needs
+_STRIDES_OF_FRAME = np.arange(FRAME_SAMPLES // STRIDE_SAMPLES)
 
-_WINDOWS = """
-  # What is shorter than a window gets zeros behind it.
-  n_given = Shape (waveform)
-  n_lacking = Sub (segment, n_given)
-  n_missing = Max (n_lacking, zero)
-  behind = Concat <axis = 0> (zero, n_missing)
-  sound = Pad (waveform, behind)
 
-  # Rows of 0.1 s; a window is 30 of them, and one begins with each row.
-  n_sound = Shape (sound)
-  after_skip = Slice (sound, skip, n_sound)
-  n_after_skip = Shape (after_skip)
-  n_rows = Div (n_after_skip, row_samples)
-  n_whole = Mul (n_rows, row_samples)
-  whole = Slice (after_skip, zero, n_whole)
-  rows = Reshape (whole, row_shape)
-  n_windows = Sub (n_rows, rows_but_one)
-  end = Squeeze (n_windows)
-  firsts = Range (first, end, next)
-  column = Unsqueeze (firsts, one)
-  row_numbers = Add (column, row_places)
-  by_row = Gather (rows, row_numbers)
-  windows = Reshape (by_row, window_shape)
-"""
+_Input = Union["_Value", np.ndarray, Sequence[int], float]
+_Attribute = str | int | Sequence[int]
 
-_FILTERS = """
-  # Triangles between neighbours on the Mel scale, for each frequency in the transform's order.
-  above_low = Sub (frequencies_hz, low_hz)
-  rising = Div (above_low, rise_hz)
-  below_high = Sub (high_hz, frequencies_hz)
-  falling = Div (below_high, fall_hz)
-  triangles = Min (rising, falling)
-  filters = Relu (triangles)
-"""
 
-_LOG_MEL = """
-  # Log-Mel of @sound [B, n]: frames are four strides each, at @places [frames, 4].
-  @padded = Pad <mode = "reflect"> (@sound, edges)
-  @n_strides = Div (@n_padded, stride)
-  @n_used = Mul (@n_strides, stride)
-  @used = Slice (@padded, zero, @n_used, one)
-  @strides = Reshape (@used, stride_shape)
-  @frames = Gather <axis = 1> (@strides, @places)
-  @matrix = Reshape (@frames, matrix_shape)
-  @under_window = Mul (@matrix, hann)
-  @short = MatMul (short_transform, @under_window)
-  @re, @im = Split <axis = 1> (@short)
-  @re_re = Mul (@re, turn_re)
-  @im_im = Mul (@im, turn_im)
-  @turned_re = Sub (@re_re, @im_im)
-  @re_im = Mul (@re, turn_im)
-  @im_re = Mul (@im, turn_re)
-  @turned_im = Add (@re_im, @im_re)
-  @turned = Concat <axis = 2> (@turned_re, @turned_im)
-  @spectrum = MatMul (@turned, long_transform)
-  @squares = Mul (@spectrum, @spectrum)
-  @square_re, @square_im = Split <axis = 2> (@squares)
-  @power_matrix = Add (@square_re, @square_im)
-  @power = Reshape (@power_matrix, power_shape)
-  @in_bands = MatMul (@power, filters)
-  @heard = Max (@in_bands, power_floor)
-  @log = Log (@heard)
-"""
+class _Value:
+    """A tensor of the graph; what is computed with it becomes a node."""
 
-_STATISTICS = """
-  # The wanted frames of the whole waveform.
-  r_sound = Unsqueeze (sound, zero)
-  r_n_padded = Add (n_sound, frame_samples)
-  n_full = Div (n_given, stride)
-  n_frames = Add (n_full, one)
-  wanted = Min (frames, n_frames)
-  from_frame, to_frame = Split <axis = 0> (wanted)
-  one_on = Add (from_frame, one)
-  to_place = Max (to_frame, one_on)  # products of nothing are an error to onnxruntime
-  from_scalar = Squeeze (from_frame)
-  to_scalar = Squeeze (to_place)
-  frame_firsts = Range (from_scalar, to_scalar, next)
-  frame_column = Unsqueeze (frame_firsts, one)
-  r_places = Add (frame_column, stride_places)
-{log_mel}
-  # Mean and deviation of each band over them, and over what was before, as in `features.recording_statistics`.
-  n_new = Sub (to_frame, from_frame)
-  count = Cast <to = 1> (n_new)
-  divisor = Max (count, one_frame)
-  sum = ReduceSum (r_log, zero)
-  new_mean = Div (sum, divisor)
-  off_mean = Sub (r_log, new_mean)
-  off_squared = Mul (off_mean, off_mean)
-  sum_squared = ReduceSum (off_squared, zero)
-  new_variance = Div (sum_squared, divisor)
-  old_count, old_mean, old_std = Split <axis = 0> (statistics_before)
-  all_count = Add (old_count, count)
-  share = Div (count, all_count)
-  step = Sub (new_mean, old_mean)
-  weighted_step = Mul (share, step)
-  mean = Add (old_mean, weighted_step)
-  old_variance = Mul (old_std, old_std)
-  variance_step = Sub (new_variance, old_variance)
-  weighted_variance_step = Mul (share, variance_step)
-  variance_within = Add (old_variance, weighted_variance_step)
-  old_share = Sub (one_frame, share)
-  step_left = Mul (old_share, step)
-  variance_between = Mul (weighted_step, step_left)
-  variance = Add (variance_within, variance_between)
-  std = Sqrt (variance)
-  statistics = Concat <axis = 0> (all_count, mean, std)
-  std_or_least = Max (std, min_std)
-  centred = Sub (log_mel, mean)
-"""
+    def __init__(self, graph: "_Graph", name: str):
+        self._graph, self.name = graph, name
 
-_NETWORK = """
-  turned_round = Transpose <perm = [0, 2, 1]> (normalised)
-  picture = Unsqueeze (turned_round, one)
-  conv_1 = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (picture, weight_1, bias_1)
-  relu_1 = Relu (conv_1)
-  pool_1 = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (relu_1)
-  conv_2 = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (pool_1, weight_2, bias_2)
-  relu_2 = Relu (conv_2)
-  pool_2 = MaxPool <kernel_shape = [4, 2], strides = [4, 2]> (relu_2)
-  conv_3 = Conv <kernel_shape = [3, 1], pads = [1, 0, 1, 0]> (pool_2, weight_3, bias_3)
-  relu_3 = Relu (conv_3)
-  pool_3 = MaxPool <kernel_shape = [4, 1], strides = [4, 1]> (relu_3)
-  flat = Reshape (pool_3, flat_shape)
-  in_time = Transpose <perm = [2, 0, 1]> (flat)
-  all_steps, last_step = LSTM <hidden_size = {hidden_size}, direction = "{direction}">
-    (in_time, lstm_input, lstm_hidden, lstm_bias)
-  directions_last = Transpose <perm = [0, 2, 1, 3]> (all_steps)
-  steps = Reshape (directions_last, steps_shape)
-{pooled}
-  window_logits = Gemm <transB = 1> (pooled, head_weight, head_bias)
-  logits = ReduceMean <axes = [0], keepdims = 0> (window_logits)
-  probabilities = Softmax <axis = 0> (logits)
-"""
+    def __add__(self, other: _Input) -> "_Value":
+        return self._graph("Add", self, other)
 
-_POOLING = {
-    "last": "  pooled = Squeeze (last_step, zero)",
-    "mean": "  pooled = ReduceMean <axes = [0], keepdims = 0> (steps)",
-    "attention": """
-  scores = MatMul (steps, attention)
-  shares = Softmax <axis = 0> (scores)
-  parts = Mul (steps, shares)
-  pooled = ReduceSum <keepdims = 0> (parts, zero)
-""",
-}
+    def __sub__(self, other: _Input) -> "_Value":
+        return self._graph("Sub", self, other)
 
-_NORMALISED = {
-    "none": "  normalised = Identity (log_mel)",
-    "corpus": "  centred = Sub (log_mel, corpus_mean)\n  normalised = Div (centred, corpus_divisor)",
-    "utterance": "  normalised = Div (centred, std_or_least)",
-    "utterance-mean": "  normalised = Identity (centred)",
-}
+    def __mul__(self, other: _Input) -> "_Value":
+        return self._graph("Mul", self, other)
+
+    def __truediv__(self, other: _Input) -> "_Value":
+        return self._graph("Div", self, other)
+
+    def __matmul__(self, other: _Input) -> "_Value":
+        return self._graph("MatMul", self, other)
+
+
+class _Graph:
+    """Nodes and numbers in the order in which they are asked for.
+
+    Whole numbers among the inputs are int64, all others float32; equal ones are stored once.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.numbers: dict[Hashable, onnx.TensorProto] = {}
+
+    def __call__(self, kind: str, *inputs: _Input, name: str = "", **attributes: _Attribute) -> _Value:
+        """The result of an operator."""
+        return self.several(1, kind, *inputs, name=name, **attributes)[0]
+
+    def several(self, count: int, kind: str, *inputs: _Input, name: str = "", **attributes: _Attribute) -> list[_Value]:
+        """The results of an operator that has several."""
+        names = [name or f"{kind.lower()}_{len(self.nodes)}_{i}" for i in range(count)]
+        node = helper.make_node(kind, [self.value(one).name for one in inputs], names)
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+        self.nodes.append(node)
+        return [_Value(self, one) for one in names]
+
+    def value(self, number: _Input, name: str = "") -> _Value:
+        """A tensor as it is, or a number or an array as one."""
+        if isinstance(number, _Value):
+            return number
+        array = np.asarray(number)
+        array = np.asarray(array, np.int64 if np.issubdtype(array.dtype, np.integer) else np.float32, order="C")
+        key = name or (array.dtype.str, array.shape, array.tobytes())
+        if key not in self.numbers:
+            self.numbers[key] = numpy_helper.from_array(array, name or f"number_{len(self.numbers)}")
+        return _Value(self, self.numbers[key].name)
 
 
 def student_graph(tensors: Mapping[str, np.ndarray], card: StudentCard) -> onnx.ModelProto:
@@ -192,123 +102,172 @@ def student_graph(tensors: Mapping[str, np.ndarray], card: StudentCard) -> onnx.
         tensors: float32, of the classifier's state dict.
         card: of the student.
     """
-    config, n_labels = card.network, len(card.labels)
-    inputs, outputs, statistics = "float[samples] waveform", f"float[{n_labels}] probabilities", ""
+    op, n_labels = _Graph(), len(card.labels)
+    inputs = [helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["samples"])]
+    outputs = [
+        helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [n_labels]),
+        helper.make_tensor_value_info("window_logits", TensorProto.FLOAT, ["windows", n_labels]),
+        helper.make_tensor_value_info("log_mel", TensorProto.FLOAT, ["windows", SEGMENT_FRAMES, N_BANDS]),
+    ]
+    # What is shorter than a window gets zeros behind it.
+    waveform = _Value(op, "waveform")
+    n_given = op("Shape", waveform)
+    sound = op("Pad", waveform, op("Concat", [0], op("Max", op.value(SEGMENT_SAMPLES) - n_given, 0), axis=0))
+    filters = _filters(op)
+    skip: _Input = [0]
     if card.of_recording:
-        inputs += f", float[3, {N_BANDS}] statistics_before, int64[2] frames, int64[1] skip"
-        outputs += f", float[3, {N_BANDS}] statistics"
-        statistics = _STATISTICS.format(log_mel=_LOG_MEL.replace("@", "r_"))
-    network = _NETWORK.format(
-        hidden_size=config.hidden_size,
-        direction="bidirectional" if config.bidirectional else "forward",
-        pooled=_POOLING[config.pooling],
-    )
-    model = onnx.parser.parse_model(
-        f'<ir_version: {_IR_VERSION}, opset_import: ["": {OPSET}], producer_name: "liser_ray">\n'
-        f"student ({inputs}) => ({outputs}, float[windows, {n_labels}] window_logits, "
-        f"float[windows, {SEGMENT_FRAMES}, {N_BANDS}] log_mel) {{{_WINDOWS}\n  w_sound = Identity (windows)\n{_FILTERS}"
-        f"{_LOG_MEL.replace('@', 'w_')}  log_mel = Reshape (w_log, log_mel_shape)\n{statistics}"
-        f"{_NORMALISED[config.normalisation]}\n{network}}}"
-    )
-    used = {name for node in model.graph.node for name in node.input}
-    for name, value in (_whole_numbers(config.filters[-1]) | _front_end() | _weights(tensors, card)).items():
-        if name in used:
-            model.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+        skip = op.value([0], "skip")
+        inputs += [
+            helper.make_tensor_value_info("statistics_before", TensorProto.FLOAT, [3, N_BANDS]),
+            helper.make_tensor_value_info("frames", TensorProto.INT64, [2]),
+            helper.make_tensor_value_info("skip", TensorProto.INT64, [1]),
+        ]
+        outputs.append(helper.make_tensor_value_info("statistics", TensorProto.FLOAT, [3, N_BANDS]))
+    windows = _windows(op, sound, skip)
+    places = np.arange(SEGMENT_FRAMES)[:, None] + _STRIDES_OF_FRAME
+    by_frame = _log_mel(op, windows, op.value([SEGMENT_SAMPLES]), op.value(places), filters)
+    log_mel = normalised = op("Reshape", by_frame, [-1, SEGMENT_FRAMES, N_BANDS], name="log_mel")
+    if card.of_recording:
+        mean, std = _statistics(op, sound, n_given, filters)
+        normalised = log_mel - mean
+        if card.network.normalisation == "utterance":
+            normalised = normalised / op("Max", std, MIN_BAND_STD)
+    elif card.network.normalisation == "corpus":
+        divisor = np.maximum(tensors["normalisation.std"].T, MIN_BAND_STD)
+        normalised = (log_mel - tensors["normalisation.mean"].T) / divisor
+    _network(op, normalised, tensors, card)
+    graph = helper.make_graph(op.nodes, "student", inputs, outputs, list(op.numbers.values()))
+    opset = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(graph, producer_name="liser_ray", opset_imports=opset, ir_version=_IR_VERSION)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def _whole_numbers(n_filters: int) -> dict[str, np.ndarray]:
-    """Scalars, vectors and shapes, where 0 is "as it is" and -1 "what is left"."""
-    stride_places = np.arange(FRAME_SAMPLES // STRIDE_SAMPLES)
-    numbers = {
-        "first": 0,
-        "next": 1,
-        "zero": [0],
-        "one": [1],
-        "stride": [STRIDE_SAMPLES],
-        "segment": [SEGMENT_SAMPLES],
-        "frame_samples": [FRAME_SAMPLES],
-        "row_samples": [EVALUATION_STRIDE_SAMPLES],
-        "rows_but_one": [_N_ROWS - 1],
-        "row_places": np.arange(_N_ROWS),
-        "row_shape": [-1, EVALUATION_STRIDE_SAMPLES],
-        "window_shape": [-1, SEGMENT_SAMPLES],
-        "edges": [0, EDGE_SAMPLES, 0, EDGE_SAMPLES],
-        "w_n_padded": [SEGMENT_SAMPLES + FRAME_SAMPLES],
-        "w_places": np.arange(SEGMENT_FRAMES)[:, None] + stride_places,
-        "frames": [0, np.iinfo(np.int64).max],
-        "skip": [0],
-        "stride_places": stride_places,
-        "stride_shape": [0, -1, STRIDE_SAMPLES],
-        "matrix_shape": [-1, _N_SHORT, _N_LONG],
-        "power_shape": [-1, _N_KEPT * _N_LONG],
-        "log_mel_shape": [-1, SEGMENT_FRAMES, N_BANDS],
-        "flat_shape": [0, 2 * n_filters, -1],  # two bands are left
-        "steps_shape": [0, 0, -1],
-    }
-    return {name: np.asarray(value, np.int64) for name, value in numbers.items()}
+def _windows(op: _Graph, sound: _Value, skip: _Input) -> _Value:
+    """The 3-s windows after some samples, [W, 48000]: 30 rows of 0.1 s each, and one begins with each row."""
+    sound = op("Slice", sound, skip, [np.iinfo(np.int64).max])
+    n_rows = op("Shape", sound) / EVALUATION_STRIDE_SAMPLES
+    whole = op("Slice", sound, [0], n_rows * EVALUATION_STRIDE_SAMPLES)
+    rows = op("Reshape", whole, [-1, EVALUATION_STRIDE_SAMPLES])
+    firsts = op("Range", 0, op("Squeeze", n_rows - (_N_ROWS - 1)), 1)
+    by_row = op("Gather", rows, op("Unsqueeze", firsts, [1]) + np.arange(_N_ROWS))
+    return op("Reshape", by_row, [-1, SEGMENT_SAMPLES])
 
 
-def _front_end() -> dict[str, np.ndarray]:
-    """Window, Fourier transform and bands.
+def _filters(op: _Graph) -> _Value:
+    """Triangles between neighbours on the Mel scale, for each frequency in the order of `_log_mel`'s transform.
 
-    One product would need a matrix of 17 MB. Two do it, 32 · 64 = 2048, with a turn between (Cooley and Tukey 1965);
-    onnxruntime's own transform takes fifteen times as long. With sample n = 64·a + b and frequency k = c + 32·d, the
-    transform's exp(-2πi·n·k / 2048) is the product of exp(-2πi·a·c / 32), exp(-2πi·b·c / 2048) and exp(-2πi·b·d / 64).
     Sound is real, so that frequency 2048 - k has the power of k: c from 0 to 16 gives all of them, those with c = 0 and
     c = 16 twice.
     """
-    n, a, b, c, d = map(np.arange, (FRAME_SAMPLES, _N_SHORT, _N_LONG, _N_KEPT, _N_LONG))
-    short = np.exp(-2j * np.pi * np.outer(c, a) / _N_SHORT)
-    turn = np.exp(-2j * np.pi * np.outer(c, b) / FRAME_SAMPLES)
-    long = np.exp(-2j * np.pi * np.outer(b, d) / _N_LONG)
+    c, d = np.arange(_N_KEPT), np.arange(_N_LONG)
     k = c[:, None] + _N_SHORT * d
     bins = np.where(k <= FRAME_SAMPLES // 2, k, FRAME_SAMPLES - k)
     bins[(k > FRAME_SAMPLES // 2) & (c[:, None] % (_N_SHORT // 2) == 0)] = -1  # in no band
+    frequencies_hz = op.value(bins.reshape(-1, 1) * (SAMPLE_RATE_HZ / FRAME_SAMPLES))
     corners_hz = mel_corners_hz()
-    numbers = {
-        "hann": (0.5 - 0.5 * np.cos(2 * np.pi * n / FRAME_SAMPLES)).reshape(_N_SHORT, _N_LONG),
-        "short_transform": np.concatenate([short.real, short.imag]),
-        "turn_re": turn.real,
-        "turn_im": turn.imag,
-        "long_transform": np.block([[long.real, long.imag], [-long.imag, long.real]]),
-        "frequencies_hz": bins.reshape(-1, 1) * (SAMPLE_RATE_HZ / FRAME_SAMPLES),
-        "low_hz": corners_hz[:-2],
-        "high_hz": corners_hz[2:],
-        "rise_hz": np.diff(corners_hz)[:-1],
-        "fall_hz": np.diff(corners_hz)[1:],
-        "power_floor": POWER_FLOOR,
-        "one_frame": 1,
-        "min_std": MIN_BAND_STD,
-        "statistics_before": np.zeros((3, N_BANDS)),
-    }
-    return {name: np.asarray(value, np.float32, order="C") for name, value in numbers.items()}
+    rise_hz, fall_hz = np.diff(corners_hz)[:-1], np.diff(corners_hz)[1:]
+    rising = (frequencies_hz - corners_hz[:-2]) / rise_hz
+    falling = (op.value(corners_hz[2:]) - frequencies_hz) / fall_hz
+    return op("Relu", op("Min", rising, falling))
 
 
-def _weights(tensors: Mapping[str, np.ndarray], card: StudentCard) -> dict[str, np.ndarray]:
-    """Of the network, in the layouts that ONNX wants."""
-    found: dict[str, np.ndarray] = {}
-    for block in range(3):
+def _log_mel(op: _Graph, sound: _Value, n_samples: _Value, places: _Value, filters: _Value) -> _Value:
+    """Log-Mel, float [B · frames, 64], of sound [B, n]; a frame is four strides of the mirrored sound.
+
+    A Fourier transform in one product would need a matrix of 17 MB. Two do it, 32 · 64 = 2048, with a turn between
+    (Cooley and Tukey 1965); onnxruntime's own transform takes fifteen times as long. With sample n = 64·a + b and
+    frequency k = c + 32·d, the transform's exp(-2πi·n·k / 2048) is the product of exp(-2πi·a·c / 32),
+    exp(-2πi·b·c / 2048) and exp(-2πi·b·d / 64).
+
+    Args:
+        op, sound: see above.
+        n_samples: int64 [1], n.
+        places: int64 [frames, 4], the strides of each frame.
+        filters: of `_filters`.
+    """
+    a, b, c, d = map(np.arange, (_N_SHORT, _N_LONG, _N_KEPT, _N_LONG))
+    short = np.exp(-2j * np.pi * np.outer(c, a) / _N_SHORT)
+    turn = np.exp(-2j * np.pi * np.outer(c, b) / FRAME_SAMPLES)
+    long = np.exp(-2j * np.pi * np.outer(b, d) / _N_LONG)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME_SAMPLES) / FRAME_SAMPLES)
+
+    padded = op("Pad", sound, [0, EDGE_SAMPLES, 0, EDGE_SAMPLES], mode="reflect")
+    n_used = (n_samples + FRAME_SAMPLES) / STRIDE_SAMPLES * STRIDE_SAMPLES
+    strides = op("Reshape", op("Slice", padded, [0], n_used, [1]), [0, -1, STRIDE_SAMPLES])
+    frames = op("Reshape", op("Gather", strides, places, axis=1), [-1, _N_SHORT, _N_LONG])
+    shortly = op.value(np.concatenate([short.real, short.imag])) @ (frames * hann.reshape(_N_SHORT, _N_LONG))
+    re, im = op.several(2, "Split", shortly, axis=1)
+    turned = op("Concat", re * turn.real - im * turn.imag, re * turn.imag + im * turn.real, axis=2)
+    spectrum = turned @ np.block([[long.real, long.imag], [-long.imag, long.real]])
+    re, im = op.several(2, "Split", spectrum * spectrum, axis=2)
+    power = op("Reshape", re + im, [-1, _N_KEPT * _N_LONG])
+    return op("Log", op("Max", power @ filters, POWER_FLOOR))
+
+
+def _statistics(op: _Graph, sound: _Value, n_given: _Value, filters: _Value) -> tuple[_Value, _Value]:
+    """Mean and deviation of each band, [1, 64], over what was before and the wanted frames of the waveform.
+
+    The same steps as in `liser_ray.student.features.recording_statistics`.
+    """
+    before = op.value(np.zeros((3, N_BANDS)), "statistics_before")
+    frames = op.value([0, np.iinfo(np.int64).max], "frames")
+    first, end = op.several(2, "Split", op("Min", frames, n_given / STRIDE_SAMPLES + 1), axis=0)
+    to = op("Max", end, first + 1)  # products of nothing are an error to onnxruntime
+    wanted = op("Unsqueeze", op("Range", op("Squeeze", first), op("Squeeze", to), 1), [1])
+    row = op("Unsqueeze", sound, [0])
+    log_mel = _log_mel(op, row, op("Shape", sound), wanted + _STRIDES_OF_FRAME, filters)
+    count = op("Cast", end - first, to=TensorProto.FLOAT)
+    divisor = op("Max", count, 1.0)
+    mean = op("ReduceSum", log_mel, [0]) / divisor
+    off = log_mel - mean
+    variance = op("ReduceSum", off * off, [0]) / divisor
+    old_count, old_mean, old_std = op.several(3, "Split", before, axis=0)
+    share, step = count / (old_count + count), mean - old_mean
+    old_share, old_variance = op.value(1.0) - share, old_std * old_std
+    mean = old_mean + share * step
+    std = op("Sqrt", old_share * old_variance + share * variance + share * old_share * step * step)
+    op("Concat", old_count + count, mean, std, axis=0, name="statistics")
+    return mean, std
+
+
+def _network(op: _Graph, log_mel: _Value, tensors: Mapping[str, np.ndarray], card: StudentCard) -> None:
+    """From normalised windows [W, 94, 64] to the outputs."""
+    config = card.network
+    maps = op("Unsqueeze", op("Transpose", log_mel, perm=[0, 2, 1]), [1])
+    for block, (kernel, pool) in enumerate((((3, 3), (2, 2)), ((3, 3), (4, 2)), ((3, 1), (4, 1)))):
         weight, bias = (tensors[f"convolutions.{block}.0.{name}"] for name in ("weight", "bias"))
         scale, shift, mean, variance = (
             tensors[f"convolutions.{block}.1.{name}"] for name in ("weight", "bias", "running_mean", "running_var")
         )
         factor = scale / np.sqrt(variance + np.float32(_BATCH_NORM_EPS))
-        found[f"weight_{block + 1}"] = weight * factor[:, None, None, None]
-        found[f"bias_{block + 1}"] = (bias - mean) * factor + shift
-    directions = ("", "_reverse") if card.network.bidirectional else ("",)
-    for name, ours in (("input", "weight_ih"), ("hidden", "weight_hh")):
-        found[f"lstm_{name}"] = np.stack([_gates(tensors[f"lstm.{ours}_l0{end}"]) for end in directions])
-    biases = [[_gates(tensors[f"lstm.bias_{name}_l0{end}"]) for name in ("ih", "hh")] for end in directions]
-    found["lstm_bias"] = np.stack([np.concatenate(of_direction) for of_direction in biases])
-    if card.network.pooling == "attention":
-        found["attention"] = tensors["pooling.score.weight"].T
-    found["head_weight"], found["head_bias"] = tensors["head.weight"], tensors["head.bias"]
-    if card.network.normalisation == "corpus":
-        found["corpus_mean"] = tensors["normalisation.mean"].T
-        found["corpus_divisor"] = np.maximum(tensors["normalisation.std"].T, MIN_BAND_STD)
-    return {name: np.ascontiguousarray(value, np.float32) for name, value in found.items()}
+        sides = [side // 2 for side in kernel]
+        folded = weight * factor[:, None, None, None], (bias - mean) * factor + shift
+        maps = op("Relu", op("Conv", maps, *folded, kernel_shape=kernel, pads=[*sides, *sides]))
+        maps = op("MaxPool", maps, kernel_shape=pool, strides=pool)
+    flat = op("Reshape", maps, [0, 2 * config.filters[-1], -1])  # two bands are left
+    directions = ("", "_reverse") if config.bidirectional else ("",)
+    weights = [np.stack([_gates(tensors[f"lstm.weight_{of}_l0{end}"]) for end in directions]) for of in ("ih", "hh")]
+    biases = [[_gates(tensors[f"lstm.bias_{of}_l0{end}"]) for of in ("ih", "hh")] for end in directions]
+    all_steps, last_step = op.several(
+        2,
+        "LSTM",
+        op("Transpose", flat, perm=[2, 0, 1]),
+        *weights,
+        np.stack([np.concatenate(one) for one in biases]),
+        hidden_size=config.hidden_size,
+        direction="bidirectional" if config.bidirectional else "forward",
+    )
+    steps = op("Reshape", op("Transpose", all_steps, perm=[0, 2, 1, 3]), [0, 0, -1])
+    if config.pooling == "last":
+        pooled = op("Squeeze", last_step, [0])
+    elif config.pooling == "mean":
+        pooled = op("ReduceMean", steps, axes=[0], keepdims=0)
+    else:
+        shares = op("Softmax", steps @ tensors["pooling.score.weight"].T, axis=0)
+        pooled = op("ReduceSum", steps * shares, [0], keepdims=0)
+    logits = op("Gemm", pooled, tensors["head.weight"], tensors["head.bias"], transB=1, name="window_logits")
+    op("Softmax", op("ReduceMean", logits, axes=[0], keepdims=0), axis=0, name="probabilities")
 
 
 def _gates(weight: np.ndarray) -> np.ndarray:
