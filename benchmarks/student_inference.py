@@ -2,7 +2,7 @@
 
 `python benchmarks/student_inference.py --student out/student/seed-0-fold-0` measures a trained student (without one,
 random weights of the same shapes, which cost the same but say nothing about 8 bits) on speech of RAVDESS, or on noise
-where there is none, and writes benchmarks/results/student_inference.md and the README's table. --quick tries it out.
+where there is none, and writes benchmarks/results/student_inference.md. --quick tries it out.
 """
 
 import argparse
@@ -18,8 +18,6 @@ import numpy as np
 import safetensors.torch
 import torch
 import torchaudio
-from liser_ray.prediction.onnx_classifier import OnnxClassifier
-from liser_ray.prediction.torch_classifier import TorchClassifier
 from machine import describe, write_whole
 from plain_student import Network
 from torch.nn.utils.parametrize import remove_parametrizations
@@ -27,13 +25,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import HubertConfig, HubertForSequenceClassification
 
 from liser_ray.corpora.waveform import read_waveform
+from liser_ray.prediction.backend import OnnxBackend
 from liser_ray.prediction.student import Student
-from liser_ray.results.tables import write_between_markers
+from liser_ray.prediction.torch_backend import TorchBackend
 from liser_ray.student.card import WEIGHTS_FILE
 from liser_ray.student.front_end import SEGMENT_FRAMES, SEGMENT_S, window_count
 
 RESULT = Path(__file__).parent / "results" / "student_inference.md"
-README = Path(__file__).resolve().parents[1] / "README.md"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 N_LABELS = 8
 SECONDS = 60
@@ -84,9 +82,9 @@ def main(arguments: Sequence[str]) -> None:
 
     ways: dict[str, Callable[[int], object]] = {
         "plain loop": lambda n: PlainLoop(weights),
-        "PyTorch": lambda n: TorchClassifier(weights, student.card),
-        "ONNX": lambda n: OnnxClassifier(models["ONNX"], "", n),
-        "ONNX, 8 bits": lambda n: OnnxClassifier(models["ONNX, 8 bits"], "", n),
+        "PyTorch": lambda n: TorchBackend(weights, student.card),
+        "ONNX": lambda n: OnnxBackend(models["ONNX"], "", n),
+        "ONNX, 8 bits": lambda n: OnnxBackend(models["ONNX, 8 bits"], "", n),
     }
     cores = os.cpu_count() or 1
     seconds = {n: by_turns(ways, n, long, n_turns) for n in sorted({1, cores})}
@@ -100,7 +98,7 @@ Made by `{" ".join(["python benchmarks/student_inference.py", *arguments])}`.
 
 - The plain loop takes a window at a time through torchaudio's spectrogram and the network in the paper's order.
 - In PyTorch the frames of all windows are computed once, on a grid of 4 ms, which changes nothing
-  (`prediction/torch_classifier.py`), batch norm is part of the convolutions, weights are channels-last.
+  (`student/features.py`), batch norm is part of the convolutions, weights are channels-last.
 - The ways took turns, {n_turns} times; medians. "Times real time" is seconds of sound per second.
 
 ## Size and cost beside HuBERT base
@@ -121,13 +119,6 @@ Machine: {describe(("torch", "onnxruntime", "transformers"))}
     print(text)
     if not options.quick:
         write_whole(RESULT, text)
-        table = table_of(text, "| | file, MB")
-        write_whole(README, write_between_markers(README.read_text(), "student-inference", table))
-
-
-def table_of(text: str, beginning: str) -> str:
-    """The Markdown table that begins so."""
-    return text[text.index(beginning) :].partition("\n\n")[0]
 
 
 def load_speech(count: int) -> list[np.ndarray]:
@@ -190,8 +181,8 @@ def models_table(
     window = samples[:48_000]
     n_windows = window_count(len(samples))
     own = [
-        TorchClassifier(weights, student.card),
-        *(OnnxClassifier(one, "", 1) for one in models.values()),
+        TorchBackend(weights, student.card),
+        *(OnnxBackend(one, "", 1) for one in models.values()),
     ]
     sizes = [len(weights), *map(len, models.values())]
     rows = [
@@ -252,10 +243,7 @@ def differences_table(student: Student, models: dict[str, bytes], speech: list[n
         "|---|--:|--:|--:|",
     ]
     for name, model in models.items():
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "student.onnx")
-            path.write_bytes(model)
-            other = Student.from_pretrained(path)
+        other = Student.from_onnx(model, name)
         found = np.stack([other.predict(one, 16_000).probabilities for one in speech])
         off = np.abs(found - expected)
         same = np.mean(found.argmax(axis=1) == expected.argmax(axis=1))

@@ -86,11 +86,7 @@ class ArrayReader:
         if not 1_000 <= sample_rate_hz <= 768_000 or sample_rate_hz != int(sample_rate_hz):
             raise ValueError(f"A sample rate of {sample_rate_hz} Hz: give a whole number such as 16000 or 44100.")
         self._rate_hz = int(sample_rate_hz)
-        self._resampler = (
-            None
-            if self._rate_hz == SAMPLE_RATE_HZ
-            else av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
-        )
+        self._resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE_HZ) if self._rate_hz != SAMPLE_RATE_HZ else None
 
     def add(self, samples: np.ndarray) -> np.ndarray:
         """What comes out of the resampler, float32 [m], of the next samples.
@@ -107,21 +103,16 @@ class ArrayReader:
             return mono
         frame = av.AudioFrame.from_ndarray(mono[None], format="flt", layout="mono")
         frame.sample_rate = self._rate_hz
-        return self._out(frame)
+        return _joined(self._resampler.resample(frame))
 
     def finish(self) -> np.ndarray:
-        """What the resampler still holds, float32 [m]."""
-        resampler, out = self._resampler, np.zeros(0, np.float32)
-        if resampler is not None:
-            out = self._out(None)
-            self._resampler = None
-        return out
+        """What the resampler still holds, float32 [m]; nothing can be added afterwards."""
+        return _joined(self._resampler.resample(None) if self._resampler is not None else [])
 
-    def _out(self, frame: av.AudioFrame | None) -> np.ndarray:
-        assert self._resampler is not None
-        frames = self._resampler.resample(frame)
-        parts = [out.to_ndarray().reshape(-1) for out in frames if out is not None and out.samples]
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+def _joined(frames: list[av.AudioFrame]) -> np.ndarray:
+    parts = [frame.to_ndarray().reshape(-1) for frame in frames if frame is not None and frame.samples]
+    return np.concatenate([*parts, np.zeros(0, np.float32)])
 
 
 def _mono(samples: np.ndarray) -> np.ndarray:

@@ -184,7 +184,7 @@ class Student:
         operations = [huggingface_hub.CommitOperationAdd(name, data) for name, data in files.items()]
         return api.create_commit(repo_id, operations, commit_message="A student of LiSER").commit_url
 
-    def export_onnx(self, calibration: Iterable[np.ndarray] = ()) -> bytes:
+    def export_onnx(self, calibration: Sequence[np.ndarray] = ()) -> bytes:
         """The student as an ONNX file, see `liser_ray.prediction.onnx_export.export_onnx`.
 
         Args:
@@ -193,8 +193,7 @@ class Student:
         from liser_ray.prediction.onnx_export import export_onnx, quantise
 
         model = export_onnx(self._own_weights(), self.card)
-        recordings = list(calibration)
-        return quantise(model, recordings) if recordings else model
+        return quantise(model, calibration) if len(calibration) else model
 
     def _predict(
         self,
