@@ -61,7 +61,7 @@ class Counting:
             )
             self._bar = Progress(
                 *columns,
-                console=Console(stderr=True, force_terminal=True),
+                console=Console(stderr=True, force_terminal=True, soft_wrap=True),
                 transient=True,
                 redirect_stdout=sys.stdout.isatty(),  # else results that go to a file would be shown in its place
             )
