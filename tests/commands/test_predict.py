@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 from media_files import moving_gradient, voice_like, write_video
-from small_students import EMOTIONS
+from small_students import EMOTIONS, write_student
 from tones import tone
 
 from liser_ray.__main__ import main
 from liser_ray.prediction.student import Student
+from liser_ray.student.config import NetworkConfig
 
 
 @pytest.fixture
@@ -218,8 +219,16 @@ def test_pictures_on_s3(run, speech_folder, s3_store, tmp_path, monkeypatch):
     assert "the bucket does not exist" in errors
 
 
-def test_standard_input_is_read_to_its_end(student_folder, speech_folder):
-    command = [sys.executable, "-m", "liser_ray", "predict", "--model", str(student_folder), "--json", "-"]
+@pytest.fixture(scope="module")
+def onnx_file(student_folder, tmp_path_factory) -> Path:
+    """The student, for processes that need not wait for PyTorch."""
+    path = tmp_path_factory.mktemp("onnx") / "student.onnx"
+    path.write_bytes(Student.from_pretrained(student_folder).export_onnx())
+    return path
+
+
+def test_standard_input_is_read_to_its_end(onnx_file, speech_folder):
+    command = [sys.executable, "-m", "liser_ray", "predict", "--onnx", str(onnx_file), "--json", "-"]
     done = subprocess.run(
         command, input=(speech_folder / "middle.flac").read_bytes(), capture_output=True, timeout=120, check=True
     )
@@ -228,8 +237,8 @@ def test_standard_input_is_read_to_its_end(student_folder, speech_folder):
     assert found["duration_s"] == 3.5
 
 
-def test_nobody_reading_on_is_no_error(student_folder, speech_folder):
-    command = [sys.executable, "-m", "liser_ray", "predict", "--model", str(student_folder), "--timeline"]
+def test_nobody_reading_on_is_no_error(onnx_file, speech_folder):
+    command = [sys.executable, "-m", "liser_ray", "predict", "--onnx", str(onnx_file), "--timeline"]
     files = [str(speech_folder / "middle.flac")] * 50
     process = subprocess.Popen([*command, *files], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout.readline().split()[0] == b"file"
@@ -250,43 +259,60 @@ class Nothing(importlib.abc.MetaPathFinder):
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Nothing())
+"""
+COMMAND = """
 from liser_ray.__main__ import main
 sys.argv[0] = "liser-ray"
 main()
 """
+STREAM = """
+import json
+from liser_ray import Student
+from liser_ray.prediction.sound import file_blocks, open_sound
+stream = Student.from_pretrained(sys.argv[1]).stream()
+with open_sound(sys.argv[2]) as source:
+    estimates = [estimate for block in file_blocks(source) for estimate in stream.add(block)]
+print(json.dumps(estimates[-1].probabilities.tolist()))
+"""
 
 
-def without_others(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command where only what the package needs at least can be imported."""
-    command = [sys.executable, "-c", WITHOUT, *map(str, arguments)]
+def without_others(*arguments: object, script: str = COMMAND) -> subprocess.CompletedProcess[str]:
+    """A script where only what the package needs at least can be imported."""
+    command = [sys.executable, "-c", WITHOUT + script, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-def test_onnx_runs_with_onnxruntime_alone(student_folder, speech_folder, tmp_path):
-    student = Student.from_pretrained(student_folder)
+def test_onnx_runs_with_onnxruntime_alone(speech_folder, tmp_path):
+    """Files, timelines and streams, of a student that hears relative to the recording: it asks for most."""
+    folder = write_student(tmp_path / "student", NetworkConfig(normalisation="utterance"))
+    student = Student.from_pretrained(folder)
     (tmp_path / "student.onnx").write_bytes(student.export_onnx())
-    done = without_others("predict", "--onnx", tmp_path / "student.onnx", "--json", speech_folder / "middle.flac")
+    speech = speech_folder / "middle.flac"
+    done = without_others("predict", "--onnx", tmp_path / "student.onnx", "--json", "--timeline", speech)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    expected = student.predict_file(str(speech_folder / "middle.flac"))
-    for label, probability in expected.as_dict.items():
-        assert found["probabilities"][label] == pytest.approx(probability, abs=3e-4)
+    expected = student.predict_file(str(speech))
+    shares = [list(window["probabilities"].values()) for window in found["windows"]]
+    np.testing.assert_allclose(list(found["probabilities"].values()), expected.probabilities, atol=3e-4)
+    np.testing.assert_allclose(shares, expected.window_probabilities, atol=3e-4)
+    done = without_others(tmp_path / "student.onnx", speech, script=STREAM)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(json.loads(done.stdout), expected.window_probabilities[-1], atol=3e-4)
 
 
-def test_what_is_not_installed_is_named(student_folder, speech_folder, tmp_path):
+def test_what_is_not_installed_is_named(student_folder, onnx_file, speech_folder):
     done = without_others("predict", "--model", student_folder, speech_folder / "low.wav")
     assert done.returncode == 2
     assert "needs PyTorch" in done.stderr
     assert "liser-ray export" in done.stderr
-    (tmp_path / "student.onnx").write_bytes(Student.from_pretrained(student_folder).export_onnx())
-    done = without_others("predict", "--onnx", tmp_path / "student.onnx", "--plot", "a.png", speech_folder / "low.wav")
+    done = without_others("predict", "--onnx", onnx_file, "--plot", "a.png", speech_folder / "low.wav")
     assert done.returncode == 2
     assert "pip install matplotlib" in done.stderr
-    done = without_others("predict", "--onnx", tmp_path / "student.onnx", "s3://bucket/speech.wav")
+    done = without_others("predict", "--onnx", onnx_file, "s3://bucket/speech.wav")
     assert done.returncode == 2
     assert "liser-ray[train]" in done.stderr
     for command, words in (("demo-app", "liser-ray[app]"), ("listen", "pip install sounddevice")):
-        done = without_others(command, "--onnx", tmp_path / "student.onnx")
+        done = without_others(command, "--onnx", onnx_file)
         assert done.returncode == 2
         assert words in done.stderr
 
