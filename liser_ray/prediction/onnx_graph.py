@@ -124,8 +124,8 @@ def student_graph(tensors: Mapping[str, np.ndarray], card: StudentCard) -> onnx.
         ]
         outputs.append(helper.make_tensor_value_info("statistics", TensorProto.FLOAT, [3, N_BANDS]))
     windows = _windows(op, sound, skip)
-    places = np.arange(SEGMENT_FRAMES)[:, None] + _STRIDES_OF_FRAME
-    by_frame = _log_mel(op, windows, op.value([SEGMENT_SAMPLES]), op.value(places), filters)
+    places = op("Unsqueeze", op("Range", 0, SEGMENT_FRAMES, 1), [1]) + _STRIDES_OF_FRAME
+    by_frame = _log_mel(op, windows, op.value([SEGMENT_SAMPLES]), places, filters)
     log_mel = normalised = op("Reshape", by_frame, [-1, SEGMENT_FRAMES, N_BANDS], name="log_mel")
     if card.of_recording:
         mean, std = _statistics(op, sound, n_given, filters)
