@@ -107,7 +107,7 @@ def check_destination(address: str, is_folder: bool = False) -> None:
     if not re.fullmatch(r"s3://[^/]+.*" if is_folder else r"s3://[^/]+/.*[^/]", address):
         raise UserError(f"{address}: give a path or s3://bucket/{'folder' if is_folder else 'file'}.")
     from liser_ray.storage.addresses import absolute
-    from liser_ray.storage.files import check_writable  # PyArrow, for those who have something on S3
+    from liser_ray.storage.files import check_writable  # PyArrow and boto3, for those who have something on S3
 
     check_writable(absolute(address) if is_folder else posixpath.dirname(absolute(address)))
 

@@ -2,8 +2,8 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tones import tone
