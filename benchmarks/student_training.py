@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,11 @@ from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.student.config import LossConfig
 from liser_ray.student.data.mels import compute_log_mels, padded_frames
 from liser_ray.student.network import StudentNetwork, count_parameters
-from liser_ray.student.training.batches import Labeled
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
-from liser_ray.student.training.loop import Training
+from liser_ray.student.training.run import fit_settings
+from liser_ray.student.training.task import Labeled, StudentTask
+from liser_ray.training.fit import ProcessGroup, Training
 from liser_ray.training.memory import keep_freed_memory
 
 RESULTS = Path(__file__).parent / "results"
@@ -53,41 +55,31 @@ class Ours:
         n_frames = int(padded_frames(np.diff(speech.ends, prepend=0)).sum())
         mels = compute_log_mels((speech.waveform(i) for i in range(len(speech))), n_frames, "none", device)
         self.setup_s = time.perf_counter() - started
-        self.training = Training(
-            model=StudentNetwork(len(speech.labels)).to(device),
-            labeled=Labeled(mels, speech.label_index, len(speech.labels), train),
-            unlabeled=None,
-            validation=EvaluationSet(speech, validation, "none", device),
-            config=TrainConfig(),
-            loss=LossConfig(0, 0),
-            seed=0,
-            device=device,
-            precision="float32",
+        group, config = ProcessGroup(device), TrainConfig()
+        self.task = StudentTask(
+            StudentNetwork(len(speech.labels)).to(device),
+            Labeled(mels, speech.label_index, len(speech.labels), train),
+            None,
+            EvaluationSet(speech, validation, "none", device),
+            config,
+            LossConfig(0, 0),
+            0,
+            group,
         )
-        self.validate = self.training._validate
-        self.training._validate = lambda: (None, None)  # type: ignore[method-assign]
+        self.training = Training(self.task, replace(fit_settings(config), validate_every=config.epochs), 0, group)
 
     def train(self) -> None:
         self.training.run_epoch()
 
+    def validate(self) -> None:
+        self.task.validate(self.task.model, "float32")
+
     def data_s(self) -> float:
         """Seconds of a training pass that go into making batches."""
-        batches = self.training.batches
-        make, seconds = batches._batch, 0.0
-
-        def timed(*arguments: Any) -> Any:  # noqa: ANN401
-            nonlocal seconds
+        started = time.perf_counter()
+        for _ in self.task.steps(1):
             wait()
-            started = time.perf_counter()
-            batch = make(*arguments)
-            wait()
-            seconds += time.perf_counter() - started
-            return batch
-
-        batches._batch = timed  # type: ignore[method-assign]
-        self.train()
-        batches._batch = make  # type: ignore[method-assign]
-        return seconds
+        return time.perf_counter() - started
 
 
 _way: Any = None  # of this process
@@ -120,7 +112,7 @@ def about_ours() -> tuple[float, float, int, str]:
     return (
         _way.data_s(),
         _way.setup_s,
-        count_parameters(_way.training.student),
+        count_parameters(_way.task.model),
         describe(("torch",), f"{torch.get_num_threads()} threads"),
     )
 

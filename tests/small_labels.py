@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from liser_ray.corpora.tuning import TeacherTuning
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.run_card import TeacherCard, make_recipe
 from liser_ray.labeling.schema import RECIPE_KEY, empty_column, labels_schema, list_column
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.flac import encode_flac
-from liser_ray.teachers.bundles import TeacherTuning
 from liser_ray.teachers.video import FERV39K_LABELS
 
 SPEECH_LABELS = ("neutral", "happy", "sad", "angry")

@@ -22,13 +22,16 @@ from liser_ray.student.data.unlabeled import (
 )
 from liser_ray.student.losses import Temperatures
 from liser_ray.student.network import StudentNetwork
-from liser_ray.student.training.batches import Labeled, Unlabeled
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
-from liser_ray.student.training.loop import Training
+from liser_ray.student.training.run import fit_settings
+from liser_ray.student.training.task import Labeled, StudentTask, Unlabeled
+from liser_ray.training.fit import ProcessGroup, Training
+from liser_ray.training.precision import Precision
 
 FOLD = Fold(0, train=frozenset("abcd"), validation=frozenset("ef"), test=frozenset("gh"))
 CPU = torch.device("cpu")
+ALONE = ProcessGroup(CPU)
 SPEECH = make_tones("abcdefgh", takes=2, shortest_s=2.5, longest_s=4.0)
 N_VIDEO = 7
 
@@ -68,7 +71,9 @@ def make_training(
     seed: int = 0,
     train: TrainConfig | None = None,
     wrap: Callable[[nn.Module], nn.Module] = lambda model: model,
-    **settings: Any,
+    validation: np.ndarray | None = None,
+    group: ProcessGroup = ALONE,
+    precision: Precision = "float32",
 ) -> Training:
     """A training of four speakers, a validation by two others; equation (5) unless told otherwise."""
     torch.manual_seed(seed)
@@ -80,17 +85,25 @@ def make_training(
             lambda done, done_here: HeldSegments(recordings, "teacher", seed, done, CPU),
             Temperatures(speech=1.5),
         )
-    return Training(
-        model=wrap(StudentNetwork(len(LABELS), N_VIDEO)),
-        labeled=Labeled(MELS, SPEECH.label_index, len(LABELS), SPEECH.of_speakers(FOLD.train)),
-        unlabeled=unlabeled,
-        validation=EvaluationSet(SPEECH, SPEECH.of_speakers(FOLD.validation), "none", CPU),
-        config=config,
-        loss=loss or LossConfig(lambda_sd=2.0, lambda_vd=0.5, confidence="raw"),
-        seed=seed,
-        device=CPU,
-        **settings,
+    validation = SPEECH.of_speakers(FOLD.validation) if validation is None else validation
+    task = StudentTask(
+        wrap(StudentNetwork(len(LABELS), N_VIDEO)),
+        Labeled(MELS, SPEECH.label_index, len(LABELS), SPEECH.of_speakers(FOLD.train)),
+        unlabeled,
+        EvaluationSet(SPEECH, validation, "none", CPU),
+        config,
+        loss or LossConfig(lambda_sd=2.0, lambda_vd=0.5, confidence="raw"),
+        seed,
+        group,
     )
+    return Training(task, fit_settings(config), seed, group, precision)
+
+
+def in_double(student: nn.Module) -> nn.Module:
+    """A student in double precision, whose rounding does not depend on the kind of CPU as much."""
+    for one in (student.double(), student.classifier):
+        one.register_forward_pre_hook(lambda module, inputs: tuple(one.double() for one in inputs))
+    return student
 
 
 def finish(training: Training) -> Training:

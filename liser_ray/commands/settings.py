@@ -80,15 +80,3 @@ def _read_s3(uri: str) -> str:
         return read_bytes(uri).decode()
     except OSError as error:
         raise UserError(f"--config {uri} can't be read: {error}") from error
-
-
-def numbers(text: str, option: str) -> list[int]:
-    """Whole numbers from "0,1,2", each once.
-
-    Raises:
-        UserError: something else.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise UserError(f"{option} {text}: give whole numbers such as 0,1,2.")
-    return [int(part) for part in dict.fromkeys(parts)]

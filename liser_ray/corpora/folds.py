@@ -80,12 +80,23 @@ def choose_folds(wanted: str, folds: Sequence[Fold]) -> list[Fold]:
     """
     if wanted.strip() == "all":
         return list(folds)
-    numbers = [part.strip() for part in wanted.split(",")]
     by_number = {str(fold.index): fold for fold in folds}
-    unknown = [number for number in numbers if number not in by_number]
-    if unknown:
+    given = [part.strip() for part in wanted.split(",")]
+    if not by_number.keys() >= set(given):
         raise UserError(f"--folds {wanted}: there are the folds {', '.join(by_number)}. Give some of them, or all.")
-    return [by_number[number] for number in dict.fromkeys(numbers)]
+    return [by_number[number] for number in dict.fromkeys(given)]
+
+
+def numbers(text: str, option: str) -> list[int]:
+    """Whole numbers from "0,1,2", each once.
+
+    Raises:
+        UserError: something else.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UserError(f"{option} {text}: give whole numbers such as 0,1,2.")
+    return [int(part) for part in dict.fromkeys(parts)]
 
 
 def _manifest_folds(labeled: LabeledSet, seed: int) -> tuple[Fold, ...]:

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from liser_ray.commands.settings import numbers
 from liser_ray.corpora import ravdess
-from liser_ray.corpora.folds import folds_of
+from liser_ray.corpora.folds import folds_of, numbers
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.reproduction.config import ReproductionConfig
 from liser_ray.results.paper import BASE, CONFIGURATIONS, FIGURE_2, paper_order, set_name, share_of
@@ -29,10 +28,11 @@ from liser_ray.storage.files import check_writable, exists, write_bytes
 from liser_ray.student.data.labels_table import choose_teacher, open_labels_table
 from liser_ray.student.training.config import StudentConfig
 from liser_ray.student.training.job import RECORDS_FOLDER, record_file, train_students
-from liser_ray.student.training.recipes import LABELS_ALONE, STRONG, run_name
+from liser_ray.student.training.recipes import read_recipe, run_name
 
 log = logging.getLogger(__name__)
 
+_STRONG = "strong"
 _IMAGES = "docs/images"  # below the README's folder
 _TESTED, _VALIDATING = (frozenset[str]().union(*parts) for parts in zip(*ravdess.CORPUS.folds, strict=True))
 
@@ -86,9 +86,9 @@ def make_tables(records: Sequence[Record]) -> dict[str, str]:
         tables["others"] = others_table(records, recipes, _TESTED - _VALIDATING)
     if any(record.recipe != BASE for record in records):
         tables["differences"] = differences_table(records, recipes)
-    of_ours = [recipe for recipe in recipes if recipe.startswith(f"{STRONG}-")]
-    if of_ours and STRONG in recipes:
-        tables["strong-differences"] = differences_table(records, of_ours, STRONG)
+    of_ours = [recipe for recipe in recipes if recipe.startswith(f"{_STRONG}-")]
+    if of_ours and _STRONG in recipes:
+        tables["strong-differences"] = differences_table(records, of_ours, _STRONG)
     for labeled, by_recipe in _by_set(records).items():
         tables[f"{labeled}-recalls"] = recalls_table([one for runs in by_recipe.values() for one in runs], recipes)
     return tables
@@ -115,7 +115,7 @@ def _train(config: ReproductionConfig, output: str, left_out: list[str]) -> None
     if not config.labeled:
         raise UserError("Give --labeled ravdess:FOLDER and cremad:FOLDER, one of them, or --records FOLDER.")
     students = list(_students(config, output, left_out))
-    _check_teachers([student for student in students if student.recipe not in LABELS_ALONE])
+    _check_teachers([student for student in students if read_recipe(student.recipe).teachers])
     for student in students:
         log.info("%s", student.output)
         for record in train_students(student).records:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.training.config import StudentConfig, TrainConfig
-from liser_ray.student.training.recipes import Recipe
+from liser_ray.student.training.recipes import read_recipe
 from liser_ray.training.precision import Precision
 
 Method = Literal["grid", "random", "tpe"]
@@ -63,7 +63,7 @@ class SearchConfig:
     unlabeled: str = ""
     output: str = "out/search"
     resume: bool = False
-    recipe: Recipe = "conf-vid-sp-dstl"
+    recipe: str = "conf-vid-sp-dstl"
     method: Method = "grid"
     space: list[str] = field(default_factory=list)
     samples: int = 25
@@ -96,17 +96,15 @@ class SearchConfig:
             raise UserError(f"survivors is {self.survivors}: give a share above 0, up to 1.")
         if min(self.population, self.max_concurrent_trials, self.sampling_seed) < 0:
             raise UserError("population, max_concurrent_trials and sampling_seed: 0 or more.")
-        if self.population and self.workers:
-            raise UserError("A population is trained by one process: give --population or --workers, not both.")
-        if self.population and self.scheduler != "none":
-            raise UserError("A scheduler stops settings one by one, a population trains many: give one of the two.")
+        if self.population:
+            raise UserError("Populations are gone, trials run beside each other: leave out --population.")
 
     @property
     def default_space(self) -> tuple[str, ...]:
         """The λs that the recipe has, with the paper's values or a wider range."""
         values = "0.1,0.5,1,5,10" if self.method == "grid" else "0.01..100"
-        teachers = {"loss.lambda_sd": "sp-", "loss.lambda_vd": "vid-"}
-        return tuple(f"{name}={values}" for name, part in teachers.items() if part in self.recipe)
+        names = {"speech": "loss.lambda_sd", "video": "loss.lambda_vd"}
+        return tuple(f"{names[teacher]}={values}" for teacher in read_recipe(self.recipe).teachers)
 
     def student(self) -> StudentConfig:
         """What is the same in all trials, as settings of train_student.py.

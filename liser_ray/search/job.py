@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from liser_ray.commands.settings import numbers
+from liser_ray.corpora.folds import numbers
 from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.plots import heat_map, slices_plot

@@ -18,12 +18,11 @@ from liser_ray.search.results import RunScore, SettingResult, Status, from_json,
 from liser_ray.search.space import Setting, setting_key, setting_name, with_setting
 from liser_ray.storage.addresses import join
 from liser_ray.storage.files import exists, filesystem, list_files, read_bytes, write_bytes
-from liser_ray.student.population.training import Population
 from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
-from liser_ray.student.training.loop import EpochScore, Training, best_epoch
-from liser_ray.student.training.run import ProcessGroup, RunInputs, loaded, make_training, saved, validation_set
-from liser_ray.training.common import same_for_all
+from liser_ray.student.training.run import RunInputs, make_training, validation_set
+from liser_ray.training.checkpoint import loaded, saved
+from liser_ray.training.fit import EpochScore, ProcessGroup, Training, best_epoch, same_for_all
 from liser_ray.training.memory import keep_freed_memory
 
 TRIALS_FOLDER = "trials"
@@ -206,8 +205,6 @@ class Trial:
         keys: list[Any] = [
             [setting_key(settings[number]), *run] for crew in self._crews for number, run in crew.members
         ]
-        if plan.together:  # whose state is another one than that of the same students by themselves
-            keys.append("together")
         self._state = join(plan.output, TRIALS_FOLDER, setting_key({"members": json.dumps(keys)}) + ".pt")
         if self._crews and exists(self._state):
             states = loaded(read_bytes(self._state), place.group.device)["crews"]
@@ -250,10 +247,7 @@ class Trial:
         for jobs in of_folds.values():
             members = [(number, Run(job.fold, job.seed)) for number, job in jobs]
             trainings = [place.training(job) for _, job in jobs]
-            if self._plan.together:
-                yield _Together(members, trainings)
-            else:
-                yield from (_Alone(member, training) for member, training in zip(members, trainings, strict=True))
+            yield from (_Alone(member, training) for member, training in zip(members, trainings, strict=True))
 
     def _note(self, crew: "_Crew") -> None:
         for (number, run), history, problem in zip(crew.members, crew.histories, crew.problems, strict=True):
@@ -369,41 +363,6 @@ class _Alone:
     def load_state(self, state: dict[str, Any]) -> None:
         self._training.load_state(state["training"])
         self.problems = state["problems"]
-
-
-class _Together:
-    def __init__(self, members: list[tuple[int, Run]], trainings: Sequence[Training]):
-        self.members = members
-        self._population = Population(trainings)
-
-    @property
-    def histories(self) -> list[list[EpochScore]]:
-        return self._population.histories
-
-    @property
-    def problems(self) -> list[str]:
-        return self._population.problems
-
-    @property
-    def epochs(self) -> int:
-        return self._population.epochs_done
-
-    @property
-    def steps(self) -> int:
-        return self._population.steps(self.epochs)
-
-    @property
-    def finished(self) -> bool:
-        return self._population.finished
-
-    def run_epoch(self, after_steps: Callable[[int], None]) -> None:
-        self._population.run_epoch(after_steps)
-
-    def state(self) -> dict[str, Any]:
-        return self._population.state()
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self._population.load_state(state)
 
 
 def _run_score(run: Run, history: Sequence[EpochScore], train: TrainConfig) -> RunScore:

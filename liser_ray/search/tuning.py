@@ -26,10 +26,10 @@ from liser_ray.search.space import Setting, setting_key, value_text
 from liser_ray.search.trial import Place, Trial, TrialPlan, write_told
 from liser_ray.storage.addresses import join
 from liser_ray.storage.files import delete_folder, filesystem
-from liser_ray.student.training.run import ProcessGroup, RunInputs
-from liser_ray.student.training.worker import process_group
+from liser_ray.student.training.run import RunInputs
+from liser_ray.training.fit import ProcessGroup
 from liser_ray.training.memory import KEEP_FREED_MEMORY
-from liser_ray.training.workers import run_trainer
+from liser_ray.training.workers import process_group, run_trainer
 
 if TYPE_CHECKING:  # Optuna, which no trial needs
     from liser_ray.search.suggest import Suggestions

@@ -1,6 +1,6 @@
 """The student's loss: equations (4) and (5) of Pendyala et al. 2025, and what they are made of.
 
-Every loss is per item; `total_loss` sums and divides. Logits should be float32 (or float64): cast those of a
+Every loss is per item; `loss_terms` sums. Logits should be float32 (or float64): cast those of a
 half-precision network first.
 """
 
@@ -100,42 +100,22 @@ class Temperatures(NamedTuple):
     video: float = 1.0
 
 
-@dataclass(frozen=True)
-class Loss:
-    """The loss of a mini-batch and its terms.
-
-    Attributes:
-        total: scalar to differentiate; the sum of the terms.
-        supervised: scalar, Σ_l L_sup / (N_l + N_u), detached like the other terms.
-        speech: scalar, Σ_u λ_sd · w_sd · L_sd / (N_l + N_u).
-        video: scalar, Σ_u λ_vd · w_vd · L_vd / (N_l + N_u).
-        n_without_video: int64 scalar, unlabeled items that had no video term; a tensor, so that a GPU need not be
-            waited for.
-    """
-
-    total: Tensor
-    supervised: Tensor
-    speech: Tensor
-    video: Tensor
-    n_without_video: Tensor
-
-
-def total_loss(
+def loss_terms(
     logits: StudentLogits,
     targets: Targets,
     config: LossConfig,
     class_weights: Tensor | None = None,
     temperatures: Temperatures | None = None,
-) -> Loss:
-    """The loss of a mini-batch of N_l labeled and N_u unlabeled items.
+) -> dict[str, Tensor]:
+    """Sums over a mini-batch of N_l labeled and N_u unlabeled items, by the names of the heads; λ included.
 
     Equation (4), without confidence:  L = [ Σ_l L_sup + Σ_u ( λ_sd · L_sd + λ_vd · L_vd ) ] / (N_l + N_u)
 
     Equation (5), with confidence:  L = [ Σ_l L_sup + Σ_u ( λ_sd · w_sd · L_sd + λ_vd · w_vd · L_vd ) ] / (N_l + N_u)
 
-    Labeled items have no distillation terms, unlabeled ones no supervised term. An item without a video teacher's
-    target has no video term; it counts in N_u all the same. A term with λ = 0 stays in the graph with gradients of
-    zero, because data-parallel training waits for the gradient of every parameter.
+    The division is the caller's. Labeled items have no distillation terms, unlabeled ones no supervised term. An item
+    without a video teacher's target has no video term; it counts in N_u all the same. A term with λ = 0 stays in the
+    graph with gradients of zero, because data-parallel training waits for the gradient of every parameter.
 
     Args:
         logits: of all N_l + N_u items, labeled ones first.
@@ -143,46 +123,6 @@ def total_loss(
         config: λ_sd, λ_vd, the distance, confidence and label smoothing.
         class_weights: float [K_S], see `supervised_loss`.
         temperatures: of the teachers, for calibrated confidence; the targets stay as they are.
-
-    Raises:
-        ValueError: logits and targets are not equally many, or there are none.
-    """
-    items = item_losses(logits, targets, config, class_weights, temperatures)
-    n_items = len(logits.supervised)
-    supervised = items.supervised.sum() / n_items
-    speech = config.lambda_sd * items.speech.sum() / n_items
-    video = config.lambda_vd * items.video.sum() / n_items
-    return Loss(
-        total=supervised + speech + video,
-        supervised=supervised.detach(),
-        speech=speech.detach(),
-        video=video.detach(),
-        n_without_video=(~targets.video_valid).sum(),
-    )
-
-
-class ItemLosses(NamedTuple):
-    """The terms of each item, before λ.
-
-    Attributes:
-        supervised: L_sup of the labeled items, float [N_l].
-        speech: w_sd · L_sd of the unlabeled items, float [N_u].
-        video: w_vd · L_vd of the unlabeled items, float [N_u]; 0 where there is no video teacher's target.
-    """
-
-    supervised: Tensor
-    speech: Tensor
-    video: Tensor
-
-
-def item_losses(
-    logits: StudentLogits,
-    targets: Targets,
-    config: LossConfig,
-    class_weights: Tensor | None = None,
-    temperatures: Temperatures | None = None,
-) -> ItemLosses:
-    """What `total_loss` sums, with the same arguments; λ has no part in it.
 
     Raises:
         ValueError: logits and targets are not equally many, or there are none.
@@ -201,7 +141,11 @@ def item_losses(
     sure = temperatures if temperatures and config.confidence == "calibrated" else Temperatures()
     speech = _distillation_loss(logits.speech[n_labeled:], targets.speech, config, sure.speech)
     video = _distillation_loss(logits.video[n_labeled:], some_video, config, sure.video) * targets.video_valid
-    return ItemLosses(supervised, speech, video)
+    return {
+        "supervised": supervised.sum(),
+        "speech": config.lambda_sd * speech.sum(),
+        "video": config.lambda_vd * video.sum(),
+    }
 
 
 def _distillation_loss(logits: Tensor, teacher: Tensor, config: LossConfig, temperature: float) -> Tensor:

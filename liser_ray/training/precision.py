@@ -32,3 +32,10 @@ def mixed(device: "torch.device", wished: Precision) -> AbstractContextManager:
     precision = able_precision(device, wished)
     enabled = precision != "float32"
     return torch.autocast(device.type, dtype=getattr(torch, precision) if enabled else None, enabled=enabled)
+
+
+def widened(tensor: "torch.Tensor") -> "torch.Tensor":
+    """Float32 of half precision, in which losses are not computed; what is wider stays."""
+    import torch
+
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -5,35 +5,78 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, cast
 
 import ray
+import ray.train
+import ray.train.torch
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
-from liser_ray.runtime.cluster import CPUS_FOR_RAY
+from liser_ray.runtime.cluster import CPUS_FOR_RAY, start_ray
 from liser_ray.runtime.display import LiveDisplay, RunsProgress, Tell
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import filesystem
+from liser_ray.training.fit import ProcessGroup
+from liser_ray.training.job import RunT, TrainRun, WorkerNeeds, train_safely
+from liser_ray.training.memory import KEEP_FREED_MEMORY
+
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class WorkerNeeds:
-    """What the workers of a run are to have.
+def train_on_ray(
+    train: TrainRun[RunT],
+    runs: Sequence[RunT],
+    inputs: Any,  # noqa: ANN401
+    needs: WorkerNeeds,
+    storage: str,
+    n_steps: int,
+) -> list[str]:
+    """`train_runs` on a cluster, as many at once as it has room for; "" or what went wrong with each."""
+    start_ray()
+    scaling, at_once = fit_workers(needs, len(runs), ray.cluster_resources())
+    log.info("%d runs, %d at once, each on %d × %s", len(runs), at_once, needs.workers, scaling.resources_per_worker)
+    tell, look = shared_progress()
+    shared = {"train": train, "inputs": ray.put(inputs), "tell": tell}
 
-    Attributes:
-        workers: processes that share the run, 1 or more.
-        cpus: for each; 0: one beside a GPU, else what the runs that train at once leave to each.
-        gpus: for each; -1: `gpu_share` where the cluster has any, else 0.
-        gpu_share: how much of a GPU a worker takes by default, where it is the only one; several that share each batch
-            have a whole one each.
+    def train_one(run: RunT) -> str:
+        return run_trainer(train_worker, {"run": run, **shared}, run.name, storage, scaling, needs.max_failures)
+
+    # Threads: each waits for a controller of its own, an actor.
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        with LiveDisplay("steps", n_steps, look):
+            return list(pool.map(train_one, runs))
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        ray.shutdown()  # ends the workers, and with them the threads that wait for them
+        raise
+
+
+def train_worker(arguments: dict[str, Any]) -> str:
+    """What runs in a Ray Train worker: its part of a run.
+
+    Checkpoints are the run's own, in its folder: a restarted worker goes on from there.
+
+    Args:
+        arguments: "train", a `TrainRun`; "run"; "inputs", a reference to what all runs share; "tell".
+
+    Returns:
+        "" or why the training can't succeed: an exception would make Ray Train try again.
     """
+    inputs = ray.get(arguments["inputs"])
+    return train_safely(arguments["train"], arguments["run"], inputs, process_group(), arguments["tell"])
 
-    workers: int
-    cpus: int = 0
-    gpus: float = -1.0
-    gpu_share: float = 1.0
+
+def process_group() -> ProcessGroup:
+    """A Ray Train worker's place among those that share a run."""
+    context = ray.train.get_context()
+    return ProcessGroup(
+        device=ray.train.torch.get_device(),
+        rank=context.get_world_rank(),
+        world_size=context.get_world_size(),
+        wrap=ray.train.torch.prepare_model,
+    )
 
 
 def fit_workers(needs: WorkerNeeds, n_runs: int, resources: dict[str, float]) -> tuple[ScalingConfig, int]:
@@ -72,30 +115,6 @@ def fit_workers(needs: WorkerNeeds, n_runs: int, resources: dict[str, float]) ->
     return ScalingConfig(num_workers=needs.workers, use_gpu=gpus > 0, resources_per_worker=per_worker), at_once
 
 
-def train_side_by_side(
-    train: Callable[[int, Tell], str], n_runs: int, at_once: int, unit: str, total: int
-) -> list[str]:
-    """Call ``train`` for each run, some at once, and show how far all are.
-
-    Args:
-        train: given the number of a run and what its workers tell their progress; "" or what went wrong.
-        n_runs: how many.
-        at_once: of them.
-        unit: of the progress, in the plural.
-        total: of all runs.
-    """
-    tell, look = shared_progress()
-    # Threads: each waits for a controller of its own, an actor.
-    pool = ThreadPoolExecutor(at_once)
-    try:
-        with LiveDisplay(unit, total, look):
-            return list(pool.map(lambda run: train(run, tell), range(n_runs)))
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        ray.shutdown()  # ends the workers, and with them the threads that wait for them
-        raise
-
-
 def shared_progress() -> tuple[Tell, Callable[[float], tuple[int, str]]]:
     """A `RunsProgress` for processes of a cluster: what they tell, and what `LiveDisplay` looks at."""
     progress: Any = ray.remote(num_cpus=0)(RunsProgress).remote()
@@ -130,7 +149,7 @@ def run_trainer(
         storage: folder or s3:// prefix for Ray Train's own files.
         scaling: of `fit_workers`.
         max_failures: lost workers that the run survives.
-        environment: variables of the workers' processes.
+        environment: variables of the workers' processes beside `KEEP_FREED_MEMORY`.
         callbacks: of Ray Train.
     """
     logging.getLogger("ray.train").setLevel(logging.WARNING)
@@ -145,7 +164,7 @@ def run_trainer(
             storage_filesystem=fs,
             failure_config=FailureConfig(max_failures=max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
-            worker_runtime_env={"env_vars": environment} if environment else None,
+            worker_runtime_env={"env_vars": KEEP_FREED_MEMORY | (environment or {})},
             callbacks=list(callbacks),
         ),
     )

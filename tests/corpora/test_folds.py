@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liser_ray.corpora.folds import Fold, folds_of
+from liser_ray.corpora.folds import Fold, choose_folds, folds_of
 from liser_ray.corpora.labeled import CORPORA
 from liser_ray.corpora.utterance import LabeledSet, Utterance
 from liser_ray.runtime.errors import UserError
@@ -172,3 +172,11 @@ class TestFold:
         with pytest.raises(UserError, match=f"no speaker to {part} on"):
             Fold(0, frozenset(train), frozenset(), frozenset(test))
         assert Fold(0, frozenset({"1"}), frozenset(), frozenset({"2"})).validation == frozenset()
+
+
+def test_folds_are_chosen_by_number():
+    folds = [Fold(n, frozenset("a"), frozenset(), frozenset("b")) for n in range(3)]
+    assert [fold.index for fold in choose_folds("2, 0,2", folds)] == [2, 0]
+    assert choose_folds("all", folds) == folds
+    with pytest.raises(UserError, match="0, 1, 2"):
+        choose_folds("0,9", folds)

@@ -22,7 +22,7 @@ def test_a_manifest_and_a_table_become_students_and_scores(run, tones, tone_labe
     assert "Scores on each fold's test speakers" in text
     assert "vid-sp-dstl: UAR ." in text
     assert "chance 0.333" in text
-    assert "sup " in errors  # the progress: each term of the loss
+    assert "supervised 0." in errors  # the progress: each term of the loss
     code, text, _ = run(*arguments)
     assert code == 0
     assert "Nothing to do" in text

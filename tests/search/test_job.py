@@ -17,7 +17,6 @@ from liser_ray.student.training.config import TrainConfig
         ({"recipe": "no-dstl"}, "Nothing to search"),
         ({"first_folds": "0,7"}, "no fold 7"),
         ({"first_folds": "x"}, "--first_folds"),
-        ({"population": 8, "space": ["train.batch_size=5,10"]}, "batch_size can't be trained together"),
         ({"space": ["train.labeled_per_batch=5,10"], "train": TrainConfig(batch_size=10)}, "labeled_per_batch is 10"),
         ({"space": ["loss.lambda_sd=0.1..1"]}, "--method random"),
         ({"space": ["loss.lambda_sd=1,-1"]}, "give 0 or more"),
@@ -52,8 +51,6 @@ def test_values_are_looked_at_beside_the_others_that_are_given(changes, space, m
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"population": 8, "workers": 1}, "not both"),
-        ({"population": 8, "scheduler": "asha"}, "one of the two"),
         ({"survivors": 0.0}, "survivors"),
         ({"samples": 0}, "samples"),
     ],

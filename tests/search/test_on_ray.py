@@ -101,7 +101,6 @@ def test_a_population_is_suggested_and_all_lies_on_s3(student, ray_session, s3_s
         space=["loss.lambda_sd=0.1..5"],
         method="tpe",
         samples=5,
-        population=2,
         max_concurrent_trials=1,  # fewer processes to start
         output=f"s3://{s3_store.bucket()}/search",
     )

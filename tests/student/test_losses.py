@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ from liser_ray.student.losses import (
     Temperatures,
     ce_distillation,
     confidence_weights,
+    loss_terms,
     mae_distillation,
     supervised_loss,
-    total_loss,
 )
 from liser_ray.student.network import StudentLogits, StudentNetwork
 from liser_ray.teachers.temperature import with_temperature
@@ -43,6 +44,12 @@ def batch(n_labeled=3, n_unlabeled=4, k_s=8, k_v=7):
         video_valid=torch.ones(n_unlabeled, dtype=torch.bool),
     )
     return logits, targets
+
+
+def total_loss(logits, targets, config, *more, **named):
+    """The terms of equation (4) or (5), and their sum as `total`."""
+    terms = {name: one / len(logits[0]) for name, one in loss_terms(logits, targets, config, *more, **named).items()}
+    return SimpleNamespace(total=sum(terms.values()), **terms)
 
 
 def gradients(logits, targets, config):
@@ -80,23 +87,10 @@ class TestSupervised:
             supervised_loss(logits, truth, smoothing, weights), supervised_loss(logits, soft, smoothing, weights)
         )
 
-    def test_gradient_is_softmax_less_target(self):
-        logits = HALF.clone().requires_grad_()
-        supervised_loss(logits, torch.tensor([1])).sum().backward()
-        torch.testing.assert_close(logits.grad, torch.tensor([[0.5, -0.75, 0.25]], dtype=torch.float64))
-
 
 class TestDistillation:
     def test_mae_by_hand(self):
         assert mae_distillation(HALF, TEACHER).item() == pytest.approx((0.4 + 0.45 + 0.05) / 3)
-
-    def test_mae_gradient_by_hand(self):
-        """With s = sign(p - t): dL/dz_j = p_j / K · (s_j - Σ_k s_k · p_k)."""
-        logits = HALF.clone().requires_grad_()
-        mae_distillation(logits, TEACHER).sum().backward()
-        # s = (1, -1, 1), Σ s·p = 1/2 - 1/4 + 1/4 = 1/2
-        expected = torch.tensor([[0.5 * 0.5, 0.25 * -1.5, 0.25 * 0.5]], dtype=torch.float64) / 3
-        torch.testing.assert_close(logits.grad, expected)
 
     def test_mae_gradient_formula_on_random_logits(self):
         logits, teacher = random_logits(20, 7), softmaxes(20, 7, 1)
@@ -105,18 +99,9 @@ class TestDistillation:
         s = (p - teacher).sign()
         torch.testing.assert_close(logits.grad, p / 7 * (s - (s * p).sum(dim=1, keepdim=True)))
 
-    def test_mae_is_2_of_k_at_most(self):
-        far = torch.tensor([[100.0, 0, 0, 0]])
-        assert mae_distillation(far, torch.tensor([[0, 1.0, 0, 0]])).item() == pytest.approx(2 / 4)
-
     def test_ce_by_hand(self):
         expected = 0.1 * LOG(2) + 0.7 * LOG(4) + 0.2 * LOG(4)
         assert ce_distillation(HALF, TEACHER).item() == pytest.approx(expected)
-
-    def test_ce_gradient_is_softmax_less_teacher(self):
-        logits = HALF.clone().requires_grad_()
-        ce_distillation(logits, TEACHER).sum().backward()
-        torch.testing.assert_close(logits.grad, torch.tensor([[0.4, -0.45, 0.05]], dtype=torch.float64))
 
     @pytest.mark.parametrize("distance", [mae_distillation, ce_distillation])
     def test_numeric_gradients(self, distance):
@@ -149,9 +134,6 @@ class TestConfidence:
         expected = with_temperature(teacher.numpy(), temperature).max(axis=1)
         np.testing.assert_allclose(confidence_weights(teacher, temperature), expected, rtol=1e-6)
 
-    def test_hot_teachers_are_unsure(self):
-        assert confidence_weights(TEACHER, 1e6).item() == pytest.approx(1 / 3, abs=1e-4)
-
 
 class TestTotal:
     @pytest.mark.parametrize("confidence", ["none", "raw"])
@@ -177,25 +159,6 @@ class TestTotal:
         assert found.speech.item() == pytest.approx(speech / 7)
         assert found.video.item() == pytest.approx(video / 7)
         assert found.total.item() == pytest.approx((supervised + speech + video) / 7)
-        assert found.n_without_video.item() == 0
-
-    def test_terms_hold_no_graph(self):
-        found = total_loss(*batch(), LossConfig())
-        assert found.total.requires_grad
-        assert not any(one.requires_grad for one in (found.supervised, found.speech, found.video))
-
-    def test_sure_teachers_make_5_equal_to_4(self):
-        logits, targets = batch()
-        sure = replace(targets, speech=torch.eye(8).double()[:4], video=torch.eye(7).double()[:4])
-        four, five = (total_loss(logits, sure, LossConfig(confidence=kind)).total for kind in ("none", "raw"))
-        assert torch.equal(four, five)
-
-    def test_doubt_of_a_teacher_counts_less(self):
-        logits, targets = batch()
-        found = [gradients(logits, targets, LossConfig(confidence=kind)) for kind in ("none", "raw")]
-        weights = targets.speech.amax(dim=1, keepdim=True)
-        torch.testing.assert_close(found[1][1][3:], found[0][1][3:] * weights)
-        assert torch.equal(found[1][0], found[0][0])
 
     def test_calibrated_doubt_is_that_of_the_teacher_at_its_temperature(self):
         logits, targets = batch()
@@ -212,16 +175,14 @@ class TestTotal:
         for term, loss, weights in zip((found.speech, found.video), losses, sure, strict=True):
             assert term.item() == pytest.approx((loss.detach().numpy() * weights).sum() / n_items, rel=1e-6)
 
-    def test_without_temperatures_calibrated_is_raw(self):
-        raw, calibrated = (total_loss(*batch(), LossConfig(confidence=kind)).total for kind in ("raw", "calibrated"))
-        torch.testing.assert_close(raw, calibrated)
-
-    def test_temperatures_do_not_touch_raw_confidence(self):
-        plain, hot = (
-            total_loss(*batch(), LossConfig(confidence="raw"), temperatures=one).total
-            for one in (None, Temperatures(9.0, 9.0))
+    def test_raw_confidence_is_without_temperature(self):
+        hot = Temperatures(9.0, 9.0)
+        plain, calibrated, raw = (
+            total_loss(*batch(), LossConfig(confidence=kind), temperatures=temperatures).total
+            for kind, temperatures in (("raw", None), ("calibrated", None), ("raw", hot))
         )
-        assert torch.equal(plain, hot)
+        assert torch.equal(plain, raw)
+        torch.testing.assert_close(plain, calibrated)
 
     def test_lambdas_scale_their_own_gradients_only(self):
         logits, targets = batch()
@@ -283,23 +244,6 @@ class TestTotal:
         targets.video_valid[1] = False
         assert torch.autograd.gradcheck(lambda *z: total_loss(StudentLogits(*z), targets, config).total, tuple(logits))
 
-    def test_it_falls_when_a_student_follows_it(self):
-        torch.manual_seed(0)
-        network = StudentNetwork(8)
-        _, targets = batch(4, 4)
-        targets = replace(targets, speech=targets.speech.float(), video=targets.video.float())
-        log_mel = torch.randn(8, 64, 12)
-        optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-        losses = []
-        for _ in range(15):
-            loss = total_loss(network(log_mel), targets, LossConfig(confidence="raw"))
-            optimizer.zero_grad()
-            loss.total.backward()
-            optimizer.step()
-            losses.append(loss)
-        for term in ("supervised", "speech", "video"):
-            assert getattr(losses[-1], term) < 0.9 * getattr(losses[0], term), term
-
 
 class TestMissingFaces:
     @pytest.mark.parametrize("config", [LossConfig(), LossConfig(distillation="ce", confidence="raw")])
@@ -309,9 +253,7 @@ class TestMissingFaces:
         whole = gradients(logits, targets, config)
         targets.video[1:3] = junk
         targets.video_valid[1:3] = False
-        found = total_loss(logits, targets, config)
         masked = gradients(logits, targets, config)
-        assert found.n_without_video.item() == 2
         assert torch.equal(masked[0], whole[0])
         assert torch.equal(masked[1], whole[1])
         assert not masked[2][4:6].any()
@@ -321,7 +263,6 @@ class TestMissingFaces:
         logits, targets = batch()
         found = total_loss(logits, replace(targets, video_valid=torch.zeros(4, dtype=torch.bool)), LossConfig())
         assert found.video == 0
-        assert found.n_without_video == 4
         assert torch.isfinite(found.total)
 
 

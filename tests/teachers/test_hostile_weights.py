@@ -14,13 +14,13 @@ from small_teachers import SPEECH_LABELS, make_speech_base, make_teachers
 from transformers import AutoModelForAudioClassification
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.student.training.run import loaded
 from liser_ray.teachers.config import VideoTeacherConfig
 from liser_ray.teachers.finetuning.config import LoraSettings
 from liser_ray.teachers.finetuning.model import build_model
 from liser_ray.teachers.speech import load_speech_teachers
 from liser_ray.teachers.video import load_video_teacher
 from liser_ray.teachers.weights import load_plain
+from liser_ray.training.checkpoint import loaded
 
 
 class Harmful:

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from liser_ray.corpora.folds import Fold
+from liser_ray.corpora.tuning import TeacherTuning, refuse_leak
 from liser_ray.labeling.schema import RECIPE_KEY
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import exists, filesystem, list_files
-from liser_ray.teachers.bundles import TeacherTuning, refuse_leak
 
 _RECIPE = RECIPE_KEY.encode()
 _READERS = 16  # threads: they wait for the store
@@ -41,7 +41,7 @@ class RowGroup(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SpeechTeacher:
+class TeacherColumn:
     """A speech teacher whose softmaxes are in the table.
 
     Attributes:
@@ -71,7 +71,7 @@ class LabelsTable:
     uri: str
     groups: tuple[RowGroup, ...]
     video_labels: tuple[str, ...]
-    speech_teachers: dict[str, SpeechTeacher]
+    speech_teachers: dict[str, TeacherColumn]
     n_passed_over: int
     sha256: str
 
@@ -128,13 +128,13 @@ def open_labels_table(uri: str) -> LabelsTable:
         uri=folder,
         groups=groups,
         video_labels=tuple(recipe["video_teacher"]["labels"]),
-        speech_teachers={name: _speech_teacher(name, card) for name, card in recipe["speech_teachers"].items()},
+        speech_teachers={name: _teacher(name, card) for name, card in recipe["speech_teachers"].items()},
         n_passed_over=n_passed_over,
         sha256=hashlib.sha256(counted[0].recipe + content.to_bytes(32, "big")).hexdigest(),
     )
 
 
-def choose_teacher(table: LabelsTable, wanted: str, labeled: str, labels: tuple[str, ...], fold: Fold) -> SpeechTeacher:
+def choose_teacher(table: LabelsTable, wanted: str, labeled: str, labels: tuple[str, ...], fold: Fold) -> TeacherColumn:
     """The speech teacher that a student of this fold may learn from.
 
     Args:
@@ -231,6 +231,6 @@ def _sum_of_hex(column: pa.ChunkedArray) -> int:
     return sum(total << 4 * place for place, total in enumerate(reversed(columns)))
 
 
-def _speech_teacher(name: str, card: dict[str, Any]) -> SpeechTeacher:
+def _teacher(name: str, card: dict[str, Any]) -> TeacherColumn:
     tuning = TeacherTuning.from_json(card["tuning"]) if card.get("tuning") else None
-    return SpeechTeacher(name, tuple(card["labels"]), tuning)
+    return TeacherColumn(name, tuple(card["labels"]), tuning)

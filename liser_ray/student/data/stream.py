@@ -19,7 +19,7 @@ import torch
 from ray.data import DataContext, ExecutionOptions
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.student.data.labels_table import LabelsTable, SpeechTeacher, read_rows
+from liser_ray.student.data.labels_table import LabelsTable, TeacherColumn, read_rows
 from liser_ray.student.data.order import SHUFFLE_ROWS, chunk_order, crops, group_order
 from liser_ray.student.data.unlabeled import COLUMNS, Segments, SegmentSettings, segments_of_rows
 from liser_ray.student.features import LogMel
@@ -46,7 +46,7 @@ class StreamSource:
     """
 
     table: LabelsTable
-    teacher: SpeechTeacher
+    teacher: TeacherColumn
     labels: tuple[str, ...]
     settings: SegmentSettings
     seed: int

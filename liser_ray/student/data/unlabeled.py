@@ -20,7 +20,7 @@ from liser_ray.labeling.schema import flat_windows
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.flac import decode_flac
 from liser_ray.student.config import OF_RECORDING, Normalisation
-from liser_ray.student.data.labels_table import LabelsTable, RowGroup, SpeechTeacher, read_rows
+from liser_ray.student.data.labels_table import LabelsTable, RowGroup, TeacherColumn, read_rows
 from liser_ray.student.data.mels import LogMels, SegmentCutter, compute_log_mels, padded_frames, spectrogram, to_float
 from liser_ray.student.data.order import lap_rows
 from liser_ray.student.features import LogMel, fit_length, pad_edges, segment_samples
@@ -126,7 +126,7 @@ class TeacherWindows(NamedTuple):
 
 
 def teacher_windows(
-    table: pa.Table, teacher: SpeechTeacher, labels: tuple[str, ...], min_video_valid: float
+    table: pa.Table, teacher: TeacherColumn, labels: tuple[str, ...], min_video_valid: float
 ) -> TeacherWindows:
     """The teachers' softmaxes of a table's rows.
 
@@ -163,7 +163,7 @@ class UnlabeledRecordings:
 
 def load_unlabeled(
     table: LabelsTable,
-    teachers: Collection[SpeechTeacher],
+    teachers: Collection[TeacherColumn],
     labels: tuple[str, ...],
     settings: SegmentSettings,
     device: torch.device,
@@ -257,7 +257,7 @@ class HeldSegments:
 def segments_of_rows(
     rows: pa.Table,
     places: np.ndarray,
-    teacher: SpeechTeacher,
+    teacher: TeacherColumn,
     labels: tuple[str, ...],
     settings: SegmentSettings,
     log_mel: LogMel,

@@ -5,7 +5,6 @@ from typing import Literal
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
-from liser_ray.student.training.recipes import Recipe
 from liser_ray.training.precision import Precision
 
 
@@ -53,8 +52,6 @@ class TrainConfig:
         batch_size: recordings per step, over all workers.
         labeled_per_batch: labeled recordings in each batch, the rest unlabeled; 0: as they come, drawn from the union.
         labeled_fraction: share of the training recordings, of each label alike, that is learned from, 0..1.
-        held_out_speakers: share of the training speakers whom a student does not hear, 0..0.5; others for each seed, so
-            that with 0.2 each is left out by one of five seeds, and shows student_teachers.py how sure that one may be.
         two_stage: distil first, on unlabeled recordings alone for as many epochs, then learn from labels alone.
         learning_rate: of AdamW; the highest where a schedule lowers it.
         weight_decay: of AdamW.
@@ -70,7 +67,6 @@ class TrainConfig:
     batch_size: int = 25
     labeled_per_batch: int = 0
     labeled_fraction: float = 1.0
-    held_out_speakers: float = 0.0
     two_stage: bool = False
     learning_rate: float = 1e-4
     weight_decay: float = 0.01
@@ -89,12 +85,15 @@ class TrainConfig:
             )
         if not 0 < self.labeled_fraction <= 1:
             raise UserError(f"labeled_fraction is {self.labeled_fraction}: give a share above 0, up to 1.")
-        if not 0 <= self.held_out_speakers <= 0.5:
-            raise UserError(f"held_out_speakers is {self.held_out_speakers}: give a share from 0 to 0.5, such as 0.2.")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise UserError("learning_rate must be above 0, weight_decay 0 or more.")
         if not 0 <= self.ema_decay < 1:
             raise UserError(f"ema_decay is {self.ema_decay}: give 0 (off) to below 1, such as 0.999.")
+
+    @property
+    def stages(self) -> int:
+        """1 or 2."""
+        return 2 if self.two_stage else 1
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,8 @@ class StudentConfig:
             was.
         recipe: what the student learns from: labels alone (no-dstl), also the video teacher (vid-dstl), the speech
             teacher (sp-dstl), both (vid-sp-dstl), or both weighted by how sure they are (conf-vid-sp-dstl). "strong",
-            alone or before these names, has other defaults of --network, --train and --loss (see docs/recipe.md).
+            alone or before these names, has other defaults of --network, --train and --loss (see docs/recipe.md). Or a
+            YAML file like those in configs/recipes.
         folds: "all", or numbers such as 0,2.
         seeds: numbers such as 0,1,2; each gives a student per fold, of other first weights, order and crops.
         speech_teacher: name of the speech teacher in the labels table; empty: the one that was tuned on the fold. Where
@@ -132,7 +132,7 @@ class StudentConfig:
     labeled: str = ""
     unlabeled: str = ""
     output: str = "out/student"
-    recipe: Recipe = "conf-vid-sp-dstl"
+    recipe: str = "conf-vid-sp-dstl"
     folds: str = "all"
     seeds: str = "0"
     speech_teacher: str = ""
@@ -166,14 +166,19 @@ class RunJob:
 
     Attributes:
         config: of the whole job.
-        name: of the recipe with its variants.
+        recipe: its name with its variants.
         fold: number of the fold.
-        seed: of the student.
+        seed: the user's; what is drawn has one of the fold and this (`run_seed`).
         output: folder or s3:// prefix of this run.
     """
 
     config: StudentConfig
-    name: str
+    recipe: str
     fold: int
     seed: int
     output: str
+
+    @property
+    def name(self) -> str:
+        """Such as "seed-0-fold-1"."""
+        return f"seed-{self.seed}-fold-{self.fold}"

@@ -18,24 +18,29 @@ _FOLDER = "tensorboard"
 
 
 class CurveWriter:
-    """Context: writes each epoch's numbers for TensorBoard below an output, also one on S3.
+    """Context: writes each epoch's numbers for TensorBoard below an output, also one on S3; nothing if none is added.
+
+    Epochs that an earlier process has written after the first one that is added are taken back.
 
     Args:
-        output: folder or s3:// prefix; "" writes nothing.
-        done_before: epochs of an earlier process; later ones that it has written as well are taken back.
+        output: folder or s3:// prefix.
     """
 
-    def __init__(self, output: str, done_before: int):
-        self._output, self._done_before = output, done_before
+    def __init__(self, output: str):
+        self._output = output
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     def add(self, score: Mapping[str, Any]) -> None:
         """An epoch: its number as "epoch", and anything else that is a number."""
+        epoch = score["epoch"]
         if self._temporary is None:
-            return
+            self._temporary = tempfile.TemporaryDirectory()
+            # Not SummaryWriter, whose flush leaves behind what its thread has not taken yet.
+            self._writer = EventsWriter(str(Path(self._temporary.name, "events")), f".{epoch - 1}")
+            self._write(epoch, session_log=SessionLog(status=SessionLog.START))
         for name, value in score.items():
             if name != "epoch" and value is not None:
-                self._write(score["epoch"], summary=scalar(name, value))
+                self._write(epoch, summary=scalar(name, value))
         self._writer.flush()
         for file in Path(self._temporary.name).iterdir():
             write_bytes(join(self._output, _FOLDER, file.name), file.read_bytes())
@@ -44,11 +49,6 @@ class CurveWriter:
         self._writer.write_event(Event(wall_time=time.time(), step=epoch, **content))
 
     def __enter__(self) -> Self:
-        if self._output:
-            self._temporary = tempfile.TemporaryDirectory()
-            # Not SummaryWriter, whose flush leaves behind what its thread has not taken yet.
-            self._writer = EventsWriter(str(Path(self._temporary.name, "events")), f".{self._done_before}")
-            self._write(self._done_before + 1, session_log=SessionLog(status=SessionLog.START))
         return self
 
     def __exit__(

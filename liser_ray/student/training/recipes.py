@@ -1,87 +1,115 @@
-"""Recipes by name: the paper's configurations, our stronger one, and what a run that departs from them is called."""
+"""Recipes: YAML files that say which teachers a student learns from, and what else is not as in the paper.
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Literal
+Those with a name are in ``configs/recipes`` of the repository, and come with the package. A file has any of the keys
+``teachers`` (a list of "speech" and "video"), ``network``, ``loss`` and ``train`` (fields of these settings), and
+``extends``, the name of another recipe whose settings it has where it says nothing.
+"""
 
-from liser_ray.results.paper import BASE, RecipeName, with_share
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import PurePosixPath
+from typing import Any, cast
+
+import yaml
+
+from liser_ray.results.paper import with_share
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
 
-Recipe = Literal[
-    RecipeName,
-    "strong",
-    "strong-50k",
-    "strong-vid-dstl",
-    "strong-sp-dstl",
-    "strong-conf-sp-dstl",
-    "strong-vid-sp-dstl",
-    "strong-conf-vid-sp-dstl",
-]
-"""The paper's rows, and the same with the network and the training of "strong" (docs/recipe.md), which alone, as
-"no-dstl", learns from labels only. "strong-50k" is a network of half the size."""
+TEACHERS = ("speech", "video")
+_GROUPS = ("network", "loss", "train")
+_FOLDER = files("liser_ray") / "recipes"  # a link to configs/recipes
 
-STRONG: Recipe = "strong"
 
-LABELS_ALONE: tuple[Recipe, ...] = (BASE, STRONG, "strong-50k")
-"""Recipes without a teacher."""
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe's file says.
 
-_STRONG: dict[str, Any] = {
-    "network.pooling": "attention",
-    "network.normalisation": "utterance-mean",
-    "network.dropout": 0.2,
-    "network.filters": (24, 48, 80),
-    "network.hidden_size": 44,
-    "network.bidirectional": True,
-    "loss.label_smoothing": 0.1,
-    "train.epochs": 100,
-    "train.keep": "last",
-    "train.validate_every": 10,
-    "train.batch_size": 16,
-    "train.learning_rate": 2e-3,
-    "train.schedule": "cosine",
-    "train.class_weights": "balanced",
-    "train.augment.band_masks": 1,
-    "train.augment.frame_masks": 1,
-    "train.augment.speeds": (0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15),
-}
+    Attributes:
+        name: of the file, without its folder and ending.
+        teachers: those that the student learns from, of `TEACHERS`.
+        settings: in place of the paper's, by the fields' names with dots, such as "network.pooling".
+    """
+
+    name: str
+    teachers: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+    def loss(self, given: LossConfig) -> LossConfig:
+        """The recipe's loss: λ of teachers that it leaves out is 0, and confidence weighs only where it says so.
+
+        Args:
+            given: settings of what the recipe leaves in; confidence "none" is then as in the recipe.
+        """
+        confidence = self.settings.get("loss.confidence", "none")
+        return replace(
+            given,
+            lambda_sd=given.lambda_sd if "speech" in self.teachers else 0.0,
+            lambda_vd=given.lambda_vd if "video" in self.teachers else 0.0,
+            confidence=confidence if "none" in (confidence, given.confidence) else given.confidence,
+        )
+
+
+def read_recipe(recipe: str) -> Recipe:
+    """A recipe by name, or by the address of its file (``.yaml``), a path or on S3.
+
+    Raises:
+        UserError: there is none, or it is not one.
+    """
+    is_file = recipe.endswith((".yaml", ".yml"))
+    source = _FOLDER / f"{recipe}.yaml"
+    if not is_file and not source.is_file():
+        raise UserError(f"--recipe {recipe}: give a YAML file, or one of {', '.join(recipe_names())}.")
+    try:
+        if is_file:
+            from liser_ray.storage.files import read_bytes  # PyArrow, for the few who need it
+
+            text = read_bytes(recipe)
+        else:
+            text = source.read_bytes()
+        content = yaml.safe_load(text) or {}
+        unknown = content.keys() - {"teachers", "extends", *_GROUPS}
+    except (OSError, yaml.YAMLError, AttributeError) as error:
+        raise UserError(f"--recipe {recipe} can't be read: {error}") from error
+    teachers = content.get("teachers", [])
+    if unknown or not isinstance(teachers, list) or not set(teachers) <= set(TEACHERS):
+        raise UserError(
+            f"--recipe {recipe}: a recipe has the keys teachers (a list of {', '.join(TEACHERS)}), extends, "
+            f"{', '.join(_GROUPS)}; this one has {', '.join(content)}, with the teachers {teachers}."
+        )
+    base = read_recipe(content["extends"]) if "extends" in content else Recipe("", (), {})
+    own = {name: value for group in _GROUPS for name, value in _flat(group, content.get(group) or {})}
+    chosen = tuple(teachers) if "teachers" in content else base.teachers
+    return Recipe(PurePosixPath(recipe).stem if is_file else recipe, chosen, {**base.settings, **own})
+
+
+def recipe_names() -> list[str]:
+    """Of the recipes that come with the package: first what the paper has, then ours."""
+    names = [one.name.removesuffix(".yaml") for one in _FOLDER.iterdir() if one.name.endswith(".yaml")]
+    return sorted(names, key=lambda name: ("extends" in _FOLDER.joinpath(f"{name}.yaml").read_text(), len(name), name))
 
 
 def defaults_of(given: Any) -> Mapping[str, Any]:  # noqa: ANN401 (settings with a recipe)
     """What the recipe of some settings has in place of the paper's, by the fields' names, with dots."""
-    recipe: Recipe = given.recipe
-    if not recipe.startswith(STRONG):
-        return {}
-    return _STRONG | ({"network.filters": (16, 32, 60), "network.hidden_size": 30} if recipe == "strong-50k" else {})
+    return read_recipe(given.recipe).settings
 
 
-def loss_of(recipe: Recipe, loss: LossConfig) -> LossConfig:
-    """The loss of a recipe: λ of the teachers that it leaves out is 0, and only the conf- ones weigh by confidence.
-
-    Args:
-        recipe: its name.
-        loss: settings of what the recipe leaves in; confidence "none" counts as "raw" in the conf- ones.
-    """
-    if "sp-" not in recipe:
-        loss = replace(loss, lambda_sd=0.0)
-    if "vid-" not in recipe:
-        loss = replace(loss, lambda_vd=0.0)
-    if "conf-" not in recipe:
-        return replace(loss, confidence="none")
-    return replace(loss, confidence="raw") if loss.confidence == "none" else loss
-
-
-def run_name(
-    recipe: Recipe, loss: LossConfig, two_stage: bool, labeled_fraction: float, of_students: bool = False
-) -> str:
-    """A recipe with the paper's ablations, as "vid-dstl+distill-ce", "sp-dstl+two-stage", "no-dstl+50%-labels".
-
-    With ``of_students`` its speech teachers are trained students: "strong-sp-dstl+self", which another one's labels
-    would not make the same result.
-    """
-    name: str = recipe
-    if recipe not in LABELS_ALONE:
-        name += "+self" * (of_students and loss_of(recipe, loss).lambda_sd > 0)
-        name += "+calibrated" * (loss_of(recipe, loss).confidence == "calibrated")
+def run_name(recipe: str, loss: LossConfig, two_stage: bool, labeled_fraction: float) -> str:
+    """A recipe with the paper's ablations, as "vid-dstl+distill-ce", "sp-dstl+two-stage", "no-dstl+50%-labels"."""
+    found = read_recipe(recipe)
+    name = found.name
+    if found.teachers:
+        name += "+calibrated" * (found.loss(loss).confidence == "calibrated")
         name += "+distill-ce" * (loss.distillation == "ce")
         name += "+two-stage" * two_stage
     return with_share(name, round(100 * labeled_fraction))
+
+
+def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        name = f"{prefix}.{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(name, value)
+        else:
+            yield name, cast("Any", tuple(value) if isinstance(value, list) else value)

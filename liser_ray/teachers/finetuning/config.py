@@ -1,10 +1,8 @@
 """Every setting of the speech teachers' training."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from liser_ray.corpora.folds import Fold
-from liser_ray.runtime.display import Tell
 from liser_ray.runtime.errors import UserError
 from liser_ray.training.precision import Precision
 
@@ -46,7 +44,7 @@ class TrainSettings:
             on windows like those the labeling job asks about.
         class_weights: "balanced" weighs each label by the inverse of how often it occurs.
         selection_share: part of the training recordings that picks the epoch and the temperature, 0..1.
-        seed: of head, LoRA, order, crops, dropout and SpecAugment.
+        seed: with the fold's number of head, LoRA, order, crops, dropout and SpecAugment.
     """
 
     epochs: int = 50
@@ -87,7 +85,7 @@ class FinetuneConfig:
         train: the training itself.
         precision: arithmetic (autocast); "auto": bfloat16 on a GPU, float32 on a CPU.
         workers: processes that share each batch of a fold (data parallel); 0: train in this process, one fold after
-            the other and without checkpoints, which spares a small model the minute in which the workers start.
+            the other, which spares a small model the minute in which the workers start.
         gpus_per_worker: -1: one where the cluster has any, else 0.
         cpus_per_worker: 0: one beside a GPU, else what the folds that train at once leave to each.
         max_failures: lost workers that a fold survives, from its last checkpoint on.
@@ -115,22 +113,3 @@ class FinetuneConfig:
                 f"{self.workers} workers need two recordings each of a batch, which has {self.train.batch_size}: give "
                 f"--train.batch_size {2 * self.workers} or more, or fewer --workers."
             )
-
-
-@dataclass(frozen=True)
-class FoldJob:
-    """What the workers of one fold need to know. It passes through processes that should not import PyTorch for it.
-
-    Attributes:
-        config: of the whole job.
-        fold: to train.
-        output: folder or s3:// prefix that the bundle's folder goes into.
-        speech: the `LabeledSpeech`, or a reference to it in Ray's object store.
-        tell: called after each epoch with the fold's name, epochs done, and a line about the last one.
-    """
-
-    config: FinetuneConfig
-    fold: Fold
-    output: str
-    speech: Any
-    tell: Tell

@@ -1,7 +1,6 @@
 """The job from its settings to one teacher per fold."""
 
 import json
-import logging
 import posixpath
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,31 +8,23 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import ray
 import torch
-from ray.train import ScalingConfig
 
 from liser_ray.corpora.folds import Fold, choose_folds, folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
-from liser_ray.runtime.cluster import start_ray
-from liser_ray.runtime.display import LiveDisplay, RunsProgress, Tell
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.fetch import fetch, sha256
-from liser_ray.storage.files import check_writable, delete_folder, exists, write_bytes
+from liser_ray.storage.files import check_writable, exists, write_bytes
 from liser_ray.storage.run_record import plain, refuse_changed_recipe
 from liser_ray.teachers.bundles import BUNDLE_FILE, TeacherBundle, read_bundle
-from liser_ray.teachers.finetuning.config import FinetuneConfig, FoldJob
+from liser_ray.teachers.finetuning.config import FinetuneConfig
 from liser_ray.teachers.finetuning.model import build_model
+from liser_ray.teachers.finetuning.run import TeacherJob, train_run
 from liser_ray.teachers.finetuning.scoring import score_confusion
 from liser_ray.teachers.finetuning.split import split_fold
-from liser_ray.teachers.finetuning.worker import train_worker
-from liser_ray.training.workers import WorkerNeeds, fit_workers, run_trainer, train_side_by_side
-
-log = logging.getLogger(__name__)
-
-_TRAINING = "training"  # Ray Train's own files, until all wanted folds are done
+from liser_ray.training.job import WorkerNeeds, train_runs
 
 
 @dataclass(frozen=True)
@@ -59,7 +50,7 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     """Train the teachers of the wanted folds that are not there yet, and score them on their test speakers.
 
     All that can be wrong with the settings is found before any work starts. Killed at any point and called again with
-    the same settings, it goes on from the last epoch of each fold.
+    the same settings, it goes on from the last checkpoint of each fold.
 
     Raises:
         UserError: an option, the labeled set, the base model, the output or changed settings; with what to do.
@@ -74,12 +65,12 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     base_folder = fetch(config.base, "Give the speech model with --base.")
     build_model(base_folder, len(labeled.labels), config.lora, config.train.seed, torch.device("cpu"))
     speech = load_labeled_speech(labeled)
+    n_steps = {}
     for fold in wanted:
-        split = split_fold(speech, fold, config.train.selection_share, config.train.seed)
-        if len(split.train) < config.workers:
-            raise UserError(
-                f"Fold {fold.index} has {len(split.train)} training recordings for {config.workers} workers."
-            )
+        n_train = len(split_fold(speech, fold, config.train.selection_share, config.train.seed).train)
+        if n_train < config.workers:
+            raise UserError(f"Fold {fold.index} has {n_train} training recordings for {config.workers} workers.")
+        n_steps[fold] = config.train.epochs * -(-n_train // config.train.batch_size)
     recipe = _recipe(config, speech, folds, base_folder)
     run_card = join(output, "run.json")
     refuse_changed_recipe(run_card, recipe)
@@ -87,7 +78,11 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
 
     missing = [fold for fold in wanted if not exists(_bundle_uri(output, fold.index))]
     if missing:
-        _train_folds(config, output, speech, missing)
+        jobs = [TeacherJob(config, fold, output) for fold in missing]
+        needs = WorkerNeeds(
+            config.workers, config.cpus_per_worker, config.gpus_per_worker, max_failures=config.max_failures
+        )
+        train_runs(train_run, jobs, speech, needs, join(output, "training"), sum(n_steps[fold] for fold in missing))
     bundles = {
         fold.index: read_bundle(posixpath.dirname(_bundle_uri(output, fold.index)))
         for fold in folds
@@ -114,62 +109,19 @@ def evaluate(bundles: dict[int, TeacherBundle]) -> dict[str, Any]:
 
 
 def _recipe(config: FinetuneConfig, speech: LabeledSpeech, folds: Sequence[Fold], base_folder: Path) -> dict[str, Any]:
-    return cast(
-        "dict[str, Any]",
-        plain(
-            {
-                "labeled": speech.name,
-                "labels": speech.labels,
-                "recordings": len(speech),
-                "test_speakers": {fold.index: sorted(fold.test) for fold in folds},
-                "base": {"address": config.base, "sha256": sha256(base_folder)},
-                "lora": asdict(config.lora),
-                "train": asdict(config.train),
-                "precision": config.precision,
-            }
-        ),
-    )
+    recipe = {
+        "labeled": speech.name,
+        "labels": speech.labels,
+        "recordings": len(speech),
+        "test_speakers": {fold.index: sorted(fold.test) for fold in folds},
+        "base": {"address": config.base, "sha256": sha256(base_folder)},
+        "lora": asdict(config.lora),
+        "train": asdict(config.train),
+        "precision": config.precision,
+        "seeds": "of each fold by the seed and its number",
+    }
+    return cast("dict[str, Any]", plain(recipe))
 
 
 def _bundle_uri(output: str, fold: int) -> str:
     return join(output, f"fold-{fold}", BUNDLE_FILE)
-
-
-def _train_folds(config: FinetuneConfig, output: str, speech: LabeledSpeech, folds: Sequence[Fold]) -> None:
-    train = _train_here if config.workers == 0 else _train_on_cluster
-    problems = [f"Fold {fold}: {problem}" for fold, problem in train(config, output, speech, folds).items() if problem]
-    if problems:
-        raise UserError("\n".join(problems))
-    delete_folder(join(output, _TRAINING))
-
-
-def _train_here(config: FinetuneConfig, output: str, speech: LabeledSpeech, folds: Sequence[Fold]) -> dict[int, str]:
-    """Train folds in this process, one after the other; what went wrong by fold, "" where nothing did."""
-    progress = RunsProgress()
-    logging.getLogger("ray.train").setLevel(logging.WARNING)  # else it tells that this is its local mode
-    here = ScalingConfig(num_workers=0)
-    with LiveDisplay("epochs", len(folds) * config.train.epochs, lambda _: progress.snapshot()):
-        return {fold.index: _train_fold(FoldJob(config, fold, output, speech, progress.add), here) for fold in folds}
-
-
-def _train_on_cluster(
-    config: FinetuneConfig, output: str, speech: LabeledSpeech, folds: Sequence[Fold]
-) -> dict[int, str]:
-    """Train folds beside each other, as many as the cluster has room for."""
-    start_ray()
-    needs = WorkerNeeds(config.workers, config.cpus_per_worker, config.gpus_per_worker)
-    scaling, at_once = fit_workers(needs, len(folds), ray.cluster_resources())
-    log.info("%d folds, %d at once, each on %d × %s", len(folds), at_once, config.workers, scaling.resources_per_worker)
-    speech_ref = ray.put(speech)
-
-    def train(number: int, tell: Tell) -> str:
-        return _train_fold(FoldJob(config, folds[number], output, speech_ref, tell), scaling)
-
-    problems = train_side_by_side(train, len(folds), at_once, "epochs", len(folds) * config.train.epochs)
-    return {fold.index: problem for fold, problem in zip(folds, problems, strict=True)}
-
-
-def _train_fold(job: FoldJob, scaling: ScalingConfig) -> str:
-    """Train a fold to its end; "" or what went wrong."""
-    storage = join(job.output, _TRAINING)
-    return run_trainer(train_worker, {"job": job}, f"fold-{job.fold.index}", storage, scaling, job.config.max_failures)

@@ -80,16 +80,3 @@ def refuse_idle_parameters(model: PeftModel, device: torch.device) -> None:
             "these layers' weights without calling them. Give other --lora.targets, such as "
             "intermediate_dense,output_dense, or another --base."
         )
-
-
-def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """LoRA updates and head by name, copied to the CPU."""
-    return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
-
-
-def load_trained_state(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Put a `trained_state` back."""
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, value in state.items():
-            parameters[name].copy_(value)

@@ -9,7 +9,7 @@ from scipy.special import softmax
 
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.results.metrics import confusion_matrix, expected_calibration_error, uar, war
-from liser_ray.teachers.finetuning.training import score_recordings
+from liser_ray.teachers.finetuning.task import score_recordings
 from liser_ray.teachers.speech import SpeechTeachers, speech_windows
 from liser_ray.teachers.temperature import with_temperature
 from liser_ray.training.precision import Precision

@@ -6,9 +6,9 @@ import pytest
 from small_labels import SPEECH_LABELS, speech_teacher, write_labels
 
 from liser_ray.corpora.folds import Fold
+from liser_ray.corpora.tuning import TeacherTuning
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.data.labels_table import choose_teacher, open_labels_table, read_rows
-from liser_ray.teachers.bundles import TeacherTuning
 from liser_ray.teachers.video import FERV39K_LABELS
 
 FOLD = Fold(0, train=frozenset("1234"), validation=frozenset("56"), test=frozenset("78"))

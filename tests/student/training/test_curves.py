@@ -33,23 +33,16 @@ def written(folder):
 
 
 def test_tensorboard_sees_each_epoch_at_once_and_what_a_new_process_takes_back(tmp_path):
-    with CurveWriter(str(tmp_path), 0) as curves:
+    with CurveWriter(str(tmp_path)) as curves:
         for epoch in (1, 2, 3):
             curves.add(score(epoch))
             assert ("loss", epoch) in written(tmp_path)
-    with CurveWriter(str(tmp_path), 1) as curves:
+    with CurveWriter(str(tmp_path)) as curves:
         curves.add(score(2, uar=None))
         found = written(tmp_path)
     assert found["loss", 1] == 2.0
     assert ("loss", 3) not in found
     assert ("validation_uar", 2) not in found
-
-
-def test_nothing_is_written_without_an_output(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with CurveWriter("", 0) as curves:
-        curves.add(score(1))
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_picture_of_any_history():

@@ -32,9 +32,8 @@ from liser_ray.student.network import EmotionClassifier
 from liser_ray.student.training.config import AugmentConfig, RunJob, StudentConfig, TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.job import check, make_inputs, train_students
-from liser_ray.student.training.worker import train_worker
-from liser_ray.training.memory import KEEP_FREED_MEMORY
-from liser_ray.training.workers import run_trainer
+from liser_ray.student.training.run import train_run
+from liser_ray.training.workers import run_trainer, train_worker
 
 TRAIN = TrainConfig(epochs=3, batch_size=10, learning_rate=2e-3)
 ROOT = Path(__file__).parents[3]
@@ -63,6 +62,9 @@ def test_a_student_for_each_fold_and_a_record_of_their_scores(trained):
     assert recipe["data"]["unlabeled"]["rows"] > 0
     assert recipe["data"]["speech_teachers"]["1"]["tuning"]["fold"] == 1
     assert recipe["loss"]["confidence"] == "raw"
+    (machine,) = record.content["machines"]
+    assert (machine["threads"], machine["precision"]) == (torch.get_num_threads(), "float32")
+    assert machine["cpu"]
     assert len(recipe["data"]["labeled"]["sha256"]) == 64
 
 
@@ -203,13 +205,10 @@ def test_on_ray_streamed_and_with_a_killed_worker_it_is_the_same_student(tones, 
             killed.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
-    arguments = {
-        "job": RunJob(config, "conf-vid-sp-dstl", 0, 0, str(output)),
-        "inputs": ray.put(inputs),
-        "tell": tell,
-    }
+    run = RunJob(config, "conf-vid-sp-dstl", 0, 0, str(output))
+    arguments = {"train": train_run, "run": run, "inputs": ray.put(inputs), "tell": tell}
     scaling = ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1})
-    assert run_trainer(train_worker, arguments, "run", str(tmp_path / "storage"), scaling, 2, KEEP_FREED_MEMORY) == ""
+    assert run_trainer(train_worker, arguments, "run", str(tmp_path / "storage"), scaling, 2) == ""
     assert killed.exists()
     here, there = (
         safetensors.torch.load_file(folder / "student.safetensors")

@@ -7,7 +7,7 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.network import EmotionClassifier, count_parameters
 from liser_ray.student.training.config import AugmentConfig, StudentConfig, TrainConfig
-from liser_ray.student.training.recipes import defaults_of, loss_of, run_name
+from liser_ray.student.training.recipes import defaults_of, read_recipe, recipe_names, run_name
 
 GIVEN = LossConfig(lambda_sd=5.0, lambda_vd=0.1)
 
@@ -28,18 +28,55 @@ GIVEN = LossConfig(lambda_sd=5.0, lambda_vd=0.1)
     ],
 )
 def test_the_rows_of_table_2_and_ours(recipe, lambda_sd, lambda_vd, confidence):
-    loss = loss_of(recipe, GIVEN)
+    loss = read_recipe(recipe).loss(GIVEN)
     assert (loss.lambda_sd, loss.lambda_vd, loss.confidence) == (lambda_sd, lambda_vd, confidence)
 
 
 def test_confidence_is_calibrated_where_asked_for_and_only_in_its_recipe():
     calibrated = LossConfig(confidence="calibrated")
-    assert loss_of("conf-vid-sp-dstl", calibrated).confidence == "calibrated"
-    assert loss_of("vid-sp-dstl", calibrated).confidence == "none"
+    assert read_recipe("conf-vid-sp-dstl").loss(calibrated).confidence == "calibrated"
+    assert read_recipe("vid-sp-dstl").loss(calibrated).confidence == "none"
 
 
 def parse(*arguments):
     return parse_settings(StudentConfig, "", arguments, defaults=defaults_of)
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_each_recipe_that_comes_with_the_package_can_be_read(recipe):
+    config = parse("--recipe", recipe)
+    assert read_recipe(recipe).name == run_name(recipe, config.loss, False, 1.0) == recipe
+    assert read_recipe(recipe).loss(config.loss).confidence == config.loss.confidence
+
+
+def test_a_recipe_may_be_a_file_of_ones_own(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("extends: strong\nteachers: [speech]\ntrain:\n  augment:\n    speeds: [0.9, 1.1]\n")
+    config = parse("--recipe", str(file))
+    strong = parse("--recipe", "strong")
+    assert config.network == strong.network
+    assert config.train.augment == replace(strong.train.augment, speeds=(0.9, 1.1))
+    assert (
+        read_recipe(str(file)).loss(LossConfig()).lambda_vd == 0 < read_recipe(str(file)).loss(LossConfig()).lambda_sd
+    )
+    assert run_name(str(file), config.loss, False, 1.0) == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "no-dstl, sp-dstl"),
+        ("teachers: [dog]", "dog"),
+        ("lr: 1", "teachers"),
+        ("- 1", "can't be read"),
+        ("a: [", "can't"),
+    ],
+)
+def test_a_recipe_that_is_none_is_refused(tmp_path, text, words):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text or "")
+    with pytest.raises(UserError, match=words):
+        read_recipe("strnog" if text is None else str(file))
 
 
 def test_a_recipe_brings_its_settings_and_what_is_given_goes_before(tmp_path):
@@ -67,8 +104,6 @@ def test_runs_are_called_what_the_tables_call_them():
     assert run_name("sp-dstl", GIVEN, True, 1.0) == "sp-dstl+two-stage"
     assert run_name("conf-vid-sp-dstl", calibrated, False, 1.0) == "conf-vid-sp-dstl+calibrated"
     assert run_name("no-dstl", ce, False, 0.5) == "no-dstl+50%-labels"
-    assert run_name("strong-conf-sp-dstl", calibrated, False, 1.0, True) == "strong-conf-sp-dstl+self+calibrated"
-    assert run_name("vid-dstl", GIVEN, False, 1.0, True) == "vid-dstl"
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,9 @@ def test_two_processes_that_share_each_batch_are_one(tmp_path):
         process.join()
         assert process.exitcode == 0
     found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
-    for both in zip(found[0]["losses"], one.history, strict=True):
-        assert both[0] == pytest.approx((both[1].loss, both[1].supervised, both[1].speech, both[1].video), rel=1e-4)
-    for name, value in one.student.state_dict().items():
-        torch.testing.assert_close(found[0]["weights"][name], value, rtol=1e-3, atol=1e-4)
+    # In double precision: all that differs is the order of sums.
+    for (loss, terms), score in zip(found[0]["losses"], one.history, strict=True):
+        assert {"loss": loss} | terms == pytest.approx({"loss": score.loss} | score.terms, rel=1e-9)
+    for name, value in one.model.state_dict().items():
+        torch.testing.assert_close(found[0]["weights"][name], value, rtol=1e-6, atol=1e-9)
         assert torch.equal(found[0]["weights"][name], found[1]["weights"][name])

@@ -37,11 +37,6 @@ class TestEpochBatches:
     def test_the_last_batch_is_not_tiny(self):
         assert sorted(len(batch) for batch in epoch_batches(np.ones(33, int), 16, rng())) == [11, 11, 11]
 
-    def test_same_seed_same_batches(self):
-        lengths = rng(1).integers(1, 1000, 500)
-        one, other = (epoch_batches(lengths, 16, rng(3)) for _ in range(2))
-        assert [batch.tolist() for batch in one] == [batch.tolist() for batch in other]
-
     def test_another_seed_and_another_epoch_mix_the_recordings_anew(self):
         lengths = rng(1).integers(1, 1000, 500)
         stream = rng(3)
@@ -82,10 +77,6 @@ class TestCrop:
         pcm, stream = np.arange(1603, dtype=np.int16), rng()
         assert {int(crop(pcm, 0.1, stream)[0]) for _ in range(200)} == {0, 1, 2, 3}
 
-    def test_same_seed_same_piece(self):
-        pcm = sound(5000)
-        np.testing.assert_array_equal(crop(pcm, 0.1, rng(5)), crop(pcm, 0.1, rng(5)))
-
 
 class TestCollate:
     def test_each_piece_is_normalised_and_zeros_follow(self):
@@ -97,11 +88,6 @@ class TestCollate:
             assert waveform[: len(piece)].mean() == pytest.approx(0, abs=1e-3)
             assert waveform[: len(piece)].var() == pytest.approx(1, abs=1e-2)
             assert not waveform[len(piece) :].any()
-
-    def test_a_piece_is_the_same_whatever_is_beside_it(self):
-        alone, _ = collate([sound(9000)], normalised=True)
-        beside, _ = collate([sound(20_000, 1), sound(9000)], normalised=True)
-        np.testing.assert_array_equal(beside[1, :9000], alone[0])
 
     def test_the_mask_is_where_there_is_sound(self):
         pieces = [sound(9000, 1), sound(12_000, 2), sound(WINDOW_SAMPLES, 3)]

@@ -13,6 +13,7 @@ from teachers.finetuning.conftest import FOLD
 from tones import LABELS
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
+from liser_ray.corpora.tuning import refuse_leak
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.run_card import TeacherCard, make_recipe, speech_card
 from liser_ray.labeling.schema import empty_column, labels_schema
@@ -20,15 +21,14 @@ from liser_ray.labeling.teacher_stage import SPEECH, TeacherStage
 from liser_ray.media.flac import encode_flac
 from liser_ray.media.span import digest
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.bundles import read_bundle, refuse_leak
+from liser_ray.teachers.bundles import read_bundle
 from liser_ray.teachers.finetuning.bundle import base_name
-from liser_ray.teachers.finetuning.config import FinetuneConfig, FoldJob, LoraSettings, TrainSettings
-from liser_ray.teachers.finetuning.model import build_model
+from liser_ray.teachers.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
+from liser_ray.teachers.finetuning.run import TeacherJob, make_training, write_bundle
 from liser_ray.teachers.finetuning.split import TeacherSplit, split_fold
-from liser_ray.teachers.finetuning.training import Training
-from liser_ray.teachers.finetuning.worker import write_bundle
 from liser_ray.teachers.speech import load_speech_teachers, speech_windows
 from liser_ray.teachers.speech_models import base_address
+from liser_ray.training.fit import ProcessGroup, Training
 
 
 def tune(base, speech, split: TeacherSplit, output: Path) -> Training:
@@ -38,10 +38,10 @@ def tune(base, speech, split: TeacherSplit, output: Path) -> Training:
         lora=LoraSettings(rank=4),
         train=TrainSettings(epochs=2, batch_size=8, learning_rate=1e-2, crop_s=0.6),
     )
-    device = torch.device("cpu")
-    training = Training(build_model(base, 3, config.lora, 0, device), speech, split, config.train, True, device)
-    training.run(lambda score: None)
-    write_bundle(FoldJob(config, FOLD, str(output), speech, lambda *_: None), training, base)
+    job = TeacherJob(config, FOLD, str(output))
+    training = make_training(job, speech, base, ProcessGroup(torch.device("cpu")), split)
+    training.run(lambda score: None, lambda steps: None)
+    write_bundle(job, training, base)
     return training
 
 
@@ -56,7 +56,7 @@ def softmaxes_in_training(training: Training, pcm: np.ndarray) -> np.ndarray:
     windows = torch.from_numpy(speech_windows(pcm)[0])
     variance, mean = torch.var_mean(windows, dim=1, correction=0, keepdim=True)
     with torch.inference_mode():
-        model = training.plain_model.eval()
+        model = training.model.eval()
         return model(input_values=(windows - mean) / torch.sqrt(variance + 1e-7)).logits.softmax(1).numpy()
 
 

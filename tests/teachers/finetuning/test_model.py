@@ -5,7 +5,8 @@ from transformers import HubertModel, Wav2Vec2FeatureExtractor, WavLMConfig, Wav
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.finetuning.config import LoraSettings
-from liser_ray.teachers.finetuning.model import build_model, trained_state
+from liser_ray.teachers.finetuning.model import build_model
+from liser_ray.training.fit import trained_weights
 
 CPU = torch.device("cpu")
 
@@ -21,7 +22,7 @@ def test_only_updates_and_head_are_trained(base):
     moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
     with_gradient = {name for name, value in model.named_parameters() if value.grad is not None}
     trained = {name for name in before if ".lora_" in name or "modules_to_save" in name}
-    assert moved == with_gradient == trained == set(trained_state(model))
+    assert moved == with_gradient == trained == set(trained_weights(model))
     assert sum(".lora_" in name for name in trained) == 2 * 4 * 2  # two matrices, four projections, two layers
 
 
@@ -36,7 +37,7 @@ def test_a_new_model_hears_what_its_base_hears(base, tmp_path):
 
 
 def test_the_seed_decides_on_the_new_weights(base):
-    one, same, other = (trained_state(build_model(base, 3, LoraSettings(), seed, CPU)) for seed in (0, 0, 1))
+    one, same, other = (trained_weights(build_model(base, 3, LoraSettings(), seed, CPU)) for seed in (0, 0, 1))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
 

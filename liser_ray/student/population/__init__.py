@@ -1,1 +1,0 @@
-"""Many students trained together, as one batched computation."""

@@ -1,0 +1,185 @@
+"""What a student learns: segments of labeled and unlabeled recordings, step by step, and its loss on them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from liser_ray.student.config import LossConfig
+from liser_ray.student.data.mels import LogMels, SegmentCutter
+from liser_ray.student.data.order import EpochPlan, labeled_crops, step_rng
+from liser_ray.student.data.unlabeled import Segments
+from liser_ray.student.features import mixup, spec_augment
+from liser_ray.student.losses import Targets, Temperatures, loss_terms
+from liser_ray.student.network import StudentLogits, StudentNetwork
+from liser_ray.student.training.config import TrainConfig
+from liser_ray.student.training.evaluation import EvaluationSet
+from liser_ray.training.fit import Losses, ProcessGroup, Step, balanced_weights, validation_scores
+from liser_ray.training.precision import Precision, widened
+
+
+class UnlabeledSegments(Protocol):
+    """Where unlabeled segments come from: `HeldSegments` or `StreamedSegments`."""
+
+    def take(self, n: int, share: slice = slice(None)) -> Segments:
+        """The next ``n`` segments, of these only a ``share``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Unlabeled:
+    """Unlabeled recordings to learn from.
+
+    Attributes:
+        n_rows: how many there are.
+        start: gives their segments, from after so many rows on: of all processes together, and those of this one.
+        temperatures: of their teachers.
+    """
+
+    n_rows: int
+    start: Callable[[int, int], UnlabeledSegments]
+    temperatures: Temperatures
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """Labeled recordings to learn from.
+
+    Attributes:
+        mels: spectrograms of the whole set; where it is heard at S speeds, S times N of them (`at_speeds`).
+        label_index: int64 [N], of the whole set.
+        n_labels: K_S.
+        train: int64 [n], recordings to learn from.
+    """
+
+    mels: LogMels
+    label_index: np.ndarray
+    n_labels: int
+    train: np.ndarray
+
+
+class Batch(NamedTuple):
+    """What a process learns from in a step: inputs float32 [n, 64, 94], labeled ones first, and their targets."""
+
+    inputs: Tensor
+    targets: Targets
+
+
+def epoch_plans(config: TrainConfig, n_labeled: int, n_unlabeled: int) -> list[EpochPlan]:
+    """How the recordings make the batches of an epoch, in each stage; the first of two has no labels."""
+    sizes = [(0, n_unlabeled), (n_labeled, 0)] if config.two_stage else [(n_labeled, n_unlabeled)]
+    return [EpochPlan(*both, config.batch_size, config.labeled_per_batch) for both in sizes]
+
+
+class StudentTask:
+    """A student's `Task`; its batches depend on the seed alone, whatever the network.
+
+    Args:
+        model: the network, on the group's device.
+        labeled: what is learned from.
+        unlabeled: likewise; None: labels alone.
+        validation: recordings that pick the epoch; may be empty.
+        config: of the training.
+        loss: of the recipe.
+        seed: of order, crops and masks.
+        group: the processes that share each batch.
+    """
+
+    def __init__(
+        self,
+        model: StudentNetwork,
+        labeled: Labeled,
+        unlabeled: Unlabeled | None,
+        validation: EvaluationSet,
+        config: TrainConfig,
+        loss: LossConfig,
+        seed: int,
+        group: ProcessGroup,
+    ):
+        self.model, self.labeled, self.validation = model, labeled, validation
+        self._unlabeled, self._config, self._loss = unlabeled, config, loss
+        self._seed, self._group = seed, group
+        self._plans = epoch_plans(config, len(labeled.train), unlabeled.n_rows if unlabeled else 0)
+        self._cut = SegmentCutter(labeled.mels, group.device)
+        self._segments: UnlabeledSegments | None = None
+        self._class_weights: Tensor | None = None
+        if config.class_weights == "balanced":
+            weights = balanced_weights(labeled.label_index[labeled.train], labeled.n_labels)
+            self._class_weights = torch.from_numpy(weights).to(group.device)
+
+    def plan(self, epoch: int) -> EpochPlan:
+        """How the recordings make the batches of an epoch, from 1 on."""
+        return self._plans[(epoch - 1) // self._config.epochs]
+
+    def n_steps(self, epoch: int) -> int:
+        """How many steps an epoch has."""
+        return self.plan(epoch).n_steps
+
+    def steps(self, epoch: int) -> Iterator[Step]:
+        """This process's part of the batches of an epoch; epochs follow one another."""
+        plan = self.plan(epoch)
+        places = labeled_crops(len(self.labeled.label_index), self._seed, epoch)
+        if plan.n_drawn and self._segments is None:
+            assert self._unlabeled is not None
+            self._segments = self._unlabeled.start((epoch - 1) * plan.n_drawn, self._drawn_here(epoch))
+        for number, step in enumerate(plan.steps(self._seed, epoch)):
+            rows = self.labeled.train[step.labeled]
+            rng = step_rng(self._seed, epoch, number, self._group.rank)
+            yield Step([self._batch(rows, places[rows], step.n_unlabeled, rng)], len(rows) + step.n_unlabeled)
+        is_last = epoch == self._config.epochs * len(self._plans)
+        if is_last or not self.plan(epoch + 1).n_drawn:
+            self._segments = None  # ends what streams them
+
+    def losses(self, forward: Callable[[Tensor], StudentLogits], part: Batch) -> Losses:
+        """The terms of equation (4) or (5), and the share of unlabeled segments without a video term."""
+        logits = forward(part.inputs)
+        wide = StudentLogits(*map(widened, logits))
+        temperatures = self._unlabeled.temperatures if self._unlabeled else None
+        terms = loss_terms(wide, part.targets, self._loss, self._class_weights, temperatures)
+        valid = part.targets.video_valid
+        return Losses(terms, {"without_video": ((~valid).sum(), len(valid))})
+
+    def validate(self, model: Any, precision: Precision) -> tuple[float, float] | None:  # noqa: ANN401
+        """Mean cross-entropy and UAR of the supervised head."""
+        if not len(self.validation):
+            return None
+        return validation_scores(self.validation.logits(model.classifier.eval(), precision), self.validation.truth)
+
+    def _drawn_here(self, epoch: int) -> int:
+        """Unlabeled rows that this process has drawn before an epoch; shares of a batch are not always even."""
+        return sum(
+            len(range(step.n_unlabeled)[self._share(len(step.labeled))])
+            for earlier in range(1, epoch)
+            for step in self.plan(earlier).steps(self._seed, earlier)
+        )
+
+    def _share(self, n_before: int) -> slice:
+        """Which items of a batch, after so many others, are this process's: item i goes to i modulo their number."""
+        return slice((self._group.rank - n_before) % self._group.world_size, None, self._group.world_size)
+
+    def _batch(self, rows: np.ndarray, places: np.ndarray, n_unlabeled: int, rng: np.random.Generator) -> Batch:
+        mine, share = self._share(0), self._share(len(rows))
+        rows, places = rows[mine], places[mine]
+        augment, n_labels = self._config.augment, self.labeled.n_labels
+        heard = rows
+        if len(augment.speeds) > 1:
+            heard = rows + len(self.labeled.label_index) * rng.integers(len(augment.speeds), size=len(rows))
+        inputs = self._cut(heard, self.labeled.mels.first_frames(heard, places))
+        truth = torch.from_numpy(self.labeled.label_index[rows]).to(inputs.device, non_blocking=True)
+        if augment.mixup_alpha and len(rows):
+            inputs, truth = mixup(inputs, truth, n_labels, augment.mixup_alpha, rng)
+        if n_unlabeled and self._segments is not None:
+            segments = self._segments.take(n_unlabeled, share)
+            inputs = torch.cat([inputs, segments.log_mel])
+            targets = Targets(truth, segments.speech, segments.video, segments.video_valid)
+        else:
+            nothing = [inputs.new_zeros(0, n) for n in (n_labels, self.model.n_video_labels)]
+            targets = Targets(truth, nothing[0], nothing[1], inputs.new_zeros(0, dtype=torch.bool))
+        if augment.band_masks or augment.frame_masks:
+            inputs = spec_augment(
+                inputs, rng, augment.band_masks, augment.max_bands, augment.frame_masks, augment.max_frames
+            )
+        return Batch(inputs, targets)

@@ -1,0 +1,33 @@
+"""Checkpoints as files: tensors, numbers and strings only."""
+
+import io
+import tempfile
+from pickle import UnpicklingError
+from typing import Any, cast
+
+import torch
+
+from liser_ray.runtime.errors import UserError
+
+
+def saved(state: dict[str, Any]) -> bytes:
+    """A checkpoint as the bytes of a file, for `loaded`."""
+    with tempfile.SpooledTemporaryFile() as buffer:
+        torch.save(state, buffer)
+        buffer.seek(0)
+        return buffer.read()
+
+
+def loaded(data: bytes, device: torch.device) -> dict[str, Any]:
+    """What `saved` has written.
+
+    Raises:
+        UserError: there is something else in it, which could run code.
+    """
+    try:
+        return cast("dict[str, Any]", torch.load(io.BytesIO(data), map_location=device, weights_only=True))
+    except UnpicklingError as error:
+        raise UserError(
+            "A checkpoint (.pt) below the output is damaged, or holds more than tensors, which could run code. "
+            "Delete it, and that training begins anew."
+        ) from error

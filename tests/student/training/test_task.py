@@ -1,0 +1,184 @@
+"""What a student learns from, and its loss; the loop itself is in tests/training/test_fit.py."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_training import (
+    CPU,
+    SPEECH,
+    UNLABELED,
+    finish,
+    in_double,
+    log_mels,
+    make_training,
+    make_unlabeled,
+    without_time,
+)
+
+from liser_ray.student.config import LossConfig
+from liser_ray.student.data.mels import at_speeds
+from liser_ray.student.data.unlabeled import HeldSegments
+from liser_ray.student.training.config import AugmentConfig, TrainConfig
+from liser_ray.student.training.task import Labeled, StudentTask, Unlabeled
+from liser_ray.training.fit import ProcessGroup
+from liser_ray.training.precision import able_precision
+
+GOLDEN = Path(__file__).parents[2] / "data/student_golden.json"
+SHORT = TrainConfig(epochs=2, batch_size=8, learning_rate=2e-3)
+
+
+def golden_curve():
+    """Losses of a training with everything in it: both teachers, confidence, faces that are missing."""
+    training = finish(make_training(wrap=in_double))
+    return [{name: value for name, value in score.flat.items() if name != "seconds"} for score in training.history]
+
+
+def test_the_golden_loss_curve():
+    """Written by `python tests/student/training/test_task.py` when the method changes on purpose."""
+    expected = json.loads(GOLDEN.read_text())
+    for found, wanted in zip(golden_curve(), expected, strict=True):
+        assert found == pytest.approx(wanted, rel=1e-5)
+
+
+def test_it_learns_the_tones_and_keeps_the_best_epoch():
+    training = finish(make_training(train=TrainConfig(epochs=8, batch_size=8, learning_rate=3e-3)))
+    assert training.history[-1].terms["supervised"] < 0.5 * training.history[0].terms["supervised"]
+    assert training.best.validation_uar == max(score.validation_uar for score in training.history) > 0.6
+    assert training.task.validate(training.model, "float32")[1] == training.best.validation_uar
+
+
+def test_the_terms_are_those_of_the_equation():
+    score = make_training().run_epoch()
+    terms = score.terms
+    assert score.loss == pytest.approx(terms["supervised"] + terms["speech"] + terms["video"], rel=1e-6)
+    windows = UNLABELED.windows["teacher"].video
+    assert score.shares["without_video"] == pytest.approx(np.mean(~windows.counted[windows.ends - 1]))
+
+
+def test_without_the_teachers_nothing_unlabeled_is_asked_for():
+    training = finish(make_training(LossConfig(0, 0), recordings=None, train=SHORT))
+    for score in training.history:
+        assert score.terms == {"supervised": score.loss, "speech": 0, "video": 0}
+        assert score.shares == {"without_video": 0}
+    assert training.steps(1) == 3  # 24 recordings
+
+
+@pytest.mark.parametrize("labeled_per_batch", [0, 5])
+def test_stopped_and_gone_on_it_is_as_if_never_stopped(labeled_per_batch):
+    train = replace(SHORT, labeled_per_batch=labeled_per_batch, ema_decay=0.9, schedule="cosine")
+    whole, first, second = (make_training(train=train) for _ in range(3))
+    finish(whole)
+    first.run_epoch()
+    second.load_state(first.state())
+    finish(second)
+    assert without_time(second) == without_time(whole)
+    for one, other in zip(second.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def sizes(training, epoch):
+    """Labeled and unlabeled items of each batch."""
+    batches = [step.parts[0] for step in training.task.steps(epoch)]
+    return [(len(batch.targets.truth), len(batch.targets.speech)) for batch in batches]
+
+
+def test_a_fixed_number_of_labeled_recordings_a_batch():
+    training = make_training(train=replace(SHORT, labeled_per_batch=6))
+    assert sizes(training, 1) == [(6, 2)] * training.steps(1) == [(6, 2)] * 4
+
+
+def test_two_stages_distil_first_and_then_learn_from_labels():
+    training = finish(make_training(train=replace(SHORT, two_stage=True)))
+    assert training.epochs == 4
+    first, second = training.history[:2], training.history[2:]
+    assert all(one.terms["supervised"] == 0 < one.terms["speech"] and one.validation_uar is None for one in first)
+    assert all(one.terms["supervised"] > 0 == one.terms["speech"] == one.terms["video"] for one in second)
+    assert training.best.epoch > 2
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice():
+    recordings = make_unlabeled()
+    recordings.windows["teacher"].speech.probs[:] = np.nan
+    with pytest.raises(FloatingPointError, match=r"epoch 1.*λs of --loss"):
+        make_training(recordings=recordings).run_epoch()
+
+
+def test_without_validation_speakers_the_last_epoch_is_taken():
+    training = finish(make_training(train=SHORT, validation=np.zeros(0, np.int64)))
+    assert (training.best.epoch, training.best.validation_uar) == (2, None)
+
+
+def test_recordings_are_heard_at_all_speeds():
+    speeds = (0.8, 1.0)
+    training = make_training(recordings=None, train=replace(SHORT, augment=AugmentConfig(speeds=speeds)))
+    heard = log_mels(list(at_speeds([SPEECH.waveform(i) for i in range(len(SPEECH))], speeds)))
+    marked = replace(heard, frames=heard.frames.copy())
+    marked.frames[: heard.ends[len(SPEECH) - 1]] = 7.0  # those at the first speed
+    task = like(training.task, replace(training.task.labeled, mels=marked), None, training.task._config)
+    inputs = torch.cat([step.parts[0].inputs for step in task.steps(1)])
+    at_first_speed = (inputs == 7).all(dim=(1, 2))
+    assert len(inputs) == len(task.labeled.train)
+    assert 0.2 < at_first_speed.float().mean() < 0.8
+    assert not (inputs[~at_first_speed] == 7).any()
+
+
+def like(task: StudentTask, labeled: Labeled, unlabeled: Unlabeled | None, train: TrainConfig, group=None):
+    return StudentTask(
+        task.model, labeled, unlabeled, task.validation, train, LossConfig(), 0, group or ProcessGroup(CPU)
+    )
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_each_of_two_processes_goes_on_after_the_rows_that_it_has_drawn_itself(rank):
+    """Of batches of 7 the first gets an item more than the second."""
+    started, taken = [], []
+
+    class Counted(HeldSegments):
+        def take(self, n, share=slice(None)):
+            segments = super().take(n, share)
+            taken.append(len(segments.log_mel))
+            return segments
+
+    def start(done, done_here):
+        started.append((done, done_here))
+        return Counted(UNLABELED, "teacher", 0, done, CPU)
+
+    task, train = make_training().task, replace(SHORT, epochs=9, batch_size=7)
+    unlabeled = Unlabeled(len(UNLABELED.mels), start, None)
+    whole, again = (like(task, task.labeled, unlabeled, train, ProcessGroup(CPU, rank, 2)) for _ in range(2))
+    for epoch in (1, 2, 3):
+        list(whole.steps(epoch))
+    drawn = sum(taken)
+    next(again.steps(4))
+    assert started == [(0, 0), (3 * len(UNLABELED.mels), drawn)]
+
+
+def test_half_precision_is_another_arithmetic_with_much_the_same_result():
+    precision = able_precision(CPU, "bfloat16")
+    plain, half = (make_training(train=SHORT, precision=one).run_epoch() for one in ("float32", precision))
+    assert half.loss == pytest.approx(plain.loss, rel=0.05)
+    assert (half.loss != plain.loss) == (precision == "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("changes", "differs"),
+    [
+        ({"augment": AugmentConfig(band_masks=1)}, True),
+        ({"augment": AugmentConfig(frame_masks=2)}, True),
+        ({"augment": AugmentConfig(mixup_alpha=0.4)}, True),
+        ({"class_weights": "balanced"}, False),  # each label is there as often as the others
+    ],
+)
+def test_a_variant_changes_the_training(changes, differs):
+    plain, changed = (make_training(train=train).run_epoch() for train in (SHORT, replace(SHORT, **changes)))
+    assert (changed.loss != pytest.approx(plain.loss)) == differs
+    assert np.isfinite(changed.loss)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    GOLDEN.write_text(json.dumps(golden_curve(), indent=1) + "\n")
