@@ -100,7 +100,7 @@ def make_training(
 
 
 def in_double(student: nn.Module) -> nn.Module:
-    """A student in double precision, whose rounding does not depend on the kind of CPU as much."""
+    """A student in double precision, whose rounding is too small to depend on the kind of CPU."""
     for one in (student.double(), student.classifier):
         one.register_forward_pre_hook(lambda module, inputs: tuple(one.double() for one in inputs))
     return student

@@ -38,10 +38,15 @@ def golden_curve():
 
 
 def test_the_golden_loss_curve():
-    """Written by `python tests/student/training/test_task.py` when the method changes on purpose."""
+    """Written by `python tests/student/training/test_task.py` when the method changes on purpose.
+
+    The network is in double precision. Over ONEDNN_MAX_CPU_ISA (AVX2 to AVX512_CORE_AMX), ATEN_CPU_CAPABILITY (default,
+    avx2, avx512) and one or two threads the spread is 1.3e-6, 4.7e-6 and 1.3e-5 in the three epochs, since spectrograms
+    are in single precision; on the same spectrograms it is 1e-14.
+    """
     expected = json.loads(GOLDEN.read_text())
     for found, wanted in zip(golden_curve(), expected, strict=True):
-        assert found == pytest.approx(wanted, rel=1e-5)
+        assert found == pytest.approx(wanted, rel=1e-4)
 
 
 def test_it_learns_the_tones_and_keeps_the_best_epoch():
