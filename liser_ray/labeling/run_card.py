@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from liser_ray.corpora.plan import PlanSummary
+from liser_ray.corpora.tuning import TeacherTuning
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.schema import SCHEMA_VERSION
@@ -15,7 +16,6 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute
 from liser_ray.storage.files import read_bytes, write_bytes
 from liser_ray.storage.run_record import package_versions, plain
-from liser_ray.teachers.bundles import TeacherTuning
 
 if TYPE_CHECKING:  # Transformers, which a labels table's recipe does not need
     from liser_ray.teachers.speech_models import SpeechModel

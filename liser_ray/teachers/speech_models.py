@@ -22,10 +22,11 @@ from peft.utils import load_peft_weights, set_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 
+from liser_ray.corpora.tuning import TeacherTuning
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
-from liser_ray.teachers.bundles import TeacherTuning, find_bundle
+from liser_ray.teachers.bundles import find_bundle
 from liser_ray.teachers.labels import agreed_labels, labels_of_config
 from liser_ray.teachers.speech_specs import read_specs
 from liser_ray.teachers.transformers_folders import FROM_DISK, LOAD_ERRORS, quiet, read_classifier
