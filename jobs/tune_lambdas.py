@@ -19,7 +19,7 @@ The job can be killed at any time: the same command, or --resume with --output, 
   python jobs/tune_lambdas.py --labeled ravdess:data/RAVDESS --unlabeled out/labels --output out/search
   python jobs/tune_lambdas.py --labeled ravdess:data/RAVDESS --recipe no-dstl
       --method tpe --samples 40 --space train.learning_rate=1e-5..1e-2 network.pooling=last,mean,attention
-  python jobs/tune_lambdas.py --labeled cremad:s3://bucket/CREMA-D --unlabeled s3://bucket/labels --population 64
+  python jobs/tune_lambdas.py --labeled cremad:s3://bucket/CREMA-D --unlabeled s3://bucket/labels --scheduler asha
       --method random --samples 512 --seeds 0,1 --first_folds 0,1 --output s3://bucket/search
   python jobs/tune_lambdas.py --output out/search --resume
   python jobs/train_student.py --config out/search/best.yaml

@@ -2,38 +2,35 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
-from liser_ray.search.results import SettingResult
+from liser_ray.search.results import RunScore
 from liser_ray.search.space import Setting
-from liser_ray.search.trial import Place, Trial, TrialPlan
-from liser_ray.student.training.run import ProcessGroup, RunInputs
+from liser_ray.search.trial import Trial, TrialPlan
+from liser_ray.student.training.run import RunInputs
+from liser_ray.training.fit import ProcessGroup
 
 
-def make_place(inputs: RunInputs) -> Place:
-    return Place(inputs, ProcessGroup(torch.device("cpu")))
+def make_trial(plan: TrialPlan, setting: Setting, inputs: RunInputs) -> Trial:
+    """A trial of a setting, not begun or from its checkpoint on."""
+    return Trial(plan, setting, inputs, ProcessGroup(torch.device("cpu")))
 
 
-def make_trial(plan: TrialPlan, place: Place, *settings: Setting) -> Trial:
-    return Trial(plan, settings, place, lambda name, steps, line: None)
-
-
-def finish(trial: Trial) -> list[list[SettingResult]]:
-    """What it tells after each epoch."""
+def reports(trial: Trial) -> list[dict]:
+    """What it tells until it is finished."""
     told = []
     while not trial.finished:
-        told.append(trial.next_epoch())
+        told.append(trial.report())
     return told
 
 
-def by_hand(plan: TrialPlan, settings: Sequence[Setting], inputs: RunInputs, folder: Path) -> list[SettingResult]:
-    """The results of settings, each trained by itself."""
-    plan, place = replace(plan, output=str(folder)), make_place(inputs)
-    return [finish(make_trial(plan, place, setting))[-1][0] for setting in settings]
+def by_hand(plan: TrialPlan, setting: Setting, inputs: RunInputs) -> list[RunScore]:
+    """The scores of a setting that was trained by itself, without the time that it took."""
+    plan = replace(plan, config=replace(plan.config, checkpoint_every_s=1e9))
+    return without_time([RunScore(**run) for run in reports(make_trial(plan, setting, inputs))[-1]["runs"]])
 
 
-def without_time(results: Sequence[SettingResult]) -> list[SettingResult]:
-    """The results, which are equal for equal trainings."""
-    return [replace(result, seconds=0.0) for result in results]
+def without_time(runs: Sequence[RunScore]) -> list[RunScore]:
+    """Scores as they are equal for equal trainings."""
+    return [replace(run, seconds=0.0) for run in runs]

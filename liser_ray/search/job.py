@@ -1,10 +1,12 @@
 """The search from its settings to a table, pictures, and a configuration for train_student.py."""
 
+import itertools
 import json
 import logging
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
 from typing import Any
 
 import yaml
@@ -13,21 +15,30 @@ from liser_ray.corpora.folds import numbers
 from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.plots import heat_map, slices_plot
-from liser_ray.search.results import SettingResult, ranked, to_table
-from liser_ray.search.seeker import Seeker
-from liser_ray.search.space import TOGETHER, Axis, Setting, corners, draw, grid, parse_space, setting_key, with_setting
-from liser_ray.search.trial import Run, TrialPlan
+from liser_ray.search.results import SettingResult, ranked, read_results, to_table
+from liser_ray.search.space import (
+    Setting,
+    Space,
+    combinations,
+    draw,
+    ends_or_choices,
+    is_range,
+    parse_space,
+    setting_key,
+    with_setting,
+)
+from liser_ray.search.trial import TrialPlan
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import check_writable, exists, filesystem, read_bytes, replace_parquet, write_bytes
 from liser_ray.storage.run_record import plain, refuse_changed_recipe
 from liser_ray.student.training.config import StudentConfig
-from liser_ray.student.training.job import Checked, check
+from liser_ray.student.training.job import Checked, check, make_inputs
+from liser_ray.student.training.run import RunInputs
 
 log = logging.getLogger(__name__)
 
-SETTINGS_FILE = "settings.yaml"
-TABLE_FILE = "trials.parquet"
-BEST_FILE = "best.yaml"
+_SETTINGS_FILE = "settings.yaml"
+_MAX_CORNERS = 10_000  # a quarter of a second to look at
 
 
 @dataclass(frozen=True)
@@ -36,14 +47,12 @@ class SearchResult:
 
     Attributes:
         output: where everything is.
-        axes: what was searched.
         results: of every setting, in the order they were tried.
         pictures: names of the PNGs.
-        trained: how many settings this call trained, or went on with.
+        trained: how many trials this call finished.
     """
 
     output: str
-    axes: tuple[Axis, ...]
     results: tuple[SettingResult, ...]
     pictures: tuple[str, ...]
     trained: int
@@ -64,34 +73,33 @@ def search(config: SearchConfig) -> SearchResult:
         UserError: an option, the labeled set, the labels table, the output or changed settings; or every setting went
             wrong. With what to do.
     """
-    output = absolute(config.output)
-    axes = parse_space(config.space or config.default_space)
-    student, seeds = config.student(), numbers(config.seeds, "--seeds")
-    settings = _settings(config, axes, student)
-    checked = check(student)
-    first, folds = _folds(config, checked)
-    check_writable(output)
-    run_card = join(output, "run.json")
-    recipe = plain(_recipe(config, axes, checked))
+    config = replace(config, output=absolute(config.output), resume=False)
+    space = parse_space(config.space or config.default_space)
+    settings, seeds = _settings(config, space), numbers(config.seeds, "--seeds")
+    checked = check(config)
+    first, others = _folds(config, checked)
+    check_writable(config.output)
+    run_card = join(config.output, "run.json")
+    recipe = plain(_recipe(config, space, checked))
     refuse_changed_recipe(run_card, recipe, may_grow="student.data.speech_teachers")
     write_bytes(run_card, json.dumps({**checked.facts, "recipe": recipe}, indent=2).encode() + b"\n")
-    write_bytes(join(output, SETTINGS_FILE), to_yaml(replace(config, resume=False)))
+    write_bytes(join(config.output, _SETTINGS_FILE), to_yaml(config))
 
-    seeker = Seeker(config, axes, checked)
-    plan = TrialPlan(student, _runs(first or folds, seeds), bool(config.population), output)
-    results = seeker.try_out(plan, settings)
-    if first:
+    inputs = cache(lambda: make_inputs(config, checked))
+    plan = TrialPlan(config, tuple(itertools.product(first, seeds)), join(config.output, "trials"))
+    results, trained = _try_out(plan, space, settings, inputs)
+    if others:
         able = [one for one in ranked(results) if one.status == "done"]
-        survivors = [one.setting for one in able[: math.ceil(config.survivors * len(able))]]
+        survivors = able[: math.ceil(config.survivors * len(able))]
         log.info("%d of %d settings go on to all folds", len(survivors), len(results))
-        on_all = seeker.try_out(replace(plan, runs=_runs(folds, seeds)), survivors)
-        final = {setting_key(one.setting): one for one in on_all}
-        stopped = [replace(one, status="stopped") if one.status == "done" else one for one in results]
-        results = [final.get(setting_key(one.setting), one) for one in stopped]
+        plan = replace(
+            plan, runs=tuple(itertools.product(others, seeds)), folder=join(config.output, "trials_of_survivors")
+        )
+        more, trained_more = _try_out(plan, space, [one.setting for one in survivors], inputs)
+        results, trained = _on_all_folds(results, more), trained + trained_more
     if all(one.status == "failed" for one in results):
         raise UserError(f"Every setting went wrong; the first: {results[0].problem}")
-    pictures = _write(output, axes, student, results)
-    return SearchResult(output, axes, tuple(results), tuple(pictures), len(seeker.trained))
+    return SearchResult(config.output, tuple(results), _write(config, space, results), trained)
 
 
 def begun(output: str) -> str:
@@ -100,48 +108,47 @@ def begun(output: str) -> str:
     Raises:
         UserError: none was.
     """
-    file = join(absolute(output), SETTINGS_FILE)
+    file = join(absolute(output), _SETTINGS_FILE)
     if not exists(file):
         raise UserError(f"{output} holds no search to go on with: give the --output of one, or leave out --resume.")
     return read_bytes(file).decode()
 
 
-def to_yaml(config: StudentConfig | SearchConfig) -> bytes:
+def to_yaml(config: StudentConfig) -> bytes:
     """A file for ``--config``."""
     return bytes(yaml.safe_dump(plain(asdict(config)), sort_keys=False, allow_unicode=True, encoding="utf-8"))
 
 
-def _settings(config: SearchConfig, axes: Sequence[Axis], student: StudentConfig) -> list[Setting] | None:
+def _settings(config: SearchConfig, space: Space) -> list[Setting] | None:
     """What to try; None if it is suggested as the search goes on.
 
     Raises:
-        UserError: a setting that no student can be trained with.
+        UserError: a range in a grid, or a setting that no student can be trained with.
     """
-    if config.population:
-        for axis in axes:
-            if axis.name not in TOGETHER:
-                raise UserError(
-                    f"Students with different {axis.name} can't be trained together, only with different "
-                    f"{', '.join(TOGETHER)}: search without --population, or leave it out."
-                )
-    settings: list[Setting] | None = None
-    if config.method != "tpe":
-        settings = grid(axes) if config.method == "grid" else draw(axes, config.samples, config.sampling_seed)
-    for setting in corners(axes) if settings is None else settings:
-        with_setting(student, setting)
-    return settings
+    ranges = [name for name, values in space.items() if is_range(values)]
+    if config.method == "grid" and ranges:
+        raise UserError(
+            f"{ranges[0]} is a range, of which a grid can't try all: give values, as {ranges[0]}=0.1,1, or --method "
+            "random or tpe."
+        )
+    if config.method == "random":
+        settings = draw(space, config.samples, config.sampling_seed)
+    else:
+        settings = list(itertools.islice(combinations(space), None if config.method == "grid" else _MAX_CORNERS))
+    for setting in settings:
+        with_setting(config, setting)
+    return settings if config.method != "tpe" else None
 
 
 def _folds(config: SearchConfig, checked: Checked) -> tuple[list[int], list[int]]:
-    """The folds to try all settings on first, none if on all at once; and all folds.
+    """The folds to try all settings on, and those to try the survivors on.
 
     Raises:
         UserError: a fold that is not among them, or without validation speakers.
     """
     folds = [fold.index for fold in checked.folds]
-    first = numbers(config.first_folds, "--first_folds") if config.first_folds else []
-    unknown = sorted(set(first) - set(folds))
-    if unknown:
+    first = numbers(config.first_folds, "--first_folds") if config.first_folds else folds
+    if unknown := sorted(set(first) - set(folds)):
         raise UserError(f"--first_folds {config.first_folds}: there is no fold {unknown[0]} among {folds}.")
     for fold in checked.folds:
         if not len(checked.speech.of_speakers(fold.validation)):
@@ -149,34 +156,60 @@ def _folds(config: SearchConfig, checked: Checked) -> tuple[list[int], list[int]
                 f"{checked.speech.name}: fold {fold.index} has no validation speakers, so no setting is better than "
                 "another there. Leave it out of --folds."
             )
-    return (first, folds) if set(first) < set(folds) else ([], folds)
+    return first, [fold for fold in folds if fold not in first]
 
 
-def _runs(folds: Iterable[int], seeds: Iterable[int]) -> tuple[Run, ...]:
-    seeds = tuple(seeds)
-    return tuple(Run(fold, seed) for fold in folds for seed in seeds)
-
-
-def _recipe(config: SearchConfig, axes: Sequence[Axis], checked: Checked) -> dict[str, Any]:
+def _recipe(config: SearchConfig, space: Space, checked: Checked) -> dict[str, Any]:
     """What decides on the results; more samples only add to them."""
     names = ("method", "sampling_seed", "folds", "seeds", "first_folds", "survivors", "scheduler", "grace_epochs")
     return {
-        "space": [asdict(axis) for axis in axes],
+        "space": {name: str(values) for name, values in space.items()},
         **{name: getattr(config, name) for name in names},
         "student": checked.facts["recipe"],
     }
 
 
-def _write(output: str, axes: Sequence[Axis], student: StudentConfig, results: Sequence[SettingResult]) -> list[str]:
+def _try_out(
+    plan: TrialPlan, space: Space, settings: Sequence[Setting] | None, inputs: Callable[[], RunInputs]
+) -> tuple[list[SettingResult], int]:
+    """Results of some settings, in their order, or with None of all that are suggested; and how many are new."""
+    found = read_results(plan.folder)
+    wanted = {setting_key(one): one for one in settings or ()}
+    if settings is not None:
+        found = {key: found[key] for key in wanted if key in found}
+    n_known, n_wanted = len(found), plan.config.samples if settings is None else len(wanted)
+    if n_known < n_wanted:
+        from liser_ray.search.tuning import run_trials  # seconds to import; not for a search that is done
+
+        if n_known:
+            log.info("%d of %d settings were finished before", n_known, n_wanted)
+        missing = None if settings is None else [one for key, one in wanted.items() if key not in found]
+        run_trials(plan, space, missing, found, inputs())
+    return [found[key] for key in wanted or found], len(found) - n_known
+
+
+def _on_all_folds(on_first: Sequence[SettingResult], on_others: Sequence[SettingResult]) -> list[SettingResult]:
+    """The results of all settings, of the survivors on all folds; those of the others count as stopped."""
+    more = {setting_key(one.setting): one for one in on_others}
+    results = []
+    for one in on_first:
+        if other := more.get(setting_key(one.setting)):
+            results.append(replace(other, runs=tuple(sorted((*one.runs, *other.runs), key=lambda run: run.fold))))
+        else:
+            results.append(replace(one, status="stopped") if one.status == "done" else one)
+    return results
+
+
+def _write(config: SearchConfig, space: Space, results: Sequence[SettingResult]) -> tuple[str, ...]:
     """Table, best configuration and pictures; the names of the pictures."""
-    fs, path = filesystem(join(output, TABLE_FILE))
-    replace_parquet(path, fs, to_table(axes, results))
-    best = ranked(results)[0]
-    chosen = replace(with_setting(student, best.setting), output=join(output, "student"))
-    write_bytes(join(output, BEST_FILE), to_yaml(chosen))
-    pictures = {"slices.png": slices_plot(axes, results)}
-    if len(axes) == 2 and all(len(axis.choices) > 1 for axis in axes):
-        pictures["heat_map.png"] = heat_map((axes[0], axes[1]), results)
+    fs, path = filesystem(join(config.output, "trials.parquet"))
+    replace_parquet(path, fs, to_table(results))
+    best = with_setting(config, ranked(results)[0].setting)
+    student = StudentConfig(**{one.name: getattr(best, one.name) for one in fields(StudentConfig)})
+    write_bytes(join(config.output, "best.yaml"), to_yaml(replace(student, output=join(config.output, "student"))))
+    pictures = {"slices.png": slices_plot(space, results)}
+    if len(space) == 2 and all(not is_range(values) and len(ends_or_choices(values)) > 1 for values in space.values()):
+        pictures["heat_map.png"] = heat_map(space, results)
     for name, png in pictures.items():
-        write_bytes(join(output, name), png)
-    return sorted(pictures)
+        write_bytes(join(config.output, name), png)
+    return tuple(sorted(pictures))

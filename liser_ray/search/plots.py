@@ -5,25 +5,23 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from optuna.distributions import BaseDistribution
 
 from liser_ray.results.style import BLUE, ORANGE, draw_matrix, make_figure, put_legend_beside, to_png
 from liser_ray.search.results import SettingResult, ranked
-from liser_ray.search.space import Axis, Value, short_name, value_text
-
-_LOGARITHMIC = 10  # ratio of an axis' ends from which on it is
-_MARGIN = 1.3
+from liser_ray.search.space import Space, Value, ends_or_choices, is_range, short_name, value_text
 
 
-def heat_map(axes: tuple[Axis, Axis], results: Sequence[SettingResult]) -> bytes:
+def heat_map(space: Space, results: Sequence[SettingResult]) -> bytes:
     """Mean UAR on the validation speakers of each pair of values, with its standard deviation over the folds.
 
     Args:
-        axes: with choices; the first one's run from the bottom up.
+        space: two fields with choices; the first one's run from the bottom up.
         results: a setting that is missing or failed stays empty, one that was not trained to the end is in brackets.
     """
-    vertical, horizontal = axes
-    by_values = {(one.setting[vertical.name], one.setting[horizontal.name]): one for one in results}
-    rows, columns = _in_order(vertical), _in_order(horizontal)
+    vertical, horizontal = space
+    by_values = {(one.setting[vertical], one.setting[horizontal]): one for one in results}
+    rows, columns = map(ends_or_choices, space.values())
     found = [[by_values.get((row, column)) for column in columns] for row in rows]
     scores = np.array([[_uar(one) for one in row] for row in found])
     finite = scores[np.isfinite(scores)]
@@ -38,54 +36,41 @@ def heat_map(axes: tuple[Axis, Axis], results: Sequence[SettingResult]) -> bytes
             plot.texts[y * len(columns) + x].set_fontweight("bold")
             frame = [x - 0.5, x + 0.5, x + 0.5, x - 0.5, x - 0.5], [y - 0.5, y - 0.5, y + 0.5, y + 0.5, y - 0.5]
             plot.plot(*frame, color=ORANGE, linewidth=2.5, clip_on=False)
-    plot.set(xlabel=short_name(horizontal.name), ylabel=short_name(vertical.name))
+    plot.set(xlabel=short_name(horizontal), ylabel=short_name(vertical))
     plot.set_title("Validation UAR, mean ± spread over folds", fontsize=10)
     return to_png(figure)
 
 
-def slices_plot(axes: Sequence[Axis], results: Sequence[SettingResult]) -> bytes:
-    """UAR on the validation speakers against each axis, a dot per setting; open ones were not trained to the end."""
-    figure, plots = make_figure(1 + 3 * len(axes), 3.2, 1, len(axes), sharey=True, squeeze=False)
+def slices_plot(space: Space, results: Sequence[SettingResult]) -> bytes:
+    """UAR on the validation speakers against each field, a dot per setting; open ones were not trained to the end."""
+    figure, plots = make_figure(1 + 3 * len(space), 3.2, 1, len(space), sharey=True, squeeze=False)
     scored = [one for one in results if one.status != "failed"]
     best = ranked(results)[0]
-    for axis, plot in zip(axes, plots[0], strict=True):
-        places = _places(axis, plot)
+    for (name, values), plot in zip(space.items(), plots[0], strict=True):
+        places = _places(values, plot)
         for done, fill, label in ((True, BLUE, None), (False, "none", "stopped")):
             dots = [one for one in scored if (one.status == "done") == done]
             if dots:
-                across, up = [places(one.setting[axis.name]) for one in dots], [one.validation_uar for one in dots]
+                across, up = [places(one.setting[name]) for one in dots], [one.validation_uar for one in dots]
                 plot.plot(across, up, "o", color=BLUE, markersize=5, alpha=0.7, markerfacecolor=fill, label=label)
         if best in scored:
-            place = places(best.setting[axis.name])
+            place = places(best.setting[name])
             plot.plot(place, best.validation_uar, "D", color=ORANGE, markersize=8, label="best")
-        plot.set_xlabel(short_name(axis.name))
+        plot.set_xlabel(short_name(name))
     plots[0][0].set_ylabel("validation UAR")
     put_legend_beside(plots[0][-1])
     return to_png(figure)
 
 
-def _places(axis: Axis, plot: Axes) -> Callable[[Value], float]:
-    """Sets up the horizontal axis; where a value lies on it."""
-    values = axis.choices or (axis.low, axis.high)
-    numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(numbers) < len(values):
-        plot.set_xticks(range(len(values)), [value_text(value) for value in values])
-        plot.set_xlim(-0.5, len(values) - 0.5)
-        return lambda value: values.index(value)
-    if min(numbers) > 0 and max(numbers) / min(numbers) >= _LOGARITHMIC:
-        plot.set_xscale("log")
-        plot.minorticks_off()
-        plot.set_xlim(min(numbers) / _MARGIN, max(numbers) * _MARGIN)
-    if axis.choices:
-        plot.set_xticks(numbers, [value_text(value) for value in values])
-    return float
-
-
-def _in_order(axis: Axis) -> list[Value]:
-    """Numbers rise; names stay."""
-    if any(isinstance(value, str) for value in axis.choices):
-        return list(axis.choices)
-    return sorted(axis.choices)
+def _places(values: BaseDistribution, plot: Axes) -> Callable[[Value], float]:
+    """Sets up the horizontal axis; where a value lies on it: choices side by side, a range as it is drawn from."""
+    if is_range(values):
+        plot.set_xscale("log" if values.log else "linear")  # type: ignore[attr-defined]
+        return float
+    choices = ends_or_choices(values)
+    plot.set_xticks(range(len(choices)), list(map(value_text, choices)))
+    plot.set_xlim(-0.5, len(choices) - 0.5)
+    return choices.index
 
 
 def _uar(result: SettingResult | None) -> float:

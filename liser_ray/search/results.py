@@ -1,21 +1,19 @@
-"""What a search has found: a row for each setting, as a table that anyone can read."""
+"""What a search has found: a file for each setting that is over, and a table of all that anyone can read."""
 
 import json
 import math
+import posixpath
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from liser_ray.search.space import Axis, Setting
-
-OBJECTIVE = "validation_uar"
-"""Key of a trial's report: the score of its setting, or the best of its settings."""
-
-RESULTS = "results"
-"""Key of a trial's report: its `SettingResult`s as a JSON list of `to_json`'s texts."""
+from liser_ray.search.space import Setting, setting_key
+from liser_ray.storage.addresses import join
+from liser_ray.storage.files import list_files, read_bytes, write_bytes
 
 Status = Literal["done", "stopped", "failed"]
 
@@ -26,16 +24,20 @@ class RunScore:
 
     Attributes:
         fold, seed: of the student.
-        validation_uar: of its best epoch so far, 0..1; None before the first one.
-        best_epoch: which that was, from 1 on; 0 before the first one.
         epochs: how many were trained.
+        best_epoch: the best of them, from 1 on.
+        validation_uar: of that epoch, 0..1.
+        validation_loss: of that epoch, mean cross-entropy.
+        seconds: of training.
     """
 
     fold: int
     seed: int
-    validation_uar: float | None
-    best_epoch: int
     epochs: int
+    best_epoch: int
+    validation_uar: float
+    validation_loss: float
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -46,43 +48,64 @@ class SettingResult:
         setting: values by the fields' names.
         status: "done", "stopped" by the scheduler or since others were better on the first folds, or "failed".
         problem: why it failed.
-        runs: by fold and seed.
-        seconds: of training, of all its runs together.
+        runs: a student for each fold and seed.
+        curve: epochs after which there was a score, and the mean UAR then, which a scheduler goes by.
     """
 
     setting: Setting
     status: Status
     problem: str
     runs: tuple[RunScore, ...]
-    seconds: float
+    curve: list[tuple[int, float]] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Of training, of all its runs together."""
+        return sum(run.seconds for run in self.runs)
+
+    @property
+    def by_fold(self) -> dict[int, float]:
+        """UAR of each fold, the mean over its seeds; nothing if it failed."""
+        scores: dict[int, list[float]] = {}
+        for run in self.runs if self.status != "failed" else ():
+            scores.setdefault(run.fold, []).append(run.validation_uar)
+        return {fold: float(np.mean(values)) for fold, values in sorted(scores.items())}
 
     @property
     def validation_uar(self) -> float:
-        """The objective: mean over folds and seeds, 0..1; NaN if it failed or has not begun."""
+        """The objective: mean over folds and seeds, 0..1; NaN if it failed."""
         return float(np.mean(list(self.by_fold.values()))) if self.by_fold else math.nan
 
     @property
     def spread(self) -> float:
         """Standard deviation over the folds; NaN with less than two."""
-        values = list(self.by_fold.values())
-        return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-
-    @property
-    def by_fold(self) -> dict[int, float]:
-        """Mean over the seeds of each fold."""
-        if self.status == "failed":
-            return {}
-        scores: dict[int, list[float]] = {}
-        for run in self.runs:
-            if run.validation_uar is not None:
-                scores.setdefault(run.fold, []).append(run.validation_uar)
-        return {fold: float(np.mean(values)) for fold, values in sorted(scores.items())}
+        return float(np.std(list(self.by_fold.values()), ddof=1)) if len(self.by_fold) > 1 else math.nan
 
 
 def ranked(results: Sequence[SettingResult]) -> list[SettingResult]:
     """The best first; those that were not trained to the end after those that were, failed ones last."""
     order: dict[Status, int] = {"done": 0, "stopped": 1, "failed": 2}
     return sorted(results, key=lambda one: (order[one.status], -np.nan_to_num(one.validation_uar, nan=-1)))
+
+
+def write_result(folder: str, result: SettingResult) -> None:
+    """Keep a result, for which nothing is then trained again."""
+    write_bytes(join(folder, f"{setting_key(result.setting)}.json"), json.dumps(asdict(result)).encode())
+
+
+def read_results(folder: str) -> dict[str, SettingResult]:
+    """All results that `write_result` has kept, by the settings' keys, the oldest first."""
+    by_age = sorted(list_files(folder, ".json"), key=lambda file: file.mtime_ns)
+    with ThreadPoolExecutor(16) as threads:  # on S3 each takes a while
+        files = threads.map(read_bytes, [join(folder, posixpath.basename(file.path)) for file in by_age])
+        results = list(map(_from_json, files))
+    return {setting_key(one.setting): one for one in results}
+
+
+def _from_json(text: bytes) -> SettingResult:
+    content = json.loads(text)
+    runs, curve = (RunScore(**run) for run in content["runs"]), map(tuple, content["curve"])
+    return SettingResult(**content | {"runs": tuple(runs), "curve": list(curve)})
 
 
 def score_text(result: SettingResult) -> str:
@@ -93,42 +116,18 @@ def score_text(result: SettingResult) -> str:
     return mean if math.isnan(result.spread) else f"{mean} ± {spread}"
 
 
-def to_json(result: SettingResult) -> str:
-    """For `from_json`; small enough to travel with every report of a trial."""
-    return json.dumps(asdict(result))
-
-
-def from_json(text: str) -> SettingResult:
-    """What `to_json` has written."""
-    content: dict[str, Any] = json.loads(text)
-    return SettingResult(**content | {"runs": tuple(RunScore(**run) for run in content["runs"])})
-
-
-def to_table(axes: Sequence[Axis], results: Sequence[SettingResult]) -> pa.Table:
+def to_table(results: Sequence[SettingResult]) -> pa.Table:
     """A row per setting, in the order given.
 
-    Columns: ``trial`` (from 1 on), one of each axis' name, ``status``, ``problem``, ``validation_uar`` and
+    Columns: ``trial`` (from 1 on), one of each field that is searched, ``status``, ``problem``, ``validation_uar`` and
     ``validation_uar_std`` (over folds; null without), ``seconds``, and ``runs``, a list of structs as `RunScore`.
     """
-    run = pa.struct(
-        [
-            ("fold", pa.int32()),
-            ("seed", pa.int64()),
-            ("validation_uar", pa.float64()),
-            ("best_epoch", pa.int32()),
-            ("epochs", pa.int32()),
-        ]
-    )
-    columns: dict[str, pa.Array] = {"trial": pa.array(range(1, len(results) + 1), pa.int32())}
-    for axis in axes:
-        columns[axis.name] = pa.array([result.setting[axis.name] for result in results])
-    columns["status"] = pa.array([result.status for result in results], pa.string())
-    columns["problem"] = pa.array([result.problem for result in results], pa.string())
-    for name, values in (
-        ("validation_uar", [result.validation_uar for result in results]),
-        ("validation_uar_std", [result.spread for result in results]),
-    ):
-        columns[name] = pa.array(values, pa.float64(), from_pandas=True)  # NaN is null
-    columns["seconds"] = pa.array([result.seconds for result in results], pa.float64())
-    columns["runs"] = pa.array([[asdict(run) for run in result.runs] for result in results], pa.list_(run))
+    columns: dict[str, Any] = {"trial": list(range(1, len(results) + 1))}
+    for name in results[0].setting:
+        columns[name] = [one.setting[name] for one in results]
+    for name in ("status", "problem"):
+        columns[name] = [getattr(one, name) for one in results]
+    for name, of in {"validation_uar": "validation_uar", "validation_uar_std": "spread", "seconds": "seconds"}.items():
+        columns[name] = pa.array([getattr(one, of) for one in results], pa.float64(), from_pandas=True)  # NaN is null
+    columns["runs"] = [[asdict(run) for run in one.runs] for one in results]
     return pa.table(columns)

@@ -1,15 +1,15 @@
 """Trials on Ray Tune: many beside each other, each in a process of its own or on workers of Ray Train."""
 
-import functools
-import json
 import logging
 import math
 import os
+import posixpath
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
+import numpy as np
+import optuna
 import ray
 import ray.train
 import torch
@@ -17,202 +17,151 @@ from ray import tune
 from ray.train import ScalingConfig
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.integration.ray_train import TuneReportCallback
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.search.optuna import OptunaSearch
 
-from liser_ray.runtime.display import Tell
-from liser_ray.search.config import Scheduler
-from liser_ray.search.results import OBJECTIVE, RESULTS, SettingResult, from_json, to_json
-from liser_ray.search.space import Setting, setting_key, value_text
-from liser_ray.search.trial import Place, Trial, TrialPlan, write_told
+from liser_ray.runtime.cluster import start_ray
+from liser_ray.runtime.display import Counting
+from liser_ray.search.config import SearchConfig
+from liser_ray.search.report import result_line
+from liser_ray.search.results import RunScore, SettingResult, Status, write_result
+from liser_ray.search.space import Setting, Space, setting_key, setting_name
+from liser_ray.search.trial import OBJECTIVE, Trial, TrialPlan
 from liser_ray.storage.addresses import join
-from liser_ray.storage.files import delete_folder, filesystem
+from liser_ray.storage.files import delete_file, filesystem, list_files, read_bytes
 from liser_ray.student.training.run import RunInputs
+from liser_ray.training.checkpoint import loaded
 from liser_ray.training.fit import ProcessGroup
-from liser_ray.training.memory import KEEP_FREED_MEMORY
-from liser_ray.training.workers import process_group, run_trainer
+from liser_ray.training.job import WorkerNeeds
+from liser_ray.training.memory import keep_freed_memory
+from liser_ray.training.workers import fit_workers, process_group, run_trainer
 
-if TYPE_CHECKING:  # Optuna, which no trial needs
-    from liser_ray.search.suggest import Suggestions
+log = logging.getLogger(__name__)
 
-TUNE_FOLDER = "tune"
-_TRAINERS = "trainers"
 _DRIVER_CPUS = 0.001  # of a trial whose workers do the work
 _NEVER = 10**6  # epochs
-_ASHA_KEEPS = 3  # one of so many trials goes on at each of its looks
 
 
-@dataclass(frozen=True)
-class Resources:
-    """What trials are given.
-
-    Attributes:
-        scaling: workers of a trial, and what each has.
-        on_workers: whether a trial trains on workers of Ray Train; else it is a process itself.
-        at_once: trials beside each other.
-        max_failures: lost processes that a trial survives.
-    """
-
-    scaling: ScalingConfig
-    on_workers: bool
-    at_once: int
-    max_failures: int
-
-
-def tune_settings(
-    plan: TrialPlan,
-    trials: "Sequence[Sequence[Setting]] | tuple[Suggestions, int]",
-    inputs: "ray.ObjectRef[RunInputs]",
-    resources: Resources,
-    scheduler: TrialScheduler,
-    tell: Tell,
-    after_trial: Callable[[list[SettingResult]], None],
+def run_trials(
+    plan: TrialPlan, space: Space, missing: Sequence[Setting] | None, found: dict[str, SettingResult], inputs: RunInputs
 ) -> None:
     """Train trials to their end, or to where the scheduler stops them.
 
     Args:
         plan: of all trials.
-        trials: the settings of each; or what suggests them, and how many trials there are to be.
-        inputs: of all trials, in the object store, which copies them once to each node.
-        resources: of each trial.
-        scheduler: of `make_scheduler`.
-        tell: see `Trial`.
-        after_trial: told the results of each trial that is over, however it ended.
+        space: of the settings.
+        missing: settings to try; None: they are suggested.
+        found: what earlier calls have found, by the settings' keys; the others are added, whenever one is over.
+        inputs: of all trials; copied once to each node.
+
+    Raises:
+        UserError: the cluster has no room for a trial.
     """
-    parameters = {"plan": plan, "inputs": [inputs], "tell": tell}
-    trainable: Any
-    if resources.on_workers:
-        trainable = tune.with_parameters(_train_on_workers, resources=resources, **parameters)
-        needs = {"cpu": _DRIVER_CPUS}
-        failures = 0  # the workers have some of their own
-    else:
-        trainable = tune.with_parameters(TrainableTrial, **parameters)
-        per_worker = cast("dict[str, float]", resources.scaling.resources_per_worker)
-        needs = {name.lower(): share for name, share in per_worker.items()}
-        failures = resources.max_failures
-    if isinstance(trials, tuple):
-        space: dict[str, Any] = {}
-        search, n_trials = trials
-    else:
-        search, n_trials = None, 1
-        space = {"settings": tune.grid_search([[dict(setting) for setting in one] for one in trials])}
-        if all(len(one) == 1 for one in trials):  # columns of TensorBoard's table
-            for name in trials[0][0]:
-                space[name] = tune.sample_from(functools.partial(_value_of, name))
-    # What Tune keeps is for TensorBoard: finished epochs are told again when a search goes on.
-    delete_folder(join(plan.output, TUNE_FOLDER))
-    fs, path = filesystem(plan.output)
+    start_ray()
+    config = plan.config
+    n_trials = config.samples - len(found) if missing is None else len(missing)
+    needs = WorkerNeeds(max(1, config.workers), config.cpus_per_worker, config.gpus_per_worker, gpu_share=0.25)
+    limit = min(n_trials, config.max_concurrent_trials or n_trials)
+    scaling, at_once = fit_workers(needs, limit, ray.cluster_resources())
+    log.info("%d trials, %d at once, each with %s", n_trials, at_once, scaling.resources_per_worker)
+    trainable: Any = _train_on_workers if config.workers else TrialProcess
+    share: Any = {"CPU": _DRIVER_CPUS} if config.workers else scaling.resources_per_worker
+    shared = {"plan": plan, "inputs": [ray.put(inputs)], "scaling": scaling}
+    scheduler = make_scheduler(config, list(found.values()))
+    fs, path = filesystem(config.output)
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # it would end the search as if it were done
-    # What went wrong with a trial is told by `after_trial`, and whole in its error.txt.
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # `_Results` says what there is to say of a trial
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, needs),
-        param_space=space,
-        tune_config=tune.TuneConfig(
-            metric=OBJECTIVE,
-            mode="max",
-            search_alg=search,
-            scheduler=scheduler,
-            num_samples=n_trials,
-            max_concurrent_trials=resources.at_once,
-            # A function that a scheduler stops can't be stopped in the middle and used again.
-            reuse_actors=not resources.on_workers or type(scheduler) is FIFOScheduler,
-            trial_dirname_creator=_folder_name,
-        ),
-        run_config=tune.RunConfig(
-            name=TUNE_FOLDER,
-            storage_path=path,
-            storage_filesystem=fs,
-            failure_config=tune.FailureConfig(max_failures=failures),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # `Trial` keeps its own
-            callbacks=[_AfterTrials(plan, after_trial)],
-            verbose=0,
-        ),
-    )
-    tuner.fit()
+    with Counting("settings", len(found) + n_trials, len(found)) as counting:
+        tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(trainable, **shared), {name.lower(): value for name, value in share.items()}
+            ),
+            param_space={} if missing is None else {"setting": tune.grid_search([dict(one) for one in missing])},
+            tune_config=tune.TuneConfig(
+                search_alg=make_searcher(plan, space, list(found.values())) if missing is None else None,
+                scheduler=scheduler,
+                num_samples=n_trials if missing is None else 1,
+                max_concurrent_trials=at_once,
+                # A function that a scheduler stops can't be stopped in the middle and used again.
+                reuse_actors=not config.workers or scheduler is None,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=path,
+                storage_filesystem=fs,
+                # The workers of a trial have some of their own.
+                failure_config=tune.FailureConfig(max_failures=0 if config.workers else config.max_failures),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # `Trial` keeps its own
+                callbacks=[_Results(plan, found, counting)],
+                verbose=0,
+            ),
+        ).fit()
 
 
-def make_scheduler(kind: Scheduler, grace_epochs: int) -> TrialScheduler:
-    """What stops trials early.
-
-    Args:
-        kind: "none", "asha" or "median".
-        grace_epochs: that each trial has.
-    """
-    if kind == "asha":
-        return _Asha(
-            time_attr="training_iteration",  # an epoch
-            grace_period=grace_epochs,
-            max_t=_NEVER,  # the last epoch ends a trial by itself
-            reduction_factor=_ASHA_KEEPS,
-        )
-    if kind == "median":
-        return _Median(
-            time_attr="training_iteration",
-            grace_period=grace_epochs,
-            hard_stop=True,
-            min_time_slice=_NEVER,  # or it would pause trials while there is little to compare with
-        )
-    return FIFOScheduler()
+def make_scheduler(config: SearchConfig, known: Sequence[SettingResult]) -> TrialScheduler | None:
+    """What stops trials early, None if nothing does; what is known of others is told to it."""
+    if config.scheduler == "none":
+        return None
+    common: dict[str, Any] = {"time_attr": "epoch", "metric": OBJECTIVE, "mode": "max"}
+    common["grace_period"] = config.grace_epochs
+    if config.scheduler == "asha":  # the last epoch ends a trial by itself
+        scheduler: TrialScheduler = AsyncHyperBandScheduler(max_t=_NEVER, reduction_factor=3, **common)
+    else:  # with an end to its time slice it pauses trials while there is little to compare with
+        scheduler = MedianStoppingRule(hard_stop=True, min_time_slice=cast("int", math.inf), **common)
+    controller: Any = None  # with which they would pause trials
+    for result in filter(lambda one: one.curve, known):
+        trial, report = TuneTrial("known", stub=True), {}
+        scheduler.on_trial_add(controller, trial)
+        for epoch, score in result.curve:
+            report = {"epoch": epoch, OBJECTIVE: score}
+            scheduler.on_trial_result(controller, trial, report)
+        scheduler.on_trial_complete(controller, trial, report)
+    return scheduler
 
 
-class _OfScores(TrialScheduler):
-    """Tells a scheduler only of epochs that have a score.
-
-    Tune's own take NaN, which an epoch without validation or a first stage has, for a score: the median rule then stops
-    nothing, or all.
-    """
-
-    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:  # noqa: ANN401
-        if math.isnan(result[OBJECTIVE]):
-            return TrialScheduler.CONTINUE
-        return super().on_trial_result(tune_controller, trial, result)
-
-    def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:  # noqa: ANN401
-        if not math.isnan(result[OBJECTIVE]):
-            super().on_trial_complete(tune_controller, trial, result)
+def make_searcher(plan: TrialPlan, space: Space, known: Sequence[SettingResult]) -> OptunaSearch:
+    """Suggests what trials that are under way have, then what Optuna's tree-structured Parzen estimator hopes for."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    states = [join(plan.folder, posixpath.basename(file.path)) for file in list_files(plan.folder, ".pt")]
+    first = [_in_config(loaded(read_bytes(file), torch.device("cpu"))["setting"]) for file in states]
+    seed = plan.config.sampling_seed + len(known)  # not the draws of the beginning again
+    searcher = OptunaSearch(_in_config(space), OBJECTIVE, "max", points_to_evaluate=first, seed=seed)
+    for result in known:
+        searcher.add_evaluated_point(_in_config(result.setting), float(np.nan_to_num(result.validation_uar)))
+    return searcher
 
 
-class _Asha(_OfScores, AsyncHyperBandScheduler): ...
-
-
-class _Median(_OfScores, MedianStoppingRule): ...
-
-
-class TrainableTrial(tune.Trainable):
+class TrialProcess(tune.Trainable):
     """A trial in a process of its own, which may be that of an earlier one: what they share is loaded once."""
 
-    def setup(  # type: ignore[override]  # Tune hands the rest of the parameters over
-        self, config: dict[str, Any], plan: TrialPlan, inputs: list[Any], tell: Tell
-    ) -> None:
+    def setup(self, config: dict[str, Any], plan: TrialPlan, inputs: list[Any], scaling: ScalingConfig) -> None:  # type: ignore[override]
         """Load what all trials share, and begin the first one."""
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._plan, self._place, self._tell_driver = plan, Place(ray.get(inputs[0]), ProcessGroup(device)), tell
+        keep_freed_memory()
+        self._plan, self._inputs = plan, ray.get(inputs[0])
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another one."""
-        self._trial = Trial(self._plan, new_config["settings"], self._place, self._tell_driver)
+        group = ProcessGroup.alone()
+        self._trial = Trial(self._plan, new_config["setting"], self._inputs, group)
         return True
 
     def step(self) -> dict[str, Any]:
-        """An epoch of all its students."""
-        report = _report(self._trial.next_epoch())
-        return {**report, "done": self._trial.finished}
+        """Train to the next epoch that has a score."""
+        report = self._trial.report()
+        return {**report, "done": report["ended"]}
 
 
-def _train_on_workers(
-    config: dict[str, Any], plan: TrialPlan, inputs: list[Any], tell: Tell, resources: Resources
-) -> None:
+def _train_on_workers(config: dict[str, Any], plan: TrialPlan, inputs: list[Any], scaling: ScalingConfig) -> None:
     """A trial that only waits for its workers; what they report goes on to Tune."""
     problem = run_trainer(
         _train_worker,
-        {"settings": config["settings"], "plan": plan, "inputs": inputs, "tell": tell},
-        "-".join(setting_key(setting) for setting in config["settings"]),
-        join(plan.output, TUNE_FOLDER, _TRAINERS),
-        resources.scaling,
-        resources.max_failures,
-        KEEP_FREED_MEMORY,
+        {"setting": config["setting"], "plan": plan, "inputs": inputs},
+        tune.get_context().get_trial_id(),
+        join(plan.config.output, "tune/trainers"),
+        scaling,
+        plan.config.max_failures,
         callbacks=[TuneReportCallback()],
     )
     if problem:
@@ -221,77 +170,51 @@ def _train_on_workers(
 
 def _train_worker(arguments: dict[str, Any]) -> str:
     """What runs in a worker of Ray Train: its part of a trial."""
-    place = Place(ray.get(arguments["inputs"][0]), process_group())
-    trial = Trial(arguments["plan"], arguments["settings"], place, arguments["tell"])
+    trial = Trial(arguments["plan"], arguments["setting"], ray.get(arguments["inputs"][0]), process_group())
     while not trial.finished:
-        ray.train.report(_report(trial.next_epoch()))
+        ray.train.report(trial.report())
     return ""
 
 
-def _report(results: Sequence[SettingResult]) -> dict[str, Any]:
-    """What Tune is told: numbers for its scheduler and TensorBoard, and all results."""
-    scores = [result.validation_uar for result in results]
-    known = [score for score in scores if not math.isnan(score)]
-    report: dict[str, Any] = {
-        OBJECTIVE: max(known) if known else math.nan,
-        RESULTS: json.dumps([to_json(result) for result in results]),
-    }
-    if len(results) > 1:
-        report["of"] = {_ascii_name(one.setting): score for one, score in zip(results, scores, strict=True)}
-    return report
+class _Results(tune.Callback):
+    """Keeps the result of each trial that is over, and prints it."""
 
+    def __init__(self, plan: TrialPlan, found: dict[str, SettingResult], counting: Counting):
+        self._plan, self._found, self._counting = plan, found, counting
+        # By trial and epoch: one that lost its process tells the first ones again.
+        self._curves: dict[str, dict[int, float]] = {}
 
-class _AfterTrials(tune.Callback):
-    """Hands results over, and keeps what was told of settings that are stopped: they will not tell it again."""
+    def on_trial_result(self, *, trial: TuneTrial, result: dict[str, Any], **info: object) -> None:  # type: ignore[override]
+        """Show how far it is."""
+        if result["runs"]:
+            self._curves.setdefault(trial.trial_id, {})[result["epoch"]] = result[OBJECTIVE]
+        text = f"{setting_name(trial.config['setting'])}: epoch {result['epoch']}, UAR {result[OBJECTIVE]:.2f}"
+        self._counting.show(self._counting.done, text)
 
-    def __init__(self, plan: TrialPlan, after_trial: Callable[[list[SettingResult]], None]):
-        self._plan, self._after_trial = plan, after_trial
-        # By trial (of one setting) and epoch: a trial that lost its process tells the first ones again.
-        self._told: dict[str, dict[int, SettingResult]] = {}
+    def on_trial_complete(self, *, trial: TuneTrial, **info: object) -> None:  # type: ignore[override]
+        """Keep what it came to."""
+        problem, ended = trial.last_result["problem"], trial.last_result["ended"]
+        result = self._result(trial, "failed" if problem else "done" if ended else "stopped", problem)
+        write_result(self._plan.folder, result)
+        delete_file(self._plan.state_file(result.setting))
+        self._add(result)
 
-    def on_trial_result(
-        self,
-        iteration: int,
-        trials: list[TuneTrial],
-        trial: TuneTrial,
-        result: dict[str, Any],
-        **info: Any,  # noqa: ANN401
-    ) -> None:
-        results = [from_json(text) for text in json.loads(result[RESULTS])]
-        if len(results) == 1:
-            epoch = max(run.epochs for run in results[0].runs)
-            self._told.setdefault(trial.trial_id, {})[epoch] = results[0]
-
-    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:  # noqa: ANN401
-        results = _results_of(trial)
-        told = self._told.pop(trial.trial_id, {})
-        if [one.status for one in results] == ["stopped"]:
-            write_told(self._plan, [told[epoch] for epoch in sorted(told)])
-        self._after_trial(results)
-
-    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:  # noqa: ANN401
+    def on_trial_error(self, *, trial: TuneTrial, **info: object) -> None:  # type: ignore[override]
+        """Tell that its process was lost for good; the same command tries it again."""
         error = re.sub(r"\x1b\[[0-9;]*m", "", str(trial.get_pickled_error())).strip().rpartition("\n")[2]
-        found = {setting_key(one.setting): one for one in _results_of(trial)}
-        results = []
-        for setting in trial.config["settings"]:
-            runs = found[setting_key(setting)].runs if setting_key(setting) in found else ()
-            results.append(SettingResult(setting, "failed", error or "its process was lost", runs, 0.0))
-        self._after_trial(results)
+        self._add(self._result(trial, "failed", error or "its process was lost"))
+
+    def _result(self, trial: TuneTrial, status: Status, problem: str) -> SettingResult:
+        runs = tuple(RunScore(**run) for run in (trial.last_result or {}).get("runs", ()))
+        curve = sorted(self._curves.pop(trial.trial_id, {}).items())
+        return SettingResult(trial.config["setting"], status, problem, runs, curve)
+
+    def _add(self, result: SettingResult) -> None:
+        self._found[setting_key(result.setting)] = result
+        self._counting.advance()
+        print(result_line(result, list(self._found.values()), self._counting.total or 0), flush=True)
 
 
-def _results_of(trial: TuneTrial) -> list[SettingResult]:
-    return [from_json(text) for text in json.loads(trial.last_result.get(RESULTS, "[]"))]
-
-
-def _value_of(name: str, spec: Any) -> Any:  # noqa: ANN401 (as Tune has it)
-    return spec.config.settings[0][name]
-
-
-def _folder_name(trial: TuneTrial) -> str:
-    settings = trial.config["settings"]
-    name = _ascii_name(settings[0]) if len(settings) == 1 else f"{len(settings)}-settings"
-    return f"{name[:100]}_{trial.trial_id}"
-
-
-def _ascii_name(setting: Setting) -> str:
-    return ",".join(f"{name.rpartition('.')[2]}={value_text(value)}" for name, value in setting.items())
+def _in_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of fields as Optuna names them for a part of a trial's configuration."""
+    return {f"setting/{name}": value for name, value in values.items()}

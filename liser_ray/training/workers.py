@@ -136,7 +136,6 @@ def run_trainer(
     storage: str,
     scaling: ScalingConfig,
     max_failures: int,
-    environment: dict[str, str] | None = None,
     callbacks: Sequence[Any] = (),
 ) -> str:
     """Train a run to its end; "" or what went wrong.
@@ -149,7 +148,6 @@ def run_trainer(
         storage: folder or s3:// prefix for Ray Train's own files.
         scaling: of `fit_workers`.
         max_failures: lost workers that the run survives.
-        environment: variables of the workers' processes beside `KEEP_FREED_MEMORY`.
         callbacks: of Ray Train.
     """
     logging.getLogger("ray.train").setLevel(logging.WARNING)
@@ -164,7 +162,7 @@ def run_trainer(
             storage_filesystem=fs,
             failure_config=FailureConfig(max_failures=max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
-            worker_runtime_env={"env_vars": KEEP_FREED_MEMORY | (environment or {})},
+            worker_runtime_env={"env_vars": KEEP_FREED_MEMORY},
             callbacks=list(callbacks),
         ),
     )

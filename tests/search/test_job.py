@@ -55,7 +55,7 @@ def test_values_are_looked_at_beside_the_others_that_are_given(changes, space, m
         ({"samples": 0}, "samples"),
     ],
 )
-def test_options_that_exclude_each_other(changes, message):
+def test_options_that_make_no_sense(changes, message):
     with pytest.raises(UserError, match=message):
         SearchConfig(**changes)
 

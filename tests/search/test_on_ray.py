@@ -1,77 +1,39 @@
-"""Searches on Ray Tune: settings that fail, processes that are lost, more trials than CPUs."""
+"""Searches on Ray Tune: settings that fail or are stopped, processes that are lost, more trials than CPUs."""
 
-import math
 import os
 import signal
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import ray
-from ray.train import ScalingConfig
-from ray.tune.experiment import Trial
-from small_search import by_hand, without_time
+from ray.tune.experiment import Trial as TuneTrial
+from small_search import by_hand, make_trial, without_time
 
 from liser_ray.commands.settings import parse_settings
 from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.job import search
-from liser_ray.search.results import OBJECTIVE
-from liser_ray.search.seeker import _unfinished
+from liser_ray.search.results import SettingResult, read_results
 from liser_ray.search.space import parse_space, setting_key
-from liser_ray.search.suggest import Suggestions
-from liser_ray.search.trial import Run, TrialPlan, write_begun
-from liser_ray.search.tuning import Resources, make_scheduler, tune_settings
+from liser_ray.search.trial import OBJECTIVE, TrialPlan
+from liser_ray.search.tuning import make_scheduler, run_trials
 from liser_ray.storage.files import list_files
-from liser_ray.student.training.config import StudentConfig, TrainConfig
-from liser_ray.student.training.job import check, make_inputs
-
-TRAIN = TrainConfig(epochs=2, batch_size=10, learning_rate=2e-3)
-ONE_CPU = ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1})
-
-
-@pytest.fixture(scope="module")
-def student(tones, tone_labels):
-    return StudentConfig(tones, tone_labels, train=TRAIN)
-
-
-@pytest.fixture(scope="module")
-def inputs(student):
-    return make_inputs(student, check(student))
-
-
-def on_ray(plan, settings, inputs, at_once, on_workers=False, max_failures=0):
-    """The results of settings, in their order, each tried once by a trial of its own."""
-    found = []
-    tune_settings(
-        plan,
-        [[setting] for setting in settings],
-        ray.put(inputs),
-        Resources(ONE_CPU, on_workers, at_once, max_failures),
-        make_scheduler("none", 1),
-        lambda name, steps, line: None,
-        found.extend,
-    )
-    return sorted(found, key=lambda one: settings.index(one.setting))
+from liser_ray.student.training.config import StudentConfig
 
 
 @pytest.mark.slow
-def test_a_search_from_settings_to_a_configuration(student, inputs, tmp_path, ray_session, capsys):
-    config = SearchConfig(
-        labeled=student.labeled,
-        unlabeled=student.unlabeled,
-        output=str(tmp_path / "out"),
-        space=["loss.lambda_sd=0.1,5", "train.learning_rate=2e-3,1e30"],
-        train=TRAIN,
+def test_a_search_from_settings_to_a_configuration(config, inputs, tmp_path, ray_session, capsys):
+    config = replace(
+        config, output=str(tmp_path / "out"), space=["loss.lambda_sd=0.1,5", "train.learning_rate=2e-3,1e30"]
     )
     result = search(config)
     assert result.trained == 4
     assert [one.status for one in result.results] == ["done", "failed"] * 2
-    plan = TrialPlan(student, (Run(0, 0), Run(1, 0)), False, "")
-    expected = by_hand(plan, [one.setting for one in result.results], inputs, tmp_path / "here")
-    assert without_time(result.results) == without_time(expected)
+    plan = TrialPlan(config, ((0, 0), (1, 0)), str(tmp_path / "here"))
+    for one in result.results[::2]:
+        assert without_time(one.runs) == by_hand(plan, one.setting, inputs)
 
     told = capsys.readouterr().out
     assert told.count("failed: fold 0, seed 0: The loss is not finite in epoch 1") == 2
@@ -92,151 +54,102 @@ def test_a_search_from_settings_to_a_configuration(student, inputs, tmp_path, ra
 
 
 @pytest.mark.slow
-def test_a_population_is_suggested_and_all_lies_on_s3(student, ray_session, s3_store):
-    config = SearchConfig(
-        labeled=student.labeled,
-        unlabeled=student.unlabeled,
-        folds="0",
-        train=TRAIN,
-        space=["loss.lambda_sd=0.1..5"],
-        method="tpe",
-        samples=5,
-        max_concurrent_trials=1,  # fewer processes to start
-        output=f"s3://{s3_store.bucket()}/search",
-    )
-    begun = [{"loss.lambda_sd": 0.3}, {"loss.lambda_sd": 3.0}]  # by a search that was killed before they were done
-    write_begun(TrialPlan(student, (), True, config.output), begun)
-    results = search(config).results
-    files = {Path(file.path).name for file in list_files(config.output)}
+def test_suggestions_go_on_with_what_was_under_way_and_all_lies_on_s3(config, inputs, ray_session, s3_store):
+    folder = f"s3://{s3_store.bucket()}/search"
+    config = replace(config, output=folder, folds="0", method="tpe", space=["loss.lambda_sd=0.1..5"], samples=2)
+    plan = TrialPlan(replace(config, checkpoint_every_s=0.0), ((0, 0),), f"{folder}/trials")
+    lost = make_trial(plan, {"loss.lambda_sd": 0.3}, inputs)
+    lost.report()  # and the search is killed
+    found = search(config)
+    assert found.results[0].setting == {"loss.lambda_sd": 0.3}
+    files = {Path(file.path).name for file in list_files(folder)}
     assert {"trials.parquet", "best.yaml", "slices.png", "settings.yaml", "run.json"} <= files
-    assert len(results) == 5
-    assert [one.setting for one in results[:2]] == begun
-    assert all(one.status == "done" and 0.1 <= one.setting["loss.lambda_sd"] <= 5 for one in results)
+    assert not list_files(folder, ".pt")
+
+    more = search(replace(config, samples=3))
+    assert more.trained == 1
+    assert more.results[:2] == found.results
+    assert all(one.status == "done" and 0.1 <= one.setting["loss.lambda_sd"] <= 5 for one in more.results)
 
 
-def test_what_was_suggested_and_not_finished_is_suggested_again():
-    axes = parse_space(["loss.lambda_sd=0.1..5", "network.pooling=last,mean"])
-    noted = []
-    first = Suggestions(axes, 0, [], [], [2, 2, 1], noted.append)
-    suggested = [first.suggest(str(trial))["settings"] for trial in range(3)]
-    assert [len(trial) for trial in suggested] == [2, 2, 1]
-    assert noted == suggested
-    again = Suggestions(axes, 5, [], suggested, [2], noted.append)
-    assert [again.suggest(str(trial))["settings"] for trial in range(3)] == suggested
-    assert all(setting not in trial for setting in again.suggest("3")["settings"] for trial in suggested)
-
-
-def test_what_was_begun_is_tried_once_and_in_trials_of_todays_size():
-    a, b, c, d = ({"loss.lambda_sd": float(value)} for value in (1, 2, 3, 4))
-    assert _unfinished([[a, b, c], [b], [d, a]], {setting_key(c)}, per_trial=2) == [[a, b], [d]]
-    assert _unfinished([[a, b, c]], set(), per_trial=2) == [[a, b], [c]]
+@pytest.mark.slow
+def test_asha_stops_what_learns_nothing_on_the_first_fold_and_the_best_goes_on_to_all(config, tmp_path, ray_session):
+    """One trial after the other: each is compared with those before it."""
+    config = replace(
+        config,
+        output=str(tmp_path / "out"),
+        space=["train.learning_rate=2e-3,3e-3,4e-3,1e-9,2e-9,5e-3"],
+        train=replace(config.train, epochs=4),
+        scheduler="asha",
+        grace_epochs=2,
+        first_folds="0",
+        survivors=0.25,
+    )
+    found = search(config)
+    by_rate = {one.setting["train.learning_rate"]: one for one in found.results}
+    assert {rate: max(run.epochs for run in one.runs) for rate, one in by_rate.items()} == dict.fromkeys(
+        (2e-3, 3e-3, 4e-3, 5e-3), 4
+    ) | dict.fromkeys((1e-9, 2e-9), 2)
+    by_status = {one: [result for result in found.results if result.status == one] for one in ("done", "stopped")}
+    assert [sorted(one.by_fold) for one in by_status["done"]] == [[0, 1]]  # a quarter of those that ASHA let pass
+    assert [sorted(one.by_fold) for one in by_status["stopped"]] == [[0]] * 5
+    assert found.trained == 6 + 1
+    again = search(config)
+    assert again.trained == 0
+    assert again.results == found.results
 
 
 @pytest.mark.parametrize("kind", ["asha", "median"])
-@pytest.mark.parametrize("grace_epochs", [5, 10])
-def test_epochs_without_a_score_neither_stop_a_trial_nor_save_one(kind, grace_epochs):
-    """Validated in each tenth epoch, as strong is."""
-    scheduler = make_scheduler(kind, grace_epochs)
-    scheduler.set_search_properties(OBJECTIVE, "max")
-    controller = SimpleNamespace(get_live_trials=list)
-
-    def last_epoch(score):
-        trial = Trial("mock", stub=True)
-        scheduler.on_trial_add(controller, trial)
-        for epoch in range(1, 41):
-            told = {"training_iteration": epoch, OBJECTIVE: score if epoch % 10 == 0 else math.nan}
-            if scheduler.on_trial_result(controller, trial, told) == scheduler.STOP:
-                return epoch
-        scheduler.on_trial_complete(controller, trial, told)
-        return epoch
-
-    assert [last_epoch(score) for score in (0.5, 0.6, 0.7, 0.9, 0.1)] == [40, 40, 40, 40, 10]
-
-
-LEARNS, LEARNS_NOTHING = (2e-3, 3e-3, 4e-3, 5e-3), (1e-9, 2e-9)
-EPOCHS = dict.fromkeys(LEARNS, 4) | dict.fromkeys(LEARNS_NOTHING, 2)
-
-
-@pytest.fixture
-def rates(student, tmp_path):
-    """A search for the learning rate, one trial after the other: each is compared with those before it."""
-    values = map(str, (*LEARNS[:3], *LEARNS_NOTHING, *LEARNS[3:]))
-    return SearchConfig(
-        labeled=student.labeled,
-        unlabeled=student.unlabeled,
-        output=str(tmp_path / "out"),
-        space=["train.learning_rate=" + ",".join(values)],
-        grace_epochs=2,
-        train=replace(TRAIN, epochs=4),
-        max_concurrent_trials=1,
-    )
-
-
-def epochs_of(results):
-    """How long each learning rate was trained."""
-    return {one.setting["train.learning_rate"]: max(run.epochs for run in one.runs) for one in results}
+def test_a_scheduler_that_goes_on_knows_what_it_compares_with(kind):
+    config = SearchConfig(scheduler=kind, grace_epochs=5)
+    known = [SettingResult({}, "done", "", (), [(10, score), (20, score)]) for score in (0.5, 0.6, 0.7)]
+    scheduler = make_scheduler(config, known)
+    decisions = []
+    for score in (0.9, 0.1):
+        trial = TuneTrial("new", stub=True)
+        scheduler.on_trial_add(None, trial)
+        told = {"epoch": 10, OBJECTIVE: score, "training_iteration": 1}
+        decisions.append(scheduler.on_trial_result(None, trial, told))
+    assert decisions == [scheduler.CONTINUE, scheduler.STOP]
 
 
 @pytest.mark.slow
-def test_asha_stops_what_learns_nothing_and_it_stays_stopped(rates, ray_session):
-    config = replace(rates, scheduler="asha", folds="0")
-    found = search(config)
-    assert found.trained == 6
-    assert epochs_of(found.results) == EPOCHS
-    stopped = [one.setting["train.learning_rate"] for one in found.results if one.status == "stopped"]
-    assert stopped == list(LEARNS_NOTHING)
-    again = search(config)
-    assert again.trained == 0
-    assert again.results == found.results
-
-
-@pytest.mark.slow
-def test_the_median_rule_stops_on_the_first_fold_and_the_best_go_on_to_all(rates, ray_session):
-    config = replace(rates, scheduler="median", first_folds="0", survivors=0.5)
-    found = search(config)
-    assert found.trained == 6
-    assert epochs_of(found.results) == EPOCHS
-    by_status = {one: [result for result in found.results if result.status == one] for one in ("done", "stopped")}
-    assert [sorted(one.by_fold) for one in by_status["done"]] == [[0, 1]] * 2  # half of those that the rule let pass
-    assert [sorted(one.by_fold) for one in by_status["stopped"]] == [[0]] * 4
-    again = search(config)
-    assert again.trained == 0
-    assert again.results == found.results
-
-
-@pytest.mark.slow
-def test_a_lost_process_is_replaced_and_one_that_is_lost_for_ever_is_told(student, inputs, tmp_path, ray_session):
+def test_a_lost_process_is_replaced_and_one_that_is_lost_for_ever_is_told(config, inputs, tmp_path, ray_session):
+    space = parse_space(["loss.lambda_sd=0.1,1,5"])
     settings = [{"loss.lambda_sd": value} for value in (0.1, 1.0, 5.0)]
-    marker = tmp_path / "killed"
+    marker, driver = tmp_path / "killed", os.getpid()
 
     class Poisoned(TrialPlan):  # a local class: it travels with the trial
-        def jobs(self, setting, but=None):
+        def state_file(self, setting):
             once = setting == settings[0] and not marker.exists()
-            if once or setting == settings[1]:
+            if os.getpid() != driver and (once or setting == settings[1]):
                 marker.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-            return super().jobs(setting, but)
+            return super().state_file(setting)
 
-    plan = Poisoned(replace(student, checkpoint_every_s=0), (Run(0, 0),), False, str(tmp_path / "out"))
-    first, lost, last = on_ray(plan, settings, inputs, at_once=2, max_failures=1)
-    assert marker.exists()
-    expected = by_hand(TrialPlan(student, plan.runs, False, ""), [settings[0], settings[2]], inputs, tmp_path / "here")
-    assert without_time([first, last]) == without_time(expected)
+    plan = Poisoned(replace(config, output=str(tmp_path), max_failures=1), ((0, 0),), str(tmp_path / "trials"))
+    found = {}
+    run_trials(plan, space, settings, found, inputs)
+    first, lost, last = (found[setting_key(setting)] for setting in settings)
+    for one in (first, last):
+        assert without_time(one.runs) == by_hand(TrialPlan(config, plan.runs, "/none"), one.setting, inputs)
     assert lost.status == "failed"
     assert lost.problem
+    assert list(read_results(plan.folder).values()) == [first, last]  # the same command tries the other one again
 
 
 @pytest.mark.slow
-def test_trials_leave_the_only_cpu_to_their_workers(student, inputs, tmp_path, ray_session):
+def test_trials_leave_the_only_cpu_to_their_workers(config, inputs, tmp_path, ray_session):
     # A cluster of one CPU and a bit, as if something else held the others.
     holder = ray.remote(num_cpus=ray.cluster_resources()["CPU"] - 1.1)(dict).remote()
     ray.get(holder.__ray_ready__.remote())
-    settings = [{"loss.lambda_sd": float(value)} for value in (1, 2)]
-    plan = TrialPlan(replace(student, train=replace(TRAIN, epochs=1)), (Run(0, 0),), False, str(tmp_path / "out"))
-    results = on_ray(plan, settings, inputs, at_once=1, on_workers=True)
+    setting = {"loss.lambda_sd": 1.0}
+    config = replace(config, output=str(tmp_path), workers=1, cpus_per_worker=1, train=replace(config.train, epochs=1))
+    plan = TrialPlan(config, ((0, 0),), str(tmp_path / "trials"))
+    found = {}
+    run_trials(plan, parse_space(["loss.lambda_sd=1"]), [setting], found, inputs)
     ray.kill(holder)
-    assert [one.setting for one in results] == settings
-    assert [one.status for one in results] == ["done", "done"]
-    (expected,) = by_hand(plan, settings[:1], inputs, tmp_path / "here")
-    assert results[0].validation_uar == pytest.approx(expected.validation_uar)
-    assert not list(Path(plan.output, "trials").glob("*.pt"))
+    (result,) = found.values()
+    assert result.status == "done"
+    (expected,) = by_hand(replace(plan, folder="/none"), setting, inputs)
+    assert result.validation_uar == pytest.approx(expected.validation_uar)
