@@ -23,20 +23,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     # What follows is imported where it is needed: the teachers alone take ten seconds.
     from pathlib import Path
 
-    from liser_ray.demo.search import search_lambdas
-    from liser_ray.demo.settings import demo_settings
-    from liser_ray.demo.students import compare_students
+    from liser_ray.demo.steps import compare_students, demo_settings, search_lambdas, step
     from liser_ray.labeling.job import label_corpus
     from liser_ray.labeling.report import print_result
 
     config = demo_settings(LabelConfig(), n_steps=6)
-    print_result(label_corpus(config))
-    print("[5/6] students", flush=True)
-    compare_students(Path(config.output))
-    print("[6/6] λ search", flush=True)
-    search_lambdas(Path(config.output))
-    student = f"{config.output}/students/conf-vid-sp-dstl"
-    print(f"Try a student: .venv/bin/liser-ray predict {config.output}/corpus/audio --model {student}")
+    folder = Path(config.output)
+    with step(4, 6, "labels") as results:
+        print_result(label_corpus(config))
+        results.append(f"{folder}/labels, {folder}/report.html")
+    with step(5, 6, "students") as results:
+        results.append(compare_students(folder))
+    with step(6, 6, "λ search") as results:
+        results.append(search_lambdas(folder))
+    print(f"Look at {folder}/report.html, {folder}/students/*.png and {folder}/search/heat_map.png")
+    print(
+        f"Try a student: .venv/bin/liser-ray predict {folder}/corpus/audio --model {folder}/students/conf-vid-sp-dstl"
+    )
 
 
 if __name__ == "__main__":

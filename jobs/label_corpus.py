@@ -43,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.getLogger("liser_ray").setLevel(logging.INFO)
     # What follows is imported where it is needed: the teachers alone take ten seconds.
     if not config.input:
-        from liser_ray.demo.settings import demo_settings
+        from liser_ray.demo.steps import demo_settings
 
-        config = demo_settings(config, last="measure" if config.measure.seconds else "label")
+        config = demo_settings(config)
     if config.dry_run:
         print(describe_plan(plan_corpus(config), n_speech_teachers=max(1, len(config.speech_teachers))))
     elif config.measure.seconds:

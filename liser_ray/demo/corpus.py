@@ -22,9 +22,8 @@ import numpy as np
 import skimage.data
 import soundfile
 
-from liser_ray.demo.emotions import EMOTIONS
 from liser_ray.demo.folders import made_before, new_folder
-from liser_ray.demo.people import Person, person, take_rng
+from liser_ray.demo.people import EMOTIONS, Person, person, take_rng
 from liser_ray.demo.portrait import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, portrait
 from liser_ray.demo.videos import write_video
 from liser_ray.demo.voices import SAMPLE_RATE_HZ, TRACK_RATE_HZ, Utterance, speak

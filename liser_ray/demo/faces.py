@@ -82,7 +82,7 @@ class Face:
         """Talk with an expression: uint8 RGB [360, 480, 3] for each entry of `mouth`.
 
         Args:
-            emotion: one of `liser_ray.demo.emotions.EMOTIONS`.
+            emotion: one of `liser_ray.demo.people.EMOTIONS`.
             mouth: how far speech opens the mouth in each frame, 0..1, float [n_frames].
             frame_rate_hz: sets how fast head and brows move.
             rng: source of the head's motion, blinks and swings of intensity.

@@ -8,7 +8,13 @@ import numpy as np
 from liser_ray.demo.faces import Face, Look, random_look
 from liser_ray.demo.voices import Voice, random_voice
 
-GROUPS = {"videos": 0, "audio": 1, "speech_base": 2, "video_teacher": 3}
+EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised")
+"""Five of RAVDESS's eight, in RAVDESS's order: the ones that a warped portrait and a synthetic voice can tell apart."""
+
+FACE_LABELS = ("angry", "happy", "neutral", "sad", "surprise")
+"""Outputs of the demo's face teacher: five of FERV39k's seven, in FERV39k's order and spelling."""
+
+GROUPS = {"videos": 0, "audio": 1, "speech_base": 2, "face_teacher": 3}
 """Groups of speakers without a common member: each draws its people from a random stream of its own."""
 
 
@@ -34,3 +40,8 @@ def person(seed: int, group: str, number: int) -> Person:
 def take_rng(seed: int, group: str, number: int, take: int = 1) -> np.random.Generator:
     """The random stream of one of a person's recordings; ``take`` counts from 1."""
     return np.random.default_rng([seed, GROUPS[group], number, take])
+
+
+def face_label(emotion: str) -> str:
+    """FERV39k's name of one of `EMOTIONS`."""
+    return "surprise" if emotion == "surprised" else emotion

@@ -9,7 +9,10 @@ Initial weights are larger than HuBERT's 0.02, which suit a width of 768: with t
 minute.
 """
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +22,10 @@ from torchaudio.transforms import MelSpectrogram
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 from transformers.utils import logging as transformers_logging
 
-from liser_ray.demo.emotions import EMOTIONS
-from liser_ray.demo.people import person, take_rng
+from liser_ray.demo.people import EMOTIONS, person, take_rng
 from liser_ray.demo.voices import SAMPLE_RATE_HZ, speak
+from liser_ray.training.fit import FitSettings, Losses, ProcessGroup, Step, Training
+from liser_ray.training.precision import Precision
 
 _UTTERANCE_S = 3.0
 _PIECE_SAMPLES = SAMPLE_RATE_HZ  # 1 s
@@ -46,7 +50,7 @@ def pretrain_speech_base(folder: Path, seed: int, speakers: int, steps: int) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = HubertModel(_config())
-        _pretrain(model, utterances, steps)
+        _pretrain(model, utterances, steps, seed)
     transformers_logging.disable_progress_bar()
     model.eval().save_pretrained(folder)
     Wav2Vec2FeatureExtractor(sampling_rate=SAMPLE_RATE_HZ, do_normalize=True).save_pretrained(folder)
@@ -85,23 +89,49 @@ def _config() -> HubertConfig:
     )
 
 
-def _pretrain(model: HubertModel, utterances: Tensor, steps: int) -> None:
-    mel = MelSpectrogram(SAMPLE_RATE_HZ, n_fft=1024, hop_length=_FRAME_SAMPLES, n_mels=_N_MELS)
-    to_mel = nn.Linear(model.config.hidden_size, _N_MELS)
-    parameters = [*model.parameters(), *to_mel.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=_LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps, pct_start=0.1)
-    model.train()
-    for _ in range(steps):
-        start = int(torch.randint(utterances.shape[1] - _PIECE_SAMPLES, ()))
-        pieces = utterances[torch.randint(len(utterances), (_BATCH,)), start : start + _PIECE_SAMPLES]
-        variance, mean = torch.var_mean(pieces, dim=1, correction=0, keepdim=True)
-        pieces = (pieces - mean) / torch.sqrt(variance + 1e-7)  # as the preprocessor does
-        target = torch.log(mel(pieces) + 1e-3).transpose(1, 2)
-        frames = to_mel(model(input_values=pieces).last_hidden_state)
-        loss = F.mse_loss(frames, target[:, : frames.shape[1]])
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
+class _MelPredictor(nn.Module):
+    """HuBERT with a head that says each frame's log-Mel spectrum."""
+
+    def __init__(self, hubert: HubertModel):
+        super().__init__()
+        self.hubert, self.head = hubert, nn.Linear(hubert.config.hidden_size, _N_MELS)
+
+    def forward(self, pieces: Tensor) -> Tensor:
+        return self.head(self.hubert(input_values=pieces).last_hidden_state)
+
+
+@dataclass
+class _Pieces:
+    """The pretraining as a task: random pieces of the utterances, all in one epoch."""
+
+    model: _MelPredictor
+    utterances: Tensor
+    n: int
+
+    def __post_init__(self) -> None:
+        self._mel = MelSpectrogram(SAMPLE_RATE_HZ, n_fft=1024, hop_length=_FRAME_SAMPLES, n_mels=_N_MELS)
+
+    def n_steps(self, epoch: int) -> int:
+        return self.n
+
+    def steps(self, epoch: int) -> Iterator[Step]:
+        for _ in range(self.n):
+            start = int(torch.randint(self.utterances.shape[1] - _PIECE_SAMPLES, ()))
+            pieces = self.utterances[torch.randint(len(self.utterances), (_BATCH,)), start : start + _PIECE_SAMPLES]
+            yield Step([pieces], _BATCH)
+
+    def losses(self, forward: Callable[..., Any], part: Tensor) -> Losses:
+        variance, mean = torch.var_mean(part, dim=1, correction=0, keepdim=True)
+        part = (part - mean) / torch.sqrt(variance + 1e-7)  # as the preprocessor does
+        target = torch.log(self._mel(part) + 1e-3).transpose(1, 2)
+        frames = forward(part)
+        return Losses({"loss": _BATCH * F.mse_loss(frames, target[:, : frames.shape[1]])})
+
+    def validate(self, model: nn.Module, precision: Precision) -> None:
+        return None
+
+
+def _pretrain(model: HubertModel, utterances: Tensor, steps: int, seed: int) -> None:
+    settings = FitSettings(1, _LEARNING_RATE, schedule="cosine", warm_up=0.1, max_gradient_norm=1.0)
+    task = _Pieces(_MelPredictor(model), utterances, steps)
+    Training(task, settings, seed, ProcessGroup(utterances.device)).run(lambda score: None, lambda done: None)

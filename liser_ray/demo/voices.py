@@ -92,7 +92,7 @@ def random_voice(rng: np.random.Generator) -> Voice:
 
 
 def speak(voice: Voice, emotion: str, duration_s: float, rng: np.random.Generator) -> Utterance:
-    """An utterance of a length in one of `liser_ray.demo.emotions.EMOTIONS`; its whole content comes from `rng`."""
+    """An utterance of a length in one of `liser_ray.demo.people.EMOTIONS`; its whole content comes from `rng`."""
     prosody = _varied(PROSODY[emotion], rng)
     tracks = _articulate(voice, prosody, round(duration_s * TRACK_RATE_HZ), rng)
     n_samples = round(duration_s * SAMPLE_RATE_HZ)

@@ -1,8 +1,7 @@
 import numpy as np
 from media_files import sampled
 
-from liser_ray.demo.emotions import EMOTIONS
-from liser_ray.demo.people import person
+from liser_ray.demo.people import EMOTIONS, person
 from liser_ray.media.detector import FaceDetector
 
 CLOSED = np.zeros(2)

@@ -4,14 +4,14 @@ import torch
 from transformers import HubertModel
 
 from liser_ray.demo.corpus import CorpusSize, Take, make_corpus
-from liser_ray.demo.emotions import VIDEO_LABELS
+from liser_ray.demo.face_teacher import with_frames
 from liser_ray.demo.networks import FitSize, fit_networks
+from liser_ray.demo.people import FACE_LABELS
 from liser_ray.demo.speech_base import pretrain_speech_base
-from liser_ray.demo.video_fit import with_frames
 from liser_ray.storage.fetch import sha256
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
 from liser_ray.teachers.speech_models import is_normalised, load_base
-from liser_ray.teachers.video import VideoTeacherConfig, load_video_teacher
+from liser_ray.teachers.video import load_video_teacher
 
 
 def contents(folder):
@@ -22,7 +22,7 @@ def contents(folder):
 def test_fitted_files_load_and_are_fitted_once(tmp_path):
     takes = (Take("one", 0, "happy", 1.2, 25),)
     make_corpus(tmp_path / "corpus", size=CorpusSize(takes, useless=False, audio_speakers=1, audio_takes=1))
-    size = FitSize(speech_speakers=1, speech_steps=2, video_speakers=1, video_epochs=1)
+    size = FitSize(speech_speakers=1, speech_steps=2, face_speakers=1, face_epochs=1)
     made = fit_networks(tmp_path / "corpus", tmp_path / "networks", size=size)
 
     base = load_base(made.speech_base, torch.device("cpu"))
@@ -32,11 +32,9 @@ def test_fitted_files_load_and_are_fitted_once(tmp_path):
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
 
-    video = load_video_teacher(
-        VideoTeacherConfig(weights=str(made.video_weights), landmark_weights=str(made.landmark_weights))
-    )
-    assert video.labels == VIDEO_LABELS
-    assert video(np.zeros((1, 16, 224, 224, 3), np.uint8)).sum() == pytest.approx(1, abs=1e-5)
+    face = load_video_teacher(made.face)
+    assert face.labels == FACE_LABELS
+    assert face(np.zeros((1, 16, 224, 224, 3), np.uint8)).sum() == pytest.approx(1, abs=1e-5)
 
     written = contents(tmp_path / "networks")
     assert fit_networks(tmp_path / "corpus", tmp_path / "networks", size=size) == made

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from liser_ray.demo.emotions import EMOTIONS
+from liser_ray.demo.people import EMOTIONS
 from liser_ray.demo.voices import PROSODY, SAMPLE_RATE_HZ, Voice, random_voice, speak
 from liser_ray.media.speech import speech_fraction
 

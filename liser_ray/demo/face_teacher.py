@@ -1,4 +1,4 @@
-"""A small S2D fitted to drawn faces: the demo's video teacher.
+"""A small S2D fitted to drawn faces: the demo's face teacher.
 
 S2D's architecture with 2 blocks of width 96. Its landmark network has random weights, which stay as they are: there is
 no pretrained one without a download, and S2D learns to read whatever features it gives.
@@ -10,32 +10,36 @@ there once or sixteen times, and the clip's feature is the mean over its frames,
 
 import os
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from liser_ray.demo.corpus import mouth_per_frame
-from liser_ray.demo.emotions import EMOTIONS, VIDEO_LABELS, video_label
-from liser_ray.demo.people import person, take_rng
+from liser_ray.demo.people import EMOTIONS, FACE_LABELS, face_label, person, take_rng
 from liser_ray.demo.portrait import portrait
 from liser_ray.demo.voices import speak
 from liser_ray.media.clips import WINDOW_CELLS, crop_face
 from liser_ray.media.detector import Face, FaceDetector
 from liser_ray.media.faces import FaceConfig
 from liser_ray.media.frame import SampledFrame
+from liser_ray.runtime.display import Counting
 from liser_ray.teachers import batches
 from liser_ray.teachers.mobilefacenet import MobileFaceNet, new_mobilefacenet
 from liser_ray.teachers.s2d import PATCH_PX, S2DConfig, VideoTransformer, save_s2d
 from liser_ray.teachers.weights import save_checkpoint
+from liser_ray.training.fit import FitSettings, Losses, ProcessGroup, Step, Training
+from liser_ray.training.precision import Precision
 
-_CONFIG = S2DConfig(embed_dim=96, depth=2, heads=4, frames=1, num_classes=len(VIDEO_LABELS))
+_CONFIG = S2DConfig(embed_dim=96, depth=2, heads=4, frames=1, num_classes=len(FACE_LABELS))
 _TAKE_S = 1.6
 _PICTURES = 4  # drawn per take
 _BATCH = 8
@@ -43,7 +47,7 @@ _LEARNING_RATE = 1e-3
 _MATRIX_LEARNING_RATE = 0.02
 
 
-def fit_video_teacher(weights: Path, landmark_weights: Path, seed: int, speakers: int, epochs: int) -> None:
+def fit_face_teacher(weights: Path, landmark_weights: Path, seed: int, speakers: int, epochs: int) -> None:
     """Fit a teacher and write its two files; S2D's carries the labels.
 
     Args:
@@ -58,8 +62,10 @@ def fit_video_teacher(weights: Path, landmark_weights: Path, seed: int, speakers
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _new_network(crops)
-        _fit(network, landmarks, crops, labels, epochs)
-    save_s2d(weights, with_frames(network, WINDOW_CELLS), VIDEO_LABELS)
+        with torch.inference_mode():
+            guidance = torch.cat([landmarks(_normalised(part)) for part in crops.split(_BATCH)])
+        _fit(_Pictures(network, guidance, crops, labels), epochs, seed)
+    save_s2d(weights, with_frames(network, WINDOW_CELLS), FACE_LABELS)
     save_checkpoint(landmark_weights, landmarks.state_dict())
 
 
@@ -67,7 +73,7 @@ def drawn_crops(seed: int, speakers: int) -> tuple[Tensor, Tensor]:
     """Faces of the teacher's own speakers, detected and cut out as the media stage does it.
 
     Returns:
-        uint8 [n, 224, 224, 3] RGB and int64 [n], indices of `VIDEO_LABELS`.
+        uint8 [n, 224, 224, 3] RGB and int64 [n], indices of `FACE_LABELS`.
     """
     portrait()  # before the threads, which would each make their own
     own = threading.local()
@@ -78,20 +84,15 @@ def drawn_crops(seed: int, speakers: int) -> tuple[Tensor, Tensor]:
         return [crop for emotion in EMOTIONS for crop in _crops_of(seed, number, emotion, own.detector)]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(crops_of, range(speakers))
-        pairs = [
-            crop
-            for crops in tqdm(found, "faces for the video teacher", speakers, unit="speaker", disable=None)
-            for crop in crops
-        ]
+        pairs = list(chain.from_iterable(pool.map(crops_of, range(speakers))))
     return torch.from_numpy(np.stack([crop for crop, _ in pairs])), torch.tensor([label for _, label in pairs])
 
 
 def _crops_of(seed: int, number: int, emotion: str, detector: FaceDetector) -> list[tuple[np.ndarray, int]]:
     """Some pictures of one take; none if no face is found in the first."""
     someone, rng = (
-        person(seed, "video_teacher", number),
-        take_rng(seed, "video_teacher", number, 1 + EMOTIONS.index(emotion)),
+        person(seed, "face_teacher", number),
+        take_rng(seed, "face_teacher", number, 1 + EMOTIONS.index(emotion)),
     )
     rate_hz = _PICTURES / _TAKE_S
     mouth = mouth_per_frame(speak(someone.voice, emotion, _TAKE_S, rng), _TAKE_S, rate_hz)
@@ -99,7 +100,7 @@ def _crops_of(seed: int, number: int, emotion: str, detector: FaceDetector) -> l
         SampledFrame(at, 1, av.VideoFrame.from_ndarray(rgb, format="rgb24"))
         for at, rgb in enumerate(someone.face.frames(emotion, mouth, rate_hz, rng))
     ]
-    label, margin = VIDEO_LABELS.index(video_label(emotion)), FaceConfig().margin
+    label, margin = FACE_LABELS.index(face_label(emotion)), FaceConfig().margin
     return [
         (crop_face(frame, _moved(face, rng), margin), label) for face in detector(frames[0])[:1] for frame in frames
     ]
@@ -168,38 +169,40 @@ def _normalised(crops: Tensor) -> Tensor:
     return batches.standardise(batches.pictures(crops[:, None]) / 255)
 
 
-def _fit(network: VideoTransformer, landmarks: MobileFaceNet, crops: Tensor, labels: Tensor, epochs: int) -> None:
-    with torch.inference_mode():
-        guidance = torch.cat(
-            [
-                landmarks(_normalised(part))
-                for part in tqdm(crops.split(_BATCH), "landmark features", unit="batch", disable=None)
-            ]
-        )
-    n_steps = epochs * -(-len(crops) // _BATCH)
-    optimizers = _optimizers(network)
-    schedules = [
-        torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, optimizer.param_groups[0]["lr"], total_steps=n_steps, pct_start=0.15, cycle_momentum=False
-        )
-        for optimizer in optimizers
-    ]
-    network.train()
-    with tqdm(total=n_steps, desc="video teacher", unit="step", disable=None) as progress:
-        for _ in range(epochs):
-            for batch in torch.randperm(len(crops)).split(_BATCH):
-                logits, _ = network(_normalised(crops[batch])[:, None], guidance[batch])
-                loss = F.cross_entropy(logits, labels[batch], label_smoothing=0.05)
-                network.zero_grad()
-                loss.backward()
-                for optimizer, schedule in zip(optimizers, schedules, strict=True):
-                    optimizer.step()
-                    schedule.step()
-                progress.update()
-                progress.set_postfix(loss=f"{loss.item():.2f}", refresh=False)
+@dataclass
+class _Pictures:
+    """The fit as a task: single pictures, whose landmark features are there already."""
+
+    model: VideoTransformer
+    guidance: Tensor
+    crops: Tensor
+    labels: Tensor
+
+    def n_steps(self, epoch: int) -> int:
+        return -(-len(self.crops) // _BATCH)
+
+    def steps(self, epoch: int) -> Iterator[Step]:
+        for batch in torch.randperm(len(self.crops)).split(_BATCH):
+            yield Step([batch], len(batch))
+
+    def losses(self, forward: Callable[..., Any], part: Tensor) -> Losses:
+        logits, _ = forward(_normalised(self.crops[part])[:, None], self.guidance[part])
+        loss = F.cross_entropy(logits, self.labels[part], label_smoothing=0.05, reduction="sum")
+        return Losses({"loss": loss})
+
+    def validate(self, model: nn.Module, precision: Precision) -> None:
+        return None
 
 
-def _optimizers(network: VideoTransformer) -> tuple[torch.optim.Optimizer, ...]:
+def _fit(task: _Pictures, epochs: int, seed: int) -> None:
+    settings = FitSettings(epochs, _LEARNING_RATE, schedule="cosine", warm_up=0.15, keep="last")
+    group, optimizers = ProcessGroup(task.crops.device), _optimizers(task.model)
+    training = Training(task, settings, seed, group, optimizers=optimizers)
+    with Counting("steps of the face teacher", training.steps(epochs)) as counting:
+        training.run(lambda score: None, lambda done: counting.show(done, training.line))
+
+
+def _optimizers(network: VideoTransformer) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for all else: in a few hundred steps AdamW alone learns half."""
     inner = {
         name: parameter
@@ -207,7 +210,7 @@ def _optimizers(network: VideoTransformer) -> tuple[torch.optim.Optimizer, ...]:
         if parameter.ndim == 2 and name.startswith(("blocks.", "prompt_blocks."))
     }
     others = [parameter for name, parameter in network.named_parameters() if name not in inner]
-    return (
+    return [
         torch.optim.Muon(inner.values(), lr=_MATRIX_LEARNING_RATE, weight_decay=0.05, momentum=0.9),
         torch.optim.AdamW(others, lr=_LEARNING_RATE, weight_decay=0.05),
-    )
+    ]

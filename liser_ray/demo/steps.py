@@ -1,0 +1,141 @@
+"""The steps of the demo: what is made first, and the jobs that everybody uses, on it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from liser_ray.demo.corpus import make_corpus
+from liser_ray.demo.networks import DemoNetworks, fit_networks
+from liser_ray.labeling.config import LabelConfig
+from liser_ray.results.plots import differences_plot, speakers_plot
+from liser_ray.results.records import Record
+from liser_ray.results.scores import interval, paired_difference
+from liser_ray.results.tables import interval_text
+from liser_ray.runtime.display import clock
+from liser_ray.runtime.errors import UserError
+from liser_ray.storage.addresses import is_s3
+from liser_ray.storage.files import write_bytes
+from liser_ray.student.training.config import StudentConfig, TrainConfig
+from liser_ray.teachers.finetuning.config import FinetuneConfig, TrainSettings
+
+RECIPES = ("no-dstl", "conf-vid-sp-dstl")
+TRAIN = TrainConfig(epochs=20, learning_rate=1e-3)
+"""A tenth of RAVDESS's recordings take fewer and larger steps."""
+
+SPACE = ["loss.lambda_sd=0.5,5", "loss.lambda_vd=0.5,5"]
+
+
+@contextmanager
+def step(number: int, n_steps: int, what: str) -> Iterator[list[str]]:
+    """Print one line of the demo at the end: what was done, what came of it (put into the list), how long it took."""
+    results: list[str] = []
+    started = time.monotonic()
+    yield results
+    print(f"[{number}/{n_steps}] {what:<16} {'  '.join(results)}  {clock(time.monotonic() - started)}", flush=True)
+
+
+def demo_settings(config: LabelConfig, n_steps: int = 3) -> LabelConfig:
+    """Settings of the labeling job with the demo's input and teachers; what is made lies in the output folder.
+
+    Faces are found by OpenCV's Haar cascade, which needs no download, and whose crops the face teacher was fitted to.
+
+    Args:
+        config: of the labeling job.
+        n_steps: how many steps there are for whoever reads along.
+
+    Raises:
+        UserError: if the output is no folder.
+    """
+    from liser_ray.teachers.finetuning.job import finetune  # seconds to import
+
+    if is_s3(config.output):
+        raise UserError("The demo makes its corpus in a folder: give --output one, or your own videos as --input.")
+    folder = Path(config.output).absolute()
+    with step(1, n_steps, "corpus") as results:
+        make_corpus(folder / "corpus")
+        results.append(f"{len(list((folder / 'corpus/videos').iterdir()))} videos in {folder / 'corpus'}")
+    with step(2, n_steps, "networks") as results:
+        networks = fit_networks(folder / "corpus", folder / "networks")
+        results.append(str(folder / "networks"))
+    with step(3, n_steps, "speech teachers") as results:
+        tuned = finetune(speech_settings(folder, networks))
+        scores = tuned.evaluation["overall"]["recordings"]
+        results.append(
+            f"{len(tuned.bundles)} folds, UAR {scores['uar']:.2f} on unknown speakers "
+            f"(chance {1 / len(tuned.labels):.2f})"
+        )
+    return replace(
+        config,
+        input=str(folder / "corpus/manifest.csv"),
+        output=str(folder),
+        speech_teachers=[f"{tuned.output}/fold-*"],
+        video_teacher=networks.face,
+        media=replace(config.media, faces=replace(config.media.faces, detector="opencv")),
+    )
+
+
+def speech_settings(folder: Path, networks: DemoNetworks) -> FinetuneConfig:
+    """Settings of the job that tunes the speech teachers, for a narrow model and 200 utterances."""
+    return FinetuneConfig(
+        labeled=str(folder / "corpus/audio/labels.csv"),
+        output=str(folder / "speech_teachers"),
+        base=str(networks.speech_base),
+        workers=0,
+        # Pieces of a second: the labeling job will ask about half a second at a time.
+        train=TrainSettings(epochs=40, patience=15, batch_size=16, learning_rate=5e-3, crop_s=1.0),
+    )
+
+
+def compare_students(folder: Path, train: TrainConfig = TRAIN) -> str:
+    """Train one student from labels alone and one that its teachers help, on the same speakers; print and plot scores.
+
+    Args:
+        folder: of the demo, labeled.
+        train: how both are trained.
+
+    Returns:
+        Their difference, in words.
+    """
+    from liser_ray.student.training.job import train_students
+
+    records: dict[str, tuple[Record, ...]] = {}
+    for recipe in RECIPES:
+        config = StudentConfig(
+            labeled=str(folder / "corpus/audio/labels.csv"),
+            unlabeled=str(folder),
+            output=str(folder / "students" / recipe),
+            recipe=recipe,
+            train=train,
+        )
+        records[recipe] = train_students(config).records
+        print(f"      {recipe}: UAR {interval_text(interval(records[recipe], 'uar'))}", flush=True)
+    base, helped = (records[recipe] for recipe in RECIPES)
+    for name, png in (("differences", differences_plot(records)), ("speakers", speakers_plot(helped))):
+        write_bytes(str(folder / f"students/{name}.png"), png)
+    difference = interval_text(paired_difference(helped, base, "uar"))
+    return f"difference {difference} (paired, {len(base[0].confusions)} speakers, 95 % interval)"
+
+
+def search_lambdas(folder: Path) -> str:
+    """Find λ_sd and λ_vd on the validation speakers; what was found, in words.
+
+    Args:
+        folder: of the demo, labeled.
+    """
+    from liser_ray.search.config import SearchConfig
+    from liser_ray.search.job import search
+    from liser_ray.search.results import score_text
+    from liser_ray.search.space import setting_name
+
+    best = search(
+        SearchConfig(
+            labeled=str(folder / "corpus/audio/labels.csv"),
+            unlabeled=str(folder),
+            output=str(folder / "search"),
+            space=SPACE,
+            train=TRAIN,
+        )
+    ).best
+    return f"best on the validation speakers: {setting_name(best.setting)}, UAR {score_text(best)}"
