@@ -48,6 +48,7 @@ soak: .venv/ready  ## the long random ones: machines, workers and drivers killed
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 types: .venv/ready
 	$(BIN)/mypy
