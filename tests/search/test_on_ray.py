@@ -141,7 +141,7 @@ def test_a_lost_process_is_replaced_and_one_that_is_lost_for_ever_is_told(config
 @pytest.mark.slow
 def test_trials_leave_the_only_cpu_to_their_workers(config, inputs, tmp_path, ray_session):
     # A cluster of one CPU and a bit, as if something else held the others.
-    holder = ray.remote(num_cpus=ray.cluster_resources()["CPU"] - 1.1)(dict).remote()
+    holder = ray.remote(num_cpus=ray.available_resources()["CPU"] - 1.1)(dict).remote()
     ray.get(holder.__ray_ready__.remote())
     setting = {"loss.lambda_sd": 1.0}
     config = replace(config, output=str(tmp_path), workers=1, cpus_per_worker=1, train=replace(config.train, epochs=1))
