@@ -24,7 +24,7 @@ from torch.nn.utils.parametrize import remove_parametrizations
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import HubertConfig, HubertForSequenceClassification
 
-from liser_ray.corpora.waveform import read_waveform
+from liser_ray.corpora.speech import read_waveform
 from liser_ray.prediction.backend import OnnxBackend
 from liser_ray.prediction.student import Student
 from liser_ray.prediction.torch_backend import TorchBackend

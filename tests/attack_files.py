@@ -24,13 +24,7 @@ class _Handler(QuietHandler):
 
 
 def write_attacks(folder: Path, secret: Path, host: str) -> dict[str, Path]:
-    """Files that name a secret recording or a host, under the names that FFmpeg knows them by.
-
-    Args:
-        folder: gets the files.
-        secret: a folder with ``a.ts``, ``a.mp4`` and ``a.mov``.
-        host: ``http://`` address of a server.
-    """
+    """Files that name a secret recording (a folder with ``a.ts``, ``a.mp4``, ``a.mov``) or a host (``http://``)."""
     port = host.rpartition(":")[2]
     texts = {
         "file.m3u8": _hls(f"file://{secret}/a.ts"),

@@ -22,10 +22,14 @@ _HOP_BY_HOP = {"connection", "keep-alive", "expect", "transfer-encoding", "conte
 
 
 class FaultProxy(LocalServer):
-    """A running proxy.
+    """A running proxy; `done` says how often each fault was injected, and all requests under "requests".
 
-    Attributes:
-        done: how often each fault was injected, and all requests under "requests".
+    Args:
+        target: endpoint of the store.
+        seed: decides which requests are hit.
+        slow_down, cut, stall: faults of each kind in every `DECK` requests.
+        in_a_row: no more faults than these come one after the other; 0: any number.
+        answer: HTTP status and S3 error code that every request gets instead.
     """
 
     def __init__(
@@ -38,15 +42,6 @@ class FaultProxy(LocalServer):
         in_a_row: int = 0,
         answer: tuple[int, str] | None = None,
     ):
-        """Start it.
-
-        Args:
-            target: endpoint of the store.
-            seed: decides which requests are hit.
-            slow_down, cut, stall: faults of each kind in every `DECK` requests.
-            in_a_row: no more faults than these come one after the other; 0: any number.
-            answer: HTTP status and S3 error code that every request gets instead.
-        """
         self.target = urlsplit(target)
         self.answer = answer
         self.done: Counter[str] = Counter()

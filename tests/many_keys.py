@@ -12,7 +12,7 @@ _KEY = (
 
 
 class ManyKeys(LocalServer):
-    """A running store with ``videos/000000000.mp4`` and so on in every bucket.
+    """A running store with ``videos/000000000.mp4`` and so on in every bucket, listed by 50.
 
     Attributes:
         signed: for each request so far, whether it was signed.
@@ -34,7 +34,7 @@ class _Handler(QuietHandler):
             return
         asked = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
         start = int(asked.get("continuation-token", 0))
-        end = min(self.owner.n_keys, start + int(asked.get("max-keys", 1000)))
+        end = min(self.owner.n_keys, start + min(50, int(asked.get("max-keys", 50))))
         more = f"<NextContinuationToken>{end}</NextContinuationToken>" if end < self.owner.n_keys else ""
         listed = (
             f"<ListBucketResult><IsTruncated>{str(bool(more)).lower()}</IsTruncated>{more}"

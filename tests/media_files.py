@@ -40,21 +40,14 @@ def write_video(
     """Write a recording; the container follows from the suffix (.mp4 .mov .mkv .webm .avi .ts .mpg .wav ...).
 
     Args:
-        path: where to; overwritten.
-        frames: the pictures in order, or a function from time in seconds to picture (then ``duration_s`` or ``pts_s``
-            says how many); None for sound alone.
-        fps: pictures a second; Fraction(30000, 1001) for 29.97.
+        frames: the pictures in order, or a function from time in seconds to picture; None for sound alone.
         duration_s: length for ``frames`` and ``audio`` given as functions.
         pts_s: presentation time of each picture, ascending: a variable rate. ``fps`` is then only a hint.
-        codec: libx264, libx265, mpeg4, mpeg1video, libvpx-vp9, ...
-        codec_options: of the video encoder, e.g. {"g": "30", "bf": "0"}.
+        codec, codec_options: of the pictures: libx264, libvpx-vp9, ...; and e.g. {"g": "30", "bf": "0"}.
         rotation_deg: degrees counterclockwise that a player turns the pictures by (display matrix; mp4 and mov).
         sample_aspect: width of a pixel over its height; None for square.
-        video_start_s: time of the first picture (added to ``pts_s`` and to the function's times on the way out).
+        video_start_s, audio_start_s: time of the first picture and of the first sample.
         audio: samples, or a function from times in seconds [n] to samples; None for no sound.
-        audio_rate_hz: of ``audio`` and of the file.
-        audio_codec: aac, mp2, libmp3lame, libopus, pcm_s16le, flac, ...
-        audio_start_s: time of the first sample.
         container_options: of the muxer, e.g. {"movflags": "faststart"}.
     """
     pictures = _timed_pictures(frames, Fraction(fps), duration_s, pts_s)
@@ -125,36 +118,20 @@ def write_flash_click(
     flash_times_s: Sequence[float],
     *,
     duration_s: float,
-    click_times_s: Sequence[float] | None = None,
-    size: tuple[int, int] = (64, 48),
     pts_s: Sequence[float] | None = None,
-    audio_rate_hz: int = 48_000,
     **options,
 ) -> Path:
-    """A black recording with one white picture at each flash and a 5-ms burst of a 2-kHz tone at each click.
+    """A black recording with one white picture and a 5-ms burst of a 2-kHz tone at each flash, silent besides.
 
-    The white picture is the one on display at the flash's time. Clicks are at the flashes unless given.
-    ``options`` go to `write_video`.
+    The white picture is the one on display at the flash's time. ``options`` go to `write_video`.
     """
-    width, height = size
-    if pts_s is None:
-        pts_s, times = None, [float(k / Fraction(fps)) for k in range(round(duration_s * float(fps)))]
-    else:
-        times = list(pts_s)
+    times = pts_s or [float(k / Fraction(fps)) for k in range(round(duration_s * float(fps)))]
     white = {int(np.searchsorted(times, t + 1e-9, side="right")) - 1 for t in flash_times_s}
-    frames = (np.full((height, width, 3), 255 * (k in white), np.uint8) for k in range(len(times)))
-    sound = clicks(click_times_s if click_times_s is not None else flash_times_s, duration_s, audio_rate_hz)
-    return write_video(path, frames, fps, pts_s=pts_s, audio=sound, audio_rate_hz=audio_rate_hz, **options)
-
-
-def clicks(times_s: Sequence[float], duration_s: float, rate_hz: int) -> np.ndarray:
-    """Silence with a 5-ms burst of a 2-kHz tone at each time; float32 [n]."""
-    sound = np.zeros(round(duration_s * rate_hz), np.float32)
-    burst = 0.8 * np.sin(2 * np.pi * 2000 * np.arange(round(0.005 * rate_hz)) / rate_hz)
-    for time_s in times_s:
-        at = round(time_s * rate_hz)
-        sound[at : at + len(burst)] = burst[: max(0, len(sound) - at)]
-    return sound
+    frames = (np.full((48, 64, 3), 255 * (k in white), np.uint8) for k in range(len(times)))
+    sound = np.zeros(round(duration_s * 48_000), np.float32)
+    for time_s in flash_times_s:
+        sound[round(time_s * 48_000) :][:240] = 0.8 * np.sin(2 * np.pi * 2000 * np.arange(240) / 48_000)
+    return write_video(path, frames, fps, pts_s=pts_s, audio=sound, **options)
 
 
 def moving_gradient(time_s: float, size: tuple[int, int] = (96, 64)) -> np.ndarray:

@@ -16,15 +16,10 @@ class Arrays:
     large: np.ndarray
     strided: np.ndarray
     small: np.ndarray
-    text: str
 
 
 def add(a, b):
     return a + b
-
-
-def pid():
-    return os.getpid()
 
 
 def nap(seconds):
@@ -80,11 +75,7 @@ def not_to_be_pickled():
 
 def arrays():
     large = np.arange(3_000_000, dtype=np.uint32)
-    return Arrays(large, large.reshape(1000, 3000)[:, ::3], np.arange(5), "text")
-
-
-def environment(name):
-    return os.environ.get(name)
+    return Arrays(large, large.reshape(1000, 3000)[:, ::3], np.arange(5))
 
 
 def with_sessions_open():

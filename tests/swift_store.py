@@ -70,7 +70,7 @@ log_requests = false
 replication_server = false
 """
 
-_PLAIN_FILTERS = (
+_PLAIN_FILTERS = [
     "catch_errors",
     "gatekeeper",
     "healthcheck",
@@ -80,7 +80,7 @@ _PLAIN_FILTERS = (
     "dlo",
     "versioned_writes",
     "symlink",
-)
+]
 _PROXY = """
 [pipeline:main]
 pipeline = catch_errors gatekeeper healthcheck cache listing_formats s3api tempauth bulk copy dlo slo
@@ -143,9 +143,17 @@ class SwiftStore:
             self._process = subprocess.Popen(
                 [*command, *map(str, ports)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
+        import boto3  # not for the process that forks
+
         try:
             self._wait_until_up(ports)
-            self.client = self.client_for(ACCESS_KEY, SECRET_KEY)
+            self.client = boto3.client(
+                "s3",
+                endpoint_url=self.endpoint,
+                aws_access_key_id=ACCESS_KEY,
+                aws_secret_access_key=SECRET_KEY,
+                region_name=REGION,
+            )
         except BaseException:
             self.close()
             raise
@@ -160,18 +168,6 @@ class SwiftStore:
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,  # boto3 reads this one, pyarrow's AWS SDK the other
         }
-
-    def client_for(self, access_key: str, secret_key: str) -> Any:
-        """A boto3 client with these keys."""
-        import boto3
-
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            aws_access_key_id=access_key,
-            aws_secret_access_key=secret_key,
-            region_name=self.region,
-        )
 
     def bucket(self) -> str:
         """Name of a new, empty bucket."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from liser_ray.corpora.labeled import CORPORA
-from liser_ray.corpora.utterance import LabeledSet, sorted_speakers
+from liser_ray.corpora.utterance import LabeledSet
+from liser_ray.results.records import sorted_speakers
 from liser_ray.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -18,19 +19,11 @@ VALIDATION_SHARE = 0.2  # of the speakers that a fold does not test on
 
 @dataclass(frozen=True)
 class Fold:
-    """Speakers of one fold; no speaker is in two parts.
+    """Speakers of one fold. A UserError if one is in two parts, or nobody is in `train` or in `test`."""
 
-    Attributes:
-        index: the number that the paper or the manifest gives the fold; else 0, 1, ...
-        train, validation, test: speakers; validation may be empty where there are few.
-
-    Raises:
-        UserError: if a speaker is in two parts, or nobody is in `train` or in `test`.
-    """
-
-    index: int
+    index: int  # the number that the paper or the manifest gives the fold; else 0, 1, ...
     train: frozenset[str]
-    validation: frozenset[str]
+    validation: frozenset[str]  # may be empty where there are few
     test: frozenset[str]
 
     def __post_init__(self) -> None:
@@ -52,13 +45,7 @@ def folds_of(labeled: LabeledSet, seed: int = 0) -> tuple[Fold, ...]:
     may have fixed folds, of which only the speakers that are there are kept and those are dropped that then lack
     speakers to train or to test on. Any other set is divided into five folds (fewer with few speakers), stratified by
     label. Where validation speakers are not fixed, about 20 % of a fold's other speakers are drawn, at least one of
-    three.
-
-    The result depends on the set's recordings and the seed, not on the order of the recordings.
-
-    Args:
-        labeled: the set.
-        seed: 0 or more; of the division and of the drawing. Fixed folds do not depend on it.
+    three. The seed (0 or more) is of the division and of the drawing; the order of the recordings does not matter.
 
     Raises:
         UserError: if there are not speakers enough for any fold.

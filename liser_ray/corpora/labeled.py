@@ -36,12 +36,11 @@ _FOLD = re.compile(r"(\d+)(\.0*)?")  # tools write whole numbers as 3.0 where a 
 def read_labeled_set(spec: str) -> LabeledSet:
     """List a labeled set; no recording is opened.
 
-    Args:
-        spec: a name of `CORPORA` and where it lies, as in ``ravdess:<folder>``: a local folder or an ``s3://`` prefix
-            in which the corpus lies as it was published, in any depth and any format of sound. Or a manifest: a
-            ``.csv`` or ``.parquet`` file with the columns ``path`` (relative to its folder, absolute, or ``s3://``),
-            ``label``, ``speaker`` and optionally ``fold`` and ``sex`` (man, male, m, woman, female, f, or nothing);
-            others are ignored, and blanks around values.
+    It is named by a name of `CORPORA` and where it lies, as in ``ravdess:<folder>``: a local folder or an ``s3://``
+    prefix in which the corpus lies as it was published, in any depth and any format of sound. Or by a manifest: a
+    ``.csv`` or ``.parquet`` file with the columns ``path`` (relative to its folder, absolute, or ``s3://``), ``label``,
+    ``speaker`` and optionally ``fold`` and ``sex`` (man, male, m, woman, female, f, or nothing); others are ignored,
+    and blanks around values.
 
     Raises:
         UserError: if the name is unknown, nothing is there, no recording is found, the manifest is faulty, or there

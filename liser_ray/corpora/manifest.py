@@ -30,13 +30,11 @@ class Manifest:
     """
 
     def __init__(self, uri: str, needed: Sequence[str], optional: Sequence[str] | None = None, hint: str = ""):
-        """Open it.
+        """Open a ``.csv`` or ``.parquet`` file by its absolute address.
 
         Args:
-            uri: absolute address of a ``.csv`` or ``.parquet`` file.
-            needed: columns that there must be.
-            optional: further columns that are wanted where there are any; None: all others.
-            hint: added to the error where a column is missing.
+            uri, hint: the address, and what is added to the error where a column is missing.
+            needed, optional: columns that there must be, and those wanted where there are any (None: all others).
 
         Raises:
             UserError: it can't be read, lacks a column, or has one twice.
@@ -52,7 +50,8 @@ class Manifest:
             has = ", ".join(schema.names) or "none"
             raise UserError(f"The manifest {uri} has no column {missing}. It has: {has}. {hint}".rstrip())
         wanted = [one for one in schema if optional is None or one.name in {*needed, *optional}]
-        self.schema = pa.schema([(one.name, _plain(one.type)) for one in wanted])
+        kinds = [one.type.value_type if pa.types.is_dictionary(one.type) else one.type for one in wanted]
+        self.schema = pa.schema(list(zip((one.name for one in wanted), kinds, strict=True)))
         for name in self.schema.names:
             if self.schema.names.count(name) > 1:
                 raise UserError(f"The manifest {uri} has two columns {name!r}. Rename one.")
@@ -92,10 +91,6 @@ class Manifest:
     def no_text(self, name: str) -> UserError:
         """What is to be said of a column that should be text."""
         return UserError(f"The manifest {self._uri}: its column {name!r} is {self.schema.field(name).type}, not text.")
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _open_parquet(uri: str) -> tuple[pa.Schema, int | None, Iterable[pa.RecordBatch]]:

@@ -82,17 +82,13 @@ class PlanSummary:
         """Hours of video that will be labeled."""
         return self.to_label_s / 3600
 
-    def expected_output_bytes(self, speech_teachers: int = 1) -> int:
-        """About how large the labels table will be."""
-        return spans.expected_output_bytes(self.to_label_s, speech_teachers)
-
 
 def make_plan(
     input_uri: str, output_uri: str | None, config: PlanConfig, taken_columns: Collection[str] = ()
 ) -> PlanSummary:
-    """Find the recordings, read their headers, cut them into spans and write the plan.
+    """Find the recordings, read their headers, cut them into spans and write the plan, over an old one.
 
-    A plan that is already there is replaced. Memory stays bounded: recordings stream through.
+    Memory stays bounded: recordings stream through.
 
     Args:
         input_uri: folder, ``s3://bucket/prefix``, one file, or a manifest; see `list_recordings`.
@@ -156,15 +152,12 @@ def _write_summary(output_uri: str, summary: PlanSummary) -> None:
 def replan_failed(
     output_uri: str, reasons: Collection[str] | None = None, config: PlanConfig | None = None
 ) -> PlanSummary:
-    """Probe again what could not be probed, and put what comes of it in its place in the plan.
+    """Probe again what could not be probed, put what comes of it in its place in the plan, and sum that up.
 
     Args:
         output_uri: folder or prefix with a complete plan.
         reasons: codes of the failures to try again; None: all.
         config: its limits, workers and roots take the place of those that it was planned with; None: the same.
-
-    Returns:
-        The summary of the plan as it is now.
 
     Raises:
         UserError: if there is no plan.
@@ -188,17 +181,13 @@ def replan_failed(
 
 
 def extend_plan(output_uri: str, config: PlanConfig | None = None) -> PlanSummary:
-    """Plan the recordings that have come into the input since, in new files beside the old ones.
+    """Plan the recordings that have come into the input since, in new files beside the old ones, and sum all up.
 
     What the plan has is left alone: a recording that has been replaced since keeps its rows. Cut off in the middle, the
     files that were written count, and the next call adds the rest.
 
     Args:
-        output_uri: folder or prefix with a complete plan.
-        config: its limits, workers and roots take the place of those that it was planned with; None: the same.
-
-    Returns:
-        The summary of the plan as it is now.
+        output_uri, config: see `replan_failed`.
 
     Raises:
         UserError: there is no plan, the input can't be listed, or a manifest has other columns than it had.
@@ -235,17 +224,12 @@ def extend_plan(output_uri: str, config: PlanConfig | None = None) -> PlanSummar
 
 
 class _PlannedRecordings:
-    """The recordings of a plan: 16 bytes for each address and version.
-
-    Attributes:
-        paths: of the plan's files.
-        changed: recordings passed over so far that the plan has in another version.
-    """
+    """The recordings of a plan: 16 bytes for each address and version."""
 
     def __init__(self, output_uri: str):
         fs, _ = filesystem(output_uri)
         self.paths = _plan_paths(output_uri)
-        self.changed = 0
+        self.changed = 0  # recordings passed over so far that the plan has in another version
         self._addresses: set[bytes] = set()
         self._versions: set[bytes] = set()
         for path in self.paths:
@@ -327,9 +311,7 @@ def _count_ahead(
 
     def count() -> None:
         try:
-            input_uri, output_uri, roots = listed
-            listing = list_recordings(input_uri, skip_uri=output_uri, roots=roots)
-            progress.total = sum(map(counts, listing.recordings))
+            progress.total = sum(map(counts, list_recordings(*listed).recordings))
         except Exception as error:  # what matters of it comes up in the main pass
             log.debug("No total: %s", error)
 

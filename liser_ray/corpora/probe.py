@@ -37,15 +37,8 @@ class Probed:
 def probe_all(recordings: Iterable[Recording], config: PlanConfig, roots: tuple[str, ...] = ()) -> Iterator[Probed]:
     """Every recording with its header or its problem, in the same order.
 
-    A call that hangs or dies is done again one recording at a time, so that only the culprit fails.
-
-    Args:
-        recordings: what was listed.
-        config: the settings.
-        roots: where they must lie, see `liser_ray.storage.roots`; empty: anywhere.
-
-    Raises:
-        UserError: this system is not Linux.
+    A call that hangs or dies is done again one recording at a time, so that only the culprit fails. For ``roots`` see
+    `liser_ray.storage.roots`. Raises a UserError if this system is not Linux.
     """
     check_system()
     workers = config.probe_workers or cpu_count()

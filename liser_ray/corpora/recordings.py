@@ -23,58 +23,38 @@ _TEXT = (pa.string(), pa.large_string(), pa.string_view())
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording as the store lists it, before any byte of it is read.
-
-    Attributes:
-        uri: absolute path or ``s3://bucket/key``.
-        size_bytes: 0 if it can't be reached.
-        version: the ETag on S3, the time of the last change in ns of a local file; "" if it can't be reached.
-        extra: the values of the manifest's other columns, in the order of `Listing.extra_schema`.
-        problem: why it can't be labeled, as far as that is known without a look inside.
-    """
+    """One recording as the store lists it (see `Found`), before any byte of it is read."""
 
     uri: str
-    size_bytes: int
+    size_bytes: int  # 0 if it can't be reached
     version: str
-    extra: tuple[Any, ...] = ()
-    problem: Problem | None = None
+    extra: tuple[Any, ...] = ()  # values of the manifest's other columns, in the order of `Listing.extra_schema`
+    problem: Problem | None = None  # why it can't be labeled, as far as that is known without a look inside
 
 
 @dataclass
 class Listing:
-    """The recordings of an input, once over, in a stable order, and what was met on the way.
-
-    Attributes:
-        recordings: an iterator; at no time is more than a page of the store's listing in memory.
-        extra_schema: types of `Recording.extra`; empty but for manifests.
-        total: how many there will be, where that is known at the start.
-        ignored_files: files passed over so far because their suffix is none of `VIDEO_SUFFIXES`.
-        duplicates: rows of the manifest passed over so far because an earlier row names the same recording.
-    """
+    """The recordings of an input, once over, in a stable order, and what was met on the way, so far."""
 
     recordings: Iterator[Recording] = field(default_factory=lambda: iter(()))
-    extra_schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
-    total: int | None = None
-    ignored_files: int = 0
-    duplicates: int = 0
+    extra_schema: pa.Schema = field(default_factory=lambda: pa.schema([]))  # types of `Recording.extra`
+    total: int | None = None  # how many there will be, where that is known at the start
+    ignored_files: int = 0  # passed over because their suffix is none of `VIDEO_SUFFIXES`
+    duplicates: int = 0  # rows of the manifest passed over because an earlier one names the same recording
 
 
-def list_recordings(
-    input_uri: str, skip_uri: str | None = None, page_size: int = 1000, roots: tuple[str, ...] = ()
-) -> Listing:
-    """List what a user gave as input.
+def list_recordings(input_uri: str, skip_uri: str | None = None, roots: tuple[str, ...] = ()) -> Listing:
+    """List what a user gave as input; at most a page of a store's listing is in memory.
 
     A folder or prefix is searched through (`liser_ray.storage.listing.walk`). Of a manifest (``.parquet``, ``.csv``)
     the column ``uri`` counts, relative to the manifest's folder; its other columns are carried along with their types,
     dictionary columns as their values (a CSV's are text, as they stand there). A row whose file is not there is a
     `Recording` with a problem. Of rows that name the same recording the first is kept, so that nothing is labeled
-    twice. What lies outside of the roots is not looked at: it has the problem DENIED.
+    twice. What lies outside of the roots (see `liser_ray.storage.roots.roots_of`) has the problem DENIED.
 
     Args:
         input_uri: folder, file or manifest; a local path or an ``s3://`` URI.
         skip_uri: a folder or prefix that is left out without counting: the job's own output below its input.
-        page_size: keys asked for at a time on S3.
-        roots: see `liser_ray.storage.roots.roots_of`; empty: anywhere.
 
     Raises:
         UserError: if the input does not exist, can't be listed, holds no video, or is a manifest without ``uri``;
@@ -85,15 +65,12 @@ def list_recordings(
     if file is not None:
         return _list_manifest(uri, roots) if is_manifest(uri) else Listing(iter([_recording(file)]), total=1)
     listing = Listing()
-    listing.recordings = _keep_videos(listing, uri, walk(uri, roots, page_size), skip_uri and absolute(skip_uri))
+    listing.recordings = _keep_videos(listing, uri, walk(uri, roots), skip_uri and absolute(skip_uri))
     return listing
 
 
 def reach_all(rows: Iterable[tuple[str, tuple[Any, ...]]], roots: tuple[str, ...] = ()) -> Iterator[Recording]:
-    """The recording at each address as it is now, with the other values of its row; many requests at once.
-
-    One that can't be reached, or lies outside of the roots, has a problem.
-    """
+    """The recording at each address as it is now, or its problem, with the other values of its row; many at once."""
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         for (_, extra), future in in_order(lambda row: threads.submit(look, row[0], roots), rows, 16 * _AT_ONCE):
             yield _recording(future.result(), extra)

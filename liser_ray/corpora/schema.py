@@ -24,14 +24,8 @@ _FACTS = [
 def plan_schema(extra: pa.Schema | None = None, taken: Collection[str] = ()) -> pa.Schema:
     """Schema of ``plan/*.parquet``: one row a span, what the headers say of its recording, and the carried columns.
 
-    ``frame_rate_hz`` is the header's average rate, ``width`` and ``height`` the coded frame's, 0 where unknown.
-
-    Args:
-        extra: columns of the manifest that are carried along.
-        taken: names that they may not have besides those of the plan's columns.
-
-    Raises:
-        UserError: if a carried column has one of these names.
+    ``frame_rate_hz`` is the header's average rate, ``width`` and ``height`` the coded frame's, 0 where unknown. For the
+    arguments see `with_carried`.
     """
     return with_carried([*SPAN_FIELDS, *_FACTS], extra, taken)
 

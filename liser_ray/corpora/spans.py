@@ -17,18 +17,12 @@ SPEECH_TEACHER_BYTES_PER_S = 95  # softmaxes of 2 windows over 8 labels
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a recording, from its start in seconds.
+    """A stretch of a recording, from its start in seconds."""
 
-    Attributes:
-        span_id: 32 hex digits, the same whenever the same recording is planned with the same span length.
-        start_s, end_s: where it lies; the end is the next span's start, to the bit.
-        too_short: whether it holds less than one window of the video teacher (16 frames at 30 Hz).
-    """
-
-    span_id: str
+    span_id: str  # 32 hex digits, the same whenever the same recording is planned with the same span length
     start_s: float
-    end_s: float
-    too_short: bool
+    end_s: float  # the next span's start, to the bit
+    too_short: bool  # whether it holds less than one window of the video teacher (16 frames at 30 Hz)
 
 
 def recording_id(uri: str, size_bytes: int, version: str) -> str:
@@ -54,13 +48,8 @@ def _digest(*parts: str) -> str:
 def cut(recording: str, duration_s: float, span_seconds: float) -> Iterator[Span]:
     """The spans of a recording, one after the other, without gaps; the last may be short.
 
-    A recording no longer than `span_seconds` is one span. Times are whole microseconds, the unit of container
-    headers, divided once: no rounding errors add up, however long the recording.
-
-    Args:
-        recording: its `recording_id`.
-        duration_s: more than 0.
-        span_seconds: length of all spans but the last.
+    A recording (its `recording_id` and its length, more than 0) no longer than `span_seconds` is one span. Times are
+    whole microseconds, the unit of container headers, divided once: no rounding errors add up, however long it is.
     """
     span_us = round(span_seconds * MICROSECONDS)
     duration_us = max(1, round(duration_s * MICROSECONDS))

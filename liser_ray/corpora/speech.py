@@ -12,9 +12,9 @@ import numpy as np
 
 from liser_ray.corpora.ordered import in_order
 from liser_ray.corpora.utterance import LabeledSet, Utterance
-from liser_ray.corpora.waveform import read_waveform
 from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.media.waveform import WaveformError
+from liser_ray.media.source import sound_source
+from liser_ray.media.waveform import WaveformError, decode_waveform
 from liser_ray.runtime.display import Counting
 from liser_ray.runtime.errors import UserError
 
@@ -74,11 +74,7 @@ def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> 
     Recordings that can't be used are skipped and listed: "unreadable" (missing ones as well), "empty", "shorter than
     0.1 s", "silent" (peak at most -80 dB of full scale), "not finite" (NaN or infinite samples). Of recordings with the
     same samples, label and speaker the first is kept, the others are "duplicate"; if label or speaker differ, none is
-    kept: "contradicting duplicates".
-
-    Args:
-        labeled: the set.
-        workers: recordings decoded at once.
+    kept: "contradicting duplicates". So many workers decode at once.
 
     Raises:
         UserError: if more than half of the recordings are unreadable, or a label has none left.
@@ -116,6 +112,19 @@ def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> 
         ", ".join(f"{count:,} {reason}" for reason, count in sorted(speech.skipped.items())) or "none",
     )
     return speech
+
+
+def read_waveform(uri: str) -> np.ndarray:
+    """Decode the best sound track of a recording, local or on S3, in any format, rate and number of channels.
+
+    Returns:
+        int16 [samples], 16 kHz, mono (the mean of the channels).
+
+    Raises:
+        WaveformError: see there.
+    """
+    with sound_source(uri) as source:
+        return np.concatenate(list(decode_waveform(source)))
 
 
 class _Unusable(NamedTuple):

@@ -9,19 +9,12 @@ from liser_ray.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class TeacherTuning:
-    """On what a speech teacher was tuned; the labels table carries it in its recipe.
+    """On what a speech teacher was tuned; the labels table carries it in its recipe."""
 
-    Attributes:
-        labeled: name of the labeled set.
-        fold: number of the fold.
-        heard: speakers whose recordings chose its weights, its epoch or its temperature, in order.
-        temperature: of its 0.5-s windows; the softmaxes in the table are without it.
-    """
-
-    labeled: str
+    labeled: str  # name of the labeled set
     fold: int
-    heard: tuple[str, ...]
-    temperature: float
+    heard: tuple[str, ...]  # speakers whose recordings chose its weights, its epoch or its temperature, in order
+    temperature: float  # of its 0.5-s windows; the softmaxes in the table are without it
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "TeacherTuning":
@@ -30,15 +23,12 @@ class TeacherTuning:
 
 
 def refuse_leak(tuning: TeacherTuning, labeled: str, scored_speakers: Collection[str]) -> None:
-    """Refuse a teacher that has heard speakers on whom a student is to be scored (its test and validation speakers).
+    """Refuse a teacher that has heard test or validation speakers of a student's fold.
 
     Args:
         tuning: of the teacher.
         labeled: name of the student's labeled set; the same name in another set is another speaker.
         scored_speakers: of the student's fold.
-
-    Raises:
-        UserError: with the speakers.
     """
     both = sorted(set(tuning.heard) & set(scored_speakers)) if tuning.labeled == labeled else []
     if both:

@@ -3,43 +3,28 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from liser_ray.results.records import sorted_speakers as sorted_speakers
+from liser_ray.results.records import sorted_speakers
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One labeled recording.
+    """One labeled recording."""
 
-    Attributes:
-        uri: absolute path or ``s3://bucket/key``.
-        label: one of the set's labels.
-        speaker: who speaks, by a name that is unique within the set.
-        fold: in which fold the speaker is tested, where a manifest says so.
-        sex: the speaker's, "man" or "woman"; "" where it is not known.
-    """
-
-    uri: str
+    uri: str  # absolute path or s3://bucket/key
     label: str
-    speaker: str
-    fold: int | None = None
-    sex: str = ""
+    speaker: str  # by a name that is unique within the set
+    fold: int | None = None  # in which the speaker is tested, where a manifest says so
+    sex: str = ""  # the speaker's, "man" or "woman"; "" where it is not known
 
 
 @dataclass(frozen=True)
 class LabeledSet:
-    """A labeled set as it is listed, before anything is decoded.
+    """A labeled set as it is listed, before anything is decoded."""
 
-    Attributes:
-        name: "ravdess", "cremad", or a manifest's stem.
-        labels: in the order of the network's outputs.
-        utterances: in an order that does not depend on how the files lie or the rows stand.
-        skipped: how many files were passed over, by the reason in words ("songs", "videos", ...).
-    """
-
-    name: str
-    labels: tuple[str, ...]
-    utterances: tuple[Utterance, ...]
-    skipped: dict[str, int]
+    name: str  # "ravdess", "cremad", or a manifest's stem
+    labels: tuple[str, ...]  # in the order of the network's outputs
+    utterances: tuple[Utterance, ...]  # in an order that does not depend on how the files lie or the rows stand
+    skipped: dict[str, int]  # how many files were passed over, by the reason in words ("songs", "videos", ...)
 
     @property
     def speakers(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import logging
 
 from liser_ray.corpora.plan import PlanSummary, extend_plan, load_plan_summary, make_plan
+from liser_ray.corpora.spans import expected_output_bytes
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.schema import ADDED_COLUMNS
@@ -35,7 +36,7 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
 
 def describe_plan(plan: PlanSummary, n_speech_teachers: int = 1) -> str:
     """Recordings, hours, spans, expected size, and what can't be used and why."""
-    size = _bytes(plan.expected_output_bytes(n_speech_teachers))
+    size = _bytes(expected_output_bytes(plan.to_label_s, n_speech_teachers))
     lines = [
         f"{plan.recordings:,} recordings · {_hours(plan.to_label_s)} to label · {plan.spans:,} spans · "
         f"{sum(plan.failed.values()):,} unreadable · about {size} out",

@@ -46,15 +46,12 @@ class ByteSource(Protocol):
 
     def read(self, n_bytes: int, /) -> bytes:
         """Up to so many bytes; b"" at the end."""
-        ...
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Go to a byte; returns where that is."""
-        ...
 
     def tell(self) -> int:
         """Where the next read starts."""
-        ...
 
 
 def open_container(source: ByteSource) -> InputContainer:

@@ -60,8 +60,7 @@ def check_detector(name: str) -> None:
     """Makes sure, before any work starts, that a detector can be used here; downloads its weights where possible.
 
     Raises:
-        UserError: no such detector, a package that it needs is missing, or its weights are neither on disk nor to be
-            had from where DeepFace looks for them. The message says which file goes where.
+        UserError: no such detector, no package for it, or no weights to be had; says which file goes where.
     """
     from deepface.commons import folder_utils
     from deepface.modules import modeling
@@ -113,8 +112,7 @@ def _finder(name: str) -> Callable[[np.ndarray], list[Face]]:
         path = Path(folder_utils.get_deepface_home(), ".deepface/weights", yunet.FILE_NAME)
         if not path.is_file():
             build()  # fetches it
-        network = yunet.Yunet(path)
-        return lambda picture: [_face(*row[:4], row[4:6], row[6:]) for row in network(picture).tolist()]
+        return lambda picture: [_face(*row[:4], row[4:6], row[6:]) for row in yunet.find(path, picture).tolist()]
     model: Any = build()
 
     def find(picture: np.ndarray) -> list[Face]:

@@ -79,17 +79,13 @@ class TrackedPicture:
 def find_faces(
     frames: Iterable[SampledFrame], n_cells: int, config: FaceConfig, detect: Detect | None = None
 ) -> SpanFaces:
-    """Follows one face through a span.
+    """Follows one face through a span; the same pictures always give the same result.
 
     Args:
         frames: the span's pictures in order.
         n_cells: length of the span's 30 Hz grid.
         config: how.
-        detect: finds the faces of a picture. Where none is given, the one of that name that the process keeps, which
-            threads may not share.
-
-    Returns:
-        W = `clips.n_windows(n_cells)` windows. The same pictures always give the same result.
+        detect: finds the faces of a picture; None: the detector that the process keeps, which threads may not share.
     """
     tracker = track.Tracker()
     n_cropped = min(n_cells, clips.n_windows(n_cells) * clips.WINDOW_CELLS)  # what is left belongs to no window
@@ -184,9 +180,9 @@ def runs(frames: Iterable[SampledFrame], detect_every: int) -> Iterator[tuple[in
 def detect_run(
     run: list[SampledFrame], detect: Detect, known: dict[int, tuple[Face, ...]]
 ) -> dict[int, tuple[Face, ...]]:
-    """Faces of the run's first and last picture, and of as many between as it takes to interpolate the rest.
+    """Faces, by index, of the run's first and last picture and of as many between as it takes to interpolate the rest.
 
-    By index in the run, as those that are `known` already, which are in the result.
+    Those that are `known` already are in the result.
     """
     found = dict(known)
     gaps = [(0, len(run) - 1)]

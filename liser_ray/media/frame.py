@@ -53,18 +53,12 @@ class Scalers:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of an upright frame, scaled.
+    """A part of an upright frame, scaled."""
 
-    Attributes:
-        rgb: uint8 [height, width, 3].
-        x, y: where its upper left corner lies in the full-size frame, in pixels.
-        scale_x, scale_y: pixels of the part for one of the full-size frame.
-    """
-
-    rgb: np.ndarray
-    x: float
+    rgb: np.ndarray  # uint8 [height, width, 3]
+    x: float  # of its upper left corner in the full-size frame, in pixels
     y: float
-    scale_x: float
+    scale_x: float  # pixels of the part for one of the full-size frame
     scale_y: float
 
 

@@ -79,5 +79,4 @@ class MediaError(Exception):
 
     def __init__(self, reason: Reason, detail: str = ""):
         super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
+        self.reason, self.detail = reason, detail

@@ -10,7 +10,6 @@ seek, what is decoded and what counts as damage, `liser_ray.media.stream`; where
 
 import math
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 import av
@@ -27,35 +26,22 @@ MAX_PIXELS = 4096 * 4096
 
 @dataclass(frozen=True)
 class Header:
-    """What the container says before anything is decoded.
+    """What the container says before anything is decoded."""
 
-    Attributes:
-        duration_s: from time zero (the first stream's start) to the last stream's end; None if it does not say.
-        width, height: of the stored pictures, before any turn; 0 without video.
-        frame_rate_hz: mean rate; 0 if unknown or without video.
-        has_audio, has_video: cover art is no video.
-        size_bytes: of the file.
-    """
-
-    duration_s: float | None
-    width: int
+    duration_s: float | None  # from time zero (the first stream's start) to the last stream's end, if it says that
+    width: int  # of the stored pictures, before any turn; 0 without video
     height: int
-    frame_rate_hz: float
+    frame_rate_hz: float  # mean rate; 0 if unknown or without video
     has_audio: bool
-    has_video: bool
-    size_bytes: int
+    has_video: bool  # cover art is no video
+    size_bytes: int  # of the file
 
 
 class Reader:
     """An open recording. A context manager; one span at a time: the next one ends the one before."""
 
     def __init__(self, uri: str, max_pixels: int = MAX_PIXELS, roots: tuple[str, ...] = ()):
-        """Open the recording and read its header.
-
-        Args:
-            uri: local path or ``s3://`` address.
-            max_pixels: width × height of the largest picture that is decoded.
-            roots: where it must lie, see `liser_ray.storage.roots`; empty: anywhere.
+        """Open a local or S3 recording, which must lie in the roots if there are any, and read its header.
 
         Raises:
             MediaError: MISSING, EMPTY, DENIED, READ_ERROR, TRUNCATED (an MP4 without its index) or NOT_MEDIA.
@@ -115,9 +101,7 @@ class Reader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _open(self) -> Timeline:

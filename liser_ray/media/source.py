@@ -2,10 +2,13 @@
 
 import os
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
 
 from liser_ray.media.outcome import MediaError, Reason
+from liser_ray.media.waveform import WaveformError
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import is_s3
 from liser_ray.storage.files import filesystem
@@ -29,11 +32,7 @@ class Source:
     """
 
     def __init__(self, uri: str, roots: tuple[str, ...] = ()):
-        """Open the object.
-
-        Args:
-            uri: where it is.
-            roots: where it must lie, see `liser_ray.storage.roots`.
+        """Open the object, which must lie below the roots (`liser_ray.storage.roots`) if there are any.
 
         Raises:
             MediaError: MISSING, EMPTY, DENIED, NOT_MEDIA (a folder) or READ_ERROR.
@@ -123,6 +122,23 @@ class Source:
         except Exception as error:
             self.error = error
             raise
+
+
+@contextmanager
+def sound_source(uri: str) -> Iterator[Source]:
+    """An open `Source` for `decode_waveform`; what is wrong with it is a `WaveformError` ("empty" or "unreadable")."""
+    try:
+        source = Source(uri)
+        try:
+            yield source
+        finally:
+            try:
+                source.check()  # demuxers take a failed read for the end of the file
+            finally:
+                source.release()
+    except MediaError as error:
+        reason = "empty" if error.reason is Reason.EMPTY else "unreadable"
+        raise WaveformError(reason, "0 bytes" if error.reason is Reason.EMPTY else error.detail) from error
 
 
 def _open(uri: str, roots: tuple[str, ...]) -> pa.NativeFile:

@@ -72,13 +72,9 @@ _open_reader: tuple[str, Reader] | None = None  # spans of one recording follow 
 
 
 def prepare_span(uri: str, start_s: float, end_s: float, config: MediaConfig, roots: tuple[str, ...] = ()) -> SpanMedia:
-    """Decode a span, follow its face, cut the clips, and measure its speech.
+    """Decode a span of a local or S3 recording, follow its face, cut the clips, and measure its speech.
 
-    Args:
-        uri: local path or ``s3://`` address of the recording.
-        start_s, end_s: the span, in seconds from the recording's start.
-        config: the media settings.
-        roots: where the recording must lie, see `liser_ray.storage.roots`; empty: anywhere.
+    Times are in seconds from the recording's start. For ``roots`` see `liser_ray.storage.roots`.
 
     Raises:
         MediaError: the span can't be had, with a reason code.

@@ -28,15 +28,9 @@ _PAD_SAMPLES = SAMPLE_RATE_HZ * 30 // 1000
 
 
 def speech_fraction(pcm: np.ndarray) -> float:
-    """Share of the audio that is speech.
+    """Share of the audio (int16 [n], 16 kHz mono) whose time is in stretches of speech, 0..1; 0.0 for empty audio.
 
     A pure function of the samples: the network's state starts at zero in every call, on one thread.
-
-    Args:
-        pcm: int16 [n], 16 kHz mono.
-
-    Returns:
-        0..1: duration of the stretches of speech by the duration of the audio; 0.0 for empty audio.
     """
     if not len(pcm):
         return 0.0
@@ -45,13 +39,9 @@ def speech_fraction(pcm: np.ndarray) -> float:
 
 
 def speech_probabilities(pcm: np.ndarray) -> np.ndarray:
-    """Silero VAD's probability of speech in each frame of 32 ms, the last one filled up with zeros.
+    """Silero VAD's probability of speech (float32 [ceil(n / 512)], 0..1) in each frame of 32 ms of int16 [n] at 16 kHz.
 
-    Args:
-        pcm: int16 [n], 16 kHz mono.
-
-    Returns:
-        float32 [ceil(n / 512)], 0..1.
+    The last frame is filled up with zeros.
     """
     n_frames = -(-len(pcm) // FRAME_SAMPLES)
     samples = np.zeros(_CONTEXT_SAMPLES + n_frames * FRAME_SAMPLES, np.float32)
@@ -74,12 +64,8 @@ def speech_stretches(probabilities: np.ndarray, n_samples: int) -> list[tuple[in
     Speech starts with a frame at 0.5 or above and ends where 0.1 s pass without getting back there, counted from the
     first frame below 0.35; what lasts 0.25 s or less is dropped, and 30 ms are added on both sides.
 
-    Args:
-        probabilities: [frames], 0..1, one per 512 samples.
-        n_samples: length of the audio; no stretch goes beyond it.
-
     Returns:
-        (start, end) of each stretch in samples, in order, without overlap.
+        (start, end) of each stretch in samples of the audio, in order, without overlap.
     """
     return [
         (max(0, start - _PAD_SAMPLES), min(n_samples, end + _PAD_SAMPLES))

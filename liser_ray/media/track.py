@@ -74,13 +74,9 @@ def settled(before: Sequence[Face], after: Sequence[Face]) -> bool:
 
 
 def colours(crop: np.ndarray) -> np.ndarray:
-    """What a face and what is around it look like, whatever its pose and size.
+    """What a face and what is around it (uint8 [height, width, 3], RGB) look like, whatever its pose and size.
 
-    Args:
-        crop: uint8 [height, width, 3], RGB.
-
-    Returns:
-        float32 [384], a histogram over lightness and the two colour axes of CIE Lab; sums to 1.
+    float32 [384], a histogram over lightness and the two colour axes of CIE Lab; sums to 1.
     """
     small = cv2.resize(crop, (48, 48), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)

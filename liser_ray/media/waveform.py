@@ -18,12 +18,7 @@ _LFS_POINTER = b"version https://git-lfs"
 
 
 class WaveformError(Exception):
-    """A recording that can't be used.
-
-    Attributes:
-        reason: one of "unreadable", "empty", "shorter than 0.1 s", "silent", "not finite".
-        detail: more about it; may be empty.
-    """
+    """A recording that can't be used: "unreadable", "empty", "shorter than 0.1 s", "silent" or "not finite"."""
 
     def __init__(self, reason: str, detail: str = ""):
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -31,13 +26,10 @@ class WaveformError(Exception):
 
 
 def decode_waveform(source: ByteSource) -> Iterator[np.ndarray]:
-    """Decode the best sound track of a recording, in any format, rate and number of channels.
+    """Decode the best sound track of a recording (its bytes, at their start) in any format, rate, number of channels.
 
     It comes as it is decoded, so that a long recording takes no more memory than a short one. Broken packets are
     skipped, unless less than half of the stated length is left.
-
-    Args:
-        source: the recording's bytes, at their start.
 
     Yields:
         int16 [n], n > 0, 16 kHz, mono (the mean of the channels).
@@ -54,14 +46,11 @@ def decode_waveform(source: ByteSource) -> Iterator[np.ndarray]:
 
 
 def check_audible(n_samples: int, peak: float) -> None:
-    """Refuse a recording without anything to hear.
+    """Refuse a recording without anything to hear: "empty", "shorter than 0.1 s" or "silent".
 
     Args:
         n_samples: at 16 kHz.
         peak: the largest absolute value, where 32768 is full scale.
-
-    Raises:
-        WaveformError: "empty", "shorter than 0.1 s" or "silent".
     """
     if n_samples == 0:
         raise WaveformError("empty", "no samples")

@@ -19,36 +19,29 @@ _MIN_SCORE = 0.9  # DeepFace's
 _MAX_OVERLAP = 0.3  # of two boxes of different faces, as intersection over union
 
 
-class Yunet:
-    """The detector, on one thread."""
+def find(path: Path, picture: np.ndarray) -> np.ndarray:
+    """Finds faces with the network in a file, which is read once, on one thread.
 
-    def __init__(self, path: Path):
-        """Read the network's file.
+    Args:
+        path: of the file.
+        picture: uint8 [height, width, 3], RGB.
 
-        Raises:
-            Exception: of onnx or ONNX Runtime, whose errors have no common base, if it is no such file.
-        """
-        self._session = _session(path)
+    Returns:
+        float64 [faces, 8], in pixels (pixel i covers [i, i + 1)): left, top, width and height of the box, x and y of
+        the person's right eye, x and y of the left one. The most certain face first.
 
-    def __call__(self, picture: np.ndarray) -> np.ndarray:
-        """Finds faces.
-
-        Args:
-            picture: uint8 [height, width, 3], RGB.
-
-        Returns:
-            float64 [faces, 8], in pixels (pixel i covers [i, i + 1)): left, top, width and height of the box, x and y
-            of the person's right eye, x and y of the left one. The most certain face first.
-        """
-        height, width = (-(-side // _STRIDES[-1]) * _STRIDES[-1] for side in picture.shape[:2])
-        pixels = np.zeros((1, 3, height, width), np.float32)
-        pixels[0, :, : picture.shape[0], : picture.shape[1]] = picture[..., ::-1].transpose(2, 0, 1)  # BGR
-        names = [f"{kind}_{stride}" for stride in _STRIDES for kind in ("cls", "obj", "bbox", "kps")]
-        outputs = dict(zip(names, self._session.run(names, {"input": pixels}), strict=True))
-        found = [_candidates(outputs, stride, width // stride) for stride in _STRIDES]
-        scores, faces = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        kept = cv2.dnn.NMSBoxes(faces[:, :4].tolist(), scores.tolist(), _MIN_SCORE, _MAX_OVERLAP) if len(faces) else []
-        return faces[np.asarray(kept, int)]
+    Raises:
+        Exception: of onnx or ONNX Runtime, whose errors have no common base, if it is no such file.
+    """
+    height, width = (-(-side // _STRIDES[-1]) * _STRIDES[-1] for side in picture.shape[:2])
+    pixels = np.zeros((1, 3, height, width), np.float32)
+    pixels[0, :, : picture.shape[0], : picture.shape[1]] = picture[..., ::-1].transpose(2, 0, 1)  # BGR
+    names = [f"{kind}_{stride}" for stride in _STRIDES for kind in ("cls", "obj", "bbox", "kps")]
+    outputs = dict(zip(names, _session(path).run(names, {"input": pixels}), strict=True))
+    found = [_candidates(outputs, stride, width // stride) for stride in _STRIDES]
+    scores, faces = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    kept = cv2.dnn.NMSBoxes(faces[:, :4].tolist(), scores.tolist(), _MIN_SCORE, _MAX_OVERLAP) if len(faces) else []
+    return faces[np.asarray(kept, int)]
 
 
 def _candidates(outputs: dict[str, np.ndarray], stride: int, columns: int) -> tuple[np.ndarray, np.ndarray]:

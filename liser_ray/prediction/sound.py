@@ -45,7 +45,9 @@ def open_sound(uri: str) -> Iterator[SizedSource]:
         WaveformError: it can't be opened, or has no bytes.
     """
     if uri.startswith("s3://"):
-        with _open_s3(uri) as source:
+        from liser_ray.media.source import sound_source  # PyArrow and boto3, for those who have something on S3
+
+        with sound_source(uri) as source:
             yield source
         return
     try:
@@ -133,25 +135,6 @@ def _mono(samples: np.ndarray) -> np.ndarray:
         )
     mono = array.mean(axis=0) if array.ndim == 2 else array
     return np.ascontiguousarray(mono, np.float32)
-
-
-@contextmanager
-def _open_s3(uri: str) -> Iterator[SizedSource]:
-    from liser_ray.media.outcome import MediaError, Reason
-    from liser_ray.media.source import Source  # PyArrow and boto3, for those who have something on S3
-
-    try:
-        source = Source(uri)
-        try:
-            yield source
-        finally:
-            try:
-                source.check()  # demuxers take a failed read for the end of the file
-            finally:
-                source.release()
-    except MediaError as error:
-        reason = "empty" if error.reason is Reason.EMPTY else "unreadable"
-        raise WaveformError(reason, error.detail) from error
 
 
 @contextmanager

@@ -64,11 +64,6 @@ def users_errors() -> Iterator[None]:
         raise
 
 
-def started_here() -> bool:
-    """Whether the cluster is one that `start_ray` has started on this machine: it has no other, and never grows."""
-    return _started_by_us
-
-
 def cluster_size() -> tuple[float, float]:
     """CPUs and GPUs that the cluster has now; of a cluster on this machine its cores."""
     resources = ray.cluster_resources()

@@ -4,7 +4,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -27,26 +26,18 @@ class Counting:
 
     A bar on a terminal, gone when all is done quickly; else (a submitted job, a log file) a line every half minute.
 
-    Attributes:
-        total: how many there are; None while it is not known.
-        done: how many of them, those done before included.
+    Args, of which all but the first can be set later:
+        unit: of the count, in the plural.
+        total: how many there are, those done before included; None while it is not known.
+        done_before: how many an earlier run has done, which tell nothing about this one's speed.
         text: what else is to be said of them.
     """
 
     def __init__(self, unit: str, total: int | None = None, done_before: int = 0, text: str = ""):
-        """Say what is counted.
-
-        Args:
-            unit: of the count, in the plural.
-            total: how many there are, those done before included.
-            done_before: how many an earlier run has done, which tell nothing about this one's speed.
-            text: see above.
-        """
         self.total, self.done, self.text = total, done_before, text
         self._unit, self._done_before = unit, done_before
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        self._started = self._told = time.monotonic()
 
     def __enter__(self) -> Self:
         self._started = self._told = time.monotonic()
@@ -69,11 +60,9 @@ class Counting:
             self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
+        self._show()
         if self._bar is not None:
-            self._show()
             self._bar.stop()
 
     @property
@@ -103,9 +92,8 @@ class Counting:
     def show(self, done: int, text: str | None = None) -> None:
         """So many are done in all, those done before included; with another text, if one is given."""
         self.done, self.text = done, self.text if text is None else text
-        if self._bar is not None:
-            self._show()
-        elif time.monotonic() - self._told > _LINE_EVERY_S:
+        self._show()
+        if self._bar is None and time.monotonic() - self._told > _LINE_EVERY_S:
             self.tell()
 
     def tell(self) -> None:
@@ -114,10 +102,10 @@ class Counting:
         print(self.line, file=sys.stderr, flush=True)
 
     def _show(self) -> None:
-        assert self._bar is not None
-        self._bar.update(
-            self._task, completed=self.done, total=self.total, description=self.count, text=self.text, refresh=True
-        )
+        if self._bar is not None:
+            self._bar.update(
+                self._task, completed=self.done, total=self.total, description=self.count, text=self.text, refresh=True
+            )
 
 
 Tell = Callable[[str, int, str], None]
@@ -143,7 +131,14 @@ class RunsProgress:
 
 
 class LiveDisplay:
-    """Context: a thread that looks at what was done, now and then and at the end, and shows it as `Counting` does."""
+    """Context: a thread that looks at what was done, now and then and at the end, and shows it as `Counting` does.
+
+    Args:
+        unit, total, done_before: as in `Counting`.
+        look: given the seconds since the display was entered, how many are done since, and a text about them; called
+            from the display's thread.
+        more_lines: what a log has room for besides; called after each look.
+    """
 
     def __init__(
         self,
@@ -153,22 +148,11 @@ class LiveDisplay:
         done_before: int = 0,
         more_lines: Callable[[], Sequence[str]] = tuple,
     ):
-        """Say what is counted.
-
-        Args:
-            unit: of the count, in the plural.
-            total: how many there are, those done before included.
-            look: given the seconds since the display was entered, how many are done since, and a text about them;
-                called from the display's thread, once more at the end.
-            done_before: how many an earlier run has done.
-            more_lines: what a log has room for besides; called after each look.
-        """
         self._counting = Counting(unit, total, done_before)
         self._total, self._done_before = total, done_before
         self._look, self._more_lines = look, more_lines
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._show, daemon=True)
-        self._started = time.monotonic()
 
     def _show(self) -> None:
         with self._counting as counting:
@@ -190,8 +174,6 @@ class LiveDisplay:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(timeout=10)

@@ -11,12 +11,6 @@ from collections.abc import Callable, Sequence
 from liser_ray.runtime.errors import UserError
 from liser_ray.runtime.redaction import RedactingFormatter, redact
 
-EXIT_BUG = 1
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
-EXIT_PIPE = 141
-EXIT_TERMINATED = 143
-
 
 def run(
     main: Callable[[Sequence[str] | None], None],
@@ -38,16 +32,16 @@ def run(
         main(argv)
     except UserError as error:
         print(f"error: {redact(str(error))}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        sys.exit(2)
     except (KeyboardInterrupt, _Terminated) as error:
         print(interrupted, file=sys.stderr, flush=True)
-        sys.exit(EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_TERMINATED)
+        sys.exit(130 if isinstance(error, KeyboardInterrupt) else 143)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at its end
-        sys.exit(EXIT_PIPE)
+        sys.exit(141)
     except Exception:
         print(redact(traceback.format_exc()), end="", file=sys.stderr)
-        sys.exit(EXIT_BUG)
+        sys.exit(1)
 
 
 class _Terminated(BaseException):

@@ -58,8 +58,8 @@ def write_bytes(uri: str, data: bytes) -> None:
 
     if is_s3(uri):
         retried(lambda: write(path))
-        return
-    _write_and_rename(path, fs, write)
+    else:
+        _write_and_rename(path, fs, write)
 
 
 def delete_folder(uri: str) -> None:

@@ -12,27 +12,16 @@ from liser_ray.storage.roots import refusal
 
 @dataclass(frozen=True)
 class Found:
-    """A file or an object, before any byte of it is read.
+    """A file or an object, before any byte of it is read."""
 
-    Attributes:
-        uri: absolute path or ``s3://bucket/key``; of a link to a folder that may not be followed: with a slash behind.
-        size_bytes: 0 if it can't be reached.
-        version: the ETag on S3, the time of the last change in ns of a local file; "" if it can't be reached.
-        error: why it can't be reached: `FileNotFoundError`, `PermissionError` or another `OSError`.
-    """
-
-    uri: str
+    uri: str  # absolute, or s3://bucket/key; of a link to a folder that may not be followed: with a slash behind
     size_bytes: int = 0
-    version: str = ""
-    error: OSError | None = None
+    version: str = ""  # the ETag on S3, the time of the last change in ns of a local file
+    error: OSError | None = None  # why it can't be reached
 
 
 def look(uri: str, roots: tuple[str, ...] = ()) -> Found:
-    """The file at an absolute address as it is now.
-
-    Args:
-        uri: where it is.
-        roots: where it must lie, see `liser_ray.storage.roots`; empty: anywhere.
+    """The file at an absolute address as it is now; it must lie in the roots (`liser_ray.storage.roots`), if any.
 
     Raises:
         UserError: there are no S3 credentials.
@@ -60,29 +49,25 @@ def look(uri: str, roots: tuple[str, ...] = ()) -> Found:
         return Found(uri, error=error)
 
 
-def walk(uri: str, roots: tuple[str, ...] = (), page_size: int = 1000) -> Iterator[Found]:
+def walk(uri: str, roots: tuple[str, ...] = ()) -> Iterator[Found]:
     """All files below a folder or prefix, hidden ones left out, in the order of their paths' bytes.
 
     So a folder and its copy on S3 come in the same order. Links are followed, and a folder that several lead to is
-    walked once. At no time is more than a page of a store's listing, or one folder, in memory.
-
-    Args:
-        uri: absolute address.
-        roots: what links may lead to, see `liser_ray.storage.roots`; empty: anything. What lies elsewhere has an error.
-        page_size: keys asked for at a time on S3.
+    walked once; one that leads out of the roots (`liser_ray.storage.roots`), if there are any, has an error. At no time
+    is more than a page of a store's listing, or one folder, in memory.
 
     Raises:
         UserError: while iterating: a folder can't be listed, no such bucket, access denied, no credentials.
     """
-    return _walk_s3(uri, page_size) if is_s3(uri) else _walk_folder(uri, roots, set())
+    return _walk_s3(uri) if is_s3(uri) else _walk_folder(uri, roots, set())
 
 
-def _walk_s3(uri: str, page_size: int) -> Iterator[Found]:
+def _walk_s3(uri: str) -> Iterator[Found]:
     from liser_ray.storage import s3
 
     bucket, prefix = split(uri)
     prefix += "/" if prefix else ""
-    for record in s3.list_objects(bucket, prefix, page_size):
+    for record in s3.list_objects(bucket, prefix):
         key = record["Key"]
         # Keys that end with a slash are what some tools leave for a folder.
         if key.endswith("/") or any(part.startswith(".") for part in key.removeprefix(prefix).split("/")):

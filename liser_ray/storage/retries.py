@@ -27,14 +27,11 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 16.0
 
 
 def retried(operation: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
-    """Do it again, with growing random waits, while it fails with one of `TRANSIENT_ERRORS`.
+    """Do it again, with growing random waits, while it fails with one of `TRANSIENT_ERRORS`; raise the last one.
 
     Args:
         operation: one that may be done twice.
         patience_s: after so many seconds it is not begun again.
-
-    Raises:
-        OSError: the last one.
     """
     give_up = time.monotonic() + patience_s
     for attempt in itertools.count():
@@ -48,11 +45,7 @@ def retried(operation: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
 
 
 def read_exactly(file: pa.NativeFile, start: int, n_bytes: int) -> bytes:
-    """A range of an open file.
-
-    Raises:
-        OSError: what the file system raises, and if fewer bytes come.
-    """
+    """A range of an open file; an OSError if fewer bytes come."""
     data = bytes(file.read_at(n_bytes, start))
     if len(data) < n_bytes:  # to pyarrow an answer that breaks off in its head is no error
         raise OSError(f"{BROKE_OFF} after {len(data)} of {n_bytes} bytes")

@@ -12,12 +12,8 @@ from liser_ray.storage.addresses import absolute, is_below, is_s3
 def roots_of(input_uri: str, allowed: Iterable[str] = ()) -> tuple[str, ...]:
     """The roots that the recordings of an input must lie below; empty: they may lie anywhere.
 
-    A folder's files are those in it. A manifest may name any file and object that the job can reach, unless
-    ``allowed`` says where they are; so may whoever gives one file.
-
-    Args:
-        input_uri: what a user gave as input.
-        allowed: further folders and prefixes; for a manifest the only ones.
+    A folder's files are those in it, or in further folders that are allowed. A manifest may name any file and object
+    that the job can reach, unless ``allowed`` says where they are; so may whoever gives one file.
     """
     uri, further = absolute(input_uri), tuple(map(absolute, allowed))
     is_folder = not is_s3(uri) and os.path.isdir(uri)
@@ -27,10 +23,8 @@ def roots_of(input_uri: str, allowed: Iterable[str] = ()) -> tuple[str, ...]:
 def refusal(uri: str, roots: tuple[str, ...]) -> str | None:
     """Why what is at an address may not be read, and what to do; None if it is one of the roots or below one.
 
-    Args:
-        uri: a path, of which all links are followed, or an ``s3://`` address. One with a step ``..`` is below nothing:
-            a store, or a library on the way to it, might take that step.
-        roots: as `roots_of` gives them.
+    All links of a path are followed. An S3 address with a step ``..`` is below nothing: a store, or a library on the
+    way to it, might take that step.
     """
     if not roots:
         return None
@@ -43,12 +37,9 @@ def refusal(uri: str, roots: tuple[str, ...]) -> str | None:
 
 
 def open_local(path: str, roots: tuple[str, ...]) -> pa.NativeFile:
-    """Open a file of this machine that lies below the roots.
+    """Open a file of this machine that lies below the roots; a PermissionError if it lies elsewhere.
 
     Its place is asked of what was opened, not of its name: a link may change between a check and the opening.
-
-    Raises:
-        PermissionError: it lies elsewhere; and what opening raises.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

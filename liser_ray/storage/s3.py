@@ -71,25 +71,15 @@ _BROKEN_BODY = (ResponseStreamingError, IncompleteReadError, ReadTimeoutError)
 
 @dataclass(frozen=True)
 class S3Connection:
-    """What the environment says of the store.
+    """What the environment says of the store."""
 
-    Attributes:
-        client: of boto3; safe to use from threads.
-        impatient_client: the same one for a first look: it gives up within seconds.
-        credentials: they renew themselves where they are a role's; None: anonymous.
-        endpoint: None on AWS.
-        region: of the bucket, as far as the environment knows it.
-        ca_bundle: file of the certificates to trust, "" for the system's.
-        timeout_s: how long a request may be silent before it is tried again.
-    """
-
-    client: BaseClient
-    impatient_client: BaseClient
-    credentials: Credentials | None
-    endpoint: str | None
-    region: str
-    ca_bundle: str
-    timeout_s: float
+    client: BaseClient  # safe to use from threads
+    impatient_client: BaseClient  # the same one for a first look: it gives up within seconds
+    credentials: Credentials | None  # they renew themselves where they are a role's; None: anonymous
+    endpoint: str | None  # None on AWS
+    region: str  # of the bucket, as far as the environment knows it
+    ca_bundle: str  # file of the certificates to trust, "" for the system's
+    timeout_s: float  # how long a request may be silent before it is tried again
 
 
 def connection() -> S3Connection:
@@ -152,17 +142,13 @@ def _timeout_s(text: str) -> float:
     return seconds
 
 
-def list_objects(bucket: str, prefix: str, page_size: int = 1000) -> Iterator[dict[str, Any]]:
+def list_objects(bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
     """boto3's records (``Key``, ``Size``, ``ETag``) of the objects below a prefix, in key order, one page in memory.
 
     Raises:
         UserError: if the bucket does not exist, access is denied, or there are no or wrong credentials.
     """
-    pages = (
-        connection()
-        .client.get_paginator("list_objects_v2")
-        .paginate(Bucket=bucket, Prefix=prefix, PaginationConfig={"PageSize": page_size})
-    )
+    pages = connection().client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     with _user_errors(f"s3://{bucket}/{prefix}"):
         for page in pages:
             yield from page.get("Contents", ())

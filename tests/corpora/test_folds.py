@@ -89,11 +89,9 @@ class TestPublished:
         for index in {0, 1, 2, 3, 4} - {fold.index for fold in folds}:
             assert f"fold {index} is left out: nobody to test on" in caplog.text
 
-    def test_too_few_speakers_are_refused(self):
+    def test_too_few_speakers_are_refused_and_others_are_divided(self):
         with pytest.raises(UserError, match="there are only 2, 5"):
             folds_of(corpus("ravdess", [2, 5]))
-
-    def test_a_manifest_of_that_name_with_other_speakers_is_divided(self):
         check(folds_of(corpus("ravdess", range(20, 30))), [str(k) for k in range(20, 30)])
 
 
@@ -105,11 +103,9 @@ class TestManifestFolds:
         assert [len(fold.validation) for fold in folds] == [2, 2, 2]
         check(folds, [str(k) for k in range(12)])
 
-    def test_they_come_before_published_ones(self):
+    def test_they_come_before_published_ones_and_one_is_refused(self):
         rows = [("neutral", str(actor), actor % 2) for actor in range(1, 25)]
         assert len(folds_of(labeled_set(rows, "ravdess"))) == 2
-
-    def test_one_fold_is_refused(self):
         with pytest.raises(UserError, match="all recordings are in fold 4"):
             folds_of(labeled_set([("x", "1", 4), ("y", "2", 4)]))
 
@@ -121,15 +117,12 @@ class TestOtherSets:
         assert all(3 <= len(fold.test) <= 5 for fold in folds)
         assert all(len(fold.validation) == 3 for fold in folds)  # 20 % of 15 to 17
         check(folds, labeled.speakers)
+        assert len({folds_of(labeled, seed)[0] for seed in range(5)}) > 1
 
     def test_labels_are_spread(self):
         # Ten speakers say only a, ten only b.
         labeled = labeled_set([("ab"[speaker % 2], str(speaker)) for speaker in range(20) for _ in range(7)])
         assert [Counter(int(s) % 2 for s in fold.test) for fold in folds_of(labeled)] == [{0: 2, 1: 2}] * 5
-
-    def test_the_seed_changes_the_folds(self):
-        labeled = labeled_set([(label, str(speaker)) for speaker in range(30) for label in "abc"])
-        assert len({folds_of(labeled, seed)[0] for seed in range(5)}) > 1
 
     @pytest.mark.parametrize(("n_speakers", "n_validation"), [(2, 0), (3, 0), (4, 1), (5, 1)])
     def test_few_speakers(self, n_speakers, n_validation):
@@ -162,16 +155,17 @@ class TestOtherSets:
         assert folds_of(replace(labeled, utterances=tuple(shuffled)), seed) == folds
 
 
-class TestFold:
-    def test_speakers_in_two_parts_are_named(self):
-        with pytest.raises(UserError, match="Fold 3 has speakers in two of train, validation and test: 2, 10"):
-            Fold(3, frozenset({"1", "2", "10"}), frozenset({"10"}), frozenset({"2", "4"}))
-
-    @pytest.mark.parametrize(("train", "test", "part"), [((), ("1",), "train"), (("1",), (), "test")])
-    def test_parts_must_not_be_empty_but_validation_may_be(self, train, test, part):
-        with pytest.raises(UserError, match=f"no speaker to {part} on"):
-            Fold(0, frozenset(train), frozenset(), frozenset(test))
-        assert Fold(0, frozenset({"1"}), frozenset(), frozenset({"2"})).validation == frozenset()
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (({"1", "2", "10"}, {"10"}, {"2", "4"}), "Fold 3 has speakers in two of train, validation and test: 2, 10"),
+        ((set(), set(), {"1"}), "no speaker to train on"),
+        (({"1"}, set(), set()), "no speaker to test on"),
+    ],
+)
+def test_a_fold_that_is_none_is_refused(parts, words):
+    with pytest.raises(UserError, match=words):
+        Fold(3, *map(frozenset, parts))
 
 
 def test_folds_are_chosen_by_number():

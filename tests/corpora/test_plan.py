@@ -56,11 +56,8 @@ def brief(table, root):
 
 EXPECTED = [
     ("a.mkv", 0.0, 0.8, "", ""),
-    ("b.mkv", 0.0, 1.0, "", ""),
-    ("b.mkv", 1.0, 2.0, "", ""),
-    ("b.mkv", 2.0, 3.0, "", ""),
-    ("c/d.mkv", 0.0, 1.0, "", ""),
-    ("c/d.mkv", 1.0, 2.0, "", ""),
+    *(("b.mkv", start, start + 1, "", "") for start in (0.0, 1.0, 2.0)),
+    *(("c/d.mkv", start, start + 1, "", "") for start in (0.0, 1.0)),
     ("c/d.mkv", 2.0, 2.1, "filtered", "too_short"),
     ("e.mkv", 0.0, 0.3, "filtered", "too_short"),
     ("silent.mkv", 0.0, 1.5, "filtered", "no_audio"),
@@ -81,13 +78,9 @@ def test_a_folder_becomes_one_row_a_span(videos, tmp_path):
     assert first["recording_s"] == pytest.approx(3.0, abs=0.01)
     assert first["size_bytes"] == (videos / "b.mkv").stat().st_size
 
-    assert (summary.recordings, summary.spans, summary.spans_to_label) == (6, 10, 6)
-    assert summary.spans == summary.spans_to_label + sum(summary.filtered.values()) + sum(summary.failed.values())
-    assert summary.filtered == {"too_short": 2, "no_audio": 1}
-    assert summary.failed == {"not_media": 1}
+    assert (summary.recordings, summary.spans, summary.spans_to_label, summary.ignored_files) == (6, 10, 6, 1)
+    assert (summary.filtered, summary.failed) == ({"too_short": 2, "no_audio": 1}, {"not_media": 1})
     assert summary.to_label_s == pytest.approx(5.8, abs=0.01)
-    assert summary.ignored_files == 1
-    assert summary.expected_output_bytes() > 50_000
 
 
 def test_the_same_input_gives_the_same_plan_and_replaces_the_old_one_and_a_dry_run_writes_nothing(videos, tmp_path):
@@ -174,15 +167,6 @@ def test_files_end_between_recordings(videos, tmp_path, monkeypatch):
     by_file = [{row[0] for row in brief(pq.read_table(file), videos)} for file in files]
     assert by_file == [{"a.mkv", "b.mkv"}, {"c/d.mkv"}, {"e.mkv", "silent.mkv"}, {"text.mp4"}]
     assert brief(read(tmp_path), videos) == EXPECTED
-
-
-def test_what_can_not_be_planned_is_said_before_any_work(videos, tmp_path):
-    with pytest.raises(UserError, match="no such file"):
-        make_plan(str(tmp_path / "nowhere"), str(tmp_path / "out"), CONFIG)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="Can't write"):
-        make_plan(str(videos), str(tmp_path / "file"), CONFIG)
-    assert load_plan_summary(str(tmp_path / "out")) is None
 
 
 def test_s3_gives_the_same_plan_as_the_folder(videos, tmp_path, s3_store):

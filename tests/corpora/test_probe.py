@@ -70,17 +70,8 @@ def test_each_bad_recording_is_told_by_its_reason_and_the_order_stays(videos):
     denied = Recording("s3://bucket/x.mp4", 0, "", problem=Problem(Stage.PLAN, Reason.DENIED, "403"))
     probed = list(probe_all([denied, *recordings], PlanConfig(probe_workers=2)))
     assert [one.recording for one in probed] == [denied, *recordings]
-    expected = [
-        Reason.NOT_MEDIA,
-        None,
-        Reason.EMPTY,
-        Reason.NO_AUDIO,
-        Reason.MISSING,
-        Reason.NO_VIDEO,
-        Reason.TRUNCATED,
-        None,
-    ]
-    assert reasons(probed) == [Reason.DENIED, *expected, *expected]
+    expected = [*("not_media", None, "empty", "no_audio", "missing", "no_video", "truncated", None)] * 2
+    assert reasons(probed) == ["denied", *expected]
     assert probed[2].header.duration_s == pytest.approx(1.0, abs=0.05)
     assert probed[2].header.size_bytes == recordings[1].size_bytes
 
@@ -106,12 +97,9 @@ def test_of_several_read_at_once_only_the_one_that_kills_the_child_fails(videos,
     monkeypatch.setattr(probe, "read_headers", die_of_cut)
     bucket = s3_store.bucket()
     names = ["a b/ü.mp4", "empty.mp4", "cut.mp4", "silent.mp4", "gone.mp4"]
-    sizes = []
     for name in names[:-1]:
-        file = videos / name.replace("a b/ü", "good")
-        s3_store.client.upload_file(str(file), bucket, name)
-        sizes.append(file.stat().st_size)
-    recordings = [Recording(f"s3://{bucket}/{name}", size, "v") for name, size in zip(names, [*sizes, 1], strict=True)]
+        s3_store.client.upload_file(str(videos / name.replace("a b/ü", "good")), bucket, name)
+    recordings = [Recording(f"s3://{bucket}/{name}", 1, "v") for name in names]
     probed = list(probe_all(recordings, PlanConfig(probe_workers=1)))
     assert reasons(probed) == [None, Reason.EMPTY, Reason.CRASH, Reason.NO_AUDIO, Reason.MISSING]
     assert probed[0].header.duration_s == pytest.approx(1.0, abs=0.05)
@@ -140,14 +128,7 @@ def test_another_system_than_linux_is_refused_in_words(videos, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("span_seconds", 0.1),
-        ("span_seconds", 16 / 30),
-        ("max_pixels", 0),
-        ("probe_timeout_s", -1),
-        ("probe_workers", -1),
-    ],
+    ("name", "value"), [("span_seconds", 16 / 30), ("max_pixels", 0), ("probe_timeout_s", -1), ("probe_workers", -1)]
 )
 def test_settings_out_of_range_are_refused(name, value):
     with pytest.raises(UserError, match=name):

@@ -51,11 +51,6 @@ def test_the_crop_is_level_square_and_centred(angle_deg, x, y, width, margin):
     assert np.linalg.det(matrix[:, :2]) > 0
 
 
-def test_without_eyes_the_crop_is_not_turned():
-    matrix = crop_matrix(Face(100, 100, 50, 60), MARGIN)
-    assert matrix[0, 1] == matrix[1, 0] == 0
-
-
 @pytest.mark.parametrize("angle_deg", [-30, 0, 12, 45])
 @pytest.mark.parametrize(("zoom", "offset"), [(1, 0.0), (3, 0.0), (1, -250.0)])
 def test_the_eyes_land_where_the_matrix_says(angle_deg, zoom, offset):

@@ -8,7 +8,7 @@ from media_files import write_moving
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.recordings import VIDEO_SUFFIXES, Recording
-from liser_ray.corpora.waveform import read_waveform
+from liser_ray.corpora.speech import read_waveform
 from liser_ray.media import container
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.reader import Reader

@@ -53,19 +53,21 @@ def test_what_goes_wrong_costs_one_call_and_says_what_happened(sandbox, function
 
 
 def test_a_hang_in_c_code_ends_in_time(sandbox):
-    sandbox.call(rough_calls.pid, timeout_s=30)
+    sandbox.call(os.getpid, timeout_s=30)
     start = time.monotonic()
     assert problem_of(sandbox, rough_calls.hang, timeout_s=0.5).reason == Reason.TIMEOUT
     assert time.monotonic() - start < 3.4, "waits for a handler, which can't run"
     assert sandbox.call(rough_calls.add, 1, 1, timeout_s=30) == 2
 
 
-def test_user_errors_pass(sandbox):
+def test_user_errors_pass_and_children_have_one_thread_and_no_gpu(sandbox):
     with pytest.raises(UserError, match="weights are missing"):
         sandbox.call(rough_calls.user_error, timeout_s=30)
+    assert sandbox.call(os.getenv, "OMP_NUM_THREADS", timeout_s=30) == "1"
+    assert sandbox.call(os.getenv, "CUDA_VISIBLE_DEVICES", timeout_s=30) == ""
 
 
-def test_arrays_arrive_as_they_were(sandbox):
+def test_arrays_arrive_as_they_were_and_leave_no_descriptors_open(sandbox):
     found = sandbox.call(rough_calls.arrays, timeout_s=30)
     expected = rough_calls.arrays()
     for name in ("large", "strided", "small"):
@@ -73,10 +75,6 @@ def test_arrays_arrive_as_they_were(sandbox):
     found.large[0] = 1
     again = sandbox.call(rough_calls.arrays, timeout_s=30)
     assert (again.large[0], found.large[0]) == (0, 1)
-
-
-def test_results_leave_no_descriptors_open(sandbox):
-    sandbox.call(rough_calls.arrays, timeout_s=30)
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
         sandbox.call(rough_calls.arrays, timeout_s=30)
@@ -85,7 +83,7 @@ def test_results_leave_no_descriptors_open(sandbox):
 
 def test_several_calls_in_flight():
     with Sandbox(workers=2, preload=["rough_calls"]) as sandbox:
-        sandbox.call(rough_calls.pid, timeout_s=30)
+        sandbox.call(os.getpid, timeout_s=30)
         futures = [sandbox.submit(rough_calls.nap, 0.1, timeout_s=30) for _ in range(6)]
         broken = sandbox.submit(rough_calls.leave, timeout_s=30)
         more = [sandbox.submit(rough_calls.add, k, k, timeout_s=30) for k in range(20)]
@@ -107,23 +105,18 @@ def test_memory_limit_holds_beside_native_libraries():
             assert problem_of(sandbox, rough_calls.grow).reason == Reason.MEMORY
 
 
-def test_one_thread_and_no_gpu(sandbox):
-    assert sandbox.call(rough_calls.environment, "OMP_NUM_THREADS", timeout_s=30) == "1"
-    assert sandbox.call(rough_calls.environment, "CUDA_VISIBLE_DEVICES", timeout_s=30) == ""
-
-
 def test_child_killed_while_idle(sandbox):
     for _ in range(3):
-        os.kill(sandbox.call(rough_calls.pid, timeout_s=30), signal.SIGKILL)
+        os.kill(sandbox.call(os.getpid, timeout_s=30), signal.SIGKILL)
         assert sandbox.call(rough_calls.add, 1, 1, timeout_s=30) == 2
-        os.kill(sandbox.call(rough_calls.pid, timeout_s=30), signal.SIGKILL)
+        os.kill(sandbox.call(os.getpid, timeout_s=30), signal.SIGKILL)
         time.sleep(0.3)
         assert sandbox.call(rough_calls.add, 1, 1, timeout_s=30) == 2
 
 
 def test_fork_server_killed():
     with Sandbox(preload=["rough_calls"]) as sandbox:
-        child = sandbox.call(rough_calls.pid, timeout_s=30)
+        child = sandbox.call(os.getpid, timeout_s=30)
         server = sandbox.call(os.getppid, timeout_s=30)
         waiting = sandbox.submit(rough_calls.nap, 60, timeout_s=100)
         time.sleep(0.3)  # it is under way: one that is not would be done by the next child
@@ -135,18 +128,18 @@ def test_fork_server_killed():
 
 def test_closed_sandbox():
     sandbox = Sandbox(preload=["rough_calls"])
-    child = sandbox.call(rough_calls.pid, timeout_s=30)
+    child = sandbox.call(os.getpid, timeout_s=30)
     waiting = sandbox.submit(rough_calls.hang, timeout_s=100)
     sandbox.close()
     assert waiting.exception(timeout=10).reason == Reason.CRASH
     assert_gone(child)
     with pytest.raises(RuntimeError):
-        sandbox.call(rough_calls.pid, timeout_s=30)
+        sandbox.call(os.getpid, timeout_s=30)
 
 
 def test_preload_that_fails_says_why():
     with Sandbox(preload=["no_such_module"]) as sandbox, pytest.raises(MediaError, match="no_such_module"):
-        sandbox.call(rough_calls.pid, timeout_s=30)
+        sandbox.call(os.getpid, timeout_s=30)
 
 
 def gone(pid):
@@ -171,7 +164,7 @@ print("main once", flush=True)
 from liser_ray.media.isolation import Sandbox
 import rough_calls
 sandbox = Sandbox(preload=["rough_calls"])  # no guard: children must not run the script again
-child, server = sandbox.call(rough_calls.pid, timeout_s=30), sandbox.call(os.getppid, timeout_s=30)
+child, server = sandbox.call(os.getpid, timeout_s=30), sandbox.call(os.getppid, timeout_s=30)
 sandbox.submit(rough_calls.hang, timeout_s=1000)
 time.sleep(0.3)
 print("pids", child, server, flush=True)
@@ -215,7 +208,7 @@ def test_inside_a_ray_actor(ray_session):
             return found
 
         def hang(self):
-            pids = [self.sandbox.call(pid_of, timeout_s=30) for pid_of in (rough_calls.pid, os.getppid)]
+            pids = [self.sandbox.call(pid_of, timeout_s=30) for pid_of in (os.getpid, os.getppid)]
             self.sandbox.submit(rough_calls.hang, timeout_s=1000)
             time.sleep(0.3)
             return os.getpid(), *pids

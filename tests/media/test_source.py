@@ -32,17 +32,6 @@ def test_reads_and_seeks_like_a_file(tmp_path, monkeypatch):
     opened.release()
 
 
-def test_header_blocks_are_read_once(tmp_path):
-    (tmp_path / "a").write_bytes(bytes(10))
-    opened = Source(str(tmp_path / "a"))
-    opened.in_header = True
-    opened.read(10)
-    opened.release()  # nothing more can be read from the file
-    opened.in_header = False
-    opened.seek(0)
-    assert opened.read(10) == bytes(10)
-
-
 @pytest.mark.parametrize(("every_bytes", "most_requests"), [(300_000, 160), (60_000, 40)])
 def test_a_header_all_over_the_file_costs_little_and_only_once(tmp_path, monkeypatch, every_bytes, most_requests):
     data = np.random.default_rng(0).bytes(150 * every_bytes)

@@ -1,24 +1,15 @@
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liser_ray.media.detector import Face
 from liser_ray.media.track import (
-    MIN_SECOND_FACE_PICTURES,
     Tracker,
     Tracklet,
     colours,
-    distance,
     follow,
-    mix,
-    pair,
-    same_person,
-    second_faces,
-    settled,
 )
 
 SIZE = (640, 360)
@@ -46,56 +37,6 @@ def tracklet(
     return made
 
 
-@given(FACES, FACES, st.floats(0, 1))
-def test_a_mix_lies_between(a, b, share):
-    between = mix(a, b, share)
-    for name in ("x", "y", "width", "height"):
-        low, high = sorted((getattr(a, name), getattr(b, name)))
-        assert low - 1e-6 <= getattr(between, name) <= high + 1e-6
-    assert between.eyes is not None
-    assert mix(a, b, 0) == a
-    assert mix(a, replace(b, eyes=None), share).eyes is None
-
-
-@given(st.floats(-3, 3), st.floats(-3, 3), st.floats(-0.5, 0.5), st.integers(1, 15))
-def test_steady_motion_is_interpolated_exactly(speed_x, speed_y, growth, every):
-    truth = [face(300 + speed_x * i, 150 + speed_y * i, 60 + growth * i) for i in range(every + 1)]
-    for i, expected in enumerate(truth):
-        between = mix(truth[0], truth[-1], i / every)
-        assert between.center == pytest.approx(expected.center)
-        assert between.width == pytest.approx(expected.width)
-
-
-@given(FACES, FACES)
-def test_distance_is_symmetric(a, b):
-    assert distance(a, b) == pytest.approx(distance(b, a))
-    assert distance(a, a) == 0
-
-
-@given(st.lists(FACES, max_size=5), st.lists(FACES, max_size=5))
-@settings(max_examples=60)
-def test_pairs_use_each_face_at_most_once(before, after):
-    pairs = pair(before, after)
-    assert len({i for i, _ in pairs}) == len({j for _, j in pairs}) == len(pairs)
-
-
-@given(st.permutations(range(4)))
-def test_pairs_follow_the_faces_not_their_order(order):
-    before = [face(x) for x in (0, 150, 300, 450)]
-    after = [face(before[i].x + 10) for i in order]
-    assert sorted(pair(before, after)) == sorted((i, j) for j, i in enumerate(order))
-
-
-def test_settled_only_when_the_faces_that_matter_stay():
-    small = face(10, width=20)
-    assert settled([], [])
-    assert settled([face()], [face(305)])
-    assert settled([face(), small], [face()]), "background comes and goes"
-    assert not settled([face()], [])
-    assert not settled([face()], [face(340)]), "moved too far to be interpolated"
-    assert not settled([face()], [face(), face(100)]), "somebody came"
-
-
 def test_a_tracklet_goes_on_through_a_short_gap_but_not_into_another_shot():
     tracker = Tracker()
 
@@ -118,12 +59,6 @@ def test_the_longest_largest_most_central_is_followed():
     assert [t.id for t in follow([tracklet(0, (0, 10)), tracklet(1, (0, 90))])] == [1]
     assert [t.id for t in follow([tracklet(0, (0, 90), face(width=40)), tracklet(1, (0, 90), face(width=80))])] == [1]
     assert [t.id for t in follow([tracklet(0, (0, 90), face(20)), tracklet(1, (0, 90), face(290))])] == [1]
-
-
-def test_nobody_to_follow():
-    assert follow([]) == []
-    assert follow([tracklet(0, (0, 90), looks=None)]) == [], "no crop was made of it"
-    assert not same_person(tracklet(0, (0, 9)), tracklet(1, (9, 20), looks=None))
 
 
 def test_a_chain_goes_on_with_the_same_person_only():
@@ -155,10 +90,3 @@ def test_colours_know_a_picture_from_another_but_not_from_its_mirror():
     assert colours(skin).sum() <= 1 + 1e-6
     assert np.minimum(colours(skin), colours(skin[:, ::-1])).sum() > 0.9
     assert np.minimum(colours(skin), colours(blue)).sum() < 0.1
-
-
-def test_second_faces_count_when_they_are_large_and_last():
-    widths = [{0: 0.2}, {0: 0.2, 1: 0.11}, {0: 0.2, 1: 0.09}, {1: 0.11}, {0: 0.2, 2: 0.3}, {}]
-    assert second_faces(widths, {0}, {0, 1}).tolist() == [False, True, False, True, False, False]
-    assert not second_faces(widths, set(), {0, 1, 2}).any()
-    assert MIN_SECOND_FACE_PICTURES > 1

@@ -9,7 +9,7 @@ import pytest
 from small_students import EMOTIONS, write_student
 from tones import tone
 
-from liser_ray.corpora.waveform import read_waveform
+from liser_ray.corpora.speech import read_waveform
 from liser_ray.prediction.backend import CARD_KEY
 from liser_ray.prediction.student import Student
 from liser_ray.runtime.errors import UserError

@@ -43,26 +43,6 @@ def settings():
     return parse_settings(LabelConfig, "", ["--config", str(SETTINGS)], lists=("--speech_teachers",))
 
 
-def ray_version():
-    return re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
-
-
-def placed(pools, nodes):
-    """Actors of each pool on nodes of (CPU, GPU, how many), and the least CPUs left over on one of them.
-
-    Media actors take every place that they find, as they do where fewer nodes come than were asked for.
-    """
-    media = video = speech = 0
-    left = []
-    for cpus, gpus, count in nodes:
-        here = int((cpus + 1e-9) // pools.media.num_cpus)
-        media += here * count
-        video += int((gpus + 1e-9) // (pools.video.num_gpus + pools.speech.num_gpus)) * count
-        speech = video
-        left.append(cpus - here * pools.media.num_cpus)
-    return media, video, speech, min(left)
-
-
 def test_ray_takes_the_cluster(cluster):
     validate_config(prepare_config(cluster))
     with pytest.raises(jsonschema.ValidationError):
@@ -79,8 +59,10 @@ def test_nodes_have_what_their_instance_types_have(cluster):
     assert gpu["docker"]["worker_run_options"] == ["--gpus all"]  # the image has no CUDA, and asks for no GPU itself
 
 
-def test_the_head_works_not_and_stays_while_workers_are_spot(cluster):
+def test_the_head_works_not_and_stays_while_workers_are_spot_and_no_node_is_open_to_the_world(cluster):
     types = cluster["available_node_types"]
+    # Ray makes a group with SSH open to all for node types that name none
+    assert all(one["node_config"]["SecurityGroupIds"] for one in types.values())
     head = types[cluster["head_node_type"]]
     assert head["resources"] == {"CPU": 0}
     assert "InstanceMarketOptions" not in head["node_config"]
@@ -94,25 +76,27 @@ def test_the_pools_are_what_the_grown_cluster_holds(cluster, settings):
     types = [one for one in cluster["available_node_types"].values() if one["resources"]["CPU"]]
     nodes = [(one["resources"]["CPU"], one["resources"].get("GPU", 0), one["max_workers"]) for one in types]
     pools = fit_pools(settings, 0, 0)  # as the job starts, before any worker
-    media, video, speech, left = placed(pools, nodes)
-    assert (pools.media.actors, pools.video.actors, pools.speech.actors) == (media, video, speech)
+    per_media, per_teachers = pools.media.num_cpus, pools.video.num_gpus + pools.speech.num_gpus
+    media = sum(int((cpus + 1e-9) // per_media) * count for cpus, _, count in nodes)
+    teachers = sum(int((gpus + 1e-9) // per_teachers) * count for _, gpus, count in nodes)
+    assert (pools.media.actors, pools.video.actors, pools.speech.actors) == (media, teachers, teachers)
     # Ray's own steps ask for whole CPUs and would wait for ever where actors can take all, after a lost node too
-    assert 1 <= left < pools.media.num_cpus
+    assert 1 <= min(cpus - int((cpus + 1e-9) // per_media) * per_media for cpus, *_ in nodes) < per_media
 
 
-def test_nodes_and_laptop_have_the_same_ray_and_python(cluster, rayjob):
-    image = f"rayproject/ray:{ray_version()}-py311"
+def test_nodes_have_the_laptops_ray_and_python_what_is_mounted_and_their_region(cluster, rayjob):
+    version = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
+    image = f"rayproject/ray:{version}-py311"
     assert cluster["docker"]["image"] == image
     assert f"FROM {image}\n" in (ROOT / "deploy/Dockerfile").read_text()
-    assert rayjob["spec"]["rayClusterSpec"]["rayVersion"] == ray_version()
-
-
-def test_what_is_mounted_is_there_and_set_up_uses_it(cluster):
-    mounts = cluster["file_mounts"]
-    for remote, local in mounts.items():
+    assert rayjob["spec"]["rayClusterSpec"]["rayVersion"] == version
+    for remote, local in cluster["file_mounts"].items():
         assert local.startswith("~/") or (ROOT / local).is_file(), local
         assert remote.startswith("/home/ray/liser/")
     assert cluster["setup_commands"] == ["bash /home/ray/liser/install.sh /home/ray/liser"]
+    provider = cluster["provider"]
+    assert f"-e AWS_REGION={provider['region']}" in cluster["docker"]["run_options"]
+    assert re.fullmatch(provider["region"] + "[a-z]", provider["availability_zone"])  # one: traffic between is billed
 
 
 def test_calls_need_a_token_and_the_dashboard_is_not_on_the_network(cluster, rayjob):
@@ -124,32 +108,11 @@ def test_calls_need_a_token_and_the_dashboard_is_not_on_the_network(cluster, ray
     assert rayjob["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
 
 
-def test_no_group_is_made_that_is_open_to_the_world(cluster):
-    # Ray makes one, with SSH open to all, for node types that name none
-    assert all(one["node_config"]["SecurityGroupIds"] for one in cluster["available_node_types"].values())
-
-
-def test_the_nodes_know_the_clusters_region(cluster):
-    provider = cluster["provider"]
-    assert f"-e AWS_REGION={provider['region']}" in cluster["docker"]["run_options"]
-    assert re.fullmatch(provider["region"] + "[a-z]", provider["availability_zone"])  # one: traffic between is billed
-
-
 @pytest.mark.parametrize("path", [CLUSTER, JOB, SETTINGS, ROOT / "deploy/Dockerfile"], ids=lambda path: path.name)
 def test_no_secret_is_in_a_file(path):
     text = path.read_text()
     assert not re.search(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b|PRIVATE KEY|hf_[A-Za-z0-9]{20}", text)
     assert not re.search(r"(?i)(secret_access_key|access_key_id|aws_session_token|RAY_AUTH_TOKEN\b|password)", text)
-
-
-def test_all_nodes_have_a_role_in_place_of_keys(cluster, rayjob):
-    assert all(one["node_config"]["IamInstanceProfile"] for one in cluster["available_node_types"].values())
-    documents = {one["kind"]: one for one in yaml.safe_load_all(JOB.read_text())}
-    account = documents["ServiceAccount"]["metadata"]
-    assert "eks.amazonaws.com/role-arn" in account["annotations"]
-    spec = rayjob["spec"]["rayClusterSpec"]
-    groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
-    assert all(one["template"]["spec"]["serviceAccountName"] == account["name"] for one in groups)
 
 
 def test_kubernetes_gets_the_same_nodes(cluster, rayjob):
@@ -168,15 +131,18 @@ def test_kubernetes_gets_the_same_nodes(cluster, rayjob):
             assert as_ray_sees_it["resources"].get(resource, 0) == types[name]["resources"].get(resource, 0), name
 
 
-def test_pods_fit_their_nodes(cluster, rayjob):
+def test_pods_fit_their_nodes_and_all_have_a_role_in_place_of_keys(cluster, rayjob):
+    documents = {one["kind"]: one for one in yaml.safe_load_all(JOB.read_text())}
+    account = documents["ServiceAccount"]["metadata"]
+    assert "eks.amazonaws.com/role-arn" in account["annotations"]
     spec = rayjob["spec"]["rayClusterSpec"]
     types = cluster["available_node_types"]
-    for name, group in [("head", spec["headGroupSpec"])] + [
-        (one["groupName"], one) for one in spec["workerGroupSpecs"]
-    ]:
-        instance_type = types[name]["node_config"]["InstanceType"]
+    assert all(one["node_config"]["IamInstanceProfile"] for one in types.values())
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        instance_type = types[group.get("groupName", "head")]["node_config"]["InstanceType"]
         cpus, memory_gib, gpus = INSTANCE_TYPES[instance_type]
         pod = group["template"]["spec"]
+        assert pod["serviceAccountName"] == account["name"]
         assert pod["nodeSelector"].get("node.kubernetes.io/instance-type", instance_type) == instance_type
         resources = pod["containers"][0]["resources"]
         assert int(resources["requests"]["cpu"]) < cpus  # the rest is Kubernetes' own
@@ -203,13 +169,7 @@ def test_the_kubernetes_job_runs_these_settings_and_is_tried_again(rayjob):
 def test_a_submitted_job_takes_the_code_and_leaves_the_rest(tmp_path):
     """What `ray job submit --working-dir .` uploads, by Ray's own function."""
     code = ["jobs/label_corpus.py", "liser_ray/student/data/stream.py", "configs/cluster/label.yaml", "constraints.txt"]
-    large = [
-        ".git/objects/a",
-        ".venv/lib/torch.so",
-        "out/demo/labels/a.parquet",
-        "data/RAVDESS/a.wav",
-        "weights/s2d.pth",
-    ]
+    large = [".git/objects/a", ".venv/lib/torch.so", "out/demo/labels/a.parquet", "data/RAVDESS/a.wav", "weights/s.pth"]
     for name in code + large:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)

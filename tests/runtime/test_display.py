@@ -2,15 +2,12 @@ import re
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from liser_ray.runtime import display
 from liser_ray.runtime.display import Counting, LiveDisplay, RunsProgress, clock
-
-
-def wait_for(event):
-    assert event.wait(10), "the display never looked"
 
 
 def pretend_terminal(monkeypatch):
@@ -24,15 +21,13 @@ class Looks:
     """A look that answers with the given counts in turn, then with the last one, and says when all were given."""
 
     def __init__(self, *counts):
-        self.counts = counts
-        self.elapsed_s = []
-        self.all_given = threading.Event()
+        self.counts, self.n_looks, self.all_given = counts, 0, threading.Event()
 
     def __call__(self, elapsed_s):
-        self.elapsed_s.append(elapsed_s)
-        if len(self.elapsed_s) >= len(self.counts):
+        self.n_looks += 1
+        if self.n_looks >= len(self.counts):
             self.all_given.set()
-        done = self.counts[min(len(self.elapsed_s), len(self.counts)) - 1]
+        done = self.counts[min(self.n_looks, len(self.counts)) - 1]
         return done, f"loss {done / 10}"
 
 
@@ -44,29 +39,24 @@ def test_clock(seconds, shown):
     assert clock(seconds) == shown
 
 
-def counted(total, done, done_before=0, elapsed_s=0.0, text=""):
-    counting = Counting("recordings", total, done_before, text)
-    counting._started = time.monotonic() - elapsed_s
-    counting.done = done
-    return counting.line
-
-
-class TestLine:
-    def test_count_share_time_left_and_text(self):
-        assert counted(4000, 1000, elapsed_s=60, text="loss 0.5") == (
-            "1,000/4,000 recordings (25%) · 3:00 left · loss 0.5"
-        )
-
-    def test_the_time_left_is_unknown_until_something_is_done(self):
-        assert counted(10, 5, done_before=5, elapsed_s=30) == "5/10 recordings (50%) · ? left"
-
-    def test_what_an_earlier_run_did_counts_but_tells_nothing_about_speed(self):
+@pytest.mark.parametrize(
+    ("counts", "line"),
+    [
+        ({"total": 4000, "done": 1000, "text": "loss 0.5"}, "1,000/4,000 recordings (25%) · 3:00 left · loss 0.5"),
+        ({"total": 10, "done": 5, "done_before": 5}, "5/10 recordings (50%) · ? left"),
         # 30 in this run's minute: the 20 that are left take 40 s, however many there were before.
-        assert counted(100, 80, done_before=50, elapsed_s=60) == "80/100 recordings (80%) · 0:40 left"
-
-    def test_none_to_do_and_a_total_that_is_not_known(self):
-        assert counted(0, 0).startswith("0/0 recordings (0%)")
-        assert counted(None, 12) == "12 recordings"
+        ({"total": 100, "done": 80, "done_before": 50}, "80/100 recordings (80%) · 0:40 left"),
+        ({"total": 0, "done": 0}, "0/0 recordings (0%) · ? left"),
+        ({"total": None, "done": 12}, "12 recordings"),
+    ],
+)
+def test_a_line_has_count_share_time_left_and_text(monkeypatch, counts, line):
+    now = iter((0.0, 60.0))
+    monkeypatch.setattr(display, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    done = counts.pop("done")
+    with Counting("recordings", **counts) as counting:
+        counting.done = done
+        assert counting.line == line
 
 
 def test_a_loop_tells_a_log_now_and_then(monkeypatch, capsys):
@@ -82,37 +72,31 @@ class TestLog:
         monkeypatch.setattr(display, "_LINE_EVERY_S", 0.001)
         look = Looks(1, 2, 10)
         with LiveDisplay("steps", 10, look, more_lines=lambda: ["media 3/s"]):
-            wait_for(look.all_given)
+            assert look.all_given.wait(10)
         lines = capsys.readouterr().err.splitlines()
-        assert lines[1::2] == ["media 3/s"] * len(look.elapsed_s)
+        assert lines[1::2] == ["media 3/s"] * look.n_looks
         assert [line.partition(" (")[0] for line in lines[:6:2]] == ["1/10 steps", "2/10 steps", "10/10 steps"]
         assert lines[4] == "10/10 steps (100%) · 0:00 left · loss 1.0"
 
-    def test_the_last_look_is_at_the_end(self, capsys):
-        done = 0
-        with LiveDisplay("steps", 10, lambda _: (done, "end"), done_before=2):
-            done = 8
-        assert capsys.readouterr().err == "10/10 steps (100%) · 0:00 left · end\n"
+    def test_the_last_look_is_at_the_end_also_after_an_error_which_is_not_hidden(self, capsys):
+        done = []
 
-    def test_an_error_inside_ends_the_display_and_is_not_hidden(self, capsys):
         def fail():
+            done.append(8)
             raise RuntimeError("broken")
 
-        with pytest.raises(RuntimeError, match="broken"), LiveDisplay("steps", 10, lambda _: (3, "so far")):
+        with pytest.raises(RuntimeError), LiveDisplay("steps", 10, lambda _: (sum(done), "end"), done_before=2):
             fail()
-        assert capsys.readouterr().err.startswith("3/10 steps (30%)")
+        assert capsys.readouterr().err == "10/10 steps (100%) · 0:00 left · end\n"
 
 
 def test_a_bar_on_a_terminal(monkeypatch, capsys):
     pretend_terminal(monkeypatch)
     look = Looks(0, 4, 5)
     with LiveDisplay("steps", 10, look, done_before=5):
-        wait_for(look.all_given)
+        assert look.all_given.wait(10)
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
-    assert "5/10 steps" in shown
-    assert "9/10 steps" in shown
-    assert "loss 0.4" in shown
-    assert "10/10 steps (100%)" in shown
+    assert all(words in shown for words in ("5/10 steps", "9/10 steps", "loss 0.4", "10/10 steps (100%)"))
 
 
 @pytest.mark.parametrize("on_terminal", [False, True])
@@ -129,7 +113,7 @@ def test_a_look_that_fails_does_not_end_the_work(monkeypatch, on_terminal):
 
     started = time.monotonic()
     with LiveDisplay("steps", 10, look):
-        wait_for(failed)
+        assert failed.wait(10)
     assert time.monotonic() - started < 5
     assert [str(error) for error in errors] == ["nothing to see"]
 

@@ -19,12 +19,8 @@ def begun(tmp_path):
     return str(card)
 
 
-def test_a_new_output_takes_any_recipe(tmp_path):
-    refuse_changed_recipe(str(tmp_path / "new" / "run.json"), RECIPE)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_same_recipe_goes_on(begun):
+def test_a_new_output_takes_any_recipe_and_the_same_goes_on(begun, tmp_path):
+    refuse_changed_recipe(str(tmp_path / "new" / "run.json"), RECIPE | {"seed": 1})
     refuse_changed_recipe(begun, dict(reversed(RECIPE.items())))
     refuse_changed_recipe(begun, plain(RECIPE | {"labels": ("happy", "sad")}))
     assert plain({"labels": ("happy", "sad"), 1: None}) == {"labels": ["happy", "sad"], "1": None}
@@ -37,11 +33,6 @@ def test_the_same_recipe_goes_on(begun):
             RECIPE | {"seed": 1, "train": {"epochs": 40, "crop_s": 1.5, "lora": {"rank": 4}}},
             "",
             ["seed: was 0, is now 1", "train.crop_s: was 3.0, is now 1.5", "train.lora.rank: was 8, is now 4"],
-        ),
-        (
-            {"seed": 0, "train": TRAIN, "base": "hubert"},
-            "",
-            ['base: was null, is now "hubert"', 'labels: was ["happy", "sad"], is now null'],
         ),
         (RECIPE | {"labels": ["sad", "happy"]}, "", ['labels: was ["happy", "sad"], is now ["sad", "happy"]']),
         (RECIPE | {"train": None}, "", [f"train: was {json.dumps(TRAIN)}, is now null"]),

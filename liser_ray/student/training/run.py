@@ -10,8 +10,8 @@ import torch
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledSpeech
-from liser_ray.corpora.utterance import sorted_speakers
 from liser_ray.results.metrics import confusion_matrix
+from liser_ray.results.records import sorted_speakers
 from liser_ray.runtime.display import Tell
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import join

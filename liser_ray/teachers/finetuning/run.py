@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledSpeech
-from liser_ray.corpora.utterance import sorted_speakers
+from liser_ray.results.records import sorted_speakers
 from liser_ray.runtime.display import Tell
 from liser_ray.storage.addresses import join
 from liser_ray.storage.fetch import fetch, sha256

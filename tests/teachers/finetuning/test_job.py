@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from liser_ray.corpora.labeled import read_labeled_set
-from liser_ray.corpora.waveform import read_waveform
+from liser_ray.corpora.speech import read_waveform
 from liser_ray.demo.speech_base import pretrain_speech_base
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
