@@ -46,35 +46,21 @@ _DECIDE_ROWS = ("span_seconds", "max_pixels", "max_frame_rate_hz")  # they stay 
 
 @dataclass(frozen=True)
 class PlanSummary:
-    """What a plan holds: the content of ``plan.json``.
+    """What a plan holds: the content of ``plan.json``."""
 
-    Attributes:
-        input_uri: what was planned.
-        config: the settings it was planned with.
-        recordings: how many were found; each has at least one row.
-        recorded_s: their length together, of those whose header tells it.
-        spans: rows; ``to_label + filtered + failed``.
-        spans_to_label, to_label_s: rows without a problem, and their length together.
-        filtered, failed: rows that end here already, by reason code.
-        ignored_files: files of the folder that are no videos by their suffix.
-        duplicates: rows of the manifest that name a recording again.
-        extra_columns: names and types of the manifest's columns that are carried along.
-        files: how many Parquet files there are.
-    """
-
-    input_uri: str
-    config: PlanConfig
-    recordings: int
-    recorded_s: float
-    spans: int
-    spans_to_label: int
-    to_label_s: float
-    filtered: dict[str, int]
+    input_uri: str  # what was planned
+    config: PlanConfig  # the settings it was planned with
+    recordings: int  # how many were found; each has at least one row
+    recorded_s: float  # their length together, of those whose header tells it
+    spans: int  # rows: those to label, the filtered and the failed
+    spans_to_label: int  # rows without a problem
+    to_label_s: float  # their length together
+    filtered: dict[str, int]  # rows that end here already, by reason code
     failed: dict[str, int]
-    ignored_files: int
-    duplicates: int
-    extra_columns: dict[str, str]
-    files: int
+    ignored_files: int  # files of the folder that are no videos by their suffix
+    duplicates: int  # rows of the manifest that name a recording again
+    extra_columns: dict[str, str]  # names and types of the manifest's columns that are carried along
+    files: int  # how many Parquet files there are
     format_version: int = FORMAT_VERSION
 
     @property

@@ -27,31 +27,18 @@ _NO_SAMPLES = np.zeros(0, np.int16)
 
 @dataclass(frozen=True, eq=False)
 class LabeledSpeech:
-    """The N usable recordings of a labeled set, in its order; arrays without copies of one another.
-
-    Attributes:
-        name: of the set.
-        labels: in the order of the network's outputs; each has recordings.
-        pcm: int16 [total samples], 16 kHz, mono, all recordings one after the other.
-        ends: int64 [N], where each recording ends in `pcm`, in samples.
-        label_index: int64 [N], indices into `labels`.
-        speakers: of each recording.
-        sexes: of each speaker, "man" or "woman", where it is known.
-        uris: of each recording.
-        skipped: how many files or recordings were passed over, by the reason in words: the set's own and the problems'.
-        problems: (address, reason with details) of each recording that was listed and could not be used.
-    """
+    """The N usable recordings of a labeled set, in its order; arrays without copies of one another."""
 
     name: str
-    labels: tuple[str, ...]
-    pcm: np.ndarray
-    ends: np.ndarray
-    label_index: np.ndarray
-    speakers: tuple[str, ...]
-    sexes: dict[str, str]
-    uris: tuple[str, ...]
-    skipped: dict[str, int]
-    problems: tuple[tuple[str, str], ...]
+    labels: tuple[str, ...]  # in the order of the network's outputs; each has recordings
+    pcm: np.ndarray  # int16 [total samples], 16 kHz, mono, all recordings one after the other
+    ends: np.ndarray  # int64 [N], where each recording ends in `pcm`, in samples
+    label_index: np.ndarray  # int64 [N], indices into `labels`
+    speakers: tuple[str, ...]  # of each recording
+    sexes: dict[str, str]  # of each speaker, "man" or "woman", where it is known
+    uris: tuple[str, ...]  # of each recording
+    skipped: dict[str, int]  # how many files or recordings were passed over, by the reason in words
+    problems: tuple[tuple[str, str], ...]  # (address, reason with details) of each listed recording that is not used
 
     def __len__(self) -> int:
         return len(self.ends)

@@ -34,22 +34,14 @@ class LabeledSet:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A published labeled set: names and layout of its files.
+    """A published labeled set: names and layout of its files."""
 
-    Attributes:
-        name: what stands before the colon where a user names the set, as in ``ravdess:FOLDER``.
-        title: its name in messages.
-        labels: in the order of the network's outputs.
-        parse: label, speaker and sex ("man", "woman", or "" where it is not known) of a recording, from its path below
-            the corpus' folder without suffix; or the words for why a file is not used ("songs", "other files", ...).
-        example: a recording's name, for the message where none is found.
-        folds: (test speakers, validation speakers) of each published fold, where there are any; each speaker of the
-            corpus is tested in one of them.
-    """
-
-    name: str
-    title: str
-    labels: tuple[str, ...]
+    name: str  # what stands before the colon where a user names the set, as in ravdess:FOLDER
+    title: str  # its name in messages
+    labels: tuple[str, ...]  # in the order of the network's outputs
+    # Label, speaker and sex ("man", "woman", or "" where it is not known) of a recording, from its path below the
+    # corpus' folder without suffix; or the words for why a file is not used ("songs", "other files", ...).
     parse: Callable[[str], tuple[str, str, str] | str]
-    example: str
+    example: str  # a recording's name, for the message where none is found
+    # Test speakers and validation speakers of each published fold; each speaker is tested in one of them.
     folds: tuple[tuple[frozenset[str], frozenset[str]], ...] = ()

@@ -24,15 +24,12 @@ def package_versions(*packages: str) -> dict[str, str]:
 
 
 def refuse_changed_recipe(run_card: str, recipe: dict[str, Any], may_grow: str = "") -> None:
-    """Compare with the run card of an output that was begun before, if there is one.
+    """Refuse, with the differences, to go on in an output that was begun with another recipe.
 
     Args:
-        run_card: address of a JSON file with the key ``recipe``.
+        run_card: address of a JSON file with the key ``recipe``, if the output was begun before.
         recipe: of this run, as `plain` gives it.
         may_grow: path of a part that may have more keys now, such as "data.speech_teachers".
-
-    Raises:
-        UserError: the output was begun with another recipe; with the differences.
     """
     if not exists(run_card):
         return

@@ -35,11 +35,6 @@ def test_spans_cover_the_recording_without_gap_or_overlap(duration_s, span_secon
     assert len({span.span_id for span in spans}) == len(spans)
 
 
-def test_starts_are_exact_multiples_far_into_a_long_recording():
-    spans = spans_of(86_400.0, 0.6)
-    assert spans[144_000 - 1].start_s == (144_000 - 1) * 6 / 10
-
-
 def test_only_what_is_shorter_than_16_frames_is_too_short():
     assert [span.too_short for span in spans_of(16.5)] == [False, True]
     assert [span.too_short for span in spans_of(16 + 0.533334)] == [False, False]
@@ -63,6 +58,6 @@ def test_ids_stay_what_they_are_from_release_to_release():
     ]
 
 
-def test_expected_size_grows_with_hours_and_teachers():
+def test_expected_size_grows_with_teachers():
     assert 60e6 < expected_output_bytes(3600) < 70e6
     assert expected_output_bytes(3600, speech_teachers=5) > expected_output_bytes(3600)
