@@ -28,7 +28,7 @@ The job can be killed at any time: the same command, or --resume with --output, 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the settings, search, print the best ones."""
-    given = list(sys.argv[1:] if argv is None else argv)
+    given = sys.argv[1:] if argv is None else argv
 
     def parse(arguments: Sequence[str]) -> SearchConfig:
         bare = {"--resume": "true", "--train.two_stage": "true", "--network.bidirectional": "true"}
@@ -37,11 +37,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = parse(given)
     logging.getLogger("liser_ray").setLevel(logging.INFO)
     # What follows is imported where it is needed: PyTorch takes seconds.
-    from liser_ray.search.job import begun, search
+    from liser_ray.search.job import search, settings_of
     from liser_ray.search.report import print_result
 
     if config.resume:
-        config = parse(["--config", begun(config.output), *given])  # what is given comes on top
+        config = parse(["--config", settings_of(config.output), *given])  # what is given comes on top
     print_result(search(config))
 
 

@@ -126,7 +126,7 @@ def search_lambdas(folder: Path) -> str:
     """
     from liser_ray.search.config import SearchConfig
     from liser_ray.search.job import search
-    from liser_ray.search.results import score_text
+    from liser_ray.search.results import uar_text
     from liser_ray.search.space import setting_name
 
     best = search(
@@ -138,4 +138,4 @@ def search_lambdas(folder: Path) -> str:
             train=TRAIN,
         )
     ).best
-    return f"best on the validation speakers: {setting_name(best.setting)}, UAR {score_text(best)}"
+    return f"best on the validation speakers: {setting_name(best.setting)}, UAR {uar_text(best)}"

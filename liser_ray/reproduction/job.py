@@ -2,17 +2,18 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from liser_ray.corpora import ravdess
-from liser_ray.corpora.folds import folds_of, numbers
+from liser_ray.corpora.folds import choose_folds, folds_of, numbers
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.reproduction.config import ReproductionConfig
-from liser_ray.results.paper import BASE, CONFIGURATIONS, FIGURE_2, paper_order, set_name, share_of
+from liser_ray.results.paper import BASE, CONFIGURATIONS, FIGURE_2, set_name, share_of
 from liser_ray.results.plots import confusion_plot, differences_plot, figure_2, speakers_plot
 from liser_ray.results.records import Record, read_records, record_to_json
 from liser_ray.results.tables import (
+    by_set,
     differences_table,
     others_table,
     recalls_table,
@@ -39,20 +40,12 @@ _TESTED, _VALIDATING = (frozenset[str]().union(*parts) for parts in zip(*ravdess
 
 @dataclass(frozen=True)
 class ReproductionResult:
-    """What a run of the job made.
-
-    Attributes:
-        output: where tables and pictures are.
-        records: of everything that has run.
-        tables: Markdown, by name.
-        pictures: PNGs, by name.
-        left_out: what was not run, and why.
-    """
+    """What a run of the job made of all records, by name, and what was not run, and why."""
 
     output: str
     records: tuple[Record, ...]
-    tables: dict[str, str]
-    pictures: dict[str, bytes]
+    tables: dict[str, str]  # Markdown
+    pictures: dict[str, bytes]  # PNGs
     left_out: tuple[str, ...]
 
 
@@ -75,29 +68,29 @@ def reproduce(config: ReproductionConfig) -> ReproductionResult:
 
 def make_tables(records: Sequence[Record]) -> dict[str, str]:
     """All tables that can be made of some records, Markdown by name: "table-2", "ravdess-recalls" ..."""
-    recipes = sorted({record.recipe for record in records}, key=paper_order)
+    recipes = {record.recipe for record in records}
     tables = {
         "table-2": table_2(records),
         "table-3": table_3(records),
-        "results": results_table(records, recipes),
-        "sexes": sexes_table(records, recipes),
+        "results": results_table(records),
+        "sexes": sexes_table(records),
     }
     if any(record.labeled == ravdess.CORPUS.name for record in records):
-        tables["others"] = others_table(records, recipes, _TESTED - _VALIDATING)
-    if any(record.recipe != BASE for record in records):
-        tables["differences"] = differences_table(records, recipes)
-    of_ours = [recipe for recipe in recipes if recipe.startswith(f"{_STRONG}-")]
-    if of_ours and _STRONG in recipes:
-        tables["strong-differences"] = differences_table(records, of_ours, _STRONG)
-    for labeled, by_recipe in _by_set(records).items():
-        tables[f"{labeled}-recalls"] = recalls_table([one for runs in by_recipe.values() for one in runs], recipes)
+        tables["others"] = others_table(records, _TESTED - _VALIDATING)
+    if recipes != {BASE}:
+        tables["differences"] = differences_table(records)
+    ours = [one for one in records if f"{one.recipe}-".startswith(f"{_STRONG}-")]
+    if _STRONG in recipes and len({one.recipe for one in ours}) > 1:
+        tables["strong-differences"] = differences_table(ours, _STRONG)
+    for labeled in by_set(records):
+        tables[f"{labeled}-recalls"] = recalls_table([one for one in records if one.labeled == labeled])
     return tables
 
 
 def make_pictures(records: Sequence[Record]) -> dict[str, bytes]:
     """All pictures that can be made of some records, PNGs by name: "ravdess-speakers", "ravdess-confusion" ..."""
     pictures: dict[str, bytes] = {}
-    for labeled, by_recipe in _by_set(records).items():
+    for labeled, by_recipe in by_set(records).items():
         shown = by_recipe.get("conf-vid-sp-dstl") or by_recipe.get(BASE) or next(iter(by_recipe.values()))
         pictures[f"{labeled}-confusion"] = confusion_plot(shown)
         pictures[f"{labeled}-speakers"] = speakers_plot(shown)
@@ -130,18 +123,7 @@ def _students(config: ReproductionConfig, output: str, left_out: list[str]) -> I
     shares = numbers(config.shares, "--shares")
     if not all(1 <= share <= 99 for share in shares):
         raise UserError(f"--shares {config.shares}: give percents of the labels from 1 to 99.")
-    plain = StudentConfig(
-        unlabeled=config.unlabeled,
-        seeds=config.seeds,
-        speech_teacher=config.speech_teacher,
-        min_video_valid=config.min_video_valid,
-        memory_gb=config.memory_gb,
-        loss=config.loss,
-        network=config.network,
-        train=config.train,
-        precision=config.precision,
-        workers=config.workers,
-    )
+    plain = StudentConfig(**{one.name: getattr(config, one.name) for one in fields(StudentConfig)} | {"labeled": ""})
     wanted: list[tuple[str, StudentConfig]] = []  # with the set's name
     if "table-2" in config.parts:
         wanted += [(name, replace(plain, recipe=recipe)) for name in sets for recipe in CONFIGURATIONS]
@@ -174,7 +156,7 @@ def _check_teachers(taught: Sequence[StudentConfig]) -> None:
     """Refuse a labels table without a teacher for each fold of each set now, not when the second set's turn comes."""
     for address in dict.fromkeys(student.labeled for student in taught):
         labeled, table = read_labeled_set(address), open_labels_table(taught[0].unlabeled)
-        for fold in folds_of(labeled):
+        for fold in choose_folds(taught[0].folds, folds_of(labeled)):
             choose_teacher(table, taught[0].speech_teacher, labeled.name, labeled.labels, fold)
 
 
@@ -197,11 +179,3 @@ def _write(result: ReproductionResult, readme: Sequence[str]) -> None:
     if readme:
         for name, png in result.pictures.items():
             write_bytes(str(Path(readme[0]).absolute().parent / _IMAGES / f"{name}.png"), png)
-
-
-def _by_set(records: Sequence[Record]) -> dict[str, dict[str, list[Record]]]:
-    """The records by set and recipe, in the order of the paper's recipes."""
-    sets: dict[str, dict[str, list[Record]]] = {}
-    for record in sorted(records, key=lambda one: (one.labeled, paper_order(one.recipe))):
-        sets.setdefault(record.labeled, {}).setdefault(record.recipe, []).append(record)
-    return sets

@@ -15,45 +15,30 @@ N_BINS = 15
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, n_labels: int) -> np.ndarray:
-    """Counts int64 [K, K]: row the true label, column the predicted one.
-
-    Args:
-        truth: int [N], 0..K-1.
-        predicted: int [N], 0..K-1.
-        n_labels: K.
-    """
+    """Counts int64 [K, K] of labels int [N], 0..K-1: row the true one, column the predicted one."""
     counts = np.zeros((n_labels, n_labels), np.int64)
     np.add.at(counts, (truth, predicted), 1)
     return counts
 
 
 def recalls(confusion: np.ndarray) -> np.ndarray:
-    """Recall of each label, float64 [..., K], 0..1; NaN for a label that does not occur.
-
-    Args:
-        confusion: counts [..., K, K]; sums and weighted sums of such serve as well.
-    """
+    """Recall of each label, float64 [..., K], 0..1, of counts or weighted sums of them [..., K, K]; NaN without any."""
     return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1))
 
 
 def f1_scores(confusion: np.ndarray) -> np.ndarray:
-    """F1 of each label, float64 [..., K], 0..1: 2 · right / (occurring + said); NaN for a label that does not occur.
-
-    Args:
-        confusion: as for `recalls`.
-    """
+    """F1 of each label, 2 · right / (occurring + said), float64 [..., K], 0..1; of what and NaN as in `recalls`."""
     occurring, said = confusion.sum(axis=-1), confusion.sum(axis=-2)
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
     return _ratio(2 * right, np.where(occurring > 0, occurring + said, 0))
 
 
 def scores(confusion: np.ndarray, metric: Metric) -> np.ndarray:
-    """A score of each of many matrices, float64 [...], 0..1.
+    """A score of each of many matrices [..., K, K] that count something, float64 [...], 0..1.
 
     Args:
-        confusion: as for `recalls`; each matrix counts something.
-        metric: "uar", the mean recall of the labels that occur; "war", the share of recordings that are right; or
-            "macro_f1", the mean F1 of the labels that occur.
+        confusion: as for `recalls`.
+        metric: mean recall ("uar") or F1 ("macro_f1") of the labels that occur, or the share that is right ("war").
     """
     if metric == "war":
         return np.asarray(np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1)))
@@ -79,14 +64,9 @@ def expected_calibration_error(softmax: np.ndarray, truth: np.ndarray) -> float:
     """Mean distance between how sure a classifier is and how often it is right, 0..1 (Guo et al. 2017, eq. 3).
 
     Args:
-        softmax: float [N, K].
+        softmax: float [N, K], N > 0.
         truth: int [N], 0..K-1.
-
-    Raises:
-        ValueError: if there are no recordings.
     """
-    if not len(truth):
-        raise ValueError("No recordings to score.")
     confidence, right = softmax.max(axis=1), softmax.argmax(axis=1) == truth
     bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
     gap = np.bincount(bins, weights=right - confidence, minlength=N_BINS)
@@ -100,5 +80,4 @@ def _score(confusion: np.ndarray, metric: Metric) -> float:
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Elementwise; NaN where the whole is nothing."""
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)

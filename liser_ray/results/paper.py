@@ -2,16 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
 
-RecipeName = Literal["no-dstl", "vid-dstl", "sp-dstl", "vid-sp-dstl", "conf-vid-sp-dstl"]
-"""Rows of Table 2."""
-
-BASE: RecipeName = "no-dstl"
-CONFIGURATIONS: tuple[RecipeName, ...] = get_args(RecipeName)
+BASE = "no-dstl"
+CONFIGURATIONS = (BASE, "vid-dstl", "sp-dstl", "vid-sp-dstl", "conf-vid-sp-dstl")
 """Recipes of Table 2, in its order."""
 
-SETS = ("ravdess", "cremad")
 SET_NAMES = {"ravdess": "RAVDESS", "cremad": "CREMA-D"}
 
 
@@ -23,7 +18,8 @@ class PaperScore:
     war: float
 
 
-TABLE_2 = {
+PAPER = {
+    # Table 2
     ("no-dstl", "ravdess"): PaperScore(0.517, 0.535),
     ("vid-dstl", "ravdess"): PaperScore(0.534, 0.547),
     ("sp-dstl", "ravdess"): PaperScore(0.545, 0.556),
@@ -34,16 +30,13 @@ TABLE_2 = {
     ("sp-dstl", "cremad"): PaperScore(0.576, 0.575),
     ("vid-sp-dstl", "cremad"): PaperScore(0.584, 0.583),
     ("conf-vid-sp-dstl", "cremad"): PaperScore(0.578, 0.576),
-}
-"""Of (recipe, set)."""
-
-TABLE_3 = {
+    # Table 3, the ablations: cross-entropy in place of MAE to distill; first distill, then tune on labels
     ("vid-dstl+distill-ce", "ravdess"): PaperScore(0.523, 0.540),
     ("sp-dstl+distill-ce", "ravdess"): PaperScore(0.540, 0.546),
     ("vid-dstl+two-stage", "ravdess"): PaperScore(0.464, 0.485),
     ("sp-dstl+two-stage", "ravdess"): PaperScore(0.511, 0.528),
 }
-"""The ablations, of (recipe, set): cross-entropy in place of MAE to distill; first distill, then tune on labels."""
+"""Of (recipe, set)."""
 
 PAPERS_BEST = ("conf-vid-sp-dstl", "ravdess")
 """Recipe and set of its best score on RAVDESS."""
@@ -54,19 +47,12 @@ FIGURE_2 = "On CREMA-D, vid-sp-dstl with half of the labeled data is better than
 
 @dataclass(frozen=True)
 class Published:
-    """What others have on RAVDESS' eight emotions, from sound alone.
+    """What others have on RAVDESS' eight emotions, from sound alone."""
 
-    Attributes:
-        what: the model, or who listened.
-        score: as it is printed, 0..1.
-        remark: what to know before comparing.
-        source: where the number stands; "" if it is known by hearsay.
-    """
-
-    what: str
-    score: str
-    remark: str
-    source: str = ""
+    what: str  # the model, or who listened
+    score: str  # as it is printed, 0..1
+    remark: str  # what to know before comparing
+    source: str = ""  # where the number stands; "" if it is known by hearsay
 
 
 OTHERS = (
@@ -85,7 +71,7 @@ _FEWER_LABELS = re.compile(r"(.+)\+(\d+)%-labels")
 
 def paper_score(recipe: str, labeled: str) -> PaperScore | None:
     """What the paper prints for a recipe on a set, if it does."""
-    return (TABLE_2 | TABLE_3).get((recipe, labeled))
+    return PAPER.get((recipe, labeled))
 
 
 def paper_order(recipe: str) -> tuple[int, str]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from liser_ray.results.metrics import Metric
 from liser_ray.results.paper import BASE, paper_order, set_name, share_of
 from liser_ray.results.records import Record
 from liser_ray.results.scores import Interval, interval, paired_difference, pooled, speaker_scores
@@ -20,10 +19,8 @@ from liser_ray.results.style import (
     to_png,
 )
 from liser_ray.results.tables import interval_text, score_text
-from liser_ray.runtime.errors import UserError
 
 _MOST_NAMED = 60  # speakers whose names fit below their dots
-_METRIC_NAMES: dict[Metric, str] = {"uar": "UAR", "war": "WAR", "macro_f1": "macro-F1"}
 
 
 def figure_2(records: Sequence[Record]) -> bytes:
@@ -31,11 +28,7 @@ def figure_2(records: Sequence[Record]) -> bytes:
 
     Args:
         records: of one set; recipes with fewer labels are named as by `liser_ray.results.paper.with_share`.
-
-    Raises:
-        UserError: if there are no records, or of several sets.
     """
-    labeled = _the_set(records)
     lines: dict[str, dict[int, list[Record]]] = {}
     for record in records:
         recipe, percent = share_of(record.recipe)
@@ -63,7 +56,9 @@ def figure_2(records: Sequence[Record]) -> bytes:
         label = f"{BASE}, all labels"
         axes.axhline(pooled(base, "uar"), color=GREY, linewidth=0.9, linestyle="--", zorder=0, label=label)
     axes.set_xticks(percents, [f"{percent} %" for percent in percents])
-    axes.set(xlabel="share of the labeled recordings", ylabel="UAR", title=f"Fewer labels, {set_name(labeled)}")
+    axes.set(
+        xlabel="share of the labeled recordings", ylabel="UAR", title=f"Fewer labels, {set_name(records[0].labeled)}"
+    )
     axes.margins(x=0.06)
     put_legend_beside(axes)
     return to_png(figure)
@@ -72,11 +67,7 @@ def figure_2(records: Sequence[Record]) -> bytes:
 def confusion_plot(records: Sequence[Record]) -> bytes:
     """What is said of each true label, in percent of its recordings; all test speakers pooled, mean over seeds.
 
-    Args:
-        records: of one recipe on one set, one per seed.
-
-    Raises:
-        UserError: as `liser_ray.results.scores.pooled`.
+    Errors: as for `liser_ray.results.scores.pooled`.
     """
     found, first = interval(records, "uar"), records[0]
     counts = np.sum([confusion for record in records for confusion in record.confusions.values()], axis=0)
@@ -90,22 +81,17 @@ def confusion_plot(records: Sequence[Record]) -> bytes:
     return to_png(figure)
 
 
-def differences_plot(by_recipe: Mapping[str, Sequence[Record]], base: str = BASE, metric: Metric = "uar") -> bytes:
-    """Mean over speakers of each recipe's score minus the base recipe's, with 95 % intervals.
+def differences_plot(by_recipe: Mapping[str, Sequence[Record]]) -> bytes:
+    """Mean over speakers of each recipe's UAR minus that of `BASE`, with 95 % intervals.
 
     Args:
-        by_recipe: records of each recipe, all on one set; the rows from the top down.
-        base: the recipe to compare with.
-        metric: of each speaker.
+        by_recipe: records of the base and of other recipes on one set; the rows from the top down.
 
     Raises:
-        UserError: if the base or any other recipe is missing, and as `liser_ray.results.scores.paired_difference`.
+        UserError: as `liser_ray.results.scores.paired_difference`.
     """
-    others = [recipe for recipe in by_recipe if recipe != base]
-    if not by_recipe.get(base) or not others:
-        raise UserError(f"Differences need records of {base} and of another recipe. Run both.")
-    labeled = _the_set([record for runs in by_recipe.values() for record in runs])
-    found = [paired_difference(by_recipe[recipe], by_recipe[base], metric) for recipe in others]
+    others = [recipe for recipe in by_recipe if recipe != BASE]
+    found = [paired_difference(by_recipe[recipe], by_recipe[BASE], "uar") for recipe in others]
     values, reach = _with_reach(found)
     figure, axes = make_figure(6.4, 1.5 + 0.42 * len(others))
     axes.axvline(0, color=GREY, linewidth=0.9, linestyle="--")
@@ -117,22 +103,17 @@ def differences_plot(by_recipe: Mapping[str, Sequence[Record]], base: str = BASE
     axes.set_ylim(len(others) - 0.5, -0.7)
     axes.grid(axis="y", visible=False)
     over = min(found, key=lambda one: one.n_seeds).over
-    words = f"{_METRIC_NAMES[metric]} above that of {base}\n(mean over speakers, with 95 % interval over {over})"
-    axes.set(xlabel=words, title=set_name(labeled))
+    words = f"UAR above that of {BASE}\n(mean over speakers, with 95 % interval over {over})"
+    axes.set(xlabel=words, title=set_name(by_recipe[BASE][0].labeled))
     return to_png(figure)
 
 
-def speakers_plot(records: Sequence[Record], metric: Metric = "uar") -> bytes:
-    """Score of each test speaker as a dot, from the lowest to the highest, in a colour and shape for the sex.
+def speakers_plot(records: Sequence[Record]) -> bytes:
+    """UAR of each test speaker as a dot, from the lowest to the highest, in a colour and shape for the sex.
 
-    Args:
-        records: of one recipe on one set, one per seed.
-        metric: of each speaker.
-
-    Raises:
-        UserError: as `liser_ray.results.scores.pooled`.
+    Errors: as for `liser_ray.results.scores.pooled`.
     """
-    scores = speaker_scores(records, metric)
+    scores = speaker_scores(records, "uar")
     sexes = {speaker: sex for record in records for speaker, sex in record.sexes.items()}
     ranked = sorted(scores, key=lambda speaker: scores[speaker])
     named = len(ranked) <= _MOST_NAMED
@@ -147,17 +128,16 @@ def speakers_plot(records: Sequence[Record], metric: Metric = "uar") -> bytes:
             values, size = [scores[ranked[place]] for place in places], 6 if named else 4
             label = f"{words} ({len(places)})"
             axes.plot(places, values, marker, color=colour, markersize=size, label=label)
-    value = pooled(records, metric)
+    value = pooled(records, "uar")
     label = f"all together: {score_text(value)}"
     axes.axhline(value, color=GREY, linewidth=0.9, linestyle="--", zorder=0, label=label)
-    if metric == "uar":
-        axes.axhline(1 / len(records[0].labels), color="black", linewidth=0.9, linestyle=":", zorder=0, label="chance")
+    axes.axhline(1 / len(records[0].labels), color="black", linewidth=0.9, linestyle=":", zorder=0, label="chance")
     axes.set_xticks([])
     if named:
         axes.set_xticks(range(len(ranked)), ranked, fontsize=8, rotation=90 if max(map(len, ranked)) > 2 else 0)
     axes.grid(axis="x", visible=False)
     axes.set_ylim(0, 1)
-    axes.set(xlabel="test speakers, by their score", ylabel=_METRIC_NAMES[metric], title=_title(records))
+    axes.set(xlabel="test speakers, by their score", ylabel="UAR", title=_title(records))
     put_legend_beside(axes)
     return to_png(figure)
 
@@ -166,15 +146,8 @@ def _title(records: Sequence[Record]) -> str:
     return f"{records[0].recipe}, {set_name(records[0].labeled)}"
 
 
-def _the_set(records: Sequence[Record]) -> str:
-    names = sorted({record.labeled for record in records})
-    if len(names) != 1:
-        raise UserError(f"A plot is of one set, not of {', '.join(names) or 'none'}. Give the records of one set.")
-    return names[0]
-
-
 def _with_reach(found: Sequence[Interval]) -> tuple[np.ndarray, np.ndarray]:
     """Values [n], and lengths of their error bars [2, n]: not below 0, as percentiles of few draws might make them."""
     values = np.array([one.value for one in found])
-    reach = [values - np.array([one.low for one in found]), np.array([one.high for one in found]) - values]
-    return values, np.maximum(0, np.stack(reach))
+    reach = [[one.value - one.low for one in found], [one.high - one.value for one in found]]
+    return values, np.maximum(0, reach)

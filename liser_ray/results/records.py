@@ -4,10 +4,9 @@ What is kept are counts, not scores: any score can be computed from them later, 
 """
 
 import json
-import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ class FoldResult:
         fold: its number.
         best_epoch: the epoch that was picked, from 1 on.
         epochs: how many were trained.
-        validation_uar: of the picked epoch, 0..1; None (NaN is written as None) in a fold without validation speakers.
+        validation_uar: of the picked epoch, 0..1; None in a fold without validation speakers.
         confusions: of each test speaker, counts int64 [K, K]: row the true label, column the predicted one.
     """
 
@@ -113,36 +112,14 @@ def record_to_json(record: Record) -> str:
     Raises:
         ValueError: if a number of its content is NaN or infinite, which JSON can't hold.
     """
-    content = {
-        "format": FORMAT,
-        "recipe": record.recipe,
-        "labeled": record.labeled,
-        "labels": list(record.labels),
-        "seed": record.seed,
-        "content": record.content,
-        "sexes": {speaker: record.sexes[speaker] for speaker in sorted_speakers(record.sexes)},
-        "folds": [
-            {
-                "fold": fold.fold,
-                "best_epoch": fold.best_epoch,
-                "epochs": fold.epochs,
-                "validation_uar": None if math.isnan(fold.validation_uar or 0) else fold.validation_uar,
-                "confusions": {name: fold.confusions[name].tolist() for name in sorted_speakers(fold.confusions)},
-            }
-            for fold in record.folds
-        ],
-    }
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    content = {"format": FORMAT} | asdict(record)
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=np.ndarray.tolist)
     # Strings hold no line breaks in JSON, so only lists of numbers are met.
     return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 
 
 def record_from_json(text: str, source: str) -> Record:
-    """Read what `record_to_json` has written.
-
-    Args:
-        text: of the file.
-        source: its address, for error messages.
+    """Read what `record_to_json` has written; ``source`` is named in errors.
 
     Raises:
         UserError: if it is no record, or one of another format.
@@ -200,23 +177,12 @@ def read_records(uri: str) -> list[Record]:
     return records
 
 
-def select(records: Sequence[Record], recipe: str, labeled: str) -> list[Record]:
-    """The records of one recipe on one set, a record per seed; in their order."""
-    return [record for record in records if (record.recipe, record.labeled) == (recipe, labeled)]
-
-
 def _fold(content: dict[str, Any]) -> FoldResult:
     uar = content["validation_uar"]
-    confusions = {speaker: np.array(rows) for speaker, rows in _typed(content["confusions"], dict).items()}
-    for counts in confusions.values():
-        if counts.dtype != np.int64:
-            raise ValueError(f"counts are {counts.dtype}, not whole numbers")
     return FoldResult(
-        fold=_typed(content["fold"], int),
-        best_epoch=_typed(content["best_epoch"], int),
-        epochs=_typed(content["epochs"], int),
+        **{name: _typed(content[name], int) for name in ("fold", "best_epoch", "epochs")},
         validation_uar=None if uar is None else float(uar),
-        confusions=confusions,
+        confusions={speaker: np.array(rows) for speaker, rows in _typed(content["confusions"], dict).items()},
     )
 
 

@@ -26,7 +26,6 @@ from liser_ray.runtime.errors import UserError
 
 N_DRAWS = 10_000
 _PERCENTILES = (2.5, 97.5)
-_PIECE = 1 << 22  # numbers in the largest array of the bootstrap: 32 MiB
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,7 @@ class Interval:
 
 
 def pooled(records: Sequence[Record], metric: Metric) -> float:
-    """Score over the recordings of all test speakers together, 0..1; mean over seeds.
-
-    Args:
-        records: of one recipe on one set, one per seed.
-        metric: labels that do not occur are left out of its mean.
+    """Score over the recordings of all test speakers together, 0..1; mean over seeds, a record each.
 
     Raises:
         UserError: if the records are none, or not of one recipe, one set and the same speakers, each seed once.
@@ -66,7 +61,7 @@ def pooled(records: Sequence[Record], metric: Metric) -> float:
 def label_recalls(records: Sequence[Record]) -> dict[str, float]:
     """Recall of each label over all test speakers, 0..1, NaN for one that does not occur; mean over seeds.
 
-    Args and errors: as for `pooled`.
+    Errors: as for `pooled`.
     """
     found = recalls(_counts(records).sum(axis=1)).mean(axis=0)
     return dict(zip(records[0].labels, found.tolist(), strict=True))
@@ -75,7 +70,7 @@ def label_recalls(records: Sequence[Record]) -> dict[str, float]:
 def speaker_scores(records: Sequence[Record], metric: Metric) -> dict[str, float]:
     """Score of each test speaker, 0..1, in natural order of the speakers; mean over seeds.
 
-    Args and errors: as for `pooled`.
+    Errors: as for `pooled`.
     """
     found = scores(_counts(records), metric).mean(axis=0)
     return dict(zip(records[0].confusions, found.tolist(), strict=True))
@@ -84,27 +79,15 @@ def speaker_scores(records: Sequence[Record], metric: Metric) -> dict[str, float
 def interval(records: Sequence[Record], metric: Metric, n_draws: int = N_DRAWS, seed: int = 0) -> Interval:
     """The score of `pooled` with its interval: of each draw's speakers the recordings are pooled.
 
-    A label that no drawn speaker has said is left out of the draw's UAR.
-
-    Args:
-        records, metric: as for `pooled`.
-        n_draws: of the bootstrap.
-        seed: of the draws.
-
-    Raises:
-        UserError: as `pooled`.
+    A label that no drawn speaker has said is left out of the draw's UAR. Errors: as for `pooled`.
     """
     counts = _counts(records)
     n_seeds, n_speakers, n_labels, _ = counts.shape
     flat = counts.reshape(n_seeds, n_speakers, -1).astype(np.float64)  # their product is a fast one, exact up to 2^53
     rng = np.random.default_rng(seed)
     speakers, seeds = _drawn(rng, n_speakers, n_draws), _drawn(rng, n_seeds, n_draws)
-    piece = max(1, _PIECE // flat[:, 0].size)
-    drawn = [
-        scores((speakers[start : start + piece] @ flat).reshape(n_seeds, -1, n_labels, n_labels), metric)
-        for start in range(0, n_draws, piece)
-    ]
-    return _interval(pooled(records, metric), (seeds.T * np.concatenate(drawn, axis=1)).sum(axis=0), n_seeds)
+    drawn = scores((speakers @ flat).reshape(n_seeds, n_draws, n_labels, n_labels), metric)
+    return _interval(pooled(records, metric), (seeds.T * drawn).sum(axis=0), n_seeds)
 
 
 def paired_difference(
@@ -112,12 +95,7 @@ def paired_difference(
 ) -> Interval:
     """Mean over speakers of each speaker's score with a recipe minus that with another, with its interval.
 
-    Args:
-        a_records: of the one recipe, one per seed.
-        b_records: of the other recipe on the same set; the seeds may be others.
-        metric: of each speaker, as for `pooled`.
-        n_draws: of the bootstrap.
-        seed: of the draws.
+    The seeds of the two may be others.
 
     Raises:
         UserError: if sets, labels or speakers of the two differ, and as `pooled`.

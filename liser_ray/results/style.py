@@ -22,7 +22,7 @@ _DARK = 0.55  # share of the colour scale from which on text is white
 
 
 def make_figure(width_in: float, height_in: float, rows: int = 1, columns: int = 1, **options: Any) -> Any:  # noqa: ANN401
-    """A figure and its axes, one `Axes` or an array of them as of `Figure.subplots`, which takes the options."""
+    """A figure and its axes, as of `Figure.subplots`, which takes the options."""
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, **options)
@@ -52,16 +52,7 @@ def draw_matrix(
     names: tuple[Sequence[str], Sequence[str]],
     colour_bar: str = "",
 ) -> None:
-    """Cells from white to blue, each with a text.
-
-    Args:
-        axes: to draw in.
-        values: float [rows, columns]; NaN stays white.
-        texts: of each cell; those of NaN are grey.
-        limits: of the colours.
-        names: of the rows and of the columns.
-        colour_bar: what the colours say.
-    """
+    """Cells of float [rows, columns] from white to blue, NaN white, each with a text; names of rows and of columns."""
     low, high = limits
     image = axes.imshow(values, cmap="Blues", aspect="auto", vmin=low, vmax=high)
     for row, column in np.ndindex(values.shape):

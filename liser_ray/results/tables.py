@@ -1,11 +1,21 @@
 """Markdown tables of records, beside published numbers, and their place in a Markdown file."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from liser_ray.results.metrics import Metric
-from liser_ray.results.paper import BASE, CONFIGURATIONS, OTHERS, PAPERS_BEST, SETS, TABLE_2, paper_score, set_name
-from liser_ray.results.records import SEXES, Record, select
+from liser_ray.results.paper import (
+    BASE,
+    CONFIGURATIONS,
+    OTHERS,
+    PAPER,
+    PAPERS_BEST,
+    SET_NAMES,
+    paper_order,
+    paper_score,
+    set_name,
+)
+from liser_ray.results.records import SEXES, Record
 from liser_ray.results.scores import Interval, by_sex, interval, label_recalls, of_speakers, paired_difference, pooled
 from liser_ray.runtime.errors import UserError
 
@@ -17,7 +27,7 @@ _ONE_SEED_NOTE = f"\n{_ONE_SEED} One seed: the interval is over speakers alone.\
 _SENTENCES_NOTE = "\nBoth sentences of RAVDESS are in training and in test: every actor says the same two.\n"
 
 # Rows of Table 3: what is different, and the end of the recipes' names. The first is the method itself, from Table 2.
-_ABLATIONS = (("MAE, one stage", ""), ("CE in place of MAE", "+distill-ce"), ("two stages", "+two-stage"))
+_ABLATIONS = {"MAE, one stage": "", "CE in place of MAE": "+distill-ce", "two stages": "+two-stage"}
 
 
 def score_text(value: float) -> str:
@@ -34,43 +44,44 @@ def interval_text(found: Interval) -> str:
     return f"{score_text(found.value)} [{score_text(found.low)}, {score_text(found.high)}]"
 
 
-def results_table(records: Sequence[Record], rows: Sequence[str]) -> str:
-    """Scores with intervals, and the paper's.
+def by_set(records: Sequence[Record]) -> dict[str, dict[str, list[Record]]]:
+    """Records by set and recipe: the paper's in its order, then the others by name."""
+    sets = [*SET_NAMES]
+    sets += sorted({record.labeled for record in records}.difference(sets))
+    found: dict[str, dict[str, list[Record]]] = {}
+    for record in sorted(records, key=lambda one: (sets.index(one.labeled), paper_order(one.recipe))):
+        found.setdefault(record.labeled, {}).setdefault(record.recipe, []).append(record)
+    return found
 
-    Args:
-        records: of any recipes and sets.
-        rows: recipes in the order of the rows, within each set; one that no set has is a row "not run".
-    """
+
+def results_table(records: Sequence[Record]) -> str:
+    """Scores with intervals, and the paper's."""
     lines = []
-    for recipe, labeled, runs in _runs(records, rows):
+    for recipe, labeled, runs in _runs(records):
         paper = paper_score(recipe, labeled)
         ours = [_cell(runs, "uar"), _cell(runs, "war"), score_text(pooled(runs, "macro_f1"))]
         papers = [score_text(paper.uar), score_text(paper.war)] if paper else [NOTHING] * 2
         lines.append([recipe, set_name(labeled), str(len(runs)), *ours, *papers])
-    run = {record.recipe for record in records}
-    lines += [[recipe, NOTHING, "0", NOT_RUN, *[NOTHING] * 4] for recipe in rows if recipe not in run]
     table = _table(["recipe", "set", "seeds", "UAR", "WAR", "macro-F1", "paper's UAR", "paper's WAR"], lines)
     return table + _SENTENCES_NOTE * any(record.labeled == "ravdess" for record in records) + _machines_note(records)
 
 
-def others_table(records: Sequence[Record], rows: Sequence[str], unseen: Collection[str]) -> str:
+def others_table(records: Sequence[Record], unseen: Collection[str]) -> str:
     """Our UAR on RAVDESS beside others', also on the speakers who chose nothing.
 
     Args:
         records: of any recipes and sets.
-        rows: recipes in the order of the rows; what has not run on RAVDESS is left out.
         unseen: speakers who validated no fold, and so had no part in the choice of an epoch or of a recipe.
     """
     ours, lines = [], []
-    for recipe in rows:
-        if runs := select(records, recipe, "ravdess"):
-            chose_nothing = [part for run in runs if (part := of_speakers(run, unseen)).folds]
-            ours.append((recipe, interval(runs, "uar")))
-            lines.append([recipe, _cell(runs, "uar"), _cell(chose_nothing, "uar") if chose_nothing else NOTHING, ""])
+    for recipe, runs in by_set(records).get("ravdess", {}).items():
+        chose_nothing = [part for run in runs if (part := of_speakers(run, unseen)).folds]
+        ours.append((recipe, interval(runs, "uar")))
+        lines.append([recipe, _cell(runs, "uar"), _cell(chose_nothing, "uar") if chose_nothing else NOTHING, ""])
     for one in OTHERS:
         source = f"[source]({one.source})" if one.source else "no source at hand"
         lines.append([one.what, one.score, NOTHING, f"{one.remark}; {source}"])
-    best = TABLE_2[PAPERS_BEST].uar
+    best = PAPER[PAPERS_BEST].uar
     inside = [recipe for recipe, one in ours if one.low <= best <= one.high]
     outside = [f"{recipe} ({interval_text(one)})" for recipe, one in ours if recipe not in inside]
     verdicts = [f"inside the interval of {', '.join(inside)}"] * bool(inside)
@@ -80,48 +91,33 @@ def others_table(records: Sequence[Record], rows: Sequence[str], unseen: Collect
     return _table(head, lines) + note * bool(verdicts) + _SENTENCES_NOTE
 
 
-def differences_table(records: Sequence[Record], rows: Sequence[str], base: str = BASE) -> str:
-    """Mean over speakers of a recipe's score minus the base recipe's, with intervals.
-
-    Args:
-        records: of any recipes and sets.
-        rows: recipes in the order of the rows, within each set; what has not run, or has no base, is left out.
-        base: the recipe to compare with.
-    """
-    lines = []
-    for recipe, labeled, runs in _runs(records, [recipe for recipe in rows if recipe != base]):
-        if base_runs := select(records, base, labeled):
+def differences_table(records: Sequence[Record], base: str = BASE) -> str:
+    """Mean over speakers of a recipe's score minus the base recipe's, with intervals, in sets that have the base."""
+    lines, sets = [], by_set(records)
+    for recipe, labeled, runs in _runs(records):
+        base_runs = sets[labeled].get(base)
+        if base_runs and recipe != base:
             lines.append([recipe, set_name(labeled), _cell(runs, "uar", base_runs), _cell(runs, "war", base_runs)])
     return _table([f"recipe − {base}", "set", "UAR", "WAR"], lines)
 
 
-def recalls_table(records: Sequence[Record], rows: Sequence[str]) -> str:
-    """Recall of each label.
-
-    Args:
-        records: of any recipes on one set.
-        rows: recipes in the order of the rows; what has not run is left out.
+def recalls_table(records: Sequence[Record]) -> str:
+    """Recall of each label of one set.
 
     Raises:
-        UserError: if there are no records, or of sets with other labels.
+        UserError: if the records have different labels.
     """
     labels = {record.labels for record in records}
     if len(labels) != 1:
         raise UserError(f"A table of recalls is of one set, not of {len(labels)}. Give the records of one set.")
-    lines = [[recipe, *map(score_text, label_recalls(runs).values())] for recipe, _, runs in _runs(records, rows)]
+    lines = [[recipe, *map(score_text, label_recalls(runs).values())] for recipe, _, runs in _runs(records)]
     return _table(["recipe", *labels.pop()], lines)
 
 
-def sexes_table(records: Sequence[Record], rows: Sequence[str]) -> str:
-    """UAR of men and of women, with intervals and the number of speakers.
-
-    Args:
-        records: of any recipes and sets.
-        rows: recipes in the order of the rows, within each set; what has not run is left out, as is a set of which no
-            sex is known.
-    """
+def sexes_table(records: Sequence[Record]) -> str:
+    """UAR of men and of women, with intervals and the number of speakers, where any sex is known."""
     lines = []
-    for recipe, labeled, runs in _runs(records, rows):
+    for recipe, labeled, runs in _runs(records):
         if parts := by_sex(runs):
             found = [parts.get(sex) for sex in SEXES]
             cells = [f"{_cell(part, 'uar')}, n = {len(part[0].confusions)}" if part else NOTHING for part in found]
@@ -131,21 +127,15 @@ def sexes_table(records: Sequence[Record], rows: Sequence[str]) -> str:
 
 def table_2(records: Sequence[Record]) -> str:
     """The paper's Table 2, our scores beside its."""
-    lines = [
-        [recipe, *(cell for labeled in SETS for cell in _beside_paper(records, recipe, labeled))]
-        for recipe in CONFIGURATIONS
-    ]
-    return _table(["configuration", *_paper_heads(list(map(set_name, SETS)))], lines)
+    rows = {recipe: [(recipe, labeled) for labeled in SET_NAMES] for recipe in CONFIGURATIONS}
+    return _beside_paper(records, "configuration", list(SET_NAMES.values()), rows)
 
 
 def table_3(records: Sequence[Record]) -> str:
     """The paper's Table 3, ablations on RAVDESS, our scores beside its."""
     recipes = ("vid-dstl", "sp-dstl")
-    lines = [
-        [words, *(cell for recipe in recipes for cell in _beside_paper(records, recipe + end, "ravdess"))]
-        for words, end in _ABLATIONS
-    ]
-    return _table(["distillation", *_paper_heads(recipes)], lines)
+    rows = {words: [(recipe + end, "ravdess") for recipe in recipes] for words, end in _ABLATIONS.items()}
+    return _beside_paper(records, "distillation", recipes, rows)
 
 
 def write_between_markers(text: str, name: str, content: str) -> str:
@@ -161,12 +151,9 @@ def write_between_markers(text: str, name: str, content: str) -> str:
     return f"{before}{begin}\n{content.strip()}\n{end}{rest.partition(end)[2]}"
 
 
-def _runs(records: Sequence[Record], rows: Sequence[str]) -> list[tuple[str, str, list[Record]]]:
-    """Recipe, set and records of each row that has any: the paper's sets first, then the others by name."""
-    labeled_sets = {record.labeled for record in records}
-    ordered = [*(name for name in SETS if name in labeled_sets), *sorted(labeled_sets - set(SETS))]
-    runs = [(recipe, labeled, select(records, recipe, labeled)) for labeled in ordered for recipe in rows]
-    return [run for run in runs if run[2]]
+def _runs(records: Sequence[Record]) -> list[tuple[str, str, list[Record]]]:
+    """Recipe, set and records of each row."""
+    return [(recipe, labeled, runs) for labeled, of in by_set(records).items() for recipe, runs in of.items()]
 
 
 def _cell(runs: Sequence[Record], metric: Metric, base_runs: Sequence[Record] = ()) -> str:
@@ -182,16 +169,19 @@ def _machines_note(records: Sequence[Record]) -> str:
     return f"\nTrained on {'; '.join(sorted(texts))}.\n" if texts else ""
 
 
-def _paper_heads(parts: Sequence[str]) -> list[str]:
-    return [f"{part} {what}" for part in parts for what in ("UAR", "paper", "WAR", "paper")]
-
-
-def _beside_paper(records: Sequence[Record], recipe: str, labeled: str) -> list[str]:
-    """Cells: our UAR, the paper's, our WAR, the paper's."""
-    runs, paper = select(records, recipe, labeled), paper_score(recipe, labeled)
-    assert paper is not None
-    ours = [_cell(runs, "uar"), _cell(runs, "war")] if runs else [NOT_RUN] * 2
-    return [ours[0], score_text(paper.uar), ours[1], score_text(paper.war)]
+def _beside_paper(
+    records: Sequence[Record], head: str, columns: Sequence[str], rows: Mapping[str, Sequence[tuple[str, str]]]
+) -> str:
+    """Our UAR, the paper's, our WAR, the paper's, in each row of each column's recipe and set."""
+    lines, sets = [], by_set(records)
+    for words, cells in rows.items():
+        lines.append([words])
+        for recipe, labeled in cells:
+            runs, paper = sets.get(labeled, {}).get(recipe), PAPER[recipe, labeled]
+            ours = [_cell(runs, "uar"), _cell(runs, "war")] if runs else [NOT_RUN] * 2
+            lines[-1] += [ours[0], score_text(paper.uar), ours[1], score_text(paper.war)]
+    heads = [f"{column} {what}" for column in columns for what in ("UAR", "paper", "WAR", "paper")]
+    return _table([head, *heads], lines)
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

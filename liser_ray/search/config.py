@@ -18,12 +18,8 @@ class SearchConfig(StudentConfig):
         output: folder or s3:// prefix for trials.parquet, best.yaml and pictures. The same command goes on where it
             was.
         seeds: numbers such as 0,1,2; each setting is tried with each of them on each fold.
-        memory_gb: a labels table whose spectrograms take no more is held in memory, once per node; a larger one is
-            streamed.
         workers: processes that share each batch of a trial, on Ray Train; 0: a trial is one process.
-        gpus_per_worker: -1: a quarter of one where the cluster has any (with several workers, a whole one), else 0.
         cpus_per_worker: 0: one beside a GPU, else what the trials at once leave to each.
-        max_failures: lost workers that a trial survives, from its last checkpoint on.
         resume: go on with the search that was begun in --output, with its settings; what else is given, such as more
             --samples or fewer --max_concurrent_trials, comes on top.
         method: "grid" tries all combinations, "random" draws them, "tpe" draws them where earlier ones were good

@@ -5,7 +5,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from functools import cache
 from typing import Any
 
@@ -15,7 +15,7 @@ from liser_ray.corpora.folds import numbers
 from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.plots import heat_map, slices_plot
-from liser_ray.search.results import SettingResult, ranked, read_results, to_table
+from liser_ray.search.results import SearchResult, SettingResult, ranked, read_results, to_table
 from liser_ray.search.space import (
     Setting,
     Space,
@@ -39,28 +39,6 @@ log = logging.getLogger(__name__)
 
 _SETTINGS_FILE = "settings.yaml"
 _MAX_CORNERS = 10_000  # a quarter of a second to look at
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search came to.
-
-    Attributes:
-        output: where everything is.
-        results: of every setting, in the order they were tried.
-        pictures: names of the PNGs.
-        trained: how many trials this call finished.
-    """
-
-    output: str
-    results: tuple[SettingResult, ...]
-    pictures: tuple[str, ...]
-    trained: int
-
-    @property
-    def best(self) -> SettingResult:
-        """The setting with the highest UAR on the validation speakers of all folds."""
-        return ranked(self.results)[0]
 
 
 def search(config: SearchConfig) -> SearchResult:
@@ -89,25 +67,20 @@ def search(config: SearchConfig) -> SearchResult:
     plan = TrialPlan(config, tuple(itertools.product(first, seeds)), join(config.output, "trials"))
     results, trained = _try_out(plan, space, settings, inputs)
     if others:
-        able = [one for one in ranked(results) if one.status == "done"]
+        able = [one.setting for one in ranked(results) if one.status == "done"]
         survivors = able[: math.ceil(config.survivors * len(able))]
         log.info("%d of %d settings go on to all folds", len(survivors), len(results))
-        plan = replace(
-            plan, runs=tuple(itertools.product(others, seeds)), folder=join(config.output, "trials_of_survivors")
-        )
-        more, trained_more = _try_out(plan, space, [one.setting for one in survivors], inputs)
+        folder = join(config.output, "trials_of_survivors")
+        plan = TrialPlan(config, tuple(itertools.product(others, seeds)), folder)
+        more, trained_more = _try_out(plan, space, survivors, inputs)
         results, trained = _on_all_folds(results, more), trained + trained_more
     if all(one.status == "failed" for one in results):
         raise UserError(f"Every setting went wrong; the first: {results[0].problem}")
     return SearchResult(config.output, tuple(results), _write(config, space, results), trained)
 
 
-def begun(output: str) -> str:
-    """The settings that a search in this folder was begun with, as YAML for ``--config``.
-
-    Raises:
-        UserError: none was.
-    """
+def settings_of(output: str) -> str:
+    """The settings of the search in this folder, as YAML for ``--config``; UserError if there is none."""
     file = join(absolute(output), _SETTINGS_FILE)
     if not exists(file):
         raise UserError(f"{output} holds no search to go on with: give the --output of one, or leave out --resume.")
@@ -120,13 +93,8 @@ def to_yaml(config: StudentConfig) -> bytes:
 
 
 def _settings(config: SearchConfig, space: Space) -> list[Setting] | None:
-    """What to try; None if it is suggested as the search goes on.
-
-    Raises:
-        UserError: a range in a grid, or a setting that no student can be trained with.
-    """
-    ranges = [name for name, values in space.items() if is_range(values)]
-    if config.method == "grid" and ranges:
+    """What to try, refused if no student can be trained with it; None if it is suggested as the search goes on."""
+    if config.method == "grid" and (ranges := [name for name, values in space.items() if is_range(values)]):
         raise UserError(
             f"{ranges[0]} is a range, of which a grid can't try all: give values, as {ranges[0]}=0.1,1, or --method "
             "random or tpe."
@@ -141,11 +109,7 @@ def _settings(config: SearchConfig, space: Space) -> list[Setting] | None:
 
 
 def _folds(config: SearchConfig, checked: Checked) -> tuple[list[int], list[int]]:
-    """The folds to try all settings on, and those to try the survivors on.
-
-    Raises:
-        UserError: a fold that is not among them, or without validation speakers.
-    """
+    """The folds to try all settings on, and those to try the survivors on."""
     folds = [fold.index for fold in checked.folds]
     first = numbers(config.first_folds, "--first_folds") if config.first_folds else folds
     if unknown := sorted(set(first) - set(folds)):
@@ -190,14 +154,13 @@ def _try_out(
 
 def _on_all_folds(on_first: Sequence[SettingResult], on_others: Sequence[SettingResult]) -> list[SettingResult]:
     """The results of all settings, of the survivors on all folds; those of the others count as stopped."""
-    more = {setting_key(one.setting): one for one in on_others}
-    results = []
-    for one in on_first:
-        if other := more.get(setting_key(one.setting)):
-            results.append(replace(other, runs=tuple(sorted((*one.runs, *other.runs), key=lambda run: run.fold))))
-        else:
-            results.append(replace(one, status="stopped") if one.status == "done" else one)
-    return results
+    found = {
+        setting_key(one.setting): replace(one, status="stopped") if one.status == "done" else one for one in on_first
+    }
+    for one in on_others:
+        key = setting_key(one.setting)
+        found[key] = replace(one, runs=tuple(sorted((*found[key].runs, *one.runs), key=lambda run: run.fold)))
+    return list(found.values())
 
 
 def _write(config: SearchConfig, space: Space, results: Sequence[SettingResult]) -> tuple[str, ...]:

@@ -8,22 +8,20 @@ from matplotlib.axes import Axes
 from optuna.distributions import BaseDistribution
 
 from liser_ray.results.style import BLUE, ORANGE, draw_matrix, make_figure, put_legend_beside, to_png
-from liser_ray.search.results import SettingResult, ranked
+from liser_ray.search.results import SettingResult, ranked, uar_text
 from liser_ray.search.space import Space, Value, ends_or_choices, is_range, short_name, value_text
 
 
 def heat_map(space: Space, results: Sequence[SettingResult]) -> bytes:
-    """Mean UAR on the validation speakers of each pair of values, with its standard deviation over the folds.
+    """Mean UAR on the validation speakers of each pair of values of two fields, with its deviation over the folds.
 
-    Args:
-        space: two fields with choices; the first one's run from the bottom up.
-        results: a setting that is missing or failed stays empty, one that was not trained to the end is in brackets.
+    What is missing or failed stays empty, what was not trained to the end is in brackets.
     """
     vertical, horizontal = space
     by_values = {(one.setting[vertical], one.setting[horizontal]): one for one in results}
     rows, columns = map(ends_or_choices, space.values())
     found = [[by_values.get((row, column)) for column in columns] for row in rows]
-    scores = np.array([[_uar(one) for one in row] for row in found])
+    scores = np.array([[one.validation_uar if one else math.nan for one in row] for row in found])
     finite = scores[np.isfinite(scores)]
     low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
     figure, plot = make_figure(1.6 + 0.95 * len(columns), 1.4 + 0.7 * len(rows))
@@ -73,13 +71,8 @@ def _places(values: BaseDistribution, plot: Axes) -> Callable[[Value], float]:
     return choices.index
 
 
-def _uar(result: SettingResult | None) -> float:
-    return result.validation_uar if result and result.status != "failed" else math.nan
-
-
 def _cell(result: SettingResult | None) -> str:
     if result is None or result.status == "failed":
         return "failed" if result else ""
-    mean = f"{result.validation_uar:.3f}".removeprefix("0")
-    text = mean if math.isnan(result.spread) else f"{mean}\n± {result.spread:.3f}".replace("0.", ".")
+    text = uar_text(result).replace(" ±", "\n±")
     return text if result.status == "done" else f"({text})"

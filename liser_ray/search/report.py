@@ -1,18 +1,15 @@
 """What a person reads of a search: a line for each setting that is over, and the best ones in the end."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from liser_ray.results.tables import score_text
 from liser_ray.runtime.display import clock
-from liser_ray.search.results import SettingResult, ranked, score_text
+from liser_ray.search.results import SearchResult, SettingResult, ranked, uar_text
 from liser_ray.search.space import setting_name, short_name, value_text
-
-if TYPE_CHECKING:
-    from liser_ray.search.job import SearchResult
 
 _SHOWN = 10
 
@@ -20,13 +17,13 @@ _SHOWN = 10
 def result_line(result: SettingResult, so_far: Sequence[SettingResult], n_wanted: int) -> str:
     """A row of the table that grows while the search goes on."""
     number = f"{len(so_far):>{len(str(n_wanted))}}/{n_wanted}"
-    score = f"failed: {result.problem}" if result.status == "failed" else f"UAR {score_text(result)}"
+    score = f"failed: {result.problem}" if result.status == "failed" else f"UAR {uar_text(result)}"
     stopped = f" stopped after {result.runs[0].epochs} epochs" if result.status == "stopped" else ""
     best = " best so far" if ranked(so_far)[0] is result and result.status != "failed" else ""
     return f"{number}  {setting_name(result.setting):<24} {score}  {clock(result.seconds)}{stopped}{best}"
 
 
-def print_result(result: "SearchResult") -> None:
+def print_result(result: SearchResult) -> None:
     """Print the best settings and what to do next."""
     console = Console(highlight=False)
     if not result.trained:
@@ -36,7 +33,7 @@ def print_result(result: "SearchResult") -> None:
         if one.status == "failed":
             console.print(f"failed: {setting_name(one.setting)}: {one.problem}", soft_wrap=True)
     best = result.best
-    console.print(f"Best on the validation speakers: {setting_name(best.setting)}, UAR {score_text(best)}")
+    console.print(f"Best on the validation speakers: {setting_name(best.setting)}, UAR {uar_text(best)}")
     test = f"python jobs/train_student.py --config {result.output}/best.yaml"
     console.print(f"Its score on the test speakers: {test}", soft_wrap=True)
     names = ", ".join(("trials.parquet", *result.pictures))
@@ -55,6 +52,6 @@ def _table(results: Sequence[SettingResult]) -> Table:
     table.add_column("")
     for one in shown:
         values = map(value_text, one.setting.values())
-        scores = [f"{one.by_fold[fold]:.3f}".removeprefix("0") if fold in one.by_fold else "" for fold in folds]
-        table.add_row(*values, score_text(one), *scores, "" if one.status == "done" else one.status)
+        scores = [score_text(one.by_fold[fold]) if fold in one.by_fold else "" for fold in folds]
+        table.add_row(*values, uar_text(one), *scores, "" if one.status == "done" else one.status)
     return table

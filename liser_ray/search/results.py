@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from liser_ray.results.tables import score_text
 from liser_ray.search.space import Setting, setting_key
 from liser_ray.storage.addresses import join
 from liser_ray.storage.files import list_files, read_bytes, write_bytes
@@ -20,14 +21,12 @@ Status = Literal["done", "stopped", "failed"]
 
 @dataclass(frozen=True)
 class RunScore:
-    """How a student of a setting does on the validation speakers of its fold.
+    """How a student of a setting, a fold and a seed does on the validation speakers of the fold.
 
     Attributes:
-        fold, seed: of the student.
         epochs: how many were trained.
         best_epoch: the best of them, from 1 on.
-        validation_uar: of that epoch, 0..1.
-        validation_loss: of that epoch, mean cross-entropy.
+        validation_uar, validation_loss: of that epoch, 0..1 and mean cross-entropy.
         seconds: of training.
     """
 
@@ -82,6 +81,21 @@ class SettingResult:
         return float(np.std(list(self.by_fold.values()), ddof=1)) if len(self.by_fold) > 1 else math.nan
 
 
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search came to: all settings as they were tried, names of PNGs, and how many trials this call finished."""
+
+    output: str
+    results: tuple[SettingResult, ...]
+    pictures: tuple[str, ...]
+    trained: int
+
+    @property
+    def best(self) -> SettingResult:
+        """The setting with the highest UAR on the validation speakers of all folds."""
+        return ranked(self.results)[0]
+
+
 def ranked(results: Sequence[SettingResult]) -> list[SettingResult]:
     """The best first; those that were not trained to the end after those that were, failed ones last."""
     order: dict[Status, int] = {"done": 0, "stopped": 1, "failed": 2}
@@ -98,22 +112,18 @@ def read_results(folder: str) -> dict[str, SettingResult]:
     by_age = sorted(list_files(folder, ".json"), key=lambda file: file.mtime_ns)
     with ThreadPoolExecutor(16) as threads:  # on S3 each takes a while
         files = threads.map(read_bytes, [join(folder, posixpath.basename(file.path)) for file in by_age])
-        results = list(map(_from_json, files))
-    return {setting_key(one.setting): one for one in results}
+    found = {}
+    for content in map(json.loads, files):
+        content["runs"] = tuple(RunScore(**run) for run in content["runs"])
+        content["curve"] = [(epoch, score) for epoch, score in content["curve"]]
+        found[setting_key(content["setting"])] = SettingResult(**content)
+    return found
 
 
-def _from_json(text: bytes) -> SettingResult:
-    content = json.loads(text)
-    runs, curve = (RunScore(**run) for run in content["runs"]), map(tuple, content["curve"])
-    return SettingResult(**content | {"runs": tuple(runs), "curve": list(curve)})
-
-
-def score_text(result: SettingResult) -> str:
+def uar_text(result: SettingResult) -> str:
     """Mean and spread over the folds, as ".512 ± .034"."""
-    if math.isnan(result.validation_uar):
-        return "?"
-    mean, spread = (f"{value:.3f}".removeprefix("0") for value in (result.validation_uar, result.spread))
-    return mean if math.isnan(result.spread) else f"{mean} ± {spread}"
+    mean = score_text(result.validation_uar)
+    return mean if math.isnan(result.spread) else f"{mean} ± {score_text(result.spread)}"
 
 
 def to_table(results: Sequence[SettingResult]) -> pa.Table:

@@ -5,8 +5,8 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from dataclasses import is_dataclass, replace
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -19,9 +19,8 @@ Setting = Mapping[str, Value]
 """A point of the space: values by the fields' names, such as {"loss.lambda_sd": 0.1, "loss.lambda_vd": 1.0}."""
 Space = Mapping[str, BaseDistribution]
 """What each field may be, by the fields' names: choices, or a range, which is logarithmic where it begins above 0."""
-C = TypeVar("C", bound=StudentConfig)
+C = TypeVar("C")
 
-_GROUPS = ("loss", "train", "network")
 _SHORT = {"loss.lambda_sd": "λ_sd", "loss.lambda_vd": "λ_vd"}
 
 
@@ -62,11 +61,7 @@ def combinations(space: Space) -> Iterator[Setting]:
 
 
 def draw(space: Space, n: int, seed: int) -> list[Setting]:
-    """Random settings, each once; more of the same seed only add to them.
-
-    Returns:
-        ``n`` of them, fewer where there are no more.
-    """
+    """``n`` random settings, or all if there are less, each once; more of the same seed only add to them."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     found: dict[str, Setting] = {}
@@ -79,12 +74,18 @@ def draw(space: Space, n: int, seed: int) -> list[Setting]:
 
 
 def with_setting(config: C, setting: Setting) -> C:
-    """The configuration of a student with a setting's values.
+    """Settings of a student, or a part of them, with these values in place of its own, all of a dataclass at once.
 
     Raises:
         UserError: values that it refuses, together and with its own.
     """
-    return cast("C", _replaced(config, setting))
+    parts: dict[str, dict[str, Value]] = {}
+    for name, value in setting.items():
+        part, _, field = name.partition(".")
+        parts.setdefault(part, {})[field] = value
+    new = {name: part[""] if "" in part else with_setting(getattr(config, name), part) for name, part in parts.items()}
+    changed: C = replace(config, **new)  # type: ignore[type-var]
+    return changed
 
 
 def setting_name(setting: Setting) -> str:
@@ -107,20 +108,16 @@ def setting_key(setting: Setting) -> str:
     return hashlib.sha256(json.dumps(dict(setting), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _replaced(config: Any, values: Setting) -> Any:  # noqa: ANN401 (any of the dataclasses)
-    """All values of a dataclass at once: one after the other, each would be refused beside those not there yet."""
-    parts: dict[str, dict[str, Value]] = {}
-    for name, value in values.items():
-        part, _, field = name.partition(".")
-        parts.setdefault(part, {})[field] = value
-    return replace(
-        config,
-        **{name: part[""] if "" in part else _replaced(getattr(config, name), part) for name, part in parts.items()},
-    )
-
-
 def _distribution(name: str, text: str) -> BaseDistribution:
-    kind = _kind_of(name)
+    if name == "network.normalisation":
+        raise UserError(
+            "network.normalisation can't be searched: the spectrograms are made once, for all trials. Search with each "
+            "--network.normalisation by itself."
+        )
+    known = {field: kind for field, kind in _fields_of(StudentConfig) if "." in field}
+    if name not in known:
+        raise UserError(f"--space {name}: no such field. There are {', '.join(known)}.")
+    kind = known[name]
     low, dots, high = text.partition("..")
     if not dots:
         values = [_parse(name, one.strip(), kind) for one in text.split(",")]
@@ -133,28 +130,13 @@ def _distribution(name: str, text: str) -> BaseDistribution:
     return (IntDistribution if kind is int else FloatDistribution)(*ends, log=ends[0] > 0)
 
 
-def _kind_of(name: str) -> Any:  # noqa: ANN401 (a type or a Literal)
-    """The type of a field, by its name with dots."""
-    if name == "network.normalisation":
-        raise UserError(
-            "network.normalisation can't be searched: the spectrograms are made once, for all trials. Search with each "
-            "--network.normalisation by itself."
-        )
-    known = dict(_fields_of("", StudentConfig))
-    if name not in known:
-        raise UserError(f"--space {name}: no such field. There are {', '.join(known)}.")
-    return known[name]
-
-
-def _fields_of(prefix: str, kind: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 (a dataclass)
-    """Names and types of what can be searched in a dataclass and in those that it holds."""
-    types = get_type_hints(kind)
-    for name in [prefix + field.name for field in fields(kind)] if prefix else _GROUPS:
-        inner = types[name.removeprefix(prefix)]
+def _fields_of(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 (a dataclass)
+    """Names and types of numbers and names in a dataclass and in those that it holds."""
+    for name, inner in get_type_hints(kind).items():
         if is_dataclass(inner):
-            yield from _fields_of(f"{name}.", inner)
+            yield from _fields_of(inner, f"{prefix}{name}.")
         elif inner in (bool, int, float) or get_origin(inner) is Literal:
-            yield name, inner
+            yield prefix + name, inner
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:  # noqa: ANN401 (a value of that kind)

@@ -25,17 +25,11 @@ OBJECTIVE = "validation_uar"
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """What is the same in all trials.
+    """What is the same in all trials."""
 
-    Attributes:
-        config: of the search, with what the students have in common.
-        runs: fold and seed of each student of a setting.
-        folder: for results and checkpoints.
-    """
-
-    config: SearchConfig
-    runs: tuple[tuple[int, int], ...]
-    folder: str
+    config: SearchConfig  # with what the students have in common
+    runs: tuple[tuple[int, int], ...]  # fold and seed of each student of a setting
+    folder: str  # for results and checkpoints
 
     def state_file(self, setting: Setting) -> str:
         """The checkpoint of a trial that is under way."""
@@ -43,13 +37,7 @@ class TrialPlan:
 
 
 class Trial:
-    """The training of a setting, from its last checkpoint on.
-
-    Args:
-        plan: of the search.
-        setting: what is tried.
-        inputs: of all trials.
-        group: the processes that share the trial.
+    """The training of a setting, from its last checkpoint on, by a group of processes that share it.
 
     Attributes:
         finished: whether it has come to its end, or one of its students has diverged.

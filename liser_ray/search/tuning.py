@@ -51,7 +51,7 @@ def run_trials(
         plan: of all trials.
         space: of the settings.
         missing: settings to try; None: they are suggested.
-        found: what earlier calls have found, by the settings' keys; the others are added, whenever one is over.
+        found: what earlier calls have found, by the settings' keys; each that is over is added.
         inputs: of all trials; copied once to each node.
 
     Raises:
@@ -143,8 +143,7 @@ class TrialProcess(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another one."""
-        group = ProcessGroup.alone()
-        self._trial = Trial(self._plan, new_config["setting"], self._inputs, group)
+        self._trial = Trial(self._plan, new_config["setting"], self._inputs, ProcessGroup.alone())
         return True
 
     def step(self) -> dict[str, Any]:

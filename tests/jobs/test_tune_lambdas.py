@@ -71,9 +71,9 @@ def test_the_papers_grid_killed_and_resumed(tones, tone_labels, tmp_path, ray_se
     ]
     assert f"λ_sd {table['loss.lambda_sd'][table['validation_uar'].idxmax()]:g}" in told
 
-    # The same table as of trainings that were never disturbed.
+    # What was under way is as of trainings that were never disturbed.
     config = SearchConfig(tones, tone_labels, train=train)
     inputs = make_inputs(config, check(config))
     plan = TrialPlan(config, ((0, 0), (1, 0)), str(tmp_path / "here"))
-    for result in read_results(str(output / "trials")).values():
+    for result in list(read_results(str(output / "trials")).values())[len(finished) :][:4]:
         assert without_time(result.runs) == by_hand(plan, result.setting, inputs)

@@ -1,26 +1,16 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from small_records import confusion, make_record, random_record
 
-from liser_ray.results.records import (
-    FoldResult,
-    Record,
-    read_records,
-    record_from_json,
-    record_to_json,
-)
+from liser_ray.results.records import read_records, record_from_json, record_to_json
 from liser_ray.runtime.errors import UserError
 
 CONTENT = {"settings": {"λ": [0.1, 5], "note": "a [\n 1,\n 2\n] b", "none": [None, True, {}]}, "cpu": "x", "threads": 2}
 ONE = record_to_json(make_record({"1": confusion("12/14", "3/4")}))
-
-
-def as_dict(record):
-    return json.loads(record_to_json(record))
 
 
 def refusal(call, *arguments):
@@ -30,7 +20,7 @@ def refusal(call, *arguments):
 
 
 def with_change(**changes):
-    return json.dumps(as_dict(random_record()) | changes)
+    return json.dumps(json.loads(record_to_json(random_record())) | changes)
 
 
 class TestRecord:
@@ -51,16 +41,10 @@ class TestRecord:
         [
             (np.zeros((2, 2), np.int64), "negative counts or none"),
             (np.array([[1, -1], [0, 1]]), "negative counts or none"),
-            (np.ones((3, 3), np.int64), "int64 [3, 3], not int64 [2, 2] for 2 labels"),
-            (np.ones((2, 2)), "float64 [2, 2], not int64 [2, 2]"),
         ],
     )
     def test_counts_fit_the_labels(self, counts, words):
         assert words in refusal(make_record, {"1": counts})
-
-    def test_sexes_are_two_words(self):
-        with pytest.raises(UserError, match="speaker 1 is 'm', not man or woman"):
-            replace(random_record(), sexes={"1": "m"})
 
 
 class TestJson:
@@ -68,39 +52,24 @@ class TestJson:
         record = replace(random_record(seed=7, labels=("Freude", "Ärger", "Trauer")), content=CONTENT)
         folds = (replace(record.folds[0], validation_uar=None), *record.folds[1:])
         back = record_from_json(record_to_json(replace(record, folds=folds)), "a.json")
-        for name in ("recipe", "labeled", "labels", "seed", "sexes", "content"):
-            assert getattr(back, name) == getattr(record, name)
-        assert [(one.fold, one.best_epoch, one.epochs) for one in back.folds] == [(0, 10, 50), (1, 11, 50), (2, 12, 50)]
-        assert [one.validation_uar for one in back.folds] == [None, 0.5, 0.5]
-        assert back.confusions.keys() == record.confusions.keys()
-        for speaker, counts in record.confusions.items():
-            np.testing.assert_array_equal(back.confusions[speaker], counts)
-            assert back.confusions[speaker].dtype == np.int64
+        np.testing.assert_equal(asdict(back), asdict(replace(record, folds=folds)))
 
     def test_a_row_of_a_matrix_is_a_line(self):
         assert [line.strip() for line in ONE.splitlines() if "[1" in line] == ["[12, 2],", "[1, 3]"]
-
-    def test_nan_becomes_null(self):
-        fold = FoldResult(0, 1, 1, float("nan"), {"1": confusion("1/2", "2/2")})
-        record = Record("no-dstl", "set", ("calm", "sad"), 0, (fold,), {}, {})
-        assert as_dict(record)["folds"][0]["validation_uar"] is None
-        with pytest.raises(ValueError, match="Out of range"):
-            record_to_json(replace(record, content={"loss": float("nan")}))
 
     @pytest.mark.parametrize(
         ("text", "words"),
         [
             ("{", "a.json is no JSON"),
-            ("[1]", "a.json is no record of a run. Move it out"),
             ('{"uar": 0.5}', "a.json is no record of a run. Move it out"),
             (with_change(format=2), "a.json has the format 2; this version reads 1. Run that recipe"),
             ('{"format": 1}', "a.json lacks 'recipe'. Delete it and run"),
-            (with_change(seed="0"), "a.json is damaged: 0 is no int"),
             (with_change(seed=True), "a.json is damaged: True is no int"),
             (with_change(labels="ab"), "a.json is damaged: ab is no list"),
+            (with_change(sexes={"1": "m"}), "the sex of speaker 1 is 'm', not man or woman"),
             (with_change(folds=[[]]), "a.json is damaged: [] is no dict"),
             (with_change(labels=["one"]), "a.json: no-dstl on ravdess with seed 0: speaker 1 of fold 0 has counts"),
-            (ONE.replace("[12, 2]", "[12, 0.5]"), "counts are float64, not whole numbers"),
+            (ONE.replace("[12, 2]", "[12, 0.5]"), "counts float64 [2, 2], not int64"),
             (ONE.replace("[12, 2]", "[12]"), "a.json is damaged"),
         ],
     )

@@ -4,7 +4,7 @@ import pytest
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
-from liser_ray.search.job import begun, search
+from liser_ray.search.job import search
 from liser_ray.student.config import NetworkConfig
 from liser_ray.student.training.config import TrainConfig
 
@@ -20,6 +20,8 @@ from liser_ray.student.training.config import TrainConfig
         ({"space": ["train.labeled_per_batch=5,10"], "train": TrainConfig(batch_size=10)}, "labeled_per_batch is 10"),
         ({"space": ["loss.lambda_sd=0.1..1"]}, "--method random"),
         ({"space": ["loss.lambda_sd=1,-1"]}, "give 0 or more"),
+        ({"survivors": 0.0}, "survivors"),
+        ({"samples": 0}, "samples"),
         ({"space": ["loss.lambda_sd=-1..1"], "method": "tpe"}, "give 0 or more"),
     ],
 )
@@ -33,10 +35,7 @@ def test_a_wrong_search_is_refused_before_it_starts(tones, tone_labels, tmp_path
 @pytest.mark.parametrize(
     ("changes", "space"),
     [
-        (
-            {"train": TrainConfig(batch_size=64)},
-            ["train.labeled_per_batch=16,32"],
-        ),  # the paper's batch has 25
+        ({"train": TrainConfig(batch_size=64)}, ["train.labeled_per_batch=16,32"]),  # the paper's batch has 25
         ({"network": NetworkConfig(pooling="mean")}, ["network.bidirectional=true,false"]),
         ({}, ["network.bidirectional=true", "network.pooling=mean,attention"]),
     ],
@@ -46,20 +45,3 @@ def test_values_are_looked_at_beside_the_others_that_are_given(changes, space, m
     config = SearchConfig(labeled="a.csv", unlabeled="labels", space=space, method=method, **changes)
     with pytest.raises(UserError, match=r"a\.csv"):  # the first thing that is wrong
         search(config)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"survivors": 0.0}, "survivors"),
-        ({"samples": 0}, "samples"),
-    ],
-)
-def test_options_that_make_no_sense(changes, message):
-    with pytest.raises(UserError, match=message):
-        SearchConfig(**changes)
-
-
-def test_there_must_be_a_search_to_go_on_with(tmp_path):
-    with pytest.raises(UserError, match="no search to go on with"):
-        begun(str(tmp_path))

@@ -8,10 +8,10 @@ from liser_ray.search.results import RunScore, SettingResult
 from liser_ray.search.space import combinations, parse_space
 
 
-def results_of(space, statuses=()):
+def results_of(space, statuses=(), n_folds=5):
     results = []
     for number, setting in enumerate(combinations(space)):
-        runs = tuple(RunScore(fold, 0, 5, 3, 0.3 + 0.01 * number + 0.02 * fold, 1.0, 1.0) for fold in range(5))
+        runs = tuple(RunScore(fold, 0, 5, 3, 0.3 + 0.01 * number + 0.02 * fold, 1.0, 1.0) for fold in range(n_folds))
         status = statuses[number] if number < len(statuses) else "done"
         results.append(SettingResult(setting, status, "why" if status == "failed" else "", runs))
     return results
@@ -29,20 +29,12 @@ def test_a_heat_map_of_the_papers_grid():
     assert is_picture(png)
     assert png == heat_map(space, results)
     assert png != heat_map(space, results[:-1])  # one that is missing
-
-
-def test_one_fold_and_all_equal():
-    space = parse_space(["loss.lambda_sd=1,2", "loss.lambda_vd=1,2"])
-    runs = (RunScore(0, 0, 1, 1, 0.5, 1.0, 1.0),)
-    results = [SettingResult(setting, "done", "", runs) for setting in combinations(space)]
-    assert is_picture(heat_map(space, results))
-    assert is_picture(slices_plot(space, results))
+    assert is_picture(heat_map(space, results_of(space, n_folds=1)))
 
 
 def test_slices_of_numbers_names_and_ranges():
     space = parse_space(["loss.lambda_sd=0.1,1,10", "network.pooling=last,mean", "train.two_stage=true,false"])
     assert is_picture(slices_plot(space, results_of(space, ["stopped", "failed"])))
+    assert is_picture(slices_plot(space, results_of(space, n_folds=1)))
     ranges = parse_space(["train.learning_rate=1e-4..1e-2", "network.dropout=0..0.5"])
-    runs = (RunScore(0, 0, 1, 1, 0.5, 1.0, 1.0), RunScore(1, 0, 1, 1, 0.6, 1.0, 1.0))
-    drawn = [{"train.learning_rate": rate, "network.dropout": 0.1} for rate in (1e-3, 2e-3)]
-    assert is_picture(slices_plot(ranges, [SettingResult(setting, "done", "", runs) for setting in drawn]))
+    assert is_picture(slices_plot(ranges, results_of(ranges)))

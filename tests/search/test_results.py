@@ -4,7 +4,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from liser_ray.search.results import RunScore, SettingResult, ranked, read_results, score_text, to_table, write_result
+from liser_ray.search.results import RunScore, SettingResult, ranked, read_results, to_table, uar_text, write_result
 from liser_ray.search.space import setting_key
 
 
@@ -28,10 +28,10 @@ def test_the_objective_is_the_mean_over_folds_and_the_spread_is_theirs():
     assert GOOD.by_fold == pytest.approx({0: 0.6, 1: 0.4})
     assert GOOD.validation_uar == pytest.approx(0.5)
     assert GOOD.spread == pytest.approx(0.2 / math.sqrt(2))
-    assert score_text(GOOD) == ".500 ± .141"
+    assert uar_text(GOOD) == ".500 ± .141"
     assert math.isnan(FAILED.validation_uar)
     assert math.isnan(BEGUN.validation_uar)
-    assert score_text(result(1.0, [(0.5, 0.7)])) == ".600"
+    assert uar_text(result(1.0, [(0.5, 0.7)])) == ".600"
 
 
 def test_what_was_not_trained_to_the_end_is_never_the_best():
