@@ -9,20 +9,10 @@ from liser_ray.corpora import ravdess
 from liser_ray.corpora.folds import choose_folds, folds_of, numbers
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.reproduction.config import ReproductionConfig
+from liser_ray.results import tables
 from liser_ray.results.paper import BASE, CONFIGURATIONS, FIGURE_2, set_name, share_of
 from liser_ray.results.plots import confusion_plot, differences_plot, figure_2, speakers_plot
 from liser_ray.results.records import Record, read_records, record_to_json
-from liser_ray.results.tables import (
-    by_set,
-    differences_table,
-    others_table,
-    recalls_table,
-    results_table,
-    sexes_table,
-    table_2,
-    table_3,
-    write_between_markers,
-)
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import check_writable, exists, write_bytes
@@ -69,28 +59,29 @@ def reproduce(config: ReproductionConfig) -> ReproductionResult:
 def make_tables(records: Sequence[Record]) -> dict[str, str]:
     """All tables that can be made of some records, Markdown by name: "table-2", "ravdess-recalls" ..."""
     recipes = {record.recipe for record in records}
-    tables = {
-        "table-2": table_2(records),
-        "table-3": table_3(records),
-        "results": results_table(records),
-        "sexes": sexes_table(records),
+    made = {
+        "table-2": tables.table_2(records),
+        "table-3": tables.table_3(records),
+        "results": tables.results_table(records),
+        "sexes": tables.sexes_table(records),
     }
-    if any(record.labeled == ravdess.CORPUS.name for record in records):
-        tables["others"] = others_table(records, _TESTED - _VALIDATING)
+    sets = tables.by_set(records)
+    if ravdess.CORPUS.name in sets:
+        made["others"] = tables.others_table(records, _TESTED - _VALIDATING)
     if recipes != {BASE}:
-        tables["differences"] = differences_table(records)
+        made["differences"] = tables.differences_table(records)
     ours = [one for one in records if f"{one.recipe}-".startswith(f"{_STRONG}-")]
     if _STRONG in recipes and len({one.recipe for one in ours}) > 1:
-        tables["strong-differences"] = differences_table(ours, _STRONG)
-    for labeled in by_set(records):
-        tables[f"{labeled}-recalls"] = recalls_table([one for one in records if one.labeled == labeled])
-    return tables
+        made["strong-differences"] = tables.differences_table(ours, _STRONG)
+    for labeled in sets:
+        made[f"{labeled}-recalls"] = tables.recalls_table([one for one in records if one.labeled == labeled])
+    return made
 
 
 def make_pictures(records: Sequence[Record]) -> dict[str, bytes]:
     """All pictures that can be made of some records, PNGs by name: "ravdess-speakers", "ravdess-confusion" ..."""
     pictures: dict[str, bytes] = {}
-    for labeled, by_recipe in by_set(records).items():
+    for labeled, by_recipe in tables.by_set(records).items():
         shown = by_recipe.get("conf-vid-sp-dstl") or by_recipe.get(BASE) or next(iter(by_recipe.values()))
         pictures[f"{labeled}-confusion"] = confusion_plot(shown)
         pictures[f"{labeled}-speakers"] = speakers_plot(shown)
@@ -174,7 +165,7 @@ def _write(result: ReproductionResult, readme: Sequence[str]) -> None:
         if not marked:
             raise UserError(f"{path} has no marked place such as <!-- results:table-2 --> <!-- /results:table-2 -->.")
         for name in marked:
-            text = write_between_markers(text, name, result.tables[name])
+            text = tables.write_between_markers(text, name, result.tables[name])
         path.write_text(text)
     if readme:
         for name, png in result.pictures.items():

@@ -36,15 +36,9 @@ class TestRecord:
         said = refusal(make_record, {"1": one, "2": one}, {"2": one})
         assert said.startswith("no-dstl on ravdess with seed 0: speaker 2 of fold 1 is tested in fold 0 as well")
 
-    @pytest.mark.parametrize(
-        ("counts", "words"),
-        [
-            (np.zeros((2, 2), np.int64), "negative counts or none"),
-            (np.array([[1, -1], [0, 1]]), "negative counts or none"),
-        ],
-    )
-    def test_counts_fit_the_labels(self, counts, words):
-        assert words in refusal(make_record, {"1": counts})
+    @pytest.mark.parametrize("counts", [[[0, 0], [0, 0]], [[1, -1], [0, 1]]])
+    def test_something_is_counted(self, counts):
+        assert "negative counts or none" in refusal(make_record, {"1": np.array(counts)})
 
 
 class TestJson:
@@ -96,14 +90,11 @@ class TestFolder:
         said = refusal(read_records, str(tmp_path))
         assert f"{tmp_path}/a.json and {tmp_path}/b.json are both no-dstl on ravdess with seed 0" in said
 
-    def test_names_the_broken_file(self, tmp_path):
+    def test_what_can_not_be_read_is_named(self, tmp_path):
         (tmp_path / "a.json").write_bytes(b"\xff\xfe")
         assert f"{tmp_path}/a.json is no JSON" in refusal(read_records, str(tmp_path))
-
-    def test_nothing_there(self, tmp_path):
         assert "no records (.json) there. Run" in refusal(read_records, str(tmp_path / "none"))
-        (tmp_path / "file").touch()
-        assert "Give a folder" in refusal(read_records, str(tmp_path / "file"))
+        assert "Give a folder" in refusal(read_records, str(tmp_path / "a.json"))
 
     def test_on_s3(self, s3_store):
         bucket = s3_store.bucket()
