@@ -7,10 +7,12 @@ where there is none, and writes benchmarks/results/student_inference.md. --quick
 
 import argparse
 import os
+import re
 import statistics
 import sys
 import tempfile
 import time
+import timeit
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -31,6 +33,9 @@ from liser_ray.prediction.torch_backend import TorchBackend
 from liser_ray.student.card import WEIGHTS_FILE
 from liser_ray.student.front_end import SEGMENT_FRAMES, SEGMENT_S, window_count
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+from small_students import write_student
+
 RESULT = Path(__file__).parent / "results" / "student_inference.md"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 N_LABELS = 8
@@ -46,13 +51,12 @@ class PlainLoop:
     def __init__(self, weights: bytes):
         self.mel = torchaudio.transforms.MelSpectrogram(16_000, n_fft=2048, hop_length=512, n_mels=64)
         self.network = Network(N_LABELS)
-        tensors = safetensors.torch.load(weights)
-        for block in range(3):
-            for part in (0, 1):
-                prefix = f"convolutions.{block}.{part}."
-                for name in [name for name in tensors if name.startswith(prefix)]:
-                    tensors[f"convolutions.{4 * block + part}.{name.removeprefix(prefix)}!"] = tensors.pop(name)
-        self.network.load_state_dict({name.rstrip("!"): tensor for name, tensor in tensors.items()})
+        # The convolutions' blocks of four layers come one after the other there.
+        tensors = {
+            re.sub(r"(?<=convolutions\.)(\d)\.(\d)", lambda at: str(4 * int(at[1]) + int(at[2])), name): tensor
+            for name, tensor in safetensors.torch.load(weights).items()
+        }
+        self.network.load_state_dict(tensors)
         self.network.eval()
 
     @torch.inference_mode()
@@ -73,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
     n_seconds, n_turns = (5, 1) if options.quick else (SECONDS, TURNS)
     speech = load_speech(12 if options.quick else N_CALIBRATION + N_COMPARED)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(options.student) if options.student else random_student(Path(temporary))
+        folder = Path(options.student) if options.student else write_student(Path(temporary))
         student = Student.from_pretrained(folder)
         weights = (folder / WEIGHTS_FILE).read_bytes()
     calibration = speech[: len(speech) // 3]
@@ -103,7 +107,7 @@ Made by `{" ".join(["python benchmarks/student_inference.py", *arguments])}`.
 
 ## Size and cost beside HuBERT base
 
-{models_table(student, models, seconds[1], weights, n_turns, long)}
+{models_table(student, {"PyTorch": weights, **models}, seconds[1], n_turns, long)}
 
 - HuBERT base has random weights here; its cost is that of trained ones. Its 3 s are one input, in float32, in PyTorch.
 - Parameters and MACs are of the network for prediction. The spectrogram's transform is not counted, as everywhere.
@@ -129,14 +133,6 @@ def load_speech(count: int) -> list[np.ndarray]:
         return [read_waveform(str(file)).astype(np.float32) / 32768 for file in chosen]
     rng = np.random.default_rng(0)
     return [(0.1 * rng.standard_normal(50_000)).astype(np.float32) for _ in range(count)]
-
-
-def random_student(folder: Path) -> Path:
-    """As the tests have it."""
-    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
-    from small_students import write_student
-
-    return write_student(folder)
 
 
 def by_turns(
@@ -170,37 +166,17 @@ def windows_table(seconds: dict[int, dict[str, list[float]]], samples: np.ndarra
 
 
 def models_table(
-    student: Student,
-    models: dict[str, bytes],
-    seconds: dict[str, list[float]],
-    weights: bytes,
-    n_turns: int,
-    samples: np.ndarray,
+    student: Student, files: dict[str, bytes], seconds: dict[str, list[float]], n_turns: int, samples: np.ndarray
 ) -> str:
     torch.set_num_threads(1)
     window = samples[:48_000]
-    n_windows = window_count(len(samples))
-    own = [
-        TorchBackend(weights, student.card),
-        *(OnnxBackend(one, "", 1) for one in models.values()),
-    ]
-    sizes = [len(weights), *map(len, models.values())]
-    rows = [
-        "| | file, MB | parameters | MACs for 3 s | ms for 3 s, one core | real-time factor | every 0.1 s |",
-        "|---|--:|--:|--:|--:|--:|--:|",
-    ]
-
-    def row(name: str, size: float, parameters: int, macs: float, single_s: float, batched_s: float) -> None:
-        rows.append(
-            f"| {name} | {size / 1e6:.2f} | {parameters:,} | {macs / 1e6:,.0f} M | {single_s * 1e3:.1f} "
-            f"| {single_s / SEGMENT_S:.4f} | {batched_s / 0.1:.3f} |"
-        )
-
     parameters, macs = student.card.content["parameters"]["inference"], student_macs(len(student.labels))
-    names = ["student, PyTorch", "student, ONNX", "student, ONNX, 8 bits"]
-    for name, size, classifier, way in zip(names, sizes, own, ("PyTorch", *models), strict=True):
-        single_s = timed(lambda one=classifier: one.window_logits(window, 1600, None), n_turns * 20)
-        row(name, size, parameters, macs, single_s, statistics.median(seconds[way]) / n_windows)
+    found: list[tuple[str, float, int, float, float, float]] = []
+    for way, data in files.items():
+        backend = TorchBackend(data, student.card) if way == "PyTorch" else OnnxBackend(data, "", 1)
+        single_s = timed(lambda one=backend: one.window_logits(window, 1600, None), n_turns * 20)
+        batched_s = statistics.median(seconds[way]) / window_count(len(samples))
+        found.append((f"student, {way}", len(data), parameters, macs, single_s, batched_s))
     hubert = HubertForSequenceClassification(HubertConfig(num_labels=N_LABELS)).eval()
     remove_parametrizations(hubert.hubert.encoder.pos_conv_embed.conv, "weight")  # for training alone
     inputs = torch.from_numpy(window)[None]
@@ -208,8 +184,17 @@ def models_table(
         single_s = timed(lambda: hubert(inputs), n_turns)
         with FlopCounterMode(display=False) as counter:
             hubert(inputs)
-    n_parameters = sum(one.numel() for one in hubert.parameters())
-    row("HuBERT base, PyTorch", 4 * n_parameters, n_parameters, counter.get_total_flops() / 2, single_s, single_s)
+    n_own = sum(one.numel() for one in hubert.parameters())
+    found.append(("HuBERT base, PyTorch", 4 * n_own, n_own, counter.get_total_flops() / 2, single_s, single_s))
+    rows = [
+        "| | file, MB | parameters | MACs for 3 s | ms for 3 s, one core | real-time factor | every 0.1 s |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+        *(
+            f"| {name} | {size / 1e6:.2f} | {parameters:,} | {macs / 1e6:,.0f} M | {single_s * 1e3:.1f} "
+            f"| {single_s / SEGMENT_S:.4f} | {batched_s / 0.1:.3f} |"
+            for name, size, parameters, macs, single_s, batched_s in found
+        ),
+    ]
     return "\n".join(rows)
 
 
@@ -225,12 +210,7 @@ def student_macs(n_labels: int) -> int:
 def timed(call: Callable[[], object], repeats: int) -> float:
     """Median seconds of a call."""
     call()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return statistics.median(timeit.repeat(call, repeat=repeats, number=1))
 
 
 def differences_table(student: Student, models: dict[str, bytes], speech: list[np.ndarray]) -> str:

@@ -23,17 +23,11 @@ _COMMANDS = {
 
 def command(argv: Sequence[str] | None = None) -> None:
     """Run what the arguments name and end the process with its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="liser-ray", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="liser-ray", description=DESCRIPTION, formatter_class=as_written)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (module, summary) in _COMMANDS.items():
-        one = commands.add_parser(
-            name,
-            help=summary,
-            description=module.DESCRIPTION,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        one = commands.add_parser(name, help=summary, description=module.DESCRIPTION, formatter_class=as_written)
         module.add_arguments(one)
         one.set_defaults(run=module.run)
     options, others = parser.parse_known_args(argv)

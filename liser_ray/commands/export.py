@@ -24,10 +24,7 @@ The file runs with onnxruntime alone: `liser-ray predict --onnx student.onnx spe
 half as large; that needs speech like what the student will hear, to see how large the numbers in it become.
 """
 
-CALIBRATION_RECORDINGS = 100
-"""About so many are taken, from all over those that are given."""
-
-_COMPARED_S = 10
+_CALIBRATION_RECORDINGS = 100  # about so many are taken, from all over those that are given
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,11 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the file and say how it compares with PyTorch.
-
-    Raises:
-        UserError: no student, no recordings to calibrate with, or an output that can't be written or used.
-    """
+    """Write the file and say how it compares with PyTorch; `UserError` if it can't be written or calibrated."""
     output = options.output
     if not output.endswith(".onnx"):
         raise UserError(f"--output {output}: give a file whose name ends in .onnx.")
@@ -56,42 +49,33 @@ def run(options: argparse.Namespace) -> int:
     exported = Student.from_onnx(model, output)
     kind = f"8-bit, calibrated with {len(calibration)} recordings" if calibration else "float32"
     print(f"{output}: {len(model):,} bytes, {kind}, labels {', '.join(student.labels)}")
-    compared = calibration or [_noise()]
-    pairs = [
-        tuple(one.predict(sound, SAMPLE_RATE_HZ).probabilities for one in (student, exported)) for sound in compared
-    ]
-    largest = max(float(np.abs(a - b).max()) for a, b in pairs)
-    same = sum(a.argmax() == b.argmax() for a, b in pairs)
-    on = f"{len(compared)} of these recordings" if calibration else f"{_COMPARED_S} s of noise"
-    print(
-        f"Beside PyTorch on {on}: probabilities differ by at most {largest:.2g}, {same} of {len(pairs)} answers agree."
+    noise = (0.1 * np.random.default_rng(0).standard_normal(10 * SAMPLE_RATE_HZ)).astype(np.float32)
+    a, b = (
+        np.stack([one.predict(sound, SAMPLE_RATE_HZ).probabilities for sound in calibration or [noise]])
+        for one in (student, exported)
     )
+    on = f"{len(a)} of these recordings" if calibration else "10 s of noise"
+    same = (a.argmax(axis=1) == b.argmax(axis=1)).sum()
+    largest = np.abs(a - b).max()
+    print(f"Beside PyTorch on {on}: probabilities differ by at most {largest:.2g}, {same} of {len(a)} answers agree.")
     return 0
 
 
 def _first_windows(names: list[str]) -> Iterator[np.ndarray]:
     """The first 3 s of recordings, float32 [n]; what can't be used is named."""
     found = list(find_inputs(names))
-    every = max(1, len(found) // CALIBRATION_RECORDINGS)
+    every = max(1, len(found) // _CALIBRATION_RECORDINGS)
     for one in found[::every]:
         try:
             if one.problem:
                 raise WaveformError(one.problem)
+            window = np.zeros(0, np.float32)
             with open_sound(one.uri) as source:
-                parts, n_samples = [], 0
-                for block in file_blocks(source):
-                    parts.append(block)
-                    n_samples += len(block)
-                    if n_samples >= SEGMENT_SAMPLES:
-                        break
-            window = np.concatenate(parts)[:SEGMENT_SAMPLES]
+                blocks = file_blocks(source)
+                while len(window) < SEGMENT_SAMPLES and (block := next(blocks, None)) is not None:
+                    window = np.concatenate([window, block])[:SEGMENT_SAMPLES]
             check_audible(len(window), float(np.abs(window).max()) * 32768)  # as decoding does, at a recording's end
         except WaveformError as error:
             print(f"Left out: {one.uri}: {error}", file=sys.stderr)
         else:
             yield window
-
-
-def _noise() -> np.ndarray:
-    rng = np.random.default_rng(0)
-    return (0.1 * rng.standard_normal(_COMPARED_S * SAMPLE_RATE_HZ)).astype(np.float32)

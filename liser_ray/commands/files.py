@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from liser_ray.media.container import VIDEO_SUFFIXES
-from liser_ray.prediction.sound import STDIN
 from liser_ray.runtime.errors import UserError
 
 # fmt: off
@@ -25,12 +24,7 @@ _WILD = frozenset("*?[")
 
 
 class Input(NamedTuple):
-    """A recording to predict, or the words for why there is none.
-
-    Attributes:
-        uri: a path, an ``s3://`` address, or ``-``.
-        problem: "" if there is one.
-    """
+    """A recording to predict (a path, an ``s3://`` address, or ``-``), or the words for why there is none."""
 
     uri: str
     problem: str = ""
@@ -39,65 +33,43 @@ class Input(NamedTuple):
 def find_inputs(names: Iterable[str]) -> Iterator[Input]:
     """The recordings behind the names, in order: those of folders and globs by name, folders with all below them.
 
-    Args:
-        names: files, folders, globs (for shells that pass them on), ``s3://bucket/key``, ``s3://bucket/prefix/``,
-            ``s3://bucket/glob*``, ``-``.
+    Names are of files, folders, globs (for shells that pass them on), ``s3://bucket/`` with key, prefix or glob, ``-``.
     """
     for name in names:
-        if name == STDIN or os.path.isfile(name):
-            yield Input(name)
-            continue
-        found: list[str]
         if name.startswith("s3://"):
             found = list(_on_s3(name))
         elif os.path.isdir(name):
-            found = _below(name)
-        elif _WILD & set(name):
+            paths = Path(name).rglob("*")
+            found = sorted(str(path) for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
+        elif _WILD & set(name) and not os.path.isfile(name):
             found = sorted(path for path in glob.glob(name, recursive=True) if os.path.isfile(path))
         else:
-            yield Input(name)  # which says that it is not there when it is opened
-            continue
+            found = [name]  # if it is not there, that is said when it is opened
         yield from map(Input, found)
         if not found:
             yield Input(name, "no recordings there")
 
 
-def _below(folder: str) -> list[str]:
-    return sorted(str(path) for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-
-
 def _on_s3(uri: str) -> Iterator[str]:
-    from liser_ray.storage import s3  # boto3, for those who have something on S3
-    from liser_ray.storage.addresses import split
-    from liser_ray.storage.listing import look
+    from liser_ray.storage.addresses import split  # boto3, for those who have something on S3
+    from liser_ray.storage.listing import look, walk
 
     bucket, key = split(uri)
     if not bucket:
         raise UserError(f"{uri}: give s3://bucket/key.")
-    prefix = key
-    for character in _WILD:
-        prefix = prefix.split(character, 1)[0]
-    is_glob = prefix != key
-    if not is_glob:
-        if key and not key.endswith("/") and look(uri).error is None:
-            yield uri
-            return
-        folder = key.rstrip("/")
-        prefix = f"{folder}/" if folder else ""
-    for record in s3.list_objects(bucket, prefix):
-        found = record["Key"]
-        if found.endswith("/"):  # what some tools leave for a folder
-            continue
-        if fnmatch(found, key) if is_glob else Path(found).suffix.lower() in SUFFIXES:
-            yield f"s3://{bucket}/{found}"
+    literal = re.split(r"[*?[]", key)[0]
+    is_glob = literal != key
+    if key and not is_glob and not key.endswith("/") and look(uri).error is None:
+        yield uri
+        return
+    folder = posixpath.dirname(literal) if is_glob else key.rstrip("/")
+    for found in walk(f"s3://{bucket}/{folder}"):
+        if fnmatch(found.uri, uri) if is_glob else Path(found.uri).suffix.lower() in SUFFIXES:
+            yield found.uri
 
 
 def check_destination(address: str, is_folder: bool = False) -> None:
-    """Find before any work why nothing can be written to an S3 address; paths are not tried.
-
-    Args:
-        address: of a file.
-        is_folder: of a folder for files.
+    """Find before any work why no file, or folder of files, can be written to an S3 address; paths are not tried.
 
     Raises:
         UserError: it is neither a path nor ``s3://bucket/key``, or the store does not take it.

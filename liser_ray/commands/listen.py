@@ -23,8 +23,6 @@ On a terminal the line is written over; through a pipe there is one line for eac
 (pip install sounddevice) and the PortAudio library.
 """
 
-_CHUNK_S = 0.1
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
@@ -34,11 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Listen until Ctrl-C.
-
-    Raises:
-        UserError: no sounddevice, no microphone, no student.
-    """
+    """Listen until Ctrl-C."""
     student = load_student(options)
     chunks = _microphone(options.microphone)
     sample_rate_hz = int(next(chunks))
@@ -78,7 +72,7 @@ def _microphone(device: str) -> Iterator[Any]:
         with sounddevice.InputStream(rate_hz, device=number, channels=1, dtype="float32") as microphone:
             yield rate_hz
             while True:
-                chunk, _ = microphone.read(round(rate_hz * _CHUNK_S))
+                chunk, _ = microphone.read(round(rate_hz * 0.1))
                 yield np.asarray(chunk)[:, 0]
     except (sounddevice.PortAudioError, ValueError) as error:
         raise UserError(f"There is no such microphone ({error}); `python -m sounddevice` lists them.") from error

@@ -31,14 +31,9 @@ def add_classes_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def load_student(options: argparse.Namespace) -> Student:
-    """The student that the options name.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The student that the options name."""
     source = options.onnx or options.model or os.environ.get(VARIABLE, "")
-    if not source:
-        source = next((folder for folder in _FOLDERS if Path(folder).is_dir()), "")
+    source = source or next((folder for folder in _FOLDERS if Path(folder).is_dir()), "")
     if not source:
         raise UserError(
             f"No student given: name one with --model (or {VARIABLE}). jobs/train_student.py trains one, "

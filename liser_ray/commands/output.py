@@ -1,42 +1,33 @@
 """Predictions as they come: a table to read, CSV, or JSON lines."""
 
 import csv
-import io
 import json
 import sys
-from typing import Literal
 
 import numpy as np
 
 from liser_ray.prediction.prediction import Prediction
 
-Format = Literal["text", "csv", "json"]
-
-UNSURE = "unsure"
-"""What is said where no label is probable enough."""
-
-_BAR_WIDTH = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-_WIDEST_NAME = 60
 
 
 class Output:
     """Prints predictions, one recording after the other; line by line, so that they can be followed through a pipe.
 
     Args:
-        form: which of the three.
+        form: "text", "csv" or "json".
         labels: that there are.
         widest: characters of the longest name that is to come.
         timeline: a line for each window as well; in CSV, instead of one for each recording.
         abstain_below: answers with less than this probability are "unsure".
     """
 
-    def __init__(self, form: Format, labels: tuple[str, ...], widest: int, timeline: bool, abstain_below: float):
+    def __init__(self, form: str, labels: tuple[str, ...], widest: int, timeline: bool, abstain_below: float):
         self._form = form
         self._labels = labels
         self._timeline = timeline
         self._abstain_below = abstain_below
-        self._name_width = min(_WIDEST_NAME, max(len("file"), widest))
+        self._name_width = min(60, max(len("file"), widest))
         self._label_width = max(len("emotion"), *map(len, labels))
         self._has_header = form == "json"
 
@@ -66,11 +57,10 @@ class Output:
         """A recording that there is no prediction of; in a table to read it is an error message."""
         if self._form == "text":
             print(f"error: {name}: {why}", file=sys.stderr, flush=True)
-            return
-        self._header()
-        if self._form == "json":
+        elif self._form == "json":
             _print(json.dumps({"file": name, "error": why}))
         else:
+            self._header()
             _csv_row(name, "", "", "", "", *("" for _ in self._labels), why)
 
     def _header(self) -> None:
@@ -83,7 +73,7 @@ class Output:
             _print(f"{'file':<{self._name_width}}  {'emotion':<{self._label_width}}  probability")
 
     def _answer(self, shares: np.ndarray) -> str:
-        return self._labels[int(shares.argmax())] if shares.max() >= self._abstain_below else UNSURE
+        return self._labels[int(shares.argmax())] if shares.max() >= self._abstain_below else "unsure"
 
     def _shown(self, shares: np.ndarray) -> str:
         probability = float(shares.max())
@@ -97,7 +87,7 @@ class Output:
 
 def bar(share: float) -> str:
     """A bar of up to ten characters."""
-    eighths = round(share * _BAR_WIDTH * 8)
+    eighths = round(share * 10 * 8)
     return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).strip()
 
 
@@ -106,6 +96,5 @@ def _print(line: str) -> None:
 
 
 def _csv_row(*values: str) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(values)
-    _print(text.getvalue())
+    csv.writer(sys.stdout, lineterminator="\n").writerow(values)
+    sys.stdout.flush()

@@ -5,6 +5,7 @@ import itertools
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,18 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Predict all recordings; the exit code.
-
-    Raises:
-        UserError: an option is wrong, or there is no student.
-    """
+    """Predict all recordings; the exit code, or `UserError` if an option is wrong."""
     step_samples(options.step_s)
     if not 0 <= options.abstain_below <= 1:
         raise UserError(f"--abstain_below {options.abstain_below}: give a probability from 0 to 1.")
     student = load_student(options)
-    labels = tuple(student.labels[i] for i in kept_labels(student.labels, tuple(options.classes)))
+    labels = tuple(student.labels[i] for i in kept_labels(student.labels, options.classes))
     inputs = list(find_inputs(options.files))
-    pictures = Pictures(options.plot, len(inputs), student) if options.plot else None
+    pictures = _Pictures(options.plot, len(inputs), student) if options.plot else None
     widest = max(len(one.uri) for one in inputs)
     output = Output(options.form, labels, widest, options.timeline, options.abstain_below)
     n_failed = 0
@@ -99,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _listener(counting: Counting, name: str, overview: "Overview | None") -> Listen:
-    """What is done with the sound besides: it moves the display, and goes into the picture."""
+    """The sound moves the display, and goes into the picture."""
     shown = time.monotonic()
 
     def listen(sound: np.ndarray, share: float) -> None:
@@ -113,13 +110,8 @@ def _listener(counting: Counting, name: str, overview: "Overview | None") -> Lis
     return listen
 
 
-class Pictures:
-    """Where the pictures of the predictions go.
-
-    Args:
-        target: a ``.png`` for one recording, a folder for several.
-        n_recordings: there are.
-        student: that predicts.
+class _Pictures:
+    """Where the pictures of the predictions go: to a ``.png`` for one recording, a folder for several.
 
     Raises:
         UserError: one file for several recordings, Matplotlib is not installed, or an address that can't be written to.
@@ -130,25 +122,21 @@ class Pictures:
             from liser_ray.prediction import plot  # Matplotlib, for those who draw
         except ModuleNotFoundError as error:
             raise UserError("--plot needs Matplotlib: pip install matplotlib") from error
-        self._plot, self._student = plot, student
         is_file = target.lower().endswith(".png")
         if is_file and n_recordings > 1:
             raise UserError(f"--plot {target} is one picture, and there are {n_recordings} recordings: give a folder.")
         check_destination(target, is_folder=not is_file)
-        self._target, self._is_file = target, is_file
+        self._target, self._is_file, self._plot = target, is_file, plot
         self._taken: set[str] = set()
-
-    def overview(self) -> "Overview":
-        """Of the next recording."""
-        return self._plot.Overview(self._student.backend)
+        self.overview = partial(plot.Overview, student.backend)
 
     def draw(self, overview: "Overview", prediction: Prediction, uri: str) -> None:
         """Draw what was heard and predicted."""
         path = self._target
         if not self._is_file:
             stem = "stdin" if uri == "-" else Path(uri).stem
-            names = (f"{stem}{'' if count == 1 else f'-{count}'}.png" for count in itertools.count(1))
-            paths = (os.path.join(self._target, name) for name in names)
+            ends = itertools.chain([""], (f"-{count}" for count in itertools.count(2)))
+            paths = (os.path.join(self._target, f"{stem}{end}.png") for end in ends)
             path = next(path for path in paths if path not in self._taken)
         self._taken.add(path)
         write_file(path, self._plot.prediction_plot(overview, prediction, Path(uri).name))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar, cast
@@ -21,9 +22,7 @@ def parse_settings(
     lists: Sequence[str] = (),
     defaults: Callable[[Any], Mapping[str, Any]] = lambda given: {},
 ) -> T:
-    """Settings from ``--config FILE.yaml`` and ``--name value`` overrides, ``--group.name value`` for nested ones.
-
-    The file may lie on S3.
+    """Settings from ``--config FILE.yaml``, perhaps on S3, and ``--name value``, ``--group.name value`` over them.
 
     Args:
         settings: a frozen dataclass, perhaps of others; its docstring is the help.
@@ -48,11 +47,8 @@ def parse_settings(
     return settings(**{one.name: values[one.name] for one in fields(cast("Any", settings))})
 
 
-class _HelpFormatter(DefaultHelpFormatter):
+class _HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
     """Keeps the lines of the description, so that its commands can be read and copied."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "".join(indent + line for line in text.splitlines(keepends=True))
 
 
 def _spelled_out(arguments: Sequence[str], bare: Mapping[str, str], lists: Sequence[str]) -> list[str]:

@@ -26,7 +26,6 @@ class Backend(Protocol):
             step_samples: from window to window, a multiple of 1600.
             statistics: of the recording, see `statistics`; for a network with normalisation by utterance.
         """
-        ...
 
     def statistics(self, samples: np.ndarray, frames: tuple[int, int], before: np.ndarray | None) -> np.ndarray:
         """What a network with normalisation by utterance has to know of the recording, float32 [3, 64].
@@ -38,11 +37,9 @@ class Backend(Protocol):
             frames: of the samples, the first that counts and the one after the last.
             before: of all frames before those; None: there were none.
         """
-        ...
 
     def log_mel(self, samples: np.ndarray) -> np.ndarray:
         """The log-Mel spectrogram float32 [94, 64] of a window; what is shorter than 3 s gets zeros behind it."""
-        ...
 
 
 class OnnxBackend:
@@ -51,10 +48,7 @@ class OnnxBackend:
     Args:
         model: the file's bytes.
         where: names it in errors.
-        n_threads: to use; 0: as many as there are cores.
-
-    Attributes:
-        card: of the student.
+        n_threads: 0: as many as there are cores.
 
     Raises:
         UserError: it is no ONNX file, or not of a student, or of another version.

@@ -20,11 +20,8 @@ from liser_ray.student.front_end import (
 def step_samples(step_s: float) -> int:
     """Samples from window to window.
 
-    Args:
-        step_s: a multiple of 0.1 s: 0.1 is the paper's.
-
     Raises:
-        UserError: it is none.
+        UserError: the step is no multiple of 0.1 s.
     """
     n_strides = round(step_s / EVALUATION_STRIDE_S) if math.isfinite(step_s) else 0
     if n_strides < 1 or abs(n_strides * EVALUATION_STRIDE_S - step_s) > 1e-6:
@@ -33,12 +30,7 @@ def step_samples(step_s: float) -> int:
 
 
 class SlidingWindow:
-    """Collects samples until there are windows, and forgets those that no later window needs.
-
-    Args:
-        step_samples: from window to window.
-        block_windows: so many at once; at the end, as many as are left.
-    """
+    """Collects samples until there are ``block_windows``, and forgets those that no later window needs."""
 
     def __init__(self, step_samples: int, block_windows: int):
         self._step = step_samples
@@ -71,16 +63,11 @@ class SlidingWindow:
         held = np.concatenate([*self._held, np.zeros(0, np.float32)])
         if len(held) < SEGMENT_SAMPLES:
             return [] if self._any or not len(held) else [np.pad(held, (0, SEGMENT_SAMPLES - len(held)))]
-        n_windows = 1 + (len(held) - SEGMENT_SAMPLES) // self._step
-        return [held[: SEGMENT_SAMPLES + (n_windows - 1) * self._step]]
+        return [held[: len(held) - (len(held) - SEGMENT_SAMPLES) % self._step]]
 
 
 class RunningStatistics:
-    """What `Backend.statistics` says of a recording. It holds 3 to 6 s of sound.
-
-    Args:
-        backend: that says it.
-    """
+    """What `Backend.statistics` says of a recording. It holds 3 to 6 s of sound."""
 
     def __init__(self, backend: Backend):
         self._backend = backend

@@ -27,57 +27,44 @@ _PIECE_SAMPLES = SEGMENT_FRAMES * STRIDE_SAMPLES  # to where the frame after tho
 
 
 class Columns:
-    """Columns in order; whenever there are 8,000, each two become one.
+    """A table [rows, c] of columns in order; whenever there are 8,000, each two become one.
 
     Args:
-        merge: [..., k] to [...], what k neighbours become.
+        n_rows: of the table.
+        merge: [rows, c, k] to [rows, c], what k neighbours become.
     """
 
-    def __init__(self, merge: Callable[[np.ndarray], np.ndarray]):
+    def __init__(self, n_rows: int, merge: Callable[[np.ndarray], np.ndarray]):
         self._merge = merge
-        self._found: list[np.ndarray] = []
-        self._n_found = 0
-        self._rest: np.ndarray | None = None
-        self.n_each = 1  # of what was added, in one column
+        self.table = self._rest = np.zeros((n_rows, 0), np.float32)
+        self.n_each = 1  # of what was added, in one column; what is less than a column waits
 
     def add(self, columns: np.ndarray) -> None:
         """The next ones, [rows, n]."""
-        waiting = columns if self._rest is None else np.concatenate([self._rest, columns], axis=1)
-        n_whole = waiting.shape[1] // self.n_each * self.n_each
-        self._rest = waiting[:, n_whole:]
-        self._keep(waiting[:, :n_whole], self.n_each)
-        if self._n_found >= 2 * MAX_COLUMNS:
-            together = self.table()
-            n_paired = together.shape[1] // 2 * 2
+        waiting = np.concatenate([self._rest, columns], axis=1)
+        whole, self._rest = np.split(waiting, [waiting.shape[1] // self.n_each * self.n_each], axis=1)
+        self.table = np.concatenate([self.table, self._merged(whole, self.n_each)], axis=1)
+        if self.table.shape[1] >= 2 * MAX_COLUMNS:
+            paired, odd_out = np.split(self.table, [self.table.shape[1] // 2 * 2], axis=1)
             # An odd one out goes back to what waits, as often as it stands for.
-            odd_out = together[:, n_paired:].repeat(self.n_each, axis=1)
-            self._rest = np.concatenate([odd_out, self._rest], axis=1)
-            self._found, self._n_found = [], 0
+            self._rest = np.concatenate([odd_out.repeat(self.n_each, axis=1), self._rest], axis=1)
+            self.table = self._merged(paired, 2)
             self.n_each *= 2
-            self._keep(together[:, :n_paired], 2)
 
-    def table(self) -> np.ndarray:
-        """What there is, [rows, c]; less than a column at the end is left out."""
-        return np.concatenate(self._found, axis=1)
-
-    def _keep(self, columns: np.ndarray, n_each: int) -> None:
-        self._found.append(self._merge(columns.reshape(len(columns), -1, n_each)))
-        self._n_found += columns.shape[1] // n_each
+    def _merged(self, columns: np.ndarray, n_each: int) -> np.ndarray:
+        return self._merge(columns.reshape(len(columns), -1, n_each))
 
 
 class Overview:
     """What a picture shows of a recording of any length, collected as the sound goes by, in bounded memory.
 
     The spectrogram is that of 3-s windows side by side, so that two frames at each of their ends see mirrored sound.
-
-    Args:
-        backend: whose spectrogram it is.
     """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._log_mel = Columns(lambda columns: columns.mean(axis=-1))
-        self._reach = Columns(lambda columns: np.stack([columns[0].min(axis=-1), columns[1].max(axis=-1)]))
+        self._log_mel = Columns(N_BANDS, lambda columns: columns.mean(axis=-1))
+        self._reach = Columns(2, lambda columns: np.stack([columns[0].min(axis=-1), columns[1].max(axis=-1)]))
         self._piece = self._rest = np.zeros(0, np.float32)
 
     def add(self, samples: np.ndarray) -> None:
@@ -93,23 +80,16 @@ class Overview:
 
     def log_mel(self) -> tuple[np.ndarray, float]:
         """The spectrogram float32 [64, c], and the seconds from column to column; called once, at the end."""
-        last = self._backend.log_mel(self._piece[:SEGMENT_SAMPLES]).T[:, : frame_count(len(self._piece))]
-        self._log_mel.add(last)
-        return self._log_mel.table(), self._log_mel.n_each * STRIDE_SAMPLES / SAMPLE_RATE_HZ
+        self._log_mel.add(self._backend.log_mel(self._piece[:SEGMENT_SAMPLES]).T[:, : frame_count(len(self._piece))])
+        return self._log_mel.table, self._log_mel.n_each * STRIDE_SAMPLES / SAMPLE_RATE_HZ
 
     def reach(self) -> tuple[np.ndarray, float]:
         """Lowest and highest sample, float32 [2, c], and the seconds from column to column."""
-        return self._reach.table(), self._reach.n_each * _REACH_SAMPLES / SAMPLE_RATE_HZ
+        return self._reach.table, self._reach.n_each * _REACH_SAMPLES / SAMPLE_RATE_HZ
 
 
 def prediction_plot(overview: Overview, prediction: Prediction, title: str) -> bytes:
-    """Waveform, log-Mel spectrogram and the labels' probabilities over the same seconds, as the bytes of a PNG.
-
-    Args:
-        overview: of the sound, all of it.
-        prediction: of the same recording.
-        title: names it.
-    """
+    """Waveform, log-Mel spectrogram and the labels' probabilities over the same seconds, as the bytes of a PNG."""
     figure, (sound, picture, curves) = make_figure(10, 7, 3, sharex=True, height_ratios=(1, 1.6, 1.8))
     figure.suptitle(f"{title}: {prediction.label} {prediction.probability:.2f}", fontsize=12)
 

@@ -1,5 +1,6 @@
 """What a student says of a recording."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +59,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
-def kept_labels(labels: tuple[str, ...], classes: tuple[str, ...]) -> np.ndarray:
+def kept_labels(labels: tuple[str, ...], classes: Sequence[str]) -> np.ndarray:
     """Where the wanted labels stand among a student's, int64 [k]; nothing wanted is everything.
 
     Raises:

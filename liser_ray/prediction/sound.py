@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Protocol
+from typing import IO
 
 import av
 import numpy as np
@@ -20,23 +20,15 @@ _IN_MEMORY_BYTES = 64 << 20  # of standard input; the rest goes to a temporary f
 _LOUDEST = 16.0  # 24 dB above full scale, which some decoders give; 16-bit numbers as floats are far above
 
 
-class SizedSource(ByteSource, Protocol):
-    """Bytes, and how many there are."""
-
-    size_bytes: int
-
-
-class LocalSource:
+class _LocalSource:
     """The bytes of a file on this machine, without PyArrow, which small devices may lack."""
 
     def __init__(self, file: IO[bytes]):
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
-        self.size_bytes = file.seek(0, os.SEEK_END)
-        file.seek(0)
 
 
 @contextmanager
-def open_sound(uri: str) -> Iterator[SizedSource]:
+def open_sound(uri: str) -> Iterator[ByteSource]:
     """The bytes of a recording: a local path, an ``s3://`` address, or ``-`` for standard input.
 
     Standard input is read to its end first, since many formats want to seek.
@@ -52,10 +44,10 @@ def open_sound(uri: str) -> Iterator[SizedSource]:
         return
     try:
         with _spooled() if uri == STDIN else open(uri, "rb") as file:
-            local = LocalSource(file)
-            if local.size_bytes == 0:
+            if file.seek(0, os.SEEK_END) == 0:
                 raise WaveformError("empty", "0 bytes")
-            yield local
+            file.seek(0)
+            yield _LocalSource(file)
     except OSError as error:
         words = {errno.ENOENT: "there is no such file", errno.EISDIR: "a folder"}
         raise WaveformError("unreadable", words.get(error.errno or 0, error.strerror or str(error))) from error
@@ -63,9 +55,6 @@ def open_sound(uri: str) -> Iterator[SizedSource]:
 
 def file_blocks(source: ByteSource) -> Iterator[np.ndarray]:
     """The sound of a recording as it is decoded, float32 [n] each, 16 kHz, mono, -1..1.
-
-    Args:
-        source: of `open_sound`.
 
     Raises:
         WaveformError: see `liser_ray.media.waveform.decode_waveform`.
@@ -76,9 +65,6 @@ def file_blocks(source: ByteSource) -> Iterator[np.ndarray]:
 
 class ArrayReader:
     """Arrays of any rate as 16-kHz mono, one after the other.
-
-    Args:
-        sample_rate_hz: of the arrays.
 
     Raises:
         ValueError: a rate that there is none of.

@@ -1,5 +1,6 @@
 """Sound in chunks of any size, an estimate every 0.1 s."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -7,8 +8,9 @@ import numpy as np
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.prediction.backend import Backend
 from liser_ray.prediction.pieces import RunningStatistics, SlidingWindow
-from liser_ray.prediction.prediction import softmax
+from liser_ray.prediction.prediction import kept_labels, softmax
 from liser_ray.prediction.sound import ArrayReader
+from liser_ray.student.card import StudentCard
 from liser_ray.student.front_end import EVALUATION_STRIDE_SAMPLES, SEGMENT_SAMPLES
 
 
@@ -40,18 +42,16 @@ class EmotionStream:
         labels: of the estimates' probabilities.
     """
 
-    def __init__(
-        self, backend: Backend, labels: tuple[str, ...], kept: np.ndarray, sample_rate_hz: int, of_recording: bool
-    ):
-        self.labels = tuple(labels[i] for i in kept)
+    def __init__(self, backend: Backend, card: StudentCard, classes: Sequence[str], sample_rate_hz: int):
         self._backend = backend
-        self._kept = kept
+        self._kept = kept_labels(card.labels, classes)
+        self.labels = tuple(card.labels[i] for i in self._kept)
         self._reader = ArrayReader(sample_rate_hz)
         self._windows = SlidingWindow(EVALUATION_STRIDE_SAMPLES, block_windows=1)
-        self._statistics = RunningStatistics(backend) if of_recording else None
+        self._statistics = RunningStatistics(backend) if card.of_recording else None
         self._n_samples = 0
         self._n_estimates = 0
-        self._sum = np.zeros(len(kept))
+        self._sum = np.zeros(len(self.labels))
 
     def add(self, samples: np.ndarray) -> list[Estimate]:
         """The estimates that the next sound completes, oldest first.

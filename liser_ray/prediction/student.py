@@ -1,5 +1,7 @@
 """A trained student in Python: load it, ask it, keep it, publish it."""
 
+import json
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,20 +18,15 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.student.card import CARD_FILE, WEIGHTS_FILE, StudentCard, model_card
 from liser_ray.student.front_end import EVALUATION_STRIDE_S, SAMPLE_RATE_HZ
 
-README_FILE = "README.md"
-
 _BLOCK_WINDOWS = 128
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 _ARRAY_BLOCK = 1 << 16
 
-Blocks = Iterable[np.ndarray]
 Listen = Callable[[np.ndarray, float], None]
 
 
 class Student:
-    """A trained student that hears speech and names an emotion.
-
-    Made by `from_pretrained`.
+    """A trained student that hears speech and names an emotion, made by `from_pretrained`.
 
     Attributes:
         labels: of its answers.
@@ -80,7 +77,7 @@ class Student:
 
     @classmethod
     def from_onnx(cls, model: bytes, where: str, n_threads: int = 0) -> "Student":
-        """A student from the bytes of its ONNX file; see `OnnxBackend` for arguments and errors."""
+        """A student from the bytes of its ONNX file; see `OnnxBackend`."""
         backend = OnnxBackend(model, where, n_threads)
         return cls(backend, backend.card, None)
 
@@ -105,8 +102,7 @@ class Student:
             UserError: another step, or other classes than the student's.
         """
         reader = ArrayReader(sample_rate_hz)
-        parts = [reader.add(np.asarray(waveform)), reader.finish()]
-        sound = np.concatenate(parts)
+        sound = np.concatenate([reader.add(waveform), reader.finish()])
         check_audible(len(sound), float(np.abs(sound).max(initial=0)) * 32768)
         blocks = [sound[start : start + _ARRAY_BLOCK] for start in range(0, len(sound), _ARRAY_BLOCK)]
         return self._predict(lambda: blocks, step_s, classes)
@@ -130,26 +126,21 @@ class Student:
             UserError: see `predict`.
         """
         with open_sound(str(uri)) as source:
+            size_bytes = source.seek(0, os.SEEK_END)
 
-            def blocks() -> Blocks:
+            def blocks() -> Iterable[np.ndarray]:
                 source.seek(0)
                 return file_blocks(source)
 
             def heard(block: np.ndarray) -> None:
                 if listen is not None:
-                    listen(block, source.tell() / source.size_bytes)
+                    listen(block, source.tell() / size_bytes)
 
             return self._predict(blocks, step_s, classes, heard)
 
     def stream(self, sample_rate_hz: int = 16_000, classes: Sequence[str] = ()) -> EmotionStream:
-        """A stream to put chunks of sound into, which gives an estimate every 0.1 s.
-
-        Args:
-            sample_rate_hz: of the chunks.
-            classes: see `predict`.
-        """
-        kept = kept_labels(self.labels, tuple(classes))
-        return EmotionStream(self.backend, self.labels, kept, sample_rate_hz, self.card.of_recording)
+        """A stream to put chunks of sound of that rate into, which gives an estimate every 0.1 s; see `predict`."""
+        return EmotionStream(self.backend, self.card, classes, sample_rate_hz)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights, card and a README (the model card) to a local folder, which `from_pretrained` takes.
@@ -157,9 +148,11 @@ class Student:
         Raises:
             UserError: the student is of an ONNX file, which is all there is to keep.
         """
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        for name, data in self._files(Path(folder).name).items():
-            (Path(folder) / name).write_bytes(data)
+        folder = Path(folder)
+        files = self._files(folder.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
 
     def push_to_hub(self, repo_id: str, private: bool = False, token: str | None = None) -> str:
         """Publish what `save_pretrained` writes on the Hugging Face hub; the repository is made if it is not there.
@@ -189,6 +182,9 @@ class Student:
 
         Args:
             calibration: recordings, float32 [n] at 16 kHz, for 8-bit integers; none: float32.
+
+        Raises:
+            UserError: see `save_pretrained`.
         """
         from liser_ray.prediction.onnx_export import export_onnx, quantise
 
@@ -197,13 +193,13 @@ class Student:
 
     def _predict(
         self,
-        blocks: Callable[[], Blocks],
+        blocks: Callable[[], Iterable[np.ndarray]],
         step_s: float,
         classes: Sequence[str],
         heard: Callable[[np.ndarray], None] = lambda block: None,
     ) -> Prediction:
         step = step_samples(step_s)
-        kept = kept_labels(self.labels, tuple(classes))
+        kept = kept_labels(self.labels, classes)
         statistics = None
         if self.card.of_recording:
             running = RunningStatistics(self.backend)
@@ -223,9 +219,9 @@ class Student:
         return Prediction(labels, whole, softmax(of_kept), step_s, n_samples / SAMPLE_RATE_HZ)
 
     def _files(self, name: str) -> dict[str, bytes]:
-        weights = self._own_weights()
-        readme = model_card(self.card, name).encode()
-        return {WEIGHTS_FILE: weights, CARD_FILE: self.card.as_json(), README_FILE: readme}
+        card = json.dumps(self.card.content, indent=1) + "\n"
+        readme = model_card(self.card, name)
+        return {WEIGHTS_FILE: self._own_weights(), CARD_FILE: card.encode(), "README.md": readme.encode()}
 
     def _own_weights(self) -> bytes:
         if self._weights is None:
@@ -269,4 +265,8 @@ def _best_below(folder: Path, source: str) -> Path:
     cards = sorted(folder.glob(f"*/{CARD_FILE}"))
     if not cards:
         raise UserError(f"There is no student in {source}: no {CARD_FILE} in it or in the folders below it.")
-    return max(cards, key=lambda card: StudentCard.parse(card.read_bytes(), str(card)).validation_uar).parent
+
+    def validation_uar(card: Path) -> float:
+        return StudentCard.parse(card.read_bytes(), str(card)).content.get("validation_uar") or 0.0  # None: no speakers
+
+    return max(cards, key=validation_uar).parent

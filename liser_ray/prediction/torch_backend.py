@@ -24,12 +24,7 @@ _BATCH_WINDOWS = {"cpu": 8, "cuda": 1024}
 
 
 class TorchBackend:
-    """A student's network on a device.
-
-    Args:
-        weights: the bytes of its ``student.safetensors``.
-        card: its card.
-        device: ``cpu``, ``cuda``, ``cuda:1``.
+    """A student's network on a device: ``cpu``, ``cuda``, ``cuda:1``. A `liser_ray.prediction.backend.Backend`.
 
     Raises:
         UserError: the weights are not those of the card's network.

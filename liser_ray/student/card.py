@@ -2,13 +2,13 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_args
 
 import numpy as np
 
 from liser_ray.results.metrics import recalls, uar, war
 from liser_ray.runtime.errors import UserError
-from liser_ray.student.config import OF_RECORDING, NetworkConfig
+from liser_ray.student.config import OF_RECORDING, NetworkConfig, Normalisation, Pooling
 from liser_ray.student.front_end import FRAME_SAMPLES, N_BANDS, SAMPLE_RATE_HZ, SEGMENT_S, STRIDE_SAMPLES
 
 CARD_FILE = "student.json"
@@ -39,11 +39,7 @@ class StudentCard:
 
     @classmethod
     def parse(cls, text: str | bytes, where: str) -> "StudentCard":
-        """The card in a JSON text.
-
-        Args:
-            text: of a ``student.json``.
-            where: names it in errors.
+        """The card in the text of a ``student.json``; ``where`` names it in errors.
 
         Raises:
             UserError: it is none, or of a student that this version can't run.
@@ -53,7 +49,7 @@ class StudentCard:
             version, front_end = content["format"], content["front_end"]
             labels = tuple(content["labels"])
             network = _network(content["network"])
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, UserError) as error:
             raise UserError(
                 f"{where} is no card of a student ({error!r}). Give the folder of a trained one."
             ) from error
@@ -71,60 +67,24 @@ class StudentCard:
         """Whether it has to know the whole recording before it hears the first window."""
         return self.network.normalisation in OF_RECORDING
 
-    def as_json(self) -> bytes:
-        """The card as the bytes of a file."""
-        return json.dumps(self.content, indent=1).encode() + b"\n"
-
-    @property
-    def validation_uar(self) -> float:
-        """0..1; -1 where there were no validation speakers."""
-        value = self.content.get("validation_uar")
-        return -1.0 if value is None else float(value)
-
-    @property
-    def confusion(self) -> np.ndarray:
-        """Counts on its test speakers, int64 [K, K]; row the true label."""
-        by_speaker = list(self.content.get("confusions", {}).values())
-        return np.sum(by_speaker, axis=0) if by_speaker else np.zeros((len(self.labels),) * 2, np.int64)
-
 
 def _network(written: dict[str, Any]) -> NetworkConfig:
-    """Of a card, which may come from elsewhere; what an older one does not have is as in the paper.
-
-    Raises:
-        ValueError: a field or a value that there is not.
-    """
-    values = written | ({"filters": tuple(written["filters"])} if "filters" in written else {})
-    for name, kind in get_type_hints(NetworkConfig).items():
-        value = values.get(name, getattr(NetworkConfig, name))
-        good = value in get_args(kind) if get_origin(kind) is Literal else _is_of(value, kind)
-        if not good:
-            raise ValueError(f"network.{name} is {value!r}")
-    try:
-        return NetworkConfig(**values)
-    except UserError as error:
-        raise ValueError(str(error)) from error
-
-
-def _is_of(value: Any, kind: Any) -> bool:  # noqa: ANN401 (any JSON value, a type)
-    """Whether a value is of a type: bool, int, float, or a tuple of such."""
-    if get_origin(kind) is tuple:
-        kinds = get_args(kind)
-        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_is_of, value, kinds))
-    return type(value) is kind or (kind is float and type(value) is int)
+    """Of a card, which may come from elsewhere; what an older one does not have is as in the paper."""
+    values = {"filters": NetworkConfig.filters, **written}
+    network = NetworkConfig(**values | {"filters": tuple(values["filters"])})
+    kinds = [type(value) for value in (*network.filters, network.hidden_size, network.bidirectional)]
+    known = network.pooling in get_args(Pooling) and network.normalisation in get_args(Normalisation)
+    if not known or kinds != [int, int, int, int, bool]:
+        raise ValueError(f"network {written}")
+    return network
 
 
 def model_card(card: StudentCard, name: str) -> str:
-    """The README of a published student, as the Hugging Face hub shows it.
-
-    Args:
-        card: its card.
-        name: of the repository or folder.
-    """
-    content, confusion = card.content, card.confusion
+    """The README of a published student, as the Hugging Face hub shows it; ``name`` is its repository or folder."""
+    content = card.content
     speakers = content.get("speakers", {})
     scores = "It was scored on no speakers."
-    if confusion.any():
+    if np.any(confusion := np.sum(list(content.get("confusions", {}).values()), axis=0)):
         shares = [f"{share:.3f}" if np.isfinite(share) else "-" for share in recalls(confusion)]
         scores = (
             f"On {confusion.sum():,} recordings of {len(speakers.get('test', []))} test speakers, whom neither the "

@@ -51,31 +51,19 @@ class LogMel(nn.Module):
         self.register_buffer("filters", filters)
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """Natural logarithms of the Mel bands' powers, float32 [B, 64, 1 + n // 512]; 94 frames for 3 s.
-
-        Args:
-            waveforms: float32 [B, n], mono, 16 kHz, -1..1, n at least 1,025.
-        """
+        """Logarithms of the bands' powers, float32 [B, 64, 1 + n // 512], of float32 [B, n], 16 kHz, n > 1,024."""
         return self.of_padded(pad_edges(waveforms))
 
     def of_padded(self, waveforms: Tensor) -> Tensor:
-        """The same without mirroring: one frame for each whole window, float32 [B, 64, 1 + (n - 2048) // 512].
-
-        Args:
-            waveforms: float32 [B, n], of `pad_edges` or stretches of it.
-        """
+        """The same of stretches of what `pad_edges` gives, [B, n]: float32 [B, 64, 1 + (n - 2048) // 512]."""
         return self._of_frames(waveforms.float().unfold(1, FRAME_SAMPLES, STRIDE_SAMPLES)).mT
 
     def of_windows(self, waveform: Tensor, step_samples: int) -> Tensor:
-        """Spectrograms of a recording's 3-s windows, float32 [W, 64, 94], each as of the window alone.
+        """Spectrograms of the 3-s windows of a recording [n], n >= 48,000: float32 [W, 64, 94], each as of it alone.
 
         Neighbours 0.1 s apart share no frame, since the stride is 32 ms. But all frames lie on a grid of 4 ms, so that
         those of all windows are a quarter as many as those of each window. The two at each end of a window see the
         mirrored sound there, and are its own.
-
-        Args:
-            waveform: float32 [n], n from 48,000.
-            step_samples: from window to window.
         """
         windows = waveform.float().unfold(0, SEGMENT_SAMPLES, step_samples)
         n_windows = len(windows)
@@ -124,16 +112,9 @@ def fit_length(waveform: Tensor) -> Tensor:
 
 
 def evaluation_windows(waveform: Tensor) -> Tensor:
-    """Every 3-s window of a recording, one each 0.1 s.
+    """Every 3-s window of a recording [n] at 16 kHz, one each 0.1 s: a view [W, 48000], W = 1 + (n - 48000) // 1600.
 
-    Window k starts at 0.1 · k s and all are full, so that less than 0.1 s at the end may go unheard. A recording of
-    less than 3 s gives one zero-padded window.
-
-    Args:
-        waveform: [n], 16 kHz.
-
-    Returns:
-        [W, 48000], a view without copies, where W = 1 + (n - 48000) // 1600, at least 1.
+    All are full, so that less than 0.1 s at the end may go unheard. Less than 3 s give one zero-padded window.
     """
     return fit_length(waveform).unfold(-1, SEGMENT_SAMPLES, EVALUATION_STRIDE_SAMPLES)
 
@@ -150,18 +131,12 @@ class BandStatistics(NamedTuple):
 
 
 def recording_statistics(log_mel: Tensor, n_frames: Tensor, before: BandStatistics | None = None) -> BandStatistics:
-    """Statistics of each recording by itself, without its padding.
-
-    Training, evaluation, prediction and streams all take them from here; the ONNX file has its own
-    (`liser_ray.prediction.onnx_graph`).
+    """Statistics [B, 64, 1] of each recording by itself, without its padding; the ONNX file has its own.
 
     Args:
         log_mel: float32 [B, 64, frames].
         n_frames: int64 [B], how many of the frames are sound (`frame_count`); 1 or more if nothing was before.
-        before: statistics of the recording's frames before these, for one that comes in pieces.
-
-    Returns:
-        Statistics [B, 64, 1] of all frames so far.
+        before: statistics of the recording's frames before these, for one that comes in pieces; they count too.
     """
     heard = torch.arange(log_mel.shape[-1], device=log_mel.device) < n_frames[:, None, None]
     count = heard.sum(dim=-1, keepdim=True)
@@ -178,13 +153,7 @@ def recording_statistics(log_mel: Tensor, n_frames: Tensor, before: BandStatisti
 
 
 def corpus_statistics(log_mels: Iterable[Tensor]) -> BandStatistics:
-    """Statistics of all frames of the training recordings together, in one pass.
-
-    Args:
-        log_mels: float32 [64, frames] each, without padding.
-
-    Returns:
-        Statistics [64, 1].
+    """Statistics [64, 1] of all frames of the training recordings together, float32 [64, frames] each, in one pass.
 
     Raises:
         ValueError: if there are no frames.
@@ -206,9 +175,6 @@ class BandNormalisation(nn.Module):
     "utterance-mean" its means alone, so that what a voice and a microphone add to all frames goes, while loud and soft
     stay. "corpus" takes those of the training data, which are saved with the weights; until they are set or loaded they
     are NaN, so that nobody trains without them unnoticed. Padding is normalised like sound.
-
-    Args:
-        kind: which of them.
     """
 
     mean: Tensor
@@ -227,15 +193,10 @@ class BandNormalisation(nn.Module):
         self.std.copy_(corpus.std)
 
     def forward(self, log_mel: Tensor, recording: BandStatistics | None = None) -> Tensor:
-        """Normalised spectrograms, as many.
-
-        Args:
-            log_mel: float32 [B, 64, frames].
-            recording: statistics [B, 64, 1] of the recording that each row is from, or [64, 1] if all are from one; of
-                `recording_statistics`, for those of the recording.
+        """Normalised spectrograms, float32 [B, 64, frames]; by utterance, of `recording_statistics` of each or of all.
 
         Raises:
-            ValueError: they are missing.
+            ValueError: those are missing.
         """
         if self.kind == "none":
             return log_mel
@@ -252,17 +213,8 @@ def spec_augment(
 ) -> Tensor:
     """Hide random stripes of each spectrogram (Park et al. 2019), without its time warping.
 
-    Each mask covers 0 to its maximum of neighbouring bands or frames, all widths and places equally likely. What is
-    hidden gets the mean of its spectrogram, so that it works without normalisation as well.
-
-    Args:
-        log_mel: float [B, 64, frames].
-        rng: of the masks; the same on every device.
-        n_band_masks, max_bands: masks along frequency and their greatest width, 0..64.
-        n_frame_masks, max_frames: masks along time and their greatest width, 0..frames.
-
-    Returns:
-        Float [B, 64, frames], a copy.
+    Each mask covers 0 to its maximum of neighbouring bands (0..64) or frames, all widths and places equally likely.
+    What is hidden in [B, 64, frames] gets the mean of its spectrogram, so that it works without normalisation as well.
     """
     n_rows, n_bands, n_frames = log_mel.shape
     bands = _random_stripes(n_rows, n_bands, n_band_masks, max_bands, rng)
@@ -284,17 +236,8 @@ def mixup(
 ) -> tuple[Tensor, Tensor]:
     """Mix each input with another of the batch, and their labels likewise (Zhang et al. 2018).
 
-    x = m · x_i + (1 - m) · x_j and y = m · y_i + (1 - m) · y_j, with its own m ~ Beta(alpha, alpha) for each pair.
-
-    Args:
-        inputs: float32 [N, ...].
-        truth: int64 [N], 0..K-1.
-        n_labels: K.
-        alpha: above 0; small ones mix little, 1 makes all m equally likely.
-        rng: of pairs and shares; the same on every device.
-
-    Returns:
-        Mixed inputs, float32 [N, ...], and soft targets, float32 [N, K], whose rows sum to 1.
+    x = m · x_i + (1 - m) · x_j and y = m · y_i + (1 - m) · y_j, with its own m ~ Beta(alpha, alpha) for each pair. Of
+    inputs [N, ...] and int64 truth [N] it makes inputs and soft targets, float32 [N, n_labels], whose rows sum to 1.
     """
     partner = torch.from_numpy(rng.permutation(len(inputs))).to(inputs.device)
     share = torch.from_numpy(rng.beta(alpha, alpha, len(inputs)).astype(np.float32)).to(inputs.device)

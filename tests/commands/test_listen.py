@@ -4,10 +4,7 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 from tones import tone
-
-from liser_ray.__main__ import main
 
 SPEECH = np.repeat(tone(1, 3.55, np.random.default_rng(0)), 3).astype(np.float32) / 32768  # 48 kHz
 
@@ -33,37 +30,19 @@ class Microphone:
         pass
 
 
-class PortAudioError(Exception):
-    pass
-
-
 def query_devices(device: int | str | None, kind: str) -> dict[str, float]:
     if device == 7:
-        raise PortAudioError("Error querying device 7")
+        raise ZeroDivisionError("Error querying device 7")
     return {"default_samplerate": 48_000.0}
 
 
-@pytest.fixture
-def run(student_folder, capsys, monkeypatch):
-    fake = SimpleNamespace(InputStream=Microphone, query_devices=query_devices, PortAudioError=PortAudioError)
+def test_an_estimate_every_tenth_of_a_second_until_ctrl_c(command, student_folder, monkeypatch):
+    """And a microphone that is not there is named."""
+    fake = SimpleNamespace(InputStream=Microphone, query_devices=query_devices, PortAudioError=ZeroDivisionError)
     monkeypatch.setitem(sys.modules, "sounddevice", fake)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["liser-ray", "listen", "--model", str(student_folder), *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return (ended.value.code or 0, *capsys.readouterr())
-
-    return run
-
-
-def test_an_estimate_every_tenth_of_a_second_until_ctrl_c(run):
-    code, out, _ = run()
+    code, out, _ = command("listen", "--model", student_folder)
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == ["3.0", "3.1", "3.2", "3.3", "3.4"]
-
-
-def test_a_microphone_that_is_not_there_is_named(run):
-    code, _, errors = run("--microphone", "7")
+    code, _, errors = command("listen", "--model", student_folder, "--microphone", "7")
     assert code == 2
     assert "python -m sounddevice" in errors

@@ -40,12 +40,6 @@ def pieces(waveform: np.ndarray, lengths: list[int]) -> list[np.ndarray]:
     return np.split(waveform, ends[ends < len(waveform)])
 
 
-def test_nothing_has_no_windows():
-    windows = SlidingWindow(1600, 64)
-    assert windows.add(np.zeros(0, np.float32)) == []
-    assert windows.finish() == []
-
-
 @pytest.fixture(scope="module")
 def students(tmp_path_factory) -> list[Student]:
     """A student that hears relative to the recording, in PyTorch and in ONNX."""
@@ -54,7 +48,7 @@ def students(tmp_path_factory) -> list[Student]:
     return [student, Student.from_onnx(student.export_onnx(), "student.onnx")]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1_600, 250_000), st.integers(200, 60_000))
 def test_statistics_of_pieces_are_those_of_the_recording(students, n_samples, length):
     """Noise whose loudness rises and falls; bands are normal numbers around -5, and float32 leaves 1e-5 of them."""
@@ -75,12 +69,8 @@ def test_statistics_of_pieces_are_those_of_the_recording(students, n_samples, le
         np.testing.assert_allclose(std, expected.std[0, :, 0], atol=1e-4)
 
 
-@pytest.mark.parametrize(("step_s", "samples"), [(0.1, 1600), (0.3, 4800), (3, 48_000)])
-def test_steps_are_multiples_of_the_papers(step_s, samples):
-    assert step_samples(step_s) == samples
-
-
 @pytest.mark.parametrize("step_s", [0, -0.1, 0.05, 0.128, float("nan"), float("inf")])
-def test_other_steps_are_refused(step_s):
+def test_steps_are_multiples_of_the_papers(step_s):
+    assert [step_samples(good_s) for good_s in (0.1, 0.3, 3)] == [1600, 4800, 48_000]
     with pytest.raises(UserError, match=r"multiple of 0\.1 s"):
         step_samples(step_s)

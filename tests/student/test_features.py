@@ -26,7 +26,6 @@ from liser_ray.student.front_end import (
 )
 
 LOG_MEL = LogMel()
-A_LITTLE_OVER_3_S = st.integers(1, 64_000)
 
 
 def noise(*shape, seed=0):
@@ -39,18 +38,7 @@ def of_corpus(statistics):
     return normalisation
 
 
-def counted(n_samples):
-    """A waveform whose samples are 1, 2, 3 ... so that each tells its place, and zeros are padding."""
-    return torch.arange(1, n_samples + 1)
-
-
 class TestLogMel:
-    def test_3_seconds_are_94_frames_of_64_bands(self):
-        log_mel = LOG_MEL(noise(2, 48_000))
-        assert log_mel.shape == (2, 64, 94)
-        assert log_mel.dtype == torch.float32
-        assert SEGMENT_FRAMES == frame_count(48_000) == 94
-
     @pytest.mark.parametrize("strides", [1, 2, 8, 9, 30])
     @pytest.mark.parametrize("n_windows", [1, 2, 40])
     def test_windows_together_are_each_alone(self, strides, n_windows):
@@ -59,11 +47,14 @@ class TestLogMel:
         alone = torch.cat([LOG_MEL(window[None]) for window in samples.unfold(0, SEGMENT_SAMPLES, step)])
         torch.testing.assert_close(LOG_MEL.of_windows(samples, step), alone, rtol=0, atol=2e-4)
 
-    def test_it_is_torchaudios(self):
+    @pytest.mark.parametrize(("n_samples", "n_frames"), [(30_000, 59), (48_000, SEGMENT_FRAMES)])
+    def test_it_is_torchaudios(self, n_samples, n_frames):
         mel = torchaudio.transforms.MelSpectrogram(16_000, n_fft=2048, hop_length=512, n_mels=64)
-        waveform = noise(2, 30_000)
-        assert LOG_MEL(waveform).shape[-1] == frame_count(30_000)
-        torch.testing.assert_close(LOG_MEL(waveform), mel(waveform).clamp(min=POWER_FLOOR).log(), rtol=0, atol=1e-4)
+        waveform = noise(2, n_samples)
+        log_mel = LOG_MEL(waveform)
+        assert log_mel.shape == (2, 64, n_frames)
+        assert frame_count(n_samples) == n_frames
+        torch.testing.assert_close(log_mel, mel(waveform).clamp(min=POWER_FLOOR).log(), rtol=0, atol=1e-4)
 
     def test_tone_is_in_the_band_of_its_frequency(self):
         """HTK Mel bands: 2595 · log10(1 + f / 700), 64 triangles between 0 and 8 kHz."""
@@ -82,11 +73,9 @@ class TestLogMel:
             LOG_MEL(2 * waveform) - LOG_MEL(waveform), torch.full((1, 64, 94), np.log(4)).float()
         )
 
-    def test_silence_is_at_the_floor(self):
+    def test_silence_is_at_the_floor_and_rounding_to_16_bits_about_there(self):
         log_mel = LOG_MEL(torch.zeros(1, 48_000))
         torch.testing.assert_close(log_mel, torch.full((1, 64, 94), float(np.log(POWER_FLOOR))))
-
-    def test_rounding_to_16_bits_is_about_at_the_floor(self):
         rounding = torch.rand(1, 48_000, generator=torch.Generator().manual_seed(0)) / 32768 - 0.5 / 32768
         above = LOG_MEL(rounding) - np.log(POWER_FLOOR)
         assert above.mean() < 1
@@ -107,59 +96,38 @@ class TestLogMel:
         assert torch.equal(inside, LOG_MEL(waveform))
 
 
-class TestLength:
-    @given(A_LITTLE_OVER_3_S)
-    @settings(deadline=None)
-    def test_padding_is_zeros_at_the_end(self, n_samples):
-        padded = fit_length(counted(n_samples))
-        assert len(padded) == max(n_samples, SEGMENT_SAMPLES)
-        assert torch.equal(padded[:n_samples], counted(n_samples))
-        assert not padded[n_samples:].any()
-
-
-class TestEvaluationWindows:
-    @given(A_LITTLE_OVER_3_S)
-    @settings(deadline=None)
-    def test_full_windows_every_tenth_of_a_second(self, n_samples):
-        found = evaluation_windows(counted(n_samples))
-        assert found.shape == (max(0, n_samples - 48_000) // 1600 + 1, 48_000)
-        starts = found[:, 0] - 1
-        assert torch.equal(starts, 1600 * torch.arange(len(found)))
-        assert len(found) == window_count(n_samples)
-        if n_samples >= SEGMENT_SAMPLES:
-            assert torch.equal(found - found[:, :1], torch.arange(48_000).expand(len(found), -1))
-            assert 0 <= n_samples - found[-1, -1] < 1600
-        else:
-            assert torch.equal(found[0], fit_length(counted(n_samples)))
+@given(st.integers(1, 64_000))
+def test_evaluation_has_full_windows_every_tenth_of_a_second(n_samples):
+    """Of a waveform whose samples are 1, 2, 3 ... so that each tells its place, and zeros are padding."""
+    waveform = torch.arange(1, n_samples + 1)
+    padded = torch.cat([waveform, torch.zeros(max(0, SEGMENT_SAMPLES - n_samples), dtype=torch.int64)])
+    assert torch.equal(fit_length(waveform), padded)
+    found = evaluation_windows(waveform)
+    assert len(found) == window_count(n_samples) == max(0, n_samples - 48_000) // 1600 + 1
+    for k, window in enumerate(found):
+        assert torch.equal(window, padded[1600 * k : 1600 * k + 48_000])
 
 
 class TestNormalisation:
     def test_utterance_gives_each_band_of_each_recording_mean_0_and_deviation_1(self):
-        log_mel = LOG_MEL(noise(2, 48_000) * torch.tensor([[1.0], [0.01]]))
+        """However loud it is; the mean alone keeps what is loud and soft."""
+        log_mel = LOG_MEL(noise(1, 48_000) * torch.tensor([[1.0], [0.1]]))
         statistics = recording_statistics(log_mel, torch.tensor([94, 94]))
         normal = BandNormalisation("utterance")(log_mel, statistics)
         torch.testing.assert_close(normal.mean(dim=2), torch.zeros(2, 64), atol=1e-4, rtol=0)
         torch.testing.assert_close(normal.std(dim=2, unbiased=False), torch.ones(2, 64))
-
-    def test_how_loud_a_recording_is_does_not_matter_by_utterance(self):
-        waveform = noise(1, 48_000)
-        frames = torch.tensor([94])
-        loud, quiet = (LOG_MEL(waveform * gain) for gain in (1.0, 0.1))
-        by_utterance = BandNormalisation("utterance")
-        torch.testing.assert_close(
-            by_utterance(loud, recording_statistics(loud, frames)),
-            by_utterance(quiet, recording_statistics(quiet, frames)),
-            atol=1e-3,
-            rtol=0,
-        )
+        torch.testing.assert_close(normal[0], normal[1], atol=1e-3, rtol=0)
+        centred = BandNormalisation("utterance-mean")(log_mel, statistics)
+        torch.testing.assert_close(centred.mean(dim=2), torch.zeros(2, 64), atol=1e-4, rtol=0)
+        torch.testing.assert_close(centred.std(dim=2), log_mel.std(dim=2))
 
     def test_padding_is_no_part_of_a_recordings_statistics(self):
         log_mel = noise(2, 64, 94)
         log_mel[0, :, 40:] = -100
         found = recording_statistics(log_mel, torch.tensor([40, 94]))
-        torch.testing.assert_close(found.mean[0], log_mel[0, :, :40].mean(dim=1, keepdim=True))
-        torch.testing.assert_close(found.std[0], log_mel[0, :, :40].std(dim=1, unbiased=False, keepdim=True))
-        torch.testing.assert_close(found.std[1], log_mel[1].std(dim=1, unbiased=False, keepdim=True))
+        for row, sound in enumerate((log_mel[0, :, :40], log_mel[1])):
+            torch.testing.assert_close(found.mean[row], sound.mean(dim=1, keepdim=True))
+            torch.testing.assert_close(found.std[row], sound.std(dim=1, unbiased=False, keepdim=True))
 
     def test_statistics_go_on_with_what_follows(self):
         log_mel = noise(2, 64, 94) * 3 - 8
@@ -168,13 +136,6 @@ class TestNormalisation:
         found = recording_statistics(log_mel[..., 30:], torch.tensor([64, 64]), first)
         for one, expected in zip(found, whole, strict=True):
             torch.testing.assert_close(one, expected)
-
-    def test_the_mean_alone_keeps_what_is_loud_and_soft(self):
-        log_mel = LOG_MEL(noise(2, 48_000) * torch.tensor([[1.0], [0.01]]))
-        statistics = recording_statistics(log_mel, torch.tensor([94, 94]))
-        centred = BandNormalisation("utterance-mean")(log_mel, statistics)
-        torch.testing.assert_close(centred.mean(dim=2), torch.zeros(2, 64), atol=1e-4, rtol=0)
-        torch.testing.assert_close(centred.std(dim=2), log_mel.std(dim=2))
 
     def test_silence_stays_finite(self):
         silence = LOG_MEL(torch.zeros(1, 48_000))
@@ -212,7 +173,10 @@ class TestNormalisation:
 class TestSpecAugment:
     def test_hidden_stripes_have_the_mean_and_the_rest_is_untouched(self):
         log_mel = noise(20, 64, 94) - 6
-        masked = spec_augment(log_mel, np.random.default_rng(0), 1, 8, 1, 10)
+        before = log_mel.clone()
+        masked, again = (spec_augment(log_mel, np.random.default_rng(0), 1, 8, 1, 10) for _ in range(2))
+        assert torch.equal(masked, again)  # by the seed
+        assert torch.equal(log_mel, before)
         hidden = masked != log_mel
         mean = log_mel.mean(dim=(1, 2))
         for row in range(20):
@@ -238,22 +202,14 @@ class TestSpecAugment:
         log_mel = noise(3, 64, 94)
         assert torch.equal(spec_augment(log_mel, np.random.default_rng(0), *sizes), log_mel)
 
-    def test_same_seed_same_masks_and_the_input_stays(self):
-        log_mel = noise(3, 64, 94)
-        before = log_mel.clone()
-        one, other = (spec_augment(log_mel, np.random.default_rng(5), 2, 8, 2, 10) for _ in range(2))
-        assert torch.equal(one, other)
-        assert torch.equal(log_mel, before)
 
-
-class TestMixup:
-    @given(st.integers(1, 12), st.floats(0.1, 5), st.integers(0, 99))
-    @settings(max_examples=40, deadline=None)
-    def test_labels_are_mixed_as_the_inputs_are(self, n, alpha, seed):
-        """Inputs that hold their own label's softmax must come out equal to the mixed target."""
-        truth = torch.from_numpy(np.random.default_rng(seed).integers(0, 4, n))
-        inputs = torch.nn.functional.one_hot(truth, 4).float()
-        mixed, targets = mixup(inputs[:, :, None].repeat(1, 1, 3), truth, 4, alpha, np.random.default_rng(seed))
-        torch.testing.assert_close(mixed, targets[:, :, None].repeat(1, 1, 3))
-        torch.testing.assert_close(targets.sum(dim=1), torch.ones(n))
-        assert targets.min() >= 0
+@given(st.integers(1, 12), st.floats(0.1, 5), st.integers(0, 99))
+@settings(max_examples=40)
+def test_mixup_mixes_labels_as_the_inputs(n, alpha, seed):
+    """Inputs that hold their own label's softmax must come out equal to the mixed target."""
+    truth = torch.from_numpy(np.random.default_rng(seed).integers(0, 4, n))
+    inputs = torch.nn.functional.one_hot(truth, 4).float()
+    mixed, targets = mixup(inputs[:, :, None].repeat(1, 1, 3), truth, 4, alpha, np.random.default_rng(seed))
+    torch.testing.assert_close(mixed, targets[:, :, None].repeat(1, 1, 3))
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(n))
+    assert targets.min() >= 0

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from liser_ray.__main__ import main
+from liser_ray.commands.demo_app import serve
 from liser_ray.prediction.student import Student
 
 gradio = pytest.importorskip("gradio")
@@ -19,21 +18,17 @@ gradio = pytest.importorskip("gradio")
 @pytest.fixture(scope="module")
 def page(student_folder) -> Iterator[str]:
     """The address of the page, served from this process."""
-    from liser_ray.prediction import app
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("no_proxy", "127.0.0.1,localhost")
-        yield app.serve(Student.from_pretrained(student_folder), 0, block=False)
+        yield serve(Student.from_pretrained(student_folder), 0, block=False)
         gradio.close_all()
 
 
-def test_it_is_served_to_this_machine_alone(page):
+def test_a_program_gets_the_answer(page, student_folder, speech_folder, tmp_path):
+    """On this machine alone; of a recording that can't be used it is an error in words."""
+    from gradio_client import Client, exceptions, handle_file
+
     assert page.startswith("http://127.0.0.1:")
-
-
-def test_a_program_gets_the_answer(page, student_folder, speech_folder):
-    from gradio_client import Client, handle_file
-
     client = Client(page, verbose=False)
     label, picture = client.predict(handle_file(str(speech_folder / "middle.flac")), api_name="/predict")
     expected = Student.from_pretrained(student_folder).predict_file(str(speech_folder / "middle.flac"))
@@ -42,13 +37,7 @@ def test_a_program_gets_the_answer(page, student_folder, speech_folder):
         expected.as_dict, abs=1e-3
     )
     assert Path(picture).stat().st_size > 10_000
-
-
-def test_a_recording_that_cannot_be_used_is_an_error_in_words(page, tmp_path):
-    from gradio_client import Client, exceptions, handle_file
-
     soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
-    client = Client(page, verbose=False)
     with pytest.raises(exceptions.AppError, match="can't be used: silent"):
         client.predict(handle_file(str(tmp_path / "silent.wav")), api_name="/predict")
 
@@ -76,10 +65,8 @@ def test_in_a_browser_a_file_is_uploaded_and_the_answer_read(page, student_folde
     assert [url for url in requests if not url.startswith((page, "data:", "blob:"))] == []  # works offline
 
 
-def test_a_port_that_is_taken_is_one_message(page, student_folder, capsys, monkeypatch):
+def test_a_port_that_is_taken_is_one_message(page, student_folder, command):
     port = page.rstrip("/").rpartition(":")[2]
-    monkeypatch.setattr(sys, "argv", ["liser-ray", "demo-app", "--model", str(student_folder), "--port", port])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert "name another one with --port" in capsys.readouterr().err
+    code, _, errors = command("demo-app", "--model", student_folder, "--port", port)
+    assert code == 2
+    assert "name another one with --port" in errors
