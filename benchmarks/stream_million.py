@@ -150,7 +150,7 @@ def main(arguments: Sequence[str]) -> None:
         print(f"made in {made_s:.0f} s, {disk_mb:,.0f} MB; opened in {opened_s:.1f} s")
 
         teacher = table.speech_teachers["fold-0"]
-        source = StreamSource(table, teacher, SPEECH_LABELS, SegmentSettings(), seed=0)
+        source = StreamSource(table, teacher, SegmentSettings(SPEECH_LABELS), seed=0)
         segments = StreamedSegments(source, 0, torch.device("cpu"))
         watch = Watch()
         watch.start()

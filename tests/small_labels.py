@@ -39,7 +39,6 @@ def write_labels(
     teachers=TEACHERS,
     statuses=(0.8, 0.1, 0.1),
     lengths_s=(1.0, 16.0),
-    metadata=True,
 ) -> list[dict]:
     """Write a labels table as the labeling job does, with made-up rows that depend on the seed alone.
 
@@ -51,7 +50,6 @@ def write_labels(
         teachers: cards of the speech teachers, see `speech_teacher`.
         statuses: shares of labeled, filtered and failed rows.
         lengths_s: shortest and longest recording.
-        metadata: whether the files carry the recipe.
 
     Returns:
         The labeled rows in the table's order: `pcm` int16 [n], `video_probs` [W, 7], `video_valid` [W], and
@@ -65,7 +63,7 @@ def write_labels(
     schema = labels_schema(
         video.labels,
         {card.name: card.labels for card in teachers},
-        metadata={RECIPE_KEY: json.dumps(recipe)} if metadata else None,
+        metadata={RECIPE_KEY: json.dumps(recipe)},
     )
     for number, part in enumerate(np.array_split(np.arange(rows), files)):
         table = _table([made[i] for i in part], schema)
@@ -99,12 +97,10 @@ def _row(rng, number, teachers, statuses, lengths_s) -> dict:
 
 def _table(rows: list[dict], schema: pa.Schema) -> pa.Table:
     """Rows that are not labeled are empty, as the job leaves them."""
-    labeled = [row["status"] == "labeled" for row in rows]
 
     def lists(values, kind):
-        return list_column(
-            [one if is_labeled else one[:0] for one, is_labeled in zip(values, labeled, strict=True)], kind
-        )
+        kept = zip(values, rows, strict=True)
+        return list_column([one if row["status"] == "labeled" else one[:0] for one, row in kept], kind)
 
     speech = schema.field("speech_probs").type
     columns = {
@@ -113,8 +109,7 @@ def _table(rows: list[dict], schema: pa.Schema) -> pa.Table:
         "end_s": pa.array([row["seconds"] for row in rows]),
         "status": pa.array([row["status"] for row in rows]),
         "audio": pa.array(
-            [encode_flac(row["pcm"]) if is_labeled else b"" for row, is_labeled in zip(rows, labeled, strict=True)],
-            pa.binary(),
+            [encode_flac(row["pcm"]) if row["status"] == "labeled" else b"" for row in rows], pa.binary()
         ),
         "video_probs": lists([row["video_probs"] for row in rows], schema.field("video_probs").type),
         "video_valid": lists([row["video_valid"] for row in rows], schema.field("video_valid").type),
@@ -122,10 +117,7 @@ def _table(rows: list[dict], schema: pa.Schema) -> pa.Table:
             [lists([row["speech_probs"][one.name] for row in rows], one.type) for one in speech], fields=list(speech)
         ),
         "content_hash": pa.array(
-            [
-                hashlib.sha256(row["pcm"].tobytes()).hexdigest() if is_labeled else ""
-                for row, is_labeled in zip(rows, labeled, strict=True)
-            ]
+            [hashlib.sha256(row["pcm"]).hexdigest() if row["status"] == "labeled" else "" for row in rows]
         ),
     }
     arrays = [columns[one.name] if one.name in columns else empty_column(one.type, len(rows)) for one in schema]

@@ -20,7 +20,6 @@ from liser_ray.student.data.unlabeled import (
     UnlabeledRecordings,
     WindowProbs,
 )
-from liser_ray.student.losses import Temperatures
 from liser_ray.student.network import StudentNetwork
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
@@ -83,7 +82,6 @@ def make_training(
         unlabeled = Unlabeled(
             len(recordings.mels),
             lambda done, done_here: HeldSegments(recordings, "teacher", seed, done, CPU),
-            Temperatures(speech=1.5),
         )
     validation = SPEECH.of_speakers(FOLD.validation) if validation is None else validation
     task = StudentTask(
@@ -108,7 +106,7 @@ def in_double(student: nn.Module) -> nn.Module:
 
 def finish(training: Training) -> Training:
     """Train to the end."""
-    training.run(lambda score: None, lambda steps: None)
+    training.run()
     return training
 
 

@@ -32,8 +32,8 @@ from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import check_writable, exists, filesystem, read_bytes, replace_parquet, write_bytes
 from liser_ray.storage.run_record import plain, refuse_changed_recipe
 from liser_ray.student.training.config import StudentConfig
-from liser_ray.student.training.job import Checked, check, make_inputs
-from liser_ray.student.training.run import RunInputs
+from liser_ray.student.training.job import check, make_inputs
+from liser_ray.student.training.run import Checked, RunInputs
 
 log = logging.getLogger(__name__)
 
@@ -110,11 +110,11 @@ def _settings(config: SearchConfig, space: Space) -> list[Setting] | None:
 
 def _folds(config: SearchConfig, checked: Checked) -> tuple[list[int], list[int]]:
     """The folds to try all settings on, and those to try the survivors on."""
-    folds = [fold.index for fold in checked.folds]
+    folds = list(checked.folds)
     first = numbers(config.first_folds, "--first_folds") if config.first_folds else folds
     if unknown := sorted(set(first) - set(folds)):
         raise UserError(f"--first_folds {config.first_folds}: there is no fold {unknown[0]} among {folds}.")
-    for fold in checked.folds:
+    for fold in checked.folds.values():
         if not len(checked.speech.of_speakers(fold.validation)):
             raise UserError(
                 f"{checked.speech.name}: fold {fold.index} has no validation speakers, so no setting is better than "

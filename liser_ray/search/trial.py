@@ -48,7 +48,7 @@ class Trial:
         self._config = with_setting(plan.config, setting)
         validation = {fold: validation_set(self._config, inputs, fold, group.device) for fold in dict(plan.runs)}
         self._students = {
-            (fold, seed): make_training(RunJob(self._config, "", fold, seed, ""), inputs, group, validation[fold])
+            (fold, seed): make_training(RunJob(self._config, fold, seed, ""), inputs, group, validation[fold])
             for fold, seed in plan.runs
         }
         self.finished = False

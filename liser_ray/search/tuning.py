@@ -6,6 +6,7 @@ import os
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -32,7 +33,6 @@ from liser_ray.storage.files import delete_file, filesystem, list_files, read_by
 from liser_ray.student.training.run import RunInputs
 from liser_ray.training.checkpoint import loaded
 from liser_ray.training.fit import ProcessGroup
-from liser_ray.training.job import WorkerNeeds
 from liser_ray.training.memory import keep_freed_memory
 from liser_ray.training.workers import fit_workers, process_group, run_trainer
 
@@ -60,9 +60,9 @@ def run_trials(
     start_ray()
     config = plan.config
     n_trials = config.samples - len(found) if missing is None else len(missing)
-    needs = WorkerNeeds(max(1, config.workers), config.cpus_per_worker, config.gpus_per_worker, gpu_share=0.25)
+    workers = replace(config, workers=max(1, config.workers))
     limit = min(n_trials, config.max_concurrent_trials or n_trials)
-    scaling, at_once = fit_workers(needs, limit, ray.cluster_resources())
+    scaling, at_once = fit_workers(workers, limit, ray.cluster_resources(), gpu_share=0.25)
     log.info("%d trials, %d at once, each with %s", n_trials, at_once, scaling.resources_per_worker)
     trainable: Any = _train_on_workers if config.workers else TrialProcess
     share: Any = {"CPU": _DRIVER_CPUS} if config.workers else scaling.resources_per_worker

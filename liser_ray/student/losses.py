@@ -1,11 +1,6 @@
-"""The student's loss: equations (4) and (5) of Pendyala et al. 2025, and what they are made of.
-
-Every loss is per item; `loss_terms` sums. Logits should be float32 (or float64): cast those of a
-half-precision network first.
-"""
+"""The student's loss: equations (4) and (5) of Pendyala et al. 2025, in the precision of the logits (not half)."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,61 +10,25 @@ from liser_ray.student.config import LossConfig
 from liser_ray.student.network import StudentLogits
 
 
-def supervised_loss(
-    logits: Tensor, truth: Tensor, label_smoothing: float = 0.0, class_weights: Tensor | None = None
-) -> Tensor:
-    """L_sup = CE(g_sup(s), y) = -Σ_k c_k · y_k · log softmax(g_sup(s))_k for each item, float [N].
-
-    With label smoothing ε (Szegedy et al. 2016) y_k becomes (1 - ε) · y_k + ε / K.
-
-    Args:
-        logits: float [N, K_S], g_sup(s).
-        truth: y: labels int64 [N], 0..K_S-1, or soft targets float [N, K_S] whose rows sum to 1 (`mixup`).
-        label_smoothing: ε, 0..1.
-        class_weights: c, float [K_S]; 1 for all by default. Give them a mean of 1 over the training recordings to keep
-            the balance with the distillation terms.
-    """
-    return F.cross_entropy(logits, truth, weight=class_weights, label_smoothing=label_smoothing, reduction="none")
-
-
 def mae_distillation(logits: Tensor, teacher: Tensor) -> Tensor:
     """L_sd = MAE(softmax(g_sd(s)), t_s(s)) = 1/K · Σ_k |softmax(g_sd(s))_k - t_k| for each item; L_vd alike.
 
-    The mean over labels is a choice: the paper does not say whether it sums.
-
-    Args:
-        logits: float [N, K], of a distillation head.
-        teacher: float [N, K], t, softmaxes of the teacher.
-
-    Returns:
-        Float [N], 0..2/K.
+    Float [N], 0..2/K, of logits and the teacher's softmaxes, float [N, K]. The mean over labels is a choice: the paper
+    does not say whether it sums.
     """
     return (logits.softmax(dim=-1) - teacher).abs().mean(dim=-1)
 
 
 def ce_distillation(logits: Tensor, teacher: Tensor) -> Tensor:
-    """CE(softmax(g_sd(s)), t_s(s)) = -Σ_k t_k · log softmax(g_sd(s))_k for each item: the paper's ablation.
-
-    Args:
-        logits: float [N, K], of a distillation head.
-        teacher: float [N, K], t, softmaxes of the teacher.
-
-    Returns:
-        Float [N], not below the entropy of t.
-    """
+    """CE(softmax(g_sd(s)), t_s(s)) = -Σ_k t_k · log softmax(g_sd(s))_k, likewise: the paper's ablation."""
     return -(teacher * logits.log_softmax(dim=-1)).sum(dim=-1)
 
 
 def confidence_weights(teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """w = max_k t_k of equation (5) for each item: the teacher's largest softmax probability.
+    """w = max_k t_k of equation (5) for each item: the largest of a teacher's softmaxes, float [N, K] to [N], 1/K..1.
 
-    Args:
-        teacher: float [N, K], softmaxes of the teacher.
-        temperature: T of softmax(log(t) / T), as in `liser_ray.teachers.temperature.with_temperature`; above 1 makes
-            the teacher less sure, 1 leaves it as it is.
-
-    Returns:
-        Float [N], 1/K..1.
+    The temperature is T of softmax(log(t) / T), as in `liser_ray.teachers.temperature.with_temperature`; above 1 makes
+    the teacher less sure, 1 leaves it as it is.
     """
     smallest = torch.finfo(torch.float32).tiny  # the logarithm of 0 would be infinite
     return (teacher.clamp(min=smallest).log() / temperature).softmax(dim=-1).amax(dim=-1)
@@ -93,19 +52,12 @@ class Targets:
     video_valid: Tensor
 
 
-class Temperatures(NamedTuple):
-    """Fitted temperatures of the teachers, at which confidence is "calibrated"; 1 where none was fitted."""
-
-    speech: float = 1.0
-    video: float = 1.0
-
-
 def loss_terms(
     logits: StudentLogits,
     targets: Targets,
     config: LossConfig,
     class_weights: Tensor | None = None,
-    temperatures: Temperatures | None = None,
+    speech_temperature: float = 1.0,
 ) -> dict[str, Tensor]:
     """Sums over a mini-batch of N_l labeled and N_u unlabeled items, by the names of the heads; λ included.
 
@@ -117,12 +69,17 @@ def loss_terms(
     without a video teacher's target has no video term; it counts in N_u all the same. A term with λ = 0 stays in the
     graph with gradients of zero, because data-parallel training waits for the gradient of every parameter.
 
+    L_sup = CE(g_sup(s), y) = -Σ_k c_k · y_k · log softmax(g_sup(s))_k. With label smoothing ε (Szegedy et al. 2016) y_k
+    becomes (1 - ε) · y_k + ε / K.
+
     Args:
         logits: of all N_l + N_u items, labeled ones first.
         targets: of the same items.
         config: λ_sd, λ_vd, the distance, confidence and label smoothing.
-        class_weights: float [K_S], see `supervised_loss`.
-        temperatures: of the teachers, for calibrated confidence; the targets stay as they are.
+        class_weights: c, float [K_S]; 1 for all by default. Give them a mean of 1 over the training recordings to keep
+            the balance with the distillation terms.
+        speech_temperature: of the speech teacher, for calibrated confidence (nobody fits one for the video teacher);
+            the targets stay as they are.
 
     Raises:
         ValueError: logits and targets are not equally many, or there are none.
@@ -134,13 +91,18 @@ def loss_terms(
             f"{len(logits.supervised)} logits for {n_labeled} labeled and {n_unlabeled} unlabeled items, with "
             f"{len(targets.video)} video targets and {len(targets.video_valid)} marks of validity."
         )
-    smoothing = config.label_smoothing
-    supervised = supervised_loss(logits.supervised[:n_labeled], targets.truth, smoothing, class_weights)
+    supervised = F.cross_entropy(
+        logits.supervised[:n_labeled],
+        targets.truth,
+        class_weights,
+        reduction="none",
+        label_smoothing=config.label_smoothing,
+    )
     # Even multiplied by zero a NaN would stay NaN, so missing targets give way to harmless ones.
     some_video = torch.where(targets.video_valid[:, None], targets.video, 1 / targets.video.shape[-1])
-    sure = temperatures if temperatures and config.confidence == "calibrated" else Temperatures()
-    speech = _distillation_loss(logits.speech[n_labeled:], targets.speech, config, sure.speech)
-    video = _distillation_loss(logits.video[n_labeled:], some_video, config, sure.video) * targets.video_valid
+    temperature = speech_temperature if config.confidence == "calibrated" else 1.0
+    speech = _distillation_loss(logits.speech[n_labeled:], targets.speech, config, temperature)
+    video = _distillation_loss(logits.video[n_labeled:], some_video, config) * targets.video_valid
     return {
         "supervised": supervised.sum(),
         "speech": config.lambda_sd * speech.sum(),
@@ -148,7 +110,7 @@ def loss_terms(
     }
 
 
-def _distillation_loss(logits: Tensor, teacher: Tensor, config: LossConfig, temperature: float) -> Tensor:
+def _distillation_loss(logits: Tensor, teacher: Tensor, config: LossConfig, temperature: float = 1.0) -> Tensor:
     """A distillation term of each unlabeled item before λ: w · L, float [N_u]."""
     distance = mae_distillation if config.distillation == "mae" else ce_distillation
     loss = distance(logits, teacher)

@@ -18,7 +18,7 @@ the LSTM (here its last step, which for a zero-padded recording lies in the padd
 of a distillation head (here a ReLU), or how weights start (here as PyTorch's layers do by default).
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -28,7 +28,7 @@ from liser_ray.student.config import NetworkConfig, Pooling
 from liser_ray.student.features import BandNormalisation
 from liser_ray.student.front_end import N_BANDS
 
-DISTILLATION_HIDDEN_SIZE = 32
+_DISTILLATION_HIDDEN_SIZE = 32
 _BAND_POOLING = 2 * 4 * 4
 
 
@@ -46,32 +46,16 @@ class StudentLogits(NamedTuple):
     video: Tensor
 
 
-class ConvBlock(nn.Sequential):
-    """Convolution with bias that keeps the size, batch norm, ReLU, max pooling.
-
-    ReLU and max pooling change places, which changes no number and leaves ReLU a fourth or an eighth of the work.
-
-    Args:
-        c_in: input channels.
-        c_out: filters.
-        kernel: of the convolution, bands × frames.
-        pool: of the pooling, bands × frames.
-    """
-
-    def __init__(self, c_in: int, c_out: int, kernel: tuple[int, int], pool: tuple[int, int]):
-        super().__init__(
-            nn.Conv2d(c_in, c_out, kernel, padding="same"),
-            nn.BatchNorm2d(c_out),
-            nn.MaxPool2d(pool),
-            nn.ReLU(),
-        )
+def _conv_block(c_in: int, c_out: int, kernel: tuple[int, int], pool: tuple[int, int]) -> nn.Sequential:
+    """ReLU and max pooling change places, which changes no number and leaves ReLU a fourth or an eighth of the work."""
+    convolution = nn.Conv2d(c_in, c_out, kernel, padding="same")
+    return nn.Sequential(convolution, nn.BatchNorm2d(c_out), nn.MaxPool2d(pool), nn.ReLU())
 
 
 class TimePooling(nn.Module):
-    """The LSTM's steps as one vector: float [B, steps, D] to [B, D].
+    """The LSTM's steps as one vector, float [B, steps, D] to [B, D]; steps in the padding count like others.
 
-    "last" takes the last step, "mean" their mean. "attention" takes their mean with weights softmax(uᵀh_t) over time,
-    where u is learned (Mirsamadi et al. 2017). Steps in the padding count like others.
+    "attention" takes their mean with weights softmax(uᵀh_t) over time, where u is learned (Mirsamadi et al. 2017).
     """
 
     def __init__(self, kind: Pooling, size: int):
@@ -80,8 +64,7 @@ class TimePooling(nn.Module):
         # Without a bias, which the softmax would cancel.
         self.score = nn.Linear(size, 1, bias=False) if kind == "attention" else None
 
-    def forward(self, steps: Tensor) -> Tensor:
-        """Float [B, steps, D] to [B, D]."""
+    def forward(self, steps: Tensor) -> Tensor:  # noqa: D102
         if self.score is not None:
             return (self.score(steps).softmax(dim=1) * steps).sum(dim=1)
         return steps.mean(dim=1) if self.kind == "mean" else steps[:, -1]
@@ -93,9 +76,6 @@ class EmotionClassifier(nn.Module):
     Args:
         n_labels: K_S, labels of the labeled set, 2 or more.
         config: variants; None: the paper's network.
-
-    Attributes:
-        encoded_size: D, length of the vector that all heads read: 64, or what the variant says.
     """
 
     def __init__(self, n_labels: int, config: NetworkConfig | None = None):
@@ -105,9 +85,9 @@ class EmotionClassifier(nn.Module):
         self.normalisation = BandNormalisation("corpus") if config.normalisation == "corpus" else None
         first, second, third = config.filters
         self.convolutions = nn.Sequential(
-            ConvBlock(1, first, kernel=(3, 3), pool=(2, 2)),
-            ConvBlock(first, second, kernel=(3, 3), pool=(4, 2)),
-            ConvBlock(second, third, kernel=(3, 1), pool=(4, 1)),
+            _conv_block(1, first, kernel=(3, 3), pool=(2, 2)),
+            _conv_block(first, second, kernel=(3, 3), pool=(4, 2)),
+            _conv_block(second, third, kernel=(3, 1), pool=(4, 1)),
         )
         # Convolutions are almost twice as fast with this order of the weights, batch norm and pooling too.
         self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -119,13 +99,10 @@ class EmotionClassifier(nn.Module):
         self.head = nn.Linear(self.encoded_size, n_labels)
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        """Logits of the supervised head.
+        """Logits of the supervised head, float [B, K_S].
 
         Args:
             log_mel: float [B, 64, frames], at least 4 frames; already normalised if by utterance.
-
-        Returns:
-            Float [B, K_S].
         """
         return self.head(self.encode(log_mel))
 
@@ -135,17 +112,11 @@ class EmotionClassifier(nn.Module):
             log_mel = self.normalisation(log_mel)
         maps = self.convolutions(log_mel.unsqueeze(1))
         features = maps.flatten(1, 2).transpose(1, 2)  # an input of the LSTM: filters × 2 bands
-        with single_precision(features.device):
+        # No autocast on a GPU: there it would run an LSTM in float16 when it is asked for bfloat16. Distillation's
+        # gradients, which nothing scales in bfloat16, would then be too small for numbers of that kind.
+        with torch.autocast("cuda", enabled=False) if features.is_cuda else nullcontext():
             steps, _ = self.lstm(features.float() if features.is_cuda else features)  # a map may be in half precision
         return self.dropout(self.pooling(steps))
-
-
-def single_precision(device: torch.device) -> AbstractContextManager:
-    """No autocast on a GPU: there it would run an LSTM in float16 when it is asked for bfloat16.
-
-    Distillation's gradients, which nothing scales in bfloat16, would then be too small for numbers of that kind.
-    """
-    return torch.autocast("cuda", enabled=False) if device.type == "cuda" else nullcontext()
 
 
 class StudentNetwork(nn.Module):
@@ -170,11 +141,7 @@ class StudentNetwork(nn.Module):
         self.video_head = _distillation_head(self.classifier.encoded_size, n_video_labels)
 
     def forward(self, log_mel: Tensor) -> StudentLogits:
-        """Logits of all heads.
-
-        Args:
-            log_mel: as for the classifier.
-        """
+        """Logits of all heads, of what the classifier takes."""
         encoded = self.classifier.encode(log_mel)
         return StudentLogits(self.classifier.head(encoded), self.speech_head(encoded), self.video_head(encoded))
 
@@ -185,6 +152,5 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def _distillation_head(n_inputs: int, n_labels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(n_inputs, DISTILLATION_HIDDEN_SIZE), nn.ReLU(), nn.Linear(DISTILLATION_HIDDEN_SIZE, n_labels)
-    )
+    hidden = _DISTILLATION_HIDDEN_SIZE
+    return nn.Sequential(nn.Linear(n_inputs, hidden), nn.ReLU(), nn.Linear(hidden, n_labels))

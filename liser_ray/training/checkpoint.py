@@ -1,7 +1,6 @@
 """Checkpoints as files: tensors, numbers and strings only."""
 
 import io
-import tempfile
 from pickle import UnpicklingError
 from typing import Any, cast
 
@@ -12,10 +11,9 @@ from liser_ray.runtime.errors import UserError
 
 def saved(state: dict[str, Any]) -> bytes:
     """A checkpoint as the bytes of a file, for `loaded`."""
-    with tempfile.SpooledTemporaryFile() as buffer:
-        torch.save(state, buffer)
-        buffer.seek(0)
-        return buffer.read()
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
 
 
 def loaded(data: bytes, device: torch.device) -> dict[str, Any]:

@@ -1,8 +1,4 @@
-"""The one training loop: epochs, schedule, validation, which epoch's weights are kept, and going on after a stop.
-
-What is learned is a `Task`. Nothing here knows Ray or files: `liser_ray.training.job` runs it in the process group it
-is in.
-"""
+"""The one training loop; what is learned is a `Task`. Nothing here knows Ray or files (`liser_ray.training.job`)."""
 
 import hashlib
 import math
@@ -61,14 +57,7 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes that share a training.
-
-    Attributes:
-        device: of this one.
-        rank: of this one.
-        world_size: how many there are.
-        wrap: makes a model one for data-parallel training.
-    """
+    """The processes that share a training: device and rank of this one, and what makes a model a data-parallel one."""
 
     device: torch.device
     rank: int = 0
@@ -82,11 +71,9 @@ class ProcessGroup:
 
 
 class Step(NamedTuple):
-    """What a process learns from in a step.
+    """What a process learns from in a step: micro-batches, whose gradients are summed.
 
-    Attributes:
-        parts: micro-batches, whose gradients are summed.
-        weight: of all items of all processes; the loss is the sum of their losses divided by it.
+    The loss is the sum of the losses of all items of all processes, divided by their ``weight``.
     """
 
     parts: Sequence[Any]
@@ -111,23 +98,18 @@ class Task(Protocol):
     @property
     def model(self) -> nn.Module:
         """On its device, not wrapped; of its parameters those that require a gradient are trained."""
-        ...
 
     def n_steps(self, epoch: int) -> int:
         """How many steps an epoch, from 1 on, has."""
-        ...
 
     def steps(self, epoch: int) -> Iterator[Step]:
         """This process's part of the steps of an epoch; epochs follow one another."""
-        ...
 
     def losses(self, forward: Callable[..., Any], part: Any) -> Losses:  # noqa: ANN401 (as `steps` gives them)
         """Losses of a micro-batch; ``forward`` is the model, in mixed precision and shared among processes."""
-        ...
 
     def validate(self, model: nn.Module, precision: Precision) -> tuple[float, float] | None:
         """Mean cross-entropy and UAR over the validation recordings; None where there are none."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -152,14 +134,6 @@ class EpochScore:
     validation_uar: float | None
     seconds: float
 
-    def better_than(self, other: "EpochScore | None") -> bool:
-        """By UAR, which is coarse on few recordings; then by loss. Without validation the later one is."""
-        if other is None or self.validation_uar is None or self.validation_loss is None:
-            return True
-        if other.validation_uar is None or other.validation_loss is None:
-            return True
-        return (self.validation_uar, -self.validation_loss) > (other.validation_uar, -other.validation_loss)
-
     @property
     def flat(self) -> dict[str, Any]:
         """All in one mapping, for a card or a curve."""
@@ -168,26 +142,16 @@ class EpochScore:
         return first | values.pop("terms") | values.pop("shares") | values
 
 
-class Kept(Protocol):
-    """What of `FitSettings` decides on the epoch that is kept."""
+def best_epoch(history: Sequence[EpochScore], settings: FitSettings) -> EpochScore | None:
+    """The one of some epochs whose weights are kept; None before the last stage.
 
-    @property
-    def epochs(self) -> int: ...  # noqa: D102
-    @property
-    def stages(self) -> int: ...  # noqa: D102
-    @property
-    def keep(self) -> Keep: ...  # noqa: D102
-
-
-def best_epoch(history: Sequence[EpochScore], config: Kept) -> EpochScore | None:
-    """The one of some epochs whose weights are kept; None before the last stage."""
-    of_stage = history[config.epochs * (config.stages - 1) :]
-    candidates = [score for score in of_stage if score.validation_uar is not None] or of_stage
-    best = None
-    for score in candidates:
-        if config.keep == "last" or score.better_than(best):
-            best = score
-    return best
+    The best is that by UAR, which is coarse on few recordings, and then by loss; without validation it is the last.
+    """
+    of_stage = history[settings.epochs * (settings.stages - 1) :]
+    validated = [score for score in of_stage if score.validation_uar is not None]
+    if settings.keep == "last" or not validated:
+        return next(reversed(validated or of_stage), None)
+    return max(validated, key=lambda score: (score.validation_uar or 0.0, -(score.validation_loss or 0.0)))
 
 
 @dataclass
@@ -250,7 +214,11 @@ class Training:
         """Steps of so many first epochs."""
         return sum(self.task.n_steps(epoch) for epoch in range(1, epochs + 1))
 
-    def run(self, after_epoch: Callable[[EpochScore], None], after_steps: Callable[[int], None]) -> None:
+    def run(
+        self,
+        after_epoch: Callable[[EpochScore], None] = lambda score: None,
+        after_steps: Callable[[int], None] = lambda done: None,
+    ) -> None:
         """Train until it is finished, and load the weights of the epoch that is kept.
 
         Args:
@@ -268,7 +236,7 @@ class Training:
             FloatingPointError: the loss is not finite.
         """
         epoch, started = len(self.history) + 1, time.monotonic()
-        seed = epoch_seed(self.seed, epoch, self.group.rank)
+        seed = _seed_of(f"{self.seed} {epoch} {self.group.rank}")  # of nothing that happened before a stop
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002 (Transformers draws SpecAugment's masks from it)
         self._shared.train()
@@ -411,18 +379,10 @@ def load_trained(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 def run_seed(seed: int, fold: int) -> int:
     """Seed of all that is drawn for one fold, 0..2³²-1: with one for all folds, their scores would be correlated."""
-    return _digest(f"fold {fold} of seed {seed}")
+    return _seed_of(f"fold {fold} of seed {seed}")
 
 
-def epoch_seed(seed: int, epoch: int, rank: int) -> int:
-    """Seed of the global random numbers in an epoch, 0..2³²-1.
-
-    It depends on nothing that happened before, so that a resumed training is the same.
-    """
-    return _digest(f"{seed} {epoch} {rank}")
-
-
-def _digest(text: str) -> int:
+def _seed_of(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
@@ -438,21 +398,14 @@ def same_for_all(decision: bool, world_size: int) -> bool:
 def balanced_weights(truth: np.ndarray, n_labels: int) -> np.ndarray:
     """Weight of each label by the inverse of how often it occurs, float32 [K]; the mean over the recordings is 1.
 
-    Args:
-        truth: int [n], 0..K-1, the label of each recording; each label occurs.
-        n_labels: K.
+    ``truth``, int [n], has the label of each recording, 0..K-1; each label occurs.
     """
     counts = np.bincount(truth, minlength=n_labels)
     return (counts.sum() / (n_labels * counts)).astype(np.float32)
 
 
 def validation_scores(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Mean cross-entropy and UAR.
-
-    Args:
-        logits: float32 [n, K], of each recording.
-        truth: int64 [n], 0..K-1.
-    """
+    """Mean cross-entropy and UAR of logits float32 [n, K], where the truth is int64 [n], 0..K-1."""
     loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth)).item()
     return loss, uar(confusion_matrix(truth, logits.argmax(axis=1), logits.shape[1]))
 

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from liser_ray.runtime.display import LiveDisplay, RunsProgress, Tell
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import delete_file, delete_folder, exists, read_bytes, write_bytes
 from liser_ray.training.checkpoint import loaded, saved
+from liser_ray.training.config import WorkerSettings
 from liser_ray.training.fit import EpochScore, ProcessGroup, Training, same_for_all
 from liser_ray.training.memory import keep_freed_memory
 
@@ -29,68 +29,44 @@ TrainRun = Callable[[RunT, Any, ProcessGroup, Tell], None]
 """Trains a run with the inputs that all share, as one of a group, and tells its progress: a function of a module."""
 
 
-@dataclass(frozen=True)
-class WorkerNeeds:
-    """What the workers of a run are to have.
-
-    Attributes:
-        workers: processes that share the run; 0: this process trains one run after the other, without Ray.
-        cpus: for each; 0: one beside a GPU, else what the runs that train at once leave to each.
-        gpus: for each; -1: `gpu_share` where the cluster has any, else 0.
-        gpu_share: how much of a GPU a worker takes by default, where it is the only one; several that share each batch
-            have a whole one each.
-        max_failures: lost workers that a run survives.
-    """
-
-    workers: int
-    cpus: int = 0
-    gpus: float = -1.0
-    gpu_share: float = 1.0
-    max_failures: int = 0
-
-
 def train_runs(
     train: TrainRun[RunT],
     runs: Sequence[RunT],
     inputs: Any,  # noqa: ANN401 (what all runs share)
-    needs: WorkerNeeds,
+    settings: WorkerSettings,
     storage: str,
     n_steps: int,
+    gpu_share: float = 1.0,
 ) -> None:
-    """Train runs to their ends.
+    """Train runs to their ends, each from its last checkpoint on.
 
     Args:
-        train: one of them, from its last checkpoint on.
+        train: trains one of them.
         runs: which.
         inputs: given to ``train``; on a cluster each node has them once.
-        needs: of the workers.
+        settings: of the workers.
         storage: folder or s3:// prefix for Ray Train's own files, until all runs are done.
         n_steps: of all runs.
+        gpu_share: see `fit_workers`.
 
     Raises:
         UserError: what went wrong with which; the others are done.
     """
-    if needs.workers:
+    if settings.workers:
         from liser_ray.training.workers import train_on_ray  # seconds to import; not for those who train here
 
-        problems = train_on_ray(train, runs, inputs, needs, storage, n_steps)
+        problems = train_on_ray(train, runs, inputs, settings, storage, n_steps, gpu_share)
     else:
         progress, group = RunsProgress(), ProcessGroup.alone()
         with LiveDisplay("steps", n_steps, lambda _: progress.snapshot()):
             problems = [train_safely(train, run, inputs, group, progress.add) for run in runs]
-    told = [f"{run.name}: {problem}" for run, problem in zip(runs, problems, strict=True) if problem]
-    if told:
-        raise UserError("\n".join(told))
+    failed = [f"{run.name}: {problem}" for run, problem in zip(runs, problems, strict=True) if problem]
+    if failed:
+        raise UserError("\n".join(failed))
     delete_folder(storage)
 
 
-def train_safely(
-    train: TrainRun[RunT],
-    run: RunT,
-    inputs: Any,  # noqa: ANN401
-    group: ProcessGroup,
-    tell: Tell,
-) -> str:
+def train_safely(train: TrainRun[RunT], run: RunT, inputs: Any, group: ProcessGroup, tell: Tell) -> str:  # noqa: ANN401
     """Train a run; "" or why that can't succeed."""
     try:
         train(run, inputs, group, tell)
@@ -108,16 +84,16 @@ def train_to_end(
     write: Callable[[], None],
     after_epoch: Callable[[EpochScore], None] = lambda score: None,
 ) -> None:
-    """Train from the last checkpoint to the end.
+    """Train from the last checkpoint to the end. The first process calls ``tell``, ``write`` and ``after_epoch``.
 
     Args:
         training: not begun.
         name: of the run, for ``tell``.
         state: address of the checkpoint, which is there until the result is written.
         checkpoint_every_s: seconds between two, which are taken at the ends of epochs.
-        tell: told by the first process now and then the steps done, and a line about the last epoch.
-        write: called by the first process at the end, when the weights that are kept are in the model.
-        after_epoch: called by the first process with each epoch's score.
+        tell: gets now and then the steps done, and a line about the last epoch.
+        write: called at the end, when the weights that are kept are in the model.
+        after_epoch: gets each epoch's score.
     """
     group, steps = training.group, training.steps
     if group.device.type == "cpu":

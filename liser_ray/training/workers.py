@@ -14,11 +14,12 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig,
 from ray.train.torch import TorchTrainer
 
 from liser_ray.runtime.cluster import CPUS_FOR_RAY, start_ray
-from liser_ray.runtime.display import LiveDisplay, RunsProgress, Tell
+from liser_ray.runtime.display import LiveDisplay, RunsProgress
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import filesystem
+from liser_ray.training.config import WorkerSettings
 from liser_ray.training.fit import ProcessGroup
-from liser_ray.training.job import RunT, TrainRun, WorkerNeeds, train_safely
+from liser_ray.training.job import RunT, TrainRun, train_safely
 from liser_ray.training.memory import KEEP_FREED_MEMORY
 
 log = logging.getLogger(__name__)
@@ -28,24 +29,25 @@ def train_on_ray(
     train: TrainRun[RunT],
     runs: Sequence[RunT],
     inputs: Any,  # noqa: ANN401
-    needs: WorkerNeeds,
+    settings: WorkerSettings,
     storage: str,
     n_steps: int,
+    gpu_share: float,
 ) -> list[str]:
     """`train_runs` on a cluster, as many at once as it has room for; "" or what went wrong with each."""
     start_ray()
-    scaling, at_once = fit_workers(needs, len(runs), ray.cluster_resources())
-    log.info("%d runs, %d at once, each on %d × %s", len(runs), at_once, needs.workers, scaling.resources_per_worker)
-    tell, look = shared_progress()
-    shared = {"train": train, "inputs": ray.put(inputs), "tell": tell}
+    scaling, at_once = fit_workers(settings, len(runs), ray.cluster_resources(), gpu_share)
+    log.info("%d runs, %d at once, each on %d × %s", len(runs), at_once, settings.workers, scaling.resources_per_worker)
+    progress: Any = ray.remote(num_cpus=0)(RunsProgress).remote()
+    shared = {"train": train, "inputs": ray.put(inputs), "tell": functools.partial(_tell, progress)}
 
     def train_one(run: RunT) -> str:
-        return run_trainer(train_worker, {"run": run, **shared}, run.name, storage, scaling, needs.max_failures)
+        return run_trainer(train_worker, {"run": run, **shared}, run.name, storage, scaling, settings.max_failures)
 
     # Threads: each waits for a controller of its own, an actor.
     pool = ThreadPoolExecutor(at_once)
     try:
-        with LiveDisplay("steps", n_steps, look):
+        with LiveDisplay("steps", n_steps, lambda _: cast("tuple[int, str]", ray.get(progress.snapshot.remote()))):
             return list(pool.map(train_one, runs))
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -54,15 +56,12 @@ def train_on_ray(
 
 
 def train_worker(arguments: dict[str, Any]) -> str:
-    """What runs in a Ray Train worker: its part of a run.
+    """What runs in a Ray Train worker: its part of a run; "" or why that can't succeed (see `run_trainer`).
 
     Checkpoints are the run's own, in its folder: a restarted worker goes on from there.
 
     Args:
         arguments: "train", a `TrainRun`; "run"; "inputs", a reference to what all runs share; "tell".
-
-    Returns:
-        "" or why the training can't succeed: an exception would make Ray Train try again.
     """
     inputs = ray.get(arguments["inputs"])
     return train_safely(arguments["train"], arguments["run"], inputs, process_group(), arguments["tell"])
@@ -79,50 +78,41 @@ def process_group() -> ProcessGroup:
     )
 
 
-def fit_workers(needs: WorkerNeeds, n_runs: int, resources: dict[str, float]) -> tuple[ScalingConfig, int]:
-    """What each worker gets, and how many runs the cluster can train at once.
+def fit_workers(
+    settings: WorkerSettings, n_runs: int, resources: dict[str, float], gpu_share: float = 1.0
+) -> tuple[ScalingConfig, int]:
+    """What each worker gets, and how many of the runs a cluster with these ``resources`` can train at once.
 
-    Args:
-        needs: of the workers of each run.
-        n_runs: to train.
-        resources: of the cluster, as Ray gives them.
+    By default a worker takes ``gpu_share`` of a GPU where it is the only one; several that share each batch have a
+    whole one each.
 
     Raises:
         UserError: not even one run fits, or several workers would share a GPU.
     """
-    if needs.workers > 1 and 0 < needs.gpus < 1:
+    workers = settings.workers
+    if workers > 1 and 0 < settings.gpus_per_worker < 1:
         raise UserError(
-            f"{needs.workers} workers with {needs.gpus:g} of a GPU each: workers that share each batch need a whole "
-            "one each (NCCL takes one process per GPU). Give --gpus_per_worker 1, or --workers 1."
+            f"{workers} workers with {settings.gpus_per_worker:g} of a GPU each: workers that share each batch need a "
+            "whole one each (NCCL takes one process per GPU). Give --gpus_per_worker 1, or --workers 1."
         )
     n_gpus, n_cpus = resources.get("GPU", 0.0), max(1.0, resources.get("CPU", 0.0) - CPUS_FOR_RAY)
-    share = needs.gpu_share if needs.workers == 1 else 1.0
-    gpus = needs.gpus if needs.gpus >= 0 else min(share, n_gpus)
+    share = gpu_share if workers == 1 else 1.0
+    gpus = settings.gpus_per_worker if settings.gpus_per_worker >= 0 else min(share, n_gpus)
     room = [n_runs]
     if gpus:
-        room.append(int(n_gpus / gpus / needs.workers))
-        cpus = needs.cpus or 1
+        room.append(int(n_gpus / gpus / workers))
+        cpus = settings.cpus_per_worker or 1
     else:
-        cpus = needs.cpus or max(1, int(n_cpus / needs.workers / n_runs))
-    room.append(int(n_cpus / cpus / needs.workers))
+        cpus = settings.cpus_per_worker or max(1, int(n_cpus / workers / n_runs))
+    room.append(int(n_cpus / cpus / workers))
     at_once = min(room)
     if at_once < 1:
         raise UserError(
-            f"{needs.workers} workers with {cpus} CPUs and {gpus:g} GPUs each do not fit the cluster, which has "
+            f"{workers} workers with {cpus} CPUs and {gpus:g} GPUs each do not fit the cluster, which has "
             f"{n_cpus:g} CPUs and {n_gpus:g} GPUs. Lower --workers, --cpus_per_worker or --gpus_per_worker."
         )
     per_worker = {"CPU": float(cpus)} | ({"GPU": float(gpus)} if gpus else {})
-    return ScalingConfig(num_workers=needs.workers, use_gpu=gpus > 0, resources_per_worker=per_worker), at_once
-
-
-def shared_progress() -> tuple[Tell, Callable[[float], tuple[int, str]]]:
-    """A `RunsProgress` for processes of a cluster: what they tell, and what `LiveDisplay` looks at."""
-    progress: Any = ray.remote(num_cpus=0)(RunsProgress).remote()
-
-    def look(_: float) -> tuple[int, str]:
-        return cast("tuple[int, str]", ray.get(progress.snapshot.remote()))
-
-    return functools.partial(_tell, progress), look
+    return ScalingConfig(num_workers=workers, use_gpu=gpus > 0, resources_per_worker=per_worker), at_once
 
 
 def _tell(progress: Any, run: str, done: int, line: str) -> None:  # noqa: ANN401 (an actor)
@@ -146,9 +136,7 @@ def run_trainer(
         arguments: of the worker.
         name: of the run; one of the same name in the same storage goes on.
         storage: folder or s3:// prefix for Ray Train's own files.
-        scaling: of `fit_workers`.
-        max_failures: lost workers that the run survives.
-        callbacks: of Ray Train.
+        scaling, max_failures, callbacks: of Ray Train, see `fit_workers` and `WorkerSettings`.
     """
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     fs, path = filesystem(storage)

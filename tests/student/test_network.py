@@ -31,11 +31,7 @@ class TestSize:
         assert count_parameters(StudentNetwork(n_speech_labels)) == n_parameters
 
     def test_prediction_needs_blocks_1_to_5_only(self):
-        assert count_parameters(StudentNetwork(8).classifier) == 100_488
         assert count_parameters(EmotionClassifier(8)) == 100_488
-
-    def test_attention_adds_one_vector(self):
-        assert count_parameters(student(pooling="attention")) == 105_143 + 64
 
     def test_sizes_are_settings(self):
         small = student(pooling="attention", filters=(8, 12, 20), hidden_size=10, bidirectional=True)
@@ -44,9 +40,18 @@ class TestSize:
         assert count_parameters(small.classifier) == convolutions + lstm + 20 + 20 * 8 + 8
         assert [one.shape for one in small(torch.randn(2, 64, 94))] == [(2, 8), (2, 8), (2, 7)]
 
-    @pytest.mark.parametrize("settings", [{"filters": (0, 1, 1)}, {"hidden_size": 5000}, {"bidirectional": True}])
-    def test_sizes_without_sense_are_refused(self, settings):
-        with pytest.raises(UserError):
+    @pytest.mark.parametrize(
+        ("settings", "word"),
+        [
+            ({"filters": (0, 1, 1)}, "filters"),
+            ({"hidden_size": 5000}, "hidden_size"),
+            ({"bidirectional": True}, "pooling"),
+            ({"dropout": 1.0}, "dropout"),
+            ({"dropout": -0.1}, "dropout"),
+        ],
+    )
+    def test_settings_without_sense_are_refused(self, settings, word):
+        with pytest.raises(UserError, match=word):
             NetworkConfig(**settings)
 
 
@@ -59,6 +64,7 @@ class TestShapes:
                 lambda _, __, out: seen.append((out[0] if isinstance(out, tuple) else out).shape)
             )
         network(log_mel)
+        assert network.convolutions[2][0].weight.shape == (64, 64, 3, 1)  # the first axis of a kernel is frequency
         assert seen == [(3, 64, 32, 47), (3, 64, 8, 23), (3, 64, 2, 23), (3, 23, 64), (3, 64)]
 
     def test_every_head_has_its_labels(self, log_mel):
@@ -70,10 +76,6 @@ class TestShapes:
     @pytest.mark.parametrize("frames", [4, 94, 300])
     def test_any_length_from_4_frames_on_gives_one_prediction(self, pooling, frames):
         assert student(pooling=pooling).classifier(torch.randn(2, 64, frames)).shape == (2, 8)
-
-    def test_first_axis_of_the_kernels_is_frequency(self, log_mel):
-        third = student().classifier.convolutions[2][0]
-        assert third.weight.shape == (64, 64, 3, 1)
 
     def test_lstm_steps_follow_time(self, log_mel):
         network = student().eval()
@@ -90,10 +92,6 @@ class TestShapes:
 
 
 class TestPrediction:
-    def test_classifier_alone_gives_the_same_logits(self, log_mel):
-        network = student().eval()
-        assert torch.equal(network.classifier(log_mel), network(log_mel).supervised)
-
     def test_classifier_does_not_compute_the_distillation_heads(self, log_mel):
         network = student()
         for head in (network.speech_head, network.video_head):
@@ -106,18 +104,13 @@ class TestPrediction:
         assert torch.equal(fresh(log_mel), trained(log_mel).supervised)
 
 
-class TestGradients:
-    @pytest.mark.parametrize(("output", "own"), [(0, "classifier.head"), (1, "speech_head"), (2, "video_head")])
-    def test_every_head_trains_itself_and_what_all_share(self, log_mel, output, own):
-        network = student()
-        network(log_mel)[output].square().sum().backward()
-        heads = {"classifier.head", "speech_head", "video_head"}
-        for name, parameter in network.named_parameters():
-            if any(name.startswith(head) for head in heads - {own}):
-                assert parameter.grad is None
-            else:
-                assert parameter.grad is not None, name
-        assert network.classifier.convolutions[1][0].weight.grad.abs().sum() > 0
+@pytest.mark.parametrize(("output", "own"), [(0, "classifier.head"), (1, "speech_head"), (2, "video_head")])
+def test_every_head_trains_itself_and_what_all_share(log_mel, output, own):
+    network = student()
+    network(log_mel)[output].square().sum().backward()
+    others = tuple({"classifier.head", "speech_head", "video_head"} - {own})
+    for name, parameter in network.named_parameters():
+        assert (parameter.grad is None) == name.startswith(others), name
 
 
 class TestVariants:
@@ -168,10 +161,3 @@ class TestVariants:
         again = student(normalisation="corpus")
         again.load_state_dict(other.state_dict())
         assert torch.equal(again.eval()(log_mel).supervised, other(log_mel).supervised)
-
-
-class TestConfig:
-    @pytest.mark.parametrize("settings", [{"dropout": 1.0}, {"dropout": -0.1}])
-    def test_settings_without_sense_are_refused(self, settings):
-        with pytest.raises(UserError, match=next(iter(settings))):
-            NetworkConfig(**settings)

@@ -5,11 +5,12 @@ import pytest
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.training.config import StudentConfig
 from liser_ray.teachers.finetuning.config import FinetuneConfig
-from liser_ray.training.workers import WorkerNeeds, fit_workers
+from liser_ray.training.config import WorkerSettings
+from liser_ray.training.workers import fit_workers
 
 
 def test_runs_train_beside_each_other_as_far_as_the_cluster_goes():
-    needs = WorkerNeeds(workers=1)
+    needs = WorkerSettings(workers=1)
     scaling, at_once = fit_workers(needs, 5, {"CPU": 66, "GPU": 8})
     assert (at_once, scaling.use_gpu, scaling.resources_per_worker) == (5, True, {"CPU": 1.0, "GPU": 1.0})
     assert fit_workers(replace(needs, workers=4), 5, {"CPU": 66, "GPU": 8})[1] == 2
@@ -17,22 +18,22 @@ def test_runs_train_beside_each_other_as_far_as_the_cluster_goes():
     assert (at_once, scaling.use_gpu, scaling.resources_per_worker) == (5, False, {"CPU": 2.0})
     assert fit_workers(needs, 5, {"CPU": 4})[1] == 2
     with pytest.raises(UserError, match="do not fit"):
-        fit_workers(replace(needs, workers=8, gpus=1), 5, {"CPU": 66, "GPU": 4})
+        fit_workers(replace(needs, workers=8, gpus_per_worker=1), 5, {"CPU": 66, "GPU": 4})
 
 
 def test_small_runs_share_a_gpu():
-    scaling, at_once = fit_workers(WorkerNeeds(workers=1, gpu_share=0.25), 20, {"CPU": 66, "GPU": 2})
+    scaling, at_once = fit_workers(WorkerSettings(workers=1), 20, {"CPU": 66, "GPU": 2}, 0.25)
     assert (at_once, scaling.resources_per_worker) == (8, {"CPU": 1.0, "GPU": 0.25})
 
 
 def test_workers_that_share_a_batch_share_no_gpu():
-    needs = WorkerNeeds(workers=4, gpu_share=0.25)
-    scaling, at_once = fit_workers(needs, 20, {"CPU": 66, "GPU": 8})
+    needs = WorkerSettings(workers=4)
+    scaling, at_once = fit_workers(needs, 20, {"CPU": 66, "GPU": 8}, 0.25)
     assert (at_once, scaling.resources_per_worker) == (2, {"CPU": 1.0, "GPU": 1.0})
     with pytest.raises(UserError, match="do not fit"):
-        fit_workers(needs, 20, {"CPU": 66, "GPU": 2})
+        fit_workers(needs, 20, {"CPU": 66, "GPU": 2}, 0.25)
     with pytest.raises(UserError, match="share each batch need a whole"):
-        fit_workers(replace(needs, gpus=0.5), 20, {"CPU": 66, "GPU": 8})
+        fit_workers(replace(needs, gpus_per_worker=0.5), 20, {"CPU": 66, "GPU": 8})
 
 
 @pytest.mark.parametrize("settings", [FinetuneConfig, StudentConfig])

@@ -3,9 +3,10 @@
 import fnmatch
 import hashlib
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,14 +26,7 @@ _COUNTED = ["status", "start_s", "end_s", "content_hash"]
 
 
 class RowGroup(NamedTuple):
-    """A part of the table that is read at once.
-
-    Attributes:
-        path: of the file, in its file system.
-        number: of the row group in the file.
-        n_rows: how many of its rows are labeled; the others are passed over.
-        seconds: of sound in these.
-    """
+    """A row group of a file: how many of its rows are labeled (the others are passed over), and seconds of sound."""
 
     path: str
     number: int
@@ -42,13 +36,7 @@ class RowGroup(NamedTuple):
 
 @dataclass(frozen=True)
 class TeacherColumn:
-    """A speech teacher whose softmaxes are in the table.
-
-    Attributes:
-        name: of its column in ``speech_probs``.
-        labels: in the order of its softmax.
-        tuning: set, fold, speakers and temperature of a teacher that finetune_speech_teacher.py made.
-    """
+    """A speech teacher: its column in ``speech_probs``, the labels of its softmax, and on what it was tuned by us."""
 
     name: str
     labels: tuple[str, ...]
@@ -64,7 +52,6 @@ class LabelsTable:
         groups: those with labeled rows, by file name.
         video_labels: in the order of the video teacher's softmax.
         speech_teachers: by name.
-        n_passed_over: rows that are not labeled.
         sha256: of the labeled rows' contents and the recipe, whatever the order of the rows.
     """
 
@@ -72,7 +59,6 @@ class LabelsTable:
     groups: tuple[RowGroup, ...]
     video_labels: tuple[str, ...]
     speech_teachers: dict[str, TeacherColumn]
-    n_passed_over: int
     sha256: str
 
     @property
@@ -116,10 +102,10 @@ def open_labels_table(uri: str) -> LabelsTable:
             "of one label_corpus.py job."
         )
     groups = tuple(group for one in counted for group in one.groups if group.n_rows)
-    n_passed_over = sum(one.n_rows for one in counted) - sum(group.n_rows for group in groups)
     if not groups:
+        n_rows = sum(one.n_rows for one in counted)
         raise UserError(
-            f"{uri} has no labeled row among its {n_passed_over:,}: see the reasons in its run.json, and label videos "
+            f"{uri} has no labeled row among its {n_rows:,}: see the reasons in its run.json, and label videos "
             "of people who talk."
         )
     recipe = json.loads(counted[0].recipe)
@@ -128,8 +114,12 @@ def open_labels_table(uri: str) -> LabelsTable:
         uri=folder,
         groups=groups,
         video_labels=tuple(recipe["video_teacher"]["labels"]),
-        speech_teachers={name: _teacher(name, card) for name, card in recipe["speech_teachers"].items()},
-        n_passed_over=n_passed_over,
+        speech_teachers={
+            name: TeacherColumn(
+                name, tuple(card["labels"]), TeacherTuning.from_json(card["tuning"]) if card.get("tuning") else None
+            )
+            for name, card in recipe["speech_teachers"].items()
+        },
         sha256=hashlib.sha256(counted[0].recipe + content.to_bytes(32, "big")).hexdigest(),
     )
 
@@ -141,20 +131,17 @@ def choose_teacher(table: LabelsTable, wanted: str, labeled: str, labels: tuple[
         table: of the teachers.
         wanted: its name, or a pattern such as "hubert_fold_*" of which it is the one that was tuned on this fold of
             this set, or "" for the only one that was.
-        labeled: name of the student's labeled set.
-        labels: of that set, in the order of the student's outputs.
-        fold: of the student.
+        labeled, labels, fold: of the student.
 
     Raises:
         UserError: there is none, or more than one; it has other labels; or it has heard speakers whom this student is
             scored on.
     """
-    names = ", ".join(table.speech_teachers)
-    if wanted in table.speech_teachers:
-        teacher = table.speech_teachers[wanted]
-    else:
+    teacher = table.speech_teachers.get(wanted)
+    if teacher is None:
         fitting = fnmatch.filter(table.speech_teachers, wanted or "*")
         if not fitting:
+            names = ", ".join(table.speech_teachers)
             raise UserError(f"--speech_teacher {wanted}: the teachers of {table.uri} are {names}.")
         of_fold = [
             one
@@ -184,8 +171,8 @@ def choose_teacher(table: LabelsTable, wanted: str, labeled: str, labels: tuple[
     return teacher
 
 
-def read_rows(table: LabelsTable, group: RowGroup, columns: list[str], batch_rows: int) -> Any:  # noqa: ANN401
-    """The labeled rows of a group, a few at a time: an iterator of `pa.Table`."""
+def read_rows(table: LabelsTable, group: RowGroup, columns: list[str], batch_rows: int) -> Iterator[pa.Table]:
+    """The labeled rows of a group, a few at a time."""
     fs, _ = filesystem(table.uri)
     with pq.ParquetFile(group.path, filesystem=fs) as file:
         batches = file.iter_batches(batch_rows, row_groups=[group.number], columns=["status", *columns])
@@ -212,25 +199,10 @@ def _count(path: str, fs: pa.fs.FileSystem) -> _Counted:
                 rows = file.read_row_group(index, columns=_COUNTED).filter(pc.field("status") == "labeled")
                 seconds = pc.sum(pc.subtract(rows["end_s"], rows["start_s"])).as_py() or 0.0
                 groups.append(RowGroup(path, index, len(rows), seconds))
-                content += _sum_of_hex(rows["content_hash"])
+                content += sum(int(digits, 16) for digits in rows["content_hash"].to_pylist())
             recipe = (file.schema_arrow.metadata or {}).get(_RECIPE, b"")
             return _Counted(recipe, groups, file.metadata.num_rows, content)
-    except (pa.ArrowException, KeyError) as error:
+    except (pa.ArrowException, KeyError, ValueError) as error:
         raise UserError(
             f"{path} is not a file of a labels table: {error}. Give the --output of label_corpus.py."
         ) from error
-
-
-def _sum_of_hex(column: pa.ChunkedArray) -> int:
-    """The sum of numbers in hexadecimal, all of one length; by columns, since there are millions of them."""
-    if not len(column):
-        return 0
-    characters = np.frombuffer("".join(column.to_pylist()).encode(), np.uint8).reshape(len(column), -1)
-    digits = np.where(characters >= ord("a"), characters - (ord("a") - 10), characters - ord("0"))
-    columns = digits.sum(axis=0, dtype=np.int64).tolist()
-    return sum(total << 4 * place for place, total in enumerate(reversed(columns)))
-
-
-def _teacher(name: str, card: dict[str, Any]) -> TeacherColumn:
-    tuning = TeacherTuning.from_json(card["tuning"]) if card.get("tuning") else None
-    return TeacherColumn(name, tuple(card["labels"]), tuning)

@@ -37,14 +37,13 @@ class LogMels:
         return len(self.ends)
 
     def first_frames(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """The first frame of a segment in its recording, int64 [n].
+        """Where segments of these recordings (int64 [n]) begin in them; see `segment_starts`."""
+        return segment_starts(self.ends[rows] - np.where(rows > 0, self.ends[rows - 1], 0), places)
 
-        Args:
-            rows: int64 [n], recordings.
-            places: float [n], 0..1: from the first possible segment to the last.
-        """
-        n_frames = self.ends[rows] - np.where(rows > 0, self.ends[rows - 1], 0)
-        return (places * (n_frames - SEGMENT_FRAMES + 1)).astype(np.int64)
+
+def segment_starts(n_frames: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """First frames int64 [n] of segments at places (float [n], 0..1: from the first possible segment to the last)."""
+    return (places * (n_frames - SEGMENT_FRAMES + 1)).astype(np.int64)
 
 
 # Trainings of one process share what they have copied to a GPU.
@@ -74,12 +73,7 @@ class SegmentCutter:
 def at_speeds(waveforms: Iterable[np.ndarray], speeds: Iterable[float]) -> Iterator[np.ndarray]:
     """All recordings at the first speed, then all at the next (Ko et al. 2015): speed changes pitch and voice as well.
 
-    Args:
-        waveforms: int16 [n] each, 16 kHz; gone through once for each speed.
-        speeds: above 1 for faster and higher; at 1 a recording comes as it is.
-
-    Yields:
-        int16 [ceil(n / speed)].
+    Recordings are int16 [n], 16 kHz, and become int16 [ceil(n / speed)]; above 1 is faster and higher.
     """
     for speed in speeds:
         change = torchaudio.transforms.Speed(SAMPLE_RATE_HZ, speed)

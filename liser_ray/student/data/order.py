@@ -19,12 +19,7 @@ _LABELED, _LABELED_CROPS, _MIXTURE, _GROUPS, _CROPS, _CHUNK, _STEP = range(7)
 
 
 class Step(NamedTuple):
-    """What a mini-batch holds.
-
-    Attributes:
-        labeled: int64 [N_l], positions in the labeled training recordings.
-        n_unlabeled: N_u, how many are taken from the unlabeled ones.
-    """
+    """A mini-batch: positions in the labeled training recordings, int64 [N_l], and how many unlabeled ones, N_u."""
 
     labeled: np.ndarray
     n_unlabeled: int
@@ -32,18 +27,12 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """How labeled and unlabeled recordings make the mini-batches of an epoch.
+    """How labeled and unlabeled recordings make the mini-batches of an epoch, of ``batch_size`` at most.
 
     An epoch is one pass over the labeled recordings, and the unlabeled ones drawn with them. By default both are drawn
     from their union, so that an epoch passes over both. With ``labeled_per_batch`` each batch has so many labeled ones
     (or one less), and is filled up with unlabeled ones, whose own passes then begin and end at any time. Batches differ
     by one at most, so that none is tiny. Without labeled recordings an epoch is one pass over the unlabeled ones.
-
-    Attributes:
-        n_labeled: recordings to learn from.
-        n_unlabeled: rows of the labels table; 0: none.
-        batch_size: recordings of a mini-batch, at most.
-        labeled_per_batch: 0 (union) to ``batch_size`` - 1.
     """
 
     n_labeled: int
@@ -105,14 +94,10 @@ def chunk_order(n_rows: int, seed: int, lap: int, chunk: int, rank: int = 0) -> 
 
 
 def lap_rows(group_sizes: np.ndarray, seed: int, lap: int) -> tuple[np.ndarray, np.ndarray]:
-    """All rows of a table in the order of a lap, and where the segment of each lies in it.
-
-    Args:
-        group_sizes: int64 [G], rows per group.
-        seed, lap: of the order.
+    """All rows of a table, whose groups have int64 [G] rows, in the order of a lap.
 
     Returns:
-        Row numbers int64 [N], in the table's own order from 0 on, and places float64 [N], 0..1.
+        Row numbers int64 [N], from 0 on, and where the segment of each lies in it, float64 [N], 0..1.
     """
     firsts = np.cumsum(group_sizes) - group_sizes
     order = group_order(len(group_sizes), seed, lap)

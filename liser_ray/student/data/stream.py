@@ -35,19 +35,10 @@ Rows = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class StreamSource:
-    """All that a task needs to know.
-
-    Attributes:
-        table: to read.
-        teacher: whose softmaxes are wanted.
-        labels: of the student, in order.
-        settings: of the segments.
-        seed: of the order and the crops.
-    """
+    """All that a task needs to know: a table, the teacher whose softmaxes are wanted, the seed of order and crops."""
 
     table: LabelsTable
     teacher: TeacherColumn
-    labels: tuple[str, ...]
     settings: SegmentSettings
     seed: int
 
@@ -55,32 +46,17 @@ class StreamSource:
 class StreamedSegments:
     """Endless segments of a table, see `HeldSegments` for those of one in memory.
 
-    Args:
-        source: the table and what is wanted of it.
-        start: rows that this process has taken before.
-        device: for the segments.
-        rank, world_size: of this process, and how many share each lap.
+    ``start`` is how many rows this process, one of ``world_size`` that share each lap, has taken before.
     """
 
-    def __init__(
-        self,
-        source: StreamSource,
-        start: int,
-        device: torch.device,
-        rank: int = 0,
-        world_size: int = 1,
-    ):
+    def __init__(self, source: StreamSource, start: int, device: torch.device, rank: int = 0, world_size: int = 1):
         self._device = device
         self._chunks = _shuffled_chunks(source, start, rank, world_size)
         self._rows = _Buffer(self._chunks)
 
     def take(self, n: int, share: slice = slice(None)) -> Segments:
         """The next segments of this process: as many as a ``share`` of ``n`` are."""
-        missing = len(range(n)[share])
-        parts = [self._rows.up_to(missing)]
-        while missing := missing - _length(parts[-1]):
-            parts.append(self._rows.up_to(missing))
-        rows = {name: np.concatenate([part[name] for part in parts]) for name in Segments._fields}
+        rows = self._rows.take(np.arange(len(range(n)[share])))
         return Segments(*(torch.from_numpy(rows[name]).to(self._device) for name in Segments._fields))
 
     def close(self) -> None:
@@ -118,7 +94,8 @@ def _shuffled_chunks(source: StreamSource, start: int, rank: int, world_size: in
             rows = _Buffer(blocks)
             for of_lap, number in chunks:
                 n_rows = min(chunk_rows, per_lap - number * chunk_rows)
-                yield _in_order(rows, chunk_order(n_rows, source.seed, of_lap, number, rank), over)
+                shuffled = rows.take(chunk_order(n_rows, source.seed, of_lap, number, rank))
+                yield {name: values[over:] for name, values in shuffled.items()}
                 over = 0
 
 
@@ -164,45 +141,39 @@ def _read_parts(tasks: Rows, source: ray.ObjectRef, parts: ray.ObjectRef) -> Ite
             here = range(max(part.first, done), min(part.last, done + len(rows)))
             if here:
                 wanted = rows.slice(here.start - done, len(here))
-                segments = segments_of_rows(
-                    wanted, places[here.start : here.stop], what.teacher, what.labels, what.settings, log_mel
-                )
+                at = places[here.start : here.stop]
+                segments = segments_of_rows(wanted, at, what.teacher, what.settings, log_mel)
                 yield {name: tensor.numpy() for name, tensor in segments._asdict().items()}
             done += len(rows)
 
 
 class _Buffer:
-    """Rows from an iterator of blocks, a part of a block at a time."""
+    """Rows from an iterator of blocks."""
 
     def __init__(self, blocks: Iterator[Rows]):
         self._blocks = blocks
         self._block: Rows = {}
         self._at = 0
 
-    def up_to(self, n: int) -> Rows:
+    def take(self, order: np.ndarray) -> Rows:
+        """The next rows in this order; of no rows the shapes."""
+        to, done = np.argsort(order), 0
+        found: Rows = {}
+        while not found or done < len(order):
+            part = self._up_to(len(order) - done)
+            here = to[done : done + len(part["video_valid"])]
+            done += len(here)
+            for name, values in part.items():
+                if name not in found:
+                    found[name] = np.empty((len(order), *values.shape[1:]), values.dtype)
+                found[name][here] = values
+        return found
+
+    def _up_to(self, n: int) -> Rows:
         """The next rows, at least one and at most ``n``, without a copy; of 0 rows the shapes."""
-        while not self._block or (n and self._at == _length(self._block)):
+        while not self._block or (n and self._at == len(self._block["video_valid"])):
             self._block, self._at = {}, 0  # its memory is free before the next one takes some
             self._block = next(self._blocks)
         rows = {name: values[self._at : self._at + n] for name, values in self._block.items()}
-        self._at += _length(rows)
+        self._at += len(rows["video_valid"])
         return rows
-
-
-def _in_order(rows: _Buffer, order: np.ndarray, over: int) -> Rows:
-    """The next rows in this order, without the first ones that are ``over``."""
-    to, done = np.argsort(order), 0
-    found: Rows = {}
-    while done < len(order):
-        part = rows.up_to(len(order) - done)
-        here = to[done : done + _length(part)]
-        done += len(here)
-        for name, values in part.items():
-            if name not in found:
-                found[name] = np.empty((len(order), *values.shape[1:]), values.dtype)
-            found[name][here] = values
-    return {name: values[over:] for name, values in found.items()}
-
-
-def _length(rows: Rows) -> int:
-    return len(rows["video_valid"])

@@ -8,7 +8,7 @@ teacher only those that show the face. The same code makes segments whether the 
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,15 @@ from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.flac import decode_flac
 from liser_ray.student.config import OF_RECORDING, Normalisation
 from liser_ray.student.data.labels_table import LabelsTable, RowGroup, TeacherColumn, read_rows
-from liser_ray.student.data.mels import LogMels, SegmentCutter, compute_log_mels, padded_frames, spectrogram, to_float
+from liser_ray.student.data.mels import (
+    LogMels,
+    SegmentCutter,
+    compute_log_mels,
+    padded_frames,
+    segment_starts,
+    spectrogram,
+    to_float,
+)
 from liser_ray.student.data.order import lap_rows
 from liser_ray.student.features import LogMel, fit_length, pad_edges, segment_samples
 from liser_ray.student.front_end import SEGMENT_FRAMES, SEGMENT_S, STRIDE_SAMPLES
@@ -45,10 +53,12 @@ class SegmentSettings:
     """How segments are made.
 
     Attributes:
-        normalisation: of their spectrograms, see `compute_log_mels`.
+        labels: of the student, in the order of its outputs.
+        normalisation: of the spectrograms, see `compute_log_mels`.
         min_video_valid: share of a window's frames that must show the face for it to count, 0..1.
     """
 
+    labels: tuple[str, ...]
     normalisation: Normalisation = "none"
     min_video_valid: float = 0.5
 
@@ -88,9 +98,7 @@ class WindowProbs:
     def means(self, rows: np.ndarray, first_frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean softmax over each segment's windows, float32 [n, K], and whether there are any, bool [n].
 
-        Args:
-            rows: int64 [n], recordings.
-            first_frames: int64 [n], where their segments begin.
+        Segments begin at ``first_frames``, int64 [n], of the recordings ``rows``, int64 [n].
         """
         start = (first_frames * _FRAME)[:, None]
         # The first window whose middle does not lie before the segment.
@@ -105,13 +113,6 @@ class WindowProbs:
         n_windows = inside.sum(axis=1, keepdims=True)
         return (total / np.maximum(n_windows, 1)).astype(np.float32), n_windows[:, 0] > 0
 
-    @classmethod
-    def joined(cls, parts: Collection[Self]) -> Self:
-        """The windows of all recordings of several."""
-        sizes = np.concatenate([np.diff(part.ends, prepend=0) for part in parts])
-        probs, counted = (np.concatenate([getattr(part, name) for part in parts]) for name in ("probs", "counted"))
-        return cls(probs, counted, np.cumsum(sizes), next(iter(parts)).window)
-
 
 class TeacherWindows(NamedTuple):
     """What both teachers say of N recordings."""
@@ -125,24 +126,16 @@ class TeacherWindows(NamedTuple):
         return speech, *self.video.means(rows, first_frames)
 
 
-def teacher_windows(
-    table: pa.Table, teacher: TeacherColumn, labels: tuple[str, ...], min_video_valid: float
-) -> TeacherWindows:
-    """The teachers' softmaxes of a table's rows.
-
-    Args:
-        table: rows of the labels table.
-        teacher: the speech teacher to listen to.
-        labels: of the student, the same as the teacher's in any order.
-        min_video_valid: share of a window's frames that must show the face for it to count, 0..1.
-    """
-    speech, n_speech = flat_windows(table["speech_probs"].combine_chunks().field(teacher.name))
-    video, n_video = flat_windows(table["video_probs"].combine_chunks())
-    valid = table["video_valid"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    speech = speech[:, [teacher.labels.index(label) for label in labels]]
+def teacher_windows(rows: pa.Table, teacher: TeacherColumn, settings: SegmentSettings) -> TeacherWindows:
+    """What the teachers say of rows of the labels table, ``teacher`` of their sound."""
+    speech, n_speech = flat_windows(rows["speech_probs"].combine_chunks().field(teacher.name))
+    video, n_video = flat_windows(rows["video_probs"].combine_chunks())
+    valid = rows["video_valid"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    speech = speech[:, [teacher.labels.index(label) for label in settings.labels]]
+    counted = (valid >= settings.min_video_valid) & (valid > 0)
     return TeacherWindows(
         WindowProbs(speech, np.ones(len(speech), bool), np.cumsum(n_speech), SPEECH_WINDOW),
-        WindowProbs(video, (valid >= min_video_valid) & (valid > 0), np.cumsum(n_video), VIDEO_WINDOW),
+        WindowProbs(video, counted, np.cumsum(n_video), VIDEO_WINDOW),
     )
 
 
@@ -164,41 +157,27 @@ class UnlabeledRecordings:
 def load_unlabeled(
     table: LabelsTable,
     teachers: Collection[TeacherColumn],
-    labels: tuple[str, ...],
     settings: SegmentSettings,
     device: torch.device,
     report: Callable[[int], None],
 ) -> UnlabeledRecordings:
-    """Read a table whole.
+    """Read a table whole, with the softmaxes of these speech teachers.
 
-    Args:
-        table: to read.
-        teachers: speech teachers whose softmaxes are wanted.
-        labels: of the student, in order.
-        settings: of the segments.
-        device: for the spectrograms' computation.
-        report: told now and then how many rows are done.
+    The spectrograms are computed on ``device``; ``report`` gets now and then how many rows are done.
     """
-    n_samples: list[int] = []
-    windows: dict[str, list[TeacherWindows]] = {teacher.name: [] for teacher in teachers}
+    read: list[pa.Table] = []
 
     def waveforms() -> Iterator[np.ndarray]:
         for rows, sound in _groups_in_order(table):
-            for teacher in teachers:
-                windows[teacher.name].append(teacher_windows(rows, teacher, labels, settings.min_video_valid))
             yield from sound
-            n_samples.extend(map(len, sound))
-            report(len(n_samples))
+            read.append(rows)
+            report(sum(map(len, read)))
 
     max_frames = int(table.seconds * SAMPLE_RATE_HZ / STRIDE_SAMPLES) + table.n_rows * (1 + SEGMENT_FRAMES)
-    return UnlabeledRecordings(
-        mels=compute_log_mels(waveforms(), max_frames, settings.normalisation, device),
-        group_sizes=table.group_sizes,
-        windows={
-            name: TeacherWindows(*(WindowProbs.joined(same) for same in zip(*of_groups, strict=True)))
-            for name, of_groups in windows.items()
-        },
-    )
+    mels = compute_log_mels(waveforms(), max_frames, settings.normalisation, device)
+    rows = pa.concat_tables(read)
+    windows = {teacher.name: teacher_windows(rows, teacher, settings) for teacher in teachers}
+    return UnlabeledRecordings(mels, table.group_sizes, windows)
 
 
 def _groups_in_order(table: LabelsTable) -> Iterator[tuple[pa.Table, list[np.ndarray]]]:
@@ -214,14 +193,9 @@ def _groups_in_order(table: LabelsTable) -> Iterator[tuple[pa.Table, list[np.nda
 
 
 class HeldSegments:
-    """Endless segments of recordings in memory, in the order of the seed: one lap after the other.
+    """Endless segments of recordings in memory on a device, in the order of the seed: one lap after the other.
 
-    Args:
-        recordings: with the windows of the fold's teacher.
-        teacher: name of the speech teacher.
-        seed: of the order and the crops.
-        start: rows of laps that are over.
-        device: to cut on.
+    ``teacher`` is the name of the speech teacher, and ``start`` how many rows were taken before.
     """
 
     def __init__(self, recordings: UnlabeledRecordings, teacher: str, seed: int, start: int, device: torch.device):
@@ -258,23 +232,16 @@ def segments_of_rows(
     rows: pa.Table,
     places: np.ndarray,
     teacher: TeacherColumn,
-    labels: tuple[str, ...],
     settings: SegmentSettings,
     log_mel: LogMel,
 ) -> Segments:
-    """Segments of a few rows of the labels table, without spectrograms of the rest where that can be.
+    """Segments of a few labeled rows on a CPU, without spectrograms of the rest where that can be.
 
-    Args:
-        rows: n labeled rows.
-        places: float [n], 0..1, where each segment lies.
-        teacher: whose softmaxes are wanted.
-        labels: of the student, in order.
-        settings: of the segments.
-        log_mel: on a CPU.
+    ``places``, float [n], 0..1, are where each segment lies, and ``teacher`` whose softmaxes are wanted.
     """
     waveforms = [decode_flac(one.as_py()) for one in rows["audio"]]
     n_frames = padded_frames(np.array([len(one) for one in waveforms]))
-    first_frames = (places * (n_frames - SEGMENT_FRAMES + 1)).astype(np.int64)
+    first_frames = segment_starts(n_frames, places)
     cpu = torch.device("cpu")
     with torch.inference_mode():
         if settings.normalisation in OF_RECORDING:  # which is over the whole recording
@@ -287,6 +254,5 @@ def segments_of_rows(
             log_mels = log_mel.of_padded(
                 torch.stack([segment_samples(one, k) for one, k in zip(padded, first_frames.tolist(), strict=True)])
             )
-    windows = teacher_windows(rows, teacher, labels, settings.min_video_valid)
-    targets = windows.targets(np.arange(len(rows)), first_frames)
+    targets = teacher_windows(rows, teacher, settings).targets(np.arange(len(rows)), first_frames)
     return Segments(log_mels, *map(torch.from_numpy, targets))

@@ -5,7 +5,7 @@ from typing import Literal
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
-from liser_ray.training.precision import Precision
+from liser_ray.training.config import WorkerSettings
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class StudentConfig:
+class StudentConfig(WorkerSettings):
     """Train the LiSER student on labeled speech and a labels table, one per fold and seed.
 
     Attributes:
@@ -119,14 +119,6 @@ class StudentConfig:
         loss: weights and distances of the loss.
         network: variants of the network.
         train: the training itself.
-        precision: arithmetic (autocast); "auto": bfloat16 on a GPU, float32 on a CPU. A CPU with AVX512_BF16 or AMX is
-            twice as fast in bfloat16; without, it computes in float32 whatever is given.
-        workers: processes that share each batch of a run (data parallel), on Ray Train; 0: train in this process, one
-            run after the other.
-        gpus_per_worker: -1: a quarter of one where the cluster has any (with several workers, a whole one), else 0.
-        cpus_per_worker: 0: one.
-        max_failures: lost workers that a run survives, from its last checkpoint on.
-        checkpoint_every_s: seconds of training between checkpoints, which are taken at the ends of epochs.
     """
 
     labeled: str = ""
@@ -141,21 +133,11 @@ class StudentConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    precision: Precision = "auto"
-    workers: int = 0
-    gpus_per_worker: float = -1.0
-    cpus_per_worker: int = 0
-    max_failures: int = 3
-    checkpoint_every_s: float = 30.0
 
     def __post_init__(self) -> None:
-        if min(self.workers, self.cpus_per_worker, self.max_failures, self.checkpoint_every_s, self.memory_gb) < 0:
-            raise UserError("workers, cpus_per_worker, max_failures, checkpoint_every_s and memory_gb: 0 or more.")
-        if self.train.batch_size < 2 * self.workers:
-            raise UserError(
-                f"{self.workers} workers need two recordings each of a batch, which has {self.train.batch_size}: give "
-                f"--train.batch_size {2 * self.workers} or more, or fewer --workers."
-            )
+        self.check_workers(self.train.batch_size)
+        if self.memory_gb < 0:
+            raise UserError(f"memory_gb is {self.memory_gb}: give 0 or more.")
         if not 0 <= self.min_video_valid <= 1:
             raise UserError(f"min_video_valid is {self.min_video_valid}: give a share from 0 to 1.")
 
@@ -166,14 +148,11 @@ class RunJob:
 
     Attributes:
         config: of the whole job.
-        recipe: its name with its variants.
-        fold: number of the fold.
-        seed: the user's; what is drawn has one of the fold and this (`run_seed`).
+        fold, seed: what is drawn has a seed of both (`run_seed`).
         output: folder or s3:// prefix of this run.
     """
 
     config: StudentConfig
-    recipe: str
     fold: int
     seed: int
     output: str

@@ -2,10 +2,10 @@
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -14,49 +14,32 @@ from tensorboardX.summary import scalar
 from liser_ray.storage.addresses import join
 from liser_ray.storage.files import write_bytes
 
-_FOLDER = "tensorboard"
 
+@contextmanager
+def curve_writer(output: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Gives what writes an epoch's numbers for TensorBoard below an output, a folder or s3:// prefix.
 
-class CurveWriter:
-    """Context: writes each epoch's numbers for TensorBoard below an output, also one on S3; nothing if none is added.
-
-    Epochs that an earlier process has written after the first one that is added are taken back.
-
-    Args:
-        output: folder or s3:// prefix.
+    Epochs that an earlier process has written after the first one that is added are taken back. An epoch has its number
+    as "epoch", and anything else that is a number.
     """
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        writer: EventsWriter | None = None
 
-    def __init__(self, output: str):
-        self._output = output
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        def add(score: Mapping[str, Any]) -> None:
+            nonlocal writer
+            now = {"wall_time": time.time(), "step": score["epoch"]}
+            if writer is None:
+                # Not SummaryWriter, whose flush leaves behind what its thread has not taken yet.
+                writer = stack.enter_context(closing(EventsWriter(f"{temporary}/events", f".{score['epoch'] - 1}")))
+                writer.write_event(Event(**now, session_log=SessionLog(status=SessionLog.START)))
+            for name, value in score.items():
+                if name != "epoch" and value is not None:
+                    writer.write_event(Event(**now, summary=scalar(name, value)))
+            writer.flush()
+            for file in Path(temporary).iterdir():
+                write_bytes(join(output, "tensorboard", file.name), file.read_bytes())
 
-    def add(self, score: Mapping[str, Any]) -> None:
-        """An epoch: its number as "epoch", and anything else that is a number."""
-        epoch = score["epoch"]
-        if self._temporary is None:
-            self._temporary = tempfile.TemporaryDirectory()
-            # Not SummaryWriter, whose flush leaves behind what its thread has not taken yet.
-            self._writer = EventsWriter(str(Path(self._temporary.name, "events")), f".{epoch - 1}")
-            self._write(epoch, session_log=SessionLog(status=SessionLog.START))
-        for name, value in score.items():
-            if name != "epoch" and value is not None:
-                self._write(epoch, summary=scalar(name, value))
-        self._writer.flush()
-        for file in Path(self._temporary.name).iterdir():
-            write_bytes(join(self._output, _FOLDER, file.name), file.read_bytes())
-
-    def _write(self, epoch: int, **content: Any) -> None:  # noqa: ANN401 (a field of Event)
-        self._writer.write_event(Event(wall_time=time.time(), step=epoch, **content))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._temporary is not None:
-            self._writer.close()
-            self._temporary.cleanup()
+        yield add
 
 
 def plot_curves(history: Sequence[Mapping[str, Any]], best_epoch: int, title: str) -> bytes:

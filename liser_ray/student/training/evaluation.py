@@ -20,14 +20,7 @@ _BATCH_WINDOWS = {"cpu": 64, "cuda": 1024}
 
 
 class EvaluationSet:
-    """Recordings to score a student on, again and again.
-
-    Args:
-        speech: the labeled set.
-        indices: int64 [n], the recordings.
-        normalisation: of the network.
-        device: of the network.
-    """
+    """Recordings ``indices``, int64 [n], of a set, to score a student with this normalisation on, again and again."""
 
     def __init__(self, speech: LabeledSpeech, indices: np.ndarray, normalisation: Normalisation, device: torch.device):
         self.truth = speech.label_index[indices]
@@ -43,10 +36,10 @@ class EvaluationSet:
 
     @torch.no_grad()
     def logits(self, classify: Callable[[Tensor], Tensor], precision: Precision = "float32") -> np.ndarray:
-        """Mean logits of each recording, float32 [n, ..., K].
+        """Mean logits of each recording, float32 [n, K].
 
         Args:
-            classify: a classifier in evaluation mode, or several: windows float32 [w, 64, 94] to logits [w, ..., K].
+            classify: a classifier in evaluation mode: windows float32 [w, 64, 94] to logits [w, K].
             precision: of the matrix products; one that the device is able to.
 
         Raises:
@@ -62,8 +55,7 @@ class EvaluationSet:
                 found.append(classify(windows).float())
         by_window = torch.cat(found).cpu().numpy()
         firsts = np.cumsum(self.n_windows) - self.n_windows
-        n_windows = self.n_windows.astype(np.float32).reshape(-1, *[1] * (by_window.ndim - 1))
-        return np.add.reduceat(by_window, firsts, axis=0) / n_windows
+        return np.add.reduceat(by_window, firsts, axis=0) / self.n_windows.astype(np.float32)[:, None]
 
     def _windows(self) -> Iterator[Tensor]:
         """Spectrograms of all windows, float32 [at most a batch, 64, 94]."""

@@ -3,13 +3,12 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 
-from liser_ray.corpora.folds import Fold, choose_folds, folds_of, numbers
+from liser_ray.corpora.folds import choose_folds, folds_of, numbers
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.results.records import FoldResult, Record, record_to_json
@@ -21,14 +20,21 @@ from liser_ray.storage.run_record import package_versions, plain, refuse_changed
 from liser_ray.student.config import NetworkConfig
 from liser_ray.student.data.labels_table import LabelsTable, TeacherColumn, choose_teacher, open_labels_table
 from liser_ray.student.data.mels import BYTES_PER_S, at_speeds, compute_log_mels, padded_frames
-from liser_ray.student.data.unlabeled import SegmentSettings, UnlabeledRecordings, load_unlabeled
+from liser_ray.student.data.unlabeled import UnlabeledRecordings, load_unlabeled
 from liser_ray.student.training.config import RunJob, StudentConfig
 from liser_ray.student.training.recipes import Recipe, read_recipe, run_name
-from liser_ray.student.training.run import RunInputs, read_card, train_run, training_recordings
+from liser_ray.student.training.run import (
+    Checked,
+    RunInputs,
+    read_card,
+    segment_settings,
+    train_run,
+    training_recordings,
+)
 from liser_ray.student.training.task import epoch_plans
 from liser_ray.training.facts import git_commit
 from liser_ray.training.fit import ProcessGroup
-from liser_ray.training.job import WorkerNeeds, train_runs
+from liser_ray.training.job import train_runs
 
 log = logging.getLogger(__name__)
 
@@ -38,44 +44,12 @@ _PACKAGES = ("ray", "torch", "torchaudio", "numpy")
 
 @dataclass(frozen=True)
 class StudentResult:
-    """What a run of the job did.
-
-    Attributes:
-        output: where the students are.
-        name: of the recipe with its variants.
-        records: one per seed whose wanted folds are all done, by seed.
-        trained: names of the runs that this call trained.
-    """
+    """Where the students of a recipe with its variants are, a record per seed, and the runs that this call trained."""
 
     output: str
     name: str
     records: tuple[Record, ...]
     trained: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Checked:
-    """What a job works on, as far as it is needed to know that nothing is wrong.
-
-    Attributes:
-        recipe: of the settings.
-        name: of the recipe with its variants.
-        speech: the labeled set.
-        fold_numbers: of all folds of the set, wanted or not.
-        folds: the wanted ones.
-        table: the labels table; None for labels alone.
-        teachers: the speech teacher of each wanted fold.
-        facts: see `RunInputs`.
-    """
-
-    recipe: Recipe
-    name: str
-    speech: LabeledSpeech
-    fold_numbers: tuple[int, ...]
-    folds: tuple[Fold, ...]
-    table: LabelsTable | None
-    teachers: dict[int, TeacherColumn]
-    facts: dict[str, Any]
 
 
 def train_students(config: StudentConfig) -> StudentResult:
@@ -97,17 +71,16 @@ def train_students(config: StudentConfig) -> StudentResult:
     write_bytes(run_card, json.dumps(checked.facts, indent=2).encode() + b"\n")
 
     def run(seed: int, fold: int) -> RunJob:
-        job = RunJob(config, checked.name, fold, seed, "")
-        return RunJob(config, checked.name, fold, seed, join(output, job.name))
+        job = RunJob(config, fold, seed, "")
+        return replace(job, output=join(output, job.name))
 
-    jobs = [run(seed, fold.index) for seed in seeds for fold in checked.folds]
+    jobs = [run(seed, fold) for seed in seeds for fold in checked.folds]
     missing = [job for job in jobs if read_card(job.output) is None]
     if missing:
-        needs = WorkerNeeds(
-            config.workers, config.cpus_per_worker or 1, config.gpus_per_worker, 0.25, config.max_failures
-        )
+        workers = replace(config, cpus_per_worker=config.cpus_per_worker or 1)
         inputs = make_inputs(config, checked)
-        train_runs(train_run, missing, inputs, needs, join(output, "training"), total_steps(missing, inputs))
+        n_steps = sum(_n_steps(job, inputs) for job in missing)
+        train_runs(train_run, missing, inputs, workers, join(output, "training"), n_steps, gpu_share=0.25)
     records = []
     for seed in seeds:
         cards = [read_card(run(seed, fold).output) for fold in checked.fold_numbers]
@@ -117,11 +90,7 @@ def train_students(config: StudentConfig) -> StudentResult:
 
 
 def check(config: StudentConfig) -> Checked:
-    """Read all that is quickly read, and refuse what can't be trained.
-
-    Raises:
-        UserError: with what to do.
-    """
+    """Read all that is quickly read; a `UserError` says what can't be trained, and what to do."""
     recipe = read_recipe(config.recipe)
     _check_options(config, recipe)
     labeled = read_labeled_set(config.labeled)
@@ -148,7 +117,7 @@ def check(config: StudentConfig) -> Checked:
         name=name,
         speech=speech,
         fold_numbers=tuple(fold.index for fold in every_fold),
-        folds=tuple(folds),
+        folds={fold.index: fold for fold in folds},
         table=table,
         teachers={fold.index: known[fold.index] for fold in folds} if table else {},
         facts=_facts(config, recipe, name, speech, table, known),
@@ -165,32 +134,19 @@ def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
     recordings: UnlabeledRecordings | None = None
     if table is not None and table.seconds * BYTES_PER_S <= config.memory_gb * 1e9:
         wanted = {teacher.name: teacher for teacher in checked.teachers.values()}.values()
-        settings = SegmentSettings(normalisation, config.min_video_valid)
         with Counting("rows of labels read", table.n_rows) as counting:
-            recordings = load_unlabeled(table, wanted, speech.labels, settings, device, counting.show)
+            recordings = load_unlabeled(table, wanted, segment_settings(config, speech), device, counting.show)
     elif table is not None:
         log.info("%s: %s rows are streamed", table.uri, f"{table.n_rows:,}")
-    return RunInputs(
-        recipe=checked.recipe,
-        speech=speech,
-        mels=compute_log_mels(waveforms, n_frames, normalisation, device),
-        folds={fold.index: fold for fold in checked.folds},
-        table=table,
-        recordings=recordings,
-        teachers=checked.teachers,
-        facts=checked.facts,
-    )
+    mels = compute_log_mels(waveforms, n_frames, normalisation, device)
+    return RunInputs(**vars(checked), mels=mels, recordings=recordings)
 
 
-def total_steps(jobs: Iterable[RunJob], inputs: RunInputs) -> int:
-    """Steps of all epochs of some runs."""
-    total = 0
-    for job in jobs:
-        train = job.config.train
-        n_labeled = len(training_recordings(inputs.speech, inputs.folds[job.fold], train, job.seed))
-        plans = epoch_plans(train, n_labeled, inputs.table.n_rows if inputs.table else 0)
-        total += train.epochs * sum(plan.n_steps for plan in plans)
-    return total
+def _n_steps(job: RunJob, inputs: RunInputs) -> int:
+    train = job.config.train
+    n_labeled = len(training_recordings(inputs.speech, inputs.folds[job.fold], train, job.seed))
+    plans = epoch_plans(train, n_labeled, inputs.table.n_rows if inputs.table else 0)
+    return train.epochs * sum(plan.n_steps for plan in plans)
 
 
 def record_file(record: Record) -> str:

@@ -21,10 +21,9 @@ from liser_ray.student.data.labels_table import LabelsTable, TeacherColumn
 from liser_ray.student.data.mels import LogMels
 from liser_ray.student.data.unlabeled import HeldSegments, SegmentSettings, UnlabeledRecordings
 from liser_ray.student.features import corpus_statistics
-from liser_ray.student.losses import Temperatures
 from liser_ray.student.network import StudentNetwork, count_parameters
 from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig
-from liser_ray.student.training.curves import CurveWriter, plot_curves
+from liser_ray.student.training.curves import curve_writer, plot_curves
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.recipes import Recipe
 from liser_ray.student.training.task import Labeled, StudentTask, Unlabeled, UnlabeledSegments
@@ -35,45 +34,52 @@ from liser_ray.training.precision import able_precision
 
 
 @dataclass(frozen=True, eq=False)
-class RunInputs:
-    """What all runs of a job share.
+class Checked:
+    """What a job works on, as far as it is needed to know that nothing is wrong.
 
     Attributes:
-        recipe: of the job, read where it was started.
+        recipe: of the settings.
+        name: of the recipe with its variants.
         speech: the labeled set.
-        mels: its spectrograms, at each speed that it is heard at.
-        folds: by number.
+        fold_numbers: of all folds of the set, wanted or not.
+        folds: the wanted ones, by number.
         table: the labels table; None for labels alone.
-        recordings: its rows, if they are held in memory.
-        teachers: the speech teacher of each fold.
+        teachers: the speech teacher of each wanted fold.
         facts: hashes and counts of the data, packages, commit, for the students' cards.
     """
 
     recipe: Recipe
+    name: str
     speech: LabeledSpeech
-    mels: LogMels
+    fold_numbers: tuple[int, ...]
     folds: dict[int, Fold]
     table: LabelsTable | None
-    recordings: UnlabeledRecordings | None
     teachers: dict[int, TeacherColumn]
     facts: dict[str, Any]
 
 
+@dataclass(frozen=True, eq=False)
+class RunInputs(Checked):
+    """What all runs of a job share.
+
+    Attributes:
+        mels: spectrograms of the labeled set, at each speed that it is heard at.
+        recordings: the table's rows, if they are held in memory.
+    """
+
+    mels: LogMels
+    recordings: UnlabeledRecordings | None
+
+
 def train_run(job: RunJob, inputs: RunInputs, group: ProcessGroup, tell: Tell) -> None:
     """Train a run from its last checkpoint to its end; the first process writes its folder.
-
-    Args:
-        job: which run.
-        inputs: of all runs.
-        group: the processes that share the run.
-        tell: see `train_to_end`.
 
     Raises:
         UserError: the fold can't be trained on.
         FloatingPointError: the loss is not finite.
     """
     training = make_training(job, inputs, group)
-    with CurveWriter(job.output) as curves:
+    with curve_writer(job.output) as add:
         train_to_end(
             training,
             job.name,
@@ -81,20 +87,14 @@ def train_run(job: RunJob, inputs: RunInputs, group: ProcessGroup, tell: Tell) -
             job.config.checkpoint_every_s,
             tell,
             write=lambda: _write_student(job, inputs, training),
-            after_epoch=lambda score: curves.add(score.flat),
+            after_epoch=lambda score: add(score.flat),
         )
 
 
 def make_training(
     job: RunJob, inputs: RunInputs, group: ProcessGroup, validation: EvaluationSet | None = None
 ) -> Training:
-    """The training of a run, not begun.
-
-    Args:
-        job: which run.
-        inputs: of all runs.
-        group: the processes that share the run.
-        validation: of `validation_set`, where several runs share it.
+    """The training of a run, not begun; ``validation`` is a `validation_set` that several runs share.
 
     Raises:
         UserError: the fold can't be trained on.
@@ -173,12 +173,15 @@ def _unlabeled(job: RunJob, inputs: RunInputs, seed: int, group: ProcessGroup) -
         # Ray takes seconds to import; not for those who hold their table in memory.
         from liser_ray.student.data.stream import StreamedSegments, StreamSource
 
-        settings = SegmentSettings(job.config.network.normalisation, job.config.min_video_valid)
-        source = StreamSource(table, teacher, inputs.speech.labels, settings, seed)
+        source = StreamSource(table, teacher, segment_settings(job.config, inputs.speech), seed)
         return StreamedSegments(source, done_here, group.device, group.rank, group.world_size)
 
-    temperature = teacher.tuning.temperature if teacher.tuning else 1.0
-    return Unlabeled(table.n_rows, start, Temperatures(speech=temperature))
+    return Unlabeled(table.n_rows, start, teacher.tuning.temperature if teacher.tuning else 1.0)
+
+
+def segment_settings(config: StudentConfig, speech: LabeledSpeech) -> SegmentSettings:
+    """How segments of the labels table are made."""
+    return SegmentSettings(speech.labels, config.network.normalisation, config.min_video_valid)
 
 
 def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
@@ -200,7 +203,7 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
     used = {"train": heard, "validation": fold.validation, "test": fold.test}
     card = {
         "format": FORMAT,
-        "recipe": job.recipe,
+        "recipe": inputs.name,
         "labeled": speech.name,
         "labels": list(speech.labels),
         "fold": job.fold,
@@ -224,6 +227,6 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
     }
     weights = {name: value.contiguous().cpu() for name, value in classifier.state_dict().items()}
     write_bytes(join(job.output, WEIGHTS_FILE), safetensors.torch.save(weights))
-    picture = plot_curves(history, training.best.epoch, f"{job.recipe}, {job.name}")
+    picture = plot_curves(history, training.best.epoch, f"{inputs.name}, {job.name}")
     write_bytes(join(job.output, "curves.png"), picture)
     write_bytes(join(job.output, CARD_FILE), json.dumps(card, indent=1).encode() + b"\n")  # last: it says "done"

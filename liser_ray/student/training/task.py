@@ -13,7 +13,7 @@ from liser_ray.student.data.mels import LogMels, SegmentCutter
 from liser_ray.student.data.order import EpochPlan, labeled_crops, step_rng
 from liser_ray.student.data.unlabeled import Segments
 from liser_ray.student.features import mixup, spec_augment
-from liser_ray.student.losses import Targets, Temperatures, loss_terms
+from liser_ray.student.losses import Targets, loss_terms
 from liser_ray.student.network import StudentLogits, StudentNetwork
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
@@ -26,7 +26,6 @@ class UnlabeledSegments(Protocol):
 
     def take(self, n: int, share: slice = slice(None)) -> Segments:
         """The next ``n`` segments, of these only a ``share``."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,12 @@ class Unlabeled:
     Attributes:
         n_rows: how many there are.
         start: gives their segments, from after so many rows on: of all processes together, and those of this one.
-        temperatures: of their teachers.
+        speech_temperature: of their speech teacher.
     """
 
     n_rows: int
     start: Callable[[int, int], UnlabeledSegments]
-    temperatures: Temperatures
+    speech_temperature: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,7 @@ class Labeled:
 
     Attributes:
         mels: spectrograms of the whole set; where it is heard at S speeds, S times N of them (`at_speeds`).
-        label_index: int64 [N], of the whole set.
-        n_labels: K_S.
+        label_index: int64 [N], of the whole set, 0..n_labels-1.
         train: int64 [n], recordings to learn from.
     """
 
@@ -79,11 +77,9 @@ class StudentTask:
 
     Args:
         model: the network, on the group's device.
-        labeled: what is learned from.
-        unlabeled: likewise; None: labels alone.
+        labeled, unlabeled: what is learned from; None: labels alone.
         validation: recordings that pick the epoch; may be empty.
-        config: of the training.
-        loss: of the recipe.
+        config, loss: of the training, and of the recipe.
         seed: of order, crops and masks.
         group: the processes that share each batch.
     """
@@ -137,8 +133,8 @@ class StudentTask:
         """The terms of equation (4) or (5), and the share of unlabeled segments without a video term."""
         logits = forward(part.inputs)
         wide = StudentLogits(*map(widened, logits))
-        temperatures = self._unlabeled.temperatures if self._unlabeled else None
-        terms = loss_terms(wide, part.targets, self._loss, self._class_weights, temperatures)
+        temperature = self._unlabeled.speech_temperature if self._unlabeled else 1.0
+        terms = loss_terms(wide, part.targets, self._loss, self._class_weights, temperature)
         valid = part.targets.video_valid
         return Losses(terms, {"without_video": ((~valid).sum(), len(valid))})
 

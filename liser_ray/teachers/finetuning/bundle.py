@@ -1,8 +1,4 @@
-"""Writing a trained teacher as a folder: a PEFT adapter with its head, and all that its user must know.
-
-Anything that reads PEFT adapters reads it; ``bundle.json`` (`liser_ray.teachers.bundles`) and the model card come on
-top.
-"""
+"""A trained teacher as a folder: a PEFT adapter with its head; ``bundle.json`` and the model card come on top."""
 
 import json
 import re
@@ -19,17 +15,15 @@ from liser_ray.storage.files import write_bytes
 from liser_ray.teachers.bundles import BUNDLE_FILE
 
 
-def write_adapter(folder: Path, model: PeftModel, base: str, base_folder: Path, labels: Collection[str]) -> None:
+def write_adapter(
+    folder: Path, model: PeftModel, base: str, base_folder: Path, labels: Collection[str], normalised: bool
+) -> None:
     """Write adapter, head, label names and preprocessor, as PEFT and Transformers read them."""
     name, revision = base_name(base, base_folder)
     settings = model.peft_config["default"]
     settings.base_model_name_or_path, settings.revision = name, revision
     model.save_pretrained(str(folder))
     (folder / "labels.json").write_text(json.dumps(list(labels)))
-
-
-def write_preprocessor(folder: Path, normalised: bool) -> None:
-    """Write how recordings are prepared: rate, and whether they get zero mean and unit variance."""
     Wav2Vec2FeatureExtractor(sampling_rate=SAMPLE_RATE_HZ, do_normalize=normalised).save_pretrained(folder)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.training.precision import Precision
+from liser_ray.training.config import WorkerSettings
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class TrainSettings:
 
 
 @dataclass(frozen=True)
-class FinetuneConfig:
+class FinetuneConfig(WorkerSettings):
     """Tune a pretrained speech model to label emotions, one teacher per fold.
 
     Attributes:
@@ -83,13 +83,10 @@ class FinetuneConfig:
         folds: "all", or numbers such as 0,2.
         lora: the trained part of the attention.
         train: the training itself.
-        precision: arithmetic (autocast); "auto": bfloat16 on a GPU, float32 on a CPU.
         workers: processes that share each batch of a fold (data parallel); 0: train in this process, one fold after
             the other, which spares a small model the minute in which the workers start.
         gpus_per_worker: -1: one where the cluster has any, else 0.
         cpus_per_worker: 0: one beside a GPU, else what the folds that train at once leave to each.
-        max_failures: lost workers that a fold survives, from its last checkpoint on.
-        checkpoint_every_s: seconds of training between checkpoints, which are taken at the ends of epochs.
     """
 
     labeled: str = ""
@@ -98,18 +95,7 @@ class FinetuneConfig:
     folds: str = "all"
     lora: LoraSettings = field(default_factory=LoraSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
-    precision: Precision = "auto"
-    workers: int = 1
-    gpus_per_worker: float = -1.0
-    cpus_per_worker: int = 0
-    max_failures: int = 3
-    checkpoint_every_s: float = 30.0
+    workers: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
-        if min(self.workers, self.cpus_per_worker, self.max_failures, self.checkpoint_every_s) < 0:
-            raise UserError("workers, cpus_per_worker, max_failures and checkpoint_every_s must be 0 or more.")
-        if self.train.batch_size < 2 * self.workers:  # so that each gets something of a smaller batch
-            raise UserError(
-                f"{self.workers} workers need two recordings each of a batch, which has {self.train.batch_size}: give "
-                f"--train.batch_size {2 * self.workers} or more, or fewer --workers."
-            )
+        self.check_workers(self.train.batch_size)

@@ -1,7 +1,6 @@
 """The job from its settings to one teacher per fold."""
 
 import json
-import posixpath
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from liser_ray.teachers.finetuning.model import build_model
 from liser_ray.teachers.finetuning.run import TeacherJob, train_run
 from liser_ray.teachers.finetuning.scoring import score_confusion
 from liser_ray.teachers.finetuning.split import split_fold
-from liser_ray.training.job import WorkerNeeds, train_runs
+from liser_ray.training.job import train_runs
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class FinetuneResult:
         output: where the bundles are.
         labels: in the order of the teachers' outputs.
         bundles: of every fold that is done, by number.
-        trained: numbers of the folds that this run trained.
+        trained: numbers of the folds that this call trained.
         evaluation: content of evaluation.json.
     """
 
@@ -76,30 +75,22 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     refuse_changed_recipe(run_card, recipe)
     write_bytes(run_card, json.dumps({"recipe": recipe, "skipped": speech.skipped}, indent=2).encode() + b"\n")
 
-    missing = [fold for fold in wanted if not exists(_bundle_uri(output, fold.index))]
+    def bundle_of(fold: Fold) -> str:
+        return join(output, f"fold-{fold.index}")
+
+    missing = [fold for fold in wanted if not exists(join(bundle_of(fold), BUNDLE_FILE))]
     if missing:
         jobs = [TeacherJob(config, fold, output) for fold in missing]
-        needs = WorkerNeeds(
-            config.workers, config.cpus_per_worker, config.gpus_per_worker, max_failures=config.max_failures
-        )
-        train_runs(train_run, jobs, speech, needs, join(output, "training"), sum(n_steps[fold] for fold in missing))
-    bundles = {
-        fold.index: read_bundle(posixpath.dirname(_bundle_uri(output, fold.index)))
-        for fold in folds
-        if exists(_bundle_uri(output, fold.index))
-    }
+        train_runs(train_run, jobs, speech, config, join(output, "training"), sum(n_steps[fold] for fold in missing))
+    done = [fold for fold in folds if exists(join(bundle_of(fold), BUNDLE_FILE))]
+    bundles = {fold.index: read_bundle(bundle_of(fold)) for fold in done}
     evaluation = evaluate(bundles)
     write_bytes(join(output, "evaluation.json"), json.dumps(evaluation, indent=2).encode() + b"\n")
     return FinetuneResult(output, speech.labels, bundles, tuple(fold.index for fold in missing), evaluation)
 
 
 def evaluate(bundles: dict[int, TeacherBundle]) -> dict[str, Any]:
-    """Scores of each fold, and of all their test recordings together.
-
-    Returns:
-        ``{"folds": {number: scores}, "overall": {"recordings": ..., "windows": ...}}``; the confusion matrices of
-        "overall" are the sums over the folds.
-    """
+    """Scores of each fold ("folds"), and of all their test recordings together ("overall")."""
     scores = {number: bundle.content["scores"] for number, bundle in sorted(bundles.items())}
     overall = {
         way: score_confusion(np.sum([one[way]["confusion"] for one in scores.values()], axis=0))
@@ -121,7 +112,3 @@ def _recipe(config: FinetuneConfig, speech: LabeledSpeech, folds: Sequence[Fold]
         "seeds": "of each fold by the seed and its number",
     }
     return cast("dict[str, Any]", plain(recipe))
-
-
-def _bundle_uri(output: str, fold: int) -> str:
-    return join(output, f"fold-{fold}", BUNDLE_FILE)

@@ -15,7 +15,7 @@ from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.storage.run_record import package_versions
 from liser_ray.teachers.bundles import BUNDLE_FILE, FORMAT
 from liser_ray.teachers.finetuning import bundle
-from liser_ray.teachers.finetuning.config import FinetuneConfig, TrainSettings
+from liser_ray.teachers.finetuning.config import FinetuneConfig
 from liser_ray.teachers.finetuning.model import build_model
 from liser_ray.teachers.finetuning.scoring import predict, score
 from liser_ray.teachers.finetuning.split import TeacherSplit, split_fold
@@ -31,13 +31,7 @@ from liser_ray.training.precision import able_precision
 
 @dataclass(frozen=True)
 class TeacherJob:
-    """Which teacher to train.
-
-    Attributes:
-        config: of the whole job.
-        fold: to train.
-        output: folder or s3:// prefix that the bundle's folder goes into.
-    """
+    """The teacher of a fold, and the folder or s3:// prefix that its bundle's folder goes into."""
 
     config: FinetuneConfig
     fold: Fold
@@ -50,21 +44,13 @@ class TeacherJob:
 
 
 def train_run(job: TeacherJob, speech: LabeledSpeech, group: ProcessGroup, tell: Tell) -> None:
-    """Train a teacher from its last checkpoint to its end; the first process writes the bundle.
-
-    Args:
-        job: which teacher.
-        speech: all recordings.
-        group: the processes that share the run.
-        tell: see `train_to_end`.
-    """
+    """Train a teacher from its last checkpoint to its end; the first process writes the bundle."""
     base_folder = fetch(job.config.base)
     training = make_training(job, speech, base_folder, group)
-    state = join(job.output, "training", f"{job.name}.pt")
     train_to_end(
         training,
         job.name,
-        state,
+        join(job.output, "training", f"{job.name}.pt"),
         job.config.checkpoint_every_s,
         tell,
         write=lambda: write_bundle(job, training, base_folder),
@@ -72,11 +58,7 @@ def train_run(job: TeacherJob, speech: LabeledSpeech, group: ProcessGroup, tell:
 
 
 def make_training(
-    job: TeacherJob,
-    speech: LabeledSpeech,
-    base_folder: Path,
-    group: ProcessGroup,
-    split: TeacherSplit | None = None,
+    job: TeacherJob, speech: LabeledSpeech, base_folder: Path, group: ProcessGroup, split: TeacherSplit | None = None
 ) -> Training:
     """The training of a teacher, not begun; ``split`` in place of the fold's own."""
     config, settings, seed = job.config, job.config.train, run_seed(job.config.train.seed, job.fold.index)
@@ -89,20 +71,16 @@ def make_training(
         seed,
         group,
     )
-    return Training(task, fit_settings(settings), seed, group, able_precision(group.device, config.precision))
-
-
-def fit_settings(train: TrainSettings) -> FitSettings:
-    """How the weights are found."""
-    return FitSettings(
-        epochs=train.epochs,
-        learning_rate=train.learning_rate,
-        patience=train.patience,
-        weight_decay=train.weight_decay,
+    fit = FitSettings(
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        patience=settings.patience,
+        weight_decay=settings.weight_decay,
         schedule="linear",
         warm_up=0.1,
         max_gradient_norm=1.0,
     )
+    return Training(task, fit, seed, group, able_precision(group.device, config.precision))
 
 
 def write_bundle(job: TeacherJob, training: Training, base_folder: Path) -> None:
@@ -110,8 +88,8 @@ def write_bundle(job: TeacherJob, training: Training, base_folder: Path) -> None
     task = cast("TeacherTask", training.task)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, job.name)
-        bundle.write_adapter(folder, task.model, job.config.base, base_folder, task.speech.labels)
-        bundle.write_preprocessor(folder, task.normalised)
+        labels, normalised = task.speech.labels, task.normalised
+        bundle.write_adapter(folder, task.model, job.config.base, base_folder, labels, normalised)
         card = _card(job, training, base_folder, folder)
         (folder / "README.md").write_text(bundle.model_card(card))
         (folder / BUNDLE_FILE).write_text(json.dumps(card, indent=2) + "\n")

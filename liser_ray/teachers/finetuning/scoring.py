@@ -17,14 +17,12 @@ from liser_ray.training.precision import Precision
 
 @dataclass(frozen=True)
 class Predictions:
-    """A teacher's answers for N recordings.
+    """A teacher's answers for N recordings, whole and as the means of their 0.5-s windows, which a student gets.
 
     Attributes:
         truth: int64 [N].
-        by_recording: softmax of each whole recording, float32 [N, K].
-        by_window: mean of the softmaxes of its 0.5-s windows, float32 [N, K], as a student gets them.
-        window_truth: int64 [W], the label of each window's recording.
-        windows: softmax of every window, float32 [W, K].
+        by_recording, by_window: softmaxes float32 [N, K].
+        window_truth, windows: of every single window, int64 [W] and softmaxes float32 [W, K].
     """
 
     truth: np.ndarray
@@ -57,23 +55,16 @@ def predict(
 def score(predictions: Predictions, temperature: float) -> dict[str, Any]:
     """Scores as numbers and lists, for JSON: "recordings" and "windows" (the mean of a recording's windows).
 
-    Args:
-        predictions: of a teacher.
-        temperature: fitted to windows of other recordings; the calibration error of single windows is given without
-            and with it.
+    The calibration error of single windows is given without and with a temperature that was fitted to other recordings.
     """
     n_labels = predictions.windows.shape[1]
     scores: dict[str, Any] = {"n_recordings": len(predictions.truth)}
     for name, probs in (("recordings", predictions.by_recording), ("windows", predictions.by_window)):
-        confusion = confusion_matrix(predictions.truth, probs.argmax(axis=1), n_labels)
-        scores[name] = score_confusion(confusion)
+        scores[name] = score_confusion(confusion_matrix(predictions.truth, probs.argmax(axis=1), n_labels))
     calibrated = with_temperature(predictions.windows, temperature)
-    scores["windows"]["calibration_error"] = round(
-        expected_calibration_error(predictions.windows, predictions.window_truth), 4
-    )
-    scores["windows"]["calibration_error_with_temperature"] = round(
-        expected_calibration_error(calibrated, predictions.window_truth), 4
-    )
+    for name, probs in (("", predictions.windows), ("_with_temperature", calibrated)):
+        error = expected_calibration_error(probs, predictions.window_truth)
+        scores["windows"][f"calibration_error{name}"] = round(error, 4)
     return scores
 
 

@@ -11,13 +11,13 @@ from peft import PeftModel
 from torch import nn
 
 from liser_ray.corpora.speech import LabeledSpeech
-from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.teachers.finetuning.batches import collate, crop, epoch_batches
 from liser_ray.teachers.finetuning.config import TrainSettings
 from liser_ray.teachers.finetuning.split import TeacherSplit
+from liser_ray.teachers.speech import SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from liser_ray.training.fit import Losses, ProcessGroup, Step, balanced_weights, validation_scores
 from liser_ray.training.precision import Precision, mixed, widened
 
+_BATCHES_PER_BUCKET = 16
 LONGEST_S = 30.0
 """Longer recordings are scored in equal pieces of at most this length, whose logits are averaged."""
 
@@ -34,8 +34,7 @@ class TeacherTask:
 
     Args:
         model: of `build_model`, on the group's device.
-        speech: all recordings.
-        split: which of them train and select.
+        speech, split: all recordings, and which of them train and select.
         settings: of the training.
         normalised: whether recordings get zero mean and unit variance before they go in.
         seed: of order and pieces.
@@ -56,10 +55,9 @@ class TeacherTask:
         self._settings, self._seed, self._group = settings, seed, group
         n_samples = np.diff(speech.ends, prepend=0)[split.train]
         self._lengths = np.minimum(n_samples, round(settings.crop_s * SAMPLE_RATE_HZ))
-        weights = np.ones(len(speech.labels), np.float32)
+        self._weights = np.ones(len(speech.labels), np.float32)
         if settings.class_weights == "balanced":
-            weights = balanced_weights(speech.label_index[split.train], len(speech.labels))
-        self._weights = weights
+            self._weights = balanced_weights(speech.label_index[split.train], len(speech.labels))
 
     def n_steps(self, epoch: int) -> int:
         """How many steps an epoch has."""
@@ -126,3 +124,56 @@ def score_recordings(
                 logits.append(model(input_values=torch.from_numpy(waveforms).to(device)).logits.float())
         found.append(torch.cat(logits).mean(dim=0, keepdim=True).cpu().numpy())
     return np.concatenate(found)
+
+
+def epoch_batches(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """All recordings once, in random batches of similar lengths, in random order: positions in ``lengths``, int64.
+
+    Lengths are sorted within buckets of some batches, so that little is padding and batches still differ from epoch
+    to epoch.
+
+    Args:
+        lengths: int [N], in samples.
+        batch_size: the most recordings of a batch; batches differ by one at most, so that none is tiny.
+        rng: of the order.
+    """
+    n_batches = -(-len(lengths) // batch_size)
+    batches: list[np.ndarray] = []
+    order = rng.permutation(len(lengths))
+    sizes = np.diff(np.linspace(0, len(lengths), n_batches + 1).round().astype(int))
+    for first in range(0, n_batches, _BATCHES_PER_BUCKET):
+        in_bucket = sizes[first : first + _BATCHES_PER_BUCKET]
+        bucket, order = np.split(order, [in_bucket.sum()])
+        bucket = bucket[np.argsort(lengths[bucket], kind="stable")]
+        batches += np.split(bucket, np.cumsum(in_bucket)[:-1])
+    return [batches[i] for i in rng.permutation(n_batches)]
+
+
+def crop(pcm: np.ndarray, crop_s: float, rng: np.random.Generator) -> np.ndarray:
+    """A random piece of ``crop_s`` seconds of int16 [n] at 16 kHz; what is shorter comes whole."""
+    n_samples = round(crop_s * SAMPLE_RATE_HZ)
+    if len(pcm) <= n_samples:
+        return pcm
+    start = int(rng.integers(len(pcm) - n_samples + 1))
+    return pcm[start : start + n_samples]
+
+
+def collate(pieces: list[np.ndarray], normalised: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Pad pieces (int16 [n] each, 16 kHz) to one length with zeros.
+
+    Pieces of less than 0.5 s are filled up to that first, as the labeling job fills up short sound: the convolutions
+    and SpecAugment need some frames. If ``normalised`` each then gets zero mean and unit variance.
+
+    Returns:
+        Waveforms float32 [B, longest], -1..1 or normalised, and int64 [B, longest] with 1 where they are to be heard.
+    """
+    filled = [np.pad(piece, (0, max(0, WINDOW_SAMPLES - len(piece)))) for piece in pieces]
+    longest = max(len(piece) for piece in filled)
+    waveforms, mask = np.zeros((len(pieces), longest), np.float32), np.zeros((len(pieces), longest), np.int64)
+    for row, piece in enumerate(filled):
+        waveform = piece.astype(np.float32) / 32768
+        if normalised:
+            waveform = (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
+        waveforms[row, : len(piece)] = waveform
+        mask[row, : len(piece)] = 1
+    return waveforms, mask

@@ -35,12 +35,9 @@ class TestCompute:
         for waveform, start, end in zip(waveforms, [0, *mels.ends], mels.ends, strict=False):
             torch.testing.assert_close(torch.from_numpy(mels.frames[start:end].T), whole(waveform))
 
-    def test_frames_that_nobody_needed_are_cut_off(self):
-        mels = compute_log_mels(recordings((48_000,)), 500, "none", CPU)
+    def test_short_recordings_end_in_silence_and_frames_that_nobody_needed_are_cut_off(self):
+        mels = compute_log_mels(recordings((16_000,)), 500, "none", CPU)
         assert mels.frames.shape == (94, 64)
-
-    def test_short_recordings_end_in_silence(self):
-        mels = mels_of(recordings((16_000,)))
         np.testing.assert_allclose(mels.frames[35:], np.log(POWER_FLOOR), rtol=1e-6)
         assert mels.frames[:30].min() > np.log(POWER_FLOOR)
 
@@ -80,6 +77,7 @@ class TestSegments:
         """The streamed way computes 94 frames only; both must be the same to a student."""
         waveforms = recordings()
         mels = mels_of(waveforms)
+        mels.frames.setflags(write=False)  # as arrays are that processes share
         rows = np.array([5, 0, 1, 4, 5, 3, 2])
         firsts = mels.first_frames(rows, np.array([0.999, 0.5, 0.3, 0.4, 0.0, 0.99, 0.1]))
         segments = SegmentCutter(mels, CPU)(rows, firsts)
@@ -96,14 +94,6 @@ class TestSegments:
             firsts = mels.first_frames(np.full(20_000, row), rng.random(20_000))
             assert set(firsts) == set(range(possible))
             assert np.bincount(firsts).min() > 0.2 * 20_000 / possible
-
-    def test_shared_arrays_are_read_only(self):
-        mels = mels_of(recordings((48_000, 60_000)))
-        mels.frames.setflags(write=False)
-        rows = np.array([1])
-        assert torch.equal(
-            SegmentCutter(mels, CPU)(rows, np.array([2]))[0], torch.from_numpy(mels.frames[96:190].T.copy())
-        )
 
 
 @pytest.mark.parametrize("n_samples", [1, 47_999, 48_000, 48_127, 48_128, 100_000])

@@ -9,7 +9,7 @@ from liser_ray.student.data.stream import StreamedSegments, StreamSource
 from liser_ray.student.data.unlabeled import HeldSegments, SegmentSettings, load_unlabeled
 
 CPU = torch.device("cpu")
-SETTINGS = SegmentSettings()
+SETTINGS = SegmentSettings(SPEECH_LABELS)
 SEED = 5
 
 
@@ -23,7 +23,7 @@ def source_of(folder, **of_rows):
     written = write_labels(folder, rows=50, files=3, rows_per_group=7, **of_rows)
     table = open_labels_table(str(folder))
     assert len(table.groups) > 6
-    return StreamSource(table, table.speech_teachers["fold-0"], SPEECH_LABELS, SETTINGS, SEED), written
+    return StreamSource(table, table.speech_teachers["fold-0"], SETTINGS, SEED), written
 
 
 def assert_same(streamed, held):
@@ -38,7 +38,7 @@ def test_the_same_segments_as_from_memory(tmp_path, ray_session, small_chunks, m
     source, _ = source_of(tmp_path)
     table = source.table
     monkeypatch.setattr(stream, "_MAX_TASKS", 2 * len(table.groups))
-    recordings = load_unlabeled(table, [source.teacher], SPEECH_LABELS, SETTINGS, CPU, lambda _: None)
+    recordings = load_unlabeled(table, [source.teacher], SETTINGS, CPU, lambda _: None)
     context = DataContext.get_current()
     before = context.execution_options, context.enable_progress_bars
     for start, sizes in ((0, (25, 0, 1, table.n_rows, table.n_rows)), (table.n_rows + 23, (7, 25))):

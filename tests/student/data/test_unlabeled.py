@@ -72,17 +72,6 @@ class TestMeans:
         means, _ = windows.means(np.array([0, 0, 0]), np.array([0, 7, 8]))
         assert [np.flatnonzero(one).tolist() for one in means] == [[*range(6)], [*range(6)], [*range(1, 7)]]
 
-    def test_joined_is_as_if_they_had_been_one(self):
-        rng = np.random.default_rng(0)
-        parts = [windows_of(rng, sizes, VIDEO_WINDOW) for sizes in ([3, 20], [1], [0, 8])]
-        joined = WindowProbs.joined(parts)
-        np.testing.assert_array_equal(joined.ends, [3, 23, 24, 24, 32])
-        found = joined.means(np.array([1, 2, 4]), np.array([30, 0, 40]))
-        alone = [parts[0].means(np.array([1]), np.array([30])), parts[1].means(np.array([0]), np.array([0]))]
-        alone.append(parts[2].means(np.array([1]), np.array([40])))
-        for of_joined, *of_parts in zip(found, *alone, strict=True):
-            np.testing.assert_array_equal(of_joined, np.concatenate(of_parts))
-
 
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory):
@@ -96,7 +85,7 @@ def labels(tmp_path_factory):
 def load(table, **of_settings):
     teachers = list(table.speech_teachers.values())
     reported = []
-    found = load_unlabeled(table, teachers, STUDENT_LABELS, SegmentSettings(**of_settings), CPU, reported.append)
+    found = load_unlabeled(table, teachers, SegmentSettings(STUDENT_LABELS, **of_settings), CPU, reported.append)
     assert reported[-1] == table.n_rows
     assert reported == sorted(reported)
     return found
@@ -116,7 +105,7 @@ class TestTeacherWindows:
         table, written = labels
         rows = pa.concat_tables([part for group in table.groups for part in read_rows(table, group, COLUMNS, 4)])
         for name, teacher in table.speech_teachers.items():
-            found = teacher_windows(rows, teacher, STUDENT_LABELS, 0.5).speech
+            found = teacher_windows(rows, teacher, SegmentSettings(STUDENT_LABELS)).speech
             assert found.counted.all()
             probs = np.concatenate([row["speech_probs"][name] for row in written])
             for column, label in enumerate(STUDENT_LABELS):
@@ -126,7 +115,8 @@ class TestTeacherWindows:
     def test_windows_that_hardly_show_the_face_are_left_out(self, labels, minimum, counting):
         table, written = labels
         rows = pa.concat_tables([part for group in table.groups for part in read_rows(table, group, COLUMNS, 100)])
-        video = teacher_windows(rows, table.speech_teachers["fold-0"], STUDENT_LABELS, minimum).video
+        settings = SegmentSettings(STUDENT_LABELS, min_video_valid=minimum)
+        video = teacher_windows(rows, table.speech_teachers["fold-0"], settings).video
         valid = np.concatenate([row["video_valid"] for row in written])
         np.testing.assert_array_equal(video.counted, np.isin(valid, list(counting)))
         np.testing.assert_array_equal(video.ends, np.cumsum([len(row["video_valid"]) for row in written]))
@@ -156,13 +146,13 @@ class TestHeldSegments:
     @pytest.mark.parametrize("normalisation", ["none", "utterance"])
     def test_the_streamed_way_makes_the_same_segments(self, labels, normalisation):
         table, written = labels
-        wanted = SegmentSettings(normalisation, 0.25)
+        wanted = SegmentSettings(STUDENT_LABELS, normalisation, 0.25)
         places = np.random.default_rng(1).random(len(written))
         teacher = table.speech_teachers["fold-0"]
         recordings = load(table, normalisation=normalisation, min_video_valid=0.25)
         in_memory = held(recordings).cut(np.arange(len(written)), places)
         rows = pa.concat_tables([part for group in table.groups for part in read_rows(table, group, COLUMNS, 100)])
-        streamed = segments_of_rows(rows, places, teacher, STUDENT_LABELS, wanted, LogMel())
+        streamed = segments_of_rows(rows, places, teacher, wanted, LogMel())
         torch.testing.assert_close(streamed.log_mel, in_memory.log_mel, atol=1e-4, rtol=1e-4)
         for one, other in zip(streamed[1:], in_memory[1:], strict=True):
             assert torch.equal(one, other)
@@ -178,12 +168,11 @@ class TestHeldSegments:
             expected = segments.cut(rows, places).log_mel
             assert torch.equal(together[lap * n_rows : (lap + 1) * n_rows], expected)
 
-    @pytest.mark.parametrize("laps", [0, 0.4, 1, 2.7])
+    @pytest.mark.parametrize("laps", [0.4, 1, 2.7])
     def test_it_goes_on_where_it_was(self, recordings, laps):
         done = int(laps * len(recordings.mels))
         from_start = held(recordings)
-        if done:
-            from_start.take(done)
+        from_start.take(done)
         assert torch.equal(from_start.take(30).log_mel, held(recordings, start=done).take(30).log_mel)
 
     @pytest.mark.parametrize("world_size", [2, 3])

@@ -4,7 +4,7 @@ from io import BytesIO
 from matplotlib.image import imread
 from tensorboardX.proto.event_pb2 import Event
 
-from liser_ray.student.training.curves import CurveWriter, plot_curves
+from liser_ray.student.training.curves import curve_writer, plot_curves
 
 
 def score(epoch, speech=0.0, uar=0.3):
@@ -33,12 +33,12 @@ def written(folder):
 
 
 def test_tensorboard_sees_each_epoch_at_once_and_what_a_new_process_takes_back(tmp_path):
-    with CurveWriter(str(tmp_path)) as curves:
+    with curve_writer(str(tmp_path)) as add:
         for epoch in (1, 2, 3):
-            curves.add(score(epoch))
+            add(score(epoch))
             assert ("loss", epoch) in written(tmp_path)
-    with CurveWriter(str(tmp_path)) as curves:
-        curves.add(score(2, uar=None))
+    with curve_writer(str(tmp_path)) as add:
+        add(score(2, uar=None))
         found = written(tmp_path)
     assert found["loss", 1] == 2.0
     assert ("loss", 3) not in found

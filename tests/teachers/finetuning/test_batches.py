@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liser_ray.teachers.finetuning.batches import collate, crop, epoch_batches
-from liser_ray.teachers.speech import SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from liser_ray.teachers.finetuning.task import collate, crop, epoch_batches
+from liser_ray.teachers.speech import SAMPLE_RATE_HZ
 
 
 def rng(seed=0):
@@ -33,9 +33,6 @@ class TestEpochBatches:
         assert max(sizes) <= batch_size
         assert max(sizes) - min(sizes) <= 1
         assert len(batches) == -(-len(lengths) // batch_size)  # no more steps than needed
-
-    def test_the_last_batch_is_not_tiny(self):
-        assert sorted(len(batch) for batch in epoch_batches(np.ones(33, int), 16, rng())) == [11, 11, 11]
 
     def test_another_seed_and_another_epoch_mix_the_recordings_anew(self):
         lengths = rng(1).integers(1, 1000, 500)
@@ -68,11 +65,6 @@ class TestCrop:
         np.testing.assert_array_equal(piece, np.arange(piece[0], piece[0] + len(piece)))
         assert piece.dtype == np.int16
 
-    @pytest.mark.parametrize("n_samples", [1, 1599, 1600])
-    def test_what_is_not_longer_comes_whole(self, n_samples):
-        pcm = sound(n_samples)
-        np.testing.assert_array_equal(crop(pcm, 0.1, rng()), pcm)
-
     def test_every_part_is_heard_at_times_the_first_and_the_last_sample_too(self):
         pcm, stream = np.arange(1603, dtype=np.int16), rng()
         assert {int(crop(pcm, 0.1, stream)[0]) for _ in range(200)} == {0, 1, 2, 3}
@@ -81,20 +73,13 @@ class TestCrop:
 class TestCollate:
     def test_each_piece_is_normalised_and_zeros_follow(self):
         pieces = [sound(9000, 1), sound(12_000, 2, level=200, offset=-3000), sound(8000, 3, level=9000)]
-        waveforms, _ = collate(pieces, normalised=True)
-        assert waveforms.shape == (3, 12_000)
-        assert waveforms.dtype == np.float32
+        waveforms, mask = collate(pieces, normalised=True)
+        assert (waveforms.shape, waveforms.dtype, mask.dtype) == ((3, 12_000), np.float32, np.int64)
+        np.testing.assert_array_equal(mask, np.arange(12_000) < np.array([[9000], [12_000], [8000]]))
         for piece, waveform in zip(pieces, waveforms, strict=True):
             assert waveform[: len(piece)].mean() == pytest.approx(0, abs=1e-3)
             assert waveform[: len(piece)].var() == pytest.approx(1, abs=1e-2)
             assert not waveform[len(piece) :].any()
-
-    def test_the_mask_is_where_there_is_sound(self):
-        pieces = [sound(9000, 1), sound(12_000, 2), sound(WINDOW_SAMPLES, 3)]
-        waveforms, mask = collate(pieces, normalised=False)
-        assert mask.shape == waveforms.shape
-        assert mask.dtype == np.int64
-        np.testing.assert_array_equal(mask, np.arange(12_000) < np.array([[9000], [12_000], [WINDOW_SAMPLES]]))
 
     def test_short_pieces_become_half_a_second(self):
         waveforms, mask = collate([sound(1600), sound(3200)], normalised=True)

@@ -40,7 +40,7 @@ def tune(base, speech, split: TeacherSplit, output: Path) -> Training:
     )
     job = TeacherJob(config, FOLD, str(output))
     training = make_training(job, speech, base, ProcessGroup(torch.device("cpu")), split)
-    training.run(lambda score: None, lambda steps: None)
+    training.run()
     write_bundle(job, training, base)
     return training
 
@@ -115,17 +115,9 @@ def test_the_labels_table_tells_a_student_whom_its_teacher_has_heard(trained, tm
     assert tuning["temperature"] == read_bundle(str(trained[1])).tuning.temperature
 
 
-def test_a_teacher_that_heard_a_test_speaker_is_refused(trained):
-    bundle = read_bundle(str(trained[1]))
-    refuse_leak(bundle.tuning, "tones", FOLD.test | FOLD.validation)
-    refuse_leak(bundle.tuning, "another_set", FOLD.train)
-    for speaker in FOLD.train:
-        with pytest.raises(UserError, match=f"tuned on speakers {speaker}, on whom"):
-            refuse_leak(bundle.tuning, "tones", {speaker, "h"})
-
-
-def test_a_teacher_that_was_tuned_on_a_test_speaker_behind_the_folds_back_is_refused(base, speech, tmp_path):
+def test_a_teacher_that_was_tuned_on_a_test_speaker_behind_the_folds_back_is_refused(trained, base, speech, tmp_path):
     """The card lists whom the teacher has heard, not whom the fold says it should have."""
+    refuse_leak(read_bundle(str(trained[1])).tuning, "tones", FOLD.test | FOLD.validation)
     split = split_fold(speech, FOLD, 0.2, 0)
     leaky = replace(split, train=np.append(split.train, speech.of_speakers("h")[:1]))
     tune(base, speech, leaky, tmp_path)
