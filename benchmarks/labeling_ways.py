@@ -28,11 +28,11 @@ from tqdm import tqdm
 from liser_ray.corpora.plan import make_plan
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.media_stage import MediaStage
+from liser_ray.labeling.pipeline import finish
 from liser_ray.labeling.progress import JobCounts, Work
 from liser_ray.labeling.resume import OutputFolders
-from liser_ray.labeling.rows import finish
 from liser_ray.labeling.schema import labels_schema
-from liser_ray.labeling.teacher_stage import SPEECH, VIDEO, TeacherStage
+from liser_ray.labeling.teacher_stage import SpeechStage, VideoStage
 from liser_ray.media.outcome import Stage
 from liser_ray.teachers.config import VideoTeacherConfig
 
@@ -201,11 +201,9 @@ class _Labeler:
         labels: tuple[str, ...] = ()
         speech_labels: dict[str, tuple[str, ...]] = {}
         if not media_only:
-            self._video, self._speech = (
-                TeacherStage(columns, config, self._count(columns.stage)) for columns in (VIDEO, SPEECH)
-            )
+            self._video, self._speech = (one(config, self._count(one.stage)) for one in (VideoStage, SpeechStage))
             labels = self._video._teacher.labels
-            speech_labels = {one.name: one.labels for one in self._speech._teachers.teachers}
+            speech_labels = {one.name: one.labels for one in self._speech._teacher.teachers}
         schema = labels_schema(labels or ("none",), speech_labels or {"none": ("none",)})
         with mock.patch("liser_ray.labeling.media_stage.Sandbox", return_value=_Here()):
             self._media = MediaStage(config.media, schema, count=self._count(Stage.MEDIA))

@@ -24,8 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pathlib import Path
 
     from liser_ray.demo.steps import compare_students, demo_settings, search_lambdas, step
-    from liser_ray.labeling.job import label_corpus
-    from liser_ray.labeling.report import print_result
+    from liser_ray.labeling.job import label_corpus, print_result
 
     config = demo_settings(LabelConfig(), n_steps=6)
     folder = Path(config.output)

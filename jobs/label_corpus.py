@@ -53,8 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         print_measurement(*measure_corpus(config), config.prices)
     else:
-        from liser_ray.labeling.job import label_corpus
-        from liser_ray.labeling.report import print_result
+        from liser_ray.labeling.job import label_corpus, print_result
 
         print_result(label_corpus(config), config.extend)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from liser_ray.commands.settings import parse_settings
-from liser_ray.labeling.page.config import ReportConfig
+from liser_ray.labeling.config import ReportConfig
 from liser_ray.runtime.exits import run
 
 DESCRIPTION = """\

@@ -11,8 +11,7 @@ from liser_ray.corpora.plan import PlanSummary
 from liser_ray.corpora.schema import SPAN_FIELDS, plan_schema
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.resume import OutputFolders
-from liser_ray.labeling.run_card import TeacherCard, make_recipe, write_run_card
-from liser_ray.labeling.runs import RunRecord
+from liser_ray.labeling.run_card import RunRecord, TeacherCard, make_recipe, write_run_card
 from liser_ray.labeling.schema import labels_schema
 
 VIDEO_LABELS = ("happy", "sad", "fear")

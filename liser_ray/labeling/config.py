@@ -42,6 +42,10 @@ class PoolConfig:
         if self.actors < 0 or self.batch_spans < 0:
             raise UserError("A pool needs actors >= 0 (0: fitted to the cluster) and batch_spans >= 0 (0: fitted).")
 
+    def __str__(self) -> str:
+        held = f"{self.num_cpus:.3g} CPU" + (f" + {self.num_gpus:.3g} GPU" if self.num_gpus else "")
+        return f"{self.actors} x {held}"
+
 
 @dataclass(frozen=True)
 class Prices:
@@ -148,34 +152,35 @@ class LabelConfig:
                 f"spans_per_file is {self.spans_per_file}: the sound of so many spans of {self.plan.span_seconds:g} s "
                 f"may be more than the 2 GiB that a column of a file can hold. Give at most {_most_spans(self)}."
             )
-        if self.contact_sheet < 0:
-            raise UserError(f"contact_sheet is {self.contact_sheet}: give 0 (no faces) or more.")
+        _check_faces(self.contact_sheet)
 
 
 @dataclass(frozen=True)
-class Pool:
-    """A pool as it will be started: no value left open."""
+class ReportConfig:
+    """Write the page on what a labeling job has labeled so far.
 
-    actors: int
-    num_cpus: float
-    num_gpus: float
-    batch_spans: int
+    Attributes:
+        output: the --output of label_corpus.py: a folder or s3:// prefix.
+        contact_sheet: how many faces of labeled spans to show, drawn at random; the page then shows people. 0: none.
+    """
 
-    def __str__(self) -> str:
-        held = f"{self.num_cpus:.3g} CPU" + (f" + {self.num_gpus:.3g} GPU" if self.num_gpus else "")
-        return f"{self.actors} x {held}"
+    output: str = "out/demo"
+    contact_sheet: int = 0
+
+    def __post_init__(self) -> None:
+        _check_faces(self.contact_sheet)
 
 
 @dataclass(frozen=True)
 class Pools:
-    """The three pools of the job."""
+    """The three pools of the job as they are started: no value is left open."""
 
-    media: Pool
-    video: Pool
-    speech: Pool
+    media: PoolConfig
+    video: PoolConfig
+    speech: PoolConfig
 
     @property
-    def by_stage(self) -> dict[Stage, Pool]:
+    def by_stage(self) -> dict[Stage, PoolConfig]:
         """In the order of the pipeline."""
         return {Stage.MEDIA: self.media, Stage.VIDEO_TEACHER: self.video, Stage.SPEECH_TEACHER: self.speech}
 
@@ -209,9 +214,9 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float, nod
     teacher_actors = n_gpus or max(1, nodes)
     teacher_cpus = min(1.0, spare / (4 * teacher_actors))
 
-    def teacher(pool: PoolConfig, gpu_share: float) -> Pool:
+    def teacher(pool: PoolConfig, gpu_share: float) -> PoolConfig:
         num_gpus = pool.num_gpus if pool.num_gpus >= 0 else (gpu_share if n_gpus else 0.0)
-        return Pool(
+        return PoolConfig(
             actors=pool.actors or teacher_actors,
             num_cpus=pool.num_cpus if pool.num_cpus >= 0 else teacher_cpus,
             num_gpus=num_gpus,
@@ -223,7 +228,7 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float, nod
     each = config.media_pool.num_cpus
     fitting = left / each + 1e-9 if each > 0 else left if n_gpus else spare
     actors = config.media_pool.actors or max(1, int(fitting))
-    media = Pool(
+    media = PoolConfig(
         actors=actors,
         num_cpus=each if each >= 0 else min(1.0, left / actors),
         num_gpus=max(0.0, config.media_pool.num_gpus),
@@ -235,6 +240,11 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float, nod
 def spans_per_file(config: LabelConfig, spans: int) -> int:
     """Rows per Parquet file: 768 of 16 s are about 220 MB; a small job still commits in about 32 steps."""
     return config.spans_per_file or min(768, max(1, spans // 32), _most_spans(config))
+
+
+def _check_faces(contact_sheet: int) -> None:
+    if contact_sheet < 0:
+        raise UserError(f"contact_sheet is {contact_sheet}: give 0 (no faces) or more.")
 
 
 def _most_spans(config: LabelConfig) -> int:

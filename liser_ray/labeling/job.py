@@ -7,29 +7,31 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.dataset as pads
+from rich.console import Console
+from rich.table import Table
 
 from liser_ray.corpora.plan import PlanSummary, extend_plan, load_plan_summary, replan_failed
 from liser_ray.labeling.config import LabelConfig, fit_pools, spans_per_file
-from liser_ray.labeling.monitor import Monitor
+from liser_ray.labeling.monitor import monitored
 from liser_ray.labeling.page.page import write_page
 from liser_ray.labeling.page.statistics import count_table
 from liser_ray.labeling.pipeline import run_pipeline
-from liser_ray.labeling.planning import plan_corpus
+from liser_ray.labeling.planning import describe_plan, plan_corpus
 from liser_ray.labeling.progress import JobCounts
 from liser_ray.labeling.resume import OutputFolders, count_outcomes, reconcile, remove_doubles, remove_failed
-from liser_ray.labeling.run_card import check_teachers, make_recipe, recorded_rows, write_run_card
-from liser_ray.labeling.runs import load_runs, throughput
+from liser_ray.labeling.run_card import check_settings, load_runs, make_recipe, throughput, write_run_card
 from liser_ray.labeling.schema import RECIPE_KEY, Outcomes, labels_schema
-from liser_ray.media.detector import check_detector
-from liser_ray.media.outcome import TRANSIENT_REASONS
-from liser_ray.runtime.cluster import ray_resources, start_ray, users_errors
-from liser_ray.runtime.display import LiveDisplay
+from liser_ray.media.outcome import TRANSIENT_REASONS, Status
+from liser_ray.runtime.cluster import ray_resources, start_ray
+from liser_ray.runtime.display import clock
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute
-from liser_ray.storage.files import check_readable, check_writable, delete_file, exists, filesystem
+from liser_ray.storage.files import delete_file, exists, filesystem, read_bytes
 from liser_ray.storage.run_record import refuse_changed_recipe
 
 log = logging.getLogger(__name__)
+
+_BAR_CHARS = 24
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,7 @@ def label_corpus(config: LabelConfig) -> JobResult:
         UserError: an option, a weight, the input, the output or a changed recipe; the message says what to do.
     """
     folders = OutputFolders(absolute(config.output))
-    check_writable(folders.output)
-    check_readable(config.input)
-    check_detector(config.media.faces.detector)
-    video, speech = check_teachers(config)
+    video, speech = check_settings(config)
     speech_labels = {card.name: card.labels for card in speech}
     recipe = make_recipe(config, video, speech)
     refuse_changed_recipe(folders.run_card, recipe)
@@ -99,7 +98,8 @@ def label_corpus(config: LabelConfig) -> JobResult:
         "last_run": {"spans": result.spans_run, "seconds": round(elapsed_s, 1)},
     }
     # Written anew where nothing was run too, if an earlier run was cut off between its last row and here.
-    if result.spans_run or recorded_rows(folders) != results["rows"]:
+    recorded = json.loads(read_bytes(folders.run_card))["results"] or {}
+    if result.spans_run or recorded.get("rows") != results["rows"]:
         delete_file(folders.page)  # which is of other rows: cut off before the new one, the next run writes it
         write_run_card(folders, recipe, plan, config, results)
     if config.contact_sheet or not exists(folders.page):
@@ -130,11 +130,7 @@ def _label(config: LabelConfig, folders: OutputFolders, schema: pa.Schema, spans
     pools = fit_pools(config, *ray_resources())
     log.info("%s", pools)
     counts = JobCounts()
-    with (
-        Monitor(counts.read, pools, folders.runs) as monitor,
-        LiveDisplay("spans", spans, monitor.look, done, monitor.stage_lines),
-        users_errors(),
-    ):
+    with monitored(counts, pools, folders.runs, spans, done):
         run_pipeline(config, folders, schema, pools, spans_per_file(config, spans), counts)
         counts.wait_for_rows(spans - done)
 
@@ -157,3 +153,34 @@ def _checked_outcomes(folders: OutputFolders, planned: int) -> Outcomes:
             "Start the job again; if the numbers stay, please report this."
         )
     return outcomes
+
+
+def print_result(result: JobResult, extended: bool = False) -> None:
+    """Print what a job did and what its table holds; ``extended``: it has looked for new recordings."""
+    console = Console(highlight=False)
+    console.print(describe_plan(result.plan))
+    if result.spans_run:
+        console.print(f"{result.spans_run:,} spans run in {clock(result.elapsed_s)}")
+    else:
+        console.print("Nothing to do: every span of this plan has its row already.")
+        if not extended:
+            console.print("Recordings that came since are added with --extend.")
+    rows = Table("status", "reason", title="Spans", title_justify="left")
+    rows.add_column("rows", justify="right")
+    order = list(Status)
+    for (status, reason), n in sorted(
+        result.outcomes.items(), key=lambda one: (order.index(Status(one[0][0])), -one[1])
+    ):
+        rows.add_row(status, reason, f"{n:,}")
+    labels = Table("teacher", "label", title="Labeled spans by their largest mean probability", title_justify="left")
+    labels.add_column("rows", justify="right")
+    labels.add_column("", no_wrap=True)
+    for teacher, counts in result.labels_by_class.items():
+        total = max(1, sum(counts.values()))
+        for index, (label, n) in enumerate(counts.items()):
+            labels.add_row("" if index else teacher, label, f"{n:,}", "▇" * round(_BAR_CHARS * n / total))
+        labels.add_section()
+    console.print(rows)
+    console.print(labels)
+    console.print(f"Table: {result.folders.labels} · run card: {result.folders.run_card}", soft_wrap=True)
+    console.print(f"Page to look at first: {result.folders.page}", soft_wrap=True)

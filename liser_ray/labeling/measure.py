@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import TypeVar
@@ -24,32 +24,22 @@ from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.recordings import list_recordings
 from liser_ray.corpora.schema import plan_schema
 from liser_ray.labeling.config import LabelConfig, Pools, Prices, fit_pools
-from liser_ray.labeling.monitor import Monitor
+from liser_ray.labeling.monitor import monitored
 from liser_ray.labeling.pipeline import label_spans
-from liser_ray.labeling.progress import Counts, JobCounts, Work
+from liser_ray.labeling.progress import Counts, JobCounts, Work, counted
 from liser_ray.labeling.resume import OutputFolders
-from liser_ray.labeling.run_card import check_teachers
+from liser_ray.labeling.run_card import check_settings
 from liser_ray.labeling.schema import ADDED_COLUMNS, labels_schema
-from liser_ray.media.detector import check_detector
 from liser_ray.media.outcome import Stage
-from liser_ray.runtime.cluster import cluster_size, ray_resources, start_ray, users_errors
-from liser_ray.runtime.display import LiveDisplay
+from liser_ray.runtime.cluster import cluster_size, ray_resources, start_ray
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, is_s3, join
-from liser_ray.storage.files import (
-    check_readable,
-    check_writable,
-    delete_folder,
-    filesystem,
-    replace_parquet,
-    write_bytes,
-)
+from liser_ray.storage.files import delete_folder, filesystem, replace_parquet, write_bytes
 from liser_ray.storage.roots import roots_of
 
 LISTED_AT_MOST = 20_000
 """Recordings to draw from: of a longer input the first ones, since listing 10 million takes longer than measuring."""
 
-SETTINGS_FILE, RESULT_FILE = "pools.yaml", "measured.json"
 _FEWEST_SPANS, _SPANS_PER_DECODER = 24, 4
 _CLIP_BYTES = 16 * 224 * 224 * 3
 
@@ -83,8 +73,8 @@ class Measurement:
             cost the teachers nothing.
         cluster: that is sized for.
         fitted: pools for it.
-        media_speed: seconds of video per second that its decoders can do.
-        teachers_speed: and its teachers. Without GPUs all stages share the cores: then both are the same.
+        media_speed, teachers_speed: seconds of video per second that its decoders and its teachers can do. Without
+            GPUs all stages share the cores: then both are the same.
     """
 
     recordings: int
@@ -105,8 +95,9 @@ class Measurement:
 
     @property
     def decoders_per_gpu(self) -> float | None:
-        """Decoders that keep a GPU busy; None without GPUs."""
-        return self.cost_s[Stage.MEDIA] / _teachers_s(self.cost_s) if self.cluster.gpus else None
+        """Decoders that keep a GPU busy, on which both teachers take turns; None without GPUs."""
+        teachers_s = self.cost_s[Stage.VIDEO_TEACHER] + self.cost_s[Stage.SPEECH_TEACHER]
+        return self.cost_s[Stage.MEDIA] / teachers_s if self.cluster.gpus else None
 
     def cost_per_1000_hours(self, prices: Prices) -> float | None:
         """What 1,000 hours of video cost; None without prices. All CPUs and GPUs of the cluster are paid for."""
@@ -125,10 +116,7 @@ def measure_corpus(config: LabelConfig) -> tuple[Measurement, str]:
             device here than in the cluster asked for. The message says what to do.
     """
     folder = OutputFolders(absolute(config.output)).measure
-    check_writable(folder)
-    check_readable(config.input)
-    check_detector(config.media.faces.detector)
-    video, speech = check_teachers(config)
+    video, speech = check_settings(config)
     start_ray()
     pools = _pools_here(config)
     cluster, fitted = _cluster(config, pools)
@@ -145,17 +133,17 @@ def measure_corpus(config: LabelConfig) -> tuple[Measurement, str]:
     result = evaluate(before, after, span_s, pools, cluster_size()[0], cluster, fitted)
     result = replace(result, recordings=n_recordings, lost=dict(unusable + Counter(result.lost)))
     delete_folder(folder)
-    pools_file = join(folder, SETTINGS_FILE)
+    pools_file = join(folder, "pools.yaml")
     settings = {f"{name}_pool": asdict(pool) for name, pool in vars(fitted).items()}
     header = f"# Measured for {cluster}. On top of the settings that it was measured with.\n"
     write_bytes(pools_file, header.encode() + yaml.safe_dump(settings, sort_keys=False).encode())
-    figures = asdict(result) | {
+    measured = asdict(result) | {
         "decoders_per_gpu": result.decoders_per_gpu,
         "video_hours_per_day": 24 * result.speed,
         "cost_per_1000_video_hours": result.cost_per_1000_hours(config.prices),
         "currency": config.prices.currency,
     }
-    write_bytes(join(folder, RESULT_FILE), json.dumps(figures, indent=2).encode() + b"\n")
+    write_bytes(join(folder, "measured.json"), json.dumps(measured, indent=2).encode() + b"\n")
     return result, pools_file
 
 
@@ -167,10 +155,8 @@ def evaluate(
     Args:
         before, after: the moments; if a stage did nothing between them, all its work counts, first calls included.
         span_s: mean length of a span in seconds.
-        pools: that ran, with so many ``cpus``.
-        cpus: that the cluster has on which they ran.
-        cluster: to size for.
-        fitted: pools for it.
+        pools, cpus: that ran, and those of the cluster on which they ran.
+        cluster, fitted: to size for, and pools for it.
 
     Raises:
         UserError: no span went on to the teachers.
@@ -179,18 +165,17 @@ def evaluate(
     lost = {reason: n for (_, reason), n in after.outcomes.items() if reason}
     if not all(one.spans for one in work.values()):
         raise UserError(
-            f"None of the {after.spans} spans that were tried is of use to the teachers: {_counted(lost)}. "
+            f"None of the {after.spans} spans that were tried is of use to the teachers: {counted(lost)}. "
             "Give an --input with videos of people talking."
         )
     goes_on = 1 - work[Stage.MEDIA].ended / work[Stage.MEDIA].spans
     later = {stage: one - before.work.get(stage, Work()) for stage, one in work.items()}
     if all(one.spans for one in later.values()):
         work = later
-    cost_s = {
-        stage: one.busy_s / one.spans / span_s * (1 if stage == Stage.MEDIA else goes_on) for stage, one in work.items()
-    }
+    media_s, *teachers_s = (one.busy_s / one.spans / span_s for one in work.values())
+    cost_s = dict(zip(work, [media_s, *(goes_on * one for one in teachers_s)], strict=True))
     if cluster.gpus:
-        media_speed, teachers_speed = fitted.media.actors / cost_s[Stage.MEDIA], cluster.gpus / _teachers_s(cost_s)
+        media_speed, teachers_speed = fitted.media.actors / media_s, cluster.gpus / (goes_on * sum(teachers_s))
     else:
         slowest = min(pool.actors / cost_s[stage] for stage, pool in pools.by_stage.items())
         media_speed = teachers_speed = slowest * cluster.cpus / cpus
@@ -205,20 +190,11 @@ def print_measurement(result: Measurement, pools_file: str, prices: Prices) -> N
     table.add_column("a second of video takes", justify="right")
     for stage, pool in result.pools.by_stage.items():
         cost_s, work = result.cost_s[stage], result.work[stage]
-        on = "GPU" if pool.num_gpus else "CPU"
-        fill = f" · batches {work.windows / work.slots:.0%} full" if work.slots else ""
-        table.add_row(
-            f"{stage}{fill}", f"{pool.actors} on {on}", _figure(pool.actors / cost_s), f"{cost_s:.3g} s of one"
-        )
+        workers = f"{pool.actors} on {'GPU' if pool.num_gpus else 'CPU'}"
+        table.add_row(f"{stage}{work.fill}", workers, _figure(pool.actors / cost_s), f"{cost_s:.3g} s of one")
     console.print(table)
     if result.lost:
-        console.print(f"Of no use: {_counted(result.lost)}", soft_wrap=True)
-    for line in [*_cluster_lines(result, prices), "", f"Label with these pools: --config {pools_file}"]:
-        console.print(line, soft_wrap=True)
-
-
-def _cluster_lines(result: Measurement, prices: Prices) -> list[str]:
-    """What a cluster will do, in words."""
+        console.print(f"Of no use: {counted(result.lost)}", soft_wrap=True)
     cluster, pools, media, teachers = result.cluster, result.fitted, result.media_speed, result.teachers_speed
     lines = [f"For {cluster}:", f"  {pools}"]
     if result.decoders_per_gpu is None:
@@ -243,7 +219,8 @@ def _cluster_lines(result: Measurement, prices: Prices) -> list[str]:
     video = result.work[Stage.VIDEO_TEACHER]
     clips_gb = spans * video.windows / video.spans * _CLIP_BYTES / 1e9
     lines.append(f"  Clips on their way take up to {clips_gb:,.3g} GB of all nodes' object stores together.")
-    return lines
+    for line in [*lines, "", f"Label with these pools: --config {pools_file}"]:
+        console.print(line, soft_wrap=True)
 
 
 def _pools_here(config: LabelConfig) -> Pools:
@@ -251,8 +228,8 @@ def _pools_here(config: LabelConfig) -> Pools:
     if ray_resources()[0]:
         return fit_pools(_with_open_sizes(config), *ray_resources())
     pools = fit_pools(config, 0, 0)
-    decoders = math.ceil(pools.media.actors / pools.video.actors)
-    return Pools(replace(pools.media, actors=decoders), replace(pools.video, actors=1), replace(pools.speech, actors=1))
+    actors = {"media": math.ceil(pools.media.actors / pools.video.actors), "video": 1, "speech": 1}
+    return Pools(**{name: replace(pool, actors=actors[name]) for name, pool in vars(pools).items()})
 
 
 def _with_open_sizes(config: LabelConfig) -> LabelConfig:
@@ -297,7 +274,7 @@ def draw_spans(config: LabelConfig, count: int) -> tuple[pa.Table, int, Counter[
             unusable[str(rows[0][reason])] += 1
     if not by_recording:
         raise UserError(
-            f"None of {len(listed)} recordings in {config.input} can be measured: {_counted(unusable)}. "
+            f"None of {len(listed)} recordings in {config.input} can be measured: {counted(unusable)}. "
             "--dry_run counts them all; give an --input with videos of people talking."
         )
     of_each = math.ceil(count / len(by_recording))
@@ -314,11 +291,7 @@ def evenly(items: Sequence[Item], count: int) -> list[Item]:
 def _run(config: LabelConfig, folder: str, schema: pa.Schema, pools: Pools, n_spans: int) -> tuple[Counts, Counts]:
     """What was counted when all stages were at work, and what some time later, or when the sample was through."""
     counts, before, deadline, n_rows = JobCounts(), Counts(), math.inf, 0
-    with (
-        Monitor(counts.read, pools, join(folder, "runs")) as monitor,
-        LiveDisplay("spans", n_spans, monitor.look, 0, monitor.stage_lines),
-        users_errors(),
-    ):
+    with monitored(counts, pools, join(folder, "runs"), n_spans):
         spans = label_spans(config, join(folder, "plan"), schema, pools, counts)
         for rows in spans.iter_batches(batch_size=None, batch_format="pyarrow"):
             n_rows += len(rows)
@@ -329,16 +302,6 @@ def _run(config: LabelConfig, folder: str, schema: pa.Schema, pools: Pools, n_sp
                 break
         counts.wait_for_rows(n_rows)
         return before, counts.read()
-
-
-def _teachers_s(cost_s: Mapping[Stage, float]) -> float:
-    """Both teachers, which take turns on their device."""
-    return cost_s[Stage.VIDEO_TEACHER] + cost_s[Stage.SPEECH_TEACHER]
-
-
-def _counted(reasons: Mapping[str, int]) -> str:
-    """For example ``no_face 3, timeout 1``."""
-    return ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items(), key=lambda one: -one[1]))
 
 
 def _figure(value: float) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from liser_ray.labeling.progress import Work
-from liser_ray.labeling.rows import outcome
-from liser_ray.labeling.schema import CLIPS, bytes_column, empty_column, list_column
+from liser_ray.labeling.schema import CLIPS, bytes_column, empty_column, ending, list_column
 from liser_ray.media.detector import check_detector
 from liser_ray.media.isolation import Sandbox
 from liser_ray.media.outcome import MediaError, Problem, Stage
@@ -28,14 +27,7 @@ class MediaStage:
         roots: tuple[str, ...] = (),
         count: Callable[[Work], None] = lambda work: None,
     ):
-        """Start the child process.
-
-        Args:
-            config: the media settings.
-            schema: of the labels table.
-            roots: see `prepare_span`.
-            count: gets the work on each span.
-        """
+        """Start the child process; the schema is of the labels table, ``count`` gets the work on each span."""
         self._config = config
         self._count = count
         self._schema = schema
@@ -49,27 +41,22 @@ class MediaStage:
             UserError: the detector can't be used on this machine, so that every span would fail.
         """
         if not self._is_checked:
-            self._check_machine()
+            # Not in the constructor: Ray would make an error of its own from the one raised there. What else happens to
+            # the child than a UserError becomes the spans' problem, if it happens again.
+            with contextlib.suppress(MediaError):
+                self._sandbox.call(check_detector, self._config.faces.detector, timeout_s=self._config.timeout_s)
             self._is_checked = True
         for span in spans.to_pylist():
             yield self._prepare(span)
-
-    def _check_machine(self) -> None:
-        # Not in the constructor: Ray would make an error of its own from the one raised there. What else happens to the
-        # child than a UserError becomes the spans' problem, if it happens again.
-        with contextlib.suppress(MediaError):
-            self._sandbox.call(check_detector, self._config.faces.detector, timeout_s=self._config.timeout_s)
 
     def _prepare(self, span: dict[str, Any]) -> pa.Table:
         if span["status"]:
             return self._row(span, None, None)
         started = time.monotonic()
         media: SpanMedia | None = None
+        arguments = (span["uri"], span["start_s"], span["end_s"], self._config, self._roots)
         try:
-            place = (span["uri"], span["start_s"], span["end_s"])
-            media = self._sandbox.call(
-                prepare_span, *place, self._config, self._roots, timeout_s=self._config.timeout_s
-            )
+            media = self._sandbox.call(prepare_span, *arguments, timeout_s=self._config.timeout_s)
             problem = media.problem
         except MediaError as error:
             problem = Problem(Stage.MEDIA, error.reason, error.detail)
@@ -84,9 +71,9 @@ class MediaStage:
                 values[name] = pa.array([getattr(media, name)], schema.field(name).type)
             for name in ("video_start_s", "video_valid", "face_box"):
                 values[name] = list_column([getattr(media, name)], schema.field(name).type)
-            values[CLIPS.name] = bytes_column([media.clips])
+            values[CLIPS.name] = bytes_column(media.clips)
         if problem:
-            span = {**span, **outcome(problem)}
+            span = {**span, **ending(problem)}
         for one in schema:
             if one.name not in values:
                 known = one.name in span

@@ -4,7 +4,8 @@ import json
 import logging
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from types import TracebackType
@@ -13,10 +14,11 @@ from typing import Self
 from ray.util.metrics import Counter, Gauge
 
 from liser_ray.labeling.config import Pools
-from liser_ray.labeling.progress import Counts, Work, describe
-from liser_ray.labeling.runs import RunRecord
+from liser_ray.labeling.progress import Counts, JobCounts, Work, describe
+from liser_ray.labeling.run_card import RunRecord
 from liser_ray.media.outcome import Stage
-from liser_ray.runtime.cluster import cluster_size
+from liser_ray.runtime.cluster import cluster_size, users_errors
+from liser_ray.runtime.display import LiveDisplay
 from liser_ray.storage.addresses import join
 from liser_ray.storage.files import write_bytes
 
@@ -42,17 +44,22 @@ _GAUGES = {
 }
 
 
+@contextmanager
+def monitored(counts: JobCounts, pools: Pools, folder: str, spans: int, done: int = 0) -> Iterator[None]:
+    """Context of a running job: it is shown, its record goes to ``folder``, and its workers' `UserError` is raised."""
+    with (
+        Monitor(counts.read, pools, folder) as monitor,
+        LiveDisplay("spans", spans, monitor.look, done, monitor.stage_lines),
+        users_errors(),
+    ):
+        yield
+
+
 class Monitor:
     """To be looked at every now and then while a job runs; a context that writes the record when it is left."""
 
     def __init__(self, read: Callable[[], Counts], pools: Pools, folder: str):
-        """Begin the record of a run.
-
-        Args:
-            read: gives what was done so far.
-            pools: as they were started.
-            folder: where the record goes.
-        """
+        """Begin the record of a run with these pools in a folder; ``read`` gives what was done so far."""
         self._read = read
         self._pools = pools.by_stage
         now = datetime.now(UTC)
@@ -69,11 +76,14 @@ class Monitor:
     def look(self, elapsed_s: float) -> tuple[int, str]:
         """Spans done in this run, and a line about it; for `LiveDisplay`."""
         counts = self._read()
-        self._count(self._recent[-1][1], counts)
+        self._export(self._recent[-1][1], counts)
         self._recent.append((elapsed_s, counts))
         while len(self._recent) > 2 and self._recent[1][0] <= elapsed_s - _RECENT_S:
             self._recent.popleft()
-        self._export(counts)
+        waiting, busy = self._waiting(counts), self.busy_shares()
+        for stage, pool in self._pools.items():
+            for gauge, value in zip(self._gauges, (busy[stage], waiting[stage], pool.actors), strict=True):
+                gauge.set(value, {"stage": str(stage)})
         self._keep(elapsed_s, counts)
         rates = f"{counts.spans / elapsed_s:.2g} spans/s · {counts.video_s / elapsed_s:.2g} video-h/h"
         slowest = self.bottleneck()
@@ -85,12 +95,11 @@ class Monitor:
         waiting, busy, slowest = self._waiting(counts), self.busy_shares(), self.bottleneck()
         lines = []
         for stage, pool in self._pools.items():
-            work = counts.work.get(stage, Work())
             workers = f"{pool.actors:>4} {'workers' if pool.actors > 1 else 'worker '}"
-            fill = f" · batches {work.windows / work.slots:.0%} full" if work.slots else ""
             lines.append(
                 f"  {stage:<15}{workers} · {busy[stage]:>4.0%} busy · {recent[stage].spans / seconds:.2g} spans/s · "
-                f"{waiting[stage]:,} waiting{fill}" + ("  <- bottleneck" if stage == slowest else "")
+                f"{waiting[stage]:,} waiting{counts.work.get(stage, Work()).fill}"
+                + ("  <- bottleneck" if stage == slowest else "")
             )
         return lines
 
@@ -133,7 +142,7 @@ class Monitor:
             passed_on = work.spans - work.ended
         return waiting
 
-    def _count(self, before: Counts, now: Counts) -> None:
+    def _export(self, before: Counts, now: Counts) -> None:
         """Add to the metrics what has been done since the last look."""
         for (status, reason), rows in now.outcomes.items():
             _increase(self._spans, rows - before.outcomes.get((status, reason), 0), status=status, reason=reason)
@@ -141,12 +150,6 @@ class Monitor:
         for stage, work in now.work.items():
             for name, counter in self._work.items():
                 _increase(counter, getattr(work - before.work.get(stage, Work()), name), stage=str(stage))
-
-    def _export(self, counts: Counts) -> None:
-        waiting, busy = self._waiting(counts), self.busy_shares()
-        for stage, pool in self._pools.items():
-            for gauge, value in zip(self._gauges, (busy[stage], waiting[stage], pool.actors), strict=True):
-                gauge.set(value, {"stage": str(stage)})
 
     def _keep(self, elapsed_s: float, counts: Counts) -> None:
         """Bring the record up to date; write it every half minute, in a long run less often."""

@@ -2,23 +2,25 @@
 
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.data.checkpoint import CheckpointConfig
 from ray.util.annotations import RayDeprecationWarning
 
-from liser_ray.labeling.config import LabelConfig, Pool, Pools
+from liser_ray.labeling.config import LabelConfig, PoolConfig, Pools
 from liser_ray.labeling.media_stage import MediaStage
-from liser_ray.labeling.progress import JobCounts, Work
+from liser_ray.labeling.progress import JobCounts
 from liser_ray.labeling.resume import ID_COLUMN, OutputFolders
-from liser_ray.labeling.rows import finish
-from liser_ray.labeling.teacher_stage import SPEECH, VIDEO, TeacherStage
-from liser_ray.media.outcome import Stage
+from liser_ray.labeling.schema import Outcomes, set_columns
+from liser_ray.labeling.teacher_stage import SpeechStage, VideoStage
+from liser_ray.media.outcome import Stage, Status
 from liser_ray.storage.addresses import is_s3
 from liser_ray.storage.files import filesystem
 from liser_ray.storage.retries import TRANSIENT_ERRORS
@@ -28,15 +30,7 @@ _TASK_CPUS = 0.1  # reading and writing wait for the store
 
 
 def label_spans(config: LabelConfig, plan: str, schema: pa.Schema, pools: Pools, counts: JobCounts) -> Dataset:
-    """The labels rows of a plan, when somebody takes them.
-
-    Args:
-        config: the settings.
-        plan: folder or prefix of the plan's files.
-        schema: of the labels.
-        pools: as they are to be started.
-        counts: to report to.
-    """
+    """The labels rows, of this schema, of the plan in a folder, when somebody takes them; counts are reported to."""
     roots = roots_of(config.input, config.plan.allowed_roots)
     fs, plan_path = filesystem(plan)
     context = DataContext.get_current()
@@ -50,21 +44,18 @@ def label_spans(config: LabelConfig, plan: str, schema: pa.Schema, pools: Pools,
     # Ray 2.60 deprecates keywords such as max_restarts and has no other way to give them yet.
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
 
-    def work_of(stage: Stage) -> Callable[[Work], None]:
-        return partial(counts.add_work, stage)
-
     spans = ray.data.read_parquet(plan_path, filesystem=fs, num_cpus=_TASK_CPUS)
     # A few plan files would make a few blocks, each one task from end to end.
     spans = spans.repartition(target_num_rows_per_block=pools.media.batch_spans)
     spans = spans.map_batches(
         MediaStage,
-        fn_constructor_args=(config.media, schema, roots, work_of(Stage.MEDIA)),
+        fn_constructor_args=(config.media, schema, roots, partial(counts.add_work, Stage.MEDIA)),
         **_pool_arguments(pools.media),
     )
-    for columns, pool in ((VIDEO, pools.video), (SPEECH, pools.speech)):
+    for teacher, pool in ((VideoStage, pools.video), (SpeechStage, pools.speech)):
         spans = spans.map_batches(
-            type(str(columns.stage), (TeacherStage,), {}),  # a name for Ray's dashboard
-            fn_constructor_args=(columns, config, work_of(columns.stage), pool.num_gpus > 0),
+            teacher,
+            fn_constructor_args=(config, partial(counts.add_work, teacher.stage), pool.num_gpus > 0),
             **_pool_arguments(pool),
         )
     finishing = partial(finish, count=counts.add_rows)
@@ -104,7 +95,20 @@ def run_pipeline(
         context.checkpoint_config = None
 
 
-def _pool_arguments(pool: Pool) -> dict[str, Any]:
+def finish(spans: pa.Table, count: Callable[[Outcomes, float], None]) -> pa.Table:
+    """Mark what came through as labeled, empty what did not; ``count`` gets rows by outcome and their video in s."""
+    status = [one or Status.LABELED for one in spans["status"].to_pylist()]
+    audio = [
+        sound if end == Status.LABELED else b"" for end, sound in zip(status, spans["audio"].to_pylist(), strict=True)
+    ]
+    filled = {"status": pa.array(status, pa.string()), "audio": pa.array(audio, pa.binary())}
+    spans = set_columns(spans, filled).combine_chunks()
+    seconds = np.asarray(spans["end_s"]) - np.asarray(spans["start_s"])
+    count(dict(Counter(zip(status, spans["reason"].to_pylist(), strict=True))), float(seconds.sum()))
+    return spans
+
+
+def _pool_arguments(pool: PoolConfig) -> dict[str, Any]:
     return {
         "batch_size": pool.batch_spans,
         "batch_format": "pyarrow",

@@ -2,6 +2,8 @@
 
 import logging
 
+from rich.filesize import decimal
+
 from liser_ray.corpora.plan import PlanSummary, extend_plan, load_plan_summary, make_plan
 from liser_ray.corpora.spans import expected_output_bytes
 from liser_ray.labeling.config import LabelConfig
@@ -34,11 +36,19 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
     return make_plan(config.input, None if goes_on else config.output, config.plan, ADDED_COLUMNS)
 
 
+def hours_text(seconds: float, of_s: float | None = None) -> str:
+    """A length of video with its unit, the one that suits a whole of ``of_s`` seconds."""
+    whole_s = seconds if of_s is None else of_s
+    if whole_s < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if whole_s < 3600 else f"{seconds / 3600:,.1f} h"
+
+
 def describe_plan(plan: PlanSummary, n_speech_teachers: int = 1) -> str:
     """Recordings, hours, spans, expected size, and what can't be used and why."""
-    size = _bytes(expected_output_bytes(plan.to_label_s, n_speech_teachers))
+    size = decimal(expected_output_bytes(plan.to_label_s, n_speech_teachers))
     lines = [
-        f"{plan.recordings:,} recordings · {_hours(plan.to_label_s)} to label · {plan.spans:,} spans · "
+        f"{plan.recordings:,} recordings · {hours_text(plan.to_label_s)} to label · {plan.spans:,} spans · "
         f"{sum(plan.failed.values()):,} unreadable · about {size} out",
     ]
     for what, reasons in (("no use", plan.filtered), ("unreadable", plan.failed)):
@@ -54,15 +64,3 @@ def describe_plan(plan: PlanSummary, n_speech_teachers: int = 1) -> str:
 def _same_rows(summary: PlanSummary, config: LabelConfig) -> bool:
     decides = ("span_seconds", "max_pixels", "max_frame_rate_hz", "max_recording_hours", "allowed_roots")
     return all(getattr(summary.config, name) == getattr(config.plan, name) for name in decides)
-
-
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
-
-
-def _bytes(n: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.3g} {unit}"
-        n /= 1000
-    return f"{n:,.1f} TB"

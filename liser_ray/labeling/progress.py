@@ -1,8 +1,8 @@
 """What a running job has done so far: an actor that the workers report to and the driver reads."""
 
-import math
 import time
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from typing import cast
 
@@ -40,13 +40,13 @@ class Work:
     def __sub__(self, other: "Work") -> "Work":
         return Work(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
+    @property
+    def fill(self) -> str:
+        """How full its batches were, in words; "" of a stage without any."""
+        return f" · batches {self.windows / self.slots:.0%} full" if self.slots else ""
 
-def slots(windows: int, batch_size: int) -> int:
-    """Windows that fit into the batches that so many take."""
-    return math.ceil(windows / batch_size) * batch_size
 
-
-@dataclass(frozen=True)
+@dataclass
 class Counts:
     """What was done by some moment of a run.
 
@@ -56,53 +56,46 @@ class Counts:
         work: by stage.
     """
 
-    outcomes: Outcomes = field(default_factory=dict)
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     video_s: float = 0.0
-    work: dict[str, Work] = field(default_factory=dict)
+    work: dict[str, Work] = field(default_factory=lambda: defaultdict(Work))
 
     @property
     def spans(self) -> int:
         """Rows that have come to their end."""
         return sum(self.outcomes.values())
 
-
-class CountsActor:
-    """Adds up what all workers report."""
-
-    def __init__(self) -> None:
-        self._outcomes: Counter[tuple[str, str]] = Counter()
-        self._video_s = 0.0
-        self._work: defaultdict[str, Work] = defaultdict(Work)
+    def add_work(self, stage: str, work: Work) -> None:
+        """Count what a stage did in one call."""
+        self.work[stage] += work
 
     def add_rows(self, outcomes: Outcomes, video_s: float) -> None:
-        """See `JobCounts.add_rows`."""
-        self._outcomes.update(outcomes)
-        self._video_s += video_s
+        """Count rows on their way to the writer, and the seconds of video in them."""
+        self.outcomes.update(outcomes)
+        self.video_s += video_s
 
-    def add_work(self, stage: str, work: Work) -> None:
-        """See `JobCounts.add_work`."""
-        self._work[stage] += work
-
-    def read(self) -> Counts:
+    def read(self) -> "Counts":
         """All that was counted so far."""
-        return Counts(dict(self._outcomes), self._video_s, dict(self._work))
+        return Counts(self.outcomes, self.video_s, self.work)  # `self` is of a class that Ray has made from this one
 
 
 class JobCounts:
-    """The driver's and the workers' handle of a `CountsActor`, which holds no CPU and lives as long as the driver."""
+    """The driver's and the workers' handle of `Counts` in an actor, which holds no CPU and lives as long as the driver.
+
+    Who adds to it does not wait.
+    """
 
     def __init__(self) -> None:
-        """Start the actor, on the driver's node."""
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        counts = ray.remote(num_cpus=0)(CountsActor).options(scheduling_strategy=here)
+        counts = ray.remote(num_cpus=0)(Counts).options(scheduling_strategy=here)
         self._actor = cast("ActorHandle", counts.remote())
 
     def add_work(self, stage: str, work: Work) -> None:
-        """Count what a stage did in one call, without waiting."""
+        """See `Counts.add_work`."""
         self._actor.add_work.remote(stage, work)
 
     def add_rows(self, outcomes: Outcomes, video_s: float) -> None:
-        """Count rows on their way to the writer and the seconds of video in them, without waiting."""
+        """See `Counts.add_rows`."""
         self._actor.add_rows.remote(outcomes, video_s)
 
     def read(self) -> Counts:
@@ -122,6 +115,10 @@ def describe(outcomes: Outcomes) -> str:
     for status in Status:
         rows = {reason: n for (of, reason), n in outcomes.items() if of == status}
         if rows:
-            reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(rows.items(), key=lambda one: -one[1]))
-            parts.append(f"{sum(rows.values()):,} {status}" + (f" ({reasons})" if any(rows) else ""))
+            parts.append(f"{sum(rows.values()):,} {status}" + (f" ({counted(rows)})" if any(rows) else ""))
     return ", ".join(parts) or "none yet"
+
+
+def counted(reasons: Mapping[str, int]) -> str:
+    """For example ``no_face 3, timeout 1``."""
+    return ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items(), key=lambda one: -one[1]))

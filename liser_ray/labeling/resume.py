@@ -10,7 +10,7 @@ import logging
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -40,25 +40,17 @@ U = TypeVar("U")
 
 
 class OutputFolders:
-    """Where a job keeps what.
-
-    Attributes:
-        output: what all else lies below.
-        plan: ``plan/``: the spans.
-        labels: ``labels/``: the table.
-        checkpoint: ``checkpoint/``: ids of the rows in the table.
-        runs: ``runs/``: a record of each run.
-        measure: ``measure/``: what ``--measure`` found.
-        page: ``report.html``: what the table holds, for people.
-        run_card: ``run.json``: the recipe and what came of it.
-    """
+    """Where a job keeps what, below its output."""
 
     def __init__(self, output: str):
         self.output = output
-        self.plan, self.labels, self.checkpoint, self.runs, self.measure, self.page, self.run_card = (
-            join(output, name)
-            for name in ("plan", "labels", "checkpoint", "runs", "measure", "report.html", "run.json")
-        )
+        self.plan = join(output, "plan")  # the spans
+        self.labels = join(output, "labels")  # the table
+        self.checkpoint = join(output, "checkpoint")  # ids of the rows in the table
+        self.runs = join(output, "runs")  # a record of each run
+        self.measure = join(output, "measure")  # what --measure found
+        self.page = join(output, "report.html")  # what the table holds, for people
+        self.run_card = join(output, "run.json")  # the recipe and what came of it
 
 
 def reconcile(folders: OutputFolders) -> int:
@@ -120,11 +112,7 @@ def whole_label_files(folders: OutputFolders) -> list[str]:
 
 
 def remove_failed(folders: OutputFolders, reasons: Collection[str] | None = None) -> int:
-    """Take failed rows out of the labels, so that `reconcile` and the next run make them again.
-
-    Args:
-        folders: of a job that is not running.
-        reasons: codes of the rows to take out; None: all failed ones.
+    """Take failed rows with these reasons (None: all) out of the labels, so that the next run makes them again.
 
     Returns:
         How many rows were taken out.
@@ -133,18 +121,13 @@ def remove_failed(folders: OutputFolders, reasons: Collection[str] | None = None
 
     def find(path: str) -> tuple[str, pa.ChunkedArray]:
         outcome = pq.read_table(path, columns=["status", "reason"], filesystem=fs)
-        again = pc.equal(outcome["status"], pa.scalar(str(Status.FAILED)))
+        keep = pc.not_equal(outcome["status"], str(Status.FAILED))
         if reasons is not None:
-            again = pc.and_(again, pc.is_in(outcome["reason"], pa.array(sorted(reasons), pa.string())))
-        return path, again
-
-    def take_out(found: tuple[str, pa.ChunkedArray]) -> int:
-        path, again = found
-        _keep_rows(path, fs, pc.invert(again))
-        return int(pc.sum(again).as_py())
+            keep = pc.or_(keep, pc.invert(pc.is_in(outcome["reason"], pa.array(sorted(reasons), pa.string()))))
+        return path, keep
 
     looked_at = _in_parallel(find, [info.path for info in list_files(folders.labels, ".parquet")])
-    return sum(_in_parallel(take_out, [found for found in looked_at if pc.any(found[1]).as_py()], _REWRITERS))
+    return sum(_in_parallel(lambda found: _keep_rows(fs, *found), looked_at, _REWRITERS))
 
 
 def remove_doubles(folders: OutputFolders) -> int:
@@ -156,40 +139,18 @@ def remove_doubles(folders: OutputFolders) -> int:
         How many rows were taken out.
     """
     fs, _ = filesystem(folders.labels)
-    ids = sort_ids(label_batches(folders, [ID_COLUMN]))
+    ids = _sorted_ids(_batches(folders, [ID_COLUMN]))
     doubled = ids[1:][ids[1:] == ids[:-1]]
-    if not len(doubled):
-        return 0
     seen: set[bytes] = set()
     removed = 0
-    for info in list_files(folders.labels, ".parquet"):
+    for info in list_files(folders.labels, ".parquet") if len(doubled) else []:
         ids = np.frombuffer(_binary_ids(pq.read_table(info.path, columns=[ID_COLUMN], filesystem=fs)), "S16")
         keep = np.ones(len(ids), bool)
         for row in np.flatnonzero(np.isin(ids, doubled)):
             keep[row] = ids[row] not in seen
             seen.add(ids[row])
-        removed += len(ids) - int(keep.sum())
-        if not keep.all():
-            _keep_rows(info.path, fs, pa.array(keep))
+        removed += _keep_rows(fs, info.path, pa.array(keep))
     return removed
-
-
-def label_batches(folders: OutputFolders, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Some columns of the whole labels table, a batch at a time, with many files under way at once."""
-    fs, path = filesystem(folders.labels)
-    table = pads.dataset(path, filesystem=fs, format="parquet")
-    # The footers of all files, which it would keep otherwise, are several times as large as the ids.
-    yield from table.to_batches(columns=list(columns), fragment_readahead=_THREADS, cache_metadata=False)
-
-
-def sort_ids(batches: Iterable[pa.RecordBatch]) -> np.ndarray:
-    """The ids in the column `ID_COLUMN` as 16 bytes each (S16), sorted; a Python set takes several times the memory."""
-    ids = bytearray()
-    for batch in batches:
-        ids += _binary_ids(batch)  # it grows in place: arrays put together at the end would be there twice
-    found = np.frombuffer(ids, "S16")
-    found.sort()
-    return found
 
 
 def count_outcomes(folders: OutputFolders) -> tuple[Outcomes, int]:
@@ -197,12 +158,30 @@ def count_outcomes(folders: OutputFolders) -> tuple[Outcomes, int]:
     outcomes: Counter[tuple[str, str]] = Counter()
 
     def counted() -> Iterator[pa.RecordBatch]:
-        for batch in label_batches(folders, [ID_COLUMN, "status", "reason"]):
+        for batch in _batches(folders, [ID_COLUMN, "status", "reason"]):
             outcomes.update(zip(batch["status"].to_pylist(), batch["reason"].to_pylist(), strict=True))
             yield batch
 
-    ids = sort_ids(counted())
+    ids = _sorted_ids(counted())
     return dict(outcomes), len(ids) - int(np.count_nonzero(ids[1:] == ids[:-1]))
+
+
+def _batches(folders: OutputFolders, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Some columns of the whole labels table, a batch at a time, with many files under way at once."""
+    fs, path = filesystem(folders.labels)
+    table = pads.dataset(path, filesystem=fs, format="parquet")
+    # The footers of all files, which it would keep otherwise, are several times as large as the ids.
+    yield from table.to_batches(columns=columns, fragment_readahead=_THREADS, cache_metadata=False)
+
+
+def _sorted_ids(batches: Iterable[pa.RecordBatch]) -> np.ndarray:
+    """The ids in the column `ID_COLUMN` as 16 bytes each (S16), sorted; a Python set takes several times the memory."""
+    ids = bytearray()
+    for batch in batches:
+        ids += _binary_ids(batch)  # it grows in place: arrays put together at the end would be there twice
+    found = np.frombuffer(ids, "S16")
+    found.sort()
+    return found
 
 
 def _binary_ids(rows: pa.Table | pa.RecordBatch) -> bytes:
@@ -229,12 +208,14 @@ def _count_rows(path: str, fs: pafs.FileSystem) -> int | None:
     return None
 
 
-def _keep_rows(path: str, fs: pafs.FileSystem, keep: pa.Array | pa.ChunkedArray) -> None:
-    """Take the other rows out of a file; the file goes if none stay."""
-    if pc.any(keep).as_py():
-        replace_parquet(path, fs, pq.read_table(path, filesystem=fs).filter(keep))
-    else:
+def _keep_rows(fs: pafs.FileSystem, path: str, keep: pa.Array | pa.ChunkedArray) -> int:
+    """Take the other rows out of a file, and say how many; the file goes if none stay."""
+    others = len(keep) - int(pc.sum(keep).as_py() or 0)
+    if others and others == len(keep):
         fs.delete_file(path)
+    elif others:
+        replace_parquet(path, fs, pq.read_table(path, filesystem=fs).filter(keep))
+    return others
 
 
 def _data_stem(path: str) -> str:

@@ -1,20 +1,24 @@
-"""The run card ``run.json``: what was asked for, with what, and what came of it."""
+"""What a job records: ``run.json`` (what was asked for, with what, what came of it) and how fast each run was."""
 
 import json
 import platform
-from dataclasses import asdict, dataclass
+import posixpath
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from liser_ray.corpora.plan import PlanSummary
 from liser_ray.corpora.tuning import TeacherTuning
-from liser_ray.labeling.config import LabelConfig
+from liser_ray.labeling.config import LabelConfig, Prices
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.schema import SCHEMA_VERSION
 from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.detector import check_detector
 from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.addresses import absolute
-from liser_ray.storage.files import read_bytes, write_bytes
+from liser_ray.storage.addresses import absolute, join
+from liser_ray.storage.files import check_readable, check_writable, list_files, read_bytes, write_bytes
 from liser_ray.storage.run_record import package_versions, plain
 
 if TYPE_CHECKING:  # Transformers, which a labels table's recipe does not need
@@ -41,15 +45,18 @@ class TeacherCard:
     tuning: TeacherTuning | None = None
 
 
-def check_teachers(config: LabelConfig) -> tuple[TeacherCard, list[TeacherCard]]:
+def check_settings(config: LabelConfig) -> tuple[TeacherCard, list[TeacherCard]]:
     """The cards of the video teacher and of the speech teachers, which are loaded once for it, on the CPU.
 
     Raises:
-        UserError: there is no speech teacher, or a weight is missing or wrong.
+        UserError: the input, the output, the detector or a weight is missing or wrong, or there is no speech teacher.
     """
     from liser_ray.teachers.speech import load_speech_teachers
     from liser_ray.teachers.video import load_video_teacher
 
+    check_writable(config.output)
+    check_readable(config.input)
+    check_detector(config.media.faces.detector)
     if not config.speech_teachers:
         raise UserError("No speech teacher: give --speech_teachers at least one folder, s3:// or hf:// address.")
     video = load_video_teacher(config.video_teacher)
@@ -99,7 +106,60 @@ def write_run_card(
     write_bytes(folders.run_card, json.dumps(card, indent=2).encode() + b"\n")
 
 
-def recorded_rows(folders: OutputFolders) -> dict[str, int] | None:
-    """Rows by outcome as ``run.json`` has them; None before a run has come to its end."""
-    results = json.loads(read_bytes(folders.run_card))["results"]
-    return results["rows"] if results else None
+@dataclass
+class RunRecord:
+    """One run of the job, also one that was killed: the content of ``runs/*.json``, rewritten while it goes on.
+
+    Attributes:
+        started: ISO 8601, UTC.
+        seconds: how long it has lasted.
+        finished: whether it came to its end.
+        cluster: CPUs and GPUs that Ray had when it was last looked at.
+        cpu_seconds, gpu_seconds: what the cluster held over the run, used or not.
+        samples: [seconds since the start, spans done, seconds of video in them]; the last one is the latest.
+        stages: by stage its pool (``actors``, ``num_cpus``, ``num_gpus``) and its `Work`.
+    """
+
+    started: str
+    seconds: float = 0.0
+    finished: bool = False
+    cluster: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    samples: list[tuple[float, int, float]] = field(default_factory=list)
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def load_runs(folder: str) -> list[RunRecord]:
+    """The records in an output's ``runs/``, the first run first."""
+    files = [join(folder, posixpath.basename(info.path)) for info in list_files(folder, ".json")]
+    records = [RunRecord(**json.loads(read_bytes(file))) for file in files]
+    return sorted(records, key=lambda record: datetime.fromisoformat(record.started))
+
+
+def throughput(runs: Sequence[RunRecord], prices: Prices) -> dict[str, Any]:
+    """Video-hours per hour, per CPU-hour and per GPU-hour over all runs, and what 1,000 hours of video cost.
+
+    CPUs and GPUs count for as long as the cluster held them during a run, busy or not, as they are paid for. What could
+    not be known (no GPU, no price) is None.
+    """
+    video_h = sum(run.samples[-1][2] for run in runs if run.samples) / 3600
+    hours, cpu_hours, gpu_hours = (
+        sum(getattr(run, name) for run in runs) / 3600 for name in ("seconds", "cpu_seconds", "gpu_seconds")
+    )
+    cost = cpu_hours * prices.cpu_hour + gpu_hours * prices.gpu_hour
+    return {
+        "runs": len(runs),
+        "hours": round(hours, 4),
+        "video_hours": round(video_h, 4),
+        "video_hours_per_hour": _rate(video_h, hours),
+        "video_hours_per_cpu_hour": _rate(video_h, cpu_hours),
+        "video_hours_per_gpu_hour": _rate(video_h, gpu_hours),
+        "cost": round(cost, 2) if cost else None,
+        "cost_per_1000_video_hours": _rate(1000 * cost, video_h) if cost else None,
+        "currency": prices.currency,
+    }
+
+
+def _rate(amount: float, per: float) -> float | None:
+    return float(f"{amount / per:.4g}") if per else None

@@ -1,11 +1,14 @@
 """The labels table: its pinned Arrow schema, and columns that fit it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from liser_ray.corpora.schema import SPAN_FIELDS, with_carried
+from liser_ray.media.outcome import Problem
+from liser_ray.runtime.redaction import redact
 
 SCHEMA_VERSION = 1
 
@@ -19,6 +22,7 @@ CLIPS = pa.field("clips", pa.large_binary(), nullable=False)
 """Face clips, uint8 [W, 16, 224, 224, 3], between the media stage and the video teacher; never written."""
 
 _PER_WINDOW = pa.list_(pa.float32())
+_DETAIL_CHARS = 500
 
 
 def bytes_in_place(column: pa.ChunkedArray, row: int) -> np.ndarray:
@@ -43,10 +47,9 @@ def labels_schema(
     """Schema of ``labels/*.parquet``, pinned for a run by the teachers' labels and the carried columns.
 
     Args:
-        video_labels: the K_V label names of the video teacher, in order.
-        speech_labels: speech teacher name to its K_S label names, in order.
+        video_labels, speech_labels: names in the order of the softmaxes; those of speech by the teacher's name.
         extra: columns of the manifest that are carried along.
-        metadata: what every file says of itself (recipe, versions, label names).
+        metadata: what every file says of itself.
 
     Raises:
         UserError: if a carried column has the name of one of ours.
@@ -78,21 +81,15 @@ def empty_column(kind: pa.DataType, n_rows: int) -> pa.Array:
     """A column of "nothing here": "" for text and bytes, 0 for numbers, empty lists."""
     if pa.types.is_struct(kind):
         return pa.StructArray.from_arrays([empty_column(one.type, n_rows) for one in kind], fields=list(kind))
-    if pa.types.is_list(kind):
-        return pa.array([[]] * n_rows, kind)
-    if pa.types.is_string(kind):
-        return pa.array([""] * n_rows, kind)
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return pa.array([b""] * n_rows, kind)
-    return pa.array([0] * n_rows, kind)
+    is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    nothing: Any = [] if pa.types.is_list(kind) else "" if pa.types.is_string(kind) else b"" if is_bytes else 0
+    return pa.array([nothing] * n_rows, kind)
 
 
 def list_column(rows: Sequence[np.ndarray], kind: pa.DataType) -> pa.Array:
-    """A column of ``list<float32>`` or of `softmax_list` from one array per row.
+    """A column of ``list<float32>`` or of `softmax_list` from one array float [W] or [W, K] per row.
 
-    Args:
-        rows: each float [W] or [W, K]; W differs from row to row, and any array without elements is an empty list.
-        kind: the column's type.
+    W differs from row to row, and any array without elements is an empty list.
     """
     flat = [np.asarray(row, np.float32).ravel() for row in rows]
     values = pa.array(np.concatenate(flat) if flat else np.empty(0, np.float32), pa.float32())
@@ -111,12 +108,11 @@ def flat_windows(column: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
     return values, column.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def bytes_column(rows: Sequence[np.ndarray]) -> pa.Array:
-    """A ``large_binary`` column of arrays' bytes; a single row is not copied."""
-    parts = [np.ascontiguousarray(row).reshape(-1).view(np.uint8) for row in rows]
-    data = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    offsets = np.cumsum([0, *(len(part) for part in parts)]).astype(np.int64)
-    return pa.Array.from_buffers(pa.large_binary(), len(parts), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+def bytes_column(row: np.ndarray) -> pa.Array:
+    """A ``large_binary`` column of one row: an array's bytes, which are not copied."""
+    data = np.ascontiguousarray(row)
+    offsets = pa.py_buffer(np.array([0, data.nbytes], np.int64))
+    return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(data)])
 
 
 def set_columns(table: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
@@ -125,3 +121,12 @@ def set_columns(table: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
         index = table.schema.get_field_index(name)
         table = table.set_column(index, table.schema.field(index), values)
     return table
+
+
+def ending(problem: Problem) -> dict[str, str]:
+    """A problem as the columns that tell of it; the detail on one line, no longer than a paragraph, without secrets.
+
+    A row whose ``status`` is empty is open. One that has a status passes through all later stages as it is.
+    """
+    detail = redact(" ".join(problem.detail.split()))[:_DETAIL_CHARS]
+    return {"status": problem.status, "stage": problem.stage, "reason": problem.reason, "detail": detail}

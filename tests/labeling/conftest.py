@@ -41,8 +41,10 @@ EXPECTED = {
 }
 
 
-def make_trouble(folder: Path) -> None:
+@pytest.fixture(scope="session")
+def trouble(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of `EXPECTED`, and ``manifest.parquet`` that names them with a column of its own."""
+    folder = tmp_path_factory.mktemp("trouble")
     write_talking_head(folder / "anna.mp4", 8.0, seed=1)
     write_talking_head(folder / "ben.mp4", 3.2, seed=2, fps=30)
     write_talking_head(folder / "carla.mkv", 3.0, seed=3, fps=50)
@@ -62,6 +64,7 @@ def make_trouble(folder: Path) -> None:
     (folder / "text.mp4").write_text("This is no video.\n" * 100)
     names = sorted(EXPECTED)
     pq.write_table(pa.table({"uri": names, "speaker": [len(name) for name in names]}), folder / "manifest.parquet")
+    return folder
 
 
 def _garble(path: Path, start_s: float, end_s: float) -> None:
@@ -78,14 +81,6 @@ def _garble(path: Path, start_s: float, end_s: float) -> None:
 def _two_portraits(time_s: float) -> np.ndarray:
     half = portrait_at(time_s)
     return np.concatenate([half, half[:, ::-1]], axis=1)
-
-
-@pytest.fixture(scope="session")
-def trouble(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of `make_trouble`."""
-    folder = tmp_path_factory.mktemp("trouble")
-    make_trouble(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,43 +16,37 @@ def test_pools_fit_the_cluster_and_leave_room_for_rays_own_tasks(cpus, gpus, nod
     assert sum(pool.actors * pool.num_gpus for pool in pools) <= gpus + 1e-6
 
 
-def test_each_node_without_a_gpu_gets_both_teachers():
-    pools = fit_pools(LabelConfig(), 40, 0, nodes=4)
-    assert (pools.video.actors, pools.speech.actors, pools.media.actors) == (4, 4, 36)
-
-
-def test_decoders_that_hold_more_than_a_cpu_are_fewer():
-    config = LabelConfig(media_pool=PoolConfig(num_cpus=1.25), video_pool=PoolConfig(num_cpus=0))
-    pools = fit_pools(replace(config, speech_pool=config.video_pool), 80, 8, nodes=10)
-    assert (pools.media.actors, pools.media.num_cpus) == (56, 1.25)  # as configs/cluster/label.yaml has it
-
-
-def test_each_gpu_gets_both_teachers_and_the_rest_of_the_cpus_decode():
-    pools = fit_pools(LabelConfig(), 34, 2)
-    assert (pools.video.actors, pools.video.num_gpus) == (2, 0.8)
-    assert (pools.speech.actors, pools.speech.num_gpus) == (2, 0.2)
-    assert (pools.media.actors, pools.media.num_cpus, pools.media.num_gpus) == (28, 1, 0)
+NO_CPU = PoolConfig(num_cpus=0)
 
 
 @pytest.mark.parametrize(
     ("config", "cluster", "expected"),
     [
-        (LabelConfig(), (34, 2), [2, 4, 4]),
-        (LabelConfig(), (4, 0), [2, 2, 2]),
-        (LabelConfig(speech_pool=PoolConfig(num_gpus=0)), (34, 2), [2, 4, 2]),
+        # each node without a GPU gets both teachers
+        (LabelConfig(), (4, 0, 1), [(2, 0.5, 0, 2), (1, 0.5, 0, 2), (1, 0.5, 0, 2)]),
+        (LabelConfig(), (40, 0, 4), [(36, None, 0, 2), (4, 1, 0, 2), (4, 1, 0, 2)]),
+        # each GPU gets both, and the rest of the CPUs decode
+        (LabelConfig(), (34, 2, 1), [(28, 1, 0, 2), (2, 1, 0.8, 4), (2, 1, 0.2, 4)]),
+        # a teacher on a CPU takes the spans that come together
+        (LabelConfig(speech_pool=PoolConfig(num_gpus=0)), (34, 2, 1), [(28, 1, 0, 2), (2, 1, 0.8, 4), (2, 1, 0, 2)]),
+        # decoders that hold more than a CPU are fewer, as configs/cluster/label.yaml has it
+        (
+            LabelConfig(media_pool=PoolConfig(num_cpus=1.25), video_pool=NO_CPU, speech_pool=NO_CPU),
+            (80, 8, 10),
+            [(56, 1.25, 0, 2), (8, 0, 0.8, 4), (8, 0, 0.2, 4)],
+        ),
+        # what the user says stays
+        (
+            LabelConfig(media_pool=PoolConfig(5, 2), video_pool=PoolConfig(3, num_gpus=1, batch_spans=7)),
+            (16, 4, 1),
+            [(5, 2, 0, 2), (3, None, 1, 7), (4, None, 0.2, 4)],
+        ),
     ],
 )
-def test_a_teacher_on_a_cpu_takes_the_spans_that_come_together(config, cluster, expected):
-    assert [pool.batch_spans for pool in fit_pools(config, *cluster).by_stage.values()] == expected
-
-
-def test_what_the_user_says_stays():
-    config = LabelConfig(
-        media_pool=PoolConfig(actors=5, num_cpus=2), video_pool=PoolConfig(actors=3, num_gpus=1, batch_spans=7)
-    )
-    pools = fit_pools(config, 16, 4)
-    assert (pools.media.actors, pools.media.num_cpus) == (5, 2)
-    assert (pools.video.actors, pools.video.num_gpus, pools.video.batch_spans) == (3, 1, 7)
+def test_pools_are_fitted_to_the_cluster(config, cluster, expected):
+    for pool, values in zip(fit_pools(config, *cluster).by_stage.values(), expected, strict=True):
+        actors, num_cpus, num_gpus, batch_spans = values
+        assert pool == PoolConfig(actors, pool.num_cpus if num_cpus is None else num_cpus, num_gpus, batch_spans)
 
 
 def test_nothing_is_fitted_to_a_cluster_that_has_no_workers_yet():

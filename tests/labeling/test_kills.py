@@ -25,27 +25,12 @@ pytestmark = pytest.mark.slow
 POOL = PoolConfig(actors=1, num_cpus=0.5, batch_spans=1)  # a commit after each span
 
 
-def workers_of(raylets: set[int], stage: str) -> list[psutil.Process]:
-    """The processes of a stage's pool, on machines with these raylets."""
-    children = [process for process in psutil.process_iter(["ppid"]) if process.info["ppid"] in raylets]
-    found = []
-    for process in children:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if stage in " ".join(process.cmdline()):
-                found.append(process)
-    return found
-
-
 class OneMachine:
     """The Ray of the test run."""
 
     def __init__(self, address: str):
         self.address = address
-
-    def workers(self, stage: str) -> list[psutil.Process]:
-        """The processes of a stage's pool."""
-        node = ray._private.worker._global_node
-        return workers_of({node.all_processes["raylet"][0].process.pid}, stage)
+        self.nodes = [ray._private.worker._global_node]
 
 
 class Machines:
@@ -55,17 +40,13 @@ class Machines:
         head = {"num_cpus": 0, "include_dashboard": False, "include_log_monitor": False}
         self._cluster = Cluster(initialize_head=True, connect=False, head_node_args=head)
         self.address = self._cluster.address
-        self._nodes = [self._cluster.add_node(num_cpus=2) for _ in range(2)]
+        self.nodes = [self._cluster.add_node(num_cpus=2) for _ in range(2)]
 
     def lose_node(self, moments: random.Random) -> None:
         """A machine is gone from one moment to the next, and another one takes its place."""
         index = moments.randrange(2)
-        self._cluster.remove_node(self._nodes[index], allow_graceful=False)
-        self._nodes[index] = self._cluster.add_node(num_cpus=2)
-
-    def workers(self, stage: str) -> list[psutil.Process]:
-        """The processes of a stage's pool."""
-        return workers_of({node.all_processes["raylet"][0].process.pid for node in self._nodes}, stage)
+        self._cluster.remove_node(self.nodes[index], allow_graceful=False)
+        self.nodes[index] = self._cluster.add_node(num_cpus=2)
 
     def close(self):
         self._cluster.shutdown()
@@ -109,7 +90,7 @@ class Attacked:
             self._machines.lose_node(moments)
         else:
             workers = []
-            while self.running and not (workers := self._machines.workers(what)):
+            while self.running and not (workers := self._workers(what)):
                 time.sleep(0.2)  # the driver was lost only now
             for process in workers:
                 process.kill()
@@ -124,6 +105,16 @@ class Attacked:
         assert_same_labels(rows_of(Path(self._config.output, "labels")), rows)
         for span_id, times in Counter(self.started_with()).items():
             assert times <= 1 + self._in_flight[span_id]
+
+    def _workers(self, stage: str) -> list[psutil.Process]:
+        """The processes of a stage's pool."""
+        raylets = {node.all_processes["raylet"][0].process.pid for node in self._machines.nodes}
+        found = []
+        for process in psutil.process_iter(["ppid"]):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.info["ppid"] in raylets and stage in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
 
     def _start(self) -> None:
         self._driver = start_job(self._config, self._machines.address, started=self._started)
@@ -147,7 +138,7 @@ def test_killed_three_times_it_ends_with_the_same_table(settings, rows, ray_sess
     job = Attacked(settings, OneMachine(ray_session), tmp_path / "out")
     job.wait(lambda: len(job.started_with()) > 1)
     job.lose("MediaStage", moments)
-    for kill in ("speech_teacher", "driver"):
+    for kill in ("SpeechStage", "driver"):
         before = job.committed()
         job.wait(lambda before=before: job.committed() > before)
         assert job.running
@@ -159,7 +150,7 @@ def test_killed_three_times_it_ends_with_the_same_table(settings, rows, ray_sess
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_killed_at_ten_random_moments_machines_included_it_ends_with_the_same_table(settings, rows, tmp_path):
-    kills = ["driver"] * 3 + ["node"] * 3 + ["MediaStage", "video_teacher", "speech_teacher", "speech_teacher"]
+    kills = ["driver"] * 3 + ["node"] * 3 + ["MediaStage", "VideoStage", "SpeechStage", "SpeechStage"]
     seed = random.randrange(10_000)
     print(f"seed {seed}")
     moments = random.Random(seed)

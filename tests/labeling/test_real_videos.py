@@ -16,7 +16,7 @@ from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.job import label_corpus
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.schema import labels_schema
-from liser_ray.labeling.teacher_stage import VIDEO, TeacherStage
+from liser_ray.labeling.teacher_stage import VideoStage
 from liser_ray.media.span import MediaConfig
 from liser_ray.teachers.config import VideoTeacherConfig
 
@@ -93,7 +93,7 @@ def test_a_span_is_labeled_only_where_the_face_is(test_data, yunet_home, static_
     schema = labels_schema(("red", "green", "blue"), {"speech": ("a", "b")})
     media = MediaStage(replace(MediaConfig(), min_speech_fraction=0.0), schema)
     (prepared,) = media(pq.read_table(tmp_path / "plan"))
-    (row,) = TeacherStage(VIDEO, LabelConfig(video_teacher=static_teacher))(prepared).to_pylist()
+    (row,) = VideoStage(LabelConfig(video_teacher=static_teacher))(prepared).to_pylist()
     assert (row["status"], row["reason"]) == ("", "")  # open: on its way to the speech teacher
     labeled = np.sum(row["video_probs"], axis=1) > 0.5
     assert labeled.tolist() == [share > 0 for share in row["video_valid"]]

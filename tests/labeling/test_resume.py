@@ -1,8 +1,6 @@
 """Whatever a killed job leaves behind: an id is in the checkpoint if and only if its row is in the labels."""
 
 import shutil
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -54,11 +52,8 @@ def ids_in(folder) -> list[str]:
     return sorted(one for path in Path(folder).glob("*.parquet") for one in pq.read_table(path)["span_id"].to_pylist())
 
 
-def test_a_new_output_is_empty(tmp_path):
+def test_what_is_whole_stays_untouched_and_a_new_output_is_empty(output, tmp_path):
     assert reconcile(OutputFolders(str(tmp_path / "new"))) == 0
-
-
-def test_what_is_whole_stays_untouched(output):
     before = {path: path.stat().st_mtime_ns for path in Path(output.output).rglob("*.parquet")}
     assert reconcile(output) == 6
     assert {path: path.stat().st_mtime_ns for path in Path(output.output).rglob("*.parquet")} == before
@@ -96,30 +91,20 @@ def test_a_deleted_file_is_made_again(output):
     assert ids_in(output.checkpoint) == ids("123")
 
 
-TORN = pytest.mark.parametrize("torn", [0, 4, 0.5, -1], ids=["empty", "its first bytes", "half", "all but its end"])
-
-
 def tear(path, torn):
     """What a machine that loses its power may leave of a file, since nobody waits for the disk."""
     whole = path.read_bytes()
     path.write_bytes(whole[: int(torn * len(whole)) if torn == 0.5 else torn])
 
 
-@TORN
-def test_rows_that_a_power_cut_has_torn_are_made_again(output, torn, caplog):
-    tear(Path(output.labels, "c-0.parquet"), torn)
-    assert reconcile(output) == 3
-    assert ids_in(output.checkpoint) == ids_in(output.labels) == ids("123")
-    assert f"{output.labels}/c-0.parquet is torn" in caplog.text
-    assert reconcile(output) == 3
-
-
-@TORN
-def test_a_mark_that_a_power_cut_has_torn_is_written_anew(output, torn, caplog):
-    tear(Path(output.checkpoint, "c.parquet"), torn)
-    assert reconcile(output) == 6
-    assert ids_in(output.checkpoint) == ids_in(output.labels) == ids("123456")
-    assert f"{output.checkpoint}/c.parquet is torn" in caplog.text
+@pytest.mark.parametrize(("file", "left"), [("labels/c-0.parquet", "123"), ("checkpoint/c.parquet", "123456")])
+@pytest.mark.parametrize("torn", [0, 4, 0.5, -1], ids=["empty", "its first bytes", "half", "all but its end"])
+def test_rows_that_a_power_cut_has_torn_are_made_again_and_marks_written_anew(output, file, left, torn, caplog):
+    tear(Path(output.output, file), torn)
+    for _ in range(2):
+        assert reconcile(output) == len(left)
+        assert ids_in(output.checkpoint) == ids_in(output.labels) == ids(left)
+    assert f"{output.output}/{file} is torn" in caplog.text
 
 
 def test_rows_and_mark_torn_together_and_one_file_of_two(output):
@@ -182,49 +167,33 @@ def test_rows_beside_a_failed_one_stay_with_their_metadata(output):
     assert not list(Path(output.labels).glob("*.tmp"))
 
 
-def test_failed_rows_in_every_file_take_less_memory_than_the_table(tmp_path):
+def test_failed_rows_in_every_file_take_less_memory_than_the_table(tmp_path, monkeypatch):
     folders, n_files, rng = OutputFolders(str(tmp_path)), 16, np.random.default_rng(0)
     for number in range(n_files):
+        rows = {"span_id": ids("1234"), "status": ["labeled", "filtered", "labeled", "failed"], "reason": [""] * 4}
         path = write_rows(folders, f"f{number}", ids("1234"))
-        rows = pq.read_table(path).set_column(2, "reason", pa.array(["", "", "", "crash"]))
-        rows = rows.set_column(1, "status", pa.array(["labeled", "filtered", "labeled", "failed"]))
-        pq.write_table(rows.append_column("audio", pa.array([rng.bytes(1 << 20) for _ in range(4)])), path)
-    table_bytes = sum(path.stat().st_size for path in Path(folders.labels).iterdir())
-    assert table_bytes > n_files << 22
-    held_before, held_most, done = pa.total_allocated_bytes(), 0, threading.Event()
+        pq.write_table(pa.table(rows | {"audio": [rng.bytes(1 << 20) for _ in range(4)]}), path)
+    held, held_before, replace_parquet = [], pa.total_allocated_bytes(), resume.replace_parquet
 
-    def watch():
-        nonlocal held_most
-        while not done.is_set():
-            held_most = max(held_most, pa.total_allocated_bytes() - held_before)
-            time.sleep(0.0005)
+    def watched(*arguments):
+        held.append(pa.total_allocated_bytes() - held_before)
+        replace_parquet(*arguments)
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        assert remove_failed(folders) == n_files
-    finally:
-        done.set()
-        watcher.join()
-    assert held_most < table_bytes
+    monkeypatch.setattr(resume, "replace_parquet", watched)
+    assert remove_failed(folders) == len(held) == n_files
+    assert max(held) < n_files << 22  # less than the sound of all files
     assert len(ids_in(folders.labels)) == 3 * n_files
 
 
-def test_a_span_with_two_rows_keeps_one(output):
-    write_rows(output, "d", ids("378"))
-    write_ids(output, "d", ids("378"))
-    assert remove_doubles(output) == 1
+def test_spans_with_several_rows_keep_the_first_of_them(output):
+    for stem, span_ids in (("d", ids("133")), ("e", ids("16")), ("f", ids("378"))):
+        write_rows(output, stem, span_ids)
+        write_ids(output, stem, span_ids)
+    assert remove_doubles(output) == 6
     assert reconcile(output) == 8
     assert ids_in(output.checkpoint) == ids_in(output.labels) == ids("12345678")
-    assert remove_doubles(output) == 0
-
-
-def test_spans_with_several_rows_keep_the_first_of_them(output):
-    write_rows(output, "d", ids("133"))
-    write_rows(output, "e", ids("16"))
-    assert remove_doubles(output) == 5
-    assert ids_in(output.labels) == ids("123456")
     assert not {path.name for path in Path(output.labels).glob("*")} & {"d-0.parquet", "e-0.parquet"}
+    assert remove_doubles(output) == 0
 
 
 def test_rows_are_counted_by_outcome_and_spans_once(output):

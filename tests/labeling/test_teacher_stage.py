@@ -10,7 +10,7 @@ import torch
 
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.schema import CLIPS, bytes_column, labels_schema, set_columns
-from liser_ray.labeling.teacher_stage import CLIP_SHAPE, SPEECH, VIDEO, TeacherStage, predict_spans
+from liser_ray.labeling.teacher_stage import CLIP_SHAPE, SpeechStage, VideoStage, predict_spans
 from liser_ray.media.flac import encode_flac
 from liser_ray.media.outcome import Problem, Reason, Stage
 from liser_ray.media.span import digest
@@ -44,14 +44,12 @@ def spans():
         for i in range(2)
     ]
     table = pa.Table.from_pylist(rows, SCHEMA.append(CLIPS))
-    return set_columns(table, {CLIPS.name: bytes_column(clips)})
+    return set_columns(table, {CLIPS.name: pa.chunked_array([bytes_column(one) for one in clips])})
 
 
 def test_labels_are_those_of_their_own_clip_in_any_order(spans, settings):
     work = []
-    stage = TeacherStage(
-        VIDEO, replace(settings, video_teacher=replace(settings.video_teacher, batch_size=2)), work.append
-    )
+    stage = VideoStage(replace(settings, video_teacher=replace(settings.video_teacher, batch_size=2)), work.append)
     forward = stage(spans).to_pylist()
     backward = stage(spans.take([1, 0])).to_pylist()[::-1]
     for row, again in zip(forward, backward, strict=True):
@@ -62,23 +60,15 @@ def test_labels_are_those_of_their_own_clip_in_any_order(spans, settings):
     assert [(one.spans, one.ended, one.windows, one.slots) for one in work] == [(2, 0, 3, 4)] * 2
 
 
-def test_clips_that_changed_on_their_way_are_not_labeled(spans, settings):
-    clips = [np.frombuffer(one.as_buffer(), np.uint8).copy() for one in spans[CLIPS.name]]
-    changed = set_columns(spans, {CLIPS.name: bytes_column(clips[::-1])})
-    for row in TeacherStage(VIDEO, settings)(changed).to_pylist():
-        assert (row["status"], row["stage"], row["reason"]) == ("failed", "video_teacher", "hash_mismatch")
-        assert row["video_probs"] == []
-
-
-def test_sound_that_changed_on_its_way_is_not_labeled(spans, settings):
-    stage = TeacherStage(SPEECH, settings)
-    spans = spans.drop_columns([CLIPS.name])
-    right = stage(spans).to_pylist()
+def test_clips_and_sound_that_changed_on_their_way_are_not_labeled(spans, settings):
+    right = SpeechStage(settings)(spans).to_pylist()
     assert [np.shape(row["speech_probs"]["fold_0"]) for row in right] == [(2, 4), (2, 4)]
     assert right[0]["speech_start_s"] == [0.0, 0.5]
-    changed = set_columns(spans, {"audio": spans["audio"].take([1, 0])})
-    for row in stage(changed).to_pylist():
-        assert (row["status"], row["stage"], row["reason"]) == ("failed", "speech_teacher", "hash_mismatch")
+    changed = set_columns(spans, {name: spans[name].take([1, 0]) for name in (CLIPS.name, "audio")})
+    for stage, probs in ((SpeechStage(settings), {"fold_0": []}), (VideoStage(settings), [])):
+        for row in stage(changed).to_pylist():
+            assert (row["status"], row["stage"], row["reason"]) == ("failed", stage.stage, "hash_mismatch")
+            assert row[stage.probs] == probs
 
 
 def stacked(windows):

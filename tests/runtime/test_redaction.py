@@ -9,7 +9,7 @@ import pytest
 from liser_ray.corpora.plan_table import plan_rows
 from liser_ray.corpora.probe import Probed
 from liser_ray.corpora.recordings import Recording, list_recordings
-from liser_ray.labeling.rows import outcome
+from liser_ray.labeling.schema import ending
 from liser_ray.media.isolation import Sandbox
 from liser_ray.media.outcome import Problem, Reason, Stage
 from liser_ray.runtime.errors import UserError
@@ -74,7 +74,7 @@ def test_a_stores_words_reach_no_table_with_a_secret(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     problem = Problem(Stage.PLAN, Reason.READ_ERROR, f"{SIGNED}\nrefused {SECRET}")
     (planned,) = plan_rows(Probed(Recording("s3://b/a.mp4", 1, ""), problem=problem), 16.0)
-    for text in (outcome(problem)["detail"], planned[8]):
+    for text in (ending(problem)["detail"], planned[8]):
         assert text.startswith("https://b.s3.amazonaws.com/a.mp4?X-Amz-Credential=***")
         assert SECRET not in text
         assert "0123abcd" not in text

@@ -45,13 +45,7 @@ def canonical(label: str) -> str:
 
 
 def agree(counts: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> Agreement:
-    """The agreement in a table of counts.
-
-    Args:
-        counts: spans by label of one teacher and of the other, int [K_1, K_2].
-        rows: labels of the one.
-        columns: labels of the other.
-    """
+    """The agreement in counts of spans by label of one teacher and of the other, int [K_1, K_2]."""
     rows, columns = list(map(canonical, rows)), list(map(canonical, columns))
     common = tuple(label for label in dict.fromkeys(rows) if label in columns)
     ours, theirs = ([[label == one for label in labels] for one in common] for labels in (rows, columns))

@@ -21,12 +21,11 @@ _CHANCE_KAPPA = 0.05  # Cohen's kappa below which two teachers agree no more tha
 def find_warnings(
     statistics: TableStatistics, titles: Mapping[str, str], agreements: Mapping[str, Agreement]
 ) -> list[str]:
-    """One or two sentences for each thing that looks wrong.
+    """One or two sentences for each thing that looks wrong in a table.
 
     Args:
         statistics: of the table.
-        titles: what each teacher is called, such as "speech teacher fold-0".
-        agreements: of the first teacher with each of the others.
+        titles: what each teacher is called, such as "speech teacher fold-0"; agreements are of the first with another.
     """
     warnings = [*_about_spans(statistics)]
     first = next(iter(titles.values()))
@@ -94,8 +93,7 @@ def _about_agreement(who: str, agreement: Agreement) -> Iterator[str]:
 
 
 def _main_reason(statistics: TableStatistics, status: Status) -> str:
-    spans: Counter[str] = Counter()
+    spans = Counter[str]()
     for outcome, count in statistics.outcomes.items():
-        if outcome.status == status:
-            spans[outcome.reason] += count.spans
+        spans[outcome.reason] += count.spans if outcome.status == status else 0
     return spans.most_common(1)[0][0]

@@ -17,22 +17,12 @@ from liser_ray.media.timeline import FRAME_RATE_HZ
 FACE_PX = 112
 _MARGIN = 0.25
 _TIMEOUT_S = 60.0
-_MEMORY_MB = 2048
-_WORKERS = 2
-_JPEG_QUALITY = 80
 _WINDOW_S = WINDOW_CELLS / FRAME_RATE_HZ
 
 
 @dataclass(frozen=True)
 class FacePicture:
-    """One face of the contact sheet.
-
-    Attributes:
-        uri: of the recording.
-        time_s: of the picture, from the recording's start.
-        jpeg: base64 of a square picture, or "" where it could not be had.
-        problem: why not.
-    """
+    """One face of the contact sheet: a square picture, JPEG in base64, or why it could not be had."""
 
     uri: str
     time_s: float
@@ -47,11 +37,10 @@ def contact_sheet(rows: pa.Table) -> list[FacePicture]:
         rows: labeled rows with ``uri``, ``start_s``, ``video_valid`` and ``face_box``.
     """
     pictures = []
-    with Sandbox(workers=_WORKERS, memory_mb=_MEMORY_MB, preload=[face_jpeg.__module__]) as sandbox:
+    with Sandbox(workers=2, memory_mb=2048, preload=[face_jpeg.__module__]) as sandbox:
         pending = []
         for row in rows.to_pylist():
-            valid = np.flatnonzero(np.array(row["video_valid"]) > 0)
-            if len(valid):
+            if len(valid := np.flatnonzero(np.array(row["video_valid"]) > 0)):
                 window = int(valid[len(valid) // 2])
                 start_s = row["start_s"] + window * _WINDOW_S
                 future = sandbox.submit(face_jpeg, row["uri"], start_s, row["face_box"][window], timeout_s=_TIMEOUT_S)
@@ -67,10 +56,7 @@ def contact_sheet(rows: pa.Table) -> list[FacePicture]:
 def face_jpeg(uri: str, start_s: float, box: list[float]) -> bytes:
     """A JPEG of `FACE_PX` pixels square of the face in the middle of a window. Meant for a child process.
 
-    Args:
-        uri: of the recording.
-        start_s: of the window, from the recording's start.
-        box: x, y, width and height of the face as shares of the frame.
+    The window starts at so many seconds of the recording; the box is x, y, width and height as shares of the frame.
 
     Raises:
         MediaError: the picture can't be had.
@@ -80,6 +66,6 @@ def face_jpeg(uri: str, start_s: float, box: list[float]) -> bytes:
             if frame.first_cell + frame.n_cells > WINDOW_CELLS // 2:
                 face = Face(*np.multiply(box, frame.size * 2).tolist())
                 crop = cv2.resize(crop_face(frame, face, _MARGIN), (FACE_PX, FACE_PX), interpolation=cv2.INTER_AREA)
-                quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+                quality = [cv2.IMWRITE_JPEG_QUALITY, 80]
                 return cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), quality)[1].tobytes()
     raise MediaError(Reason.CORRUPT, f"no picture at {start_s:.2f} s")

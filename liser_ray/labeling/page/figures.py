@@ -17,7 +17,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
 from liser_ray.labeling.page.statistics import Histogram
-from liser_ray.labeling.runs import RunRecord
+from liser_ray.labeling.run_card import RunRecord
 from liser_ray.results.style import prepare
 
 # Colours that nothing else has, each to be replaced by one of the page.
@@ -47,12 +47,11 @@ def histogram_figure(
 
     Args:
         name: of the figure, different from all others of the page; letters, digits and dashes.
-        histogram: to show.
-        quantity: with its unit, below the axis.
+        histogram: to show, of a quantity with its unit.
+        quantity: below the axis.
         unit: what was counted, in the plural.
-        ticks: of the horizontal axis, if not Matplotlib's, and what they say.
+        ticks: of the horizontal axis, which may be ``log``, if not Matplotlib's, and what they say.
         no_opinion: a value to mark as that of a teacher without one.
-        log: whether the horizontal axis is logarithmic.
     """
 
     def draw(figure: Figure) -> None:

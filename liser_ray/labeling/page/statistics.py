@@ -23,13 +23,11 @@ from liser_ray.storage.files import filesystem
 VIDEO = "video"
 """Name of the video teacher among the teachers."""
 
-N_EXAMPLES = 3
-"""Rows kept for each outcome."""
-
 _COLUMNS = (
     *("span_id", "uri", "start_s", "end_s", "status", "stage", "reason", "detail"),
     *("speech_fraction", "video_probs", "video_valid", "speech_probs", "face_box"),
 )
+_N_EXAMPLES = 3  # rows kept for each outcome
 _EXAMPLE_COLUMNS = ["uri", "start_s", "detail"]
 _FACE_COLUMNS = ["span_id", "uri", "start_s", "video_valid", "face_box"]
 _BATCH_ROWS = 4096
@@ -55,7 +53,7 @@ class OutcomeCount:
         spans: rows.
         seconds: of video in them.
         no_length: rows of recordings whose length is not known, which count 0 seconds.
-        examples: uri, start_s and detail of the first `N_EXAMPLES` rows, if they are not labeled.
+        examples: uri, start_s and detail of the first rows, if they are not labeled.
     """
 
     spans: int = 0
@@ -159,12 +157,7 @@ class TableStatistics:
     """
 
     def __init__(self, labels: Mapping[str, Sequence[str]], n_faces: int = 0):
-        """Nothing is counted yet.
-
-        Args:
-            labels: of each teacher, in the order of its softmax; `VIDEO` first, with whom the others are compared.
-            n_faces: how many labeled rows to keep for the contact sheet.
-        """
+        """Nothing is counted yet. The teachers' labels are in the order of the softmax; `VIDEO` is first."""
         self.teachers = {name: TeacherCounts(tuple(its)) for name, its in labels.items()}
         n_first, *n_others = map(len, labels.values())
         others = list(labels)[1:]
@@ -208,7 +201,10 @@ class TableStatistics:
         self.video_valid.add(valid)
         boxes, _ = flat_windows(rows["face_box"])
         self.face_size.add((boxes[:, 2] * boxes[:, 3])[valid > 0])
-        first, *others = (one.add(_softmaxes(rows, name)) for name, one in self.teachers.items())
+        first, *others = (
+            one.add(rows["video_probs"] if name == VIDEO else rows["speech_probs"].field(name))
+            for name, one in self.teachers.items()
+        )
         for counts, said in zip(self.together.values(), others, strict=True):
             both = (first != _NO_LABEL) & (said != _NO_LABEL)
             np.add.at(counts, (first[both], said[both]), 1)
@@ -228,7 +224,7 @@ class TableStatistics:
             count.spans += row["seconds_count"]
             count.seconds += row["seconds_sum"]
             count.no_length += row["no_length_sum"]
-            missing = N_EXAMPLES - len(count.examples)
+            missing = _N_EXAMPLES - len(count.examples)
             if missing and outcome.status != Status.LABELED:
                 same = (pc.field("status") == outcome.status) & (pc.field("stage") == outcome.stage)
                 same &= pc.field("reason") == outcome.reason
@@ -238,14 +234,7 @@ class TableStatistics:
 def count_table(
     folders: OutputFolders, video_labels: Sequence[str], speech_labels: Mapping[str, Sequence[str]], n_faces: int = 0
 ) -> TableStatistics:
-    """Count the rows of a job's table as it is now; the job may be running.
-
-    Args:
-        folders: of the job.
-        video_labels: of the video teacher, in order.
-        speech_labels: speech teacher name to its labels, in order.
-        n_faces: how many labeled rows to keep for the contact sheet.
-    """
+    """Count the rows of a job's table as it is now (the job may be running); labels are those of the teachers."""
     fs, _ = filesystem(folders.labels)
 
     def read(path: str) -> pa.Table:
@@ -261,36 +250,17 @@ def count_table(
     return statistics
 
 
-@dataclass
-class PlanStatistics:
-    """What was given to label.
-
-    Attributes:
-        spans: rows of the plan.
-        seconds: of video in them.
-        recording_s: length of each recording whose length is known, in seconds.
-    """
-
-    spans: int = 0
-    seconds: float = 0.0
-    recording_s: Histogram = field(default_factory=lambda: Histogram(np.geomspace(1, 36_000, 61)))
-
-
-def count_plan(folders: OutputFolders) -> PlanStatistics:
-    """Count the rows of a job's plan."""
-    counts = PlanStatistics()
+def count_plan(folders: OutputFolders) -> tuple[int, float, Histogram]:
+    """Spans of a job's plan, seconds of video in them, and the lengths of recordings, where known, in seconds."""
+    spans, seconds, recordings = 0, 0.0, Histogram(np.geomspace(1, 36_000, 61))
     fs, path = filesystem(folders.plan)
     plan = pads.dataset(path, filesystem=fs, format="parquet")
     for batch in plan.to_batches(columns=["start_s", "end_s", "recording_s"]):
         start_s, end_s, recording_s = map(_numpy, batch.columns)
-        counts.spans += len(batch)
-        counts.seconds += float((end_s - start_s).sum())
-        counts.recording_s.add(recording_s[(start_s == 0) & (recording_s > 0)])
-    return counts
-
-
-def _softmaxes(rows: pa.RecordBatch, teacher: str) -> pa.ListArray:
-    return rows["video_probs"] if teacher == VIDEO else rows["speech_probs"].field(teacher)
+        spans += len(batch)
+        seconds += float((end_s - start_s).sum())
+        recordings.add(recording_s[(start_s == 0) & (recording_s > 0)])
+    return spans, seconds, recordings
 
 
 def _numpy(column: pa.Array) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from small_jobs import write_run
 
 from liser_ray.labeling.page.figures import speed_figure, speeds_of
-from liser_ray.labeling.runs import load_runs
+from liser_ray.labeling.run_card import load_runs
 
 SAMPLES = [[10.0, 1, 16.0], [15.0, 1, 16.0], [40.0, 9, 144.0], [100.0, 12, 192.0]]
 

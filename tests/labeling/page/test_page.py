@@ -9,7 +9,8 @@ from small_jobs import lost_row, row, write_job, write_run
 
 from liser_ray.labeling.page import page
 from liser_ray.labeling.page.faces import FacePicture
-from liser_ray.labeling.page.page import hours_text, make_page
+from liser_ray.labeling.page.page import make_page
+from liser_ray.labeling.planning import hours_text
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import read_bytes
@@ -44,13 +45,24 @@ def full(tmp_path_factory):
     return html_of(folders)
 
 
-def test_hours_are_followed_from_given_to_labeled(full):
+def test_hours_runs_stages_and_teachers_are_shown_in_order(full):
     text = text_of(full)
-    assert "given 11.2 min 100 % 42" in text
-    assert "no_face (media) filtered 0.3 min 2 % 1" in text
-    assert "corrupt (media) failed 0.3 min 2 % 1" in text
-    assert "labeled 10.7 min 95 % 40" in text
-    assert "all 42 spans have their row" in text
+    for words in (
+        "all 42 spans have their row",
+        "given 11.2 min 100 % 42",
+        "no_face (media) filtered 0.3 min 2 % 1",
+        "corrupt (media) failed 0.3 min 2 % 1",
+        "labeled 10.7 min 95 % 40",
+        "2026-11-22 10:00 3:20 20 1.6 16 CPU, 1 GPU interrupted",
+        "2026-11-22 12:00",
+        "media 10 2 1, 0 10.00 25 %",
+        "video teacher 0 2 1, 0 – 25 %",
+        f"s2d happy, sad, fear {'1' * 64}",
+        f"fold-0 fearful, happy, calm {'2' * 64}",
+        "liser-ray",
+    ):
+        assert words in text
+        text = text[text.index(words) :]
 
 
 def test_every_figure_says_of_how_many_values_it_is(full):
@@ -61,20 +73,6 @@ def test_every_figure_says_of_how_many_values_it_is(full):
     descriptions = re.findall(r'<svg role="img" aria-label="([^"]*)"', full)
     assert len(descriptions) == 9
     assert all(re.search(r", [\d,]+ (windows|spans|recordings|runs)$", one) for one in descriptions)
-
-
-def test_runs_and_stages_are_shown_in_order(full):
-    text = text_of(full)
-    assert text.index("2026-11-22 10:00 3:20 20 1.6 16 CPU, 1 GPU interrupted") < text.index("2026-11-22 12:00")
-    assert "media 10 2 1, 0 10.00 25 %" in text
-    assert "video teacher 0 2 1, 0 – 25 %" in text
-
-
-def test_teachers_are_named_with_labels_and_hashes(full):
-    text = text_of(full)
-    assert f"s2d happy, sad, fear {'1' * 64}" in text
-    assert f"fold-0 fearful, happy, calm {'2' * 64}" in text
-    assert "liser-ray" in text
 
 
 def test_the_page_refers_to_nothing_outside(full):
@@ -110,28 +108,30 @@ def test_text_from_the_corpus_is_escaped(tmp_path):
     assert html.count("&lt;script&gt;") >= 4
 
 
-def test_a_running_job_says_what_is_left(tmp_path):
-    text = text_of(html_of(write_job(tmp_path, rows(3), to_go=9)))
-    assert "not finished: 9 of 12 spans to go" in text
-    assert "not done yet 2.4 min 75 % 9" in text
-
-
-def test_an_empty_table_gives_a_page_that_says_so(tmp_path):
-    text = text_of(html_of(write_job(tmp_path, [], to_go=4)))
-    assert "The table has no rows yet" in text
-    assert "not finished: 4 of 4 spans to go" in text
-    assert "No window has a softmax" in text
-
-
-def test_a_table_where_all_failed_says_so(tmp_path):
-    text = text_of(html_of(write_job(tmp_path, [lost_row(k, reason="timeout", detail="over 120 s") for k in range(5)])))
-    assert "No span is labeled" in text
-    assert "100 % of the hours and 100 % of the spans failed, most often as timeout" in text
-    assert "timeout media 5 1.3 min videos/0.mp4 at 0:00 over 120 s" in text
-
-
-def test_runs_that_were_not_recorded_are_said_to_be_so(tmp_path):
-    assert "How fast it went Not recorded." in text_of(html_of(write_job(tmp_path, rows(2))))
+@pytest.mark.parametrize(
+    ("found", "to_go", "expected"),
+    [
+        (
+            rows(3),
+            9,
+            ["not finished: 9 of 12 spans to go", "not done yet 2.4 min 75 % 9", "How fast it went Not recorded."],
+        ),
+        ([], 4, ["not finished: 4 of 4 spans to go", "The table has no rows yet", "No window has a softmax"]),
+        (
+            [lost_row(k, reason="timeout", detail="over 120 s") for k in range(5)],
+            0,
+            [
+                "No span is labeled",
+                "100 % of the hours and 100 % of the spans failed, most often as timeout",
+                "timeout media 5 1.3 min videos/0.mp4 at 0:00 over 120 s",
+            ],
+        ),
+    ],
+    ids=["running", "no rows", "all failed"],
+)
+def test_a_page_says_what_there_is_not(tmp_path, found, to_go, expected):
+    text = text_of(html_of(write_job(tmp_path, found, to_go=to_go)))
+    assert [words for words in expected if words not in text] == []
 
 
 def test_a_run_without_samples_is_in_the_table_alone(tmp_path):

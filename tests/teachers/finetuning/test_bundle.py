@@ -17,7 +17,7 @@ from liser_ray.corpora.tuning import refuse_leak
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.run_card import TeacherCard, make_recipe, speech_card
 from liser_ray.labeling.schema import empty_column, labels_schema
-from liser_ray.labeling.teacher_stage import SPEECH, TeacherStage
+from liser_ray.labeling.teacher_stage import SpeechStage
 from liser_ray.media.flac import encode_flac
 from liser_ray.media.span import digest
 from liser_ray.runtime.errors import UserError
@@ -66,7 +66,7 @@ def test_the_labeling_job_gets_the_probabilities_of_the_trainer(trained, speech)
     schema = labels_schema(("happy",), {"fold_0": LABELS}, pa.schema([]), {})
     row = {"audio": encode_flac(pcm), "content_hash": digest(pcm) + "0" * 32}
     columns = [pa.array([row[one.name]], one.type) if one.name in row else empty_column(one.type, 1) for one in schema]
-    stage = TeacherStage(SPEECH, LabelConfig(speech_teachers=[str(folder)], precision="float32", speech_batch_size=8))
+    stage = SpeechStage(LabelConfig(speech_teachers=[str(folder)], precision="float32", speech_batch_size=8))
     labeled = stage(pa.Table.from_arrays(columns, schema=schema))
     assert labeled["status"].to_pylist() == [""]
     found = np.array(labeled["speech_probs"][0].as_py()["fold_0"])
