@@ -16,6 +16,17 @@ from liser_ray.teachers.video import FERV39K_LABELS
 from liser_ray.teachers.weights import save_checkpoint
 
 SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
+HUBERT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "conv_dim": (16,) * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+    "classifier_proj_size": 32,
+}
+"""A narrow one of two layers."""
 
 
 @dataclass(frozen=True)
@@ -35,28 +46,13 @@ class SmallTeachers:
 
 def make_teachers(folder: Path) -> SmallTeachers:
     """An S2D of width 64 and two HuBERTs of two layers."""
-    network, landmarks = VideoTransformer(S2DConfig(embed_dim=64, depth=1, heads=1)), MobileFaceNet().eval()
-    network.load_state_dict(s2d_rule.state_for(network))
-    landmarks.load_state_dict(s2d_rule.state_for(landmarks, "landmark."))
+    network, landmarks = s2d_networks(S2DConfig(embed_dim=64, depth=1, heads=1))
     save_s2d(folder / "s2d.safetensors", network, FERV39K_LABELS)
     save_checkpoint(folder / "landmark.safetensors", landmarks.state_dict())
     speech = []
     for fold in (0, 1):
         torch.manual_seed(fold)
-        model = HubertForSequenceClassification(
-            HubertConfig(
-                hidden_size=32,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                intermediate_size=64,
-                conv_dim=(16,) * 7,
-                num_conv_pos_embeddings=16,
-                num_conv_pos_embedding_groups=2,
-                classifier_proj_size=32,
-                id2label=dict(enumerate(SPEECH_LABELS)),
-                label2id={label: index for index, label in enumerate(SPEECH_LABELS)},
-            )
-        )
+        model = HubertForSequenceClassification(HubertConfig(**HUBERT, **named(SPEECH_LABELS)))
         model.save_pretrained(folder / f"fold-{fold}")
         Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder / f"fold-{fold}")
         speech.append(str(folder / f"fold-{fold}"))
@@ -66,23 +62,25 @@ def make_teachers(folder: Path) -> SmallTeachers:
     return SmallTeachers(video, speech)
 
 
+def s2d_networks(config: S2DConfig) -> tuple[VideoTransformer, MobileFaceNet]:
+    """With weights by the rule: as initialised, all clips look the same to them."""
+    network, landmarks = VideoTransformer(config), MobileFaceNet()
+    network.load_state_dict(s2d_rule.state_for(network))
+    landmarks.load_state_dict(s2d_rule.state_for(landmarks, "landmark."))
+    return network.eval(), landmarks.eval()
+
+
 def make_speech_base(folder: Path, seed: int = 0, **changes) -> Path:
     """A HuBERT of two layers with random weights and no head; ``changes`` are to its configuration."""
     torch.manual_seed(seed)
-    config = {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-        "conv_dim": (16,) * 7,
-        "num_conv_pos_embeddings": 16,
-        "num_conv_pos_embedding_groups": 2,
-        "classifier_proj_size": 32,
-        "initializer_range": 0.1,
-    }
-    HubertModel(HubertConfig(**config | changes)).save_pretrained(folder)
+    HubertModel(HubertConfig(**HUBERT | {"initializer_range": 0.1} | changes)).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
     return folder
+
+
+def named(labels) -> dict[str, dict]:
+    """Labels as a Transformers configuration has them."""
+    return {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
 
 
 def mean_colour_onnx(path: Path, shape: tuple, softmax: bool = False, layout: str = "nchw") -> None:
@@ -91,11 +89,7 @@ def mean_colour_onnx(path: Path, shape: tuple, softmax: bool = False, layout: st
     nodes = [helper.make_node("ReduceMean", ["frames"], ["means"], axes=axes, keepdims=0)]
     if softmax:
         nodes.append(helper.make_node("Softmax", ["means"], ["shares"], axis=1))
-    out = "shares" if softmax else "means"
-    graph = helper.make_graph(
-        nodes,
-        "mean_colour",
-        [helper.make_tensor_value_info("frames", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(out, TensorProto.FLOAT, None)],
-    )
+    frames = helper.make_tensor_value_info("frames", TensorProto.FLOAT, shape)
+    out = helper.make_tensor_value_info("shares" if softmax else "means", TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "mean_colour", [frames], [out])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)

@@ -23,11 +23,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def choose_device(has_gpu: bool = False) -> str:
     """``cuda`` where this process has a GPU, else ``cpu``, with all its cores (an actor of Ray would use one).
 
-    Args:
-        has_gpu: Ray gave it one: then a CPU, which would take its place in silence, is not what anybody wants.
-
     Raises:
-        UserError: it was given one and can't use it.
+        UserError: Ray gave it a GPU (``has_gpu``) and it can't use it: a CPU must not take its place in silence.
     """
     if torch.cuda.is_available():
         return "cuda"
@@ -45,10 +42,7 @@ def on_device(windows: Windows, batch_size: int, device: torch.device) -> Iterat
 
     The caller must not wait for the GPU between two batches, or nothing overlaps.
 
-    Args:
-        windows: of any number type, may be read-only and of any strides.
-        batch_size: rows per slice; the last one may be shorter.
-        device: where to.
+    Windows may be of any number type, read-only and of any strides; the last slice may be shorter.
     """
     if not len(windows):
         return
@@ -73,7 +67,7 @@ def on_device(windows: Windows, batch_size: int, device: torch.device) -> Iterat
             computing.wait_stream(copying)
             batch.record_stream(computing)  # or its memory could be given to a later copy while it is still read
         yield batch
-        # Only now: the caller has queued its work on `batch`, which runs while these lines stage and copy.
+        # Only now: the caller has queued its work on `batch`, which runs while this one is staged and copied.
         if start < len(windows):
             upcoming = send(start)
 
@@ -85,10 +79,7 @@ def answers(
 
     On a CPU as many batches at a time as PyTorch has threads, up to eight: threads that share a batch wait for one
     another after each product, and on a busy machine for longer. What is left over at the end shares them all.
-
-    Args:
-        network: takes a batch on the device; is called in several threads at once.
-        windows, batch_size, device: as in `on_device`.
+    The network takes a batch on the device, and is called in several threads at once.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
     apart = min(threads, _MOST_APART)

@@ -29,10 +29,7 @@ class TeacherBundle:
 
 
 def read_bundle(uri: str) -> TeacherBundle:
-    """Read a bundle's card.
-
-    Args:
-        uri: of the folder; a path or ``s3://`` address.
+    """Read the card in a folder or below an ``s3://`` address.
 
     Raises:
         UserError: there is none, or one of another format.

@@ -14,10 +14,9 @@ def agreed_labels(
 
     Args:
         n_outputs: of the network.
-        source: names the weights in errors.
+        source: names the weights in errors, as ``hint`` says where to name labels.
         carried: by the weights; empty: they have none.
         given: by the user; empty: not given.
-        hint: where to name them, for the errors.
 
     Raises:
         UserError: if given and carried labels differ, a name comes twice, there are none, or not as many as outputs.

@@ -64,7 +64,7 @@ class MobileFaceNet(nn.Module):
         self.conv_3 = residual_bottlenecks(4, 64, 128)
         self.conv_34 = Bottleneck(64, 256, 128, stride=2)
         self.conv_4 = residual_bottlenecks(6, 128, 256)
-        # From here on the layers serve `points` alone, and a file that loads strictly.
+        # From here on the layers find the landmarks themselves, which S2D does not use: a file loads strictly.
         self.conv_45 = Bottleneck(128, 512, 128, stride=2)
         self.conv_5 = residual_bottlenecks(2, 128, 256)
         self.conv_6_sep = conv_block(128, 512)
@@ -88,10 +88,6 @@ class MobileFaceNet(nn.Module):
         x = F.interpolate(frames, size=(INPUT_PX, INPUT_PX), mode="bilinear", align_corners=True)
         x = self.conv_23(self.conv2_dw(self.conv1(x)))
         return self.conv_4(self.conv_34(self.conv_3(x)))
-
-    def points(self, frames: Tensor) -> Tensor:
-        """The landmarks, which S2D does not use: float [N, 136], 68 times x and y relative to the picture."""
-        return self.output_layer(self.conv_6_sep(self.conv_5(self.conv_45(self(frames)))))
 
 
 def new_mobilefacenet(seed: int) -> MobileFaceNet:

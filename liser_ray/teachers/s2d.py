@@ -10,7 +10,7 @@ Shapes: B clips, T frames, N = B * T pictures (clip-major), 196 patches (14 x 14
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -225,34 +225,6 @@ class VideoTransformer(nn.Module):
         return prompt, patches + adapted + prompt
 
 
-def infer_config(shapes: Mapping[str, Sequence[int]], heads: int | None = None) -> S2DConfig:
-    """Sizes of the network that a checkpoint belongs to.
-
-    Args:
-        shapes: of the checkpoint's tensors, by key.
-        heads: number of attention heads, which no shape tells; None: heads of 64, as all published networks have.
-
-    Raises:
-        KeyError: if a tensor that tells a size is not there.
-        UserError: if ``heads`` is None and the width is no multiple of 64.
-    """
-    embed_dim = shapes["cls_token"][-1]
-    if heads is None:
-        if embed_dim % HEAD_DIM:
-            raise UserError(
-                f"S2D weights of width {embed_dim} don't tell their number of attention heads. "
-                'Save them as safetensors with the metadata entry "heads" (save_s2d does).'
-            )
-        heads = embed_dim // HEAD_DIM
-    return S2DConfig(
-        embed_dim=embed_dim,
-        depth=1 + max(int(match[1]) for key in shapes if (match := re.match(r"blocks\.(\d+)\.", key))),
-        heads=heads,
-        frames=shapes["temporal_embedding"][1],
-        num_classes=shapes["head.fc_cls.weight"][0],
-    )
-
-
 def load_s2d(checkpoint: Checkpoint) -> VideoTransformer:
     """The network of a checkpoint, in evaluation mode, float32, on the CPU.
 
@@ -265,9 +237,20 @@ def load_s2d(checkpoint: Checkpoint) -> VideoTransformer:
             f"{checkpoint.path} is S2D's pre-training on single pictures, which has no temporal parts. "
             "Take a checkpoint that is fine-tuned on video, such as FERV39k's."
         )
-    heads = checkpoint.metadata.get("heads")
+    embed_dim, heads = shapes.get("cls_token", (0,))[-1], checkpoint.metadata.get("heads")
+    if not heads and embed_dim % HEAD_DIM:
+        raise UserError(
+            f"S2D weights of width {embed_dim} don't tell their number of attention heads. "
+            'Save them as safetensors with the metadata entry "heads" (save_s2d does).'
+        )
     try:
-        config = infer_config(shapes, int(heads) if heads else None)
+        config = S2DConfig(
+            embed_dim=embed_dim,
+            depth=1 + max(int(match[1]) for key in shapes if (match := re.match(r"blocks\.(\d+)\.", key))),
+            heads=int(heads or embed_dim // HEAD_DIM),
+            frames=shapes["temporal_embedding"][1],
+            num_classes=shapes["head.fc_cls.weight"][0],
+        )
     except (KeyError, IndexError, ValueError):
         config = S2DConfig()  # the comparison of keys then says what is wrong
     with torch.device("meta"):  # no memory, no random numbers: what the checkpoint lacks can't be mistaken for weights

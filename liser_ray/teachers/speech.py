@@ -22,14 +22,7 @@ class SpeechTeachers:
     """Several speech teachers on one device, asked together."""
 
     def __init__(self, models: Sequence[SpeechModel], device: str, precision: Precision, batch_size: int = 32):
-        """Take models that are on the device already.
-
-        Args:
-            models: at least one.
-            device: "cpu", "cuda" or "cuda:N".
-            precision: of the matrix products, where the device has it (`able_precision`).
-            batch_size: windows per forward pass.
-        """
+        """Take models, at least one, that are on the device already; see `load_speech_teachers`."""
         self.teachers = tuple(models)
         self._device = torch.device(device)
         self._precision = precision
@@ -77,13 +70,12 @@ class SpeechTeachers:
 def load_speech_teachers(
     specs: Sequence[str], device: str = "cpu", precision: Precision = "float32", batch_size: int = 32
 ) -> SpeechTeachers:
-    """Speech teachers from folders, ``s3://`` or ``hf://`` addresses of whole models or PEFT adapters.
+    """Speech teachers from whole models or PEFT adapters; adapters of one base model share its weights.
 
     Args:
-        specs: ``name=uri`` or ``uri``, see `read_specs`. A folder with ``adapter_config.json`` is an adapter; adapters
-            of one base model share its weights.
+        specs: as `read_specs` takes them. A folder with ``adapter_config.json`` is an adapter.
         device: "cpu", "cuda" or "cuda:N".
-        precision: see `SpeechTeachers`.
+        precision: of the matrix products, where the device has it (`able_precision`).
         batch_size: windows per forward pass.
 
     Raises:

@@ -64,8 +64,7 @@ class SpeechModel:
 class Remembering(nn.Module):
     """A module that several models share: asked again for the same tensor, it answers with what it found before.
 
-    The convolutions in front of the transformer are a good third of HuBERT base's work on 0.5-s windows, and adapters
-    on the attention leave them as they are: with five adapters they need to run once, not five times.
+    The convolutions are a good third of HuBERT base's work on 0.5-s windows: they run once for all adapters on it.
     """
 
     def __init__(self, module: nn.Module):
@@ -104,11 +103,7 @@ class BaseModel:
 
 
 def load_base(folder: Path, device: torch.device) -> BaseModel:
-    """Read a Transformers folder as an audio classifier, in float32, on a device.
-
-    Raises:
-        UserError: the folder holds no such model, or one that does not take raw audio.
-    """
+    """Read a Transformers folder as an audio classifier; UserError if it holds none that takes raw audio."""
     model, missing = read_classifier(AutoModelForAudioClassification, folder, "a speech model", device)
     if not hasattr(model.config, "conv_stride") or not hasattr(model.base_model, "feature_extractor"):
         raise UserError(
@@ -120,11 +115,7 @@ def load_base(folder: Path, device: torch.device) -> BaseModel:
 
 
 def load_models(specs: Sequence[str], device: torch.device) -> list[SpeechModel]:
-    """The models of `read_specs`, on a device; adapters of one base share its weights.
-
-    Raises:
-        UserError: a name is used twice, a folder or a weight is missing, or labels are not named.
-    """
+    """The models of `read_specs`, on a device; adapters of one base share its weights."""
     bases: dict[Path, BaseModel] = {}
     models = []
     for name, uri in read_specs(specs).items():
@@ -217,13 +208,10 @@ def _adapted(base: BaseModel, folder: Path) -> tuple[nn.Module, tuple[str, ...]]
 
 
 def base_address(folder: Path) -> str:
-    """Where an adapter's base model is: a path, ``s3://`` or ``hf://`` address.
+    """Where an adapter's base model is: a path, ``s3://`` or ``hf://`` address; UserError if it names none.
 
     ``base_model_name_or_path`` may be an address, a path (also relative to the adapter), or a Hugging Face name, whose
     ``revision`` counts.
-
-    Raises:
-        UserError: the file names no base, or one that is not there.
     """
     path = folder / ADAPTER_CONFIG
     config = _read_json(path)
@@ -255,11 +243,7 @@ def _carried_labels(folder: Path) -> tuple[str, ...] | None:
 
 
 def is_normalised(folder: Path) -> bool:
-    """Whether windows get zero mean and unit variance before they go into the model of this folder.
-
-    Raises:
-        UserError: the file that says so can't be read, or the model is for another sample rate.
-    """
+    """Whether windows get zero mean and unit variance first; UserError if the model is for another sample rate."""
     if not any((folder / file).is_file() for file in _PREPROCESSORS):
         # The default of Wav2Vec2FeatureExtractor, and what HuBERT base's and wav2vec 2.0 base's own files say.
         # WavLM base's file says the opposite, so the choice is not made in silence.

@@ -19,10 +19,9 @@ def read_specs(specs: Sequence[str]) -> dict[str, str]:
 
     Args:
         specs: each ``name=uri`` or ``uri``. A URI is a folder, ``s3://bucket/prefix`` or ``hf://owner/name``; the last
-            part of a folder or S3 prefix may be a pattern (``s3://lab/teachers/ravdess/fold-*``). Without a name, the
-            last part of the path names the teacher, made fit for a column name (``fold-0`` becomes ``fold_0``). The
-            name of a pattern goes before those that it finds: ``ravdess=s3://lab/teachers/ravdess/fold-*`` gives
-            ``ravdess_fold_0`` and so on.
+            part of a folder or S3 prefix may be a pattern. Without a name, the last part of the path names the
+            teacher, made fit for a column name (``fold-0`` becomes ``fold_0``). The name of a pattern goes before
+            those that it finds: ``ravdess=s3://lab/ravdess/fold-*`` gives ``ravdess_fold_0`` and so on.
 
     Raises:
         UserError: no spec, a name that can't be a column's, a name used twice, a pattern that nothing matches.
@@ -45,20 +44,14 @@ def read_specs(specs: Sequence[str]) -> dict[str, str]:
 def _expanded(spec: str) -> list[tuple[str, str]]:
     name, equals, uri = spec.partition("=")
     if not equals or "/" in name:  # a path may have "=" in it: a name has no slash before it
-        return [(_name_of(match), match) for match in _matches(spec)]
+        names = [(_last_part(match), match) for match in _matches(spec)]
+        return [(name if name.isidentifier() else f"_{name}", match) for name, match in names]
     if not name.isidentifier() or not uri:
         raise UserError(f"{spec!r}: a speech teacher is given as name=uri, the name of letters, digits and _.")
-    if _is_pattern(uri):
-        return [(f"{name}_{_fit(match)}", match) for match in _matches(uri)]
-    return [(name, uri)]
+    return [(f"{name}_{_last_part(match)}" if _is_pattern(uri) else name, match) for match in _matches(uri)]
 
 
-def _name_of(uri: str) -> str:
-    name = _fit(uri)
-    return name if name.isidentifier() else f"_{name}"
-
-
-def _fit(uri: str) -> str:
+def _last_part(uri: str) -> str:
     """The last part of a path in letters, digits and _."""
     return re.sub(r"\W", "_", posixpath.basename(uri.rstrip("/")))
 

@@ -75,10 +75,10 @@ def prepare(clips: Tensor, model: StaticModel) -> Tensor:
 def load_static(
     uri: str, labels: Sequence[str], device: torch.device, precision: Precision, batch_size: int
 ) -> VideoTeacher:
-    """The teacher that a YAML file describes.
+    """The teacher that a YAML file with the fields of `StaticModel` describes.
 
     Args:
-        uri: of the YAML file: fields of `StaticModel`.
+        uri: of the YAML file.
         labels: given by the user; empty: those of the YAML file or of the model.
         device, precision, batch_size: as in `liser_ray.teachers.video.VideoTeacher`.
 
@@ -86,7 +86,7 @@ def load_static(
         UserError: wrong YAML, missing weights, a model that doesn't take such frames, labels that don't fit.
     """
     description = fetch(uri, _HINT)
-    model = read_description(description)
+    model = _read_description(description)
     weights = model.weights
     if "://" not in weights:
         weights = str(description.parent / Path(weights).expanduser())
@@ -112,12 +112,7 @@ def load_static(
     )
 
 
-def read_description(path: Path) -> StaticModel:
-    """Read and check the YAML file.
-
-    Raises:
-        UserError: if it is no YAML, has an unknown field or a wrong value, or its numbers don't fit together.
-    """
+def _read_description(path: Path) -> StaticModel:
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(StaticModel)
     try:
@@ -154,16 +149,16 @@ def _load_onnx(path: Path, model: StaticModel, device: torch.device) -> FrameNet
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's own classes have no common base but this
         raise UserError(f"{path} is no ONNX file that onnxruntime can run: {error}") from error
-    if len(session.get_inputs()) != 1:
-        raise UserError(f"{path} takes {len(session.get_inputs())} inputs; an image classifier takes one.")
-    entry = session.get_inputs()[0]
-    step = entry.shape[0] if isinstance(entry.shape[0], int) else None
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        raise UserError(f"{path} takes {len(inputs)} inputs; an image classifier takes one.")
+    batch = inputs[0].shape[0] if isinstance(inputs[0].shape[0], int) else None
 
     def run(frames: Tensor) -> Tensor:
         array = frames.cpu().numpy()
         array = np.ascontiguousarray(array.transpose(0, 2, 3, 1) if model.layout == "nhwc" else array)
-        pieces = [array] if step is None else [array[i : i + step] for i in range(0, len(array), step)]
-        return torch.from_numpy(np.concatenate([session.run(None, {entry.name: piece})[0] for piece in pieces]))
+        pieces = [array] if batch is None else [array[i : i + batch] for i in range(0, len(array), batch)]
+        return torch.from_numpy(np.concatenate([session.run(None, {inputs[0].name: one})[0] for one in pieces]))
 
     return run
 

@@ -1,5 +1,4 @@
-"""Classifiers in folders that Transformers' ``save_pretrained`` has written: none of their code runs, no weight is
-random.
+"""Classifiers in folders that Transformers' ``save_pretrained`` has written: none of their code runs.
 
 Transformers only warns when weights are missing and goes on with random ones; here they are named.
 """
@@ -34,14 +33,8 @@ def read_classifier(
 ) -> tuple[PreTrainedModel, frozenset[str]]:
     """A classifier in evaluation mode, float32, on a device, and the names of the weights that its folder lacks.
 
-    Args:
-        auto_class: of Transformers, such as ``AutoModelForImageClassification``.
-        folder: with config.json and model.safetensors.
-        what: it must be, for the error.
-        device: where the model goes.
-
     Raises:
-        UserError: the folder holds no such model, or one that can't be loaded without running code.
+        UserError: the folder holds no such model (``what`` in words), or none that loads without running code.
     """
     try:
         with quiet():
@@ -56,8 +49,7 @@ def read_classifier(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Context without the words of Transformers and PEFT that don't concern a user of this package."""
-    # Its table of missing weights would call an adapter's base broken.
+    """Context without Transformers' and PEFT's own words, such as a table that calls an adapter's base broken."""
     verbosity, progress_bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from itertools import chain
 
 import numpy as np
 import torch
@@ -36,16 +36,13 @@ _LANDMARK_HINT = (
 _LABELS_HINT = "give all their names with --video_teacher.labels"
 
 
-Network = TypeVar("Network", bound=nn.Module)
-
-
 @dataclass
 class VideoTeacher:
     """A classifier of face clips, which answers each by itself, whatever the batch.
 
     Attributes:
         name: of its kind.
-        labels: names of its K outputs, in order.
+        labels: of its K outputs, in order.
         sha256: of all that decides on its numbers.
         batch_size: clips per forward pass.
         device: where it runs.
@@ -78,13 +75,7 @@ class VideoTeacher:
 def load_video_teacher(
     config: VideoTeacherConfig, device: str = "cpu", precision: Precision = "float32"
 ) -> VideoTeacher:
-    """Fetch, check and load a teacher.
-
-    Args:
-        config: which one.
-        device: ``cpu`` or ``cuda``.
-        precision: of the matrix products, where the device has it (`able_precision`); sums, norms and
-            softmax stay float32.
+    """Fetch, check and load a teacher onto ``cpu`` or ``cuda``; only its matrix products are in the precision.
 
     Raises:
         UserError: weights that are missing, of another network, or whose outputs don't fit the labels.
@@ -123,7 +114,10 @@ def s2d_teacher(
 ) -> VideoTeacher:
     """S2D with its landmark network; both go to the device, and the weights of their products to the precision."""
     able = able_precision(device, precision)
-    networks = _lowered(transformer.to(device), able), _lowered(landmarks.to(device), able)
+    networks = transformer.to(device), landmarks.to(device)
+    for module in chain.from_iterable(network.modules() for network in networks):
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            module.to(getattr(torch, able))  # once what autocast would do in each forward pass: same numbers
     expected = (transformer.config.frames, INPUT_PX, INPUT_PX, 3)
 
     def classify(clips: Tensor) -> Tensor:
@@ -133,14 +127,6 @@ def s2d_teacher(
         return logits.float().softmax(dim=1)
 
     return VideoTeacher("s2d", labels, sha256, batch_size, device, able, classify)
-
-
-def _lowered(network: Network, precision: Precision) -> Network:
-    """The network with the weights that autocast would convert in each forward pass converted once: same numbers."""
-    for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            module.to(getattr(torch, precision))
-    return network
 
 
 def s2d_forward(transformer: VideoTransformer, landmarks: MobileFaceNet, clips: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from liser_ray.runtime.errors import UserError
 
 _CONTAINER_KEYS = ("model", "state_dict", "module", "model_state_dict")
-_MAX_NAMED_KEYS = 10
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -58,11 +57,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def load_plain(path: Path) -> Any:  # noqa: ANN401 (whatever the file holds)
-    """What ``torch.save`` has written, on the CPU, if it is tensors, numbers, texts and collections of these alone.
-
-    Raises:
-        UserError: it holds anything else, which could run code, or is no such file.
-    """
+    """What ``torch.save`` has written, on the CPU; UserError if it is more than tensors, numbers, texts and lists."""
     try:
         # Training scripts store their command line as a Namespace, a plain record that is safe to build.
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -91,15 +86,12 @@ def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
 
 
 def load_strictly(network: Network, checkpoint: Checkpoint, what: str) -> Network:
-    """Put a checkpoint's tensors into a network: all of them and no others, floats as float32.
+    """Put a checkpoint's tensors into a network, in evaluation mode and frozen: all of them, no others, as float32.
 
     Args:
         network: may be on the ``meta`` device: the tensors replace its own.
         checkpoint: what to load.
         what: the network's name for the error.
-
-    Returns:
-        The network, in evaluation mode and frozen.
 
     Raises:
         UserError: if a key is missing, is too many, or has another shape; with the keys.
@@ -110,9 +102,9 @@ def load_strictly(network: Network, checkpoint: Checkpoint, what: str) -> Networ
         "missing": [key for key in expected if key not in found],
         "not expected": [key for key in found if key not in expected],
         "of another shape": [
-            f"{key} {found[key]} instead of {shape}"
-            for key, shape in expected.items()
-            if key in found and found[key] != shape
+            f"{key} {found[key]} instead of {expected[key]}"
+            for key in expected
+            if found.get(key, expected[key]) != expected[key]
         ],
     }
     if any(differences.values()):
@@ -124,10 +116,9 @@ def load_strictly(network: Network, checkpoint: Checkpoint, what: str) -> Networ
 
 
 def listed(keys: Iterable[str]) -> str:
-    """Some of the keys, for an error."""
-    keys = list(keys)
-    more = len(keys) - _MAX_NAMED_KEYS
-    return ", ".join(keys[:_MAX_NAMED_KEYS]) + (f", and {more} more" if more > 0 else "")
+    """The first ten of the keys, for an error."""
+    first, rest = (keys := list(keys))[:10], keys[10:]
+    return ", ".join(first) + (f", and {len(rest)} more" if rest else "")
 
 
 def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

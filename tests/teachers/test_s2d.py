@@ -14,7 +14,7 @@ from torch import nn
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.mobilefacenet import MobileFaceNet, new_mobilefacenet
-from liser_ray.teachers.s2d import Fovea, S2DConfig, VideoTransformer, infer_config, load_s2d, save_s2d
+from liser_ray.teachers.s2d import Fovea, S2DConfig, VideoTransformer, load_s2d, save_s2d
 from liser_ray.teachers.weights import Checkpoint, read_checkpoint
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -51,7 +51,8 @@ def figures(config: S2DConfig, clips: np.ndarray, scale: Callable[[str], float] 
     pictures = torch.from_numpy(clips).transpose(1, 2)
     with torch.inference_mode():
         features = landmarks(pictures.flatten(0, 1))
-        points = landmarks.points(pictures.flatten(0, 1))
+        # S2D stops before these layers, which show that the network is the published one.
+        points = landmarks.output_layer(landmarks.conv_6_sep(landmarks.conv_5(landmarks.conv_45(features))))
         logits, feature = transformer(pictures, features)
     prompts = [out[0] for out in seen["prompt"]]
     patches = seen["patch_embed"][0].flatten(2).transpose(1, 2)
@@ -91,8 +92,8 @@ def filled(make: Callable[[], nn.Module], prefix: str = "") -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def compare(golden: np.lib.npyio.NpzFile, case: str, found: dict[str, np.ndarray]) -> dict[str, float]:
-    """The largest difference of every figure that the file has of the case; fails where one is too large."""
+def compare(golden: np.lib.npyio.NpzFile, case: str, found: dict[str, np.ndarray]) -> None:
+    """Fails where the largest difference of a figure that the file has of the case is too large."""
     differences = {
         name: float(np.abs(found[name] - golden[f"{case}_{name}"]).max())
         for name in found
@@ -101,7 +102,6 @@ def compare(golden: np.lib.npyio.NpzFile, case: str, found: dict[str, np.ndarray
     assert {"logits", "feature", "block_out_cls"} <= differences.keys()
     too_far = {name: d for name, d in differences.items() if not d < TOLERANCES.get(name, TOLERANCE)}
     assert not too_far
-    return differences
 
 
 @pytest.fixture(scope="module")
@@ -129,13 +129,9 @@ def test_the_rule_makes_the_values_that_the_figures_were_made_with(golden):
 
 
 @pytest.mark.numerics
-def test_parity_mini_smooth(golden):
-    compare(golden, "mini_smooth", figures(MINI, s2d_rule.smooth_clips(frames=4)))
-
-
-@pytest.mark.numerics
-def test_parity_mini_eps(golden):
-    compare(golden, "mini_eps", figures(MINI, s2d_rule.smooth_clips(frames=4), s2d_rule.fine_scale))
+@pytest.mark.parametrize(("case", "scale"), [("mini_smooth", lambda key: 1.0), ("mini_eps", s2d_rule.fine_scale)])
+def test_parity_mini(golden, case, scale):
+    compare(golden, case, figures(MINI, s2d_rule.smooth_clips(frames=4), scale))
 
 
 @pytest.mark.slow
@@ -158,12 +154,6 @@ def test_keys_and_shapes_are_the_published_ones_in_their_order(make, n_keys, dig
     keys = json.dumps([[key, list(tensor.shape)] for key, tensor in state.items()])
     assert len(state) == n_keys
     assert hashlib.sha256(keys.encode()).hexdigest()[:16] == digest
-
-
-def test_the_full_network_has_the_published_number_of_parameters():
-    with torch.device("meta"):
-        network = VideoTransformer(S2DConfig())
-    assert sum(parameter.numel() for parameter in network.parameters()) == 95_055_571
 
 
 @pytest.mark.numerics
@@ -195,26 +185,16 @@ def test_a_saved_network_loads_equal_with_its_labels_and_heads(tmp_path):
     assert loaded.config == MINI
     assert json.loads(checkpoint.metadata["labels"]) == LABELS
     assert not loaded.training
-    for key, tensor in network.state_dict().items():
-        assert torch.equal(loaded.state_dict()[key], tensor)
-
-
-def test_saving_with_a_wrong_number_of_labels_is_refused(tmp_path):
+    torch.testing.assert_close(loaded.state_dict(), network.state_dict(), rtol=0, atol=0)
     with pytest.raises(ValueError, match="6 labels for 7 outputs"):
-        save_s2d(tmp_path / "mini.safetensors", VideoTransformer(MINI), LABELS[:6])
+        save_s2d(tmp_path / "mini.safetensors", network, LABELS[:6])
 
 
-def test_sizes_follow_from_the_shapes():
+def test_sizes_follow_from_the_shapes_where_they_tell_them():
     config = S2DConfig(embed_dim=128, depth=2, heads=2, frames=8, num_classes=11)
-    with torch.device("meta"):
-        state = VideoTransformer(config).state_dict()
-    assert infer_config({key: tuple(tensor.shape) for key, tensor in state.items()}) == config
-
-
-def test_a_width_that_does_not_tell_the_heads_is_an_error():
-    state = VideoTransformer(MINI).state_dict()
+    assert load_s2d(Checkpoint(Path("wide.pth"), VideoTransformer(config).state_dict())).config == config
     with pytest.raises(UserError, match="don't tell their number of attention heads"):
-        load_s2d(Checkpoint(Path("mini.pth"), dict(state)))
+        load_s2d(Checkpoint(Path("mini.pth"), VideoTransformer(MINI).state_dict()))
 
 
 def test_another_networks_file_is_an_error_that_names_the_keys():

@@ -31,27 +31,18 @@ def test_a_softmax_that_is_too_sure_by_a_factor_gets_that_temperature(factor):
     assert fit_temperature(factor * logits, truth) == pytest.approx(factor, rel=0.05)
 
 
-def test_logarithms_of_a_softmax_are_as_good_as_logits():
-    logits, truth = drawn(2000)
-    from_logits = fit_temperature(3 * logits, truth)
-    assert fit_temperature(logarithms(softmax(3 * logits, axis=1)), truth) == pytest.approx(from_logits, rel=1e-3)
-
-
 def test_the_temperature_makes_it_as_sure_as_it_is_right():
     logits, truth = drawn(20_000)
     too_sure = softmax(3 * logits, axis=1)
-    cooled = with_temperature(too_sure, fit_temperature(3 * logits, truth))
+    cooled = with_temperature(too_sure, fit_temperature(logarithms(too_sure), truth))  # as good as its logits
     assert expected_calibration_error(too_sure, truth) > 0.1
     assert expected_calibration_error(cooled, truth) < 0.02
 
 
-@pytest.mark.parametrize(("right", "limit"), [(True, MIN_TEMPERATURE), (False, MAX_TEMPERATURE)])
-def test_always_right_and_always_wrong_stay_within_the_limits(right, limit):
+def test_always_right_and_always_wrong_stay_within_the_limits():
     logits = np.tile([4.0, 0.0, 0.0], (20, 1))
-    found = fit_temperature(logits, np.full(20, 0 if right else 1))
-    assert MIN_TEMPERATURE <= found <= MAX_TEMPERATURE
-    assert found == pytest.approx(limit, rel=0.05) or right  # always right: any sharp temperature will do
-    assert found < 1 or not right
+    assert MIN_TEMPERATURE <= fit_temperature(logits, np.zeros(20, np.int64)) < 1
+    assert fit_temperature(logits, np.ones(20, np.int64)) == pytest.approx(MAX_TEMPERATURE, rel=0.05)
 
 
 def test_no_recordings_have_no_temperature():
@@ -90,8 +81,3 @@ def test_probabilities_of_zero_give_finite_numbers(temperature, dtype):
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
     assert found[0, 0] == found[0].max()
-
-
-def test_a_temperature_of_one_changes_nothing():
-    probs = np.array([[0.7, 0.2, 0.1], [1, 0, 0]], np.float32)
-    np.testing.assert_allclose(with_temperature(probs, 1.0), probs, atol=1e-6)
