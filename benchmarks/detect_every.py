@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from teacher_speed import golden_networks
-from tqdm import tqdm
 
 from liser_ray.media import clips, cuts, faces, track
 from liser_ray.media.detector import Face, FaceDetector, check_detector
@@ -185,7 +184,7 @@ def softmax_change(paths: Sequence[Path]) -> str:
         if all(media.problem is None and media.video_valid[_WINDOW] > 0 for media in both):
             pairs.append(np.stack([media.clips[_WINDOW] for media in both]))
     teacher = s2d_teacher(*golden_networks(S2DConfig()), FERV39K_LABELS, "", torch.device("cpu"), "float32", 1)
-    softmaxes = np.stack([teacher(pair) for pair in tqdm(pairs, desc="S2D", unit="video")])
+    softmaxes = np.stack([teacher(pair) for pair in pairs])
     change = np.abs(softmaxes[:, 0] - softmaxes[:, 1])
     same = (softmaxes[:, 0].argmax(axis=1) == softmaxes[:, 1].argmax(axis=1)).mean()
     grey = np.abs(np.stack(pairs)[:, 0].astype(int) - np.stack(pairs)[:, 1]).mean()

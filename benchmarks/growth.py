@@ -24,7 +24,6 @@ import psutil
 from labeling_ways import import_all, run_job, small_teachers
 from machine import describe, write_json, write_whole
 from process_tree import Watched, watch
-from tqdm import tqdm
 
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.labeling.config import LabelConfig
@@ -121,7 +120,7 @@ def label(config: LabelConfig, size: float, spans: int) -> Grown:
 def by_spans(sizes: Sequence[int], temporary: Path, settings: Callable[..., LabelConfig]) -> list[Grown]:
     """Corpora of recordings of ten spans, one window long each."""
     found = []
-    for spans in tqdm(sizes, desc="corpora", unit="corpus", disable=None):
+    for spans in sizes:
         n_recordings = spans // SPANS_PER_RECORDING
         corpus = make_corpus(temporary / f"corpus-{spans}", n_recordings, SPANS_PER_RECORDING * WINDOW_S, 16)
         found.append(label(settings(corpus, temporary / f"spans-{spans}", WINDOW_S), spans, spans))
@@ -135,7 +134,7 @@ def by_length(lengths_s: Sequence[float], temporary: Path, settings: Callable[..
         return []
     corpus = make_corpus(temporary / "corpus-long", LONG_RECORDINGS, LONG_S, 30)
     found = []
-    for span_s in tqdm(lengths_s, desc="lengths", unit="length", disable=None):
+    for span_s in lengths_s:
         spans = LONG_RECORDINGS * math.ceil(LONG_S / span_s)
         found.append(label(settings(corpus, temporary / f"length-{span_s:g}", span_s), span_s, spans))
         print(f"spans of {span_s:g} s in {found[-1].run.seconds:.1f} s", flush=True)

@@ -29,7 +29,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from machine import describe, write_json, write_whole
-from tqdm import tqdm
 from transformers import HubertConfig, HubertForSequenceClassification
 
 from liser_ray.labeling.config import LabelConfig
@@ -199,7 +198,7 @@ def measure_media(paths: Sequence[Path], size: Size, costs: Costs) -> tuple[list
     """
     rounds: dict[Path, list[Costs]] = {path: [] for path in paths}
     prepared, n_pictures = {}, {}
-    for path in tqdm(size.rounds * list(paths), desc="recordings", unit="recording"):
+    for path in size.rounds * list(paths):
         with Reader(str(path)) as reader:
             end_s = min(size.seconds, reader.header.duration_s or size.seconds)
         rounds[path].append(Costs())
@@ -217,23 +216,19 @@ def measure_video_teacher(clips: np.ndarray, layers: int, costs: Costs) -> tuple
     ours = copy.deepcopy(transformer), copy.deepcopy(landmarks)  # taken over, and converted
     teacher = s2d_teacher(*ours, FERV39K_LABELS, "", torch.device("cpu"), PRECISION, VIDEO_BATCH)
     alone = []
-    with tqdm(total=2 * len(clips) + 1, desc="video teacher", unit="window") as progress:
-        naive_way.video_softmax(transformer, landmarks, clips[0])  # warm
-        progress.update()
+    naive_way.video_softmax(transformer, landmarks, clips[0])  # warm
 
-        def one_by_one(some: np.ndarray) -> None:
-            for clip in some:
-                start = now()
-                alone.append(naive_way.video_softmax(transformer, landmarks, clip))
-                costs.add(VIDEO, NAIVE, now() - start, VIDEO_WINDOW_S)
-                progress.update()
+    def one_by_one(some: np.ndarray) -> None:
+        for clip in some:
+            start = now()
+            alone.append(naive_way.video_softmax(transformer, landmarks, clip))
+            costs.add(VIDEO, NAIVE, now() - start, VIDEO_WINDOW_S)
 
-        one_by_one(clips[: len(clips) // 2])
-        start = now()
-        together = teacher(clips)  # whose weights were lowered before the clock started, as in an actor
-        costs.add(VIDEO, OURS, now() - start, len(clips) * VIDEO_WINDOW_S)
-        progress.update(len(clips))
-        one_by_one(clips[len(clips) // 2 :])
+    one_by_one(clips[: len(clips) // 2])
+    start = now()
+    together = teacher(clips)  # whose weights were lowered before the clock started, as in an actor
+    costs.add(VIDEO, OURS, now() - start, len(clips) * VIDEO_WINDOW_S)
+    one_by_one(clips[len(clips) // 2 :])
     return together, float(np.abs(together - alone).max())
 
 
@@ -246,17 +241,15 @@ def measure_speech_teacher(windows: np.ndarray, layers: int, costs: Costs) -> tu
     teachers = SpeechTeachers([SpeechModel("hubert", SPEECH_LABELS, "", model)], "cpu", PRECISION, SPEECH_BATCH)
     naive_way.speech_softmax(model, windows[0])  # warm
     together, alone = [], []
-    with tqdm(total=2 * len(windows), desc="speech teacher", unit="window") as progress:
-        for i, first in enumerate(range(0, len(windows), SPEECH_BATCH)):
-            batch = windows[first : first + SPEECH_BATCH]
-            for way in (OURS, NAIVE) if i % 2 else (NAIVE, OURS):
-                start = now()
-                if way == OURS:
-                    together.append(teachers(batch)["hubert"])
-                else:
-                    alone += [naive_way.speech_softmax(model, window) for window in batch]
-                costs.add(SPEECH, way, now() - start, len(batch) * SPEECH_WINDOW_S)
-                progress.update(len(batch))
+    for i, first in enumerate(range(0, len(windows), SPEECH_BATCH)):
+        batch = windows[first : first + SPEECH_BATCH]
+        for way in (OURS, NAIVE) if i % 2 else (NAIVE, OURS):
+            start = now()
+            if way == OURS:
+                together.append(teachers(batch)["hubert"])
+            else:
+                alone += [naive_way.speech_softmax(model, window) for window in batch]
+            costs.add(SPEECH, way, now() - start, len(batch) * SPEECH_WINDOW_S)
     softmaxes = np.concatenate(together)
     return softmaxes, float(np.abs(softmaxes - alone).max())
 

@@ -10,8 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,7 +22,6 @@ import pyarrow.parquet as pq
 import torch
 import yaml
 from process_tree import Done, progress_of
-from tqdm import tqdm
 
 from liser_ray.corpora.plan import make_plan
 from liser_ray.labeling.config import LabelConfig
@@ -34,6 +32,7 @@ from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.schema import labels_schema
 from liser_ray.labeling.teacher_stage import SpeechStage, VideoStage
 from liser_ray.media.outcome import Stage
+from liser_ray.runtime.display import Counting
 from liser_ray.teachers.config import VideoTeacherConfig
 
 _ASK_EVERY_S = 0.25
@@ -173,14 +172,14 @@ def run_pool(config: LabelConfig, cores: int, media_only: bool = False) -> tuple
     outcomes: dict[str, int] = {}
     busy_s: dict[str, float] = {}
     context = multiprocessing.get_context("spawn")
-    with context.Pool(cores, _load, (config, media_only)) as pool, _bar("pool", len(spans)) as bar:
+    with context.Pool(cores, _load, (config, media_only)) as pool, Counting("spans", len(spans)) as counting:
         for at, ended, seconds, busy in pool.imap_unordered(_label, chunks):
             finished.append((at, sum(ended.values()), seconds))
             for name, n in ended.items():
                 outcomes[name] = outcomes.get(name, 0) + n
             for stage, spent_s in busy.items():
                 busy_s[stage] = busy_s.get(stage, 0.0) + spent_s
-            bar.update(sum(ended.values()))
+            counting.advance(sum(ended.values()))
     return _complete(progress_of(finished), plan.spans, plan.to_label_s), {"outcomes": outcomes, "busy_s": busy_s}
 
 
@@ -272,7 +271,7 @@ def run_naive(config: LabelConfig, paths: Sequence[Path], seconds: float) -> tup
     hubert = HubertForSequenceClassification.from_pretrained(folder).eval()
     done: list[Done] = []
     video_s = 0.0
-    for path in tqdm(paths, desc="naive", unit="recording", disable=None):
+    for path in paths:
         with Reader(str(path)) as reader:
             end_s = min(seconds, reader.header.duration_s or seconds)
         faces = [
@@ -303,10 +302,3 @@ def _naive_video(config: VideoTeacherConfig) -> Callable[[np.ndarray], np.ndarra
         return lambda clip: teacher(clip[None])[0]
     transformer, landmarks = load_s2d(read_checkpoint(Path(config.weights))).eval(), new_mobilefacenet(seed=0)
     return lambda clip: naive_way.video_softmax(transformer, landmarks, clip)
-
-
-@contextmanager
-def _bar(what: str, total: int) -> Iterator[tqdm]:
-    """Progress with the time left, on a terminal."""
-    with tqdm(total=total, desc=what, unit="span", disable=None) as bar:
-        yield bar

@@ -27,10 +27,10 @@ import ray
 import torch
 from machine import describe, memory_together, write_whole
 from small_labels import SPEECH_LABELS, write_labels
-from tqdm import tqdm
 
 from liser_ray.media.flac import encode_flac
 from liser_ray.runtime.cluster import start_ray
+from liser_ray.runtime.display import Counting
 from liser_ray.student.data.labels_table import open_labels_table
 from liser_ray.student.data.order import SHUFFLE_ROWS
 from liser_ray.student.data.stream import StreamedSegments, StreamSource
@@ -75,7 +75,7 @@ def write_table(folder: Path, n_rows: int) -> None:
     at = pool.schema.get_field_index("content_hash")
     per_file = ROWS_PER_GROUP * GROUPS_PER_FILE
     folder.mkdir()
-    for first in tqdm(range(0, n_rows, per_file), desc="table", unit="file"):
+    for first in range(0, n_rows, per_file):
         n = min(per_file, n_rows - first)
         hashes = rng.bytes(32 * n).hex()
         rows = pool.take(rng.integers(0, N_SOUNDS, n)).set_column(
@@ -158,11 +158,11 @@ def main(arguments: Sequence[str]) -> None:
         segments.take(BATCH)
         first_s = time.perf_counter() - start
         n_seen, elapsed_s = BATCH, first_s
-        with tqdm(total=table.n_rows, desc="segments", initial=n_seen) as progress:
+        with Counting("segments", table.n_rows, n_seen) as counting:
             while n_seen < table.n_rows and elapsed_s < options.seconds:
                 segments.take(min(BATCH, table.n_rows - n_seen))
-                progress.update(BATCH)
                 n_seen, elapsed_s = min(n_seen + BATCH, table.n_rows), time.perf_counter() - start
+                counting.show(n_seen)
         watch.stop()
         segments.close()
         ray.shutdown()

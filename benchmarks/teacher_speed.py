@@ -20,7 +20,6 @@ import torch
 from machine import describe, write_json, write_whole
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm import tqdm
 from transformers import HubertConfig, HubertForSequenceClassification
 
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
@@ -149,7 +148,7 @@ def measure_video(
     golden = np.concatenate([s2d_rule.smooth_clips(config.frames), s2d_rule.noise_clips(config.frames)])
     speeds, changes = [], {}
     exact = golden_softmax(networks, golden, "float32")
-    for precision in tqdm(peaks, desc=VIDEO, unit="precision"):
+    for precision in peaks:
         changes[precision] = float((golden_softmax(networks, golden, precision) - exact).abs().max())
         for batch in batches:
             teacher = s2d_teacher(*copy.deepcopy(networks), FERV39K_LABELS, "", device, precision, batch)
@@ -171,7 +170,7 @@ def measure_speech(
     windows = np.random.default_rng(0).normal(0, 0.1, (max(batches), WINDOW_SAMPLES)).astype(np.float32)
     labels = ("neutral", "happy", "sad", "angry")
     speeds, changes, exact = [], {}, None
-    for precision in tqdm(peaks, desc=SPEECH, unit="precision"):
+    for precision in peaks:
         for batch in batches:
             teachers = SpeechTeachers([SpeechModel("hubert", labels, "", model)], device.type, precision, batch)
             called = windows_of_a_call(windows, batch, device)
