@@ -17,19 +17,18 @@ _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 NUMERICAL = (
-    "tests/labeling/test_teacher_stages.py",
+    "tests/labeling/test_teacher_stage.py",
     "tests/prediction/test_onnx.py",
+    "tests/prediction/test_pieces.py",
     "tests/prediction/test_stream.py",
-    "tests/prediction/test_student.py",
-    "tests/prediction/test_torch_classifier.py",
     "tests/student/data/test_mels.py",
     "tests/student/test_features.py",
-    "tests/student/test_front_end.py",
     "tests/student/test_losses.py",
     "tests/student/test_network.py",
     "tests/student/training/test_evaluation.py",
-    "tests/student/training/test_loop.py::test_the_golden_loss_curve",
-    "tests/training/",
+    "tests/student/training/test_task.py",
+    "tests/student/training/test_two_processes.py",
+    "tests/training/test_fit.py",
 )
 """Files of numerical tests throughout, beside those that bear the mark ``numerics`` themselves."""
 
