@@ -36,8 +36,8 @@ hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy mac
 hypothesis.settings.load_profile("no deadline")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """In a parallel run all that is on Ray runs in one process, the longest chain, which begins first."""
     for item in items:
         if item.nodeid.startswith(NUMERICAL):
@@ -45,6 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _on_ray(item):
             item.add_marker(pytest.mark.xdist_group("ray"))
     items.sort(key=lambda item: not _on_ray(item))
+    return (yield)
 
 
 def _on_ray(item: pytest.Item) -> bool:
