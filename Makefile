@@ -30,7 +30,7 @@ demo: .venv/ready  ## a small corpus, small teachers, labels, students: a few mi
 # Two processes: one for all that runs on Ray, one for the rest. One thread each: two that wait for each other on a busy
 # machine are many times slower than one.
 test: .venv/ready  ## all tests, the slow ones too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 # Each line: instructions for oneDNN, for PyTorch's own loops and for MKL, and threads. They only take away: what a CPU
 # does not have it goes without.

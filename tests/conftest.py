@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -15,6 +16,21 @@ from liser_ray.runtime.cluster import start_ray
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
+
+ON_RAY = (
+    "tests/benchmarks/test_growth.py::test_a_quick_run",
+    "tests/jobs/test_tune_lambdas.py::test_the_papers_grid",
+    "tests/labeling/test_job.py",
+    "tests/labeling/test_kills.py",
+    "tests/labeling/test_measure.py::test_measured",
+    "tests/labeling/test_real_videos.py",
+    "tests/media/test_isolation.py::test_inside_a_ray_actor",
+    "tests/search/test_on_ray.py",
+    "tests/student/data/test_stream.py",
+    "tests/student/training/test_job.py::test_on_ray_streamed",
+    "tests/teachers/finetuning/test_job.py::test_two_folds_of_ravdess",
+)
+"""Files and tests that ask for `ray_session`, and no others: the longest chain of a parallel run."""
 
 NUMERICAL = (
     "tests/labeling/test_teacher_stage.py",
@@ -36,20 +52,26 @@ hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy mac
 hypothesis.settings.load_profile("no deadline")
 
 
-@pytest.hookimpl(wrapper=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """In a parallel run all that is on Ray runs in one process, the longest chain, which begins first."""
+@pytest.hookimpl(optionalhook=True)  # there is none without xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """In a parallel run, all that is on Ray runs in one process: there is one Ray, and it needs the cores."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneRay(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "ray" if nodeid.startswith(ON_RAY) else nodeid
+
+    return OneRay(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest chain begins first; it is a Ray session of its own, so the order changes nothing."""
     for item in items:
         if item.nodeid.startswith(NUMERICAL):
             item.add_marker("numerics")
-        if _on_ray(item):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-    items.sort(key=lambda item: not _on_ray(item))
-    return (yield)
-
-
-def _on_ray(item: pytest.Item) -> bool:
-    return "ray_session" in getattr(item, "fixturenames", ())
+        if "ray_session" in getattr(item, "fixturenames", ()) and not item.nodeid.startswith(ON_RAY):
+            raise pytest.UsageError(f"{item.nodeid} runs on Ray: add it to ON_RAY in tests/conftest.py")
+    items.sort(key=lambda item: not item.nodeid.startswith(ON_RAY))
 
 
 @pytest.fixture(autouse=True)
