@@ -46,6 +46,7 @@ from liser_ray.labeling.planning import describe_plan
 from liser_ray.labeling.progress import JobCounts
 from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, count_outcomes, reconcile, remove_doubles
 from liser_ray.labeling.schema import CLIPS, empty_column, labels_schema, set_columns
+from liser_ray.media.outcome import Stage
 from liser_ray.media.reader import Header
 from liser_ray.runtime.cluster import start_ray
 
@@ -142,9 +143,7 @@ class NoMedia(MediaStage):
 
     def __init__(self, config: object, schema: pa.Schema, *_: object):
         self._schema = schema
-
-    def _check_machine(self) -> None:
-        pass
+        self._is_checked = True
 
     def _prepare(self, span: dict[str, Any]) -> pa.Table:
         return self._row(span, None, None)
@@ -152,6 +151,8 @@ class NoMedia(MediaStage):
 
 class NoTeacher:
     """Passes all on but the clips, which the video teacher takes away."""
+
+    stage = Stage.VIDEO_TEACHER
 
     def __init__(self, *_: object):
         pass
@@ -173,7 +174,8 @@ def run_generated(output: str) -> int:
     schema = labels_schema(LABELS, {"fold-0": LABELS})
     with (
         mock.patch.object(pipeline, "MediaStage", NoMedia),
-        mock.patch.object(pipeline, "TeacherStage", NoTeacher),
+        mock.patch.object(pipeline, "VideoStage", NoTeacher),
+        mock.patch.object(pipeline, "SpeechStage", NoTeacher),
     ):
         pipeline.run_pipeline(
             config,
