@@ -6,15 +6,11 @@ from typing import Any, Self
 
 
 class QuietHandler(BaseHTTPRequestHandler):
-    """Answers each request with `serve`, and prints nothing. `owner` is the `LocalServer`."""
+    """Answers each request with its own method `serve`, and prints nothing. `owner` is the `LocalServer`."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     owner: Any
-
-    def serve(self) -> None:
-        """Answer the request."""
-        raise NotImplementedError
 
     def _serve(self) -> None:
         self.serve()
