@@ -1,6 +1,6 @@
 """Labeled sets of emotional speech: published corpora, and what a manifest lists.
 
-To add a corpus: write a file beside `ravdess` with a `Corpus` (names of its labels and files, some 30 lines), and give
+To add a corpus: write a file beside `ravdess` with a `Corpus` (names of its labels and files, some 40 lines), and give
 it a place in `CORPORA`. Its name then works wherever a labeled set is asked for.
 """
 
@@ -27,7 +27,9 @@ SOUND_SUFFIXES = (
 # fmt: on
 """Files of a corpus folder that are taken for recordings; a manifest's may have any suffix."""
 
-_FORMS = f"{', '.join(f'{name}:<folder or s3://…>' for name in CORPORA)}, or a manifest (.csv or .parquet)"
+FORMS = f"{', '.join(f'{name}:<folder or s3://…>' for name in CORPORA)}, or a manifest (.csv or .parquet)"
+"""How a labeled set may be given, for errors."""
+
 _COLUMNS = "Needed are path, label and speaker; fold and sex may be given."
 _SEXES = {"man": "man", "male": "man", "m": "man", "woman": "woman", "female": "woman", "f": "woman", "": ""}
 _FOLD = re.compile(r"(\d+)(\.0*)?")  # tools write whole numbers as 3.0 where a column had gaps
@@ -50,9 +52,9 @@ def read_labeled_set(spec: str) -> LabeledSet:
     if prefix is None:
         labeled = _read_manifest(absolute(spec))
     elif prefix[1].lower() not in CORPORA:
-        raise UserError(f"{spec}: there is no labeled set {prefix[1]!r}. Give {_FORMS}.")
+        raise UserError(f"{spec}: there is no labeled set {prefix[1]!r}. Give {FORMS}.")
     elif prefix.end() == len(spec):
-        raise UserError(f"{spec} names no folder. Give {_FORMS}.")
+        raise UserError(f"{spec} names no folder. Give {FORMS}.")
     else:
         labeled = _read_corpus(CORPORA[prefix[1].lower()], absolute(spec[prefix.end() :]))
     for what, found in (("label", {one.label for one in labeled.utterances}), ("speaker", set(labeled.speakers))):
@@ -94,7 +96,7 @@ def _read_corpus(corpus: Corpus, root: str) -> LabeledSet:
 
 def _read_manifest(uri: str) -> LabeledSet:
     if not is_manifest(uri):
-        raise UserError(f"{uri} is no labeled set. Give {_FORMS}.")
+        raise UserError(f"{uri} is no labeled set. Give {FORMS}.")
     manifest = Manifest(uri, needed=("path", "label", "speaker"), optional=("fold", "sex"), hint=_COLUMNS)
     utterances = []
     of_speaker: dict[str, Utterance] = {}  # the first of each, with a sex where one is known

@@ -22,7 +22,7 @@ class Stage(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a span is not labeled. The README explains each code in one line."""
+    """Why a span is not labeled. docs/table.md explains each code in one line."""
 
     # filtered
     NO_AUDIO = "no_audio"  # the recording has no audio track

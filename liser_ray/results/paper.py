@@ -7,7 +7,7 @@ BASE = "no-dstl"
 CONFIGURATIONS = (BASE, "vid-dstl", "sp-dstl", "vid-sp-dstl", "conf-vid-sp-dstl")
 """Recipes of Table 2, in its order."""
 
-SET_NAMES = {"ravdess": "RAVDESS", "cremad": "CREMA-D"}
+PAPER_SETS = {"ravdess": "RAVDESS", "cremad": "CREMA-D"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def paper_order(recipe: str) -> tuple[int, str]:
 
 def set_name(labeled: str) -> str:
     """A set's name as it is written: "RAVDESS" for "ravdess"; that of a manifest stays."""
-    return SET_NAMES.get(labeled, labeled)
+    return PAPER_SETS.get(labeled, labeled)
 
 
 def with_share(recipe: str, percent: int) -> str:

@@ -9,8 +9,8 @@ from liser_ray.results.paper import (
     CONFIGURATIONS,
     OTHERS,
     PAPER,
+    PAPER_SETS,
     PAPERS_BEST,
-    SET_NAMES,
     paper_order,
     paper_score,
     set_name,
@@ -46,7 +46,7 @@ def interval_text(found: Interval) -> str:
 
 def by_set(records: Sequence[Record]) -> dict[str, dict[str, list[Record]]]:
     """Records by set and recipe: the paper's in its order, then the others by name."""
-    sets = [*SET_NAMES]
+    sets = [*PAPER_SETS]
     sets += sorted({record.labeled for record in records}.difference(sets))
     found: dict[str, dict[str, list[Record]]] = {}
     for record in sorted(records, key=lambda one: (sets.index(one.labeled), paper_order(one.recipe))):
@@ -127,8 +127,8 @@ def sexes_table(records: Sequence[Record]) -> str:
 
 def table_2(records: Sequence[Record]) -> str:
     """The paper's Table 2, our scores beside its."""
-    rows = {recipe: [(recipe, labeled) for labeled in SET_NAMES] for recipe in CONFIGURATIONS}
-    return _beside_paper(records, "configuration", list(SET_NAMES.values()), rows)
+    rows = {recipe: [(recipe, labeled) for labeled in PAPER_SETS] for recipe in CONFIGURATIONS}
+    return _beside_paper(records, "configuration", list(PAPER_SETS.values()), rows)
 
 
 def table_3(records: Sequence[Record]) -> str:

@@ -5,8 +5,9 @@ import math
 import os
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -105,11 +106,13 @@ def make_scheduler(config: SearchConfig, known: Sequence[SettingResult]) -> Tria
         return None
     common: dict[str, Any] = {"time_attr": "epoch", "metric": OBJECTIVE, "mode": "max"}
     common["grace_period"] = config.grace_epochs
-    if config.scheduler == "asha":  # the last epoch ends a trial by itself
-        scheduler: TrialScheduler = AsyncHyperBandScheduler(max_t=_NEVER, reduction_factor=3, **common)
-    else:  # with an end to its time slice it pauses trials while there is little to compare with
-        scheduler = MedianStoppingRule(hard_stop=True, min_time_slice=cast("int", math.inf), **common)
-    controller: Any = None  # with which they would pause trials
+    make: dict[str, Callable[..., TrialScheduler]] = {
+        "asha": partial(AsyncHyperBandScheduler, max_t=_NEVER, reduction_factor=3),  # its last epoch ends a trial
+        # With an end to its time slice it pauses trials while there is little to compare with.
+        "median": partial(MedianStoppingRule, hard_stop=True, min_time_slice=cast("int", math.inf)),
+    }
+    scheduler = make[config.scheduler](**common)
+    controller: Any = None  # with which they would pause trials; ours can only be stopped
     for result in filter(lambda one: one.curve, known):
         trial, report = TuneTrial("known", stub=True), {}
         scheduler.on_trial_add(controller, trial)

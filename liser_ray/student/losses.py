@@ -1,12 +1,13 @@
 """The student's loss: equations (4) and (5) of Pendyala et al. 2025, in the precision of the logits (not half)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from liser_ray.student.config import LossConfig
+from liser_ray.student.config import Distillation, LossConfig
 from liser_ray.student.network import StudentLogits
 
 
@@ -22,6 +23,10 @@ def mae_distillation(logits: Tensor, teacher: Tensor) -> Tensor:
 def ce_distillation(logits: Tensor, teacher: Tensor) -> Tensor:
     """CE(softmax(g_sd(s)), t_s(s)) = -Σ_k t_k · log softmax(g_sd(s))_k, likewise: the paper's ablation."""
     return -(teacher * logits.log_softmax(dim=-1)).sum(dim=-1)
+
+
+DISTANCES: dict[Distillation, Callable[[Tensor, Tensor], Tensor]] = {"mae": mae_distillation, "ce": ce_distillation}
+"""Logits and the teacher's softmaxes, float [N, K], to a distance for each item, float [N]."""
 
 
 def confidence_weights(teacher: Tensor, temperature: float = 1.0) -> Tensor:
@@ -112,6 +117,5 @@ def loss_terms(
 
 def _distillation_loss(logits: Tensor, teacher: Tensor, config: LossConfig, temperature: float = 1.0) -> Tensor:
     """A distillation term of each unlabeled item before λ: w · L, float [N_u]."""
-    distance = mae_distillation if config.distillation == "mae" else ce_distillation
-    loss = distance(logits, teacher)
+    loss = DISTANCES[config.distillation](logits, teacher)
     return loss if config.confidence == "none" else loss * confidence_weights(teacher, temperature)

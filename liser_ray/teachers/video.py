@@ -26,11 +26,11 @@ GPU_BATCH, CPU_BATCH = 16, 1
 """Clips per forward pass where the settings leave it open."""
 
 _S2D_HINT = (
-    "Get an S2D checkpoint fine-tuned on FERV39k (Hugging Face: cyinen/S2D, see the README) and give its path, "
+    "Get an S2D checkpoint fine-tuned on FERV39k (Hugging Face: cyinen/S2D, see docs/label.md) and give its path, "
     "s3:// or hf:// address with --video_teacher.weights."
 )
 _LANDMARK_HINT = (
-    "Get S2D's landmark network (mobilefacenet_model_best.pth.tar, see the README) and give its path, s3:// or hf:// "
+    "Get S2D's landmark network (mobilefacenet_model_best.pth.tar, docs/label.md) and give its path, s3:// or hf:// "
     "address with --video_teacher.landmark_weights."
 )
 _LABELS_HINT = "give all their names with --video_teacher.labels"

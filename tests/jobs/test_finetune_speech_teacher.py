@@ -43,7 +43,7 @@ def test_a_manifest_becomes_teachers_and_a_table(run, tmp_path):
     [
         ([], ["--labeled", "ravdess:"]),
         (["--labeled", "ravdess:/nowhere"], ["/nowhere"]),
-        (["--labeled", "emodb:/data"], ["emodb", "cremad:"]),
+        (["--labeled", "nosuchset:/data"], ["nosuchset", "cremad:"]),
         (["--labeled", "x.csv", "--train.crop_s", "0.1"], ["crop_s", "0.5"]),
         (["--labeled", "x.csv", "--lora.rank", "0"], ["LoRA", "rank"]),
     ],

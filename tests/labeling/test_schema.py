@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -31,6 +34,12 @@ def test_the_table_is_the_documented_one_and_every_column_has_an_empty_value():
     for field in schema:
         column = empty_column(field.type, 2)
         assert (column.type, len(column), column.null_count) == (field.type, 2, 0)
+
+
+def test_the_documentation_has_these_columns_and_no_others():
+    text = (Path(__file__).parents[2] / "docs/table.md").read_text().partition("Each file")[0]
+    documented = [name for names in re.findall(r"^\| (`.*?) \|", text, re.M) for name in names.split("`")[1::2]]
+    assert sorted(documented) == sorted(labels_schema(VIDEO, SPEECH).names)
 
 
 def test_columns_of_the_manifest_come_last_and_may_not_take_our_names():

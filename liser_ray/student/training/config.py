@@ -101,14 +101,14 @@ class StudentConfig(WorkerSettings):
     """Train the LiSER student on labeled speech and a labels table, one per fold and seed.
 
     Attributes:
-        labeled: ravdess:FOLDER, cremad:FOLDER, or a CSV or Parquet file with the columns path, label, speaker and
+        labeled: a published set (ravdess:FOLDER ...), a CSV or a Parquet file with the columns path, label, speaker and
             perhaps fold and sex; folders and files may be s3:// addresses.
         unlabeled: output of label_corpus.py, a folder or s3:// prefix; not needed for recipes without teachers.
         output: folder or s3:// prefix for a folder per fold and seed, and records/. The same command goes on where it
             was.
         recipe: what the student learns from: labels alone (no-dstl), also the video teacher (vid-dstl), the speech
             teacher (sp-dstl), both (vid-sp-dstl), or both weighted by how sure they are (conf-vid-sp-dstl). "strong",
-            alone or before these names, has other defaults of --network, --train and --loss (see docs/recipe.md). Or a
+            alone or before these names, has other defaults of --network, --train and --loss (see docs/recipes.md). Or a
             YAML file like those in configs/recipes.
         folds: "all", or numbers such as 0,2.
         seeds: numbers such as 0,1,2; each gives a student per fold, of other first weights, order and crops.

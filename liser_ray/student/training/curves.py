@@ -13,6 +13,7 @@ from tensorboardX.summary import scalar
 
 from liser_ray.storage.addresses import join
 from liser_ray.storage.files import write_bytes
+from liser_ray.training.fit import EpochScore
 
 
 @contextmanager
@@ -42,11 +43,11 @@ def curve_writer(output: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
         yield add
 
 
-def plot_curves(history: Sequence[Mapping[str, Any]], best_epoch: int, title: str) -> bytes:
+def plot_curves(history: Sequence[EpochScore], best_epoch: int, title: str) -> bytes:
     """A PNG of the losses and of the validation UAR by epoch.
 
     Args:
-        history: `EpochScore` of each epoch as mappings, at least one.
+        history: of each epoch, at least one.
         best_epoch: the one that was picked, from 1 on.
         title: above it.
     """
@@ -56,16 +57,16 @@ def plot_curves(history: Sequence[Mapping[str, Any]], best_epoch: int, title: st
     from liser_ray.results.style import BLUE, COLOURS, ORANGE, make_figure, to_png
 
     figure, (left, right) = make_figure(9, 3.6, 1, 2)
-    epochs = [score["epoch"] for score in history]
-    terms = [name for name in ("supervised", "speech", "video") if any(score[name] for score in history)]
+    epochs = [score.epoch for score in history]
+    terms = [name for name in history[0].terms if any(score.terms[name] for score in history)]
     for name, colour in zip(terms, COLOURS, strict=False):
-        left.plot(epochs, [score[name] for score in history], color=colour, label=name)
+        left.plot(epochs, [score.terms[name] for score in history], color=colour, label=name)
     if len(terms) > 1:
-        left.plot(epochs, [score["loss"] for score in history], color="black", label="loss", zorder=1)
+        left.plot(epochs, [score.loss for score in history], color="black", label="loss", zorder=1)
         left.set_yscale("log")  # the teachers' terms are a hundredth of the other
     left.set_ylabel("loss per recording")
     left.legend(frameon=False)
-    validated = {score["epoch"]: score["validation_uar"] for score in history if score["validation_uar"] is not None}
+    validated = {score.epoch: score.validation_uar for score in history if score.validation_uar is not None}
     if validated:
         right.plot(list(validated), list(validated.values()), color=BLUE)
         best = validated[best_epoch]

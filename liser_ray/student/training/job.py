@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from liser_ray.corpora.folds import choose_folds, folds_of, numbers
-from liser_ray.corpora.labeled import read_labeled_set
+from liser_ray.corpora.labeled import FORMS, read_labeled_set
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.results.records import FoldResult, Record, record_to_json
 from liser_ray.runtime.display import Counting
@@ -156,7 +156,7 @@ def record_file(record: Record) -> str:
 
 def _check_options(config: StudentConfig, recipe: Recipe) -> None:
     if not config.labeled:
-        raise UserError("No labeled speech: give --labeled ravdess:FOLDER, cremad:FOLDER or a CSV or Parquet file.")
+        raise UserError(f"No labeled speech: give --labeled {FORMS}.")
     if recipe.teachers and not config.unlabeled:
         raise UserError(
             f"{recipe.name} learns from teachers: give the output of label_corpus.py as --unlabeled, or --recipe "

@@ -100,8 +100,11 @@ def run_name(recipe: str, loss: LossConfig, two_stage: bool, labeled_fraction: f
     found = read_recipe(recipe)
     name = found.name
     if found.teachers:
-        name += "+calibrated" * (found.loss(loss).confidence == "calibrated")
-        name += "+distill-ce" * (loss.distillation == "ce")
+        confidence = found.loss(loss).confidence
+        if confidence != found.settings.get("loss.confidence", LossConfig.confidence):
+            name += f"+{confidence}"
+        if loss.distillation != found.settings.get("loss.distillation", LossConfig.distillation):
+            name += f"+distill-{loss.distillation}"
         name += "+two-stage" * two_stage
     return with_share(name, round(100 * labeled_fraction))
 

@@ -227,6 +227,6 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
     }
     weights = {name: value.contiguous().cpu() for name, value in classifier.state_dict().items()}
     write_bytes(join(job.output, WEIGHTS_FILE), safetensors.torch.save(weights))
-    picture = plot_curves(history, training.best.epoch, f"{inputs.name}, {job.name}")
+    picture = plot_curves(training.history, training.best.epoch, f"{inputs.name}, {job.name}")
     write_bytes(join(job.output, "curves.png"), picture)
     write_bytes(join(job.output, CARD_FILE), json.dumps(card, indent=1).encode() + b"\n")  # last: it says "done"

@@ -74,7 +74,7 @@ class FinetuneConfig(WorkerSettings):
     """Tune a pretrained speech model to label emotions, one teacher per fold.
 
     Attributes:
-        labeled: ravdess:FOLDER, cremad:FOLDER, or a CSV or Parquet file with the columns path, label, speaker and
+        labeled: a published set (ravdess:FOLDER ...), a CSV or a Parquet file with the columns path, label, speaker and
             perhaps fold and sex; folders and files may be s3:// addresses.
         output: folder or s3:// prefix for fold-0/, fold-1/ ... and evaluation.json. The same command goes on where it
             was.

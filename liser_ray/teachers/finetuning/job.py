@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from liser_ray.corpora.folds import Fold, choose_folds, folds_of
-from liser_ray.corpora.labeled import read_labeled_set
+from liser_ray.corpora.labeled import FORMS, read_labeled_set
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
@@ -55,7 +55,7 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
         UserError: an option, the labeled set, the base model, the output or changed settings; with what to do.
     """
     if not config.labeled:
-        raise UserError("No labeled speech: give --labeled ravdess:FOLDER, cremad:FOLDER or a CSV or Parquet file.")
+        raise UserError(f"No labeled speech: give --labeled {FORMS}.")
     output = absolute(config.output)
     check_writable(output)
     labeled = read_labeled_set(config.labeled)

@@ -5,17 +5,12 @@ from matplotlib.image import imread
 from tensorboardX.proto.event_pb2 import Event
 
 from liser_ray.student.training.curves import curve_writer, plot_curves
+from liser_ray.training.fit import EpochScore
 
 
 def score(epoch, speech=0.0, uar=0.3):
-    return {
-        "epoch": epoch,
-        "loss": 2 / epoch + speech,
-        "supervised": 2 / epoch,
-        "speech": speech,
-        "video": 0.0,
-        "validation_uar": uar,
-    }
+    terms = {"supervised": 2 / epoch, "speech": speech}
+    return EpochScore(epoch, 2 / epoch + speech, terms, {}, None, uar, 1.0)
 
 
 def written(folder):
@@ -35,10 +30,10 @@ def written(folder):
 def test_tensorboard_sees_each_epoch_at_once_and_what_a_new_process_takes_back(tmp_path):
     with curve_writer(str(tmp_path)) as add:
         for epoch in (1, 2, 3):
-            add(score(epoch))
+            add(score(epoch).flat)
             assert ("loss", epoch) in written(tmp_path)
     with curve_writer(str(tmp_path)) as add:
-        add(score(2, uar=None))
+        add(score(2, uar=None).flat)
         found = written(tmp_path)
     assert found["loss", 1] == 2.0
     assert ("loss", 3) not in found
