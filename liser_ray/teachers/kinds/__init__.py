@@ -1,0 +1,115 @@
+"""Kinds of teachers: a module each, found by its name.
+
+A module has a dataclass `Options` (its fields are the settings of this kind; the first ones may be given as addresses
+behind the kind, ``NAME=KIND:ADDRESS,ADDRESS``), a `Teacher` class, and
+``load(name, options, device, precision) -> Teacher``. A kind of one's own is named by its module with dots,
+``energy=my_package.energy:``, and needs no change here.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jsonargparse
+import torch
+
+from liser_ray.runtime.errors import UserError
+from liser_ray.teachers.teacher import Takes, Teacher
+from liser_ray.training.precision import Precision
+
+_ABOVE = {"student": "liser_ray.prediction.teacher"}
+"""Kinds in folders above this one, which can't be imported from here but found by name."""
+
+
+@dataclass(frozen=True)
+class TeacherEntry:
+    """A teacher as the settings name it.
+
+    Attributes:
+        name: of its targets.
+        kind: its module.
+        options: the module's `Options`.
+    """
+
+    name: str
+    kind: str
+    options: Any
+
+    @property
+    def takes(self) -> Takes:
+        """The teacher's input."""
+        takes: Takes = _module(self.kind).TEACHER.takes
+        return takes
+
+    def load(self, device: torch.device, precision: Precision = "float32") -> Teacher:
+        """The teacher on a device; UserError if its weights are missing or wrong."""
+        teacher: Teacher = _module(self.kind).load(self.name, self.options, device, precision)
+        return teacher
+
+
+def read_teachers(teachers: Mapping[str, Any] | Sequence[str]) -> list[TeacherEntry]:
+    """The teachers that settings name.
+
+    Args:
+        teachers: by name either ``KIND:ADDRESS`` (more addresses after commas) or the kind's settings with its name as
+            ``kind``; or a list of ``NAME=KIND:ADDRESS``.
+
+    Raises:
+        UserError: a name that is none or comes twice, a kind that is not there, a setting that it has not.
+    """
+    if not isinstance(teachers, Mapping):
+        pairs = [one.partition("=")[::2] for one in teachers]
+        if len({name for name, _ in pairs}) < len(pairs):
+            raise UserError(f"--teachers: a name comes twice in {', '.join(name for name, _ in pairs)}.")
+        teachers = dict(pairs)
+    return [_entry(name, value) for name, value in teachers.items()]
+
+
+def _entry(name: str, value: Any) -> TeacherEntry:  # noqa: ANN401 (as a settings file has it)
+    if not name.isidentifier() or not value:
+        raise UserError(
+            f"--teachers {name!r}: give NAME=KIND:ADDRESS, such as face=s2d:s2d.pth,landmarks.pth or "
+            "speech=speech:out/teachers/fold-*, the name of letters, digits and _."
+        )
+    if isinstance(value, str):
+        kind, colon, addresses = value.partition(":")
+        if not colon:
+            raise UserError(f"--teachers {name}={value}: say of which kind it is, such as {name}=speech:{value}.")
+        settings: dict[str, Any] = {}
+        given = [one for one in addresses.split(",") if one]
+    elif isinstance(value, Mapping) and isinstance(value.get("kind"), str):
+        settings = {key: one for key, one in value.items() if key != "kind"}
+        kind, given = value["kind"], []
+    else:
+        raise UserError(f"--teachers {name}: give its kind, and the settings of that kind, not {value!r}.")
+    options = _module(kind).Options
+    names = [one.name for one in fields(options)]
+    if len(given) > len(names):
+        raise UserError(f"--teachers {name}={value}: {kind} takes at most {len(names)} addresses.")
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(options)
+    try:
+        parsed = parser.parse_object(settings | dict(zip(names, given, strict=False)))
+        return TeacherEntry(name, kind, options(**vars(parser.instantiate_classes(parsed))))
+    except jsonargparse.ArgumentError as error:
+        raise UserError(f"--teachers {name}: {kind} has the settings {', '.join(names)}. {error}") from error
+
+
+def _module(kind: str) -> ModuleType:
+    found = kind if "." in kind else _ABOVE.get(kind, f"{__name__}.{kind}")
+    if not re.fullmatch(r"[\w.]+", kind) or not _exists(found):
+        names = sorted({*_ABOVE, *(one.stem for one in Path(__file__).parent.glob("[a-z]*.py"))})
+        raise UserError(f"There is no kind of teacher {kind!r}: give one of {', '.join(names)}, or a module of yours.")
+    return import_module(found)
+
+
+def _exists(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

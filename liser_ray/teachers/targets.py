@@ -1,0 +1,88 @@
+"""What teachers give: a target is a column of values with names, for the windows of a span."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from liser_ray.runtime.errors import UserError
+
+TargetKind = Literal["distribution", "scalar"]
+"""Of the values of a window: probabilities that sum to 1, or any one number."""
+
+
+@dataclass(frozen=True)
+class TunedOn:
+    """On what a teacher was tuned.
+
+    Attributes:
+        labeled: name of the labeled set.
+        fold: of its test speakers.
+        heard: speakers whose recordings chose its weights, its epoch or its temperature, in order.
+    """
+
+    labeled: str
+    fold: int
+    heard: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A column of a labels table, and what a student must know of it; JSON in the table's metadata.
+
+    Attributes:
+        name: of the column, letters, digits and _.
+        kind: of the values.
+        labels: names of the K values of a window, in order; of a scalar its one.
+        window_s: length of a window in seconds; 0: the whole span is one.
+        hop_s: from the start of one window to that of the next.
+        sha256: of all that decides on the values: weights and how they are used.
+        teacher: the name of the teacher that gives it, as it was called when the table was made. Those of a pattern,
+            such as ``speech=speech:teachers/fold-*``, give ``speech_fold_0`` and so on.
+        embedding_size: D of the vector that is stored for each window; 0: none.
+        tuned_on: whom it has heard; None: it does not say.
+        temperature: at which a distribution is as sure as it is right (Guo et al. 2017); values are without it.
+    """
+
+    name: str
+    kind: TargetKind
+    labels: tuple[str, ...]
+    window_s: float
+    hop_s: float
+    sha256: str
+    teacher: str
+    embedding_size: int = 0
+    tuned_on: TunedOn | None = None
+    temperature: float = 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """For the table's metadata."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Target":
+        """What `to_json` has given."""
+        values = {**content, "labels": tuple(content["labels"])}
+        if tuned := content.get("tuned_on"):
+            values["tuned_on"] = TunedOn(tuned["labeled"], tuned["fold"], tuple(tuned["heard"]))
+        return cls(**values)
+
+    def named(self, name: str) -> "Target":
+        """The same target in a column of another name."""
+        return replace(self, name=name)
+
+
+def refuse_leak(target: Target, labeled: str, scored_speakers: Collection[str]) -> None:
+    """Refuse a target whose teacher has heard test or validation speakers of a student's fold.
+
+    Args:
+        target: of any kind of teacher; one that does not say whom it has heard is the caller's to judge.
+        labeled: name of the student's labeled set; the same speaker's name in another set is another speaker.
+        scored_speakers: of the student's fold.
+    """
+    tuned = target.tuned_on
+    both = sorted(set(tuned.heard) & set(scored_speakers)) if tuned and tuned.labeled == labeled else []
+    if tuned and both:
+        raise UserError(
+            f"The teacher of {target.name} was tuned on speakers {', '.join(both)} of {tuned.labeled} (fold "
+            f"{tuned.fold}), on whom the student would be scored. Take the teacher of the student's own fold."
+        )

@@ -1,0 +1,44 @@
+"""A teacher: what it takes, and what it gives for each window."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+
+from liser_ray.teachers.batches import Windows
+from liser_ray.teachers.targets import Target
+
+Takes = Literal["clips", "sound"]
+"""Face clips uint8 [16, 224, 224, 3] (RGB, 30 Hz), or sound float32 [n], 16 kHz mono, -1..1."""
+
+
+class Answer(NamedTuple):
+    """What a teacher says of N windows.
+
+    Attributes:
+        values: float32 [N, K]; of a distribution each row sums to 1.
+        embedding: float16 [N, D]; None of a target without one.
+    """
+
+    values: np.ndarray
+    embedding: np.ndarray | None = None
+
+
+class Teacher(ABC):
+    """Gives one or more targets for windows of one kind of input; all its targets have the same windows.
+
+    Attributes:
+        takes: its input. That of the whole class, so that it is known without weights.
+        targets: what it gives.
+        batch_size: windows per forward pass.
+        hears_s: of sound: seconds around a window's middle that go in, if more than the window itself.
+    """
+
+    takes: ClassVar[Takes] = "sound"
+    targets: tuple[Target, ...]
+    batch_size: int = 32
+    hears_s: float = 0.0
+
+    @abstractmethod
+    def __call__(self, windows: Windows) -> dict[str, Answer]:
+        """The answers for N windows, by the targets' names; any exception costs the spans it belongs to."""
