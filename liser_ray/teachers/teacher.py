@@ -1,15 +1,12 @@
 """A teacher: what it takes, and what it gives for each window."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from liser_ray.teachers.batches import Windows
-from liser_ray.teachers.targets import Target
-
-Takes = Literal["clips", "sound"]
-"""Face clips uint8 [16, 224, 224, 3] (RGB, 30 Hz), or sound float32 [n], 16 kHz mono, -1..1."""
+from liser_ray.teachers.targets import Takes, Target
 
 
 class Answer(NamedTuple):
@@ -28,7 +25,7 @@ class Teacher(ABC):
     """Gives one or more targets for windows of one kind of input; all its targets have the same windows.
 
     Attributes:
-        takes: its input. That of the whole class, so that it is known without weights.
+        takes: its input. That of its kind.
         targets: what it gives.
         batch_size: windows per forward pass.
         hears_s: of sound: seconds around a window's middle that go in, if more than the window itself.

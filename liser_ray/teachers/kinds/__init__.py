@@ -1,9 +1,9 @@
 """Kinds of teachers: a module each, found by its name.
 
-A module has a dataclass `Options` (its fields are the settings of this kind; the first ones may be given as addresses
-behind the kind, ``NAME=KIND:ADDRESS,ADDRESS``), a `Teacher` class, and
-``load(name, options, device, precision) -> Teacher``. A kind of one's own is named by its module with dots,
-``energy=my_package.energy:``, and needs no change here.
+A module has ``TAKES``, its `Takes`; a dataclass ``Options`` (its fields are the settings of this kind; the first ones
+may be given as addresses behind the kind, ``NAME=KIND:ADDRESS,ADDRESS``); and ``load(name, options, device, precision)``,
+which gives a `Teacher`. It imports what takes seconds in ``load``. A kind of one's own is named by its module with
+dots, ``energy=my_package.energy:``, and needs no change here.
 """
 
 import re
@@ -13,14 +13,18 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonargparse
-import torch
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.teacher import Takes, Teacher
-from liser_ray.training.precision import Precision
+from liser_ray.teachers.targets import Takes
+
+if TYPE_CHECKING:  # PyTorch, which a dry run need not wait for
+    import torch
+
+    from liser_ray.teachers.teacher import Teacher
+    from liser_ray.training.precision import Precision
 
 _ABOVE = {"student": "liser_ray.prediction.teacher"}
 """Kinds in folders above this one, which can't be imported from here but found by name."""
@@ -43,12 +47,12 @@ class TeacherEntry:
     @property
     def takes(self) -> Takes:
         """The teacher's input."""
-        takes: Takes = _module(self.kind).TEACHER.takes
+        takes: Takes = _module(self.kind).TAKES
         return takes
 
-    def load(self, device: torch.device, precision: Precision = "float32") -> Teacher:
+    def load(self, device: "torch.device", precision: "Precision" = "float32") -> "Teacher":
         """The teacher on a device; UserError if its weights are missing or wrong."""
-        teacher: Teacher = _module(self.kind).load(self.name, self.options, device, precision)
+        teacher: "Teacher" = _module(self.kind).load(self.name, self.options, device, precision)
         return teacher
 
 
