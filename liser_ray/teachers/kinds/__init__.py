@@ -1,7 +1,7 @@
 """Kinds of teachers: a module each, found by its name.
 
-A module has ``TAKES``, its `Takes`; a dataclass ``Options`` (its fields are the settings of this kind; the first ones
-may be given as addresses behind the kind, ``NAME=KIND:ADDRESS,ADDRESS``); and ``load(name, options, device, precision)``,
+A module has ``TAKES`` (a `Takes`); a dataclass ``Options`` (its fields are the settings of this kind; the first may be
+given as addresses behind the kind, ``NAME=KIND:ADDRESS,ADDRESS``); and ``load(name, options, device, precision)``,
 which gives a `Teacher`. It imports what takes seconds in ``load``. A kind of one's own is named by its module with
 dots, ``energy=my_package.energy:``, and needs no change here.
 """
@@ -52,7 +52,7 @@ class TeacherEntry:
 
     def load(self, device: "torch.device", precision: "Precision" = "float32") -> "Teacher":
         """The teacher on a device; UserError if its weights are missing or wrong."""
-        teacher: "Teacher" = _module(self.kind).load(self.name, self.options, device, precision)
+        teacher: Teacher = _module(self.kind).load(self.name, self.options, device, precision)
         return teacher
 
 
