@@ -9,8 +9,10 @@ import pyarrow as pa
 from liser_ray.corpora.schema import SPAN_FIELDS, with_carried
 from liser_ray.media.outcome import Problem
 from liser_ray.runtime.redaction import redact
+from liser_ray.teachers.targets import Target
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""To be raised with every change of the columns: a job does not go on with a table of another version."""
 
 RECIPE_KEY = "liser_ray.recipe"
 """Of a file's metadata: the recipe, as JSON. Part of the format: tables that are there have it."""
@@ -33,47 +35,52 @@ def bytes_in_place(column: pa.ChunkedArray, row: int) -> np.ndarray:
     return np.frombuffer(data, np.uint8, int(end - start), int(start)) if end > start else np.empty(0, np.uint8)
 
 
-def softmax_list(n_labels: int) -> pa.DataType:
-    """Type of one softmax per window: ``list<fixed_size_list<float32>[n_labels]>``."""
-    return pa.list_(pa.list_(pa.float32(), n_labels))
+def rows_of(n_values: int) -> pa.DataType:
+    """Type of one row of numbers per window: ``list<fixed_size_list<float32>[n_values]>``."""
+    return pa.list_(pa.list_(pa.float32(), n_values))
+
+
+def target_type(target: Target) -> pa.DataType:
+    """Type of a target: of W windows where they start, float32 [W]; values [W, K]; valid [W]; embeddings [W, D].
+
+    ``start_s`` is in seconds from the span's start. ``valid`` is the share of the window, 0..1, that shows the face (a
+    teacher of clips) or is speech (one of sound); where it is 0 a teacher of clips has nothing to say and values are
+    zeros.
+    """
+    fields = [("start_s", _PER_WINDOW), ("values", rows_of(len(target.labels))), ("valid", _PER_WINDOW)]
+    if target.embedding_size:
+        fields.append(("embedding", pa.list_(pa.list_(pa.float16(), target.embedding_size))))
+    return pa.struct([pa.field(name, kind, nullable=False) for name, kind in fields])
 
 
 def labels_schema(
-    video_labels: Sequence[str],
-    speech_labels: Mapping[str, Sequence[str]],
-    extra: pa.Schema | None = None,
-    metadata: Mapping[str, str] | None = None,
+    targets: Sequence[Target], extra: pa.Schema | None = None, metadata: Mapping[str, str] | None = None
 ) -> pa.Schema:
-    """Schema of ``labels/*.parquet``, pinned for a run by the teachers' labels and the carried columns.
+    """Schema of ``labels/*.parquet``, pinned for a run by the teachers' targets and the carried columns.
 
     Args:
-        video_labels, speech_labels: names in the order of the softmaxes; those of speech by the teacher's name.
+        targets: of all teachers, in order.
         extra: columns of the manifest that are carried along.
         metadata: what every file says of itself.
 
     Raises:
         UserError: if a carried column has the name of one of ours.
     """
-    speech = pa.struct(
-        [pa.field(name, softmax_list(len(labels)), nullable=False) for name, labels in speech_labels.items()]
-    )
     fields = [
         *SPAN_FIELDS,
         pa.field("audio", pa.binary(), nullable=False),
         pa.field("speech_fraction", pa.float32(), nullable=False),
-        pa.field("video_start_s", _PER_WINDOW, nullable=False),
-        pa.field("speech_start_s", _PER_WINDOW, nullable=False),
-        pa.field("video_probs", softmax_list(len(video_labels)), nullable=False),
-        pa.field("video_valid", _PER_WINDOW, nullable=False),
-        pa.field("speech_probs", speech, nullable=False),
-        pa.field("face_box", softmax_list(4), nullable=False),
+        pa.field("face_box", rows_of(4), nullable=False),
         pa.field("other_faces", pa.float32(), nullable=False),
         pa.field("content_hash", pa.string(), nullable=False),
+        pa.field(
+            "targets", pa.struct([pa.field(one.name, target_type(one), nullable=False) for one in targets]), False
+        ),
     ]
     return with_carried(fields, extra).with_metadata(dict(metadata or {}))
 
 
-ADDED_COLUMNS = (*labels_schema(("",), {}).names[len(SPAN_FIELDS) :], CLIPS.name)
+ADDED_COLUMNS = (*labels_schema(()).names[len(SPAN_FIELDS) :], CLIPS.name)
 """Columns that labeling adds: a manifest's may have none of these names, and hears of it before any work."""
 
 
@@ -87,7 +94,7 @@ def empty_column(kind: pa.DataType, n_rows: int) -> pa.Array:
 
 
 def list_column(rows: Sequence[np.ndarray], kind: pa.DataType) -> pa.Array:
-    """A column of ``list<float32>`` or of `softmax_list` from one array float [W] or [W, K] per row.
+    """A column of ``list<float32>`` or of `rows_of` from one array float [W] or [W, K] per row.
 
     W differs from row to row, and any array without elements is an empty list.
     """
@@ -102,7 +109,7 @@ def list_column(rows: Sequence[np.ndarray], kind: pa.DataType) -> pa.Array:
 
 
 def flat_windows(column: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
-    """All windows of a `softmax_list` column, float32 [W, K], and how many of them each row has, int64 [N]."""
+    """All windows of a `rows_of` column, float32 [W, K], and how many of them each row has, int64 [N]."""
     width = column.type.value_type.list_size
     values = column.flatten().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
     return values, column.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
