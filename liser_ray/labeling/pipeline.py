@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.progress import JobCounts
 from liser_ray.labeling.resume import ID_COLUMN, OutputFolders
 from liser_ray.labeling.schema import Outcomes, set_columns
-from liser_ray.labeling.teacher_stage import SpeechStage, VideoStage
+from liser_ray.labeling.teacher_stage import TeacherStage
 from liser_ray.media.outcome import Stage, Status
 from liser_ray.storage.addresses import is_s3
 from liser_ray.storage.files import filesystem
@@ -49,16 +49,20 @@ def label_spans(config: LabelConfig, plan: str, schema: pa.Schema, pools: Pools,
     spans = spans.repartition(target_num_rows_per_block=pools.media.batch_spans)
     spans = spans.map_batches(
         MediaStage,
-        fn_constructor_args=(config.media, schema, roots, partial(counts.add_work, Stage.MEDIA)),
+        fn_constructor_args=(config.media, schema, config.needs, roots, partial(counts.add_work, str(Stage.MEDIA))),
         **_pool_arguments(pools.media),
     )
-    for teacher, pool in ((VideoStage, pools.video), (SpeechStage, pools.speech)):
+    last_of_clips = [name for name, entries in config.teacher_groups.items() if entries[0].takes == "clips"][-1:]
+    for name, entries in config.teacher_groups.items():
+        pool = pools.teachers[name]
+        is_last = [name] == last_of_clips
+        count = partial(counts.add_work, name)
         spans = spans.map_batches(
-            teacher,
-            fn_constructor_args=(config, partial(counts.add_work, teacher.stage), pool.num_gpus > 0),
+            TeacherStage,
+            fn_constructor_args=(entries, config.required, config.precision, is_last, count, pool.num_gpus > 0),
             **_pool_arguments(pool),
         )
-    finishing = partial(finish, count=counts.add_rows)
+    finishing = partial(finish, columns=schema.names, count=counts.add_rows)
     return spans.map_batches(finishing, batch_size=None, batch_format="pyarrow", num_cpus=_TASK_CPUS)
 
 
@@ -95,14 +99,17 @@ def run_pipeline(
         context.checkpoint_config = None
 
 
-def finish(spans: pa.Table, count: Callable[[Outcomes, float], None]) -> pa.Table:
-    """Mark what came through as labeled, empty what did not; ``count`` gets rows by outcome and their video in s."""
+def finish(spans: pa.Table, columns: Sequence[str], count: Callable[[Outcomes, float], None]) -> pa.Table:
+    """The columns that are written; what came through is marked as labeled, what did not is emptied.
+
+    ``count`` gets rows by outcome and the seconds of recordings in them.
+    """
     status = [one or Status.LABELED for one in spans["status"].to_pylist()]
     audio = [
         sound if end == Status.LABELED else b"" for end, sound in zip(status, spans["audio"].to_pylist(), strict=True)
     ]
     filled = {"status": pa.array(status, pa.string()), "audio": pa.array(audio, pa.binary())}
-    spans = set_columns(spans, filled).combine_chunks()
+    spans = set_columns(spans, filled).select(columns).combine_chunks()
     seconds = np.asarray(spans["end_s"]) - np.asarray(spans["start_s"])
     count(dict(Counter(zip(status, spans["reason"].to_pylist(), strict=True))), float(seconds.sum()))
     return spans
