@@ -6,6 +6,7 @@ recording one after the other. ``<output>/plan.json`` is written last: a plan wi
 
 import json
 import logging
+import posixpath
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from liser_ray.corpora import spans
 from liser_ray.corpora.config import PlanConfig
+from liser_ray.corpora.labeled import input_address, input_folder
 from liser_ray.corpora.plan_table import ROWS_PER_GROUP, TALLIED, PlanWriter, Tally, as_table, plan_rows
 from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.recordings import Recording, list_recordings, reach_all
@@ -98,7 +100,7 @@ def make_plan(
         delete_file(join(absolute(output_uri), "plan.json"))  # first: from here on the plan is not complete
         for old in _plan_paths(output_uri):
             filesystem(output_uri)[0].delete_file(old)
-    roots = roots_of(input_uri, config.allowed_roots)
+    roots = roots_of(input_folder(input_uri), config.allowed_roots)
     listing = list_recordings(input_uri, output_uri, roots, needs_video)
     schema = plan_schema(listing.extra_schema, taken_columns)
     with Counting("recordings planned", listing.total) as progress, PlanWriter(output_uri, schema) as writer:
@@ -106,7 +108,7 @@ def make_plan(
             _count_ahead(progress, (input_uri, output_uri, roots, needs_video))
         writer.write_all(probe_all(listing.recordings, config, roots, needs_video), config.span_seconds, progress)
     summary = PlanSummary(
-        input_uri=absolute(input_uri),
+        input_uri=input_address(input_uri),
         config=config,
         ignored_files=listing.ignored_files,
         duplicates=listing.duplicates,
@@ -142,6 +144,25 @@ def _write_summary(output_uri: str, summary: PlanSummary) -> None:
     write_bytes(join(absolute(output_uri), "plan.json"), json.dumps(asdict(summary), indent=2).encode() + b"\n")
 
 
+def copy_plan(from_uri: str, output_uri: str) -> PlanSummary:
+    """Take over the plan of another output, whose table is the input; over an old one.
+
+    Raises:
+        UserError: there is none, or this output can't be written.
+    """
+    summary = load_plan_summary(from_uri)
+    if summary is None:
+        raise UserError(f"{from_uri} has no plan.json: give the whole --output of label_corpus.py.")
+    check_writable(output_uri)
+    fs, _ = filesystem(from_uri)
+    for path in _plan_paths(from_uri):
+        with fs.open_input_file(path) as file:
+            write_bytes(join(absolute(output_uri), "plan", posixpath.basename(path)), file.read())
+    summary = replace(summary, input_uri=absolute(from_uri))
+    _write_summary(output_uri, summary)
+    return summary
+
+
 def replan_failed(
     output_uri: str, reasons: Collection[str] | None = None, config: PlanConfig | None = None
 ) -> PlanSummary:
@@ -156,7 +177,7 @@ def replan_failed(
         UserError: if there is no plan.
     """
     summary = _plan_to_change(output_uri, config)
-    roots = roots_of(summary.input_uri, summary.config.allowed_roots)
+    roots = roots_of(input_folder(summary.input_uri), summary.config.allowed_roots)
     fs, _ = filesystem(output_uri)
     n_failed = sum(n for reason, n in summary.failed.items() if reasons is None or reason in reasons)
     with Counting("failed recordings", n_failed) as progress:
@@ -186,7 +207,7 @@ def extend_plan(output_uri: str, config: PlanConfig | None = None) -> PlanSummar
         UserError: there is no plan, the input can't be listed, or a manifest has other columns than it had.
     """
     summary = _plan_to_change(output_uri, config)
-    roots = roots_of(summary.input_uri, summary.config.allowed_roots)
+    roots = roots_of(input_folder(summary.input_uri), summary.config.allowed_roots)
     listed = (summary.input_uri, output_uri, roots, summary.needs_video)
     listing = list_recordings(*listed)
     columns = {one.name: str(one.type) for one in listing.extra_schema}
@@ -292,7 +313,7 @@ def _recounted(output_uri: str, summary: PlanSummary) -> PlanSummary:
 def _refuse_own_folders(input_uri: str, output_uri: str) -> None:
     for name in _FILLED:
         folder = join(absolute(output_uri), name)
-        if is_below(absolute(input_uri), folder):
+        if is_below(input_folder(input_uri), folder):
             raise UserError(f"The input {input_uri} lies in {folder}, which the job fills. Use another --output.")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from liser_ray.corpora.labeled import SOUND_SUFFIXES
+from liser_ray.corpora.labeled import SOUND_SUFFIXES, input_address, input_folder, read_labeled_set
 from liser_ray.corpora.manifest import Manifest, is_manifest
 from liser_ray.corpora.ordered import in_order
 from liser_ray.media.container import VIDEO_SUFFIXES
@@ -52,7 +52,8 @@ def list_recordings(
     A folder or prefix is searched through (`liser_ray.storage.listing.walk`). Of a manifest (``.parquet``, ``.csv``)
     the column ``uri`` counts, relative to the manifest's folder; its other columns are carried along with their types,
     dictionary columns as their values (a CSV's are text, as they stand there). A row whose file is not there is a
-    `Recording` with a problem. Of rows that name the same recording the first is kept, so that nothing is labeled
+    `Recording` with a problem. Of a published set of labeled speech, such as ``ravdess:<folder>``, its recordings are
+    taken, with their label and speaker as columns. Of rows that name the same recording the first is kept, so that nothing is labeled
     twice. What lies outside of the roots (see `liser_ray.storage.roots.roots_of`) has the problem DENIED.
 
     Args:
@@ -64,7 +65,9 @@ def list_recordings(
         UserError: if the input does not exist, can't be listed, holds no video, or is a manifest without ``uri``;
             while iterating as well.
     """
-    uri = absolute(input_uri)
+    uri = input_address(input_uri)
+    if uri != input_folder(uri):
+        return _list_labeled(uri, roots)
     file = _find_file(uri)
     if file is not None:
         return _list_manifest(uri, roots) if is_manifest(uri) else Listing(iter([_recording(file)]), total=1)
@@ -72,6 +75,13 @@ def list_recordings(
     suffixes = VIDEO_SUFFIXES if needs_video else VIDEO_SUFFIXES.union(SOUND_SUFFIXES)
     listing.recordings = _keep_recordings(listing, uri, walk(uri, roots), skip_uri and absolute(skip_uri), suffixes)
     return listing
+
+
+def _list_labeled(spec: str, roots: tuple[str, ...]) -> Listing:
+    found = read_labeled_set(spec).utterances
+    columns = pa.schema([("label", pa.string()), ("speaker", pa.string())])
+    rows = ((one.uri, (one.label, one.speaker)) for one in found)
+    return Listing(reach_all(rows, roots), columns, total=len(found))
 
 
 def reach_all(rows: Iterable[tuple[str, tuple[Any, ...]]], roots: tuple[str, ...] = ()) -> Iterator[Recording]:

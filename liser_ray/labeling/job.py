@@ -21,6 +21,7 @@ from liser_ray.labeling.progress import JobCounts
 from liser_ray.labeling.resume import OutputFolders, count_outcomes, reconcile, remove_doubles, remove_failed
 from liser_ray.labeling.run_card import check_settings, load_runs, make_recipe, throughput, write_run_card
 from liser_ray.labeling.schema import RECIPE_KEY, Outcomes, labels_schema
+from liser_ray.labeling.table_input import find_table
 from liser_ray.media.outcome import TRANSIENT_REASONS, Status
 from liser_ray.runtime.cluster import ray_resources, start_ray
 from liser_ray.runtime.display import clock
@@ -118,9 +119,9 @@ def _retry_failed(config: LabelConfig, folders: OutputFolders) -> PlanSummary:
     reconcile(folders)  # first: a file that a killed run was writing can't be read
     reasons = TRANSIENT_REASONS if config.retry_failed == "transient" else None
     again = remove_failed(folders, reasons)
-    plan = replan_failed(folders.output, reasons, config.plan)
+    plan = None if find_table(config.input) else replan_failed(folders.output, reasons, config.plan)
     log.info("%d failed spans will be run again", again)
-    return plan
+    return plan or plan_corpus(config)
 
 
 def _label(config: LabelConfig, folders: OutputFolders, schema: pa.Schema, spans: int, done: int) -> None:

@@ -19,6 +19,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from liser_ray.corpora.labeled import input_folder
 from liser_ray.corpora.plan_table import as_table, plan_rows
 from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.recordings import list_recordings
@@ -267,7 +268,7 @@ def _cluster(config: LabelConfig, pools: Pools) -> tuple[Cluster, Pools]:
 
 def draw_spans(config: LabelConfig, count: int) -> tuple[pa.Table, int, Counter[str]]:
     """Rows of a plan, evenly over the recordings; how many recordings they are from; those of no use by reason."""
-    roots = roots_of(config.input, config.plan.allowed_roots)
+    roots = roots_of(input_folder(config.input), config.plan.allowed_roots)
     listing = list_recordings(config.input, config.output, roots, config.needs.face)
     listed = list(islice(listing.recordings, LISTED_AT_MOST))
     schema = plan_schema(listing.extra_schema, ADDED_COLUMNS)

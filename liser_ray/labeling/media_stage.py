@@ -22,11 +22,11 @@ class MediaStage:
 
     def __init__(
         self,
-        config: MediaConfig,
         schema: pa.Schema,
+        count: Callable[[Work], None],
+        config: MediaConfig,
         needs: Needs,
         roots: tuple[str, ...] = (),
-        count: Callable[[Work], None] = lambda work: None,
     ):
         """Start the child process; the schema is of the labels table, ``count`` gets the work on each span."""
         self._config, self._needs = config, needs

@@ -4,11 +4,14 @@ import logging
 
 from rich.filesize import decimal
 
-from liser_ray.corpora.plan import PlanSummary, extend_plan, load_plan_summary, make_plan
+from liser_ray.corpora.labeled import input_address, input_folder
+from liser_ray.corpora.plan import PlanSummary, copy_plan, extend_plan, load_plan_summary, make_plan
 from liser_ray.corpora.spans import expected_output_bytes
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.schema import ADDED_COLUMNS
+from liser_ray.labeling.table_input import find_table
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute
 from liser_ray.storage.files import check_readable, check_writable, exists
 
@@ -24,10 +27,18 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
     Raises:
         UserError: the input can't be listed, or the output can't be written.
     """
-    check_readable(config.input)
+    check_readable(input_folder(config.input))
     check_writable(config.output)
     summary = load_plan_summary(config.output)
-    if summary and summary.input_uri == absolute(config.input) and _same_rows(summary, config):
+    if table := find_table(config.input):
+        if config.extend or config.needs.clips:
+            raise UserError(
+                f"{config.input} is a labels table: it has no pictures, and gets no new recordings. Give teachers of sound, "
+                "without --extend, or give the recordings."
+            )
+        taken = summary and summary.input_uri == absolute(config.input)
+        return summary if summary and taken else copy_plan(table.output, config.output)
+    if summary and summary.input_uri == input_address(config.input) and _same_rows(summary, config):
         if config.extend:
             return extend_plan(config.output, config.plan)
         log.info("The plan in %s is used. Recordings that came since are added with --extend.", config.output)

@@ -9,15 +9,17 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from liser_ray.corpora.labeled import input_address, input_folder
 from liser_ray.corpora.plan import PlanSummary
 from liser_ray.labeling.config import LabelConfig, Prices
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.schema import SCHEMA_VERSION
+from liser_ray.labeling.table_input import carried_targets, find_table
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.detector import check_detector
 from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.addresses import absolute, join
+from liser_ray.storage.addresses import join
 from liser_ray.storage.files import check_readable, check_writable, list_files, read_bytes, write_bytes
 from liser_ray.storage.run_record import package_versions, plain
 from liser_ray.teachers.targets import Target
@@ -27,7 +29,9 @@ _COST_ONLY = ("timeout_s", "memory_mb")  # limits: they decide what fails, not w
 
 
 def check_settings(config: LabelConfig) -> list[Target]:
-    """What the teachers give; they are loaded once for it, on the CPU.
+    """What the table will hold: what a table that is the input has, and what the teachers give.
+
+    Teachers are loaded once for it, on the CPU.
 
     Raises:
         UserError: the input, the output, the detector or a weight is missing or wrong, or there is no teacher.
@@ -35,7 +39,7 @@ def check_settings(config: LabelConfig) -> list[Target]:
     import torch
 
     check_writable(config.output)
-    check_readable(config.input)
+    check_readable(input_folder(config.input))
     if not config.entries:
         raise UserError(
             "No teacher: give --teachers at least one NAME=KIND:ADDRESS, such as speech=speech:out/teachers/fold-*."
@@ -43,7 +47,9 @@ def check_settings(config: LabelConfig) -> list[Target]:
     if config.needs.clips:
         check_detector(config.media.faces.detector)
     teachers = [entry.load(torch.device("cpu")) for entry in config.entries]
-    targets = [target for teacher in teachers for target in teacher.targets]
+    table = find_table(config.input)
+    targets = carried_targets(table) if table else []
+    targets += [target for teacher in teachers for target in teacher.targets]
     names = Counter(target.name for target in targets)
     if twice := [name for name, n in names.items() if n > 1]:
         raise UserError(f"Two teachers give a target {twice[0]!r}: give them other names in --teachers.")
@@ -56,7 +62,7 @@ def make_recipe(config: LabelConfig, targets: Sequence[Target]) -> dict[str, Any
     return plain(
         {
             "schema_version": SCHEMA_VERSION,
-            "input": absolute(config.input),
+            "input": input_address(config.input),
             "span_seconds": config.plan.span_seconds,
             "max_pixels": config.plan.max_pixels,
             "max_frame_rate_hz": config.plan.max_frame_rate_hz,

@@ -1,5 +1,6 @@
 """The labels table: its pinned Arrow schema, and columns that fit it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 
 from liser_ray.corpora.schema import SPAN_FIELDS, with_carried
 from liser_ray.media.outcome import Problem
+from liser_ray.runtime.errors import UserError
 from liser_ray.runtime.redaction import redact
 from liser_ray.teachers.targets import Target
 
@@ -86,6 +88,21 @@ def labels_schema(
         ),
     ]
     return with_carried(fields, extra).with_metadata(dict(metadata or {}))
+
+
+def read_recipe(schema: pa.Schema, where: str) -> dict[str, Any]:
+    """The recipe in a file's metadata; ``where`` names the table in errors.
+
+    Raises:
+        UserError: there is none, or the table is of another version.
+    """
+    recipe = json.loads((schema.metadata or {}).get(RECIPE_KEY.encode(), b"{}"))
+    if recipe.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"{where} is no labels table of version {SCHEMA_VERSION}, but of {recipe.get('schema_version', 'none')}: "
+            "label its recordings again with this version of liser_ray."
+        )
+    return dict(recipe)
 
 
 ADDED_COLUMNS = (*labels_schema(()).names[len(SPAN_FIELDS) :], *(one.name for one in ON_THE_WAY))
