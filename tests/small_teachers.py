@@ -9,10 +9,9 @@ import torch
 from onnx import TensorProto, helper
 from transformers import HubertConfig, HubertForSequenceClassification, HubertModel, Wav2Vec2FeatureExtractor
 
-from liser_ray.teachers.config import VideoTeacherConfig
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer, save_s2d
-from liser_ray.teachers.video import FERV39K_LABELS
+from liser_ray.teachers.s2d_teacher import FERV39K_LABELS
 from liser_ray.teachers.weights import save_checkpoint
 
 SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
@@ -31,17 +30,22 @@ HUBERT = {
 
 @dataclass(frozen=True)
 class SmallTeachers:
-    video: VideoTeacherConfig
-    speech: list[str]
+    """Addresses of a face and a speech teacher of each kind that the paper has."""
+
+    s2d: str
+    landmarks: str
+    speech: str  # a pattern of two folders
+
+    @property
+    def settings(self) -> dict[str, dict]:
+        """As a settings file names them; small batches, so that each call has several."""
+        face = {"kind": "s2d", "weights": self.s2d, "landmark_weights": self.landmarks, "batch_size": 4}
+        return {"face": face, "speech": {"kind": "speech", "weights": self.speech, "batch_size": 8}}
 
     @property
     def arguments(self) -> list[str]:
         """The same for the command line."""
-        return [
-            *("--video_teacher.weights", self.video.weights),
-            *("--video_teacher.landmark_weights", self.video.landmark_weights),
-            *("--speech_teachers", *self.speech),
-        ]
+        return ["--teachers", f"face=s2d:{self.s2d},{self.landmarks}", f"speech=speech:{self.speech}"]
 
 
 def make_teachers(folder: Path) -> SmallTeachers:
@@ -49,17 +53,12 @@ def make_teachers(folder: Path) -> SmallTeachers:
     network, landmarks = s2d_networks(S2DConfig(embed_dim=64, depth=1, heads=1))
     save_s2d(folder / "s2d.safetensors", network, FERV39K_LABELS)
     save_checkpoint(folder / "landmark.safetensors", landmarks.state_dict())
-    speech = []
     for fold in (0, 1):
         torch.manual_seed(fold)
         model = HubertForSequenceClassification(HubertConfig(**HUBERT, **named(SPEECH_LABELS)))
         model.save_pretrained(folder / f"fold-{fold}")
         Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder / f"fold-{fold}")
-        speech.append(str(folder / f"fold-{fold}"))
-    video = VideoTeacherConfig(
-        weights=str(folder / "s2d.safetensors"), landmark_weights=str(folder / "landmark.safetensors"), batch_size=4
-    )
-    return SmallTeachers(video, speech)
+    return SmallTeachers(str(folder / "s2d.safetensors"), str(folder / "landmark.safetensors"), f"{folder}/fold-*")
 
 
 def s2d_networks(config: S2DConfig) -> tuple[VideoTransformer, MobileFaceNet]:

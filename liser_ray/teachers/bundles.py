@@ -4,10 +4,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from liser_ray.corpora.tuning import TeacherTuning
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import exists, read_bytes
+from liser_ray.teachers.targets import TunedOn
 
 BUNDLE_FILE = "bundle.json"
 FORMAT = 1
@@ -19,12 +19,14 @@ class TeacherBundle:
 
     Attributes:
         labels: in the order of its outputs.
-        tuning: the set, fold and speakers it was tuned on, and its temperature.
+        tuned_on: the set, fold and speakers that it was tuned on.
+        temperature: of its 0.5-s windows, fitted to its selection recordings; its softmaxes are without it.
         content: the whole file.
     """
 
     labels: tuple[str, ...]
-    tuning: TeacherTuning
+    tuned_on: TunedOn
+    temperature: float
     content: dict[str, Any]
 
 
@@ -41,13 +43,13 @@ def read_bundle(uri: str) -> TeacherBundle:
     if content.get("format") != FORMAT:
         raise UserError(f"{path} has the format {content.get('format')}; this version reads {FORMAT}.")
     speakers = content["speakers"]
-    tuning = TeacherTuning(
-        labeled=content["labeled"],
-        fold=content["fold"],
-        heard=tuple(sorted({*speakers["train"], *speakers["selection"]})),
+    heard = tuple(sorted({*speakers["train"], *speakers["selection"]}))
+    return TeacherBundle(
+        labels=tuple(content["labels"]),
+        tuned_on=TunedOn(content["labeled"], content["fold"], heard),
         temperature=content["temperature"],
+        content=content,
     )
-    return TeacherBundle(labels=tuple(content["labels"]), tuning=tuning, content=content)
 
 
 def find_bundle(folder: str) -> TeacherBundle | None:

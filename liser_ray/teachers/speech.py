@@ -1,56 +1,83 @@
-"""Speech teachers: HuBERT and its relatives, from 0.5 s of audio to a softmax over emotions.
+"""Speech teachers: from windows of sound to softmaxes over emotions."""
 
-The paper feeds HuBERT 0.5-s pieces on purpose (section 3), so that it sees as much as the video teacher's 16 frames.
-"""
-
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.batches import Windows, on_device
+from liser_ray.teachers.kinds.speech import WINDOW_S, Options
+from liser_ray.teachers.patterns import expanded
 from liser_ray.teachers.speech_models import Remembering, SpeechModel, load_models
+from liser_ray.teachers.targets import Target
+from liser_ray.teachers.teacher import Answer, Teacher
 from liser_ray.training.precision import Precision, mixed
 
-WINDOW_SAMPLES = SAMPLE_RATE_HZ // 2  # 0.5 s
 
+class SpeechTeacher(Teacher):
+    """One or more speech models on one device, asked together: a target each.
 
-class SpeechTeachers:
-    """Several speech teachers on one device, asked together."""
+    Args:
+        name: of the teacher.
+        models: at least one, on the device already.
+        device: where they run.
+        precision: of the matrix products, where the device has it (`able_precision`).
+        batch_size: windows per forward pass.
+        hears_s: seconds around a window's middle that go in; 0: the window itself.
+    """
 
-    def __init__(self, models: Sequence[SpeechModel], device: str, precision: Precision, batch_size: int = 32):
-        """Take models, at least one, that are on the device already; see `load_speech_teachers`."""
-        self.teachers = tuple(models)
-        self._device = torch.device(device)
-        self._precision = precision
-        self.batch_size = batch_size
-        modules = (module for model in self.teachers for module in model.network.modules())
+    def __init__(
+        self,
+        name: str,
+        models: Sequence[SpeechModel],
+        device: torch.device,
+        precision: Precision,
+        batch_size: int = Options.batch_size,
+        hears_s: float = 0.0,
+    ):
+        self.models = tuple(models)
+        self.batch_size, self.hears_s = batch_size, hears_s
+        self.targets = tuple(
+            Target(
+                name=model.name,
+                kind="distribution",
+                labels=model.labels,
+                window_s=WINDOW_S,
+                hop_s=WINDOW_S,
+                sha256=_hearing(model.sha256, hears_s),
+                teacher=name,
+                tuned_on=model.tuned_on,
+                temperature=model.temperature,
+            )
+            for model in self.models
+        )
+        self._device, self._precision = device, precision
+        modules = (module for model in self.models for module in model.network.modules())
         self._remembering = [module for module in dict.fromkeys(modules) if isinstance(module, Remembering)]
 
     @torch.inference_mode()
-    def __call__(self, windows: Windows) -> dict[str, np.ndarray]:
-        """Softmax of every teacher for every window.
+    def __call__(self, windows: Windows) -> dict[str, Answer]:
+        """Softmax of every model for every window.
 
         Args:
-            windows: N of float32 [8000], 16 kHz, -1..1, as `speech_windows` cuts them.
+            windows: N of float32 [samples], 16 kHz, -1..1, as `sound_windows` cuts them.
 
         Returns:
-            Teacher name to float32 [N, K_S]: each row sums to 1.
+            Target name to float32 [N, K]: each row sums to 1.
 
         Raises:
-            FloatingPointError: a teacher gave logits that are not finite, named with the first such window.
+            FloatingPointError: a model gave logits that are not finite, named with the first such window.
         """
         found: dict[str, list[Tensor]] = {
-            model.name: [torch.empty(0, len(model.labels), device=self._device)] for model in self.teachers
+            model.name: [torch.empty(0, len(model.labels), device=self._device)] for model in self.models
         }
         for batch in on_device(windows, self.batch_size, self._device):
-            # One tensor per way of preparing it, so that what teachers share can see that they ask about the same.
+            # One tensor per way of preparing it, so that what models share can see that they ask about the same.
             inputs = {False: batch, True: _zero_mean_unit_variance(batch)}
             with mixed(self._device, self._precision):
-                for model in self.teachers:
+                for model in self.models:
                     logits = model.network(input_values=inputs[model.zero_mean_unit_variance]).logits
                     found[model.name].append(logits.float().softmax(-1))
         for module in self._remembering:
@@ -64,44 +91,21 @@ class SpeechTeachers:
                     f"speech teacher {name}: logits are not finite in {bad.sum()} of {len(bad)} windows, "
                     f"first in window {bad.argmax()}"
                 )
-        return softmaxes
+        return {name: Answer(softmax) for name, softmax in softmaxes.items()}
 
 
-def load_speech_teachers(
-    specs: Sequence[str], device: str = "cpu", precision: Precision = "float32", batch_size: int = 32
-) -> SpeechTeachers:
-    """Speech teachers from whole models or PEFT adapters; adapters of one base model share its weights.
+def load_speech_teacher(name: str, options: Options, device: torch.device, precision: Precision) -> SpeechTeacher:
+    """Whole models or PEFT adapters; adapters of one base model share its weights.
 
-    Args:
-        specs: as `read_specs` takes them. A folder with ``adapter_config.json`` is an adapter.
-        device: "cpu", "cuda" or "cuda:N".
-        precision: of the matrix products, where the device has it (`able_precision`).
-        batch_size: windows per forward pass.
-
-    Raises:
-        UserError: a name is used twice, a folder or a weight is missing, or labels are not named.
+    A folder with ``adapter_config.json`` is an adapter. See `liser_ray.teachers.kinds.speech`.
     """
-    if batch_size < 1:
-        raise UserError(f"Speech batch size is {batch_size}; at least one window at a time is needed.")
-    return SpeechTeachers(load_models(specs, torch.device(device)), device, precision, batch_size)
+    models = load_models(expanded(name, options.weights), device, options.labels)
+    return SpeechTeacher(name, models, device, precision, options.batch_size, options.hears_s)
 
 
-def speech_windows(pcm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cut audio into windows of 0.5 s, one after the other.
-
-    Args:
-        pcm: int16 [n], 16 kHz mono.
-
-    Returns:
-        windows float32 [W, 8000], -1..1, and the start of each from the first sample, float32 [W], in seconds. Full
-        windows only, so up to half a second at the end has none; audio shorter than one window gives one window filled
-        up with zeros, and no audio gives none.
-    """
-    if 0 < len(pcm) < WINDOW_SAMPLES:
-        pcm = np.pad(pcm, (0, WINDOW_SAMPLES - len(pcm)))
-    n_windows = len(pcm) // WINDOW_SAMPLES
-    windows = pcm[: n_windows * WINDOW_SAMPLES].reshape(n_windows, WINDOW_SAMPLES).astype(np.float32) / 32768
-    return windows, np.arange(n_windows, dtype=np.float32) * np.float32(WINDOW_SAMPLES / SAMPLE_RATE_HZ)
+def _hearing(sha256: str, hears_s: float) -> str:
+    """A digest of weights, and of how much they hear if it is more than the window."""
+    return hashlib.sha256(f"{sha256} hears {hears_s}".encode()).hexdigest() if hears_s else sha256
 
 
 def _zero_mean_unit_variance(windows: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -22,13 +22,12 @@ from peft.utils import load_peft_weights, set_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 
-from liser_ray.corpora.tuning import TeacherTuning
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers.bundles import find_bundle
 from liser_ray.teachers.labels import agreed_labels, labels_of_config
-from liser_ray.teachers.speech_specs import read_specs
+from liser_ray.teachers.targets import TunedOn
 from liser_ray.teachers.transformers_folders import FROM_DISK, LOAD_ERRORS, quiet, read_classifier
 from liser_ray.teachers.weights import listed, why_not_loaded
 
@@ -36,6 +35,8 @@ ADAPTER_CONFIG = "adapter_config.json"
 _PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 # Stands for masked frames in training; checkpoints often lack it and inference never reads it.
 _UNUSED_IN_INFERENCE = "masked_spec_embed"
+
+_HINT = "Give the folder, s3:// or hf:// address of a speech model or adapter: speech=speech:ADDRESS."
 
 _log = logging.getLogger(__name__)
 
@@ -45,12 +46,13 @@ class SpeechModel:
     """A classifier of 0.5-s windows, ready to run.
 
     Attributes:
-        name: its column in the labels table.
+        name: of its target.
         labels: the K_S label names, in the order of the outputs.
         sha256: of its folder; for an adapter, of the hashes of its own and its base's folder, one after the other.
         network: ``network(input_values=float32 [N, samples]).logits`` is [N, K_S].
         zero_mean_unit_variance: whether each window is normalised before it goes in.
-        tuning: what it has heard, if this package trained it.
+        tuned_on: whom it has heard, if this package trained it.
+        temperature: at which it is as sure as it is right, if this package trained it; else 1.
     """
 
     name: str
@@ -58,7 +60,8 @@ class SpeechModel:
     sha256: str
     network: nn.Module = field(repr=False)
     zero_mean_unit_variance: bool = True
-    tuning: TeacherTuning | None = None
+    tuned_on: TunedOn | None = None
+    temperature: float = 1.0
 
 
 class Remembering(nn.Module):
@@ -114,46 +117,52 @@ def load_base(folder: Path, device: torch.device) -> BaseModel:
     return BaseModel(folder, model, needed)
 
 
-def load_models(specs: Sequence[str], device: torch.device) -> list[SpeechModel]:
-    """The models of `read_specs`, on a device; adapters of one base share its weights."""
+def load_models(
+    addresses: Mapping[str, str], device: torch.device, given: Sequence[str] = ()
+) -> tuple[SpeechModel, ...]:
+    """Models on a device, by the names of their targets; adapters of one base share its weights.
+
+    Labels that the user has ``given`` must be those that a folder has, if it has any.
+    """
     bases: dict[Path, BaseModel] = {}
     models = []
-    for name, uri in read_specs(specs).items():
-        folder = fetch(uri)
+    for name, address in addresses.items():
+        folder = fetch(address, _HINT)
         is_adapter = (folder / ADAPTER_CONFIG).is_file()
         base_folder = fetch(base_address(folder)).resolve() if is_adapter else folder
         base = bases.get(base_folder) or load_base(base_folder, device)
         if is_adapter:
             bases[base_folder] = base
-            network, labels = _adapted(base, folder)
+            network, labels = _adapted(base, folder, given)
             digest = hashlib.sha256((sha256(folder) + base.sha256).encode()).hexdigest()
         else:
-            network, labels = _whole(base)
+            network, labels = _whole(base, given)
             digest = base.sha256
         preprocessor = folder if any((folder / file).is_file() for file in _PREPROCESSORS) else base_folder
         bundle = find_bundle(str(folder))
-        tuning = bundle.tuning if bundle else None
-        models.append(SpeechModel(name, labels, digest, network, is_normalised(preprocessor), tuning))
-    return models
+        tuned_on, temperature = (bundle.tuned_on, bundle.temperature) if bundle else (None, 1.0)
+        normalised = is_normalised(preprocessor)
+        models.append(SpeechModel(name, labels, digest, network, normalised, tuned_on, temperature))
+    return tuple(models)
 
 
-def _whole(base: BaseModel) -> tuple[nn.Module, tuple[str, ...]]:
+def _whole(base: BaseModel, given: Sequence[str]) -> tuple[nn.Module, tuple[str, ...]]:
     """The classifier of a folder that has a head of its own, and its labels."""
     if base.missing:
         raise UserError(
             f"{base.folder} lacks weights of the classifier: {listed(sorted(base.missing))}. A pretrained backbone "
             "alone gives no labels: use a model tuned for emotion, or an adapter folder with this model as its base."
         )
-    return base.model, _labels_of_base(base)
+    return base.model, _labels_of_base(base, given)
 
 
-def _labels_of_base(base: BaseModel) -> tuple[str, ...]:
+def _labels_of_base(base: BaseModel, given: Sequence[str]) -> tuple[str, ...]:
     config, path = base.model.config, base.folder / "config.json"
     hint = f'set "id2label": {{"0": "neutral", "1": "happy", ...}} in {path}'
-    return agreed_labels(config.num_labels or 0, str(base.folder), labels_of_config(config.id2label), hint=hint)
+    return agreed_labels(config.num_labels or 0, str(base.folder), labels_of_config(config.id2label), given, hint)
 
 
-def _adapted(base: BaseModel, folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
+def _adapted(base: BaseModel, folder: Path, given: Sequence[str]) -> tuple[nn.Module, tuple[str, ...]]:
     """A base model with the PEFT adapter of a folder, and its labels; the base's tensors are shared, not copied.
 
     The head's size comes from the adapter's own head. Its labels come from a ``config.json`` next to the adapter,
@@ -202,9 +211,9 @@ def _adapted(base: BaseModel, folder: Path) -> tuple[nn.Module, tuple[str, ...]]
         model.base_model.feature_extractor = base.features
     carried = _carried_labels(folder)
     if carried is None and "classifier.weight" not in provided:
-        return adapted.eval(), _labels_of_base(base)
+        return adapted.eval(), _labels_of_base(base, given)
     hint = f'put a labels.json next to {ADAPTER_CONFIG}, such as ["neutral", "happy", "sad", "angry"]'
-    return adapted.eval(), agreed_labels(n_outputs, f"The adapter in {folder}", carried or (), hint=hint)
+    return adapted.eval(), agreed_labels(n_outputs, f"The adapter in {folder}", carried or (), given, hint)
 
 
 def base_address(folder: Path) -> str:

@@ -20,7 +20,8 @@ from liser_ray.teachers.finetuning.model import build_model
 from liser_ray.teachers.finetuning.scoring import predict, score
 from liser_ray.teachers.finetuning.split import TeacherSplit, split_fold
 from liser_ray.teachers.finetuning.task import TeacherTask
-from liser_ray.teachers.speech import load_speech_teachers
+from liser_ray.teachers.kinds.speech import Options
+from liser_ray.teachers.speech import load_speech_teacher
 from liser_ray.teachers.speech_models import is_normalised
 from liser_ray.teachers.temperature import fit_temperature, logarithms
 from liser_ray.training.facts import machine_facts
@@ -99,9 +100,9 @@ def write_bundle(job: TeacherJob, training: Training, base_folder: Path) -> None
 def _card(job: TeacherJob, training: Training, base_folder: Path, adapter: Path) -> dict[str, Any]:
     config, device, task = job.config, training.group.device, cast("TeacherTask", training.task)
     speech, split = task.speech, task.split
-    teachers = load_speech_teachers([f"teacher={adapter}"], str(device), config.precision)
+    teacher = load_speech_teacher("teacher", Options(str(adapter)), device, config.precision)
     held_out, test = (
-        predict(teachers, speech, indices, device, config.precision) for indices in (split.selection, split.test)
+        predict(teacher, speech, indices, device, config.precision) for indices in (split.selection, split.test)
     )
     temperature = fit_temperature(logarithms(held_out.windows), held_out.window_truth)
     name, revision = bundle.base_name(config.base, base_folder)

@@ -10,8 +10,9 @@ from scipy.special import softmax
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.results.metrics import confusion_matrix, expected_calibration_error, uar, war
 from liser_ray.teachers.finetuning.task import score_recordings
-from liser_ray.teachers.speech import SpeechTeachers, speech_windows
+from liser_ray.teachers.speech import SpeechTeacher
 from liser_ray.teachers.temperature import with_temperature
+from liser_ray.teachers.windows import sound_windows
 from liser_ray.training.precision import Precision
 
 
@@ -33,14 +34,13 @@ class Predictions:
 
 
 def predict(
-    teachers: SpeechTeachers, speech: LabeledSpeech, indices: np.ndarray, device: torch.device, precision: Precision
+    teacher: SpeechTeacher, speech: LabeledSpeech, indices: np.ndarray, device: torch.device, precision: Precision
 ) -> Predictions:
-    """Ask the one teacher of ``teachers`` about recordings, both ways."""
-    (teacher,) = teachers.teachers
-    normalised = teacher.zero_mean_unit_variance
-    logits = score_recordings(teacher.network, speech, indices, normalised, device, precision)
-    windows = [speech_windows(speech.waveform(i))[0] for i in indices]
-    of_windows = teachers(np.concatenate(windows))[teacher.name]
+    """Ask a teacher of one target about recordings, both ways."""
+    (model,), (target,) = teacher.models, teacher.targets
+    logits = score_recordings(model.network, speech, indices, model.zero_mean_unit_variance, device, precision)
+    windows = [sound_windows(speech.waveform(i), target.window_s, target.hop_s)[0] for i in indices]
+    of_windows = teacher(np.concatenate(windows))[target.name].values
     ends = np.cumsum([len(one) for one in windows])
     truth = speech.label_index[indices]
     return Predictions(

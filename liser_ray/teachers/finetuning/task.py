@@ -11,9 +11,10 @@ from peft import PeftModel
 from torch import nn
 
 from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.teachers.finetuning.config import TrainSettings
 from liser_ray.teachers.finetuning.split import TeacherSplit
-from liser_ray.teachers.speech import SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from liser_ray.teachers.kinds.speech import WINDOW_S
 from liser_ray.training.fit import Losses, ProcessGroup, Step, balanced_weights, validation_scores
 from liser_ray.training.precision import Precision, mixed, widened
 
@@ -167,7 +168,7 @@ def collate(pieces: list[np.ndarray], normalised: bool) -> tuple[np.ndarray, np.
     Returns:
         Waveforms float32 [B, longest], -1..1 or normalised, and int64 [B, longest] with 1 where they are to be heard.
     """
-    filled = [np.pad(piece, (0, max(0, WINDOW_SAMPLES - len(piece)))) for piece in pieces]
+    filled = [np.pad(piece, (0, max(0, round(WINDOW_S * SAMPLE_RATE_HZ) - len(piece)))) for piece in pieces]
     longest = max(len(piece) for piece in filled)
     waveforms, mask = np.zeros((len(pieces), longest), np.float32), np.zeros((len(pieces), longest), np.int64)
     for row, piece in enumerate(filled):

@@ -1,98 +1,43 @@
-"""Video teachers: aligned face clips to one softmax per window."""
+"""S2D and its landmark network as a teacher of face clips."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import chain
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers import batches
-from liser_ray.teachers.config import VideoTeacherConfig
+from liser_ray.teachers.clips import ClipTeacher
+from liser_ray.teachers.kinds.s2d import Options
 from liser_ray.teachers.labels import agreed_labels
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import INPUT_PX, VideoTransformer, load_s2d
 from liser_ray.teachers.weights import Checkpoint, load_strictly, read_checkpoint
-from liser_ray.training.precision import Precision, able_precision, mixed
+from liser_ray.training.precision import Precision, able_precision
 
 FERV39K_LABELS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 """Outputs of S2D fine-tuned on FERV39k, in order."""
 
-GPU_BATCH, CPU_BATCH = 16, 1
-"""Clips per forward pass where the settings leave it open."""
-
 _S2D_HINT = (
     "Get an S2D checkpoint fine-tuned on FERV39k (Hugging Face: cyinen/S2D, see docs/label.md) and give its path, "
-    "s3:// or hf:// address with --video_teacher.weights."
+    "s3:// or hf:// address: face=s2d:S2D_WEIGHTS,LANDMARK_WEIGHTS."
 )
 _LANDMARK_HINT = (
     "Get S2D's landmark network (mobilefacenet_model_best.pth.tar, docs/label.md) and give its path, s3:// or hf:// "
-    "address with --video_teacher.landmark_weights."
+    "address: face=s2d:S2D_WEIGHTS,LANDMARK_WEIGHTS."
 )
-_LABELS_HINT = "give all their names with --video_teacher.labels"
+_LABELS_HINT = "give all their names as the teacher's labels"
 
 
-@dataclass
-class VideoTeacher:
-    """A classifier of face clips, which answers each by itself, whatever the batch.
-
-    Attributes:
-        name: of its kind.
-        labels: of its K outputs, in order.
-        sha256: of all that decides on its numbers.
-        batch_size: clips per forward pass.
-        device: where it runs.
-        precision: of the matrix products, where the device has it (`able_precision`).
-        classify: clips uint8 [n, 16, 224, 224, 3] on the device to softmaxes float32 [n, K]; called in several threads.
-    """
-
-    name: str
-    labels: tuple[str, ...]
-    sha256: str
-    batch_size: int
-    device: torch.device
-    precision: Precision
-    classify: Callable[[Tensor], Tensor] = field(repr=False)
-
-    def __call__(self, clips: batches.Windows) -> np.ndarray:
-        """Softmax of N clips uint8 [16, 224, 224, 3] (RGB): float32 [N, K].
-
-        Raises:
-            ValueError: if S2D is given clips of another shape or type.
-        """
-        found = batches.answers(self._answer, clips, self.batch_size, self.device)
-        return torch.cat(found).cpu().numpy() if found else np.zeros((0, len(self.labels)), np.float32)
-
-    def _answer(self, batch: Tensor) -> Tensor:
-        with torch.inference_mode(), mixed(self.device, self.precision):
-            return self.classify(batch)
-
-
-def load_video_teacher(
-    config: VideoTeacherConfig, device: str = "cpu", precision: Precision = "float32"
-) -> VideoTeacher:
-    """Fetch, check and load a teacher onto ``cpu`` or ``cuda``; only its matrix products are in the precision.
-
-    Raises:
-        UserError: weights that are missing, of another network, or whose outputs don't fit the labels.
-    """
-    if config.batch_size < 0:
-        raise UserError("--video_teacher.batch_size must be 0 (fitted to the device) or more.")
-    target = torch.device(device)
-    batch_size = config.batch_size or (GPU_BATCH if target.type == "cuda" else CPU_BATCH)
-    if config.kind == "static":
-        from liser_ray.teachers.static import load_static  # imports Transformers, which takes seconds: S2D needs none
-
-        return load_static(config.weights, config.labels, target, precision, batch_size)
-    path, landmark_path = fetch(config.weights, _S2D_HINT), fetch(config.landmark_weights, _LANDMARK_HINT)
+def load_s2d_teacher(name: str, options: Options, device: torch.device, precision: Precision) -> ClipTeacher:
+    """Fetch, check and load S2D; only its matrix products are in the precision. See `liser_ray.teachers.kinds.s2d`."""
+    path, landmark_path = fetch(options.weights, _S2D_HINT), fetch(options.landmark_weights, _LANDMARK_HINT)
     checkpoint = read_checkpoint(path)
     transformer = load_s2d(checkpoint)
     n_outputs = transformer.config.num_classes
-    carried, given = _carried_labels(checkpoint), config.labels
+    carried, given = _carried_labels(checkpoint), options.labels
     if not given and not carried and n_outputs == len(FERV39K_LABELS):
         given = FERV39K_LABELS
     labels = agreed_labels(n_outputs, str(path), carried, given, _LABELS_HINT)
@@ -100,10 +45,11 @@ def load_video_teacher(
         empty = MobileFaceNet()
     landmarks = load_strictly(empty, read_checkpoint(landmark_path), "S2D's landmark network, MobileFaceNet")
     digest = f"{sha256(path)}+{sha256(landmark_path)}"
-    return s2d_teacher(transformer, landmarks, labels, digest, target, precision, batch_size)
+    return s2d_teacher(name, transformer, landmarks, labels, digest, device, precision, options.batch_size)
 
 
 def s2d_teacher(
+    name: str,
     transformer: VideoTransformer,
     landmarks: MobileFaceNet,
     labels: tuple[str, ...],
@@ -111,7 +57,7 @@ def s2d_teacher(
     device: torch.device,
     precision: Precision,
     batch_size: int,
-) -> VideoTeacher:
+) -> ClipTeacher:
     """S2D with its landmark network; both go to the device, and the weights of their products to the precision."""
     able = able_precision(device, precision)
     networks = transformer.to(device), landmarks.to(device)
@@ -126,7 +72,7 @@ def s2d_teacher(
         logits, _ = s2d_forward(*networks, clips)
         return logits.float().softmax(dim=1)
 
-    return VideoTeacher("s2d", labels, sha256, batch_size, device, able, classify)
+    return ClipTeacher(name, labels, sha256, batch_size, device, able, classify)
 
 
 def s2d_forward(transformer: VideoTransformer, landmarks: MobileFaceNet, clips: Tensor) -> tuple[Tensor, Tensor]:

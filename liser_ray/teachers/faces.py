@@ -1,6 +1,6 @@
-"""A still-image expression classifier as a video teacher: every frame by itself, softmaxes averaged over the window."""
+"""A classifier of face pictures as a teacher of clips: each frame by itself, softmaxes averaged over the window."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,22 +17,23 @@ from transformers import AutoModelForImageClassification
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers import batches
+from liser_ray.teachers.clips import ClipTeacher
+from liser_ray.teachers.kinds.face import Options
 from liser_ray.teachers.labels import agreed_labels, labels_of_config
 from liser_ray.teachers.transformers_folders import read_classifier
-from liser_ray.teachers.video import VideoTeacher
 from liser_ray.teachers.weights import listed
 from liser_ray.training.precision import Precision
 
 FrameNetwork = Callable[[Tensor], Tensor]
 """Float32 frames [N, C, H, W] on the device, preprocessed, to the network's outputs [N, K], there or on the CPU."""
 
-_HINT = "Give the YAML file that describes the classifier with --video_teacher.weights."
+_HINT = "Give the YAML file that describes the classifier: face=face:classifier.yaml (see docs/label.md)."
 _GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV and Pillow weigh them
 
 
 @dataclass(frozen=True)
-class StaticModel:
-    """What the YAML file of a static teacher says.
+class FaceModel:
+    """What the YAML file of a face teacher says.
 
     Attributes:
         weights: an ONNX file, or a folder that Transformers' AutoModelForImageClassification loads; a path (relative to
@@ -58,7 +59,7 @@ class StaticModel:
     output: Literal["logits", "probabilities"] = "logits"
 
 
-def prepare(clips: Tensor, model: StaticModel) -> Tensor:
+def prepare(clips: Tensor, model: FaceModel) -> Tensor:
     """uint8 [N, T, H, W, 3] (RGB) to what the network takes: float32 [N * T, C, input_px, input_px]."""
     frames = batches.pictures(clips)
     if frames.shape[2:] != (model.input_px, model.input_px):
@@ -72,20 +73,9 @@ def prepare(clips: Tensor, model: StaticModel) -> Tensor:
     return batches.standardise(frames * (model.pixel_max / 255), model.mean, model.std)
 
 
-def load_static(
-    uri: str, labels: Sequence[str], device: torch.device, precision: Precision, batch_size: int
-) -> VideoTeacher:
-    """The teacher that a YAML file with the fields of `StaticModel` describes.
-
-    Args:
-        uri: of the YAML file.
-        labels: given by the user; empty: those of the YAML file or of the model.
-        device, precision, batch_size: as in `liser_ray.teachers.video.VideoTeacher`.
-
-    Raises:
-        UserError: wrong YAML, missing weights, a model that doesn't take such frames, labels that don't fit.
-    """
-    description = fetch(uri, _HINT)
+def load_face_teacher(name: str, options: Options, device: torch.device, precision: Precision) -> ClipTeacher:
+    """The teacher that a YAML file with the fields of `FaceModel` describes. See `liser_ray.teachers.kinds.face`."""
+    description = fetch(options.weights, _HINT)
     model = _read_description(description)
     weights = model.weights
     if "://" not in weights:
@@ -100,28 +90,28 @@ def load_static(
 
     n_outputs = _count_outputs(network, model, device, path)
     named = agreed_labels(n_outputs, str(path), carried, model.labels, f"give labels: [...] in {description}")
-    return VideoTeacher(
-        name=description.stem,
-        labels=agreed_labels(n_outputs, str(description), named, labels),
+    return ClipTeacher(
+        name,
+        labels=agreed_labels(n_outputs, str(description), named, options.labels),
         # The preprocessing decides on the numbers as the weights do.
         sha256=f"{sha256(path)}+{sha256(description)}",
-        batch_size=batch_size,
+        batch_size=options.batch_size,
         device=device,
         precision=precision,
         classify=classify,
     )
 
 
-def _read_description(path: Path) -> StaticModel:
+def _read_description(path: Path) -> FaceModel:
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(StaticModel)
+    parser.add_class_arguments(FaceModel)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
-            raise UserError(f"{path}: give the fields of a static video teacher: weights, labels, input_px, ...")
-        model = StaticModel(**parser.parse_object(content).as_dict())
+            raise UserError(f"{path}: give the fields of a face teacher: weights, labels, input_px, ...")
+        model = FaceModel(**parser.parse_object(content).as_dict())
     except (OSError, UnicodeDecodeError, yaml.YAMLError, jsonargparse.ArgumentError) as error:
-        raise UserError(f"{path} does not describe a static video teacher: {error}") from error
+        raise UserError(f"{path} does not describe a face teacher: {error}") from error
     n_channels = 1 if model.channels == "gray" else 3
     if len(model.mean) != n_channels or len(model.std) != n_channels:
         raise UserError(f"{path}: mean and std need {n_channels} number(s) each for channels: {model.channels}.")
@@ -137,7 +127,7 @@ def _load_transformers(folder: Path, device: torch.device) -> tuple[FrameNetwork
     return lambda frames: network(pixel_values=frames).logits, labels_of_config(network.config.id2label)
 
 
-def _load_onnx(path: Path, model: StaticModel, device: torch.device) -> FrameNetwork:
+def _load_onnx(path: Path, model: FaceModel, device: torch.device) -> FrameNetwork:
     options = onnxruntime.SessionOptions()
     # Its own default is all cores, in every worker of a pool.
     options.intra_op_num_threads = torch.get_num_threads()
@@ -163,7 +153,7 @@ def _load_onnx(path: Path, model: StaticModel, device: torch.device) -> FrameNet
     return run
 
 
-def _count_outputs(network: FrameNetwork, model: StaticModel, device: torch.device, path: Path) -> int:
+def _count_outputs(network: FrameNetwork, model: FaceModel, device: torch.device, path: Path) -> int:
     """Number of outputs, found by running two gray frames, which also shows that the description fits the network."""
     gray = torch.full((1, 2, 224, 224, 3), 128, dtype=torch.uint8, device=device)
     try:
