@@ -322,7 +322,7 @@ def _count_ahead(
     listed: tuple[str, str | None, tuple[str, ...], bool],
     counts: Callable[[Recording], bool] = lambda _: True,
 ) -> None:
-    """Go through the listing (the arguments of `list_recordings`) once more beside the slower probing, for the time left."""
+    """Go through a listing (arguments of `list_recordings`) once more beside the slower probing, for the time left."""
 
     def count() -> None:
         try:

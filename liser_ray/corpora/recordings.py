@@ -52,9 +52,9 @@ def list_recordings(
     A folder or prefix is searched through (`liser_ray.storage.listing.walk`). Of a manifest (``.parquet``, ``.csv``)
     the column ``uri`` counts, relative to the manifest's folder; its other columns are carried along with their types,
     dictionary columns as their values (a CSV's are text, as they stand there). A row whose file is not there is a
-    `Recording` with a problem. Of a published set of labeled speech, such as ``ravdess:<folder>``, its recordings are
-    taken, with their label and speaker as columns. Of rows that name the same recording the first is kept, so that nothing is labeled
-    twice. What lies outside of the roots (see `liser_ray.storage.roots.roots_of`) has the problem DENIED.
+    `Recording` with a problem. Of rows that name the same recording the first is kept, so that nothing is labeled
+    twice. A published set of labeled speech, such as ``ravdess:<folder>``, has label and speaker as columns. What lies
+    outside of the roots (see `liser_ray.storage.roots.roots_of`) has the problem DENIED.
 
     Args:
         input_uri: folder, file or manifest; a local path or an ``s3://`` URI.

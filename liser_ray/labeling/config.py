@@ -15,7 +15,7 @@ from liser_ray.teachers.targets import Takes
 from liser_ray.training.precision import Precision
 
 GPU_SHARES: dict[Takes, float] = {"clips": 4.0, "sound": 1.0}
-"""How the pools on a GPU share it: with one of each 0.8 and 0.2, since S2D needs about 100 times HuBERT's arithmetic."""
+"""How the pools on a GPU share it: with one of each 0.8 and 0.2. S2D needs about 100 times the arithmetic of HuBERT."""
 
 CPU_SPANS, GPU_SPANS = 2, 4
 """Spans that an actor without a GPU or with one takes at a time. On a CPU S2D needs a minute for one: more than the

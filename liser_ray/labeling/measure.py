@@ -135,10 +135,12 @@ def measure_corpus(config: LabelConfig) -> tuple[Measurement, str]:
     span_s = float((np.asarray(plan["end_s"]) - np.asarray(plan["start_s"])).mean())
     result = evaluate(before, after, span_s, pools, cluster_size()[0], cluster, fitted)
     clips_pools = tuple(name for name, entries in config.teacher_groups.items() if entries[0].takes == "clips")
-    result = replace(result, recordings=n_recordings, lost=dict(unusable + Counter(result.lost)), clips_pools=clips_pools)
+    lost = dict(unusable + Counter(result.lost))
+    result = replace(result, recordings=n_recordings, lost=lost, clips_pools=clips_pools)
     delete_folder(folder)
     pools_file = join(folder, "pools.yaml")
-    settings = {"media_pool": asdict(fitted.media), "teacher_pools": {name: asdict(pool) for name, pool in fitted.teachers.items()}}
+    teachers = {name: asdict(pool) for name, pool in fitted.teachers.items()}
+    settings = {"media_pool": asdict(fitted.media), "teacher_pools": teachers}
     header = f"# Measured for {cluster}. On top of the settings that it was measured with.\n"
     write_bytes(pools_file, header.encode() + yaml.safe_dump(settings, sort_keys=False).encode())
     measured = asdict(result) | {
@@ -222,7 +224,7 @@ def print_measurement(result: Measurement, pools_file: str, prices: Prices) -> N
         # A decoder has a span in hand; a worker of a teacher has a batch of them, and the next one waits.
         spans = pools.media.actors + 2 * pools.teachers[name].actors * pools.teachers[name].batch_spans
         clips_gb = spans * result.work[name].windows / result.work[name].spans * _CLIP_BYTES / 1e9
-        lines.append(f"  Clips on their way to {name} take up to {clips_gb:,.3g} GB of all nodes' object stores together.")
+        lines.append(f"  {name}: on their way up to {clips_gb:,.3g} GB of all nodes' object stores together.")
     for line in [*lines, "", f"Label with these pools: --config {pools_file}"]:
         console.print(line, soft_wrap=True)
 

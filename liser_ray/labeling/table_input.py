@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -40,7 +41,9 @@ def carried_targets(table: OutputFolders) -> list[Target]:
             f"{table.output} has {rows} of {plan.spans if plan else '?'} rows: let its job come to its end (the same "
             "command goes on), then give it as --input."
         )
-    return [Target.from_json(one) for one in read_recipe(pq.read_schema(paths[0], filesystem=fs), table.output)["targets"]]
+    return [
+        Target.from_json(one) for one in read_recipe(pq.read_schema(paths[0], filesystem=fs), table.output)["targets"]
+    ]
 
 
 class ReopenRows:
@@ -57,15 +60,17 @@ class ReopenRows:
         labeled = [one == Status.LABELED for one in rows["status"].to_pylist()]
         columns: dict[str, pa.Array] = {name: rows[name].combine_chunks() for name in rows.schema.names}
         columns["status"] = pa.array(
-            ["" if is_open else one for one, is_open in zip(rows["status"].to_pylist(), labeled, strict=True)], pa.string()
+            ["" if is_open else one for one, is_open in zip(rows["status"].to_pylist(), labeled, strict=True)],
+            pa.string(),
         )
         old, kinds = columns["targets"], self._schema.field("targets").type
         known = {one.name: old.field(index) for index, one in enumerate(old.type)}
         columns["targets"] = pa.StructArray.from_arrays(
-            [known[one.name] if one.name in known else empty_column(one.type, len(rows)) for one in kinds], fields=list(kinds)
+            [known[one.name] if one.name in known else empty_column(one.type, len(rows)) for one in kinds],
+            fields=list(kinds),
         )
-        stretches = [
-            speech_stretches(decode_flac(sound)).ravel() if is_open else []
+        stretches: list[np.ndarray] = [
+            speech_stretches(decode_flac(sound)).ravel() if is_open else np.empty(0)
             for sound, is_open in zip(rows["audio"].to_pylist(), labeled, strict=True)
         ]
         for one in ON_THE_WAY:

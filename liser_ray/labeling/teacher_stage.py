@@ -202,10 +202,7 @@ def predict_spans(teacher: Teacher, inputs: Sequence[Windows], name: str) -> lis
             raise FloatingPointError("numbers that are not finite")
         ends = np.cumsum([len(one) for one in inputs])
         return [
-            {
-                target: Answer(*(None if part is None else part[end - len(one) : end] for part in answer))
-                for target, answer in together.items()
-            }
+            {target: answer.part(slice(end - len(one), end)) for target, answer in together.items()}
             for one, end in zip(inputs, ends.tolist(), strict=True)
         ]
     except Exception as error:  # whatever it is, it costs the spans it belongs to and not the job
