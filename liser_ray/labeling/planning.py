@@ -33,8 +33,8 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
     if table := find_table(config.input):
         if config.extend or config.needs.clips:
             raise UserError(
-                f"{config.input} is a labels table: it has no pictures, and gets no new recordings. Give teachers of sound, "
-                "without --extend, or give the recordings."
+                f"{config.input} is a labels table: it has no pictures, and gets no new recordings. Give teachers of "
+                "sound, without --extend, or give the recordings."
             )
         taken = summary and summary.input_uri == absolute(config.input)
         return summary if summary and taken else copy_plan(table.output, config.output)
