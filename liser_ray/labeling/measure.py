@@ -191,7 +191,9 @@ def evaluate(
 def print_measurement(result: Measurement, pools_file: str, prices: Prices) -> None:
     """Print how fast the stages are, and what follows for the cluster."""
     console = Console(highlight=False)
-    table = Table("stage", "workers", title=f"{result.spans} spans of {result.recordings} recordings")
+    table = Table(title=f"{result.spans} spans of {result.recordings} recordings")
+    table.add_column("stage", no_wrap=True)
+    table.add_column("workers")
     table.add_column("s of video per s", justify="right")
     table.add_column("a second of video takes", justify="right")
     for stage, pool in result.pools.by_stage.items():
