@@ -47,14 +47,12 @@ class OutcomeCount:
 
     Attributes:
         spans: rows.
-        seconds: of recordings in them.
-        no_length: rows of recordings whose length is not known, which count 0 seconds.
+        seconds: of recordings in them; one whose length is not known counts 0.
         examples: uri, start_s and detail of the first rows, if they are not labeled.
     """
 
     spans: int = 0
     seconds: float = 0.0
-    no_length: int = 0
     examples: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -84,6 +82,11 @@ class Histogram:
         """Half of the values are below it, as if they lay evenly in each bin; NaN without values."""
         return float(np.interp(self.n / 2, [0, *np.cumsum(self.counts)], self.edges)) if self.n else float("nan")
 
+    @property
+    def shown(self) -> tuple[float, float]:
+        """From where to where it is shown."""
+        return float(self.edges[0]), float(self.edges[-1])
+
     def add(self, values: np.ndarray) -> None:
         """Count these values, float [n]."""
         bins = np.searchsorted(self.edges[1:-1].astype(values.dtype), values, side="right")
@@ -91,10 +94,16 @@ class Histogram:
 
 
 class WideningHistogram(Histogram):
-    """For values of an unknown range: bins around 0, which get twice as wide until all values fit, in whatever order."""
+    """For values of an unknown range: bins around 0 that get twice as wide until all values fit, in any order."""
 
     def __init__(self) -> None:
         super().__init__(np.linspace(-(2.0**-10), 2.0**-10, 16 * _BINS + 1))
+
+    @property
+    def shown(self) -> tuple[float, float]:
+        """The bins that are not empty."""
+        bins = np.flatnonzero(self.counts)
+        return float(self.edges[bins[0]]), float(self.edges[bins[-1] + 1])
 
     def add(self, values: np.ndarray) -> None:
         """Count these values, float [n]."""
@@ -122,9 +131,14 @@ class TargetCounts:
         self.target = target
         self.valid = Histogram((np.arange(18) - 0.5) / 16)  # sixteenths lie in the middle of a bin
         self.spans = np.zeros(n_labels, np.int64)
-        self.confidence = Histogram(np.linspace(1 / n_labels, 1, _BINS + 1))
+        self.confidence = Histogram(np.linspace(self.no_opinion, 1, _BINS + 1))
         self.entropy_bits = Histogram(np.linspace(0, np.log2(max(2, n_labels)), _BINS + 1))
         self.values = WideningHistogram()
+
+    @property
+    def no_opinion(self) -> float:
+        """The confidence of a uniform distribution."""
+        return 1 / len(self.target.labels)
 
     def add(self, column: pa.StructArray) -> np.ndarray:
         """Count a target of N labeled spans.
@@ -198,8 +212,7 @@ class TableStatistics:
     def of_status(self, status: Status) -> OutcomeCount:
         """All rows of a status, without examples."""
         found = [one for outcome, one in self.outcomes.items() if outcome.status == status]
-        sums = (sum(getattr(one, name) for one in found) for name in ("spans", "seconds", "no_length"))
-        return OutcomeCount(*sums)
+        return OutcomeCount(sum(one.spans for one in found), sum(one.seconds for one in found))
 
     def labels_by_class(self) -> dict[str, dict[str, int]]:
         """Labeled spans by distribution and label."""
@@ -228,14 +241,13 @@ class TableStatistics:
     def _count_outcomes(self, batch: pa.RecordBatch) -> None:
         keys = list(Outcome._fields)
         seconds = np.subtract(_numpy(batch["end_s"]), _numpy(batch["start_s"]))
-        table = pa.table([*(batch[key] for key in keys), seconds, seconds <= 0], [*keys, "seconds", "no_length"])
-        grouped = table.group_by(keys).aggregate([("seconds", "count"), ("seconds", "sum"), ("no_length", "sum")])
+        table = pa.table([*(batch[key] for key in keys), seconds], [*keys, "seconds"])
+        grouped = table.group_by(keys).aggregate([("seconds", "count"), ("seconds", "sum")])
         for row in grouped.to_pylist():
             outcome = Outcome(*(row[key] for key in keys))
             count = self.outcomes.setdefault(outcome, OutcomeCount())
             count.spans += row["seconds_count"]
             count.seconds += row["seconds_sum"]
-            count.no_length += row["no_length_sum"]
             missing = _N_EXAMPLES - len(count.examples)
             if missing and outcome.status != Status.LABELED:
                 same = (pc.field("status") == outcome.status) & (pc.field("stage") == outcome.stage)
