@@ -10,7 +10,7 @@ from liser_ray.storage.files import exists, read_bytes
 from liser_ray.teachers.targets import TunedOn
 
 BUNDLE_FILE = "bundle.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,20 @@ class TeacherBundle:
     Attributes:
         labels: in the order of its outputs.
         tuned_on: the set, fold and speakers that it was tuned on.
-        temperature: of its 0.5-s windows, fitted to its selection recordings; its softmaxes are without it.
         content: the whole file.
     """
 
     labels: tuple[str, ...]
     tuned_on: TunedOn
-    temperature: float
     content: dict[str, Any]
+
+    def temperature(self, hears_s: float) -> float:
+        """Of 0.5-s windows that are heard with so many seconds around them, fitted to its selection recordings.
+
+        The nearest that was fitted; softmaxes are without it.
+        """
+        fitted = {float(heard): temperature for heard, temperature in self.content["temperatures"].items()}
+        return fitted[min(fitted, key=lambda heard: abs(heard - hears_s))]
 
 
 def read_bundle(uri: str) -> TeacherBundle:
@@ -47,7 +53,6 @@ def read_bundle(uri: str) -> TeacherBundle:
     return TeacherBundle(
         labels=tuple(content["labels"]),
         tuned_on=TunedOn(content["labeled"], content["fold"], heard),
-        temperature=content["temperature"],
         content=content,
     )
 

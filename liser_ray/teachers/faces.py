@@ -121,7 +121,7 @@ def _read_description(path: Path) -> FaceModel:
 
 
 def _load_transformers(folder: Path, device: torch.device) -> tuple[FrameNetwork, tuple[str, ...]]:
-    network, missing = read_classifier(AutoModelForImageClassification, folder, "an image classifier", device)
+    network, missing, _ = read_classifier(AutoModelForImageClassification, folder, "an image classifier", device)
     if missing:
         raise UserError(f"{folder} lacks weights of its own classifier: {listed(missing)}.")
     return lambda frames: network(pixel_values=frames).logits, labels_of_config(network.config.id2label)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.batches import Windows, on_device
 from liser_ray.teachers.kinds.speech import WINDOW_S, Options
 from liser_ray.teachers.patterns import expanded
@@ -48,12 +49,13 @@ class SpeechTeacher(Teacher):
                 hop_s=WINDOW_S,
                 sha256=_hearing(model.sha256, hears_s),
                 teacher=name,
-                tuned_on=model.tuned_on,
-                temperature=model.temperature,
+                tuned_on=model.bundle.tuned_on if model.bundle else None,
+                temperature=model.bundle.temperature(hears_s) if model.bundle else 1.0,
             )
             for model in self.models
         )
         self._device, self._precision = device, precision
+        self._preparations = tuple(dict.fromkeys(model.prepare for model in self.models))
         modules = (module for model in self.models for module in model.network.modules())
         self._remembering = [module for module in dict.fromkeys(modules) if isinstance(module, Remembering)]
 
@@ -75,10 +77,10 @@ class SpeechTeacher(Teacher):
         }
         for batch in on_device(windows, self.batch_size, self._device):
             # One tensor per way of preparing it, so that what models share can see that they ask about the same.
-            inputs = {False: batch, True: _zero_mean_unit_variance(batch)}
+            inputs = {prepare: prepare.windows(batch) for prepare in self._preparations}
             with mixed(self._device, self._precision):
                 for model in self.models:
-                    logits = model.network(input_values=inputs[model.zero_mean_unit_variance]).logits
+                    logits = model.network(**inputs[model.prepare]).logits
                     found[model.name].append(logits.float().softmax(-1))
         for module in self._remembering:
             module.forget()
@@ -100,15 +102,12 @@ def load_speech_teacher(name: str, options: Options, device: torch.device, preci
     A folder with ``adapter_config.json`` is an adapter. See `liser_ray.teachers.kinds.speech`.
     """
     models = load_models(expanded(name, options.weights), device, options.labels)
+    longest_s = min(model.prepare.longest_s for model in models)
+    if options.hears_s > longest_s:
+        raise UserError(f"{options.weights} hears at most {longest_s:.2f} s at once, not hears_s {options.hears_s}.")
     return SpeechTeacher(name, models, device, precision, options.batch_size, options.hears_s)
 
 
 def _hearing(sha256: str, hears_s: float) -> str:
     """A digest of weights, and of how much they hear if it is more than the window."""
     return hashlib.sha256(f"{sha256} hears {hears_s}".encode()).hexdigest() if hears_s else sha256
-
-
-def _zero_mean_unit_variance(windows: Tensor) -> Tensor:
-    # As transformers' Wav2Vec2FeatureExtractor does it: variance over n, and 1e-7 for silence.
-    variance, mean = torch.var_mean(windows, dim=1, correction=0, keepdim=True)
-    return (windows - mean) / torch.sqrt(variance + 1e-7)

@@ -1,15 +1,14 @@
-"""Speech classifiers from disk, whole models and PEFT adapters, and never a weight that no file has set.
+"""Speech classifiers from disk: whole models, PEFT adapters and heads, and never a weight that no file has set.
 
-Adapters of one base model share its tensors: the base is read once and lies in memory once, and each adapter puts its
-own LoRA matrices and head on a copy of the module tree whose tensors are the same.
+What is of one base model shares its tensors: the base is read once and lies in memory once. Each adapter puts its own
+LoRA matrices and head on a copy of the module tree whose tensors are the same; heads have the frozen base in common.
 """
 
 import copy
 import hashlib
 import json
-import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -20,65 +19,65 @@ import torch
 from peft import PeftConfig, PeftModel
 from peft.utils import load_peft_weights, set_peft_model_state_dict
 from torch import Tensor, nn
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
+from transformers import AutoModelForAudioClassification, PreTrainedModel
 
-from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
-from liser_ray.teachers.bundles import find_bundle
+from liser_ray.teachers.bundles import TeacherBundle, find_bundle
 from liser_ray.teachers.labels import agreed_labels, labels_of_config
-from liser_ray.teachers.targets import TunedOn
-from liser_ray.teachers.transformers_folders import FROM_DISK, LOAD_ERRORS, quiet, read_classifier
+from liser_ray.teachers.pooled_head import HEAD_CONFIG, HEAD_FILE, HeadedModel, LayerStatistics, read_head
+from liser_ray.teachers.speech_inputs import PREPROCESSORS, Preparation, hear_only_what_is_there, read_preparation
+from liser_ray.teachers.transformers_folders import LOAD_ERRORS, quiet, read_classifier
 from liser_ray.teachers.weights import listed, why_not_loaded
 
 ADAPTER_CONFIG = "adapter_config.json"
-_PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
+HEAD = ("projector", "classifier")
+"""Modules of Transformers' classifiers that are not of the pretrained model; AST has no projector."""
+
 # Stands for masked frames in training; checkpoints often lack it and inference never reads it.
 _UNUSED_IN_INFERENCE = "masked_spec_embed"
 
 _HINT = "Give the folder, s3:// or hf:// address of a speech model or adapter: speech=speech:ADDRESS."
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class SpeechModel:
-    """A classifier of 0.5-s windows, ready to run.
+    """A classifier of pieces of sound, ready to run.
 
     Attributes:
         name: of its target.
-        labels: the K_S label names, in the order of the outputs.
-        sha256: of its folder; for an adapter, of the hashes of its own and its base's folder, one after the other.
-        network: ``network(input_values=float32 [N, samples]).logits`` is [N, K_S].
-        zero_mean_unit_variance: whether each window is normalised before it goes in.
-        tuned_on: whom it has heard, if this package trained it.
-        temperature: at which it is as sure as it is right, if this package trained it; else 1.
+        labels: the K label names, in the order of the outputs.
+        sha256: of its folder; with a base, of the hashes of its own and its base's folder, one after the other.
+        network: ``network(**inputs).logits`` is [N, K].
+        prepare: sound to its inputs.
+        bundle: the card of one that this package trained.
     """
 
     name: str
     labels: tuple[str, ...]
     sha256: str
     network: nn.Module = field(repr=False)
-    zero_mean_unit_variance: bool = True
-    tuned_on: TunedOn | None = None
-    temperature: float = 1.0
+    prepare: Preparation
+    bundle: TeacherBundle | None = None
 
 
 class Remembering(nn.Module):
-    """A module that several models share: asked again for the same tensor, it answers with what it found before.
+    """A module that several models share: asked again about the same tensors, it answers with what it found before.
 
-    The convolutions are a good third of HuBERT base's work on 0.5-s windows: they run once for all adapters on it.
+    The convolutions are a good third of HuBERT base's work on 0.5-s windows, and a frozen base is all but a head's:
+    they run once for all that are on it.
     """
 
     def __init__(self, module: nn.Module):
         super().__init__()
         self.module = module
-        self._last: tuple[Tensor, Tensor] | None = None
+        self._last: tuple[tuple[Tensor, ...], Tensor] | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The module's output for this very tensor."""
-        if self._last is None or self._last[0] is not x:
-            self._last = x, self.module(x)
+    def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:
+        """The module's output for these very tensors."""
+        asked = (*inputs, *named.values())
+        if self._last is None or not _are_the_same(self._last[0], asked):
+            self._last = asked, self.module(*inputs, **named)
         return self._last[1]
 
     def forget(self) -> None:
@@ -86,41 +85,54 @@ class Remembering(nn.Module):
         self._last = None
 
 
+def _are_the_same(before: tuple[Tensor, ...], now: tuple[Tensor, ...]) -> bool:
+    return len(before) == len(now) and all(one is other for one, other in zip(before, now, strict=True))
+
+
 @dataclass
 class BaseModel:
-    """A classifier as its folder has it, and which of its weights the folder does not have."""
+    """A classifier as its folder has it, and in what it differs from its folder."""
 
     folder: Path
     model: PreTrainedModel
-    missing: frozenset[str]
+    missing: frozenset[str]  # weights that the folder does not have
+    unexpected: frozenset[str]  # weights that the model has no place for
 
     @cached_property
-    def features(self) -> Remembering:
-        """The convolutions that adapters share."""
-        return Remembering(self.model.base_model.get_submodule("feature_extractor"))
+    def convolutions(self) -> Remembering | None:
+        """Those that adapters share; None of a model that takes spectrograms."""
+        module = getattr(self.model.base_model, "feature_extractor", None)
+        return Remembering(module) if module is not None else None
+
+    @cached_property
+    def statistics(self) -> Remembering:
+        """What heads learn from."""
+        self.refuse_missing()
+        return Remembering(LayerStatistics(self.model))
 
     @cached_property
     def sha256(self) -> str:
         """Of the folder."""
         return sha256(self.folder)
 
+    def refuse_missing(self) -> None:
+        """Raise a `UserError` if the folder lacks weights of the pretrained model itself, beside a head's."""
+        if lacking := sorted(key for key in self.missing if not key.startswith(HEAD)):
+            raise UserError(f"{self.folder} lacks weights of the pretrained model itself: {listed(lacking)}.")
+
 
 def load_base(folder: Path, device: torch.device) -> BaseModel:
-    """Read a Transformers folder as an audio classifier; UserError if it holds none that takes raw audio."""
-    model, missing = read_classifier(AutoModelForAudioClassification, folder, "a speech model", device)
-    if not hasattr(model.config, "conv_stride") or not hasattr(model.base_model, "feature_extractor"):
-        raise UserError(
-            f"{folder}: a {model.config.model_type} model does not take raw 16 kHz audio. "
-            "Use HuBERT, WavLM, wav2vec 2.0 or a relative of theirs."
-        )
+    """Read a Transformers folder as an audio classifier; UserError if it holds none."""
+    model, missing, unexpected = read_classifier(AutoModelForAudioClassification, folder, "a speech model", device)
+    hear_only_what_is_there(model)
     needed = frozenset(key for key in missing if not key.endswith(_UNUSED_IN_INFERENCE))
-    return BaseModel(folder, model, needed)
+    return BaseModel(folder, model, needed, unexpected)
 
 
 def load_models(
     addresses: Mapping[str, str], device: torch.device, given: Sequence[str] = ()
 ) -> tuple[SpeechModel, ...]:
-    """Models on a device, by the names of their targets; adapters of one base share its weights.
+    """Models on a device, by the names of their targets; those of one base share its weights.
 
     Labels that the user has ``given`` must be those that a folder has, if it has any.
     """
@@ -128,32 +140,56 @@ def load_models(
     models = []
     for name, address in addresses.items():
         folder = fetch(address, _HINT)
-        is_adapter = (folder / ADAPTER_CONFIG).is_file()
-        base_folder = fetch(base_address(folder)).resolve() if is_adapter else folder
-        base = bases.get(base_folder) or load_base(base_folder, device)
-        if is_adapter:
-            bases[base_folder] = base
+        is_adapter, is_head = ((folder / file).is_file() for file in (ADAPTER_CONFIG, HEAD_FILE))
+        base_folder = fetch(base_address(folder)).resolve() if is_adapter or is_head else folder
+        base = bases[base_folder] = bases.get(base_folder) or load_base(base_folder, device)
+        if is_head:
+            network, labels = _headed(base, folder, given)
+        elif is_adapter:
             network, labels = _adapted(base, folder, given)
-            digest = hashlib.sha256((sha256(folder) + base.sha256).encode()).hexdigest()
         else:
             network, labels = _whole(base, given)
-            digest = base.sha256
-        preprocessor = folder if any((folder / file).is_file() for file in _PREPROCESSORS) else base_folder
-        bundle = find_bundle(str(folder))
-        tuned_on, temperature = (bundle.tuned_on, bundle.temperature) if bundle else (None, 1.0)
-        normalised = is_normalised(preprocessor)
-        models.append(SpeechModel(name, labels, digest, network, normalised, tuned_on, temperature))
+        digest = base.sha256
+        if folder != base.folder:
+            digest = hashlib.sha256((sha256(folder) + digest).encode()).hexdigest()
+        preprocessor = folder if any((folder / file).is_file() for file in PREPROCESSORS) else base_folder
+        prepare = read_preparation(preprocessor, base.model)
+        models.append(SpeechModel(name, labels, digest, network, prepare, find_bundle(str(folder))))
     return tuple(models)
 
 
 def _whole(base: BaseModel, given: Sequence[str]) -> tuple[nn.Module, tuple[str, ...]]:
     """The classifier of a folder that has a head of its own, and its labels."""
+    if base.missing and any(key.startswith(HEAD) for key in base.unexpected):
+        own = sorted(key for key in base.unexpected if key.startswith(HEAD))
+        raise UserError(
+            f"{base.folder} has a head of another kind than a {base.model.config.model_type} classifier of "
+            f"Transformers, and the code for it is not run: {listed(own)}. Its base can be tuned anew with "
+            "finetune_speech_teacher.py."
+        )
     if base.missing:
         raise UserError(
             f"{base.folder} lacks weights of the classifier: {listed(sorted(base.missing))}. A pretrained backbone "
             "alone gives no labels: use a model tuned for emotion, or an adapter folder with this model as its base."
         )
+    if base.unexpected:
+        raise UserError(
+            f"{base.folder} has weights that a {base.model.config.model_type} classifier of Transformers has no place "
+            f"for, so its answers would be wrong: {listed(sorted(base.unexpected))}."
+        )
+    _refuse_other_tasks(base.model, str(base.folder))
     return base.model, _labels_of_base(base, given)
+
+
+def _refuse_other_tasks(model: PreTrainedModel, source: str) -> None:
+    """Raise a `UserError` for a head whose outputs are no probabilities of one label each."""
+    task, n_outputs = model.config.problem_type, model.config.num_labels or 0
+    if task in ("regression", "multi_label_classification") or n_outputs < 2:
+        what = {"regression": "numbers (regression)", "multi_label_classification": "several labels at once"}
+        raise UserError(
+            f"{source} gives {what.get(task or '', 'one output')}, not a distribution over labels: a softmax of it "
+            "would mean nothing. Give a classifier of one label out of several."
+        )
 
 
 def _labels_of_base(base: BaseModel, given: Sequence[str]) -> tuple[str, ...]:
@@ -186,11 +222,11 @@ def _adapted(base: BaseModel, folder: Path, given: Sequence[str]) -> tuple[nn.Mo
     tensors = chain(base.model.parameters(), base.model.buffers()) if shares else ()
     # deepcopy takes what its memo has as copied already: new modules, the same tensors.
     model = copy.deepcopy(base.model, {id(tensor): tensor for tensor in tensors})
-    for head in ("projector", "classifier"):
-        weight = weights.get(f"base_model.model.{head}.weight")
+    for name in linear_layers(model, HEAD):
+        weight = weights.get(f"base_model.model.{name}.weight")
         if weight is not None:
-            setattr(model, head, nn.Linear(weight.shape[1], weight.shape[0], device=model.device))
-    n_outputs = model.get_parameter("classifier.weight").shape[0]
+            model.set_submodule(name, nn.Linear(weight.shape[1], weight.shape[0], device=model.device))
+    n_outputs = model.get_parameter(f"{linear_layers(model, HEAD)[-1]}.weight").shape[0]
     try:
         config.inference_mode = True
         with quiet():
@@ -207,22 +243,40 @@ def _adapted(base: BaseModel, folder: Path, given: Sequence[str]) -> tuple[nn.Mo
             f"The adapter in {folder} does not fit its base {base.folder}: it lacks [{listed(sorted(unfilled))}] "
             f"and has no place for [{listed(sorted(result.unexpected_keys))}]."
         )
-    if not any("feature_extractor" in key for key in provided):
-        model.base_model.feature_extractor = base.features
+    if base.convolutions is not None and not any("feature_extractor" in key for key in provided):
+        model.base_model.feature_extractor = base.convolutions
     carried = _carried_labels(folder)
-    if carried is None and "classifier.weight" not in provided:
+    if carried is None and not any(key.startswith(HEAD[-1]) for key in provided):
+        _refuse_other_tasks(base.model, str(base.folder))
         return adapted.eval(), _labels_of_base(base, given)
     hint = f'put a labels.json next to {ADAPTER_CONFIG}, such as ["neutral", "happy", "sad", "angry"]'
     return adapted.eval(), agreed_labels(n_outputs, f"The adapter in {folder}", carried or (), given, hint)
 
 
+def _headed(base: BaseModel, folder: Path, given: Sequence[str]) -> tuple[nn.Module, tuple[str, ...]]:
+    """A head on the frozen base, and its labels."""
+    head = read_head(folder / HEAD_FILE).to(base.model.device)
+    labels = agreed_labels(head.n_labels, str(folder), _carried_labels(folder) or (), given, "put a labels.json there")
+    return HeadedModel(base.statistics, head).eval(), labels
+
+
+def linear_layers(model: nn.Module, parts: Iterable[str]) -> list[str]:
+    """Names of the linear layers in parts of a model, in order; a part may be one, or not there."""
+    parts = tuple(parts)
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name.partition(".")[0] in parts
+    ]
+
+
 def base_address(folder: Path) -> str:
-    """Where an adapter's base model is: a path, ``s3://`` or ``hf://`` address; UserError if it names none.
+    """Where the base model of an adapter or a head is: a path, ``s3://`` or ``hf://`` address; UserError if nowhere.
 
     ``base_model_name_or_path`` may be an address, a path (also relative to the adapter), or a Hugging Face name, whose
     ``revision`` counts.
     """
-    path = folder / ADAPTER_CONFIG
+    path = next(one for one in (folder / ADAPTER_CONFIG, folder / HEAD_CONFIG) if one.is_file())
     config = _read_json(path)
     name, revision = config.get("base_model_name_or_path") or "", config.get("revision") or ""
     if "://" in name:
@@ -249,23 +303,6 @@ def _carried_labels(folder: Path) -> tuple[str, ...] | None:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f'{labels}: a list of label names is needed, such as ["neutral", "happy", "sad", "angry"].')
     return tuple(names)
-
-
-def is_normalised(folder: Path) -> bool:
-    """Whether windows get zero mean and unit variance first; UserError if the model is for another sample rate."""
-    if not any((folder / file).is_file() for file in _PREPROCESSORS):
-        # The default of Wav2Vec2FeatureExtractor, and what HuBERT base's and wav2vec 2.0 base's own files say.
-        # WavLM base's file says the opposite, so the choice is not made in silence.
-        _log.warning("%s has no preprocessor_config.json: windows get zero mean and unit variance", folder)
-        return True
-    try:
-        extractor = AutoFeatureExtractor.from_pretrained(folder, **FROM_DISK)
-        rate_hz, normalised = extractor.sampling_rate, bool(extractor.do_normalize)
-    except LOAD_ERRORS as error:
-        raise UserError(f"Can't read preprocessor_config.json in {folder}: {error}") from error
-    if rate_hz != SAMPLE_RATE_HZ:
-        raise UserError(f"{folder} is a model for {rate_hz} Hz; one for {SAMPLE_RATE_HZ} Hz is needed.")
-    return normalised
 
 
 def _read_json(path: Path) -> Any:  # noqa: ANN401 (whatever the file holds)

@@ -30,8 +30,10 @@ def read_classifier(
     folder: Path,
     what: str,
     device: torch.device,
-) -> tuple[PreTrainedModel, frozenset[str]]:
-    """A classifier in evaluation mode, float32, on a device, and the names of the weights that its folder lacks.
+) -> tuple[PreTrainedModel, frozenset[str], frozenset[str]]:
+    """A classifier in evaluation mode, float32, on a device; and the names of weights that do not fit.
+
+    Those first that its folder lacks, then those that are in the folder and have no place in it.
 
     Raises:
         UserError: the folder holds no such model (``what`` in words), or none that loads without running code.
@@ -44,7 +46,8 @@ def read_classifier(
             f"Can't load {what} from {folder}: {why_not_loaded(error)}. A folder with its config.json and "
             "model.safetensors, as save_pretrained writes it, is needed."
         ) from error
-    return model.to(device).eval(), frozenset(map(str, info["missing_keys"]))
+    missing, unexpected = (frozenset(map(str, info[keys])) for keys in ("missing_keys", "unexpected_keys"))
+    return model.to(device).eval(), missing, unexpected
 
 
 @contextmanager

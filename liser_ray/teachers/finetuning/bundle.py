@@ -1,4 +1,4 @@
-"""A trained teacher as a folder: a PEFT adapter with its head; ``bundle.json`` and the model card come on top."""
+"""A trained teacher as a folder: a PEFT adapter or a head; ``bundle.json`` and the model card come on top."""
 
 import json
 import re
@@ -7,24 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
-from transformers import Wav2Vec2FeatureExtractor
 
-from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import write_bytes
 from liser_ray.teachers.bundles import BUNDLE_FILE
+from liser_ray.teachers.speech_inputs import PREPROCESSORS, Preparation
 
 
-def write_adapter(
-    folder: Path, model: PeftModel, base: str, base_folder: Path, labels: Collection[str], normalised: bool
-) -> None:
-    """Write adapter, head, label names and preprocessor, as PEFT and Transformers read them."""
-    name, revision = base_name(base, base_folder)
+def write_adapter(folder: Path, model: PeftModel, base: str, revision: str | None) -> None:
+    """Write an adapter with its head, as PEFT reads it."""
     settings = model.peft_config["default"]
-    settings.base_model_name_or_path, settings.revision = name, revision
+    settings.base_model_name_or_path, settings.revision = base, revision
     model.save_pretrained(str(folder))
+
+
+def write_usage(folder: Path, labels: Collection[str], prepare: Preparation) -> None:
+    """Write label names and preprocessor, as Transformers reads it."""
     (folder / "labels.json").write_text(json.dumps(list(labels)))
-    Wav2Vec2FeatureExtractor(sampling_rate=SAMPLE_RATE_HZ, do_normalize=normalised).save_pretrained(folder)
+    (folder / PREPROCESSORS[0]).write_text(prepare.to_json())
 
 
 def base_name(base: str, base_folder: Path) -> tuple[str, str | None]:
@@ -48,23 +48,29 @@ def model_card(card: dict[str, Any]) -> str:
     scores, speakers, base = card["scores"], card["speakers"], card["base"]["name"]
     rows = "\n".join(
         f"| {what} | {scores[key]['uar']:.3f} | {scores[key]['war']:.3f} |"
-        for what, key in (("whole recordings", "recordings"), ("mean of 0.5-s windows", "windows"))
+        for what, key in (
+            ("whole recordings", "recordings"),
+            ("mean of 0.5-s windows, each heard with 3 s", "windows_of_3s"),
+            ("mean of 0.5-s windows", "windows"),
+        )
     )
     named = {part: ", ".join(names) for part, names in speakers.items()}
     picked_on = "speakers" if card["held_out_by"] == "speaker" else "other recordings of speakers"
     ece, ece_calibrated = (
         scores["windows"][key] for key in ("calibration_error", "calibration_error_with_temperature")
     )
+    lora = card["settings"].get("lora")
+    how = f"with LoRA (rank {lora['rank']}) and a new head" if lora else "as it is, with a head on all its layers"
     hub = f"base_model: {base}\n" if re.fullmatch(r"[\w.-]+/[\w.-]+", base) else ""
     return f"""\
 ---
-library_name: peft
+library_name: {"peft" if lora else "liser-ray"}
 {hub}pipeline_tag: audio-classification
-tags: [speech-emotion-recognition, lora, liser]
+tags: [speech-emotion-recognition, liser]
 ---
 # Speech emotion teacher: {card["labeled"]}, fold {card["fold"]}
 
-{base} with LoRA (rank {card["settings"]["lora"]["rank"]}) and a new head, tuned on {card["labeled"]}.
+{base} {how}, tuned on {card["labeled"]}.
 Labels, in order: {", ".join(card["labels"])}. Input: 16 kHz mono.
 
 | {scores["n_recordings"]} recordings of speakers {named["test"]} | UAR | WAR |
@@ -72,13 +78,17 @@ Labels, in order: {", ".join(card["labels"])}. Input: 16 kHz mono.
 {rows}
 
 Chance UAR is {1 / len(card["labels"]):.3f}. Calibration error of single windows: {ece:.3f}, and {ece_calibrated:.3f}
-at temperature {card["temperature"]:.2f}, which is stored and not applied.
+at temperature {card["temperatures"]["0.5"]:.2f}, which is stored and not applied.
 
 * Trained on speakers {named["train"]}.
 * Epoch {card["best_epoch"]} and the temperature were picked on {picked_on} {named["selection"]}.
 * Never heard: speakers {", ".join(filter(None, (named["validation"], named["test"])))}. Score a student on no others.
 * Acted speech teaches acted emotions: on spontaneous speech expect much less. It knows nothing of what a person feels.
 
+{_LORA_USE.format(base=base) if lora else _HEAD_USE}"""
+
+
+_LORA_USE = """\
 ```python
 import json
 from peft import PeftModel
@@ -87,5 +97,14 @@ from transformers import AutoModelForAudioClassification
 labels = json.load(open("labels.json"))
 base = AutoModelForAudioClassification.from_pretrained("{base}", num_labels=len(labels))
 model = PeftModel.from_pretrained(base, ".").eval()
+```
+"""
+_HEAD_USE = """\
+```python
+import torch
+from liser_ray.teachers.kinds.speech import Options, load
+
+teacher = load("speech", Options("."), torch.device("cpu"), "float32")
+softmax = teacher(windows)["speech"].values  # of windows float32 [N, 8000], 16 kHz, -1..1
 ```
 """

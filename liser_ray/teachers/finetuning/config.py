@@ -78,8 +78,10 @@ class FinetuneConfig(WorkerSettings):
             perhaps fold and sex; folders and files may be s3:// addresses.
         output: folder or s3:// prefix for fold-0/, fold-1/ ... and evaluation.json. The same command goes on where it
             was.
-        base: pretrained speech model: a folder, s3:// or hf:// address of HuBERT or wav2vec 2.0 with a
-            sequence-classification class in Transformers.
+        base: pretrained speech model: a folder, s3:// or hf:// address of any that Transformers has an audio classifier
+            of, such as HuBERT, WavLM, wav2vec 2.0, Whisper, AST or W2V-BERT.
+        head_only: freeze the base, hear each recording once with it, and train a small head on all its layers, in place
+            of LoRA: minutes where LoRA takes hours. Not used then: lora, train.crop_s and train.micro_batch_size.
         folds: "all", or numbers such as 0,2.
         lora: the trained part of the attention.
         train: the training itself.
@@ -93,6 +95,7 @@ class FinetuneConfig(WorkerSettings):
     output: str = "out/teachers"
     base: str = "hf://facebook/hubert-base-ls960"
     folds: str = "all"
+    head_only: bool = False
     lora: LoraSettings = field(default_factory=LoraSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     workers: int = field(default=1, kw_only=True)

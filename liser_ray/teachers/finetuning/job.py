@@ -19,10 +19,12 @@ from liser_ray.storage.files import check_writable, exists, write_bytes
 from liser_ray.storage.run_record import plain, refuse_changed_recipe
 from liser_ray.teachers.bundles import BUNDLE_FILE, TeacherBundle, read_bundle
 from liser_ray.teachers.finetuning.config import FinetuneConfig
+from liser_ray.teachers.finetuning.head import freeze
 from liser_ray.teachers.finetuning.model import build_model
-from liser_ray.teachers.finetuning.run import TeacherJob, train_run
-from liser_ray.teachers.finetuning.scoring import score_confusion
+from liser_ray.teachers.finetuning.run import TeacherJob, train_head, train_lora
+from liser_ray.teachers.finetuning.scoring import HEARINGS, score_confusion
 from liser_ray.teachers.finetuning.split import split_fold
+from liser_ray.teachers.speech_models import load_base
 from liser_ray.training.job import train_runs
 
 
@@ -62,11 +64,15 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     folds = folds_of(labeled)
     wanted = choose_folds(config.folds, folds)
     base_folder = fetch(config.base, "Give the speech model with --base.")
-    build_model(base_folder, len(labeled.labels), config.lora, config.train.seed, torch.device("cpu"))
+    if config.head_only:
+        load_base(base_folder, torch.device("cpu")).refuse_missing()
+    else:
+        build_model(base_folder, len(labeled.labels), config.lora, config.train.seed, torch.device("cpu"))
     speech = load_labeled_speech(labeled)
-    n_steps = {}
+    n_steps, splits = {}, {}
     for fold in wanted:
-        n_train = len(split_fold(speech, fold, config.train.selection_share, config.train.seed).train)
+        splits[fold] = split_fold(speech, fold, config.train.selection_share, config.train.seed)
+        n_train = len(splits[fold].train)
         if n_train < config.workers:
             raise UserError(f"Fold {fold.index} has {n_train} training recordings for {config.workers} workers.")
         n_steps[fold] = config.train.epochs * -(-n_train // config.train.batch_size)
@@ -81,7 +87,13 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     missing = [fold for fold in wanted if not exists(join(bundle_of(fold), BUNDLE_FILE))]
     if missing:
         jobs = [TeacherJob(config, fold, output) for fold in missing]
-        train_runs(train_run, jobs, speech, config, join(output, "training"), sum(n_steps[fold] for fold in missing))
+        storage, n_all_steps = join(output, "training"), sum(n_steps[fold] for fold in missing)
+        if config.head_only:
+            heard = np.unique(np.concatenate([[*splits[one].train, *splits[one].selection] for one in missing]))
+            frozen = freeze(speech, heard, base_folder, config.precision)
+            train_runs(train_head, jobs, frozen, config, storage, n_all_steps)
+        else:
+            train_runs(train_lora, jobs, speech, config, storage, n_all_steps)
     done = [fold for fold in folds if exists(join(bundle_of(fold), BUNDLE_FILE))]
     bundles = {fold.index: read_bundle(bundle_of(fold)) for fold in done}
     evaluation = evaluate(bundles)
@@ -94,7 +106,7 @@ def evaluate(bundles: dict[int, TeacherBundle]) -> dict[str, Any]:
     scores = {number: bundle.content["scores"] for number, bundle in sorted(bundles.items())}
     overall = {
         way: score_confusion(np.sum([one[way]["confusion"] for one in scores.values()], axis=0))
-        for way in ("recordings", "windows")
+        for way in ("recordings", *HEARINGS)
     }
     return {"folds": scores, "overall": overall}
 
@@ -106,7 +118,7 @@ def _recipe(config: FinetuneConfig, speech: LabeledSpeech, folds: Sequence[Fold]
         "recordings": len(speech),
         "test_speakers": {fold.index: sorted(fold.test) for fold in folds},
         "base": {"address": config.base, "sha256": sha256(base_folder)},
-        "lora": asdict(config.lora),
+        "lora": None if config.head_only else asdict(config.lora),
         "train": asdict(config.train),
         "precision": config.precision,
         "seeds": "of each fold by the seed and its number",

@@ -1,24 +1,25 @@
-"""The network that is trained: a frozen speech model with LoRA on its attention and a new head."""
+"""What LoRA trains: a frozen speech model with updates of its attention and a new head."""
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
+from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.finetuning.config import LoraSettings
-from liser_ray.teachers.speech_models import SAMPLE_RATE_HZ, load_base
+from liser_ray.teachers.speech_inputs import Preparation, read_preparation
+from liser_ray.teachers.speech_models import HEAD, linear_layers, load_base
 from liser_ray.teachers.transformers_folders import quiet
-
-HEAD = ("projector", "classifier")
 
 
 def build_model(base_folder: Path, n_labels: int, lora: LoraSettings, seed: int, device: torch.device) -> PeftModel:
     """A base model from disk, frozen, with LoRA updates (zero at first) and a new head.
 
-    The head is Transformers' own: a linear projection, the mean over time, a linear layer. LayerDrop is off: a layer
-    that is skipped leaves its updates without a gradient, which data-parallel training can't synchronise.
+    The head is Transformers' own, mostly a linear projection, the mean over time and a linear layer. LayerDrop is off:
+    a layer that is skipped leaves its updates without a gradient, which data-parallel training can't synchronise.
 
     Args:
         base_folder: of a speech model with or without a head; the one it may have is replaced.
@@ -31,24 +32,26 @@ def build_model(base_folder: Path, n_labels: int, lora: LoraSettings, seed: int,
         UserError: the folder holds no such model, lacks weights of it, or has none of the LoRA targets.
     """
     base = load_base(base_folder, device)
-    lacking = sorted(key for key in base.missing if not key.startswith(HEAD))
-    if lacking:
-        raise UserError(f"{base_folder} lacks weights of the pretrained model itself: {', '.join(lacking[:6])}.")
+    base.refuse_missing()
     model = base.model
     model.config.layerdrop = 0.0
-    model.freeze_feature_encoder()  # type: ignore[operator]  # or gradients would run through the convolutions
+    if hasattr(model, "freeze_feature_encoder"):
+        model.freeze_feature_encoder()  # type: ignore[operator]  # or gradients would run through the convolutions
     torch.manual_seed(seed)
-    hidden, width = model.config.hidden_size, model.config.classifier_proj_size
-    for name, layer in zip(HEAD, (nn.Linear(hidden, width), nn.Linear(width, n_labels)), strict=True):
-        nn.init.normal_(layer.weight, std=model.config.initializer_range)
+    *projections, last = linear_layers(model, HEAD)
+    for name in (*projections, last):
+        old = model.get_submodule(name)
+        assert isinstance(old, nn.Linear)
+        layer = nn.Linear(old.in_features, n_labels if name == last else old.out_features)
+        nn.init.normal_(layer.weight, std=getattr(model.config, "initializer_range", 0.02))
         nn.init.zeros_(layer.bias)
-        setattr(model, name, layer.to(device))
+        model.set_submodule(name, layer.to(device))
     settings = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]  # fractions work
         lora_dropout=lora.dropout,
         target_modules=list(lora.targets),
-        modules_to_save=list(HEAD),
+        modules_to_save=[name for name in HEAD if hasattr(model, name)],
     )
     try:
         with quiet():
@@ -59,19 +62,20 @@ def build_model(base_folder: Path, n_labels: int, lora: LoraSettings, seed: int,
             f"LoRA can't be put on {', '.join(lora.targets)} of {base_folder}: "
             f"{str(error).partition(chr(10))[0]} Linear layers there: {', '.join(sorted(linear))}."
         ) from error
-    refuse_idle_parameters(tuned, device)
+    refuse_idle_parameters(tuned, read_preparation(base_folder, model))
     return tuned
 
 
-def refuse_idle_parameters(model: PeftModel, device: torch.device) -> None:
+def refuse_idle_parameters(model: PeftModel, prepare: Preparation) -> None:
     """Raise a `UserError` if training would leave some of the LoRA updates or the head as they are.
 
     WavLM's attention, for one, reads its projections' weights without calling them, so LoRA there does nothing.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    noise = torch.linspace(-1, 1, SAMPLE_RATE_HZ, device=device).sin()[None]
+    noise = np.random.default_rng(0).normal(0, 3000, SAMPLE_RATE_HZ).astype(np.int16)
+    inputs = {name: one.to(model.device) for name, one in prepare.pieces([noise]).items()}
     model.eval()
-    model(input_values=noise).logits.sum().backward()
+    model(**inputs).logits.sum().backward()
     idle = sorted({name.partition(".lora_")[0].rpartition(".")[2] for name, p in trained.items() if p.grad is None})
     model.zero_grad(set_to_none=True)
     if idle:

@@ -22,9 +22,12 @@ def print_result(result: FinetuneResult) -> None:
 
 def _fold_table(result: FinetuneResult) -> Table:
     chance = 1 / len(result.labels)
-    title = f"Scores on each fold's test speakers (chance {chance:.3f}); w: mean of 0.5-s windows, as for labeling"
+    title = (
+        f"Scores on each fold's test speakers (chance {chance:.3f}); w: mean of 0.5-s windows, as for labeling; "
+        "3s: of such windows heard with 3 s around them"
+    )
     # ECE: expected calibration error of single windows, without and with the fitted temperature
-    table = scores_table(title, ("fold", "speakers", "n", "UAR", "WAR", "UAR w", "WAR w", "ECE w"))
+    table = scores_table(title, ("fold", "speakers", "n", "UAR", "WAR", "UAR 3s", "WAR 3s", "UAR w", "WAR w", "ECE w"))
     for number, bundle in result.bundles.items():
         scores = bundle.content["scores"]
         errors = [scores["windows"][key] for key in ("calibration_error", "calibration_error_with_temperature")]
@@ -42,4 +45,4 @@ def _fold_table(result: FinetuneResult) -> Table:
 
 
 def _recalls(scores: dict[str, Any]) -> list[str]:
-    return [f"{scores[way][name]:.3f}" for way in ("recordings", "windows") for name in ("uar", "war")]
+    return [f"{scores[way][name]:.3f}" for way in ("recordings", "windows_of_3s", "windows") for name in ("uar", "war")]

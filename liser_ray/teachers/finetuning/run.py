@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from transformers import PreTrainedModel
+
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.results.records import sorted_speakers
@@ -16,13 +18,14 @@ from liser_ray.storage.run_record import package_versions
 from liser_ray.teachers.bundles import BUNDLE_FILE, FORMAT
 from liser_ray.teachers.finetuning import bundle
 from liser_ray.teachers.finetuning.config import FinetuneConfig
+from liser_ray.teachers.finetuning.head import FrozenSpeech, HeadTask
 from liser_ray.teachers.finetuning.model import build_model
-from liser_ray.teachers.finetuning.scoring import predict, score
+from liser_ray.teachers.finetuning.scoring import HEARINGS, predict, score
 from liser_ray.teachers.finetuning.split import TeacherSplit, split_fold
 from liser_ray.teachers.finetuning.task import TeacherTask
-from liser_ray.teachers.kinds.speech import Options
-from liser_ray.teachers.speech import load_speech_teacher
-from liser_ray.teachers.speech_models import is_normalised
+from liser_ray.teachers.pooled_head import PooledHead, write_head
+from liser_ray.teachers.speech_inputs import read_preparation
+from liser_ray.teachers.speech_models import load_models
 from liser_ray.teachers.temperature import fit_temperature, logarithms
 from liser_ray.training.facts import machine_facts
 from liser_ray.training.fit import FitSettings, ProcessGroup, Training, run_seed
@@ -44,34 +47,43 @@ class TeacherJob:
         return f"fold-{self.fold.index}"
 
 
-def train_run(job: TeacherJob, speech: LabeledSpeech, group: ProcessGroup, tell: Tell) -> None:
-    """Train a teacher from its last checkpoint to its end; the first process writes the bundle."""
-    base_folder = fetch(job.config.base)
-    training = make_training(job, speech, base_folder, group)
+def train_lora(job: TeacherJob, speech: LabeledSpeech, group: ProcessGroup, tell: Tell) -> None:
+    """Train a fold's updates and head from the last checkpoint to the end; the first process writes the bundle."""
+    _train(job, make_training(job, speech, fetch(job.config.base), group), tell)
+
+
+def train_head(job: TeacherJob, frozen: FrozenSpeech, group: ProcessGroup, tell: Tell) -> None:
+    """Train a fold's head on a frozen base, likewise."""
+    settings, seed = job.config.train, run_seed(job.config.train.seed, job.fold.index)
+    split = split_fold(frozen.speech, job.fold, settings.selection_share, settings.seed)
+    _train(job, new_training(job, HeadTask(frozen, split, settings, seed, group), group), tell)
+
+
+def _train(job: TeacherJob, training: Training, tell: Tell) -> None:
     train_to_end(
         training,
         job.name,
         join(job.output, "training", f"{job.name}.pt"),
         job.config.checkpoint_every_s,
         tell,
-        write=lambda: write_bundle(job, training, base_folder),
+        write=lambda: write_bundle(job, training),
     )
 
 
 def make_training(
     job: TeacherJob, speech: LabeledSpeech, base_folder: Path, group: ProcessGroup, split: TeacherSplit | None = None
 ) -> Training:
-    """The training of a teacher, not begun; ``split`` in place of the fold's own."""
+    """LoRA's training, not begun; ``split`` in place of the fold's own."""
     config, settings, seed = job.config, job.config.train, run_seed(job.config.train.seed, job.fold.index)
-    task = TeacherTask(
-        build_model(base_folder, len(speech.labels), config.lora, seed, group.device),
-        speech,
-        split or split_fold(speech, job.fold, settings.selection_share, settings.seed),
-        settings,
-        is_normalised(base_folder),
-        seed,
-        group,
-    )
+    model = build_model(base_folder, len(speech.labels), config.lora, seed, group.device)
+    split = split or split_fold(speech, job.fold, settings.selection_share, settings.seed)
+    prepare = read_preparation(base_folder, cast("PreTrainedModel", model.get_base_model()))
+    return new_training(job, TeacherTask(model, speech, split, settings, prepare, seed, group), group)
+
+
+def new_training(job: TeacherJob, task: TeacherTask | HeadTask, group: ProcessGroup) -> Training:
+    """The training of a task, not begun."""
+    settings = job.config.train
     fit = FitSettings(
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
@@ -81,30 +93,39 @@ def make_training(
         warm_up=0.1,
         max_gradient_norm=1.0,
     )
-    return Training(task, fit, seed, group, able_precision(group.device, config.precision))
+    seed = run_seed(settings.seed, job.fold.index)
+    return Training(task, fit, seed, group, able_precision(group.device, job.config.precision))
 
 
-def write_bundle(job: TeacherJob, training: Training, base_folder: Path) -> None:
-    """Save the adapter, score it as it will be loaded, and put the bundle in its place."""
-    task = cast("TeacherTask", training.task)
+def write_bundle(job: TeacherJob, training: Training) -> None:
+    """Save the adapter or the head, score it as it will be loaded, and put the bundle in its place."""
+    task, base_folder = cast("TeacherTask | HeadTask", training.task), fetch(job.config.base)
+    base, revision = bundle.base_name(job.config.base, base_folder)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, job.name)
-        labels, normalised = task.speech.labels, task.normalised
-        bundle.write_adapter(folder, task.model, job.config.base, base_folder, labels, normalised)
-        card = _card(job, training, base_folder, folder)
+        folder.mkdir()
+        if isinstance(task.model, PooledHead):
+            write_head(folder, task.model, base, revision)
+        else:
+            bundle.write_adapter(folder, task.model, base, revision)
+        bundle.write_usage(folder, task.speech.labels, task.prepare)
+        card = _card(job, training, folder)
         (folder / "README.md").write_text(bundle.model_card(card))
         (folder / BUNDLE_FILE).write_text(json.dumps(card, indent=2) + "\n")
         bundle.upload(folder, join(job.output, folder.name))
 
 
-def _card(job: TeacherJob, training: Training, base_folder: Path, adapter: Path) -> dict[str, Any]:
-    config, device, task = job.config, training.group.device, cast("TeacherTask", training.task)
+def _card(job: TeacherJob, training: Training, folder: Path) -> dict[str, Any]:
+    config, device = job.config, training.group.device
+    task, base_folder = cast("TeacherTask | HeadTask", training.task), fetch(config.base)
     speech, split = task.speech, task.split
-    teacher = load_speech_teacher("teacher", Options(str(adapter)), device, config.precision)
+    (model,) = load_models({"teacher": str(folder)}, device)
     held_out, test = (
-        predict(teacher, speech, indices, device, config.precision) for indices in (split.selection, split.test)
+        predict(model, speech, indices, device, config.precision) for indices in (split.selection, split.test)
     )
-    temperature = fit_temperature(logarithms(held_out.windows), held_out.window_truth)
+    temperatures = {
+        name: fit_temperature(logarithms(windows), held_out.window_truth) for name, windows in held_out.windows.items()
+    }
     name, revision = bundle.base_name(config.base, base_folder)
     assert training.best is not None
     # From the recordings that were used, not from whom the fold says it should be.
@@ -120,10 +141,11 @@ def _card(job: TeacherJob, training: Training, base_folder: Path, adapter: Path)
         "held_out_by": split.held_out_by,
         "n_recordings": {"train": len(split.train), "selection": len(split.selection), "test": len(split.test)},
         "best_epoch": training.best.epoch,
-        "scores": score(test, temperature),
-        "temperature": temperature,
+        "scores": score(test, temperatures),
+        "temperatures": {str(HEARINGS[name]): temperature for name, temperature in temperatures.items()},
         "history": [one.flat for one in training.history],
-        "settings": {"lora": asdict(config.lora), "train": asdict(config.train), "precision": config.precision},
+        "settings": ({} if config.head_only else {"lora": asdict(config.lora)})
+        | {"train": asdict(config.train), "precision": config.precision},
         "packages": package_versions("ray", "torch", "transformers", "peft"),
         "machine": machine_facts(device, config.precision),
     }

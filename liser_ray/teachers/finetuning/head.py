@@ -1,0 +1,175 @@
+"""What a head on a frozen speech model learns: pieces of recordings, whose features are computed once."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.results.metrics import confusion_matrix, uar
+from liser_ray.runtime.display import Counting
+from liser_ray.teachers.finetuning.config import TrainSettings
+from liser_ray.teachers.finetuning.split import TeacherSplit
+from liser_ray.teachers.finetuning.task import whole_pieces
+from liser_ray.teachers.pooled_head import PooledHead
+from liser_ray.teachers.speech_inputs import Preparation, read_preparation
+from liser_ray.teachers.speech_models import load_base
+from liser_ray.teachers.windows import sound_windows
+from liser_ray.training.fit import Losses, ProcessGroup, Step, balanced_weights
+from liser_ray.training.precision import Precision, mixed
+
+PIECES_S = (0.5, 3.0, 0.0)
+"""Lengths of the pieces that a head learns from, each overlapping the next by half; 0: the whole recording."""
+
+_BATCH_PIECES = 32
+
+
+@dataclass(frozen=True)
+class FrozenSpeech:
+    """Labeled speech with what a frozen model makes of it.
+
+    Attributes:
+        speech: the recordings.
+        prepare: sound to the model's inputs.
+        statistics: float16 [P, L, F] of P pieces, in the order of the recordings, by `LayerStatistics`.
+        recording: int64 [P], of which recording each piece is.
+        kind: int64 [P], its place in `PIECES_S`.
+    """
+
+    speech: LabeledSpeech
+    prepare: Preparation
+    statistics: np.ndarray
+    recording: np.ndarray
+    kind: np.ndarray
+
+
+@torch.inference_mode()
+def freeze(speech: LabeledSpeech, indices: np.ndarray, base_folder: Path, precision: Precision) -> FrozenSpeech:
+    """The features of some recordings' pieces, by a base model on this process's GPU if it has one."""
+    device = ProcessGroup.alone().device
+    base = load_base(base_folder, device)
+    model, prepare = base.statistics, read_preparation(base_folder, base.model)
+
+    def found(inputs: dict[str, Tensor]) -> np.ndarray:
+        with mixed(device, precision):
+            statistics = model(**{name: one.to(device) for name, one in inputs.items()})
+        return statistics.half().cpu().numpy()
+
+    statistics, recording, kinds = [], [], []
+    with Counting("recordings heard by the frozen model", len(indices)) as counting:
+        for index in np.sort(indices):
+            pcm = speech.waveform(index)
+            for kind, seconds in enumerate(PIECES_S):
+                if seconds:
+                    windows = torch.from_numpy(sound_windows(pcm, seconds, seconds / 2)[0]).to(device)
+                    parts = [found(prepare.windows(batch)) for batch in windows.split(_BATCH_PIECES)]
+                else:
+                    parts = [found(prepare.pieces([piece])) for piece in whole_pieces(pcm, prepare)]
+                statistics += parts
+                kinds.append(np.full(sum(map(len, parts)), kind))
+                recording.append(np.full(len(kinds[-1]), index))
+            counting.advance()
+    return FrozenSpeech(speech, prepare, np.concatenate(statistics), np.concatenate(recording), np.concatenate(kinds))
+
+
+class HeadTask:
+    """A head's `Task`: each recording counts the same, and in it each length of pieces.
+
+    Args:
+        frozen: all that is needed of the set.
+        split: which recordings train and select.
+        settings: of the training.
+        seed: of weights and order.
+        group: the processes that share each batch.
+        kinds: of the pieces to learn from, as in `PIECES_S`.
+    """
+
+    def __init__(
+        self,
+        frozen: FrozenSpeech,
+        split: TeacherSplit,
+        settings: TrainSettings,
+        seed: int,
+        group: ProcessGroup,
+        kinds: Sequence[int] = range(len(PIECES_S)),
+    ):
+        self.uars: list[float] = []  # of each length, when it was last validated
+        self.speech, self.split, self.prepare = frozen.speech, split, frozen.prepare
+        self._frozen, self._settings, self._seed, self._group = frozen, settings, seed, group
+        self._train, self._selection = _Pieces(frozen, split.train, kinds), _Pieces(frozen, split.selection)
+        n_layers, n_features = frozen.statistics.shape[1:]
+        torch.manual_seed(seed)
+        self.model = PooledHead(n_layers, n_features, len(self.speech.labels)).to(group.device)
+        statistics, weight = frozen.statistics[self._train.index].astype(np.float32), self._train.weight[:, None, None]
+        mean = (statistics * weight).sum(axis=0) / weight.sum()
+        deviation = np.sqrt(((statistics - mean) ** 2 * weight).sum(axis=0) / weight.sum())
+        self.model.standardise(torch.from_numpy(mean), torch.from_numpy(deviation))
+        self._weights = np.ones(len(self.speech.labels), np.float32)
+        if settings.class_weights == "balanced":
+            self._weights = balanced_weights(self.speech.label_index[split.train], len(self.speech.labels))
+
+    def n_steps(self, epoch: int) -> int:
+        """How many steps an epoch has."""
+        return -(-len(self.split.train) // self._settings.batch_size)
+
+    def steps(self, epoch: int) -> Iterator[Step]:
+        """All recordings once, with all their pieces; every process takes its share of each batch."""
+        order = np.random.default_rng((self._seed, epoch)).permutation(len(self.split.train))
+        for batch in np.array_split(order, self.n_steps(epoch)):
+            mine = batch[self._group.rank :: self._group.world_size]
+            weight = self._weights[self.speech.label_index[self.split.train[batch]]].sum()
+            yield Step([self._train.of(self.split.train[mine])], float(weight))
+
+    def losses(self, forward: Callable[..., Any], part: np.ndarray) -> Losses:
+        """Cross-entropy of pieces, given as places among those that train."""
+        losses, truth = self._cross_entropy(forward, self._train, part)
+        weight = self._train.weight[part] * self._weights[truth]
+        return Losses({"loss": losses @ torch.from_numpy(weight).to(losses)})
+
+    @torch.inference_mode()
+    def validate(self, model: nn.Module, precision: Precision) -> tuple[float, float]:
+        """Cross-entropy of the selection pieces, and the mean of the lengths' UARs by a recording's mean softmax."""
+        model.eval()
+        pieces, everything = self._selection, np.arange(len(self._selection.index))
+        losses, _ = self._cross_entropy(model, pieces, everything)
+        loss = float(losses @ torch.from_numpy(pieces.weight).to(losses)) / pieces.weight.sum()
+        softmax = model(self._of(pieces, everything)).softmax(1).cpu().numpy()
+        self.uars = [self._uar(softmax, pieces.kind == kind) for kind in range(len(PIECES_S))]
+        return loss, float(np.mean(self.uars))
+
+    def _uar(self, softmax: np.ndarray, of_kind: np.ndarray) -> float:
+        recordings, place = np.unique(self._selection.recording[of_kind], return_inverse=True)
+        summed = np.zeros((len(recordings), softmax.shape[1]))
+        np.add.at(summed, place, softmax[of_kind])
+        truth = self.speech.label_index[recordings]
+        return uar(confusion_matrix(truth, summed.argmax(axis=1), softmax.shape[1]))
+
+    def _cross_entropy(
+        self, forward: Callable[..., Any], pieces: "_Pieces", which: np.ndarray
+    ) -> tuple[Tensor, np.ndarray]:
+        """Of each piece, float32 [n], and their labels, int64 [n]."""
+        truth = self.speech.label_index[pieces.recording[which]]
+        logits = forward(self._of(pieces, which)).float()
+        return F.cross_entropy(logits, torch.from_numpy(truth).to(logits.device), reduction="none"), truth
+
+    def _of(self, pieces: "_Pieces", which: np.ndarray) -> Tensor:
+        return torch.from_numpy(self._frozen.statistics[pieces.index[which]]).to(self._group.device).float()
+
+
+class _Pieces:
+    """Pieces of some recordings: place among all, recording, kind, and weight float32, of which a recording has 1."""
+
+    def __init__(self, frozen: FrozenSpeech, recordings: np.ndarray, kinds: Sequence[int] = range(len(PIECES_S))):
+        self.index = np.flatnonzero(np.isin(frozen.recording, recordings) & np.isin(frozen.kind, kinds))
+        self.recording, self.kind = frozen.recording[self.index], frozen.kind[self.index]
+        _, same, counts = np.unique(self.recording * len(PIECES_S) + self.kind, return_inverse=True, return_counts=True)
+        self.weight = (1 / (counts[same] * len(kinds))).astype(np.float32)
+
+    def of(self, recordings: np.ndarray) -> np.ndarray:
+        """Places of the recordings' pieces."""
+        return np.flatnonzero(np.isin(self.recording, recordings))
