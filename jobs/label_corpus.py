@@ -1,4 +1,4 @@
-"""Label a corpus of videos: ``python jobs/label_corpus.py --input DIR --output DIR --speech_teachers ...``."""
+"""Label a corpus: ``python jobs/label_corpus.py --input DIR --output DIR --teachers NAME=KIND:ADDRESS ...``."""
 
 import logging
 from collections.abc import Sequence
@@ -9,15 +9,17 @@ from liser_ray.labeling.planning import describe_plan, plan_corpus
 from liser_ray.runtime.exits import run
 
 DESCRIPTION = """\
-Label videos of people talking with a speech teacher (HuBERT and its kin) and a face teacher (S2D), into a Parquet
-table with a row for every 16 seconds. Without --input it labels the generated demo corpus with its small teachers.
+Label recordings of people talking with teachers that listen (HuBERT, Whisper and their kin, a student) or look at
+faces (S2D, image classifiers), into a Parquet table with a row for every 16 seconds. Without --input it labels the
+generated demo corpus with its small teachers.
 
 The job can be killed at any time: the same command goes on where it was.
 
   python jobs/label_corpus.py
   python jobs/label_corpus.py --input videos/ --output labels/ --dry_run
-  python jobs/label_corpus.py --input s3://bucket/videos --output s3://bucket/labels --speech_teachers s3://bucket/fold-*
-      --video_teacher.weights hf://cyinen/S2D/FILE --video_teacher.landmark_weights models/mobilefacenet.pth.tar
+  python jobs/label_corpus.py --input s3://bucket/videos --output s3://bucket/labels
+      --teachers face=s2d:hf://cyinen/S2D/FILE,models/mobilefacenet.pth.tar speech=speech:s3://bucket/teachers/fold-*
+  python jobs/label_corpus.py --input calls/ --output labels/ --teachers speech=speech:out/teachers/fold-*   sound alone
   python jobs/label_corpus.py --config label.yaml --extend                   recordings that came since
   python jobs/label_corpus.py --config label.yaml --retry_failed
   python jobs/label_corpus.py --config label.yaml --measure                  how fast is this, and which pools fit?
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "--measure": '{"seconds": 60}',
             "--retry_failed": "transient",
         },
-        lists=("--speech_teachers", "--video_teacher.labels", "--plan.allowed_roots"),
+        lists=("--teachers", "--require", "--plan.allowed_roots"),
     )
     logging.getLogger("liser_ray").setLevel(logging.INFO)
     # What follows is imported where it is needed: the teachers alone take ten seconds.
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         config = demo_settings(config)
     if config.dry_run:
-        print(describe_plan(plan_corpus(config), n_speech_teachers=max(1, len(config.speech_teachers))))
+        print(describe_plan(plan_corpus(config), n_teachers=max(1, len(config.entries))))
     elif config.measure.seconds:
         from liser_ray.labeling.measure import measure_corpus, print_measurement
 

@@ -1,6 +1,7 @@
 """The output of a labeling job that never ran: `from small_jobs import row, write_job`."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,20 +12,31 @@ from liser_ray.corpora.plan import PlanSummary
 from liser_ray.corpora.schema import SPAN_FIELDS, plan_schema
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.resume import OutputFolders
-from liser_ray.labeling.run_card import RunRecord, TeacherCard, make_recipe, write_run_card
+from liser_ray.labeling.run_card import RunRecord, make_recipe, write_run_card
 from liser_ray.labeling.schema import labels_schema
+from liser_ray.teachers.targets import Target, TunedOn
 
-VIDEO_LABELS = ("happy", "sad", "fear")
+FACE_LABELS = ("happy", "sad", "fear")
 SPEECH_LABELS = ("fearful", "happy", "calm")
-SCHEMA = labels_schema(VIDEO_LABELS, {"fold-0": SPEECH_LABELS})
+FACE = Target("face", "distribution", FACE_LABELS, 16 / 30, 16 / 30, "1" * 64, "s2d")
+SPEECH = Target(
+    "speech", "distribution", SPEECH_LABELS, 0.5, 0.5, "2" * 64, "hubert", tuned_on=TunedOn("ravdess", 0, ("1", "2"))
+)
+TARGETS = (FACE, SPEECH)
 
 
-def row(number=0, video=((0.7, 0.2, 0.1),), speech=((0.1, 0.8, 0.1),), **values) -> dict:
-    """A labeled row of 16 s, unless ``values`` say otherwise; a window of the video teacher with zeros is invalid."""
-    valid = [float(any(softmax)) for softmax in video]
+def windows(values: Sequence[Sequence[float]], hop_s: float = 0.5, **given) -> dict:
+    """A target of a row; a window of zeros is not valid unless ``valid`` is given."""
+    valid = [float(any(one)) for one in values]
+    starts = [k * hop_s for k in range(len(values))]
+    return {"start_s": starts, "values": [list(one) for one in values], "valid": valid} | given
+
+
+def row(number=0, face=((0.7, 0.2, 0.1),), speech=((0.1, 0.8, 0.1),), **values) -> dict:
+    """A labeled row of 16 s, unless ``values`` say otherwise; where ``face`` has zeros there is no face."""
     return {
         "span_id": f"{number:032x}",
-        "uri": f"videos/{number}.mp4",
+        "uri": f"recordings/{number}.mp4",
         "recording_id": f"{number:032x}",
         "start_s": 0.0,
         "end_s": 16.0,
@@ -34,28 +46,34 @@ def row(number=0, video=((0.7, 0.2, 0.1),), speech=((0.1, 0.8, 0.1),), **values)
         "detail": "",
         "audio": b"",
         "speech_fraction": 0.5,
-        "video_start_s": [k * 16 / 30 for k in range(len(video))],
-        "speech_start_s": [k / 2 for k in range(len(speech))],
-        "video_probs": [list(softmax) for softmax in video],
-        "video_valid": valid,
-        "speech_probs": {"fold-0": [list(softmax) for softmax in speech]},
-        "face_box": [[0.4, 0.4, 0.2, 0.25] if one else [0.0] * 4 for one in valid],
+        "face_box": [[0.4, 0.4, 0.2, 0.25] if any(one) else [0.0] * 4 for one in face],
         "other_faces": 0.0,
         "content_hash": "",
+        "targets": {"face": windows(face, 16 / 30), "speech": windows(speech)},
     } | values
 
 
 def lost_row(number=0, status="failed", stage="media", reason="corrupt", detail="nothing to decode", **values) -> dict:
     """A row that is not labeled."""
     ended = {"status": status, "stage": stage, "reason": reason, "detail": detail}
-    return row(number, video=(), speech=(), **ended, **values)
+    return row(number, face=(), speech=(), **ended, **values)
 
 
-def table_of(rows: list[dict]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+def table_of(rows: list[dict], targets: Sequence[Target] = TARGETS) -> pa.Table:
+    """Labels; a row has nothing of a target that it does not name."""
+    nothing = {one.name: windows(()) for one in targets}
+    known = [{**one, "targets": nothing | one["targets"]} for one in rows]
+    return pa.Table.from_pylist(known, schema=labels_schema(targets))
 
 
-def write_job(folder: Path, rows: list[dict], to_go: int = 0, input_uri: str = "videos", files: int = 1):
+def write_job(
+    folder: Path,
+    rows: list[dict],
+    to_go: int = 0,
+    input_uri: str = "recordings",
+    files: int = 1,
+    targets: Sequence[Target] = TARGETS,
+) -> OutputFolders:
     """Plan, table and cards of a job with these rows, and ``to_go`` spans more in the plan."""
     folders = OutputFolders(str(folder))
     config = LabelConfig(input=input_uri, output=str(folder))
@@ -64,7 +82,7 @@ def write_job(folder: Path, rows: list[dict], to_go: int = 0, input_uri: str = "
     for name in ("plan", "labels", "checkpoint"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for number in range(files):
-        pq.write_table(table_of(rows[number::files]), folder / f"labels/{number}-0.parquet")
+        pq.write_table(table_of(rows[number::files], targets), folder / f"labels/{number}-0.parquet")
     plan_rows = [{**facts, **{field.name: one[field.name] for field in SPAN_FIELDS}} for one in planned]
     pq.write_table(pa.Table.from_pylist(plan_rows, schema=plan_schema()), folder / "plan/plan-00000.parquet")
     seconds = sum(one["end_s"] - one["start_s"] for one in planned)
@@ -72,9 +90,7 @@ def write_job(folder: Path, rows: list[dict], to_go: int = 0, input_uri: str = "
         input_uri, config.plan, len(planned), seconds, len(planned), len(planned), seconds, {}, {}, 2, 0, {}, 1
     )
     (folder / "plan.json").write_text(json.dumps(asdict(plan)))
-    video = TeacherCard("s2d", VIDEO_LABELS, "1" * 64)
-    speech = TeacherCard("fold-0", SPEECH_LABELS, "2" * 64)
-    write_run_card(folders, make_recipe(config, video, [speech]), plan, config)
+    write_run_card(folders, make_recipe(config, targets), plan, config)
     return folders
 
 
@@ -82,6 +98,6 @@ def write_run(folder: Path, name="1", started="2026-11-22T10:00:00+00:00", secon
     """What a run notes about itself."""
     (folder / "runs").mkdir(exist_ok=True)
     stage = {"spans": 10, "busy_s": 100.0, "actors": 2, "num_cpus": 1.0, "num_gpus": 0.0}
-    stages = {"media": stage, "video_teacher": stage | {"spans": 0}}
+    stages = {"media": stage, "clips": stage | {"spans": 0}}
     record = RunRecord(started, seconds, finished, {"CPU": 16, "GPU": 1}, 16 * seconds, seconds, list(samples), stages)
     (folder / f"runs/{name}.json").write_text(json.dumps(asdict(record)))

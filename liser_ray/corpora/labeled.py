@@ -32,6 +32,7 @@ FORMS = f"{', '.join(f'{name}:<folder or s3://…>' for name in CORPORA)}, or a 
 
 _COLUMNS = "Needed are path, label and speaker; fold and sex may be given."
 _SEXES = {"man": "man", "male": "man", "m": "man", "woman": "woman", "female": "woman", "f": "woman", "": ""}
+_PREFIX = re.compile(r"([A-Za-z][\w-]*):(?!//)")
 _FOLD = re.compile(r"(\d+)(\.0*)?")  # tools write whole numbers as 3.0 where a column had gaps
 
 
@@ -48,7 +49,7 @@ def read_labeled_set(spec: str) -> LabeledSet:
         UserError: if the name is unknown, nothing is there, no recording is found, the manifest is faulty, or there
             are fewer than two labels or two speakers.
     """
-    prefix = re.match(r"([A-Za-z][\w-]*):(?!//)", spec)
+    prefix = _PREFIX.match(spec)
     if prefix is None:
         labeled = _read_manifest(absolute(spec))
     elif prefix[1].lower() not in CORPORA:
@@ -64,6 +65,20 @@ def read_labeled_set(spec: str) -> LabeledSet:
                 f"At least two {what}s are needed to train and to test."
             )
     return labeled
+
+
+def input_address(spec: str) -> str:
+    """The absolute address of an input: of a published set its name and folder, as in ``ravdess:/data/RAVDESS``."""
+    prefix = _PREFIX.match(spec)
+    if prefix and prefix[1].lower() in CORPORA:
+        return f"{prefix[1].lower()}:{absolute(spec[prefix.end() :])}"
+    return absolute(spec)
+
+
+def input_folder(spec: str) -> str:
+    """Where an input lies: of a published set the folder alone."""
+    prefix = _PREFIX.match(address := input_address(spec))
+    return address[prefix.end() :] if prefix else address
 
 
 def _read_corpus(corpus: Corpus, root: str) -> LabeledSet:

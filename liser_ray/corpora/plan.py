@@ -6,6 +6,7 @@ recording one after the other. ``<output>/plan.json`` is written last: a plan wi
 
 import json
 import logging
+import posixpath
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from liser_ray.corpora import spans
 from liser_ray.corpora.config import PlanConfig
+from liser_ray.corpora.labeled import input_address, input_folder
 from liser_ray.corpora.plan_table import ROWS_PER_GROUP, TALLIED, PlanWriter, Tally, as_table, plan_rows
 from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.recordings import Recording, list_recordings, reach_all
@@ -61,16 +63,21 @@ class PlanSummary:
     duplicates: int  # rows of the manifest that name a recording again
     extra_columns: dict[str, str]  # names and types of the manifest's columns that are carried along
     files: int  # how many Parquet files there are
+    needs_video: bool = True  # whether recordings without pictures are of no use
     format_version: int = FORMAT_VERSION
 
     @property
     def hours(self) -> float:
-        """Hours of video that will be labeled."""
+        """Hours of recordings that will be labeled."""
         return self.to_label_s / 3600
 
 
 def make_plan(
-    input_uri: str, output_uri: str | None, config: PlanConfig, taken_columns: Collection[str] = ()
+    input_uri: str,
+    output_uri: str | None,
+    config: PlanConfig,
+    taken_columns: Collection[str] = (),
+    needs_video: bool = True,
 ) -> PlanSummary:
     """Find the recordings, read their headers, cut them into spans and write the plan, over an old one.
 
@@ -81,6 +88,7 @@ def make_plan(
         output_uri: folder or prefix that gets ``plan/`` and ``plan.json``; None: only the summary (a dry run).
         config: the settings.
         taken_columns: names that a manifest's columns may not have, besides those of the plan's: labeling adds them.
+        needs_video: whether recordings without pictures are of no use.
 
     Raises:
         UserError: if the input can't be listed, holds nothing, is a manifest with a column of ours or lies in a folder
@@ -92,20 +100,21 @@ def make_plan(
         delete_file(join(absolute(output_uri), "plan.json"))  # first: from here on the plan is not complete
         for old in _plan_paths(output_uri):
             filesystem(output_uri)[0].delete_file(old)
-    roots = roots_of(input_uri, config.allowed_roots)
-    listing = list_recordings(input_uri, skip_uri=output_uri, roots=roots)
+    roots = roots_of(input_folder(input_uri), config.allowed_roots)
+    listing = list_recordings(input_uri, output_uri, roots, needs_video)
     schema = plan_schema(listing.extra_schema, taken_columns)
     with Counting("recordings planned", listing.total) as progress, PlanWriter(output_uri, schema) as writer:
         if progress.on_terminal and listing.total is None:
-            _count_ahead(progress, (input_uri, output_uri, roots))
-        writer.write_all(probe_all(listing.recordings, config, roots), config.span_seconds, progress)
+            _count_ahead(progress, (input_uri, output_uri, roots, needs_video))
+        writer.write_all(probe_all(listing.recordings, config, roots, needs_video), config.span_seconds, progress)
     summary = PlanSummary(
-        input_uri=absolute(input_uri),
+        input_uri=input_address(input_uri),
         config=config,
         ignored_files=listing.ignored_files,
         duplicates=listing.duplicates,
         extra_columns={one.name: str(one.type) for one in listing.extra_schema},
         files=writer.files,
+        needs_video=needs_video,
         **vars(writer.tally),
     )
     if output_uri:
@@ -135,6 +144,25 @@ def _write_summary(output_uri: str, summary: PlanSummary) -> None:
     write_bytes(join(absolute(output_uri), "plan.json"), json.dumps(asdict(summary), indent=2).encode() + b"\n")
 
 
+def copy_plan(from_uri: str, output_uri: str) -> PlanSummary:
+    """Take over the plan of another output, whose table is the input; over an old one.
+
+    Raises:
+        UserError: there is none, or this output can't be written.
+    """
+    summary = load_plan_summary(from_uri)
+    if summary is None:
+        raise UserError(f"{from_uri} has no plan.json: give the whole --output of label_corpus.py.")
+    check_writable(output_uri)
+    fs, _ = filesystem(from_uri)
+    for path in _plan_paths(from_uri):
+        with fs.open_input_file(path) as file:
+            write_bytes(join(absolute(output_uri), "plan", posixpath.basename(path)), file.read())
+    summary = replace(summary, input_uri=absolute(from_uri))
+    _write_summary(output_uri, summary)
+    return summary
+
+
 def replan_failed(
     output_uri: str, reasons: Collection[str] | None = None, config: PlanConfig | None = None
 ) -> PlanSummary:
@@ -149,7 +177,7 @@ def replan_failed(
         UserError: if there is no plan.
     """
     summary = _plan_to_change(output_uri, config)
-    roots = roots_of(summary.input_uri, summary.config.allowed_roots)
+    roots = roots_of(input_folder(summary.input_uri), summary.config.allowed_roots)
     fs, _ = filesystem(output_uri)
     n_failed = sum(n for reason, n in summary.failed.items() if reasons is None or reason in reasons)
     with Counting("failed recordings", n_failed) as progress:
@@ -162,7 +190,7 @@ def replan_failed(
                 if (status, stage) == (Status.FAILED, Stage.PLAN) and (reasons is None or reason in reasons)
             ]
             if again:
-                replace_parquet(path, fs, _probed_again(table, again, summary.config, roots, progress))
+                replace_parquet(path, fs, _probed_again(table, again, summary, roots, progress))
     return _recounted(output_uri, summary)
 
 
@@ -179,8 +207,9 @@ def extend_plan(output_uri: str, config: PlanConfig | None = None) -> PlanSummar
         UserError: there is no plan, the input can't be listed, or a manifest has other columns than it had.
     """
     summary = _plan_to_change(output_uri, config)
-    roots = roots_of(summary.input_uri, summary.config.allowed_roots)
-    listing = list_recordings(summary.input_uri, skip_uri=output_uri, roots=roots)
+    roots = roots_of(input_folder(summary.input_uri), summary.config.allowed_roots)
+    listed = (summary.input_uri, output_uri, roots, summary.needs_video)
+    listing = list_recordings(*listed)
     columns = {one.name: str(one.type) for one in listing.extra_schema}
     if columns != summary.extra_columns:
         raise UserError(
@@ -194,8 +223,8 @@ def extend_plan(output_uri: str, config: PlanConfig | None = None) -> PlanSummar
         PlanWriter(output_uri, schema, first_file=len(planned.paths)) as writer,
     ):
         if progress.on_terminal:
-            _count_ahead(progress, (summary.input_uri, output_uri, roots), planned.lacks)
-        new = probe_all(planned.new(listing.recordings), summary.config, roots)
+            _count_ahead(progress, listed, planned.lacks)
+        new = probe_all(planned.new(listing.recordings), summary.config, roots, summary.needs_video)
         writer.write_all(new, summary.config.span_seconds, progress)
     if planned.changed:
         log.warning(
@@ -249,7 +278,7 @@ def _plan_to_change(output_uri: str, config: PlanConfig | None) -> PlanSummary:
 
 
 def _probed_again(
-    table: pa.Table, again: list[int], config: PlanConfig, roots: tuple[str, ...], progress: Counting
+    table: pa.Table, again: list[int], summary: PlanSummary, roots: tuple[str, ...], progress: Counting
 ) -> pa.Table:
     """The table of a plan with the rows that these rows' recordings have now in their places."""
     old = table.take(again)
@@ -257,8 +286,8 @@ def _probed_again(
     named = zip(old["uri"].to_pylist(), (tuple(extra.values()) for extra in extras), strict=True)
     kept = np.delete(np.arange(table.num_rows), again)
     parts, rows, n_fresh = [table.take(kept)], [], []
-    for probed in probe_all(reach_all(named, roots), config, roots):
-        fresh = list(plan_rows(probed, config.span_seconds))
+    for probed in probe_all(reach_all(named, roots), summary.config, roots, summary.needs_video):
+        fresh = list(plan_rows(probed, summary.config.span_seconds))
         n_fresh.append(len(fresh))
         rows += fresh
         if len(rows) >= ROWS_PER_GROUP or len(n_fresh) == len(again):
@@ -284,16 +313,16 @@ def _recounted(output_uri: str, summary: PlanSummary) -> PlanSummary:
 def _refuse_own_folders(input_uri: str, output_uri: str) -> None:
     for name in _FILLED:
         folder = join(absolute(output_uri), name)
-        if is_below(absolute(input_uri), folder):
+        if is_below(input_folder(input_uri), folder):
             raise UserError(f"The input {input_uri} lies in {folder}, which the job fills. Use another --output.")
 
 
 def _count_ahead(
     progress: Counting,
-    listed: tuple[str, str | None, tuple[str, ...]],
+    listed: tuple[str, str | None, tuple[str, ...], bool],
     counts: Callable[[Recording], bool] = lambda _: True,
 ) -> None:
-    """Go through the listing (input, output, roots) once more beside the slower probing, for the time left."""
+    """Go through a listing (arguments of `list_recordings`) once more beside the slower probing, for the time left."""
 
     def count() -> None:
         try:

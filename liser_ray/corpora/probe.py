@@ -34,8 +34,10 @@ class Probed:
     problem: Problem | None = None
 
 
-def probe_all(recordings: Iterable[Recording], config: PlanConfig, roots: tuple[str, ...] = ()) -> Iterator[Probed]:
-    """Every recording with its header or its problem, in the same order.
+def probe_all(
+    recordings: Iterable[Recording], config: PlanConfig, roots: tuple[str, ...] = (), needs_video: bool = True
+) -> Iterator[Probed]:
+    """Every recording with its header or its problem, in the same order; ``needs_video``: see `judge`.
 
     A call that hangs or dies is done again one recording at a time, so that only the culprit fails. For ``roots`` see
     `liser_ray.storage.roots`. Raises a UserError if this system is not Linux.
@@ -58,16 +60,16 @@ def probe_all(recordings: Iterable[Recording], config: PlanConfig, roots: tuple[
                 calls = [submit([one]) for one in group if one.problem is None]
             outcomes = chain.from_iterable(map(_outcomes, calls))
             for recording in group:
-                yield _judged(recording, recording.problem or next(outcomes), config)
+                yield _judged(recording, recording.problem or next(outcomes), config, needs_video)
 
 
-def judge(header: Header, config: PlanConfig) -> Problem | None:
-    """What the header alone says against a recording; None if it can be labeled."""
+def judge(header: Header, config: PlanConfig, needs_video: bool = True) -> Problem | None:
+    """What the header alone says against a recording, which may need pictures; None if it can be labeled."""
 
     def problem(reason: Reason, detail: str) -> Problem:
         return Problem(Stage.PLAN, reason, detail)
 
-    if not header.has_video:
+    if needs_video and not header.has_video:
         return problem(Reason.NO_VIDEO, "no video track")
     if not header.has_audio:
         return problem(Reason.NO_AUDIO, "no audio track")
@@ -85,9 +87,11 @@ def judge(header: Header, config: PlanConfig) -> Problem | None:
     return None
 
 
-def _judged(recording: Recording, outcome: Header | MediaError | Problem, config: PlanConfig) -> Probed:
+def _judged(
+    recording: Recording, outcome: Header | MediaError | Problem, config: PlanConfig, needs_video: bool
+) -> Probed:
     if isinstance(outcome, Header):
-        return Probed(recording, outcome, judge(outcome, config))
+        return Probed(recording, outcome, judge(outcome, config, needs_video))
     if isinstance(outcome, MediaError):
         outcome = Problem(Stage.PLAN, outcome.reason, outcome.detail)
     return Probed(recording, None, outcome)

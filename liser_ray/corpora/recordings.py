@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from liser_ray.corpora.labeled import SOUND_SUFFIXES, input_address, input_folder, read_labeled_set
 from liser_ray.corpora.manifest import Manifest, is_manifest
 from liser_ray.corpora.ordered import in_order
 from liser_ray.media.container import VIDEO_SUFFIXES
@@ -39,34 +40,48 @@ class Listing:
     recordings: Iterator[Recording] = field(default_factory=lambda: iter(()))
     extra_schema: pa.Schema = field(default_factory=lambda: pa.schema([]))  # types of `Recording.extra`
     total: int | None = None  # how many there will be, where that is known at the start
-    ignored_files: int = 0  # passed over because their suffix is none of `VIDEO_SUFFIXES`
+    ignored_files: int = 0  # passed over because of their suffix
     duplicates: int = 0  # rows of the manifest passed over because an earlier one names the same recording
 
 
-def list_recordings(input_uri: str, skip_uri: str | None = None, roots: tuple[str, ...] = ()) -> Listing:
+def list_recordings(
+    input_uri: str, skip_uri: str | None = None, roots: tuple[str, ...] = (), needs_video: bool = True
+) -> Listing:
     """List what a user gave as input; at most a page of a store's listing is in memory.
 
     A folder or prefix is searched through (`liser_ray.storage.listing.walk`). Of a manifest (``.parquet``, ``.csv``)
     the column ``uri`` counts, relative to the manifest's folder; its other columns are carried along with their types,
     dictionary columns as their values (a CSV's are text, as they stand there). A row whose file is not there is a
     `Recording` with a problem. Of rows that name the same recording the first is kept, so that nothing is labeled
-    twice. What lies outside of the roots (see `liser_ray.storage.roots.roots_of`) has the problem DENIED.
+    twice. A published set of labeled speech, such as ``ravdess:<folder>``, has label and speaker as columns. What lies
+    outside of the roots (see `liser_ray.storage.roots.roots_of`) has the problem DENIED.
 
     Args:
         input_uri: folder, file or manifest; a local path or an ``s3://`` URI.
         skip_uri: a folder or prefix that is left out without counting: the job's own output below its input.
+        needs_video: whether files of sound are left alone.
 
     Raises:
         UserError: if the input does not exist, can't be listed, holds no video, or is a manifest without ``uri``;
             while iterating as well.
     """
-    uri = absolute(input_uri)
+    uri = input_address(input_uri)
+    if uri != input_folder(uri):
+        return _list_labeled(uri, roots)
     file = _find_file(uri)
     if file is not None:
         return _list_manifest(uri, roots) if is_manifest(uri) else Listing(iter([_recording(file)]), total=1)
     listing = Listing()
-    listing.recordings = _keep_videos(listing, uri, walk(uri, roots), skip_uri and absolute(skip_uri))
+    suffixes = VIDEO_SUFFIXES if needs_video else VIDEO_SUFFIXES.union(SOUND_SUFFIXES)
+    listing.recordings = _keep_recordings(listing, uri, walk(uri, roots), skip_uri and absolute(skip_uri), suffixes)
     return listing
+
+
+def _list_labeled(spec: str, roots: tuple[str, ...]) -> Listing:
+    found = read_labeled_set(spec).utterances
+    columns = pa.schema([("label", pa.string()), ("speaker", pa.string())])
+    rows = ((one.uri, (one.label, one.speaker)) for one in found)
+    return Listing(reach_all(rows, roots), columns, total=len(found))
 
 
 def reach_all(rows: Iterable[tuple[str, tuple[Any, ...]]], roots: tuple[str, ...] = ()) -> Iterator[Recording]:
@@ -97,14 +112,16 @@ def _find_file(uri: str) -> Found | None:
     return found
 
 
-def _keep_videos(listing: Listing, root: str, files: Iterator[Found], skip: str | None) -> Iterator[Recording]:
+def _keep_recordings(
+    listing: Listing, root: str, files: Iterator[Found], skip: str | None, suffixes: frozenset[str]
+) -> Iterator[Recording]:
     skips = skip is not None and skip != root and is_below(skip, root)  # else the input lies in the output, or is it
     n_found = 0
     for found in files:
         if skips and is_below(found.uri, str(skip)):
             continue
         is_link_to_folder = found.uri.endswith("/")
-        if not is_link_to_folder and posixpath.splitext(found.uri)[1].lower() not in VIDEO_SUFFIXES:
+        if not is_link_to_folder and posixpath.splitext(found.uri)[1].lower() not in suffixes:
             listing.ignored_files += 1
             continue
         n_found += 1
@@ -113,8 +130,8 @@ def _keep_videos(listing: Listing, root: str, files: Iterator[Found], skip: str 
         raise UserError(f"{root}: no object has this key, and none lies below it. Check bucket and prefix.")
     if not n_found:
         raise UserError(
-            f"{root}: no videos found among {listing.ignored_files} files. Known suffixes: "
-            f"{' '.join(sorted(VIDEO_SUFFIXES))}. Files with others can be listed in a manifest."
+            f"{root}: no recordings found among {listing.ignored_files} files. Known suffixes: "
+            f"{' '.join(sorted(suffixes))}. Files with others can be listed in a manifest."
         )
 
 

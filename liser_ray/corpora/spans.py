@@ -11,8 +11,8 @@ FRAME_RATE_HZ = 30
 # Measured sizes of a second of the labels table (zstd). FLAC of 16 kHz mono 16-bit speech: 18 kB in the mean of 14
 # talking heads off the web (15 to 23), 10 kB of a studio's. The rest are float32 figures, which hardly compress.
 FLAC_BYTES_PER_S = 18_000
-TABLE_BYTES_PER_S = 120  # video softmaxes and boxes of 1.875 windows, ids, hashes
-SPEECH_TEACHER_BYTES_PER_S = 95  # softmaxes of 2 windows over 8 labels
+TABLE_BYTES_PER_S = 60  # boxes, ids, hashes
+TEACHER_BYTES_PER_S = 95  # softmaxes of 2 windows over 8 labels
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,6 @@ def cut(recording: str, duration_s: float, span_seconds: float) -> Iterator[Span
         )
 
 
-def expected_output_bytes(seconds: float, speech_teachers: int = 1) -> int:
+def expected_output_bytes(seconds: float, teachers: int) -> int:
     """About how large the labels table will be, with audio, for so many seconds of recordings."""
-    return round(seconds * (FLAC_BYTES_PER_S + TABLE_BYTES_PER_S + SPEECH_TEACHER_BYTES_PER_S * speech_teachers))
+    return round(seconds * (FLAC_BYTES_PER_S + TABLE_BYTES_PER_S + TEACHER_BYTES_PER_S * teachers))

@@ -21,8 +21,7 @@ from liser_ray.demo.speech_base import pretrain_speech_base
 from liser_ray.media.faces import FaceConfig, find_faces
 from liser_ray.media.reader import Reader
 from liser_ray.results.metrics import confusion_matrix, uar
-from liser_ray.teachers.config import VideoTeacherConfig
-from liser_ray.teachers.video import load_video_teacher
+from liser_ray.teachers.kinds import read_teachers
 
 RECIPE = 3  # counts up when the same seed gives other networks
 _SCORED_WINDOWS = 2  # per talking head: a window takes S2D a third of a second
@@ -33,7 +32,7 @@ class DemoNetworks:
     """Where the networks are."""
 
     speech_base: Path  # a Transformers folder without a head
-    face: VideoTeacherConfig
+    face: dict[str, str]  # settings of an S2D
 
 
 @dataclass(frozen=True)
@@ -83,16 +82,21 @@ def _fit(made: DemoNetworks, seed: int, size: FitSize) -> None:
         with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
             speech = pool.submit(pretrain_speech_base, made.speech_base, seed, size.speech_speakers, size.speech_steps)
             fit_face_teacher(
-                Path(made.face.weights), Path(made.face.landmark_weights), seed, size.face_speakers, size.face_epochs
+                Path(made.face["weights"]),
+                Path(made.face["landmark_weights"]),
+                seed,
+                size.face_speakers,
+                size.face_epochs,
             )
             speech.result()
     finally:
         torch.set_num_threads(n_threads)
 
 
-def _score_face(config: VideoTeacherConfig, corpus: Path) -> tuple[float, int]:
+def _score_face(face: dict[str, str], corpus: Path) -> tuple[float, int]:
     """UAR over the first windows of the talking heads, and how many windows there are."""
-    teacher = load_video_teacher(config)
+    (entry,) = read_teachers({"face": face})
+    teacher = entry.load(torch.device("cpu"))
     truth: list[int] = []
     found: list[int] = []
     with (corpus / "manifest.csv").open() as file:
@@ -101,14 +105,12 @@ def _score_face(config: VideoTeacherConfig, corpus: Path) -> tuple[float, int]:
         with Reader(str(corpus / row["uri"])) as reader:
             frames = reader.span(0.0, 16 * _SCORED_WINDOWS / 30)
             faces = find_faces(frames, frames.n_cells, FaceConfig("opencv"))
-        softmax = teacher(faces.clips[faces.video_valid > 0.5])
+        softmax = teacher(faces.clips[faces.clip_valid > 0.5])["face"].values
         found += softmax.argmax(1).tolist()
         truth += [FACE_LABELS.index(face_label(row["emotion"]))] * len(softmax)
     return uar(confusion_matrix(np.array(truth), np.array(found), len(FACE_LABELS))), len(truth)
 
 
 def _paths(folder: Path) -> DemoNetworks:
-    face = VideoTeacherConfig(
-        weights=str(folder / "s2d.safetensors"), landmark_weights=str(folder / "landmarks.safetensors")
-    )
-    return DemoNetworks(folder / "speech_base", face)
+    weights, landmarks = str(folder / "s2d.safetensors"), str(folder / "landmarks.safetensors")
+    return DemoNetworks(folder / "speech_base", {"kind": "s2d", "weights": weights, "landmark_weights": landmarks})

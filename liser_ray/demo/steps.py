@@ -70,8 +70,7 @@ def demo_settings(config: LabelConfig, n_steps: int = 3) -> LabelConfig:
         config,
         input=str(folder / "corpus/manifest.csv"),
         output=str(folder),
-        speech_teachers=[f"{tuned.output}/fold-*"],
-        video_teacher=networks.face,
+        teachers={"face": networks.face, "speech": {"kind": "speech", "weights": f"{tuned.output}/fold-*"}},
         media=replace(config.media, faces=replace(config.media.faces, detector="opencv")),
     )
 

@@ -1,18 +1,21 @@
 """Every setting of the labeling job, and how many workers fit a cluster."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.media.outcome import Stage
-from liser_ray.media.span import MediaConfig
+from liser_ray.media.span import MediaConfig, Needs
 from liser_ray.runtime.cluster import CPUS_FOR_RAY
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.config import VideoTeacherConfig
+from liser_ray.teachers.kinds import TeacherEntry, read_teachers
+from liser_ray.teachers.targets import Takes
 from liser_ray.training.precision import Precision
 
-VIDEO_GPU_SHARE, SPEECH_GPU_SHARE = 0.8, 0.2
-"""Of each GPU, so that it takes one worker of each teacher: S2D needs about 100 times the arithmetic of HuBERT."""
+GPU_SHARES: dict[Takes, float] = {"clips": 4.0, "sound": 1.0}
+"""How the pools on a GPU share it: with one of each 0.8 and 0.2. S2D needs about 100 times the arithmetic of HuBERT."""
 
 CPU_SPANS, GPU_SPANS = 2, 4
 """Spans that an actor without a GPU or with one takes at a time. On a CPU S2D needs a minute for one: more than the
@@ -96,22 +99,23 @@ class MeasureConfig:
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """Label videos with a speech and a face teacher, into a Parquet table.
+    """Label recordings of people talking with teachers, into a Parquet table.
 
     Attributes:
-        input: folder, s3://bucket/prefix, one video, or a Parquet/CSV manifest with a uri column. Empty: the
+        input: folder, s3://bucket/prefix, one recording, or a Parquet/CSV manifest with a uri column. Empty: the
             generated demo corpus with its small teachers.
         output: folder or s3:// prefix for plan/, labels/, checkpoint/, runs/, run.json and report.html. The same
             command goes on where it was.
-        speech_teachers: folders, s3:// or hf:// addresses of speech teachers, each with "name=" before it if wanted
-            (of a pattern such as ravdess=teachers/ravdess/fold-*: before each of its names).
-        video_teacher: the facial expression teacher.
+        teachers: each as NAME=KIND:ADDRESS, such as face=s2d:s2d.pth,landmarks.pth or speech=speech:out/teachers/fold-*
+            (a pattern gives speech_fold_0 and so on), or in a file by name, with all settings of its kind. Kinds are
+            s2d, face, speech and student, see docs/label.md. Sound alone is decoded where no teacher looks at faces.
+        require: names of the teachers without which a span does not count as labeled; none given: all. A face that is
+            not required may be missing.
         plan: how recordings are probed and cut into spans.
         media: faces, voice activity and limits.
         media_pool: CPU workers that decode and find faces.
-        video_pool: workers of the video teacher.
-        speech_pool: workers of the speech teachers.
-        speech_batch_size: windows of 0.5 s per forward pass of the speech teachers.
+        teacher_pools: workers of teachers. Those that take face clips share the pool "clips", those of sound the pool
+            "sound"; one whose own name is given here has a pool of its own.
         precision: arithmetic of the teachers. A CPU has instructions for bfloat16 (AVX512_BF16, AMX) or uses float32.
         spans_per_file: rows per Parquet file; 0: up to 768 (about 200 MB), less for a small job so that an
             interruption costs little.
@@ -127,14 +131,12 @@ class LabelConfig:
 
     input: str = ""
     output: str = "out/demo"
-    speech_teachers: list[str] = field(default_factory=list)
-    video_teacher: VideoTeacherConfig = field(default_factory=VideoTeacherConfig)
+    teachers: list[str] | dict[str, Any] = field(default_factory=list)
+    require: list[str] | None = None
     plan: PlanConfig = field(default_factory=PlanConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
     media_pool: PoolConfig = field(default_factory=PoolConfig)
-    video_pool: PoolConfig = field(default_factory=PoolConfig)
-    speech_pool: PoolConfig = field(default_factory=PoolConfig)
-    speech_batch_size: int = 64
+    teacher_pools: dict[str, PoolConfig] = field(default_factory=dict)
     precision: Precision = "bfloat16"
     spans_per_file: int = 0
     prices: Prices = field(default_factory=Prices)
@@ -153,6 +155,34 @@ class LabelConfig:
                 f"may be more than the 2 GiB that a column of a file can hold. Give at most {_most_spans(self)}."
             )
         _check_faces(self.contact_sheet)
+        names = [entry.name for entry in self.entries]
+        if unknown := sorted({*(self.require or ()), *self.teacher_pools} - {*names, *GPU_SHARES}):
+            raise UserError(f"There is no teacher {unknown[0]!r}: --teachers has {', '.join(names) or 'none'}.")
+
+    @cached_property
+    def entries(self) -> tuple[TeacherEntry, ...]:
+        """The teachers, those of faces first: their clips are large, and are dropped as soon as may be."""
+        return tuple(sorted(read_teachers(self.teachers), key=lambda entry: entry.takes != "clips"))
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the teachers without which a span does not count as labeled."""
+        return tuple(entry.name for entry in self.entries) if self.require is None else tuple(self.require)
+
+    @property
+    def needs(self) -> Needs:
+        """What of a span goes to these teachers."""
+        takes = {entry.takes for entry in self.entries}
+        required = {entry.takes for entry in self.entries if entry.name in self.required}
+        return Needs(clips="clips" in takes, face="clips" in required, speech="sound" in required)
+
+    @property
+    def teacher_groups(self) -> dict[str, list[TeacherEntry]]:
+        """The teachers of each pool, in the order of the pipeline."""
+        groups: dict[str, list[TeacherEntry]] = {}
+        for entry in self.entries:
+            groups.setdefault(entry.name if entry.name in self.teacher_pools else entry.takes, []).append(entry)
+        return groups
 
 
 @dataclass(frozen=True)
@@ -173,49 +203,54 @@ class ReportConfig:
 
 @dataclass(frozen=True)
 class Pools:
-    """The three pools of the job as they are started: no value is left open."""
+    """The pools of the job as they are started: no value is left open.
+
+    Attributes:
+        media: of the media stage.
+        teachers: by name, in the order of the pipeline.
+    """
 
     media: PoolConfig
-    video: PoolConfig
-    speech: PoolConfig
+    teachers: dict[str, PoolConfig]
 
     @property
-    def by_stage(self) -> dict[Stage, PoolConfig]:
-        """In the order of the pipeline."""
-        return {Stage.MEDIA: self.media, Stage.VIDEO_TEACHER: self.video, Stage.SPEECH_TEACHER: self.speech}
+    def by_stage(self) -> dict[str, PoolConfig]:
+        """All, in the order of the pipeline."""
+        return {str(Stage.MEDIA): self.media, **self.teachers}
 
     def __str__(self) -> str:
-        return f"Workers: media {self.media} · video teacher {self.video} · speech teachers {self.speech}"
+        return "Workers: " + " · ".join(f"{stage} {pool}" for stage, pool in self.by_stage.items())
 
 
 def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float, nodes: int = 1) -> Pools:
     """Fill the pools' open values so that they fit a cluster together, with room for Ray's own tasks.
 
-    With GPUs, each one serves a video actor and a speech actor. All CPUs that the teachers leave go to decoding.
-    Without GPUs each node has an actor of each teacher. They use every core for a moment and hold a fraction of one,
-    and there is a decoder for each core: with one less a core would idle whenever a teacher waits for clips.
+    With GPUs, each one serves an actor of every pool. All CPUs that the teachers leave go to decoding. Without GPUs
+    each node has an actor of every pool. They use every core for a moment and hold a fraction of one, and there is a
+    decoder for each core: with one less a core would idle whenever a teacher waits for clips.
 
     Raises:
         UserError: values are open and the cluster has no CPU: its workers come when there is work, and nobody knows yet
             how many.
     """
-    teachers = (config.video_pool, config.speech_pool)
+    given = {name: config.teacher_pools.get(name, PoolConfig()) for name in config.teacher_groups}
     if not cluster_cpus and (
-        any(not pool.actors or pool.num_cpus < 0 for pool in (config.media_pool, *teachers))
-        or any(pool.num_gpus < 0 for pool in teachers)
+        any(not pool.actors or pool.num_cpus < 0 for pool in (config.media_pool, *given.values()))
+        or any(pool.num_gpus < 0 for pool in given.values())
     ):
         raise UserError(
             "The cluster has no workers yet, so the pools can't be fitted to it. Size them for what it will grow to, "
             "as configs/cluster/label.yaml does: actors and num_cpus of media_pool, actors, num_cpus and num_gpus of "
-            "video_pool and speech_pool."
+            f"{' and '.join(f'teacher_pools.{name}' for name in given)}."
         )
     spare = max(0.0, cluster_cpus - max(CPUS_FOR_RAY, nodes))
     n_gpus = int(cluster_gpus)
     teacher_actors = n_gpus or max(1, nodes)
     teacher_cpus = min(1.0, spare / (4 * teacher_actors))
+    shares = _gpu_shares(config.teacher_groups)
 
-    def teacher(pool: PoolConfig, gpu_share: float) -> PoolConfig:
-        num_gpus = pool.num_gpus if pool.num_gpus >= 0 else (gpu_share if n_gpus else 0.0)
+    def teacher(name: str, pool: PoolConfig) -> PoolConfig:
+        num_gpus = pool.num_gpus if pool.num_gpus >= 0 else (shares[name] if n_gpus else 0.0)
         return PoolConfig(
             actors=pool.actors or teacher_actors,
             num_cpus=pool.num_cpus if pool.num_cpus >= 0 else teacher_cpus,
@@ -223,8 +258,8 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float, nod
             batch_spans=pool.batch_spans or (GPU_SPANS if num_gpus else CPU_SPANS),
         )
 
-    video, speech = teacher(config.video_pool, VIDEO_GPU_SHARE), teacher(config.speech_pool, SPEECH_GPU_SHARE)
-    left = max(0.0, spare - video.actors * video.num_cpus - speech.actors * speech.num_cpus)
+    teachers = {name: teacher(name, pool) for name, pool in given.items()}
+    left = max(0.0, spare - sum(pool.actors * pool.num_cpus for pool in teachers.values()))
     each = config.media_pool.num_cpus
     fitting = left / each + 1e-9 if each > 0 else left if n_gpus else spare
     actors = config.media_pool.actors or max(1, int(fitting))
@@ -234,7 +269,13 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float, nod
         num_gpus=max(0.0, config.media_pool.num_gpus),
         batch_spans=config.media_pool.batch_spans or CPU_SPANS,
     )
-    return Pools(media, video, speech)
+    return Pools(media, teachers)
+
+
+def _gpu_shares(groups: Mapping[str, Sequence[TeacherEntry]]) -> dict[str, float]:
+    """Of each GPU, by pool."""
+    weights = {name: GPU_SHARES[entries[0].takes] for name, entries in groups.items()}
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
 
 def spans_per_file(config: LabelConfig, spans: int) -> int:

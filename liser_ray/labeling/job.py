@@ -21,6 +21,7 @@ from liser_ray.labeling.progress import JobCounts
 from liser_ray.labeling.resume import OutputFolders, count_outcomes, reconcile, remove_doubles, remove_failed
 from liser_ray.labeling.run_card import check_settings, load_runs, make_recipe, throughput, write_run_card
 from liser_ray.labeling.schema import RECIPE_KEY, Outcomes, labels_schema
+from liser_ray.labeling.table_input import find_table
 from liser_ray.media.outcome import TRANSIENT_REASONS, Status
 from liser_ray.runtime.cluster import ray_resources, start_ray
 from liser_ray.runtime.display import clock
@@ -44,7 +45,7 @@ class JobResult:
         outcomes: rows of the whole table by status and reason.
         spans_run: spans that this run worked on; 0: the job was finished before.
         elapsed_s: seconds it took for them.
-        labels_by_class: teacher name to label name to labeled spans; the label is the largest mean softmax.
+        labels_by_class: target to label to labeled spans; the label is the largest mean softmax.
     """
 
     folders: OutputFolders
@@ -65,15 +66,14 @@ def label_corpus(config: LabelConfig) -> JobResult:
         UserError: an option, a weight, the input, the output or a changed recipe; the message says what to do.
     """
     folders = OutputFolders(absolute(config.output))
-    video, speech = check_settings(config)
-    speech_labels = {card.name: card.labels for card in speech}
-    recipe = make_recipe(config, video, speech)
+    targets = check_settings(config)
+    recipe = make_recipe(config, targets)
     refuse_changed_recipe(folders.run_card, recipe)
     goes_on = exists(folders.run_card)
     plan = load_plan_summary(folders.output) if goes_on else plan_corpus(config)
     if plan is None:
         raise UserError(f"{folders.output} has labels but no plan.json: it was changed by hand. Use another --output.")
-    schema = labels_schema(video.labels, speech_labels, _carried(plan, folders), {RECIPE_KEY: json.dumps(recipe)})
+    schema = labels_schema(targets, _carried(plan, folders), {RECIPE_KEY: json.dumps(recipe)})
     if not goes_on:
         write_run_card(folders, recipe, plan, config)
     if config.retry_failed != "no":
@@ -88,7 +88,7 @@ def label_corpus(config: LabelConfig) -> JobResult:
     elapsed_s = time.monotonic() - started
     outcomes = _checked_outcomes(folders, plan.spans)
 
-    statistics = count_table(folders, video.labels, speech_labels, config.contact_sheet)
+    statistics = count_table(folders, targets, config.contact_sheet)
     labels_by_class = statistics.labels_by_class()
     result = JobResult(folders, plan, outcomes, plan.spans - done, elapsed_s, labels_by_class)
     results = {
@@ -119,9 +119,9 @@ def _retry_failed(config: LabelConfig, folders: OutputFolders) -> PlanSummary:
     reconcile(folders)  # first: a file that a killed run was writing can't be read
     reasons = TRANSIENT_REASONS if config.retry_failed == "transient" else None
     again = remove_failed(folders, reasons)
-    plan = replan_failed(folders.output, reasons, config.plan)
+    plan = None if find_table(config.input) else replan_failed(folders.output, reasons, config.plan)
     log.info("%d failed spans will be run again", again)
-    return plan
+    return plan or plan_corpus(config)
 
 
 def _label(config: LabelConfig, folders: OutputFolders, schema: pa.Schema, spans: int, done: int) -> None:
@@ -172,7 +172,7 @@ def print_result(result: JobResult, extended: bool = False) -> None:
         result.outcomes.items(), key=lambda one: (order.index(Status(one[0][0])), -one[1])
     ):
         rows.add_row(status, reason, f"{n:,}")
-    labels = Table("teacher", "label", title="Labeled spans by their largest mean probability", title_justify="left")
+    labels = Table("target", "label", title="Labeled spans by their largest mean probability", title_justify="left")
     labels.add_column("rows", justify="right")
     labels.add_column("", no_wrap=True)
     for teacher, counts in result.labels_by_class.items():

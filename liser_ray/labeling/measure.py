@@ -19,6 +19,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from liser_ray.corpora.labeled import input_folder
 from liser_ray.corpora.plan_table import as_table, plan_rows
 from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.recordings import list_recordings
@@ -75,18 +76,20 @@ class Measurement:
         fitted: pools for it.
         media_speed, teachers_speed: seconds of video per second that its decoders and its teachers can do. Without
             GPUs all stages share the cores: then both are the same.
+        clips_pools: teachers' pools that face clips go to.
     """
 
     recordings: int
     spans: int
     lost: dict[str, int]
     pools: Pools
-    work: dict[Stage, Work]
-    cost_s: dict[Stage, float]
+    work: dict[str, Work]
+    cost_s: dict[str, float]
     cluster: Cluster
     fitted: Pools
     media_speed: float
     teachers_speed: float
+    clips_pools: tuple[str, ...] = ()
 
     @property
     def speed(self) -> float:
@@ -95,8 +98,8 @@ class Measurement:
 
     @property
     def decoders_per_gpu(self) -> float | None:
-        """Decoders that keep a GPU busy, on which both teachers take turns; None without GPUs."""
-        teachers_s = self.cost_s[Stage.VIDEO_TEACHER] + self.cost_s[Stage.SPEECH_TEACHER]
+        """Decoders that keep a GPU busy, on which all teachers take turns; None without GPUs."""
+        teachers_s = sum(self.cost_s[name] for name in self.pools.teachers)
         return self.cost_s[Stage.MEDIA] / teachers_s if self.cluster.gpus else None
 
     def cost_per_1000_hours(self, prices: Prices) -> float | None:
@@ -116,7 +119,7 @@ def measure_corpus(config: LabelConfig) -> tuple[Measurement, str]:
             device here than in the cluster asked for. The message says what to do.
     """
     folder = OutputFolders(absolute(config.output)).measure
-    video, speech = check_settings(config)
+    targets = check_settings(config)
     start_ray()
     pools = _pools_here(config)
     cluster, fitted = _cluster(config, pools)
@@ -127,14 +130,17 @@ def measure_corpus(config: LabelConfig) -> tuple[Measurement, str]:
         fs.create_dir(path, recursive=True)
     replace_parquet(join(path, "plan-00000.parquet"), fs, plan)
     carried = pa.schema([one for one in plan.schema if one.name not in plan_schema().names])
-    schema = labels_schema(video.labels, {card.name: card.labels for card in speech}, carried)
+    schema = labels_schema(targets, carried)
     before, after = _run(config, folder, schema, pools, len(plan))
     span_s = float((np.asarray(plan["end_s"]) - np.asarray(plan["start_s"])).mean())
     result = evaluate(before, after, span_s, pools, cluster_size()[0], cluster, fitted)
-    result = replace(result, recordings=n_recordings, lost=dict(unusable + Counter(result.lost)))
+    clips_pools = tuple(name for name, entries in config.teacher_groups.items() if entries[0].takes == "clips")
+    lost = dict(unusable + Counter(result.lost))
+    result = replace(result, recordings=n_recordings, lost=lost, clips_pools=clips_pools)
     delete_folder(folder)
     pools_file = join(folder, "pools.yaml")
-    settings = {f"{name}_pool": asdict(pool) for name, pool in vars(fitted).items()}
+    teachers = {name: asdict(pool) for name, pool in fitted.teachers.items()}
+    settings = {"media_pool": asdict(fitted.media), "teacher_pools": teachers}
     header = f"# Measured for {cluster}. On top of the settings that it was measured with.\n"
     write_bytes(pools_file, header.encode() + yaml.safe_dump(settings, sort_keys=False).encode())
     measured = asdict(result) | {
@@ -185,7 +191,9 @@ def evaluate(
 def print_measurement(result: Measurement, pools_file: str, prices: Prices) -> None:
     """Print how fast the stages are, and what follows for the cluster."""
     console = Console(highlight=False)
-    table = Table("stage", "workers", title=f"{result.spans} spans of {result.recordings} recordings")
+    table = Table(title=f"{result.spans} spans of {result.recordings} recordings")
+    table.add_column("stage", no_wrap=True)
+    table.add_column("workers")
     table.add_column("s of video per s", justify="right")
     table.add_column("a second of video takes", justify="right")
     for stage, pool in result.pools.by_stage.items():
@@ -214,11 +222,11 @@ def print_measurement(result: Measurement, pools_file: str, prices: Prices) -> N
         f"  At best {_figure(result.speed)} hours of video per hour, {_figure(24 * result.speed)} a day"
         + (f", {cost:,.2f} {prices.currency} for 1,000 hours." if cost is not None else ".")
     )
-    # A decoder has a span in hand; a worker of the video teacher has a batch of them, and the next one waits.
-    spans = pools.media.actors + 2 * pools.video.actors * pools.video.batch_spans
-    video = result.work[Stage.VIDEO_TEACHER]
-    clips_gb = spans * video.windows / video.spans * _CLIP_BYTES / 1e9
-    lines.append(f"  Clips on their way take up to {clips_gb:,.3g} GB of all nodes' object stores together.")
+    for name in result.clips_pools:
+        # A decoder has a span in hand; a worker of a teacher has a batch of them, and the next one waits.
+        spans = pools.media.actors + 2 * pools.teachers[name].actors * pools.teachers[name].batch_spans
+        clips_gb = spans * result.work[name].windows / result.work[name].spans * _CLIP_BYTES / 1e9
+        lines.append(f"  {name}: on their way up to {clips_gb:,.3g} GB of all nodes' object stores together.")
     for line in [*lines, "", f"Label with these pools: --config {pools_file}"]:
         console.print(line, soft_wrap=True)
 
@@ -228,14 +236,17 @@ def _pools_here(config: LabelConfig) -> Pools:
     if ray_resources()[0]:
         return fit_pools(_with_open_sizes(config), *ray_resources())
     pools = fit_pools(config, 0, 0)
-    actors = {"media": math.ceil(pools.media.actors / pools.video.actors), "video": 1, "speech": 1}
-    return Pools(**{name: replace(pool, actors=actors[name]) for name, pool in vars(pools).items()})
+    most = max(pool.actors for pool in pools.teachers.values())
+    return Pools(
+        replace(pools.media, actors=math.ceil(pools.media.actors / most)),
+        {name: replace(pool, actors=1) for name, pool in pools.teachers.items()},
+    )
 
 
 def _with_open_sizes(config: LabelConfig) -> LabelConfig:
     """The settings with as many workers in each pool as fit."""
-    pools = {name: replace(getattr(config, name), actors=0) for name in ("media_pool", "video_pool", "speech_pool")}
-    return replace(config, **pools)
+    teachers = {name: replace(pool, actors=0) for name, pool in config.teacher_pools.items()}
+    return replace(config, media_pool=replace(config.media_pool, actors=0), teacher_pools=teachers)
 
 
 def _cluster(config: LabelConfig, pools: Pools) -> tuple[Cluster, Pools]:
@@ -248,9 +259,10 @@ def _cluster(config: LabelConfig, pools: Pools) -> tuple[Cluster, Pools]:
         cluster = Cluster(cpus / nodes * asked.nodes, round(gpus / nodes * asked.nodes), asked.nodes)
     if not cluster.cpus:
         raise UserError("The cluster has no nodes yet: say with --measure.cpus, gpus and nodes what it will grow to.")
-    if bool(cluster.gpus) != (pools.video.num_gpus > 0):
+    on_gpu = any(pool.num_gpus for pool in pools.teachers.values())
+    if bool(cluster.gpus) != on_gpu:
         raise UserError(
-            f"The teachers would be measured on a {'GPU' if pools.video.num_gpus else 'CPU'}, which says nothing about "
+            f"The teachers would be measured on a {'GPU' if on_gpu else 'CPU'}, which says nothing about "
             f"{cluster}. Measure where the cluster's workers are of the kind that you want to size for."
         )
     if not (asked.cpus or asked.nodes):
@@ -260,13 +272,13 @@ def _cluster(config: LabelConfig, pools: Pools) -> tuple[Cluster, Pools]:
 
 def draw_spans(config: LabelConfig, count: int) -> tuple[pa.Table, int, Counter[str]]:
     """Rows of a plan, evenly over the recordings; how many recordings they are from; those of no use by reason."""
-    roots = roots_of(config.input, config.plan.allowed_roots)
-    listing = list_recordings(config.input, skip_uri=config.output, roots=roots)
+    roots = roots_of(input_folder(config.input), config.plan.allowed_roots)
+    listing = list_recordings(config.input, config.output, roots, config.needs.face)
     listed = list(islice(listing.recordings, LISTED_AT_MOST))
     schema = plan_schema(listing.extra_schema, ADDED_COLUMNS)
     status, reason = schema.get_field_index("status"), schema.get_field_index("reason")
     by_recording, unusable = [], Counter[str]()
-    for probed in probe_all(evenly(listed, count), config.plan, roots):
+    for probed in probe_all(evenly(listed, count), config.plan, roots, config.needs.face):
         rows = list(plan_rows(probed, config.plan.span_seconds))
         if usable := [row for row in rows if not row[status]]:
             by_recording.append(usable)

@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from liser_ray.labeling.progress import Work
-from liser_ray.labeling.schema import CLIPS, bytes_column, empty_column, ending, list_column
+from liser_ray.labeling.schema import CLIPS, ON_THE_WAY, bytes_column, empty_column, ending, list_column
 from liser_ray.media.detector import check_detector
 from liser_ray.media.isolation import Sandbox
 from liser_ray.media.outcome import MediaError, Problem, Stage
-from liser_ray.media.span import MediaConfig, SpanMedia, prepare_span
+from liser_ray.media.span import MediaConfig, Needs, SpanMedia, prepare_span
 
 
 class MediaStage:
@@ -22,13 +22,14 @@ class MediaStage:
 
     def __init__(
         self,
-        config: MediaConfig,
         schema: pa.Schema,
+        count: Callable[[Work], None],
+        config: MediaConfig,
+        needs: Needs,
         roots: tuple[str, ...] = (),
-        count: Callable[[Work], None] = lambda work: None,
     ):
         """Start the child process; the schema is of the labels table, ``count`` gets the work on each span."""
-        self._config = config
+        self._config, self._needs = config, needs
         self._count = count
         self._schema = schema
         self._roots = roots
@@ -40,7 +41,7 @@ class MediaStage:
         Raises:
             UserError: the detector can't be used on this machine, so that every span would fail.
         """
-        if not self._is_checked:
+        if self._needs.clips and not self._is_checked:
             # Not in the constructor: Ray would make an error of its own from the one raised there. What else happens to
             # the child than a UserError becomes the spans' problem, if it happens again.
             with contextlib.suppress(MediaError):
@@ -54,7 +55,7 @@ class MediaStage:
             return self._row(span, None, None)
         started = time.monotonic()
         media: SpanMedia | None = None
-        arguments = (span["uri"], span["start_s"], span["end_s"], self._config, self._roots)
+        arguments = (span["uri"], span["start_s"], span["end_s"], self._config, self._needs, self._roots)
         try:
             media = self._sandbox.call(prepare_span, *arguments, timeout_s=self._config.timeout_s)
             problem = media.problem
@@ -65,11 +66,11 @@ class MediaStage:
 
     def _row(self, span: dict[str, Any], media: SpanMedia | None, problem: Problem | None) -> pa.Table:
         values: dict[str, pa.Array] = {}
-        schema = self._schema.append(CLIPS)
+        schema = pa.schema([*self._schema, *ON_THE_WAY], self._schema.metadata)
         if media:
             for name in ("audio", "speech_fraction", "other_faces", "content_hash"):
                 values[name] = pa.array([getattr(media, name)], schema.field(name).type)
-            for name in ("video_start_s", "video_valid", "face_box"):
+            for name in ("clip_start_s", "clip_valid", "face_box", "speech"):
                 values[name] = list_column([getattr(media, name)], schema.field(name).type)
             values[CLIPS.name] = bytes_column(media.clips)
         if problem:

@@ -83,7 +83,7 @@ class Monitor:
         waiting, busy = self._waiting(counts), self.busy_shares()
         for stage, pool in self._pools.items():
             for gauge, value in zip(self._gauges, (busy[stage], waiting[stage], pool.actors), strict=True):
-                gauge.set(value, {"stage": str(stage)})
+                gauge.set(value, {"stage": stage})
         self._keep(elapsed_s, counts)
         rates = f"{counts.spans / elapsed_s:.2g} spans/s · {counts.video_s / elapsed_s:.2g} video-h/h"
         slowest = self.bottleneck()
@@ -103,7 +103,7 @@ class Monitor:
             )
         return lines
 
-    def busy_shares(self) -> dict[Stage, float]:
+    def busy_shares(self) -> dict[str, float]:
         """Share of the last half minute (about) in which a stage's workers worked, 0 to 1.
 
         Work counts when it is done, so a long piece may count for more than the half minute it ended in; no share is
@@ -112,7 +112,7 @@ class Monitor:
         recent, seconds = self._recent_work()
         return {stage: min(1.0, recent[stage].busy_s / (pool.actors * seconds)) for stage, pool in self._pools.items()}
 
-    def bottleneck(self) -> Stage | None:
+    def bottleneck(self) -> str | None:
         """The stage that is busiest; None while none is busy for half of the time (start-up, waiting for the store)."""
         shares = self.busy_shares()
         slowest = max(shares, key=lambda stage: shares[stage])
@@ -127,13 +127,13 @@ class Monitor:
         self._record.finished = kind is None
         self._write()
 
-    def _recent_work(self) -> tuple[dict[Stage, Work], float]:
+    def _recent_work(self) -> tuple[dict[str, Work], float]:
         """What each stage did in the last half minute (about), and how many seconds that was."""
         (then_s, then), (now_s, now) = self._recent[0], self._recent[-1]
         recent = {stage: now.work.get(stage, Work()) - then.work.get(stage, Work()) for stage in self._pools}
         return recent, max(1e-9, now_s - then_s)
 
-    def _waiting(self, counts: Counts) -> dict[Stage, int]:
+    def _waiting(self, counts: Counts) -> dict[str, int]:
         """Spans that the stage before has passed on and a stage has not done; what waits for the first is the plan."""
         waiting, passed_on = {}, counts.work.get(Stage.MEDIA, Work()).spans
         for stage in self._pools:
@@ -149,7 +149,7 @@ class Monitor:
         _increase(self._video_s, now.video_s - before.video_s)
         for stage, work in now.work.items():
             for name, counter in self._work.items():
-                _increase(counter, getattr(work - before.work.get(stage, Work()), name), stage=str(stage))
+                _increase(counter, getattr(work - before.work.get(stage, Work()), name), stage=stage)
 
     def _keep(self, elapsed_s: float, counts: Counts) -> None:
         """Bring the record up to date; write it every half minute, in a long run less often."""

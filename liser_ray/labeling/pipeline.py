@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,12 +14,14 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.data.checkpoint import CheckpointConfig
 from ray.util.annotations import RayDeprecationWarning
 
+from liser_ray.corpora.labeled import input_folder
 from liser_ray.labeling.config import LabelConfig, PoolConfig, Pools
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.progress import JobCounts
-from liser_ray.labeling.resume import ID_COLUMN, OutputFolders
+from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, whole_label_files
 from liser_ray.labeling.schema import Outcomes, set_columns
-from liser_ray.labeling.teacher_stage import SpeechStage, VideoStage
+from liser_ray.labeling.table_input import ReopenRows, find_table
+from liser_ray.labeling.teacher_stage import TeacherStage
 from liser_ray.media.outcome import Stage, Status
 from liser_ray.storage.addresses import is_s3
 from liser_ray.storage.files import filesystem
@@ -31,8 +33,9 @@ _TASK_CPUS = 0.1  # reading and writing wait for the store
 
 def label_spans(config: LabelConfig, plan: str, schema: pa.Schema, pools: Pools, counts: JobCounts) -> Dataset:
     """The labels rows, of this schema, of the plan in a folder, when somebody takes them; counts are reported to."""
-    roots = roots_of(config.input, config.plan.allowed_roots)
-    fs, plan_path = filesystem(plan)
+    roots = roots_of(input_folder(config.input), config.plan.allowed_roots)
+    table = find_table(config.input)
+    fs, read = (filesystem(table.labels)[0], whole_label_files(table)) if table else filesystem(plan)
     context = DataContext.get_current()
     context.retried_io_errors = [TRANSIENT_ERRORS]
     # The newer Parquet reader starts 32 processes to read the footers of a few small files (Ray 2.60).
@@ -44,21 +47,26 @@ def label_spans(config: LabelConfig, plan: str, schema: pa.Schema, pools: Pools,
     # Ray 2.60 deprecates keywords such as max_restarts and has no other way to give them yet.
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
 
-    spans = ray.data.read_parquet(plan_path, filesystem=fs, num_cpus=_TASK_CPUS)
-    # A few plan files would make a few blocks, each one task from end to end.
+    spans = ray.data.read_parquet(read, filesystem=fs, num_cpus=_TASK_CPUS)
+    # A few files would make a few blocks, each one task from end to end.
     spans = spans.repartition(target_num_rows_per_block=pools.media.batch_spans)
+    count_media = partial(counts.add_work, str(Stage.MEDIA))
     spans = spans.map_batches(
-        MediaStage,
-        fn_constructor_args=(config.media, schema, roots, partial(counts.add_work, Stage.MEDIA)),
+        ReopenRows if table else MediaStage,
+        fn_constructor_args=(schema, count_media, *(() if table else (config.media, config.needs, roots))),
         **_pool_arguments(pools.media),
     )
-    for teacher, pool in ((VideoStage, pools.video), (SpeechStage, pools.speech)):
+    last_of_clips = [name for name, entries in config.teacher_groups.items() if entries[0].takes == "clips"][-1:]
+    for name, entries in config.teacher_groups.items():
+        pool = pools.teachers[name]
+        is_last = [name] == last_of_clips
+        count = partial(counts.add_work, name)
         spans = spans.map_batches(
-            teacher,
-            fn_constructor_args=(config, partial(counts.add_work, teacher.stage), pool.num_gpus > 0),
+            TeacherStage,
+            fn_constructor_args=(entries, config.required, config.precision, is_last, count, pool.num_gpus > 0),
             **_pool_arguments(pool),
         )
-    finishing = partial(finish, count=counts.add_rows)
+    finishing = partial(finish, columns=schema.names, count=counts.add_rows)
     return spans.map_batches(finishing, batch_size=None, batch_format="pyarrow", num_cpus=_TASK_CPUS)
 
 
@@ -95,14 +103,17 @@ def run_pipeline(
         context.checkpoint_config = None
 
 
-def finish(spans: pa.Table, count: Callable[[Outcomes, float], None]) -> pa.Table:
-    """Mark what came through as labeled, empty what did not; ``count`` gets rows by outcome and their video in s."""
+def finish(spans: pa.Table, columns: Sequence[str], count: Callable[[Outcomes, float], None]) -> pa.Table:
+    """The columns that are written; what came through is marked as labeled, what did not is emptied.
+
+    ``count`` gets rows by outcome and the seconds of recordings in them.
+    """
     status = [one or Status.LABELED for one in spans["status"].to_pylist()]
     audio = [
         sound if end == Status.LABELED else b"" for end, sound in zip(status, spans["audio"].to_pylist(), strict=True)
     ]
     filled = {"status": pa.array(status, pa.string()), "audio": pa.array(audio, pa.binary())}
-    spans = set_columns(spans, filled).combine_chunks()
+    spans = set_columns(spans, filled).select(columns).combine_chunks()
     seconds = np.asarray(spans["end_s"]) - np.asarray(spans["start_s"])
     count(dict(Counter(zip(status, spans["reason"].to_pylist(), strict=True))), float(seconds.sum()))
     return spans

@@ -4,11 +4,14 @@ import logging
 
 from rich.filesize import decimal
 
-from liser_ray.corpora.plan import PlanSummary, extend_plan, load_plan_summary, make_plan
+from liser_ray.corpora.labeled import input_address, input_folder
+from liser_ray.corpora.plan import PlanSummary, copy_plan, extend_plan, load_plan_summary, make_plan
 from liser_ray.corpora.spans import expected_output_bytes
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.schema import ADDED_COLUMNS
+from liser_ray.labeling.table_input import find_table
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute
 from liser_ray.storage.files import check_readable, check_writable, exists
 
@@ -24,29 +27,38 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
     Raises:
         UserError: the input can't be listed, or the output can't be written.
     """
-    check_readable(config.input)
+    check_readable(input_folder(config.input))
     check_writable(config.output)
     summary = load_plan_summary(config.output)
-    if summary and summary.input_uri == absolute(config.input) and _same_rows(summary, config):
+    if table := find_table(config.input):
+        if config.extend or config.needs.clips:
+            raise UserError(
+                f"{config.input} is a labels table: it has no pictures, and gets no new recordings. Give teachers of "
+                "sound, without --extend, or give the recordings."
+            )
+        taken = summary and summary.input_uri == absolute(config.input)
+        return summary if summary and taken else copy_plan(table.output, config.output)
+    if summary and summary.input_uri == input_address(config.input) and _same_rows(summary, config):
         if config.extend:
             return extend_plan(config.output, config.plan)
         log.info("The plan in %s is used. Recordings that came since are added with --extend.", config.output)
         return summary
     goes_on = exists(OutputFolders(absolute(config.output)).run_card)
-    return make_plan(config.input, None if goes_on else config.output, config.plan, ADDED_COLUMNS)
+    output = None if goes_on else config.output
+    return make_plan(config.input, output, config.plan, ADDED_COLUMNS, config.needs.face)
 
 
 def hours_text(seconds: float, of_s: float | None = None) -> str:
-    """A length of video with its unit, the one that suits a whole of ``of_s`` seconds."""
+    """A length of recordings with its unit, the one that suits a whole of ``of_s`` seconds."""
     whole_s = seconds if of_s is None else of_s
     if whole_s < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if whole_s < 3600 else f"{seconds / 3600:,.1f} h"
 
 
-def describe_plan(plan: PlanSummary, n_speech_teachers: int = 1) -> str:
+def describe_plan(plan: PlanSummary, n_teachers: int = 2) -> str:
     """Recordings, hours, spans, expected size, and what can't be used and why."""
-    size = decimal(expected_output_bytes(plan.to_label_s, n_speech_teachers))
+    size = decimal(expected_output_bytes(plan.to_label_s, n_teachers))
     lines = [
         f"{plan.recordings:,} recordings · {hours_text(plan.to_label_s)} to label · {plan.spans:,} spans · "
         f"{sum(plan.failed.values()):,} unreadable · about {size} out",
@@ -55,7 +67,7 @@ def describe_plan(plan: PlanSummary, n_speech_teachers: int = 1) -> str:
         if reasons:
             lines.append(f"  {what}: " + ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items())))
     if plan.ignored_files:
-        lines.append(f"  {plan.ignored_files:,} other files left alone (no video by their suffix)")
+        lines.append(f"  {plan.ignored_files:,} other files left alone (nothing to label by their suffix)")
     if plan.duplicates:
         lines.append(f"  {plan.duplicates:,} rows of the manifest name a recording a second time: left out")
     return "\n".join(lines)
@@ -63,4 +75,5 @@ def describe_plan(plan: PlanSummary, n_speech_teachers: int = 1) -> str:
 
 def _same_rows(summary: PlanSummary, config: LabelConfig) -> bool:
     decides = ("span_seconds", "max_pixels", "max_frame_rate_hz", "max_recording_hours", "allowed_roots")
-    return all(getattr(summary.config, name) == getattr(config.plan, name) for name in decides)
+    same = all(getattr(summary.config, name) == getattr(config.plan, name) for name in decides)
+    return same and summary.needs_video == config.needs.face

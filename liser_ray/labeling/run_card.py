@@ -3,85 +3,73 @@
 import json
 import platform
 import posixpath
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from liser_ray.corpora.labeled import input_address, input_folder
 from liser_ray.corpora.plan import PlanSummary
-from liser_ray.corpora.tuning import TeacherTuning
 from liser_ray.labeling.config import LabelConfig, Prices
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.schema import SCHEMA_VERSION
+from liser_ray.labeling.table_input import carried_targets, find_table
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.detector import check_detector
 from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.addresses import absolute, join
+from liser_ray.storage.addresses import join
 from liser_ray.storage.files import check_readable, check_writable, list_files, read_bytes, write_bytes
 from liser_ray.storage.run_record import package_versions, plain
-
-if TYPE_CHECKING:  # Transformers, which a labels table's recipe does not need
-    from liser_ray.teachers.speech_models import SpeechModel
+from liser_ray.teachers.targets import Target
 
 _PACKAGES = ("ray", "torch", "transformers", "peft", "deepface", "av", "silero-vad", "pyarrow")
 _COST_ONLY = ("timeout_s", "memory_mb")  # limits: they decide what fails, not what a label is
 
 
-@dataclass(frozen=True)
-class TeacherCard:
-    """What identifies a teacher, and what a student must know of it.
+def check_settings(config: LabelConfig) -> list[Target]:
+    """What the table will hold: what a table that is the input has, and what the teachers give.
 
-    Attributes:
-        name: of its columns.
-        labels: names of its outputs, in order.
-        sha256: of its weights.
-        tuning: of a speech teacher that this package trained.
-    """
-
-    name: str
-    labels: tuple[str, ...]
-    sha256: str
-    tuning: TeacherTuning | None = None
-
-
-def check_settings(config: LabelConfig) -> tuple[TeacherCard, list[TeacherCard]]:
-    """The cards of the video teacher and of the speech teachers, which are loaded once for it, on the CPU.
+    Teachers are loaded once for it, on the CPU.
 
     Raises:
-        UserError: the input, the output, the detector or a weight is missing or wrong, or there is no speech teacher.
+        UserError: the input, the output, the detector or a weight is missing or wrong, or there is no teacher.
     """
-    from liser_ray.teachers.speech import load_speech_teachers
-    from liser_ray.teachers.video import load_video_teacher
+    import torch
 
     check_writable(config.output)
-    check_readable(config.input)
-    check_detector(config.media.faces.detector)
-    if not config.speech_teachers:
-        raise UserError("No speech teacher: give --speech_teachers at least one folder, s3:// or hf:// address.")
-    video = load_video_teacher(config.video_teacher)
-    speech = load_speech_teachers(config.speech_teachers)
-    return TeacherCard(video.name, video.labels, video.sha256), [speech_card(one) for one in speech.teachers]
+    check_readable(input_folder(config.input))
+    if not config.entries:
+        raise UserError(
+            "No teacher: give --teachers at least one NAME=KIND:ADDRESS, such as speech=speech:out/teachers/fold-*."
+        )
+    if config.needs.clips:
+        check_detector(config.media.faces.detector)
+    teachers = [entry.load(torch.device("cpu")) for entry in config.entries]
+    table = find_table(config.input)
+    targets = carried_targets(table) if table else []
+    targets += [target for teacher in teachers for target in teacher.targets]
+    names = Counter(target.name for target in targets)
+    if twice := [name for name, n in names.items() if n > 1]:
+        raise UserError(f"Two teachers give a target {twice[0]!r}: give them other names in --teachers.")
+    return targets
 
 
-def speech_card(teacher: "SpeechModel") -> TeacherCard:
-    """The card of a loaded speech teacher."""
-    return TeacherCard(teacher.name, teacher.labels, teacher.sha256, teacher.tuning)
-
-
-def make_recipe(config: LabelConfig, video: TeacherCard, speech: list[TeacherCard]) -> dict[str, Any]:
+def make_recipe(config: LabelConfig, targets: Sequence[Target]) -> dict[str, Any]:
     """All that decides which rows there are and what is in them; the machines and limits do not."""
     media = {name: value for name, value in asdict(config.media).items() if name not in _COST_ONLY}
     return plain(
         {
             "schema_version": SCHEMA_VERSION,
-            "input": absolute(config.input),
+            "input": input_address(config.input),
             "span_seconds": config.plan.span_seconds,
             "max_pixels": config.plan.max_pixels,
             "max_frame_rate_hz": config.plan.max_frame_rate_hz,
             "media": media,
-            "video_teacher": asdict(video),
-            "speech_teachers": {card.name: asdict(card) for card in speech},
+            "needs": asdict(config.needs),
+            "required": sorted(config.required),
+            "targets": [target.to_json() for target in targets],
             "front_end": {"sample_rate_hz": SAMPLE_RATE_HZ, "frame_rate_hz": FRAME_RATE_HZ, "window_frames": 16},
         }
     )

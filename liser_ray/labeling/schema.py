@@ -1,5 +1,6 @@
 """The labels table: its pinned Arrow schema, and columns that fit it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 
 from liser_ray.corpora.schema import SPAN_FIELDS, with_carried
 from liser_ray.media.outcome import Problem
+from liser_ray.runtime.errors import UserError
 from liser_ray.runtime.redaction import redact
 from liser_ray.teachers.targets import Target
 
@@ -20,10 +22,18 @@ RECIPE_KEY = "liser_ray.recipe"
 Outcomes = dict[tuple[str, str], int]
 """(status, reason) to rows."""
 
-CLIPS = pa.field("clips", pa.large_binary(), nullable=False)
-"""Face clips, uint8 [W, 16, 224, 224, 3], between the media stage and the video teacher; never written."""
-
 _PER_WINDOW = pa.list_(pa.float32())
+
+CLIPS = pa.field("clips", pa.large_binary(), nullable=False)
+"""Face clips, uint8 [W, 16, 224, 224, 3]."""
+CLIP_START_S = pa.field("clip_start_s", _PER_WINDOW, nullable=False)
+CLIP_VALID = pa.field("clip_valid", _PER_WINDOW, nullable=False)
+"""Of each clip, see `liser_ray.media.faces.SpanFaces`."""
+SPEECH = pa.field("speech", pa.list_(pa.int32()), nullable=False)
+"""Where stretches of speech begin and end, in samples."""
+ON_THE_WAY = (CLIPS, CLIP_START_S, CLIP_VALID, SPEECH)
+"""Columns between the media stage and the teachers; never written."""
+
 _DETAIL_CHARS = 500
 
 
@@ -80,7 +90,22 @@ def labels_schema(
     return with_carried(fields, extra).with_metadata(dict(metadata or {}))
 
 
-ADDED_COLUMNS = (*labels_schema(()).names[len(SPAN_FIELDS) :], CLIPS.name)
+def read_recipe(schema: pa.Schema, where: str) -> dict[str, Any]:
+    """The recipe in a file's metadata; ``where`` names the table in errors.
+
+    Raises:
+        UserError: there is none, or the table is of another version.
+    """
+    recipe = json.loads((schema.metadata or {}).get(RECIPE_KEY.encode(), b"{}"))
+    if recipe.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"{where} is no labels table of version {SCHEMA_VERSION}, but of {recipe.get('schema_version', 'none')}: "
+            "label its recordings again with this version of liser_ray."
+        )
+    return dict(recipe)
+
+
+ADDED_COLUMNS = (*labels_schema(()).names[len(SPAN_FIELDS) :], *(one.name for one in ON_THE_WAY))
 """Columns that labeling adds: a manifest's may have none of these names, and hears of it before any work."""
 
 
@@ -94,15 +119,17 @@ def empty_column(kind: pa.DataType, n_rows: int) -> pa.Array:
 
 
 def list_column(rows: Sequence[np.ndarray], kind: pa.DataType) -> pa.Array:
-    """A column of ``list<float32>`` or of `rows_of` from one array float [W] or [W, K] per row.
+    """A column of lists of numbers, or of lists of a fixed size of them, from one array [W] or [W, K] per row.
 
     W differs from row to row, and any array without elements is an empty list.
     """
-    flat = [np.asarray(row, np.float32).ravel() for row in rows]
-    values = pa.array(np.concatenate(flat) if flat else np.empty(0, np.float32), pa.float32())
-    width = 1
+    width, number = 1, kind.value_type
+    if pa.types.is_fixed_size_list(number):
+        width, number = number.list_size, number.value_type
+    dtype = number.to_pandas_dtype()
+    flat = [np.asarray(row, dtype).ravel() for row in rows]
+    values = pa.array(np.concatenate(flat) if flat else np.empty(0, dtype), number)
     if pa.types.is_fixed_size_list(kind.value_type):
-        width = kind.value_type.list_size
         values = pa.FixedSizeListArray.from_arrays(values, type=kind.value_type)
     offsets = np.cumsum([0, *(len(row) // width for row in flat)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), values, type=kind)
@@ -135,5 +162,10 @@ def ending(problem: Problem) -> dict[str, str]:
 
     A row whose ``status`` is empty is open. One that has a status passes through all later stages as it is.
     """
-    detail = redact(" ".join(problem.detail.split()))[:_DETAIL_CHARS]
+    detail = one_line(problem.detail)
     return {"status": problem.status, "stage": problem.stage, "reason": problem.reason, "detail": detail}
+
+
+def one_line(words: str) -> str:
+    """As a detail has them."""
+    return redact(" ".join(words.split()))[:_DETAIL_CHARS]

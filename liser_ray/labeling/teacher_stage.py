@@ -1,30 +1,48 @@
-"""The stages after the media stage: a teacher predicts a softmax for each window of each span."""
+"""The stages after the media stage: teachers that share an input give their targets for each window of each span."""
 
 import logging
 import math
 import os
 import signal
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.progress import Work
-from liser_ray.labeling.schema import CLIPS, bytes_in_place, ending, list_column, set_columns
+from liser_ray.labeling.schema import (
+    CLIP_START_S,
+    CLIP_VALID,
+    CLIPS,
+    SPEECH,
+    bytes_in_place,
+    empty_column,
+    ending,
+    list_column,
+    one_line,
+    set_columns,
+)
+from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.flac import decode_flac
-from liser_ray.media.outcome import Problem, Reason, Stage
+from liser_ray.media.outcome import Problem, Reason
 from liser_ray.media.span import CLIPS_HASH, SOUND_HASH, digest
+from liser_ray.media.speech import speech_shares
 from liser_ray.teachers.batches import Windows, choose_device
+from liser_ray.teachers.kinds import TeacherEntry
+from liser_ray.teachers.targets import Takes, Target
+from liser_ray.teachers.teacher import Answer, Teacher
+from liser_ray.teachers.windows import sound_windows
+from liser_ray.training.precision import Precision
 
 log = logging.getLogger(__name__)
 
 CLIP_SHAPE = (16, 224, 224, 3)
+
+Answers = Mapping[str, Answer]
+"""By the targets' names."""
 
 
 @dataclass(frozen=True)
@@ -32,164 +50,171 @@ class SpanWindows:
     """A span's windows.
 
     Attributes:
-        inputs: what the teacher takes, for each window that is valid.
-        valid: bool [W], which ones these are.
+        inputs: what the teacher takes, for each window that it is asked about.
+        asked: int64 [n], which of the W windows these are.
         start_s: float32 [W], start of each window from the span's start, in seconds.
+        valid: float32 [W], see `liser_ray.labeling.schema.target_type`.
     """
 
     inputs: Windows
-    valid: np.ndarray
+    asked: np.ndarray
     start_s: np.ndarray
+    valid: np.ndarray
 
 
-class TeacherStage(ABC):
-    """Actor: a teacher's softmax for each valid window of the spans that are still open.
+class TeacherStage:
+    """Actor: the targets of one or more teachers for the spans that are still open."""
 
-    Attributes:
-        stage: its name.
-        probs: column of the softmaxes; a list, or a struct of lists.
-        start_s: column of the windows' starts; "": the media stage has filled it.
-        used_up: column that nobody needs afterwards, if any.
-    """
+    def __init__(
+        self,
+        entries: Sequence[TeacherEntry],
+        required: Collection[str],
+        precision: Precision,
+        drops_clips: bool = False,
+        count: Callable[[Work], None] = lambda work: None,
+        has_gpu: bool = False,
+    ):
+        """Load teachers, which all take the same, on this machine, on the GPU if Ray gave one.
 
-    stage: Stage
-    probs: str
-    start_s = ""
-    used_up = ""
-
-    def __init__(self, config: LabelConfig, count: Callable[[Work], None] = lambda work: None, has_gpu: bool = False):
-        """Load the teacher on this machine, on the GPU if Ray gave one; ``count`` gets the work of each call."""
-        self._teacher = self._load(config, choose_device(has_gpu))
-        self._count = count
-
-    @abstractmethod
-    def _load(self, config: LabelConfig, device: str) -> Any:  # noqa: ANN401 (see below)
-        """The teacher: it has a ``batch_size``, and gives softmaxes float32 [N, K] of N windows, or a dict of such."""
-
-    @abstractmethod
-    def _read(self, spans: pa.Table, row: int) -> SpanWindows | None:
-        """A span's windows; None if they are not the bytes that the media stage has made."""
+        Args:
+            entries: the teachers.
+            required: names of those without which a span is failed.
+            precision: of their matrix products.
+            drops_clips: whether nobody needs the clips afterwards.
+            count: gets the work of each call.
+            has_gpu: whether Ray gave one.
+        """
+        device = torch.device(choose_device(has_gpu))
+        self._teachers = {entry.name: entry.load(device, precision) for entry in entries}
+        self._required, self._drops_clips, self._count = frozenset(required), drops_clips, count
 
     def __call__(self, spans: pa.Table) -> pa.Table:
-        """Windows of all spans go through the teacher together; windows that are not valid get zeros."""
+        """Windows of all spans go through a teacher together."""
         started = time.monotonic()
-        windows: dict[int, SpanWindows] = {}
+        open_rows = [row for row, status in enumerate(spans["status"].to_pylist()) if not status]
+        first, teacher = next(iter(self._teachers.items()))
         problems: dict[int, Problem] = {}
-        for row, status in enumerate(spans["status"].to_pylist()):
-            if status:
-                continue
-            if found := self._read(spans, row):
-                windows[row] = found
+        media: dict[int, np.ndarray] = {}
+        for row in open_rows:
+            if (found := _read(spans, row, teacher.takes)) is None:
+                words = "the data changed on its way from the media stage"
+                problems[row] = Problem(first, Reason.HASH_MISMATCH, words)
             else:
-                problems[row] = Problem(
-                    self.stage, Reason.HASH_MISMATCH, "the data changed on its way from the media stage"
-                )
-        probs: dict[int, np.ndarray] = {}
-        predictions = predict_spans(self._predict, [one.inputs for one in windows.values()], self.stage)
-        for (row, one), predicted in zip(windows.items(), predictions, strict=True):
-            if isinstance(predicted, Problem):
-                problems[row] = predicted
-            else:
-                probs[row] = np.zeros((len(one.valid), predicted.shape[1]), np.float32)
-                probs[row][one.valid] = predicted
-        if n_spans := len(windows.keys() | problems.keys()):
-            n_windows = sum(len(one.inputs) for one in windows.values())
-            n_slots = math.ceil(n_windows / self._teacher.batch_size) * self._teacher.batch_size
-            self._count(Work(n_spans, len(problems), time.monotonic() - started, n_windows, n_slots))
-        spans = self._filled(spans, windows, probs)
-        endings = {name: spans[name].to_pylist() for name in ("status", "stage", "reason", "detail")}
+                media[row] = found
+        filled: dict[str, pa.Array] = {}
+        notes: dict[int, list[str]] = {}
+        n_windows = n_slots = 0
+        for name, teacher in self._teachers.items():
+            windows = {row: _windows(spans, row, one, teacher) for row, one in media.items() if row not in problems}
+            answers: dict[int, Answers] = {}
+            predictions = predict_spans(teacher, [one.inputs for one in windows.values()], name)
+            for row, predicted in zip(windows, predictions, strict=True):
+                if not isinstance(predicted, Problem):
+                    answers[row] = predicted
+                elif name in self._required:
+                    problems[row] = predicted
+                else:
+                    notes.setdefault(row, []).append(f"{name}: {predicted.reason}, {predicted.detail}")
+            asked = sum(len(one.asked) for one in windows.values())
+            n_windows += asked
+            n_slots += math.ceil(asked / teacher.batch_size) * teacher.batch_size
+            kinds = spans.schema.field("targets").type
+            for target in teacher.targets:
+                kind = kinds.field(target.name).type
+                filled[target.name] = _target_column(target, kind, len(spans), windows, answers)
+        if open_rows:
+            self._count(Work(len(open_rows), len(problems), time.monotonic() - started, n_windows, n_slots))
+        return self._with(spans, filled, problems, notes)
+
+    def _with(
+        self,
+        spans: pa.Table,
+        filled: Mapping[str, pa.Array],
+        problems: Mapping[int, Problem],
+        notes: Mapping[int, Sequence[str]],
+    ) -> pa.Table:
+        """The table with these targets, endings and, where a teacher failed that is not required, a note of it."""
+        if self._drops_clips:
+            spans = spans.drop_columns([CLIPS.name])
+        column = spans["targets"].combine_chunks()
+        children = [filled.get(one.name, column.field(index)) for index, one in enumerate(column.type)]
+        columns: dict[str, pa.Array] = {"targets": pa.StructArray.from_arrays(children, fields=list(column.type))}
+        texts = {name: spans[name].to_pylist() for name in ("status", "stage", "reason", "detail")}
+        for row, said in notes.items():
+            texts["detail"][row] = one_line("; ".join(filter(None, [texts["detail"][row], *said])))
         for row, problem in problems.items():
             for name, text in ending(problem).items():
-                endings[name][row] = text
-        return set_columns(spans, {name: pa.array(texts, pa.string()) for name, texts in endings.items()})
-
-    def _predict(self, inputs: Windows) -> np.ndarray:
-        """Softmaxes of N windows, those of several teachers side by side: float32 [N, sum of K]."""
-        found = self._teacher(inputs)
-        return np.concatenate(list(found.values()), axis=1) if isinstance(found, dict) else found
-
-    def _filled(self, spans: pa.Table, windows: Mapping[int, SpanWindows], probs: Mapping[int, np.ndarray]) -> pa.Table:
-        """The table with the columns of this stage; rows without a value get an empty list."""
-        if self.used_up:
-            spans = spans.drop_columns([self.used_up])
-        kind = spans.schema.field(self.probs).type
-        kinds = [one.type for one in kind] if pa.types.is_struct(kind) else [kind]
-        ends = np.cumsum([one.value_type.list_size for one in kinds])[:-1]
-        nothing = [np.empty((0, 1), np.float32)] * len(kinds)
-        parts = [np.split(probs[row], ends, axis=1) if row in probs else nothing for row in range(len(spans))]
-        lists = [list_column(rows, one) for rows, one in zip(zip(*parts, strict=True), kinds, strict=True)]
-        is_struct = pa.types.is_struct(kind)
-        filled = {self.probs: pa.StructArray.from_arrays(lists, fields=list(kind)) if is_struct else lists[0]}
-        if self.start_s:
-            start_s = [windows[row].start_s if row in windows else nothing[0] for row in range(len(spans))]
-            filled[self.start_s] = list_column(start_s, spans.schema.field(self.start_s).type)
-        return set_columns(spans, filled)
+                texts[name][row] = text
+        return set_columns(spans, columns | {name: pa.array(said, pa.string()) for name, said in texts.items()})
 
 
-class VideoStage(TeacherStage):
-    """The facial expression teacher, which takes face clips."""
-
-    stage, probs, used_up = Stage.VIDEO_TEACHER, "video_probs", CLIPS.name
-
-    def _load(self, config: LabelConfig, device: str) -> Any:  # noqa: ANN401 (one of several kinds)
-        from liser_ray.teachers.video import load_video_teacher
-
-        return load_video_teacher(config.video_teacher, device, config.precision)
-
-    def _read(self, spans: pa.Table, row: int) -> SpanWindows | None:
-        clips = bytes_in_place(spans[CLIPS.name], row).reshape(-1, *CLIP_SHAPE)
-        if digest(clips) != spans["content_hash"][row].as_py()[CLIPS_HASH]:
-            return None
-        valid = np.array(spans["video_valid"][row].as_py(), np.float32) > 0
-        start_s = np.array(spans["video_start_s"][row].as_py(), np.float32)
-        return SpanWindows([clips[window] for window in np.flatnonzero(valid)], valid, start_s)  # views
+def _read(spans: pa.Table, row: int, takes: Takes) -> np.ndarray | None:
+    """A span's clips uint8 [W, 16, 224, 224, 3] or sound int16 [n]; None if they are not what the media stage made."""
+    if takes == "clips":
+        data, place = bytes_in_place(spans[CLIPS.name], row).reshape(-1, *CLIP_SHAPE), CLIPS_HASH
+    else:
+        data, place = decode_flac(spans["audio"][row].as_py()), SOUND_HASH
+    return data if digest(data) == spans["content_hash"][row].as_py()[place] else None
 
 
-class SpeechStage(TeacherStage):
-    """The speech teachers, which take sound."""
-
-    stage, probs, start_s = Stage.SPEECH_TEACHER, "speech_probs", "speech_start_s"
-
-    def _load(self, config: LabelConfig, device: str) -> Any:  # noqa: ANN401 (see `TeacherStage`)
-        from liser_ray.teachers.speech import load_speech_teachers  # Transformers: 10 s that the video need not wait
-
-        return load_speech_teachers(config.speech_teachers, device, config.precision, config.speech_batch_size)
-
-    def _read(self, spans: pa.Table, row: int) -> SpanWindows | None:
-        from liser_ray.teachers.speech import speech_windows
-
-        pcm = decode_flac(spans["audio"][row].as_py())
-        if digest(pcm) != spans["content_hash"][row].as_py()[SOUND_HASH]:
-            return None
-        windows, start_s = speech_windows(pcm)
-        return SpanWindows(windows, np.ones(len(windows), bool), start_s)
+def _windows(spans: pa.Table, row: int, media: np.ndarray, teacher: Teacher) -> SpanWindows:
+    if teacher.takes == "clips":
+        valid, start_s = (np.array(spans[one.name][row].as_py(), np.float32) for one in (CLIP_VALID, CLIP_START_S))
+        asked = np.flatnonzero(valid > 0)
+        return SpanWindows([media[window] for window in asked], asked, start_s, valid)  # views
+    target = teacher.targets[0]
+    window_s = target.window_s or len(media) / SAMPLE_RATE_HZ
+    windows, start_s = sound_windows(media, window_s, target.hop_s or window_s, teacher.hears_s)
+    stretches = np.array(spans[SPEECH.name][row].as_py(), np.int64).reshape(-1, 2)
+    starts = np.round(start_s * SAMPLE_RATE_HZ).astype(np.int64)
+    valid = speech_shares(stretches, starts, round(window_s * SAMPLE_RATE_HZ))
+    return SpanWindows(windows, np.arange(len(windows)), start_s, valid)
 
 
-def predict_spans(
-    predict: Callable[[Windows], np.ndarray], inputs: Sequence[Windows], stage: Stage
-) -> list[np.ndarray | Problem]:
-    """A teacher's softmaxes for each span's W windows: all in one call, and span by span if that fails.
+def _target_column(
+    target: Target, kind: pa.DataType, n_rows: int, windows: Mapping[int, SpanWindows], answers: Mapping[int, Answers]
+) -> pa.StructArray:
+    """A target of all rows; those without an answer have empty lists."""
+    nothing = np.empty((0, 1), np.float32)
+    columns: dict[str, list[np.ndarray]] = {one.name: [nothing] * n_rows for one in kind}
+    for row, said in answers.items():
+        of_row = windows[row]
+        columns["start_s"][row], columns["valid"][row] = of_row.start_s, of_row.valid
+        for name, of_asked in said[target.name]._asdict().items():
+            if name in columns:
+                columns[name][row] = np.zeros((len(of_row.valid), of_asked.shape[1]), of_asked.dtype)
+                columns[name][row][of_row.asked] = of_asked
+    arrays = [list_column(columns[one.name], one.type) for one in kind] if n_rows else [empty_column(kind, 0)]
+    return pa.StructArray.from_arrays(arrays, fields=list(kind))
+
+
+def predict_spans(teacher: Teacher, inputs: Sequence[Windows], name: str) -> list[Answers | Problem]:
+    """A teacher's answers for each span's windows: all in one call, and span by span if that fails.
 
     Returns:
-        For each span float32 [W, K], or why there is none.
+        For each span its answers, or why there are none.
     """
     if not inputs:
         return []
     try:
-        together = predict([window for one in inputs for window in one])
-        if not np.isfinite(together).all():
+        together = teacher([window for one in inputs for window in one])
+        if not all(np.isfinite(one.values).all() for one in together.values()):
             raise FloatingPointError("numbers that are not finite")
-        return list(np.split(together, np.cumsum([len(one) for one in inputs])[:-1]))
+        ends = np.cumsum([len(one) for one in inputs])
+        return [
+            {target: answer.part(slice(end - len(one), end)) for target, answer in together.items()}
+            for one, end in zip(inputs, ends.tolist(), strict=True)
+        ]
     except Exception as error:  # whatever it is, it costs the spans it belongs to and not the job
         if len(inputs) == 1:
-            _end_without_gpu(stage)
-            log.warning("%s failed on a span: %s: %s", stage, type(error).__name__, error)
-            return [Problem(stage, Reason.TEACHER_ERROR, f"{type(error).__name__}: {error}")]
-        log.warning("%s failed on %d spans together (%s): now one by one", stage, len(inputs), error)
-        return [predicted for one in inputs for predicted in predict_spans(predict, [one], stage)]
+            _end_without_gpu(name)
+            log.warning("%s failed on a span: %s: %s", name, type(error).__name__, error)
+            return [Problem(name, Reason.TEACHER_ERROR, f"{type(error).__name__}: {error}")]
+        log.warning("%s failed on %d spans together (%s): now one by one", name, len(inputs), error)
+        return [predicted for one in inputs for predicted in predict_spans(teacher, [one], name)]
 
 
-def _end_without_gpu(stage: Stage) -> None:
+def _end_without_gpu(name: str) -> None:
     """End this process if CUDA has failed for good in it (an uncorrectable error of the memory, an illegal access).
 
     Every later call would fail too, at once, and all spans that are left would end as failed. Ray starts another worker
@@ -200,5 +225,5 @@ def _end_without_gpu(stage: Stage) -> None:
     try:
         torch.cuda.synchronize()
     except RuntimeError as error:
-        log.error("%s lost its GPU (%s): this worker ends, and another takes its spans", stage, error)
+        log.error("%s lost its GPU (%s): this worker ends, and another takes its spans", name, error)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -52,18 +52,28 @@ class SpanFaces:
 
     Attributes:
         clips: uint8 [W, 16, 224, 224, 3], RGB crops of the followed face; zeros in a cell without it.
-        video_start_s: float32 [W], seconds from the span's start.
-        video_valid: float32 [W], 0..1, the share of the window's cells with the followed face; 0 where a cut lies in
+        clip_start_s: float32 [W], seconds from the span's start.
+        clip_valid: float32 [W], 0..1, the share of the window's cells with the followed face; 0 where a cut lies in
             the window or another person is in it.
         face_box: float32 [W, 4], mean x, y, width and height as shares of the frame; zeros where there is no face.
         other_faces: share of the span's cells that show somebody else of comparable size.
     """
 
     clips: np.ndarray
-    video_start_s: np.ndarray
-    video_valid: np.ndarray
+    clip_start_s: np.ndarray
+    clip_valid: np.ndarray
     face_box: np.ndarray
     other_faces: float
+
+
+NO_FACES = SpanFaces(
+    clips=np.zeros((0, clips.WINDOW_CELLS, clips.CROP_PX, clips.CROP_PX, 3), np.uint8),
+    clip_start_s=np.zeros(0, np.float32),
+    clip_valid=np.zeros(0, np.float32),
+    face_box=np.zeros((0, 4), np.float32),
+    other_faces=0.0,
+)
+"""Of a span whose pictures nobody looks at."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +129,8 @@ def find_faces(
     window = clips.windows(crops)
     return SpanFaces(
         clips=window,
-        video_start_s=(np.arange(len(window)) * (clips.WINDOW_CELLS / FRAME_RATE_HZ)).astype(np.float32),
-        video_valid=clips.window_valid(found, shots, others),
+        clip_start_s=(np.arange(len(window)) * (clips.WINDOW_CELLS / FRAME_RATE_HZ)).astype(np.float32),
+        clip_valid=clips.window_valid(found, shots, others),
         face_box=clips.window_boxes(boxes, found),
         other_faces=float(others.mean()) if n_cells else 0.0,
     )

@@ -13,12 +13,10 @@ class Status(StrEnum):
 
 
 class Stage(StrEnum):
-    """Where a span that is not labeled came to its end."""
+    """Where a span that is not labeled came to its end; after these it is the teacher, by its name."""
 
     PLAN = "plan"
     MEDIA = "media"
-    VIDEO_TEACHER = "video_teacher"
-    SPEECH_TEACHER = "speech_teacher"
 
 
 class Reason(StrEnum):
@@ -64,7 +62,7 @@ TRANSIENT_REASONS = frozenset(
 class Problem:
     """Why a span is not labeled: the value that travels instead of an exception."""
 
-    stage: Stage
+    stage: str  # a `Stage`, or a teacher's name
     reason: Reason
     detail: str = ""
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import xxhash
 
-from liser_ray.media.faces import FaceConfig, SpanFaces, find_faces
+from liser_ray.media.faces import NO_FACES, FaceConfig, SpanFaces, find_faces
 from liser_ray.media.flac import encode_flac
 from liser_ray.media.outcome import MediaError, Problem, Reason, Stage
 from liser_ray.media.reader import Reader
-from liser_ray.media.speech import speech_fraction
+from liser_ray.media.speech import speech_stretches
 from liser_ray.runtime.errors import UserError
 
 _DIGEST_DIGITS = 32
@@ -50,18 +50,36 @@ class MediaConfig:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What of a span goes to teachers, and without what it is of no use.
+
+    Attributes:
+        clips: whether faces are looked for and cut out; else no picture is decoded.
+        face: whether a span without one followed face is filtered.
+        speech: whether a span without speech is filtered.
+    """
+
+    clips: bool = True
+    face: bool = True
+    speech: bool = True
+
+
+@dataclass(frozen=True)
 class SpanMedia(SpanFaces):
     """A span as the teachers need it: its face clips, and its sound.
 
     Attributes:
         clips: as in `SpanFaces`; none of them if there is a problem.
         audio: FLAC, 16 kHz mono 16 bit; empty if there is a problem.
+        speech: where stretches of speech begin and end, int32 [S, 2], in samples of the sound.
         speech_fraction: share of the time that is speech.
-        content_hash: of the sound and the clips, see `digest`; empty if there is a problem.
+        content_hash: of the sound and, where they are looked for, of the clips, see `digest`; empty if there is a
+            problem.
         problem: why the span is of no use, None if it is.
     """
 
     audio: bytes
+    speech: np.ndarray
     speech_fraction: float
     content_hash: str
     problem: Problem | None
@@ -71,7 +89,9 @@ _SECOND_TRY_WITHIN_S = 20.0
 _open_reader: tuple[str, Reader] | None = None  # spans of one recording follow each other: it is opened once
 
 
-def prepare_span(uri: str, start_s: float, end_s: float, config: MediaConfig, roots: tuple[str, ...] = ()) -> SpanMedia:
+def prepare_span(
+    uri: str, start_s: float, end_s: float, config: MediaConfig, needs: Needs, roots: tuple[str, ...] = ()
+) -> SpanMedia:
     """Decode a span of a local or S3 recording, follow its face, cut the clips, and measure its speech.
 
     Times are in seconds from the recording's start. For ``roots`` see `liser_ray.storage.roots`.
@@ -81,35 +101,39 @@ def prepare_span(uri: str, start_s: float, end_s: float, config: MediaConfig, ro
     """
     kept, started = _open_reader is not None and _open_reader[0] == uri, time.monotonic()
     try:
-        return _prepare(uri, start_s, end_s, config, roots)
+        return _prepare(uri, start_s, end_s, config, needs, roots)
     except Exception as error:
         _close_reader()  # it remembers a failed read, and has the keys to the store that it was opened with
         refused = isinstance(error, MediaError) and error.reason in (Reason.DENIED, Reason.READ_ERROR)
         # Expired keys are refused at once; after a long silence of the store there is no time for a second one.
         if kept and refused and time.monotonic() - started < _SECOND_TRY_WITHIN_S:
-            return prepare_span(uri, start_s, end_s, config, roots)
+            return prepare_span(uri, start_s, end_s, config, needs, roots)
         raise
 
 
-def _prepare(uri: str, start_s: float, end_s: float, config: MediaConfig, roots: tuple[str, ...]) -> SpanMedia:
+def _prepare(
+    uri: str, start_s: float, end_s: float, config: MediaConfig, needs: Needs, roots: tuple[str, ...]
+) -> SpanMedia:
     stream = _reader(uri, roots).span(start_s, end_s)
-    found = find_faces(stream, stream.n_cells, config.faces)
+    found = find_faces(stream, stream.n_cells, config.faces) if needs.clips else NO_FACES
     pcm = stream.pcm()
-    spoken = speech_fraction(pcm)
+    stretches = speech_stretches(pcm)
+    spoken = float((stretches[:, 1] - stretches[:, 0]).sum() / len(pcm)) if len(pcm) else 0.0
     problem = None
-    if found.other_faces > config.max_other_faces:
+    if needs.face and found.other_faces > config.max_other_faces:
         problem = Problem(Stage.MEDIA, Reason.TWO_FACES, f"a second face in {found.other_faces:.0%} of the frames")
-    elif not found.video_valid.any():
+    elif needs.face and not found.clip_valid.any():
         problem = Problem(Stage.MEDIA, Reason.NO_FACE, "no window shows one followed face")
-    elif spoken < config.min_speech_fraction:
+    elif needs.speech and spoken < config.min_speech_fraction:
         problem = Problem(Stage.MEDIA, Reason.NO_SPEECH, f"{spoken:.0%} of the time is speech")
     if problem:
         found = replace(found, clips=found.clips[:0])
     return SpanMedia(
         **vars(found),
         audio=b"" if problem else encode_flac(pcm),
+        speech=stretches,
         speech_fraction=spoken,
-        content_hash="" if problem else digest(pcm) + digest(found.clips),
+        content_hash="" if problem else digest(pcm) + (digest(found.clips) if needs.clips else ""),
         problem=problem,
     )
 

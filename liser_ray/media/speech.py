@@ -27,15 +27,26 @@ _MIN_SILENCE_SAMPLES = SAMPLE_RATE_HZ * 100 // 1000
 _PAD_SAMPLES = SAMPLE_RATE_HZ * 30 // 1000
 
 
-def speech_fraction(pcm: np.ndarray) -> float:
-    """Share of the audio (int16 [n], 16 kHz mono) whose time is in stretches of speech, 0..1; 0.0 for empty audio.
+def speech_stretches(pcm: np.ndarray) -> np.ndarray:
+    """Where speech begins and ends in sound (int16 [n], 16 kHz mono): int32 [S, 2], in samples, in order.
 
     A pure function of the samples: the network's state starts at zero in every call, on one thread.
     """
-    if not len(pcm):
-        return 0.0
-    stretches = speech_stretches(speech_probabilities(pcm), len(pcm))
-    return sum(end - start for start, end in stretches) / len(pcm)
+    found = stretches_of(speech_probabilities(pcm), len(pcm)) if len(pcm) else []
+    return np.array(found, np.int32).reshape(-1, 2)
+
+
+def speech_shares(stretches: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
+    """The share of each window that is speech, float32 [W], 0..1.
+
+    Args:
+        stretches: int [S, 2], of `speech_stretches`.
+        starts: int [W], first samples of the windows.
+        length: of all windows, in samples, 1 or more.
+    """
+    begin = np.maximum(stretches[None, :, 0], starts[:, None])
+    end = np.minimum(stretches[None, :, 1], starts[:, None] + length)
+    return (np.maximum(0, end - begin).sum(axis=1) / length).astype(np.float32)
 
 
 def speech_probabilities(pcm: np.ndarray) -> np.ndarray:
@@ -58,7 +69,7 @@ def speech_probabilities(pcm: np.ndarray) -> np.ndarray:
     return np.concatenate(probabilities)
 
 
-def speech_stretches(probabilities: np.ndarray, n_samples: int) -> list[tuple[int, int]]:
+def stretches_of(probabilities: np.ndarray, n_samples: int) -> list[tuple[int, int]]:
     """Stretches of speech, by the rules and defaults of the library's `get_speech_timestamps`.
 
     Speech starts with a frame at 0.5 or above and ends where 0.1 s pass without getting back there, counted from the

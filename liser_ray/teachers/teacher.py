@@ -20,6 +20,10 @@ class Answer(NamedTuple):
     values: np.ndarray
     embedding: np.ndarray | None = None
 
+    def part(self, windows: slice) -> "Answer":
+        """The answer for some of the windows."""
+        return Answer(self.values[windows], None if self.embedding is None else self.embedding[windows])
+
 
 class Teacher(ABC):
     """Gives one or more targets for windows of one kind of input; all its targets have the same windows.

@@ -45,7 +45,7 @@ def ran(seconds: float) -> Watched:
     """A way that labels ten seconds of video at an even pace, half of its time in the media stage."""
     done = [Done(seconds * at / 10, spans=at, video_s=1.0 * at) for at in range(1, 11)]
     look = Look(0.0, cpu_s={"driver": 0.0}, memory=1, shared=0, root=1)
-    return Watched(0.0, seconds, [look], done, value={"busy_s": {"media": seconds / 2, "video_teacher": seconds / 4}})
+    return Watched(0.0, seconds, [look], done, value={"busy_s": {"media": seconds / 2, "clips": seconds / 4}})
 
 
 def test_of_several_rounds_the_one_with_the_median_share_of_its_pool_is_told():
@@ -61,7 +61,7 @@ def test_progress_adds_up_in_whatever_order_a_pool_hands_its_results_over():
 
 
 def test_processes_are_told_apart():
-    assert kind_of(["ray::MapWorker(MapBatches(video_teacher))"]) == "video_teacher actors"
+    assert kind_of(["ray::MapWorker(MapBatches(clips))"]) == "clips actors"
     assert (
         kind_of(["python", "-c", "from liser_ray.media.isolation import serve_forks; serve_forks()", "7"])
         == "children that decode"

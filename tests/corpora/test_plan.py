@@ -20,6 +20,7 @@ from liser_ray.media.outcome import Reason
 from liser_ray.runtime import display
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage import s3
+from liser_ray.teachers.targets import Target
 
 CONFIG = PlanConfig(span_seconds=1.0, probe_workers=1)
 
@@ -148,7 +149,7 @@ def test_columns_of_the_manifest_are_carried_to_every_row(videos, tmp_path):
     assert summary.duplicates == 1
 
 
-TABLE = labels_schema(("a", "b"), {"speech": ("x", "y")})
+TABLE = labels_schema([Target("face", "distribution", ("a", "b"), 16 / 30, 16 / 30, "", "face")])
 
 
 @pytest.mark.parametrize("name", [*(one for one in TABLE.names if one != "uri"), CLIPS.name, *plan_schema().names[-5:]])

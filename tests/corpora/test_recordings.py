@@ -62,8 +62,8 @@ class TestFolder:
         ("given", "words"),
         [
             ("{}/nowhere", "no such file"),
-            ("{}/empty", "no videos found among 0 files"),
-            ("{}/others", "no videos found among 2 files"),
+            ("{}/empty", "no recordings found among 0 files"),
+            ("{}/others", "no recordings found among 2 files"),
             ("https://example.org/a.mp4", "can't read this kind of address"),
         ],
     )
@@ -212,7 +212,7 @@ class TestS3:
     def test_what_is_not_there_is_said(self, bucket):
         for uri, words in [
             (f"s3://{bucket}/nothing", "no object has this key"),
-            (f"s3://{bucket}/text", "no videos found among 1 files"),
+            (f"s3://{bucket}/text", "no recordings found among 1 files"),
             ("s3://no-such-bucket-here/videos", "bucket does not exist"),
         ]:
             with pytest.raises(UserError, match=words):

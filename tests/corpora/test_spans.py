@@ -59,5 +59,5 @@ def test_ids_stay_what_they_are_from_release_to_release():
 
 
 def test_expected_size_grows_with_teachers():
-    assert 60e6 < expected_output_bytes(3600) < 70e6
-    assert expected_output_bytes(3600, speech_teachers=5) > expected_output_bytes(3600)
+    assert 60e6 < expected_output_bytes(3600, teachers=2) < 70e6
+    assert expected_output_bytes(3600, teachers=5) > expected_output_bytes(3600, teachers=1)

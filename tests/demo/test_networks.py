@@ -9,9 +9,9 @@ from liser_ray.demo.networks import FitSize, fit_networks
 from liser_ray.demo.people import FACE_LABELS
 from liser_ray.demo.speech_base import pretrain_speech_base
 from liser_ray.storage.fetch import sha256
+from liser_ray.teachers.kinds import read_teachers
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
 from liser_ray.teachers.speech_models import is_normalised, load_base
-from liser_ray.teachers.video import load_video_teacher
 
 
 def contents(folder):
@@ -32,9 +32,10 @@ def test_fitted_files_load_and_are_fitted_once(tmp_path):
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
 
-    face = load_video_teacher(made.face)
-    assert face.labels == FACE_LABELS
-    assert face(np.zeros((1, 16, 224, 224, 3), np.uint8)).sum() == pytest.approx(1, abs=1e-5)
+    (entry,) = read_teachers({"face": made.face})
+    face = entry.load(torch.device("cpu"))
+    assert face.targets[0].labels == FACE_LABELS
+    assert face(np.zeros((1, 16, 224, 224, 3), np.uint8))["face"].values.sum() == pytest.approx(1, abs=1e-5)
 
     written = contents(tmp_path / "networks")
     assert fit_networks(tmp_path / "corpus", tmp_path / "networks", size=size) == made

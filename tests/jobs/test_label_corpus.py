@@ -40,7 +40,7 @@ def test_help_names_every_field_and_its_unit(run):
 def test_a_dry_run_prints_hours_spans_and_size_and_needs_no_teachers(run, videos, tmp_path):
     code, text, _ = run("--input", videos, "--output", tmp_path / "out", "--dry_run")
     assert code == 0
-    assert "2 recordings · 20 s to label · 3 spans · 1 unreadable · about 364.3 kB out" in text
+    assert "2 recordings · 20 s to label · 3 spans · 1 unreadable · about 363.1 kB out" in text
     assert "unreadable: not_media 1" in text
     assert "1 other files left alone" in text
     assert not (tmp_path / "out/labels").exists()
@@ -56,10 +56,10 @@ def test_settings_come_from_a_file_and_are_overridden(run, videos, tmp_path):
     ("wrong", "words"),
     [
         (
-            ["--video_teacher.weights", "/nowhere/s2d.pth"],
-            ["/nowhere/s2d.pth", "--video_teacher.weights", "cyinen/S2D"],
+            ["--teachers", "face=s2d:/nowhere/s2d.pth,/nowhere/landmarks.pth"],
+            ["/nowhere/s2d.pth", "cyinen/S2D"],
         ),
-        (["--speech_teachers=[]"], ["--speech_teachers"]),
+        (["--teachers=[]"], ["--teachers", "NAME=KIND:ADDRESS"]),
         (["--input", "/nowhere/videos"], ["/nowhere/videos"]),
         (["--output", __file__ + "/labels"], ["Can't write to", "test_label_corpus.py"]),
         (["--media.faces.detector", "oracle"], ["oracle", "yunet"]),

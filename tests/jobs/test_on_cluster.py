@@ -147,14 +147,11 @@ def settings(tmp_path_factory):
     values = {
         "input": str(folder / "videos"),
         "output": str(folder / "labels"),
-        "speech_teachers": teachers.speech[:1],
-        "video_teacher": {
-            "weights": teachers.video.weights,
-            "landmark_weights": teachers.video.landmark_weights,
-        },
+        "teachers": teachers.settings,
         "plan": {"span_seconds": 3.2},
         "media": {"faces": {"detector": "opencv"}},
-        **dict.fromkeys(("media_pool", "video_pool", "speech_pool"), one_span),
+        "media_pool": one_span,
+        "teacher_pools": {"clips": one_span, "sound": one_span},
     }
     path = folder / "label.json"  # which is YAML too
     path.write_text(json.dumps(values))

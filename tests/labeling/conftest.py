@@ -92,12 +92,10 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> SmallTeachers:
 def label_config(teachers: SmallTeachers) -> LabelConfig:
     """Settings for the troubled corpus; input and output are to be set."""
     return LabelConfig(
-        speech_teachers=teachers.speech,
-        video_teacher=teachers.video,
+        teachers=teachers.settings,
         plan=PlanConfig(span_seconds=SPAN_SECONDS),
         media=MediaConfig(faces=FaceConfig(detector="opencv")),
-        video_pool=PoolConfig(batch_spans=2),
-        speech_pool=PoolConfig(batch_spans=3),
+        teacher_pools={"clips": PoolConfig(batch_spans=2), "sound": PoolConfig(batch_spans=3)},
         precision="float32",  # so that tables are the same whatever the batches and the CPU
     )
 

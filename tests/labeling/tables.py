@@ -18,13 +18,14 @@ def rows_of(labels: Path) -> dict[tuple[str, float], Row]:
 
 
 def assert_same_labels(left: dict[tuple[str, float], Row], right: dict[tuple[str, float], Row]) -> None:
-    """Same rows, same outcomes, same bytes into the teachers, and softmaxes that differ by rounding at most."""
+    """Same rows, same outcomes, same bytes into the teachers, and values that differ by rounding at most."""
     assert left.keys() == right.keys()
     for span, row in left.items():
         other = right[span]
-        for column in ("status", "stage", "reason", "content_hash", "audio", "video_valid", "face_box", "end_s"):
+        for column in ("status", "stage", "reason", "content_hash", "audio", "face_box", "end_s"):
             assert row[column] == other[column], (span, column)
-        np.testing.assert_allclose(row["video_probs"], other["video_probs"], atol=1e-5)
-        assert row["speech_probs"].keys() == other["speech_probs"].keys()
-        for teacher, probs in row["speech_probs"].items():
-            np.testing.assert_allclose(probs, other["speech_probs"][teacher], atol=1e-5)
+        assert row["targets"].keys() == other["targets"].keys()
+        for name, target in row["targets"].items():
+            assert target["valid"] == other["targets"][name]["valid"], (span, name)
+            assert target["start_s"] == other["targets"][name]["start_s"], (span, name)
+            np.testing.assert_allclose(target["values"], other["targets"][name]["values"], atol=1e-5)

@@ -4,40 +4,57 @@ from hypothesis import strategies as st
 
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.labeling.config import LabelConfig, PoolConfig, fit_pools, spans_per_file
+from liser_ray.media.span import Needs
 from liser_ray.runtime.cluster import CPUS_FOR_RAY
 from liser_ray.runtime.errors import UserError
+
+LISER = ["face=s2d:s2d.pth,landmarks.pth", "speech=speech:teachers/fold-*"]
+
+
+def config(media=PoolConfig(), teachers=LISER, **pools):  # noqa: B008 (frozen)
+    return LabelConfig(teachers=teachers, media_pool=media, teacher_pools=pools)
 
 
 @given(cpus=st.integers(1, 512), gpus=st.integers(0, 16), nodes=st.integers(1, 40))
 def test_pools_fit_the_cluster_and_leave_room_for_rays_own_tasks(cpus, gpus, nodes):
-    pools = fit_pools(LabelConfig(), cpus, gpus, nodes).by_stage.values()
+    pools = fit_pools(config(), cpus, gpus, nodes).by_stage.values()
     assert all(pool.actors >= 1 for pool in pools)
     assert sum(pool.actors * pool.num_cpus for pool in pools) <= max(0, cpus - max(CPUS_FOR_RAY, nodes)) + 1e-6
     assert sum(pool.actors * pool.num_gpus for pool in pools) <= gpus + 1e-6
 
 
 NO_CPU = PoolConfig(num_cpus=0)
+SOUND = ["speech=speech:teachers/fold-*"]
+TWO_FACES = [*LISER, "smile=face:smile.yaml"]
 
 
 @pytest.mark.parametrize(
     ("config", "cluster", "expected"),
     [
-        # each node without a GPU gets both teachers
-        (LabelConfig(), (4, 0, 1), [(2, 0.5, 0, 2), (1, 0.5, 0, 2), (1, 0.5, 0, 2)]),
-        (LabelConfig(), (40, 0, 4), [(36, None, 0, 2), (4, 1, 0, 2), (4, 1, 0, 2)]),
-        # each GPU gets both, and the rest of the CPUs decode
-        (LabelConfig(), (34, 2, 1), [(28, 1, 0, 2), (2, 1, 0.8, 4), (2, 1, 0.2, 4)]),
+        # each node without a GPU gets all teachers
+        (config(), (4, 0, 1), [(2, 0.5, 0, 2), (1, 0.5, 0, 2), (1, 0.5, 0, 2)]),
+        (config(), (40, 0, 4), [(36, None, 0, 2), (4, 1, 0, 2), (4, 1, 0, 2)]),
+        # each GPU gets all, and the rest of the CPUs decode
+        (config(), (34, 2, 1), [(28, 1, 0, 2), (2, 1, 0.8, 4), (2, 1, 0.2, 4)]),
+        (config(teachers=SOUND), (34, 2, 1), [(30, 1, 0, 2), (2, 1, 1.0, 4)]),
+        (config(teachers=TWO_FACES), (34, 2, 1), [(28, 1, 0, 2), (2, 1, 0.8, 4), (2, 1, 0.2, 4)]),
+        # a teacher with a pool of its own
+        (
+            config(teachers=TWO_FACES, smile=PoolConfig(num_gpus=0)),
+            (34, 2, 1),
+            [(26, 1, 0, 2), (2, 1, pytest.approx(4 / 9), 4), (2, 1, 0, 2), (2, 1, pytest.approx(1 / 9), 4)],
+        ),
         # a teacher on a CPU takes the spans that come together
-        (LabelConfig(speech_pool=PoolConfig(num_gpus=0)), (34, 2, 1), [(28, 1, 0, 2), (2, 1, 0.8, 4), (2, 1, 0, 2)]),
+        (config(sound=PoolConfig(num_gpus=0)), (34, 2, 1), [(28, 1, 0, 2), (2, 1, 0.8, 4), (2, 1, 0, 2)]),
         # decoders that hold more than a CPU are fewer, as configs/cluster/label.yaml has it
         (
-            LabelConfig(media_pool=PoolConfig(num_cpus=1.25), video_pool=NO_CPU, speech_pool=NO_CPU),
+            config(PoolConfig(num_cpus=1.25), clips=NO_CPU, sound=NO_CPU),
             (80, 8, 10),
             [(56, 1.25, 0, 2), (8, 0, 0.8, 4), (8, 0, 0.2, 4)],
         ),
         # what the user says stays
         (
-            LabelConfig(media_pool=PoolConfig(5, 2), video_pool=PoolConfig(3, num_gpus=1, batch_spans=7)),
+            config(PoolConfig(5, 2), clips=PoolConfig(3, num_gpus=1, batch_spans=7)),
             (16, 4, 1),
             [(5, 2, 0, 2), (3, None, 1, 7), (4, None, 0.2, 4)],
         ),
@@ -46,20 +63,47 @@ NO_CPU = PoolConfig(num_cpus=0)
 def test_pools_are_fitted_to_the_cluster(config, cluster, expected):
     for pool, values in zip(fit_pools(config, *cluster).by_stage.values(), expected, strict=True):
         actors, num_cpus, num_gpus, batch_spans = values
-        assert pool == PoolConfig(actors, pool.num_cpus if num_cpus is None else num_cpus, num_gpus, batch_spans)
+        assert (pool.actors, pool.num_gpus, pool.batch_spans) == (actors, num_gpus, batch_spans)
+        assert num_cpus is None or pool.num_cpus == num_cpus
 
 
 def test_nothing_is_fitted_to_a_cluster_that_has_no_workers_yet():
     pool = PoolConfig(actors=2, num_cpus=1, num_gpus=0.5)
-    for config in (
-        LabelConfig(),
-        LabelConfig(media_pool=pool, video_pool=pool),
-        LabelConfig(media_pool=pool, video_pool=pool, speech_pool=PoolConfig(actors=2, num_cpus=1)),
+    for open_values in (
+        config(),
+        config(pool, clips=pool),
+        config(pool, clips=pool, sound=PoolConfig(actors=2, num_cpus=1)),
     ):
         with pytest.raises(UserError, match=r"configs/cluster/label\.yaml"):
-            fit_pools(config, 0, 0)
-    pools = fit_pools(LabelConfig(media_pool=pool, video_pool=pool, speech_pool=pool), 0, 0)
+            fit_pools(open_values, 0, 0)
+    pools = fit_pools(config(pool, clips=pool, sound=pool), 0, 0)
     assert {(one.actors, one.num_cpus, one.num_gpus) for one in pools.by_stage.values()} == {(2, 1, 0.5)}
+
+
+def test_what_is_decoded_follows_from_what_the_teachers_take():
+    assert config().needs == Needs(clips=True, face=True, speech=True)
+    assert config(teachers=SOUND).needs == Needs(clips=False, face=False, speech=True)
+    optional = LabelConfig(teachers=LISER, require=["speech"])
+    assert optional.needs == Needs(clips=True, face=False, speech=True)
+    assert LabelConfig(teachers=LISER, require=[]).needs == Needs(clips=True, face=False, speech=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"teachers": ["face"]}, "NAME=KIND:ADDRESS"),
+        ({"teachers": ["face=s2d.pth"]}, "of which kind"),
+        ({"teachers": ["a=speech:x", "a=speech:y"]}, "comes twice"),
+        ({"teachers": ["a=oracle:x"]}, "no kind of teacher 'oracle': give one of face, s2d, speech"),
+        ({"teachers": {"a": {"kind": "speech", "wieghts": "x"}}}, "speech has the settings weights"),
+        ({"teachers": {"a": 3}}, "give its kind"),
+        ({"teachers": LISER, "require": ["faces"]}, "no teacher 'faces'"),
+        ({"teachers": LISER, "teacher_pools": {"video": PoolConfig()}}, "no teacher 'video'"),
+    ],
+)
+def test_teachers_that_are_none_are_refused_in_words(settings, words):
+    with pytest.raises(UserError, match=words):
+        LabelConfig(**settings)
 
 
 def test_files_grow_with_the_job():

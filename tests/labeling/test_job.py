@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from fault_proxy import CUT, SLOW_DOWN, STALL, FaultProxy
 from labeling.conftest import EXPECTED
 from labeling.drivers import start_job
@@ -20,16 +21,15 @@ from liser_ray.labeling.config import PoolConfig
 from liser_ray.labeling.job import label_corpus
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.planning import plan_corpus
-from liser_ray.labeling.schema import labels_schema
+from liser_ray.labeling.schema import labels_schema, read_recipe
 from liser_ray.media.faces import FaceConfig
 from liser_ray.media.flac import decode_flac
 from liser_ray.media.span import MediaConfig, digest
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.speech import load_speech_teachers, speech_windows
+from liser_ray.teachers.targets import Target
+from liser_ray.teachers.windows import sound_windows
 
 pytestmark = pytest.mark.slow
-
-SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
 
 
 def test_every_span_ends_in_one_row_with_the_right_reason_in_words_and_the_columns_of_the_manifest(labeled, rows):
@@ -43,17 +43,19 @@ def test_every_span_ends_in_one_row_with_the_right_reason_in_words_and_the_colum
 
 
 def test_every_file_has_the_pinned_schema(labeled, label_config):
-    pinned = labels_schema(
-        ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"),
-        {"fold_0": SPEECH_LABELS, "fold_1": SPEECH_LABELS},
-        pa.schema([("speaker", pa.int64())]),
-    )
+    targets = [target for one in label_config.entries for target in one.load(torch.device("cpu")).targets]
+    assert [(one.name, one.teacher) for one in targets] == [
+        ("face", "face"),
+        ("speech_fold_0", "speech"),
+        ("speech_fold_1", "speech"),
+    ]
+    pinned = labels_schema(targets, pa.schema([("speaker", pa.int64())]))
     files = list(Path(labeled.folders.labels).glob("*.parquet"))
     assert len(files) > 3
     for path in files:
         schema = pq.read_schema(path)
         assert schema.equals(pinned), path
-        assert b'"sha256"' in schema.metadata[b"liser_ray.recipe"]
+        assert [Target.from_json(one) for one in read_recipe(schema, str(path))["targets"]] == targets
         assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
 
 
@@ -72,14 +74,13 @@ def test_no_picture_of_anybody_is_stored(labeled, rows):
 
 def test_windows_and_softmaxes_of_a_labeled_span(rows):
     row = rows["anna.mp4", 3.2]
-    assert row["video_start_s"] == pytest.approx([k * 16 / 30 for k in range(6)])
-    assert row["speech_start_s"] == pytest.approx([k / 2 for k in range(6)])
-    assert np.shape(row["video_probs"]) == (6, 7)
-    assert np.mean(row["video_valid"]) > 0.9
-    np.testing.assert_allclose(np.sum(row["video_probs"], axis=1), 1, rtol=1e-5)
-    for teacher in ("fold_0", "fold_1"):
-        assert np.shape(row["speech_probs"][teacher]) == (6, 4)
-        np.testing.assert_allclose(np.sum(row["speech_probs"][teacher], axis=1), 1, rtol=1e-5)
+    for name, hop_s, n_labels in (("face", 16 / 30, 7), ("speech_fold_0", 0.5, 4), ("speech_fold_1", 0.5, 4)):
+        target = row["targets"][name]
+        assert target["start_s"] == pytest.approx([k * hop_s for k in range(6)])
+        assert np.shape(target["values"]) == (6, n_labels)
+        assert np.mean(target["valid"]) > 0.5
+        np.testing.assert_allclose(np.sum(target["values"], axis=1), 1, rtol=1e-5)
+    assert np.mean(row["targets"]["face"]["valid"]) > 0.9
     x, y, width, height = row["face_box"][0]
     assert 0.3 < x + width / 2 < 0.7
     assert 0.2 < y + height / 2 < 0.7
@@ -91,9 +92,9 @@ def test_the_sound_is_kept_and_labels_can_be_made_from_it_again(rows, label_conf
     pcm = decode_flac(row["audio"])
     assert len(pcm) == 51_200
     assert digest(pcm) == row["content_hash"][:32]
-    teachers = load_speech_teachers(label_config.speech_teachers)
-    for name, probs in teachers(speech_windows(pcm)[0]).items():
-        np.testing.assert_allclose(row["speech_probs"][name], probs, atol=1e-5)
+    _, speech = label_config.entries
+    for name, answer in speech.load(torch.device("cpu"))(sound_windows(pcm, 0.5, 0.5)[0]).items():
+        np.testing.assert_allclose(row["targets"][name]["values"], answer.values, atol=1e-5)
 
 
 def test_the_page_and_the_counts_tell_what_the_table_holds(labeled, rows):
@@ -103,18 +104,19 @@ def test_the_page_and_the_counts_tell_what_the_table_holds(labeled, rows):
     assert "truncated.mp4" in html
     of_labeled = [row for row in rows.values() if row["status"] == "labeled"]
     for name, counts in labeled.labels_by_class.items():
-        softmaxes = [row["video_probs"] if name == "video" else row["speech_probs"][name] for row in of_labeled]
+        softmaxes = [row["targets"][name]["values"] for row in of_labeled]
         said = [int(np.sum(one, axis=0).argmax()) for one in softmaxes]
         assert list(counts.values()) == np.bincount(said, minlength=len(counts)).tolist()
 
 
 def test_a_broken_stretch_costs_its_windows_only(rows):
-    before, middle, after = (rows["broken_middle.mp4", start]["video_valid"] for start in (0.0, 3.2, 6.4))
+    before, middle, after = (rows["broken_middle.mp4", start]["targets"]["face"]["valid"] for start in (0.0, 3.2, 6.4))
     assert min(*before, *after) > 0.9
     assert middle[0] > 0.9  # 3.20 to 3.73 s; the noise is from 4 to 5 s
     assert middle[2] == 0  # 4.27 to 4.80 s
     for row in (rows["broken_middle.mp4", 3.2], rows["anna.mp4", 0.0]):
-        for share, softmax in zip(row["video_valid"], row["video_probs"], strict=True):
+        face = row["targets"]["face"]
+        for share, softmax in zip(face["valid"], face["values"], strict=True):
             assert sum(softmax) == pytest.approx(1 if share > 0 else 0, abs=1e-5)
 
 
@@ -171,7 +173,7 @@ def test_failed_rows_and_new_recordings_run_when_asked(trouble, label_config, ra
     assert third.spans_run == third.plan.spans - second.plan.spans > 0
     extended = rows_of(tmp_path / "out/labels")
     assert {key: extended[key] for key in rows} == rows
-    assert extended["new.mp4", 0.0]["video_probs"] == rows["ben.mp4", 0.0]["video_probs"]
+    assert extended["new.mp4", 0.0]["targets"] == rows["ben.mp4", 0.0]["targets"]
     assert label_corpus(replace(config, extend=True)).spans_run == 0
 
 
@@ -187,8 +189,7 @@ def test_a_busy_store_a_bad_network_and_other_batches_give_the_same_table(
         input=f"s3://{bucket}/corpus/manifest.parquet",
         output=f"s3://{bucket}/labels",
         media_pool=PoolConfig(batch_spans=5),
-        video_pool=PoolConfig(batch_spans=5),
-        speech_pool=PoolConfig(batch_spans=7),
+        teacher_pools={"clips": PoolConfig(batch_spans=5), "speech": PoolConfig(batch_spans=7)},
         spans_per_file=9,
     )
     with FaultProxy(s3_store.endpoint, seed, slow_down=5, cut=2, stall=1, in_a_row=2) as proxy:

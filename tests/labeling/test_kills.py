@@ -130,7 +130,9 @@ class Attacked:
 @pytest.fixture
 def settings(labeled, label_config):
     """For the corpus, in small steps; the output is to be set."""
-    return replace(label_config, input=labeled.plan.input_uri, media_pool=POOL, video_pool=POOL, speech_pool=POOL)
+    return replace(
+        label_config, input=labeled.plan.input_uri, media_pool=POOL, teacher_pools={"clips": POOL, "sound": POOL}
+    )
 
 
 def test_killed_three_times_it_ends_with_the_same_table(settings, rows, ray_session, tmp_path):
@@ -138,7 +140,7 @@ def test_killed_three_times_it_ends_with_the_same_table(settings, rows, ray_sess
     job = Attacked(settings, OneMachine(ray_session), tmp_path / "out")
     job.wait(lambda: len(job.started_with()) > 1)
     job.lose("MediaStage", moments)
-    for kill in ("SpeechStage", "driver"):
+    for kill in ("TeacherStage", "driver"):
         before = job.committed()
         job.wait(lambda before=before: job.committed() > before)
         assert job.running
@@ -150,7 +152,7 @@ def test_killed_three_times_it_ends_with_the_same_table(settings, rows, ray_sess
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_killed_at_ten_random_moments_machines_included_it_ends_with_the_same_table(settings, rows, tmp_path):
-    kills = ["driver"] * 3 + ["node"] * 3 + ["MediaStage", "VideoStage", "SpeechStage", "SpeechStage"]
+    kills = ["driver"] * 3 + ["node"] * 3 + ["MediaStage"] + ["TeacherStage"] * 3
     seed = random.randrange(10_000)
     print(f"seed {seed}")
     moments = random.Random(seed)

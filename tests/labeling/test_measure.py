@@ -21,10 +21,11 @@ LABELED = {("labeled", ""): 8, ("filtered", "no_face"): 2}
 # Of ten spans two have no face. A second of video takes a decoder .25 s, 80 % of it a GPU .1 s and .025 s.
 DONE = {
     "media": Work(10, 2, 40.0),
-    "video_teacher": Work(8, 0, 16.0, 240, 256),
-    "speech_teacher": Work(8, 0, 4.0, 256, 256),
+    "clips": Work(8, 0, 16.0, 240, 256),
+    "sound": Work(8, 0, 4.0, 256, 256),
 }
-ON_GPU = LabelConfig()
+LISER = ["face=s2d:s2d.pth,landmarks.pth", "speech=speech:teachers/fold-*"]
+ON_GPU = LabelConfig(teachers=LISER)
 ONE_GPU = Cluster(10, 1, 1)
 
 
@@ -37,7 +38,8 @@ def evaluated(cluster, config=ON_GPU, work=None, outcomes=None, before=None):
 
 @pytest.mark.parametrize(("cpus", "bottleneck", "speed"), [(5, "CPU", 4), (60, "GPU", 8)])
 def test_decoders_for_a_gpu_and_what_holds_the_cluster_up(cpus, bottleneck, speed, capsys):
-    config = LabelConfig(video_pool=PoolConfig(num_cpus=1), speech_pool=PoolConfig(num_cpus=1))
+    of_one = PoolConfig(num_cpus=1)
+    config = LabelConfig(teachers=LISER, teacher_pools={"clips": of_one, "sound": of_one})
     found = evaluated(Cluster(cpus, 1, 1), config)
     assert found.decoders_per_gpu == pytest.approx(2)
     print_measurement(found, "pools.yaml", Prices())
@@ -118,7 +120,7 @@ def test_measured_printed_and_fed_back(config, ray_session, tmp_path, capsys):
     config = replace(config, output=str(tmp_path), prices=Prices(cpu_hour=0.04))
     result, pools_file = measure_corpus(config)
     assert (result.recordings, result.spans, result.lost) == (3, 6, {"not_media": 1, "no_face": 1})
-    assert result.work["media"].spans > result.work["video_teacher"].spans > 0
+    assert result.work["media"].spans > result.work["clips"].spans > 0
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"pools.yaml", "measured.json"}
     record = json.loads((tmp_path / "measure/measured.json").read_text())
     assert record["video_hours_per_day"] == pytest.approx(24 * result.speed)
@@ -128,9 +130,9 @@ def test_measured_printed_and_fed_back(config, ray_session, tmp_path, capsys):
     print_measurement(result, pools_file, config.prices)
     text = capsys.readouterr().out
     assert "6 spans of 3 recordings" in text
-    assert re.search(r"video_teacher .* +│ 1 on CPU +│ +[\d.]+ │ +[\d.e-]+ s of one", text)
+    assert re.search(r"clips .* +│ 1 on CPU +│ +[\d.]+ │ +[\d.e-]+ s of one", text)
     assert f"--config {pools_file}" in text
-    fed_back = parse_settings(LabelConfig, "", ["--config", pools_file])
+    fed_back = parse_settings(LabelConfig, "", ["--config", pools_file, "--teachers", *LISER], lists=["--teachers"])
     assert fit_pools(fed_back, 4, 0) == result.fitted
 
 

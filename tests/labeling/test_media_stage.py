@@ -10,18 +10,26 @@ from talking_heads import write_talking_head
 from liser_ray.corpora.schema import plan_schema
 from liser_ray.labeling import media_stage
 from liser_ray.labeling.media_stage import MediaStage
-from liser_ray.labeling.schema import CLIPS, labels_schema
+from liser_ray.labeling.schema import CLIPS, ON_THE_WAY, labels_schema
 from liser_ray.media.faces import FaceConfig
-from liser_ray.media.span import MediaConfig
+from liser_ray.media.span import MediaConfig, Needs
 from liser_ray.runtime.errors import UserError
+from liser_ray.teachers.targets import Target
 
-SCHEMA = labels_schema(("a", "b"), {"speech": ("x", "y")})
+SCHEMA = labels_schema([Target("face", "distribution", ("a", "b"), 16 / 30, 16 / 30, "", "face")])
+
+
+EVERYTHING = Needs()
+
+
+def make_stage(config, roots=(), needs=EVERYTHING):
+    return MediaStage(SCHEMA, lambda work: None, config, needs, roots)
 
 
 @pytest.fixture
 def stage(monkeypatch):
     monkeypatch.setattr(media_stage, "prepare_span", poison.prepare)
-    return MediaStage(MediaConfig(faces=FaceConfig("opencv"), timeout_s=60, memory_mb=700), SCHEMA)
+    return make_stage(MediaConfig(faces=FaceConfig("opencv"), timeout_s=60, memory_mb=700))
 
 
 def planned(*uris, status="", reason=""):
@@ -47,12 +55,12 @@ def test_poison_costs_its_own_row(stage, tmp_path):
     ]
     assert rows[0]["content_hash"] == rows[4]["content_hash"]
     assert "a bug" in rows[3]["detail"]
-    assert all(table.schema == SCHEMA.append(CLIPS) for table in tables)
+    assert all(table.schema == pa.schema([*SCHEMA, *ON_THE_WAY]) for table in tables)
 
 
 def test_a_hang_costs_bounded_time(monkeypatch):
     monkeypatch.setattr(media_stage, "prepare_span", poison.prepare)
-    stage = MediaStage(MediaConfig(faces=FaceConfig("opencv"), timeout_s=2), SCHEMA)
+    stage = make_stage(MediaConfig(faces=FaceConfig("opencv"), timeout_s=2))
     started = time.monotonic()
     tables = list(stage(planned("hang.mp4", "hang.mp4")))
     assert time.monotonic() - started < 60
@@ -63,7 +71,7 @@ def test_a_hang_costs_bounded_time(monkeypatch):
 def test_a_machine_without_the_detectors_weights_is_no_recordings_fault(detector, tmp_path, monkeypatch):
     monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # where nobody listens
-    stage = MediaStage(MediaConfig(faces=FaceConfig(detector)), SCHEMA)
+    stage = make_stage(MediaConfig(faces=FaceConfig(detector)))
     good = str(write_talking_head(tmp_path / "good.mp4", 1.6))
     with pytest.raises(UserError, match=rf"'{detector}' can't be used: .* put the file there"):
         list(stage(planned(good)))
@@ -73,14 +81,14 @@ def test_what_ended_in_the_plan_passes_through(stage):
     (table,) = stage(planned("gone.mp4", status="failed", reason="missing"))
     (row,) = table.to_pylist()
     assert (row["status"], row["stage"], row["reason"]) == ("failed", "plan", "missing")
-    assert (row["audio"], row["video_probs"], row["speech_probs"], row[CLIPS.name]) == (b"", [], {"speech": []}, b"")
+    assert (row["audio"], row[CLIPS.name], row["targets"]["face"]["values"]) == (b"", b"", [])
 
 
 def test_what_lies_outside_of_the_roots_is_not_opened(tmp_path):
     (tmp_path / "videos").mkdir()
     (tmp_path / "secret.mp4").write_bytes(b"secret")
     (tmp_path / "videos/a.mp4").symlink_to(tmp_path / "secret.mp4")  # since the plan was made
-    stage = MediaStage(MediaConfig(faces=FaceConfig("opencv"), timeout_s=30), SCHEMA, (str(tmp_path / "videos"),))
+    stage = make_stage(MediaConfig(faces=FaceConfig("opencv"), timeout_s=30), roots=(str(tmp_path / "videos"),))
     (table,) = stage(planned(str(tmp_path / "videos/a.mp4")))
     (row,) = table.to_pylist()
     assert (row["status"], row["stage"], row["reason"]) == ("failed", "media", "denied")

@@ -6,7 +6,7 @@ from liser_ray.labeling.monitor import Monitor
 from liser_ray.labeling.progress import Counts, Work
 from liser_ray.labeling.run_card import RunRecord, load_runs, throughput
 
-POOLS = Pools(PoolConfig(4, 1, 0, 2), PoolConfig(1, 0.5, 0.8, 4), PoolConfig(2, 0.5, 0.2, 4))
+POOLS = Pools(PoolConfig(4, 1, 0, 2), {"clips": PoolConfig(1, 0.5, 0.8, 4), "sound": PoolConfig(2, 0.5, 0.2, 4)})
 
 
 class Job:
@@ -28,25 +28,25 @@ def job(tmp_path, monkeypatch):
 
 
 def test_the_stage_that_is_always_busy_is_the_bottleneck(job):
-    _, text = job.at(30, 10, media=Work(12, 0, 110.0), video_teacher=Work(10, 0, 6.0))
+    _, text = job.at(30, 10, media=Work(12, 0, 110.0), clips=Work(10, 0, 6.0))
     assert text.startswith("0.33 spans/s · 5.3 video-h/h · 10 labeled")
     assert text.endswith("bottleneck: media")
     assert job.monitor.busy_shares() == {
         "media": pytest.approx(110 / (4 * 30)),
-        "video_teacher": pytest.approx(0.2),
-        "speech_teacher": 0,
+        "clips": pytest.approx(0.2),
+        "sound": 0,
     }
 
 
 def test_only_the_last_half_minute_counts_and_at_the_start_nothing_holds_anything_up(job):
     assert "bottleneck" not in job.at(5, media=Work(1, 0, 5.0))[1]
     job.at(30, media=Work(12, 0, 110.0))
-    job.at(60, media=Work(12, 0, 112.0), video_teacher=Work(12, 0, 29.0))
-    assert job.monitor.bottleneck() == "video_teacher"
+    job.at(60, media=Work(12, 0, 112.0), clips=Work(12, 0, 29.0))
+    assert job.monitor.bottleneck() == "clips"
 
 
 def test_a_log_has_a_line_for_each_stage(job):
-    job.at(30, 5, media=Work(20, 4, 115.0), video_teacher=Work(10, 1, 6.0, 300, 400), speech_teacher=Work(9, 0, 3.0))
+    job.at(30, 5, media=Work(20, 4, 115.0), clips=Work(10, 1, 6.0, 300, 400), sound=Work(9, 0, 3.0))
     media, video, speech = job.monitor.stage_lines()
     assert " ".join(media.split()) == "media 4 workers · 96% busy · 0.67 spans/s · 0 waiting <- bottleneck"
     assert "6 waiting · batches 75% full" in video  # of 20 spans 4 came to their end before

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from labeling.tables import rows_of
 from small_teachers import mean_colour_onnx
 
@@ -16,24 +17,24 @@ from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.job import label_corpus
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.schema import labels_schema
-from liser_ray.labeling.teacher_stage import VideoStage
-from liser_ray.media.span import MediaConfig
-from liser_ray.teachers.config import VideoTeacherConfig
+from liser_ray.labeling.teacher_stage import TeacherStage
+from liser_ray.media.span import MediaConfig, Needs
+from liser_ray.teachers.kinds import read_teachers
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def static_teacher(tmp_path_factory) -> VideoTeacherConfig:
+def colour_teacher(tmp_path_factory) -> dict[str, str]:
     """A classifier of frames that costs nothing: S2D on all these videos would take an hour."""
     folder = tmp_path_factory.mktemp("static")
     mean_colour_onnx(folder / "colour.onnx", ("n", 3, 224, 224))
     (folder / "colour.yaml").write_text("weights: colour.onnx\nlabels: [red, green, blue]\n")
-    return VideoTeacherConfig(kind="static", weights=str(folder / "colour.yaml"))
+    return {"kind": "face", "weights": str(folder / "colour.yaml")}
 
 
 @pytest.fixture(scope="module")
-def rows(test_data, yunet_home, ray_session, teachers, static_teacher, tmp_path_factory):
+def rows(test_data, yunet_home, ray_session, teachers, colour_teacher, tmp_path_factory):
     """The labels of all videos with the job's defaults, by file name and start."""
     folder = tmp_path_factory.mktemp("real")
     videos = sorted(
@@ -47,8 +48,7 @@ def rows(test_data, yunet_home, ray_session, teachers, static_teacher, tmp_path_
     config = LabelConfig(
         input=str(folder / "manifest.parquet"),
         output=str(folder / "out"),
-        speech_teachers=teachers.speech[:1],
-        video_teacher=static_teacher,
+        teachers={"face": colour_teacher, "speech": teachers.settings["speech"]},
     )
     label_corpus(config)
     rows = rows_of(folder / "out/labels")
@@ -62,7 +62,7 @@ def test_talking_heads_are_labeled_nearly_throughout(rows, test_data):
     assert len(found) == 18  # 14 videos, one of 60 s and one of 20 s among them
     for span, row in found.items():
         assert row["status"] == "labeled", (span, row["reason"], row["detail"])
-        assert np.median(row["video_valid"]) >= 0.9, span
+        assert np.median(row["targets"]["face"]["valid"]) >= 0.9, span
 
 
 @pytest.mark.parametrize(
@@ -81,22 +81,25 @@ def test_hard_videos_end_with_the_right_reason(rows, name, status, reason):
 
 
 def test_windows_without_the_face_say_so_even_where_the_span_is_filtered(rows):
-    valid = rows["face_then_none.mov", 0.0]["video_valid"]
-    assert min(valid[:4]) > 0.9
-    assert max(valid[5:]) == 0
+    widths = [width for _, _, width, _ in rows["face_then_none.mov", 0.0]["face_box"]]
+    assert min(widths[:4]) > 0
+    assert max(widths[5:]) == 0
 
 
-def test_a_span_is_labeled_only_where_the_face_is(test_data, yunet_home, static_teacher, tmp_path, monkeypatch):
+def test_a_span_is_labeled_only_where_the_face_is(test_data, yunet_home, colour_teacher, tmp_path, monkeypatch):
     """Nobody speaks in this video, so the minimum of speech is taken away."""
     monkeypatch.setenv("DEEPFACE_HOME", str(yunet_home))
     make_plan(str(test_data / "hard_videos/face_then_none.mov"), str(tmp_path), PlanConfig())
-    schema = labels_schema(("red", "green", "blue"), {"speech": ("a", "b")})
-    media = MediaStage(replace(MediaConfig(), min_speech_fraction=0.0), schema)
+    entries = read_teachers({"face": colour_teacher})
+    stage = TeacherStage(entries, ["face"], "float32")
+    schema = labels_schema(entries[0].load(torch.device("cpu")).targets)
+    media = MediaStage(schema, lambda work: None, replace(MediaConfig(), min_speech_fraction=0.0), Needs())
     (prepared,) = media(pq.read_table(tmp_path / "plan"))
-    (row,) = VideoStage(LabelConfig(video_teacher=static_teacher))(prepared).to_pylist()
-    assert (row["status"], row["reason"]) == ("", "")  # open: on its way to the speech teacher
-    labeled = np.sum(row["video_probs"], axis=1) > 0.5
-    assert labeled.tolist() == [share > 0 for share in row["video_valid"]]
+    (row,) = stage(prepared).to_pylist()
+    assert (row["status"], row["reason"]) == ("", "")  # open: on its way to the next stage
+    face = row["targets"]["face"]
+    labeled = np.sum(face["values"], axis=1) > 0.5
+    assert labeled.tolist() == [share > 0 for share in face["valid"]]
     assert labeled[:4].all()
     assert not labeled[5:].any()
     assert row["audio"]

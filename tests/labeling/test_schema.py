@@ -13,22 +13,25 @@ from liser_ray.labeling.schema import (
     empty_column,
     labels_schema,
     list_column,
-    softmax_list,
+    rows_of,
 )
 from liser_ray.runtime.errors import UserError
+from liser_ray.teachers.targets import Target
 
-VIDEO, SPEECH = ("angry", "happy", "sad"), {"fold_0": ("a", "b"), "fold_1": ("a", "b", "c", "d")}
+FACE = Target("face", "distribution", ("angry", "happy", "sad"), 16 / 30, 16 / 30, "", "face")
+WORDS = Target("words", "distribution", ("a", "b"), 0.0, 0.0, "", "words", embedding_size=5)
 
 
 def test_the_table_is_the_documented_one_and_every_column_has_an_empty_value():
-    schema = labels_schema(VIDEO, SPEECH, metadata={"liser_ray.recipe": "{}"})
+    schema = labels_schema([FACE, WORDS], metadata={"liser_ray.recipe": "{}"})
     assert schema.names == [
         *("span_id", "uri", "recording_id", "start_s", "end_s", "status", "stage", "reason", "detail"),
-        *("audio", "speech_fraction", "video_start_s", "speech_start_s", "video_probs", "video_valid"),
-        *("speech_probs", "face_box", "other_faces", "content_hash"),
+        *("audio", "speech_fraction", "face_box", "other_faces", "content_hash", "targets"),
     ]
-    assert schema.field("video_probs").type == softmax_list(3)
-    assert schema.field("speech_probs").type.field("fold_1").type == softmax_list(4)
+    face, words = (schema.field("targets").type.field(name).type for name in ("face", "words"))
+    assert face.field("values").type == rows_of(3)
+    assert [one.name for one in words] == ["start_s", "values", "valid", "embedding"]
+    assert words.field("embedding").type == pa.list_(pa.list_(pa.float16(), 5))
     assert not any(field.nullable for field in schema)
     assert schema.metadata == {b"liser_ray.recipe": b"{}"}
     for field in schema:
@@ -37,23 +40,23 @@ def test_the_table_is_the_documented_one_and_every_column_has_an_empty_value():
 
 
 def test_the_documentation_has_these_columns_and_no_others():
-    text = (Path(__file__).parents[2] / "docs/table.md").read_text().partition("Each file")[0]
+    text = (Path(__file__).parents[2] / "docs/table.md").read_text().partition("A target, such")[0]
     documented = [name for names in re.findall(r"^\| (`.*?) \|", text, re.M) for name in names.split("`")[1::2]]
-    assert sorted(documented) == sorted(labels_schema(VIDEO, SPEECH).names)
+    assert sorted(documented) == sorted(labels_schema([FACE]).names)
 
 
 def test_columns_of_the_manifest_come_last_and_may_not_take_our_names():
-    schema = labels_schema(VIDEO, SPEECH, pa.schema([("speaker", pa.string()), ("year", pa.int64())]))
+    schema = labels_schema([FACE], pa.schema([("speaker", pa.string()), ("year", pa.int64())]))
     assert schema.names[-2:] == ["speaker", "year"]
     with pytest.raises(UserError, match="'status'"):
-        labels_schema(VIDEO, SPEECH, pa.schema([("status", pa.string())]))
+        labels_schema([FACE], pa.schema([("status", pa.string())]))
 
 
 @given(st.lists(st.integers(0, 5), max_size=6), st.integers(1, 4))
 def test_softmaxes_come_back_as_they_went_in(lengths, n_labels):
     rng = np.random.default_rng(0)
     rows = [rng.random((length, n_labels), np.float32) for length in lengths]
-    column = list_column(rows, softmax_list(n_labels))
+    column = list_column(rows, rows_of(n_labels))
     assert column.validate(full=True) is None
     assert column.to_pylist() == [row.tolist() for row in rows]
 

@@ -1,74 +1,143 @@
 """The stages of the teachers: labels belong to their clip, and one bad span costs no other."""
 
 import os
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
-from liser_ray.labeling.config import LabelConfig
-from liser_ray.labeling.schema import CLIPS, bytes_column, labels_schema, set_columns
-from liser_ray.labeling.teacher_stage import CLIP_SHAPE, SpeechStage, VideoStage, predict_spans
-from liser_ray.media.flac import encode_flac
-from liser_ray.media.outcome import Problem, Reason, Stage
+from liser_ray.labeling.schema import (
+    CLIP_VALID,
+    CLIPS,
+    ON_THE_WAY,
+    bytes_column,
+    labels_schema,
+    set_columns,
+)
+from liser_ray.labeling.teacher_stage import CLIP_SHAPE, TeacherStage, predict_spans
+from liser_ray.media.flac import decode_flac, encode_flac
+from liser_ray.media.outcome import Problem, Reason
 from liser_ray.media.span import digest
-from liser_ray.teachers.video import FERV39K_LABELS
-
-SCHEMA = labels_schema(FERV39K_LABELS, {"fold_0": ("neutral", "happy", "sad", "angry")})
+from liser_ray.teachers.kinds import read_teachers
+from liser_ray.teachers.targets import Target
+from liser_ray.teachers.teacher import Answer, Teacher
 
 INPUTS = [np.full((2, 3), 1.0), np.full((0, 3), 2.0), np.full((4, 3), 3.0)]  # of three spans
 
 
 @pytest.fixture(scope="module")
-def settings(teachers):
-    speech = [f"fold_0={teachers.speech[0]}"]
-    return LabelConfig(video_teacher=teachers.video, speech_teachers=speech, speech_batch_size=8, precision="float32")
+def entries(teachers):
+    return {one.name: one for one in read_teachers(teachers.settings)}
+
+
+@pytest.fixture(scope="module")
+def schema(entries):
+    targets = [target for one in entries.values() for target in one.load(torch.device("cpu")).targets]
+    return pa.schema([*labels_schema(targets), *ON_THE_WAY])
 
 
 @pytest.fixture
-def spans():
+def spans(schema):
     """Two spans as the media stage makes them: two windows each, the second one of the second span invalid."""
     rng = np.random.default_rng(0)
     clips = [rng.integers(0, 255, (2, *CLIP_SHAPE), np.uint8) for _ in range(2)]
     pcm = [rng.integers(-999, 999, 16_000, np.int16) for _ in range(2)]
+    nothing = {"start_s": [], "values": [], "valid": []}
     rows = [
         {
-            **{field.name: "" for field in SCHEMA if field.type == pa.string()},
+            **{field.name: "" for field in schema if field.type == pa.string()},
             **{"span_id": str(i), "start_s": 0.0, "end_s": 1.0, "audio": encode_flac(pcm[i]), "speech_fraction": 1.0},
-            **{"video_start_s": [0.0, 0.53], "speech_start_s": [], "video_probs": [], "video_valid": [1.0, 1.0 - i]},
-            **{"speech_probs": {"fold_0": []}, "face_box": [], "other_faces": 0.0, CLIPS.name: b""},
+            **{
+                "face_box": [],
+                "other_faces": 0.0,
+                "targets": dict.fromkeys(("face", "speech_fold_0", "speech_fold_1"), nothing),
+            },
+            **{
+                CLIPS.name: b"",
+                "clip_start_s": [0.0, 0.53],
+                CLIP_VALID.name: [1.0, 1.0 - i],
+                "speech": [4_000, 12_000],
+            },
             "content_hash": digest(pcm[i]) + digest(clips[i]),
         }
         for i in range(2)
     ]
-    table = pa.Table.from_pylist(rows, SCHEMA.append(CLIPS))
+    table = pa.Table.from_pylist(rows, schema)
     return set_columns(table, {CLIPS.name: pa.chunked_array([bytes_column(one) for one in clips])})
 
 
-def test_labels_are_those_of_their_own_clip_in_any_order(spans, settings):
+def stage(*entries, required=("face", "speech"), **settings):
+    return TeacherStage(entries, required, "float32", **settings)
+
+
+def test_labels_are_those_of_their_own_clip_in_any_order(spans, entries):
     work = []
-    stage = VideoStage(replace(settings, video_teacher=replace(settings.video_teacher, batch_size=2)), work.append)
-    forward = stage(spans).to_pylist()
-    backward = stage(spans.take([1, 0])).to_pylist()[::-1]
-    for row, again in zip(forward, backward, strict=True):
-        np.testing.assert_allclose(row["video_probs"], again["video_probs"], atol=1e-6)
-    assert not np.allclose(forward[0]["video_probs"][0], forward[1]["video_probs"][0], atol=1e-6)
-    assert forward[1]["video_probs"][1] == [0.0] * 7
+    of_faces = stage(entries["face"], drops_clips=True, count=work.append)
+    forward = of_faces(spans).to_pylist()
+    backward = of_faces(spans.take([1, 0])).to_pylist()[::-1]
+    values = [row["targets"]["face"]["values"] for row in forward]
+    for row, again in zip(values, backward, strict=True):
+        np.testing.assert_allclose(row, again["targets"]["face"]["values"], atol=1e-6)
+    assert not np.allclose(values[0][0], values[1][0], atol=1e-6)
+    assert values[1][1] == [0.0] * 7
+    assert [row["targets"]["face"]["valid"] for row in forward] == [[1.0, 1.0], [1.0, 0.0]]
     assert CLIPS.name not in forward[0]
     assert [(one.spans, one.ended, one.windows, one.slots) for one in work] == [(2, 0, 3, 4)] * 2
 
 
-def test_clips_and_sound_that_changed_on_their_way_are_not_labeled(spans, settings):
-    right = SpeechStage(settings)(spans).to_pylist()
-    assert [np.shape(row["speech_probs"]["fold_0"]) for row in right] == [(2, 4), (2, 4)]
-    assert right[0]["speech_start_s"] == [0.0, 0.5]
+def test_sound_says_how_much_of_each_window_is_speech(spans, entries):
+    for row in stage(entries["speech"])(spans).to_pylist():
+        for name in ("speech_fold_0", "speech_fold_1"):
+            target = row["targets"][name]
+            assert np.shape(target["values"]) == (2, 4)
+            assert (target["start_s"], target["valid"]) == ([0.0, 0.5], [0.5, 0.5])
+        assert row["targets"]["face"]["values"] == []
+
+
+def test_clips_and_sound_that_changed_on_their_way_are_not_labeled(spans, entries):
     changed = set_columns(spans, {name: spans[name].take([1, 0]) for name in (CLIPS.name, "audio")})
-    for stage, probs in ((SpeechStage(settings), {"fold_0": []}), (VideoStage(settings), [])):
-        for row in stage(changed).to_pylist():
-            assert (row["status"], row["stage"], row["reason"]) == ("failed", stage.stage, "hash_mismatch")
-            assert row[stage.probs] == probs
+    for name, entry in entries.items():
+        for row in stage(entry)(changed).to_pylist():
+            assert (row["status"], row["stage"], row["reason"]) == ("failed", name, "hash_mismatch")
+            assert all(target["values"] == [] for target in row["targets"].values())
+
+
+class Loudness(Teacher):
+    """A scalar of sound that fails on the second span."""
+
+    targets = (Target("loudness", "scalar", ("loudness",), 0.5, 0.5, "", "loudness"),)
+
+    def __call__(self, windows):
+        if len(windows) == 2 and windows[0][0] == self.fails_on:
+            raise RuntimeError("too loud")
+        if self.fails_on in [one[0] for one in windows]:
+            raise RuntimeError("one of them")
+        return {"loudness": Answer(np.array([[np.abs(one).max()] for one in windows], np.float32))}
+
+
+@pytest.mark.parametrize("required", [(), ("loudness",)])
+def test_a_teacher_that_fails_costs_its_target_and_the_row_only_if_it_is_required(spans, required):
+
+    kind = pa.schema([one for one in labels_schema(Loudness.targets) if one.name == "targets"])
+    empty = pa.array([{"loudness": {"start_s": [], "values": [], "valid": []}}] * 2, kind.field("targets").type)
+    index = spans.schema.get_field_index("targets")
+    spans = spans.set_column(index, kind.field("targets"), empty)
+    teacher = Loudness()
+    teacher.fails_on = decode_flac(spans["audio"][1].as_py()).astype(np.float32)[0] / 32768
+
+    class Entry:
+        name = "loudness"
+
+        def load(self, device, precision):
+            return teacher
+
+    good, bad = stage(Entry(), required=required)(spans).to_pylist()
+    assert len(good["targets"]["loudness"]["values"]) == 2
+    assert bad["targets"]["loudness"]["values"] == []
+    assert "RuntimeError: too loud" in bad["detail"]
+    assert (bad["status"], bad["reason"]) == (("failed", "teacher_error") if required else ("", ""))
+    assert (good["status"], good["detail"]) == ("", "")
 
 
 def stacked(windows):
@@ -80,23 +149,23 @@ def test_all_windows_go_in_one_call_and_come_back_to_their_spans():
 
     def predict(windows):
         calls.append(len(windows))
-        return stacked(windows)[:, :2] * 10
+        return {"face": Answer(stacked(windows)[:, :2] * 10)}
 
-    predictions = predict_spans(predict, INPUTS, Stage.VIDEO_TEACHER)
+    values = [one["face"].values for one in predict_spans(predict, INPUTS, "face")]
     assert calls == [6]
-    assert [one.shape for one in predictions] == [(2, 2), (0, 2), (4, 2)]
-    assert [one.max(initial=0) for one in predictions] == [10, 0, 30]
-    assert predict_spans(predict, [], Stage.VIDEO_TEACHER) == []
+    assert [one.shape for one in values] == [(2, 2), (0, 2), (4, 2)]
+    assert [one.max(initial=0) for one in values] == [10, 0, 30]
+    assert predict_spans(predict, [], "face") == []
 
 
 def out_of_memory(windows):
     if (stacked(windows) == 3).any():
         raise RuntimeError("out of memory")
-    return stacked(windows)
+    return {"speech": Answer(stacked(windows))}
 
 
 def not_finite(windows):
-    return np.where(stacked(windows) == 3, np.nan, stacked(windows))
+    return {"speech": Answer(np.where(stacked(windows) == 3, np.nan, stacked(windows)))}
 
 
 @pytest.mark.parametrize(
@@ -107,10 +176,10 @@ def not_finite(windows):
     ],
 )
 def test_a_span_that_a_teacher_can_not_take_costs_no_other(predict, detail):
-    first, second, third = predict_spans(predict, INPUTS, Stage.SPEECH_TEACHER)
-    assert first.shape == (2, 3)
-    assert second.shape == (0, 3)
-    assert third == Problem(Stage.SPEECH_TEACHER, Reason.TEACHER_ERROR, detail)
+    first, second, third = predict_spans(predict, INPUTS, "speech")
+    assert first["speech"].values.shape == (2, 3)
+    assert second["speech"].values.shape == (0, 3)
+    assert third == Problem("speech", Reason.TEACHER_ERROR, detail)
 
 
 @pytest.mark.parametrize("lost", [True, False])
@@ -130,7 +199,7 @@ def test_a_worker_whose_gpu_is_lost_ends_and_does_not_fail_the_rest(monkeypatch,
     monkeypatch.setattr(os, "kill", kill)
     if lost:
         with pytest.raises(SystemExit, match=f"SIGKILL to {os.getpid()}"):
-            predict_spans(predict, INPUTS, Stage.VIDEO_TEACHER)
+            predict_spans(predict, INPUTS, "face")
     else:
-        found = predict_spans(predict, INPUTS, Stage.VIDEO_TEACHER)
+        found = predict_spans(predict, INPUTS, "face")
         assert [one.reason for one in found] == [Reason.TEACHER_ERROR] * 3

@@ -15,7 +15,7 @@ from liser_ray.media.faces import FaceConfig
 from liser_ray.media.isolation import Sandbox
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.source import Source
-from liser_ray.media.span import MediaConfig, prepare_span
+from liser_ray.media.span import MediaConfig, Needs, prepare_span
 
 SOON_S = 3.0  # where the time may or must run out
 LATER_S = 30.0
@@ -43,7 +43,7 @@ def outcome(sandbox, path, timeout_s=LATER_S):
     """Reason code of a span, which takes little longer than it may."""
     began = time.monotonic()
     try:
-        arguments = (str(path), 0.0, 1.6, MediaConfig(faces=FaceConfig("opencv")))
+        arguments = (str(path), 0.0, 1.6, MediaConfig(faces=FaceConfig("opencv")), Needs())
         media = sandbox.call(prepare_span, *arguments, timeout_s=timeout_s)
         return media.problem.reason
     except MediaError as error:

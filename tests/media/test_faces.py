@@ -76,11 +76,11 @@ def test_one_still_face_fills_every_window():
     result = scene.find(detect_every=5)
     assert result.clips.shape == (4, 16, 224, 224, 3)
     assert result.clips.dtype == np.uint8
-    assert result.video_start_s == pytest.approx(np.arange(4) * 16 / 30)
-    assert result.video_valid.tolist() == [1, 1, 1, 1]
+    assert result.clip_start_s == pytest.approx(np.arange(4) * 16 / 30)
+    assert result.clip_valid.tolist() == [1, 1, 1, 1]
     assert result.face_box == pytest.approx(np.tile([265 / 640, 80 / 360, 100 / 640, 130 / 360], (4, 1)))
     assert result.other_faces == 0
-    assert {a.dtype for a in (result.video_start_s, result.video_valid, result.face_box)} == {np.dtype(np.float32)}
+    assert {a.dtype for a in (result.clip_start_s, result.clip_valid, result.face_box)} == {np.dtype(np.float32)}
     assert len(scene.detected) == 15, "the first picture, every fifth and the last"
     assert np.ptp(result.clips, axis=(0, 1)).max() == 0
 
@@ -91,12 +91,12 @@ def test_a_slowly_moving_face_is_interpolated_as_if_detected_and_a_fast_one_dete
         return [(200 + 1.25 * i, 40 - 0.25 * i)]
 
     fast = Scene(lambda i: [(200 + 100 * np.sin(i / 4), 40)], 32)
-    assert fast.find(detect_every=detect_every).video_valid.tolist() == [1, 1]
+    assert fast.find(detect_every=detect_every).clip_valid.tolist() == [1, 1]
     assert len(fast.detected) > 10
     every = Scene(place, 32).find(detect_every=1)
     some = Scene(place, 32).find(detect_every=detect_every)
     assert some.face_box == pytest.approx(every.face_box, abs=1e-6)
-    assert some.video_valid.tolist() == every.video_valid.tolist() == [1, 1]
+    assert some.clip_valid.tolist() == every.clip_valid.tolist() == [1, 1]
     assert np.abs(some.clips.astype(int) - every.clips).mean() < 0.5
 
 
@@ -143,7 +143,7 @@ SCENES = {
 def test_valid_windows_show_the_followed_person_alone(kind):
     scene, config, valid, others = SCENES[kind]
     result = scene.find(**config)
-    assert result.video_valid.tolist() == valid
+    assert result.clip_valid.tolist() == valid
     assert result.other_faces == pytest.approx(others)
     if kind == "a cut":
         assert {36, 37} <= set(scene.detected), "detected on both sides of the cut"
@@ -157,7 +157,7 @@ def test_valid_windows_show_the_followed_person_alone(kind):
 def test_a_face_that_comes_and_goes():
     here = [i for i in range(80) if not 18 <= i < 44]
     result = Scene(lambda i: ONE if i in here else [], 80, drawn=lambda i: ONE).find(detect_every=5)
-    assert result.video_valid.tolist() == [1, 2 / 16, 4 / 16, 1, 1], "exact in spite of detect_every"
+    assert result.clip_valid.tolist() == [1, 2 / 16, 4 / 16, 1, 1], "exact in spite of detect_every"
     assert not result.clips[1, 2:].any()
     assert result.clips[1, :2].any(axis=(1, 2, 3)).all()
     assert result.face_box[1] == pytest.approx(result.face_box[0])
@@ -189,15 +189,15 @@ def test_cells_without_a_picture_lower_the_share():
     frames = Scene(lambda i: [(200, 40)], 32).frames()
     kept = [frame for frame in frames if not 4 <= frame.first_cell < 8]
     result = find_faces(kept, 32, FaceConfig(), lambda frame: (face_at((200, 40)),))
-    assert result.video_valid.tolist() == [0.75, 1]
+    assert result.clip_valid.tolist() == [0.75, 1]
 
 
 @pytest.mark.parametrize(("n_pictures", "n_cells"), [(7, 7), (1, 1), (20, 16), (33, 32)])
 def test_short_spans_and_surplus_pictures(n_pictures, n_cells):
     scene = Scene(lambda i: [(200, 40)], n_pictures)
     result = find_faces(scene.frames(), n_cells, FaceConfig(), scene.detect)
-    assert len(result.clips) == len(result.video_valid) == len(result.face_box) == max(1, n_cells // 16)
-    assert (result.video_valid == 1).all()
+    assert len(result.clips) == len(result.clip_valid) == len(result.face_box) == max(1, n_cells // 16)
+    assert (result.clip_valid == 1).all()
     assert (result.clips[-1, -1] == result.clips[0, 0]).all()
 
 

@@ -11,11 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.media.speech import FRAME_SAMPLES, speech_fraction, speech_probabilities, speech_stretches
+from liser_ray.media.speech import FRAME_SAMPLES, speech_probabilities, speech_shares, speech_stretches, stretches_of
 
 
 def voice(duration_s: float, seed: int = 0) -> np.ndarray:
     return (talking_heads.voice(duration_s, seed) * 32767).astype(np.int16)
+
+
+def speech_fraction(pcm: np.ndarray) -> float:
+    return float(speech_shares(speech_stretches(pcm), np.array([0]), max(1, len(pcm)))[0])
 
 
 def test_silence_and_noise_are_no_speech():
@@ -63,12 +67,26 @@ def test_stretches_by_the_rules_of_the_library(probabilities, repeat, cut):
     probabilities = np.repeat(probabilities, repeat)
     n_samples = len(probabilities) * FRAME_SAMPLES - cut
     expected = get_speech_timestamps_from_probs(probabilities.tolist(), audio_length_samples=n_samples)
-    assert speech_stretches(probabilities, n_samples) == [(s["start"], s["end"]) for s in expected]
+    assert stretches_of(probabilities, n_samples) == [(s["start"], s["end"]) for s in expected]
 
 
 def test_torch_is_not_imported():
     code = (
-        "import sys, numpy as np; from liser_ray.media.speech import speech_fraction; "
-        "speech_fraction(np.zeros(16000, np.int16)); sys.exit('torch' in sys.modules)"
+        "import sys, numpy as np; from liser_ray.media.speech import speech_stretches; "
+        "speech_stretches(np.zeros(16000, np.int16)); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@given(
+    edges=st.lists(st.integers(0, 200), max_size=8, unique=True).map(sorted),
+    starts=st.lists(st.integers(0, 180), min_size=1, max_size=5),
+    length=st.integers(1, 40),
+)
+def test_the_share_of_a_window_is_that_of_its_samples(edges, starts, length):
+    stretches = np.array(edges[: len(edges) // 2 * 2], np.int32).reshape(-1, 2)
+    is_speech = np.zeros(300, bool)
+    for start, end in stretches:
+        is_speech[start:end] = True
+    expected = [is_speech[start : start + length].mean() for start in starts]
+    np.testing.assert_allclose(speech_shares(stretches, np.array(starts), length), expected, atol=1e-6)

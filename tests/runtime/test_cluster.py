@@ -40,7 +40,7 @@ def rayjob():
 
 @pytest.fixture(scope="module")
 def settings():
-    return parse_settings(LabelConfig, "", ["--config", str(SETTINGS)], lists=("--speech_teachers",))
+    return parse_settings(LabelConfig, "", ["--config", str(SETTINGS)], lists=("--teachers",))
 
 
 def test_ray_takes_the_cluster(cluster):
@@ -76,10 +76,11 @@ def test_the_pools_are_what_the_grown_cluster_holds(cluster, settings):
     types = [one for one in cluster["available_node_types"].values() if one["resources"]["CPU"]]
     nodes = [(one["resources"]["CPU"], one["resources"].get("GPU", 0), one["max_workers"]) for one in types]
     pools = fit_pools(settings, 0, 0)  # as the job starts, before any worker
-    per_media, per_teachers = pools.media.num_cpus, pools.video.num_gpus + pools.speech.num_gpus
+    per_media, per_teachers = pools.media.num_cpus, sum(one.num_gpus for one in pools.teachers.values())
     media = sum(int((cpus + 1e-9) // per_media) * count for cpus, _, count in nodes)
     teachers = sum(int((gpus + 1e-9) // per_teachers) * count for _, gpus, count in nodes)
-    assert (pools.media.actors, pools.video.actors, pools.speech.actors) == (media, teachers, teachers)
+    assert pools.media.actors == media
+    assert {name: one.actors for name, one in pools.teachers.items()} == {"clips": teachers, "sound": teachers}
     # Ray's own steps ask for whole CPUs and would wait for ever where actors can take all, after a lost node too
     assert 1 <= min(cpus - int((cpus + 1e-9) // per_media) * per_media for cpus, *_ in nodes) < per_media
 

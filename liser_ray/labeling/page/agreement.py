@@ -1,4 +1,4 @@
-"""How often two teachers say the same of a span."""
+"""How often two targets say the same of a span."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,18 +19,16 @@ _CANONICAL = {spelling: name for name, spellings in _SPELLINGS.items() for spell
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of two teachers, on the spans to which both give a label that both know.
+    """Of two targets, on the spans to which both give a label that both know.
 
     Attributes:
-        labels: names that both know, in one spelling.
         n_spans: spans that count.
         n_left_out: spans to which one of them gives a label that the other does not know.
         share: spans with the same label, 0 to 1; NaN without spans.
-        chance: the share that two teachers with these label counts would have if neither knew of the other.
+        chance: the share that two targets with these label counts would have if neither knew of the other.
         kappa: Cohen's, 1 (always), 0 (as chance has it) and below; NaN where it has no meaning.
     """
 
-    labels: tuple[str, ...]
     n_spans: int
     n_left_out: int
     share: float
@@ -45,15 +43,15 @@ def canonical(label: str) -> str:
 
 
 def agree(counts: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> Agreement:
-    """The agreement in counts of spans by label of one teacher and of the other, int [K_1, K_2]."""
-    rows, columns = list(map(canonical, rows)), list(map(canonical, columns))
-    common = tuple(label for label in dict.fromkeys(rows) if label in columns)
-    ours, theirs = ([[label == one for label in labels] for one in common] for labels in (rows, columns))
-    square = np.array(ours, int).reshape(-1, len(rows)) @ counts @ np.array(theirs, int).reshape(-1, len(columns)).T
+    """The agreement in counts of spans by label of one target and of the other, int [K_1, K_2]."""
+    names, others = (np.array([canonical(label) for label in labels]) for labels in (rows, columns))
+    common = np.intersect1d(names, others)[:, None]
+    square = (common == names).astype(int) @ counts @ (common == others).astype(int).T
     n_spans = int(square.sum())
-    share, chance = float("nan"), float("nan")
+    share = chance = kappa = float("nan")
     if n_spans:
         share = float(np.trace(square)) / n_spans
         chance = float(square.sum(axis=1) @ square.sum(axis=0)) / n_spans**2
-    kappa = (share - chance) / (1 - chance) if chance < 1 else float("nan")  # 1: both have one label only
-    return Agreement(common, n_spans, int(counts.sum()) - n_spans, share, chance, kappa)
+    if chance < 1:  # else both have one label only
+        kappa = (share - chance) / (1 - chance)
+    return Agreement(n_spans, int(counts.sum()) - n_spans, share, chance, kappa)

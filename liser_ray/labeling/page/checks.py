@@ -5,35 +5,30 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from liser_ray.labeling.page.agreement import Agreement
-from liser_ray.labeling.page.statistics import TableStatistics, TeacherCounts
+from liser_ray.labeling.page.statistics import TableStatistics, TargetCounts
 from liser_ray.media.outcome import Status
 
 FEWEST_SPANS = 30
-"""Labeled spans below which nothing is said about teachers."""
+"""Labeled spans (of a scalar: windows) below which nothing is said about teachers."""
 
 _FAILED_SHARE = 0.2  # of the hours (or spans) that are done: worth a look before the rest is run
-_FILTERED_SHARE = 0.5  # of the hours that are done: the wrong kind of video, or a wrong setting
-_ONE_LABEL_SHARE = 0.9  # of a teacher's labels: it does not listen, or does not suit the corpus
+_FILTERED_SHARE = 0.5  # of the hours that are done: the wrong kind of recording, or a wrong setting
+_ONE_ANSWER_SHARE = 0.9  # of what a teacher says: it does not listen, or does not suit the corpus
 _UNSURE = 0.1  # of the way from uniform to certain: a median confidence below it teaches a student nothing
-_CHANCE_KAPPA = 0.05  # Cohen's kappa below which two teachers agree no more than by chance
+_CHANCE_KAPPA = 0.05  # Cohen's kappa below which two targets agree no more than by chance
 
 
-def find_warnings(
-    statistics: TableStatistics, titles: Mapping[str, str], agreements: Mapping[str, Agreement]
-) -> list[str]:
-    """One or two sentences for each thing that looks wrong in a table.
-
-    Args:
-        statistics: of the table.
-        titles: what each teacher is called, such as "speech teacher fold-0"; agreements are of the first with another.
-    """
-    warnings = [*_about_spans(statistics)]
-    first = next(iter(titles.values()))
-    for name, teacher in statistics.teachers.items():
-        warnings += _about_teacher(f"The {titles[name]}", teacher)
-        if name in agreements:
-            warnings += _about_agreement(f"The {first} and the {titles[name]}", agreements[name])
-    return warnings
+def find_warnings(statistics: TableStatistics, agreements: Mapping[tuple[str, str], Agreement]) -> Iterator[str]:
+    """One or two sentences for each thing that looks wrong in a table; agreements are by the targets' names."""
+    yield from _about_spans(statistics)
+    for one in statistics.targets.values():
+        yield from _about_scalar(one) if one.target.kind == "scalar" else _about_distribution(one)
+    for (name, other), found in agreements.items():
+        if found.n_spans >= FEWEST_SPANS and not found.kappa >= _CHANCE_KAPPA:
+            yield (
+                f"{name} and {other} agree on {share_text(found.share)} of the spans, and chance alone would give "
+                f"{share_text(found.chance)}: one of them, or both, cannot tell these labels apart."
+            )
 
 
 def share_text(share: float) -> str:
@@ -61,34 +56,34 @@ def _about_spans(statistics: TableStatistics) -> Iterator[str]:
     if seconds and filtered.seconds / seconds > _FILTERED_SHARE:
         yield (
             f"{share_text(filtered.seconds / seconds)} of the hours are of no use, most often as "
-            f"{_main_reason(statistics, Status.FILTERED)}. Are these videos of one person who talks to the camera?"
+            f"{_main_reason(statistics, Status.FILTERED)}. Are these recordings of one person who talks?"
         )
 
 
-def _about_teacher(who: str, teacher: TeacherCounts) -> Iterator[str]:
-    n_spans = int(teacher.spans.sum())
+def _about_distribution(counts: TargetCounts) -> Iterator[str]:
+    name, labels, n_spans = counts.target.name, counts.target.labels, int(counts.spans.sum())
     if n_spans < FEWEST_SPANS:
         return
-    most = int(teacher.spans.argmax())
-    share = teacher.spans[most] / n_spans
-    if share > _ONE_LABEL_SHARE:
+    most = int(counts.spans.argmax())
+    if (share := counts.spans[most] / n_spans) > _ONE_ANSWER_SHARE:
         yield (
-            f"{who} says {teacher.labels[most]} to {share_text(share)} of the spans. A student learns little else from "
-            "it: are its weights the right ones, and does it suit these videos?"
+            f"{name} says {labels[most]} to {share_text(share)} of the spans. A student learns little else from it: "
+            "are its teacher's weights the right ones, and does it suit these recordings?"
         )
-    uniform, median = 1 / len(teacher.labels), teacher.confidence.median
-    if len(teacher.labels) > 1 and median < uniform + _UNSURE * (1 - uniform):
+    uniform, median = counts.no_opinion, counts.confidence.median
+    if len(labels) > 1 and median < uniform + _UNSURE * (1 - uniform):
         yield (
-            f"{who} is hardly ever sure: its median confidence is {median:.2f}, and {uniform:.2f} would be no opinion "
-            "at all. Are its weights the right ones?"
+            f"{name} is hardly ever sure: its median confidence is {median:.2f}, and {uniform:.2f} would be no opinion "
+            "at all. Are its teacher's weights the right ones?"
         )
 
 
-def _about_agreement(who: str, agreement: Agreement) -> Iterator[str]:
-    if agreement.n_spans >= FEWEST_SPANS and not agreement.kappa >= _CHANCE_KAPPA:
+def _about_scalar(counts: TargetCounts) -> Iterator[str]:
+    share = counts.values.counts.max() / max(1, counts.values.n)
+    if counts.values.n >= FEWEST_SPANS and share > _ONE_ANSWER_SHARE:
         yield (
-            f"{who} agree on {share_text(agreement.share)} of the spans, and chance alone would give "
-            f"{share_text(agreement.chance)}: one of them, or both, cannot tell these emotions apart."
+            f"{counts.target.name} is about {counts.values.median:.3g} in {share_text(share)} of the windows: a "
+            "student learns little from it."
         )
 
 

@@ -31,20 +31,16 @@ class FacePicture:
 
 
 def contact_sheet(rows: pa.Table) -> list[FacePicture]:
-    """The face in the middle one of each span's valid windows.
-
-    Args:
-        rows: labeled rows with ``uri``, ``start_s``, ``video_valid`` and ``face_box``.
-    """
+    """The middle one of each span's faces; rows have ``uri``, ``start_s`` and ``face_box`` with at least one face."""
     pictures = []
     with Sandbox(workers=2, memory_mb=2048, preload=[face_jpeg.__module__]) as sandbox:
         pending = []
         for row in rows.to_pylist():
-            if len(valid := np.flatnonzero(np.array(row["video_valid"]) > 0)):
-                window = int(valid[len(valid) // 2])
-                start_s = row["start_s"] + window * _WINDOW_S
-                future = sandbox.submit(face_jpeg, row["uri"], start_s, row["face_box"][window], timeout_s=_TIMEOUT_S)
-                pending.append((row["uri"], start_s + _WINDOW_S / 2, future))
+            windows = [window for window, box in enumerate(row["face_box"]) if any(box)]
+            window = windows[len(windows) // 2]
+            start_s = row["start_s"] + window * _WINDOW_S
+            future = sandbox.submit(face_jpeg, row["uri"], start_s, row["face_box"][window], timeout_s=_TIMEOUT_S)
+            pending.append((row["uri"], start_s + _WINDOW_S / 2, future))
         for uri, time_s, future in pending:
             try:
                 pictures.append(FacePicture(uri, time_s, base64.b64encode(future.result()).decode()))

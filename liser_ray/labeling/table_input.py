@@ -1,0 +1,82 @@
+"""A finished labels table as input: its rows go through teachers of sound again, and keep what they have."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from liser_ray.corpora.plan import load_plan_summary
+from liser_ray.labeling.progress import Work
+from liser_ray.labeling.resume import OutputFolders, whole_label_files
+from liser_ray.labeling.schema import ON_THE_WAY, SPEECH, empty_column, list_column, read_recipe
+from liser_ray.media.flac import decode_flac
+from liser_ray.media.outcome import Status
+from liser_ray.media.speech import speech_stretches
+from liser_ray.runtime.errors import UserError
+from liser_ray.storage.addresses import absolute
+from liser_ray.storage.files import exists, filesystem
+from liser_ray.teachers.targets import Target
+
+
+def find_table(input_uri: str) -> OutputFolders | None:
+    """The folders of the job whose output an input is, or None if it is recordings."""
+    folders = OutputFolders(absolute(input_uri))
+    return folders if exists(folders.run_card) and exists(folders.labels) else None
+
+
+def carried_targets(table: OutputFolders) -> list[Target]:
+    """The targets that a table has already.
+
+    Raises:
+        UserError: the table is of another version of this package, or its job has not come to its end.
+    """
+    fs, _ = filesystem(table.labels)
+    paths = whole_label_files(table)
+    plan = load_plan_summary(table.output)
+    rows = sum(pq.read_metadata(path, filesystem=fs).num_rows for path in paths)
+    if plan is None or rows != plan.spans:
+        raise UserError(
+            f"{table.output} has {rows} of {plan.spans if plan else '?'} rows: let its job come to its end (the same "
+            "command goes on), then give it as --input."
+        )
+    return [
+        Target.from_json(one) for one in read_recipe(pq.read_schema(paths[0], filesystem=fs), table.output)["targets"]
+    ]
+
+
+class ReopenRows:
+    """Actor in the place of the media stage: labeled rows are open again, for further targets."""
+
+    def __init__(self, schema: pa.Schema, count: Callable[[Work], None]):
+        """The schema is of the new table."""
+        self._schema, self._count = schema, count
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """Rows of the new schema, with the columns that teachers read; those that were not labeled pass through."""
+        started = time.monotonic()
+        rows = rows.combine_chunks()
+        labeled = [one == Status.LABELED for one in rows["status"].to_pylist()]
+        columns: dict[str, pa.Array] = {name: rows[name].combine_chunks() for name in rows.schema.names}
+        columns["status"] = pa.array(
+            ["" if is_open else one for one, is_open in zip(rows["status"].to_pylist(), labeled, strict=True)],
+            pa.string(),
+        )
+        old, kinds = columns["targets"], self._schema.field("targets").type
+        known = {one.name: old.field(index) for index, one in enumerate(old.type)}
+        columns["targets"] = pa.StructArray.from_arrays(
+            [known[one.name] if one.name in known else empty_column(one.type, len(rows)) for one in kinds],
+            fields=list(kinds),
+        )
+        stretches: list[np.ndarray] = [
+            speech_stretches(decode_flac(sound)).ravel() if is_open else np.empty(0)
+            for sound, is_open in zip(rows["audio"].to_pylist(), labeled, strict=True)
+        ]
+        for one in ON_THE_WAY:
+            columns[one.name] = empty_column(one.type, len(rows))
+        columns[SPEECH.name] = list_column(stretches, SPEECH.type)
+        schema = pa.schema([*self._schema, *ON_THE_WAY], self._schema.metadata)
+        if n_open := sum(labeled):
+            self._count(Work(n_open, 0, time.monotonic() - started))
+        return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
