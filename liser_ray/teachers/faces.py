@@ -154,15 +154,22 @@ def _load_onnx(path: Path, model: FaceModel, device: torch.device) -> FrameNetwo
 
 
 def _count_outputs(network: FrameNetwork, model: FaceModel, device: torch.device, path: Path) -> int:
-    """Number of outputs, found by running two gray frames, which also shows that the description fits the network."""
-    gray = torch.full((1, 2, 224, 224, 3), 128, dtype=torch.uint8, device=device)
+    """Number of outputs, found by running two frames, which also shows that the description fits the network."""
+    frames = torch.full((1, 2, 224, 224, 3), 128, dtype=torch.uint8, device=device)
+    frames[0, 1, :, :, 0] = 0  # a second one of another colour: logits would have to sum to 1 for both by chance
     try:
         with torch.inference_mode():
-            outputs = network(prepare(gray, model)).float()
+            outputs = network(prepare(frames, model)).float()
     except Exception as error:  # whatever a foreign network raises when its input is not what it expects
         raise UserError(f"{path} does not take frames as the YAML file describes them: {error}") from error
     if outputs.ndim != 2 or len(outputs) != 2:
         raise UserError(f"{path} gives {tuple(outputs.shape)} for 2 frames; a classifier gives (2, labels).")
-    if model.output == "probabilities" and not torch.allclose(outputs.sum(dim=1), torch.ones(2).to(outputs), atol=1e-3):
+    sum_to_1 = bool(torch.allclose(outputs.sum(dim=1), torch.ones(2).to(outputs), atol=1e-3))
+    if model.output == "probabilities" and not sum_to_1:
         raise UserError(f"{path}: outputs don't add up to 1, so they are no probabilities. Set output: logits.")
+    if model.output == "logits" and sum_to_1 and outputs.min() >= 0:
+        raise UserError(
+            f"{path}: outputs add up to 1 already, so they are no logits, and another softmax would make them nearly "
+            "alike. Set output: probabilities."
+        )
     return outputs.shape[1]

@@ -14,13 +14,18 @@ from small_teachers import SPEECH_LABELS, make_speech_base, make_teachers
 from transformers import AutoModelForAudioClassification
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.config import VideoTeacherConfig
 from liser_ray.teachers.finetuning.config import LoraSettings
 from liser_ray.teachers.finetuning.model import build_model
-from liser_ray.teachers.speech import load_speech_teachers
-from liser_ray.teachers.video import load_video_teacher
+from liser_ray.teachers.kinds import read_teachers
+from liser_ray.teachers.teacher import Teacher
 from liser_ray.teachers.weights import load_plain
 from liser_ray.training.checkpoint import loaded
+
+
+def load(kind: str, *addresses: object) -> Teacher:
+    """A teacher as the labeling job loads it."""
+    (entry,) = read_teachers([f"one={kind}:{','.join(map(str, addresses))}"])
+    return entry.load(torch.device("cpu"))
 
 
 class Harmful:
@@ -55,32 +60,29 @@ def teachers(tmp_path):
     return make_teachers(tmp_path / "teachers")
 
 
-def test_video_teacher_and_its_landmark_network(harm, teachers, tmp_path):
+def test_s2d_and_its_landmark_network(harm, teachers, tmp_path):
     bad = harm(tmp_path / "bad.pth.tar")
-    for weights in (
-        {"weights": bad, "landmark_weights": teachers.video.landmark_weights},
-        {"weights": teachers.video.weights, "landmark_weights": bad},
-    ):
+    for weights in ((bad, teachers.landmarks), (teachers.s2d, bad)):
         with pytest.raises(UserError, match=r"bad\.pth\.tar .* could run code"):
-            load_video_teacher(VideoTeacherConfig(**weights))
+            load("s2d", *weights)
 
 
-def test_static_video_teacher(harm, tmp_path):
+def test_face_teacher(harm, tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "resnet", "architectures": ["ResNetForImage"]}))
     harm(folder / "pytorch_model.bin")
     (tmp_path / "model.yaml").write_text("weights: model\nlabels: [a, b]\n")
     with pytest.raises(UserError, match=r"Can't load an image classifier .* could run code"):
-        load_video_teacher(VideoTeacherConfig(kind="static", weights=str(tmp_path / "model.yaml")))
+        load("face", tmp_path / "model.yaml")
 
 
 def test_speech_teacher(harm, teachers):
-    folder = Path(teachers.speech[0])
+    folder = Path(teachers.speech).parent / "fold-0"
     (folder / "model.safetensors").unlink()
     harm(folder / "pytorch_model.bin")
     with pytest.raises(UserError, match=r"Can't load a speech model .* could run code"):
-        load_speech_teachers([str(folder)])
+        load("speech", folder)
 
 
 def test_adapter_of_a_speech_teacher(harm, tmp_path):
@@ -92,11 +94,11 @@ def test_adapter_of_a_speech_teacher(harm, tmp_path):
     config = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": str(base)}))
     (adapter / "labels.json").write_text(json.dumps(SPEECH_LABELS))
-    assert load_speech_teachers([str(adapter)]).teachers
+    assert load("speech", adapter).targets
     (adapter / "adapter_model.safetensors").unlink()
     harm(adapter / "adapter_model.bin")
     with pytest.raises(UserError, match=r"Can't read the adapter .* could run code"):
-        load_speech_teachers([str(adapter)])
+        load("speech", adapter)
 
 
 def test_base_of_fine_tuning(harm, tmp_path):
@@ -132,7 +134,7 @@ def test_an_onnx_network_reads_no_file_outside_of_its_folder(tmp_path, place):
     (tmp_path / "model/a.onnx").write_bytes(network.SerializeToString())
     (tmp_path / "model.yaml").write_text("weights: model/a.onnx\nlabels: [a, b]\n")
     with pytest.raises(UserError, match=r"a\.onnx is no ONNX file that onnxruntime can run"):
-        load_video_teacher(VideoTeacherConfig(kind="static", weights=str(tmp_path / "model.yaml")))
+        load("face", tmp_path / "model.yaml")
 
 
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
@@ -141,7 +143,7 @@ def test_code_in_a_model_folder_is_neither_run_nor_asked_about(teachers, tmp_pat
         raise AssertionError("a question on the terminal")
 
     monkeypatch.setattr("builtins.input", asked)
-    folder = Path(teachers.speech[0])
+    folder = Path(teachers.speech).parent / "fold-0"
     (folder / "own.py").write_text(
         f"import os\nos.mkdir({str(tmp_path / 'made')!r})\n"
         "from transformers import HubertConfig as C, HubertForSequenceClassification as M\n"
@@ -154,5 +156,5 @@ def test_code_in_a_model_folder_is_neither_run_nor_asked_about(teachers, tmp_pat
             content[kind] = "own"
     (folder / file).write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"custom code|trust_remote_code"):
-        load_speech_teachers([str(folder)])
+        load("speech", folder)
     assert not (tmp_path / "made").exists()

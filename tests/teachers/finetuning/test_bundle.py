@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from peft import PeftModel
@@ -13,21 +12,18 @@ from teachers.finetuning.conftest import FOLD
 from tones import LABELS
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-from liser_ray.corpora.tuning import refuse_leak
-from liser_ray.labeling.config import LabelConfig
-from liser_ray.labeling.run_card import TeacherCard, make_recipe, speech_card
-from liser_ray.labeling.schema import empty_column, labels_schema
-from liser_ray.labeling.teacher_stage import SpeechStage
-from liser_ray.media.flac import encode_flac
-from liser_ray.media.span import digest
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.bundles import read_bundle
 from liser_ray.teachers.finetuning.bundle import base_name
 from liser_ray.teachers.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
 from liser_ray.teachers.finetuning.run import TeacherJob, make_training, write_bundle
 from liser_ray.teachers.finetuning.split import TeacherSplit, split_fold
-from liser_ray.teachers.speech import load_speech_teachers, speech_windows
+from liser_ray.teachers.kinds import read_teachers
+from liser_ray.teachers.kinds import speech as speech_kind
 from liser_ray.teachers.speech_models import base_address
+from liser_ray.teachers.targets import refuse_leak
+from liser_ray.teachers.teacher import Teacher
+from liser_ray.teachers.windows import sound_windows
 from liser_ray.training.fit import ProcessGroup, Training
 
 
@@ -41,7 +37,7 @@ def tune(base, speech, split: TeacherSplit, output: Path) -> Training:
     job = TeacherJob(config, FOLD, str(output))
     training = make_training(job, speech, base, ProcessGroup(torch.device("cpu")), split)
     training.run()
-    write_bundle(job, training, base)
+    write_bundle(job, training)
     return training
 
 
@@ -51,26 +47,28 @@ def trained(base, speech, tmp_path_factory) -> tuple[Training, Path]:
     return tune(base, speech, split_fold(speech, FOLD, 0.2, 0), output), output / "fold-0"
 
 
-def softmaxes_in_training(training: Training, pcm: np.ndarray) -> np.ndarray:
+def load(folder: Path) -> Teacher:
+    """As the labeling job does."""
+    (entry,) = read_teachers([f"speech=speech:{folder}"])
+    return entry.load(torch.device("cpu"))
+
+
+def windows_of(pcm: np.ndarray) -> np.ndarray:
+    return sound_windows(pcm, 0.5, 0.5)[0]
+
+
+def softmaxes_in_training(training: Training, windows: np.ndarray) -> np.ndarray:
     """What the model in the trainer's memory says of 0.5-s windows."""
-    windows = torch.from_numpy(speech_windows(pcm)[0])
-    variance, mean = torch.var_mean(windows, dim=1, correction=0, keepdim=True)
     with torch.inference_mode():
-        model = training.model.eval()
-        return model(input_values=(windows - mean) / torch.sqrt(variance + 1e-7)).logits.softmax(1).numpy()
+        inputs = training.task.prepare.windows(torch.from_numpy(windows))
+        return training.model.eval()(**inputs).logits.softmax(1).numpy()
 
 
 def test_the_labeling_job_gets_the_probabilities_of_the_trainer(trained, speech):
     training, folder = trained
-    pcm = speech.waveform(0)
-    schema = labels_schema(("happy",), {"fold_0": LABELS}, pa.schema([]), {})
-    row = {"audio": encode_flac(pcm), "content_hash": digest(pcm) + "0" * 32}
-    columns = [pa.array([row[one.name]], one.type) if one.name in row else empty_column(one.type, 1) for one in schema]
-    stage = SpeechStage(LabelConfig(speech_teachers=[str(folder)], precision="float32", speech_batch_size=8))
-    labeled = stage(pa.Table.from_arrays(columns, schema=schema))
-    assert labeled["status"].to_pylist() == [""]
-    found = np.array(labeled["speech_probs"][0].as_py()["fold_0"])
-    np.testing.assert_allclose(found, softmaxes_in_training(training, pcm), atol=1e-6)
+    windows = windows_of(speech.waveform(0))
+    found = load(folder)(windows)["speech"].values
+    np.testing.assert_allclose(found, softmaxes_in_training(training, windows), atol=1e-6)
 
 
 def test_plain_transformers_and_peft_read_it(trained, base, speech):
@@ -79,11 +77,11 @@ def test_plain_transformers_and_peft_read_it(trained, base, speech):
     model = AutoModelForAudioClassification.from_pretrained(base, num_labels=len(labels))
     model = PeftModel.from_pretrained(model, folder).eval()
     prepare = AutoFeatureExtractor.from_pretrained(folder)
-    windows = speech_windows(speech.waveform(0))[0]
+    windows = windows_of(speech.waveform(0))
     inputs = prepare(list(windows), sampling_rate=16_000, return_tensors="pt")
     with torch.inference_mode():
         found = model(input_values=inputs.input_values).logits.softmax(1).numpy()
-    np.testing.assert_allclose(found, softmaxes_in_training(training, speech.waveform(0)), atol=1e-5)
+    np.testing.assert_allclose(found, softmaxes_in_training(training, windows), atol=1e-5)
     assert labels == list(LABELS)
 
 
@@ -91,38 +89,40 @@ def test_its_card_says_who_was_heard_and_how_good_it_is(trained, speech):
     training, folder = trained
     bundle = read_bundle(str(folder))
     speakers = bundle.content["speakers"]
-    assert set(bundle.tuning.heard) == {*speakers["train"], *speakers["selection"]} <= FOLD.train
+    assert set(bundle.tuned_on.heard) == {*speakers["train"], *speakers["selection"]} <= FOLD.train
     assert speakers["validation"] == ["g"]
     assert speakers["test"] == ["h"]
     assert bundle.labels == LABELS
-    assert bundle.tuning.labeled == "tones"
+    assert bundle.tuned_on.labeled == "tones"
     scores = bundle.content["scores"]
     assert np.sum(scores["recordings"]["confusion"]) == np.sum(scores["windows"]["confusion"]) == 6
-    assert bundle.tuning.temperature > 0
+    assert np.sum(scores["windows_of_3s"]["confusion"]) == 6
+    assert min(bundle.content["temperatures"].values()) > 0
     assert bundle.content["best_epoch"] == training.best.epoch
     card = (folder / "README.md").read_text()
     assert f"| whole recordings | {scores['recordings']['uar']:.3f} |" in card
     assert "Never heard: speakers g, h" in card
 
 
-def test_the_labels_table_tells_a_student_whom_its_teacher_has_heard(trained, tmp_path):
-    (teacher,) = load_speech_teachers([f"fold_0={trained[1]}"]).teachers
-    config = LabelConfig(input=str(tmp_path))
-    recipe = make_recipe(config, TeacherCard("s2d", ("happy",), "0"), [speech_card(teacher)])
-    tuning = recipe["speech_teachers"]["fold_0"]["tuning"]
-    assert set(tuning["heard"]) <= FOLD.train
-    assert (tuning["labeled"], tuning["fold"]) == ("tones", 0)
-    assert tuning["temperature"] == read_bundle(str(trained[1])).tuning.temperature
+def test_its_target_tells_a_student_whom_it_has_heard(trained):
+    (target,) = load(trained[1]).targets
+    bundle = read_bundle(str(trained[1]))
+    assert target.tuned_on == bundle.tuned_on
+    assert set(target.tuned_on.heard) <= FOLD.train
+    assert (target.tuned_on.labeled, target.tuned_on.fold) == ("tones", 0)
+    assert target.temperature == bundle.content["temperatures"]["0.5"]
+    more = speech_kind.load("speech", speech_kind.Options(str(trained[1]), hears_s=2.5), torch.device("cpu"), "float32")
+    assert more.targets[0].temperature == bundle.content["temperatures"]["3.0"]
 
 
 def test_a_teacher_that_was_tuned_on_a_test_speaker_behind_the_folds_back_is_refused(trained, base, speech, tmp_path):
     """The card lists whom the teacher has heard, not whom the fold says it should have."""
-    refuse_leak(read_bundle(str(trained[1])).tuning, "tones", FOLD.test | FOLD.validation)
+    refuse_leak(load(trained[1]).targets[0], "tones", FOLD.test | FOLD.validation)
     split = split_fold(speech, FOLD, 0.2, 0)
     leaky = replace(split, train=np.append(split.train, speech.of_speakers("h")[:1]))
     tune(base, speech, leaky, tmp_path)
     with pytest.raises(UserError, match="speakers h"):
-        refuse_leak(read_bundle(str(tmp_path / "fold-0")).tuning, "tones", FOLD.test)
+        refuse_leak(load(tmp_path / "fold-0").targets[0], "tones", FOLD.test)
 
 
 def test_a_folder_without_a_card_is_no_bundle(base):

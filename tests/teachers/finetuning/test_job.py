@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
+import torch
 from tone_files import write_tones
 
 from liser_ray.corpora.labeled import read_labeled_set
@@ -22,7 +23,8 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
 from liser_ray.teachers.finetuning.job import finetune
 from liser_ray.teachers.finetuning.report import print_result
-from liser_ray.teachers.speech import load_speech_teachers, speech_windows
+from liser_ray.teachers.kinds import read_teachers
+from liser_ray.teachers.windows import sound_windows
 
 CHANCE, MARGIN = 1 / 8, 0.1
 
@@ -80,7 +82,7 @@ def test_two_folds_of_ravdess_two_workers_one_of_them_killed(ravdess, ray_sessio
     for one, other in zip(on_two.bundles[0].content["history"], alone.bundles[0].content["history"], strict=True):
         assert [one[name] for name in names] == pytest.approx([other[name] for name in names], rel=1e-3)
     windows = some_windows(ravdess.labeled)
-    probs = [load_speech_teachers([f"t={result.output}/fold-0"])(windows)["t"] for result in (on_two, alone)]
+    probs = [ask(f"{result.output}/fold-0", windows)["t"] for result in (on_two, alone)]
     np.testing.assert_allclose(*probs, atol=5e-3)
 
     # The second fold joins the first, which is not trained again.
@@ -104,10 +106,16 @@ def test_two_folds_of_ravdess_two_workers_one_of_them_killed(ravdess, ray_sessio
         finetune(changed)
 
 
+def ask(address: str, windows: np.ndarray) -> dict[str, np.ndarray]:
+    """Softmaxes of the speech teachers at an address."""
+    (entry,) = read_teachers([f"t=speech:{address}"])
+    return {name: answer.values for name, answer in entry.load(torch.device("cpu"))(windows).items()}
+
+
 def some_windows(spec: str) -> np.ndarray:
     """Windows of some of a set's recordings."""
     uris = [one.uri for one in read_labeled_set(spec).utterances[::200]]
-    return np.concatenate([speech_windows(read_waveform(uri))[0] for uri in uris])
+    return np.concatenate([sound_windows(read_waveform(uri), 0.5, 0.5)[0] for uri in uris])
 
 
 def write_manifest(path: Path, rows: list[dict]) -> None:
@@ -156,9 +164,7 @@ def test_bundles_go_to_s3_and_come_back_as_teachers(tones, s3_store):
     bucket = s3_store.bucket()
     result = finetune(replace(tones, output=f"s3://{bucket}/teachers", folds="0"))
     windows = np.random.default_rng(0).standard_normal((3, 8000)).astype(np.float32)
-    teachers = load_speech_teachers([f"s3://{bucket}/teachers/fold-*"])
-    assert teachers.teachers[0].name == "fold_0"
-    assert teachers(windows)["fold_0"].shape == (3, 3)
+    assert ask(f"s3://{bucket}/teachers/fold-*", windows)["t_fold_0"].shape == (3, 3)
     assert finetune(replace(tones, output=f"s3://{bucket}/teachers", folds="0")).trained == ()
     assert result.trained == (0,)
 

@@ -9,11 +9,11 @@ import torch
 from teachers.finetuning.conftest import FOLD
 
 from liser_ray.corpora.speech import LabeledSpeech
-from liser_ray.teachers.finetuning import task
 from liser_ray.teachers.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
 from liser_ray.teachers.finetuning.model import build_model
 from liser_ray.teachers.finetuning.run import TeacherJob, make_training
 from liser_ray.teachers.finetuning.task import score_recordings
+from liser_ray.teachers.speech_inputs import RawSound
 from liser_ray.training.checkpoint import loaded, saved
 from liser_ray.training.fit import ProcessGroup, Training, trained_weights
 
@@ -75,8 +75,8 @@ def test_small_passes_are_the_whole_batch_and_a_piece_is_the_same_whoever_hears_
 
 def test_a_long_recording_is_scored_in_pieces(base, speech, monkeypatch):
     model = build_model(base, 3, LoraSettings(), 0, CPU)
-    whole = score_recordings(model, speech, np.array([0]), True, CPU, "float32")
-    monkeypatch.setattr(task, "LONGEST_S", 0.5)
-    pieces = score_recordings(model, speech, np.array([0]), True, CPU, "float32")
+    whole = score_recordings(model, speech, np.array([0]), RawSound(normalised=True), CPU, "float32")
+    monkeypatch.setattr(RawSound, "longest_s", 0.5)
+    pieces = score_recordings(model, speech, np.array([0]), RawSound(normalised=True), CPU, "float32")
     assert whole.shape == pieces.shape == (1, 3)
     assert not np.allclose(whole, pieces)

@@ -1,4 +1,4 @@
-"""Video teachers of both kinds: labels, batches, and what is refused."""
+"""Teachers of face clips, of both kinds: labels, batches, and what is refused."""
 
 import argparse
 from pathlib import Path
@@ -11,11 +11,13 @@ from transformers import AutoModelForImageClassification, ResNetConfig
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import sha256
-from liser_ray.teachers.config import VideoTeacherConfig
+from liser_ray.teachers.clips import CLIP_S, ClipTeacher
+from liser_ray.teachers.kinds import face, s2d
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer, save_s2d
-from liser_ray.teachers.video import FERV39K_LABELS, load_video_teacher, s2d_forward, s2d_teacher
+from liser_ray.teachers.s2d_teacher import FERV39K_LABELS, s2d_forward, s2d_teacher
 from liser_ray.teachers.weights import save_checkpoint
 
+CPU = torch.device("cpu")
 LABELS = ("angry", "happy", "sad")
 MINI = S2DConfig(embed_dim=64, depth=2, heads=1, num_classes=7)
 
@@ -47,41 +49,57 @@ def s2d_files(tmp_path_factory) -> Path:
     return folder
 
 
-def s2d_config(folder: Path, file: str = "published.pth", **changes) -> VideoTeacherConfig:
+def load_s2d(folder: Path, file: str = "published.pth", precision: str = "float32", **changes) -> ClipTeacher:
     values = {"weights": str(folder / file), "landmark_weights": str(folder / "landmark.pth.tar"), **changes}
-    return VideoTeacherConfig(**values)
+    return s2d.load("face", s2d.Options(**values), CPU, precision)
+
+
+def answers(teacher: ClipTeacher, clips: np.ndarray) -> np.ndarray:
+    """Its softmaxes."""
+    return teacher(clips)["face"].values
+
+
+def labels(teacher: ClipTeacher) -> tuple[str, ...]:
+    return teacher.targets[0].labels
 
 
 class TestS2D:
     def test_softmax_per_clip_with_ferv39k_labels(self, s2d_files):
-        teacher = load_video_teacher(s2d_config(s2d_files))
-        softmax = teacher(random_clips(3))
+        teacher = load_s2d(s2d_files)
+        softmax = answers(teacher, random_clips(3))
         assert softmax.shape == (3, 7)
         assert softmax.dtype == np.float32
         np.testing.assert_allclose(softmax.sum(axis=1), 1, rtol=1e-5)
         assert np.ptp(softmax, axis=0).max() > 0.01  # the clips do differ to it
-        assert teacher.name == "s2d"
-        assert teacher.labels == FERV39K_LABELS
-        assert teacher(random_clips(0)).shape == (0, 7)
+        (target,) = teacher.targets
+        assert (target.name, target.teacher, target.kind, target.labels) == (
+            "face",
+            "face",
+            "distribution",
+            FERV39K_LABELS,
+        )
+        assert target.window_s == target.hop_s == CLIP_S == pytest.approx(16 / 30)
+        assert target.tuned_on is None
+        assert answers(teacher, random_clips(0)).shape == (0, 7)
         files = (s2d_files / "published.pth", s2d_files / "landmark.pth.tar")
-        assert teacher.sha256 == "+".join(map(sha256, files))
+        assert target.sha256 == "+".join(map(sha256, files))
 
     @pytest.mark.numerics
     def test_order_and_batches_change_nothing(self, s2d_files):
         clips = random_clips(5)
         clips.flags.writeable = False  # as Ray Data hands batches out
-        one_by_one = load_video_teacher(s2d_config(s2d_files, batch_size=1))(clips)
-        batched = load_video_teacher(s2d_config(s2d_files, batch_size=2))
-        np.testing.assert_allclose(batched(clips), one_by_one, atol=1e-5)
+        one_by_one = answers(load_s2d(s2d_files, batch_size=1), clips)
+        batched = load_s2d(s2d_files, batch_size=2)
+        np.testing.assert_allclose(answers(batched, clips), one_by_one, atol=1e-5)
         order = [3, 0, 4, 2, 1]
-        np.testing.assert_allclose(batched(clips[order]), one_by_one[order], atol=1e-5)
-        np.testing.assert_allclose(batched(clips[::-2]), one_by_one[::-2], atol=1e-5)
+        np.testing.assert_allclose(answers(batched, clips[order]), one_by_one[order], atol=1e-5)
+        np.testing.assert_allclose(answers(batched, clips[::-2]), one_by_one[::-2], atol=1e-5)
 
     def test_order_of_frames_and_channels_does_count(self, s2d_files):
-        teacher, clips = load_video_teacher(s2d_config(s2d_files)), random_clips(1)
-        as_it_is = teacher(clips)
-        assert np.abs(teacher(clips[:, ::-1]) - as_it_is).max() > 1e-4
-        assert np.abs(teacher(clips[..., ::-1]) - as_it_is).max() > 1e-4
+        teacher, clips = load_s2d(s2d_files), random_clips(1)
+        as_it_is = answers(teacher, clips)
+        assert np.abs(answers(teacher, clips[:, ::-1]) - as_it_is).max() > 1e-4
+        assert np.abs(answers(teacher, clips[..., ::-1]) - as_it_is).max() > 1e-4
 
     @pytest.mark.numerics
     @pytest.mark.parametrize("instructions", ["avx512_bf16", "amx_bf16", ""])
@@ -89,8 +107,7 @@ class TestS2D:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {instructions: True})
         clips = random_clips(2)
         full, bfloat16, float16 = (
-            load_video_teacher(s2d_config(s2d_files), "cpu", precision)(clips)
-            for precision in ("float32", "bfloat16", "float16")
+            answers(load_s2d(s2d_files, precision=precision), clips) for precision in ("float32", "bfloat16", "float16")
         )
         assert 0 < np.abs(bfloat16 - full).max() < 0.01 if instructions else np.array_equal(bfloat16, full)
         np.testing.assert_array_equal(float16, full)
@@ -102,61 +119,61 @@ class TestS2D:
         clips = random_clips(1)
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
             expected = s2d_forward(network, landmarks, torch.from_numpy(clips))[0].float().softmax(dim=1).numpy()
-        teacher = s2d_teacher(network, landmarks, FERV39K_LABELS, "", torch.device("cpu"), "bfloat16", 1)
-        np.testing.assert_array_equal(teacher(clips), expected)
+        teacher = s2d_teacher("face", network, landmarks, FERV39K_LABELS, "", CPU, "bfloat16", 1)
+        np.testing.assert_array_equal(answers(teacher, clips), expected)
 
     def test_labels_in_the_file_are_used_and_must_agree(self, s2d_files):
-        assert load_video_teacher(s2d_config(s2d_files, "own.safetensors")).labels == tuple("abcdefg")
-        load_video_teacher(s2d_config(s2d_files, "own.safetensors", labels=tuple("ABCDEFG")))
+        assert labels(load_s2d(s2d_files, "own.safetensors")) == tuple("abcdefg")
+        load_s2d(s2d_files, "own.safetensors", labels=tuple("ABCDEFG"))
         with pytest.raises(UserError, match="has the labels a, b, c, d, e, f, g, but you gave b, a"):
-            load_video_teacher(s2d_config(s2d_files, "own.safetensors", labels=tuple("bacdefg")))
+            load_s2d(s2d_files, "own.safetensors", labels=tuple("bacdefg"))
 
     def test_labels_must_fit_the_head(self, s2d_files, tmp_path):
         with pytest.raises(UserError, match="has 7 outputs, but there are 3 labels: angry, happy, sad"):
-            load_video_teacher(s2d_config(s2d_files, labels=LABELS))
+            load_s2d(s2d_files, labels=LABELS)
         with pytest.raises(UserError, match="a label comes twice"):
-            load_video_teacher(s2d_config(s2d_files, labels=(*LABELS, *LABELS, "fear")))
+            load_s2d(s2d_files, labels=(*LABELS, *LABELS, "fear"))
         eleven = VideoTransformer(S2DConfig(embed_dim=64, depth=1, heads=1, num_classes=11))
         torch.save({"model": eleven.state_dict()}, tmp_path / "eleven.pth")
         with pytest.raises(UserError, match="has 11 outputs and no names for them"):
-            load_video_teacher(s2d_config(s2d_files, weights=str(tmp_path / "eleven.pth")))
+            load_s2d(s2d_files, weights=str(tmp_path / "eleven.pth"))
 
     def test_a_broken_list_of_labels_in_the_file_is_an_error(self, s2d_files, tmp_path):
         state = VideoTransformer(MINI).state_dict()
         save_checkpoint(tmp_path / "x.safetensors", state, {"labels": "angry, happy"})
         with pytest.raises(UserError, match="is no JSON list of names"):
-            load_video_teacher(s2d_config(s2d_files, weights=str(tmp_path / "x.safetensors")))
+            load_s2d(s2d_files, weights=str(tmp_path / "x.safetensors"))
 
     def test_missing_weights_say_what_to_get(self, s2d_files):
-        with pytest.raises(UserError, match=r"(?s)No weights given.*cyinen/S2D.*--video_teacher\.weights"):
-            load_video_teacher(VideoTeacherConfig())
-        with pytest.raises(UserError, match=r"(?s)does not exist.*cyinen/S2D.*--video_teacher\.weights"):
-            load_video_teacher(s2d_config(s2d_files, "none.pth"))
-        with pytest.raises(UserError, match=r"mobilefacenet_model_best.*--video_teacher\.landmark_weights"):
-            load_video_teacher(s2d_config(s2d_files, landmark_weights=""))
+        with pytest.raises(UserError, match=r"(?s)No weights given.*cyinen/S2D.*face=s2d:S2D_WEIGHTS"):
+            s2d.load("face", s2d.Options(), CPU, "float32")
+        with pytest.raises(UserError, match=r"(?s)does not exist.*cyinen/S2D.*face=s2d:S2D_WEIGHTS"):
+            load_s2d(s2d_files, "none.pth")
+        with pytest.raises(UserError, match=r"mobilefacenet_model_best.*LANDMARK_WEIGHTS"):
+            load_s2d(s2d_files, landmark_weights="")
 
     def test_swapped_files_are_an_error(self, s2d_files):
         with pytest.raises(UserError, match=r"landmark\.pth\.tar is no checkpoint of S2D's video transformer"):
-            load_video_teacher(s2d_config(s2d_files, "landmark.pth.tar"))
+            load_s2d(s2d_files, "landmark.pth.tar")
         with pytest.raises(UserError, match=r"published\.pth is no checkpoint of S2D's landmark network"):
-            load_video_teacher(s2d_config(s2d_files, landmark_weights=str(s2d_files / "published.pth")))
+            load_s2d(s2d_files, landmark_weights=str(s2d_files / "published.pth"))
 
     def test_clips_of_another_shape_or_type_and_batches_below_zero_are_refused(self, s2d_files):
-        with pytest.raises(UserError, match="batch_size must be 0"):
-            load_video_teacher(s2d_config(s2d_files, batch_size=-1))
-        teacher = load_video_teacher(s2d_config(s2d_files))
+        with pytest.raises(UserError, match="batch_size of an s2d teacher must be 0"):
+            load_s2d(s2d_files, batch_size=-1)
+        teacher = load_s2d(s2d_files)
         with pytest.raises(ValueError, match="not uint8"):
             teacher(random_clips(1)[:, :8])
         with pytest.raises(ValueError, match="not uint8"):
             teacher(random_clips(1).astype(np.float32))
 
 
-def static_config(folder: Path, text: str, **changes) -> VideoTeacherConfig:
+def load_face(folder: Path, text: str, **changes) -> ClipTeacher:
     """A description beside a network whose outputs are the mean of each channel, or another one there."""
     if not (folder / "m.onnx").exists():
         mean_colour_onnx(folder / "m.onnx", ("n", 3, 8, 8))
     (folder / "colours.yaml").write_text(text)
-    return VideoTeacherConfig(kind="static", weights=str(folder / "colours.yaml"), **changes)
+    return face.load("face", face.Options(weights=str(folder / "colours.yaml"), **changes), CPU, "float32")
 
 
 PLAIN = "weights: m.onnx\nlabels: [Angry, happy, sad]\ninput_px: 8\nmean: [0, 0, 0]\nstd: [1, 1, 1]\n"
@@ -173,20 +190,19 @@ def softmax(x: np.ndarray) -> np.ndarray:
     return np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
 
 
-class TestStatic:
+class TestFace:
     @pytest.mark.numerics
     def test_softmaxes_of_the_frames_are_averaged(self, tmp_path):
-        teacher = load_video_teacher(static_config(tmp_path, PLAIN))
+        teacher = load_face(tmp_path, PLAIN)
         clips = coloured_clips((255, 0, 0), (0, 255, 0))
         clips[0, 8:] = (0, 0, 255)
         expected = (softmax(np.array([1.0, 0, 0])) + softmax(np.array([0, 0, 1.0]))) / 2
-        found = teacher(clips)
+        found = answers(teacher, clips)
         np.testing.assert_allclose(found, [expected, softmax(np.array([0, 1.0, 0]))], atol=1e-5)
         assert found.dtype == np.float32
-        assert teacher.labels == LABELS
-        assert teacher.name == "colours"
-        assert teacher.sha256 == sha256(tmp_path / "m.onnx") + "+" + sha256(tmp_path / "colours.yaml")
-        assert teacher(clips[:0]).shape == (0, 3)
+        assert labels(teacher) == LABELS
+        assert teacher.targets[0].sha256 == sha256(tmp_path / "m.onnx") + "+" + sha256(tmp_path / "colours.yaml")
+        assert answers(teacher, clips[:0]).shape == (0, 3)
 
     @pytest.mark.parametrize(
         ("extra", "expected"),
@@ -198,60 +214,74 @@ class TestStatic:
     )
     def test_preprocessing_is_as_described(self, tmp_path, extra, expected):
         plain = "".join(line for line in PLAIN.splitlines(True) if line[:4] not in extra)
-        found = load_video_teacher(static_config(tmp_path, plain + extra))(coloured_clips((255, 102, 51)))
+        found = answers(load_face(tmp_path, plain + extra), coloured_clips((255, 102, 51)))
         np.testing.assert_allclose(found[0], softmax(np.array(expected)), atol=1e-5)
 
     def test_fixed_batch_last_channel_and_probabilities(self, tmp_path):
         mean_colour_onnx(tmp_path / "m.onnx", (1, 8, 8, 3), softmax=True, layout="nhwc")
         text = PLAIN + "layout: nhwc\noutput: probabilities\n"
-        found = load_video_teacher(static_config(tmp_path, text))(coloured_clips((255, 0, 0)))
+        found = answers(load_face(tmp_path, text), coloured_clips((255, 0, 0)))
         np.testing.assert_allclose(found[0], softmax(np.array([1.0, 0, 0])), atol=1e-5)
+
+    def test_a_softmax_that_is_declared_as_logits_is_noticed(self, tmp_path):
+        mean_colour_onnx(tmp_path / "m.onnx", ("n", 3, 8, 8), softmax=True)
+        with pytest.raises(UserError, match=r"add up to 1 already.*output: probabilities"):
+            load_face(tmp_path, PLAIN)
+
+    def test_a_real_classifier_of_faces(self, test_data):
+        described = test_data.parent / "weights/face_expression/teacher_face_faceapi.yaml"
+        if not described.is_file():
+            pytest.skip(f"no face classifier at {described}")
+        teacher = face.load("face", face.Options(str(described)), CPU, "float32")
+        found = answers(teacher, random_clips(1))
+        assert labels(teacher) == ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
+        assert found.sum() == pytest.approx(1, abs=1e-5)
 
     def test_gray(self, tmp_path):
         mean_colour_onnx(tmp_path / "m.onnx", ("n", 1, 8, 8))
         text = "weights: m.onnx\nlabels: [neutral]\ninput_px: 8\nchannels: gray\nmean: [0]\nstd: [1]\n"
-        assert load_video_teacher(static_config(tmp_path, text))(coloured_clips((9, 9, 9))).tolist() == [[1.0]]
+        assert answers(load_face(tmp_path, text), coloured_clips((9, 9, 9))).tolist() == [[1.0]]
 
     @pytest.mark.numerics
     def test_scaling_keeps_the_mean_of_fine_patterns(self, tmp_path):
         clips = coloured_clips((0, 0, 0))
         clips[:, :, ::2, :, 0] = 255  # lines that pixel picking would see all or nothing of
-        found = load_video_teacher(static_config(tmp_path, PLAIN))(clips)
+        found = answers(load_face(tmp_path, PLAIN), clips)
         np.testing.assert_allclose(found[0], softmax(np.array([0.5, 0, 0])), atol=5e-3)
 
     @pytest.mark.numerics
     def test_an_image_classifier_of_transformers_with_its_own_labels(self, tmp_path):
         network = self.image_classifier(tmp_path, dict(enumerate(("Angry", "Happy", "Sad"))))
         clips = random_clips(2)
-        teacher = load_video_teacher(static_config(tmp_path, "weights: model\ninput_px: 224\n", batch_size=1))
-        assert teacher.labels == LABELS
+        teacher = load_face(tmp_path, "weights: model\ninput_px: 224\n", batch_size=1)
+        assert labels(teacher) == LABELS
         frames = torch.from_numpy(clips).flatten(0, 1).permute(0, 3, 1, 2) / 255
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
         with torch.inference_mode():
             logits = network((frames - mean.view(3, 1, 1)) / std.view(3, 1, 1)).logits
         expected = logits.softmax(dim=1).view(2, 16, 3).mean(dim=1)
-        np.testing.assert_allclose(teacher(clips), expected, atol=1e-5)
+        np.testing.assert_allclose(answers(teacher, clips), expected, atol=1e-5)
 
     def test_labels_given_in_several_places_must_agree(self, tmp_path):
         self.image_classifier(tmp_path, dict(enumerate(("Angry", "Happy", "Sad"))))
         with pytest.raises(UserError, match="has the labels angry, happy, sad, but you gave sad, happy, angry"):
-            load_video_teacher(static_config(tmp_path, "weights: model\nlabels: [sad, happy, angry]\n"))
+            load_face(tmp_path, "weights: model\nlabels: [sad, happy, angry]\n")
         with pytest.raises(UserError, match="has the labels angry, happy, sad, but you gave a, b, c"):
-            load_video_teacher(static_config(tmp_path, "weights: model\n", labels=("a", "b", "c")))
+            load_face(tmp_path, "weights: model\n", labels=("a", "b", "c"))
 
     def test_stand_in_labels_are_no_labels(self, tmp_path):
         self.image_classifier(tmp_path, {i: f"LABEL_{i}" for i in range(3)})
         with pytest.raises(UserError, match="3 outputs and no names for them"):
-            load_video_teacher(static_config(tmp_path, "weights: model\n"))
-        named = load_video_teacher(static_config(tmp_path, "weights: model\nlabels: [a, b, c]\n"))
-        assert named.labels == ("a", "b", "c")
+            load_face(tmp_path, "weights: model\n")
+        named = load_face(tmp_path, "weights: model\nlabels: [a, b, c]\n")
+        assert labels(named) == ("a", "b", "c")
 
     def test_a_model_without_its_classifier_is_an_error_not_a_random_one(self, tmp_path):
         backbone = self.image_classifier(tmp_path, dict(enumerate(LABELS))).base_model
         backbone.config.architectures = ["ResNetModel"]
         backbone.save_pretrained(tmp_path / "model")
         with pytest.raises(UserError, match="lacks weights of its own classifier: classifier"):
-            load_video_teacher(static_config(tmp_path, "weights: model\n"))
+            load_face(tmp_path, "weights: model\n")
 
     @staticmethod
     def image_classifier(tmp_path: Path, id2label: dict[int, str]):
@@ -283,4 +313,4 @@ class TestStatic:
     )
     def test_a_wrong_description_is_an_error(self, tmp_path, text, message):
         with pytest.raises(UserError, match=message):
-            load_video_teacher(static_config(tmp_path, text))
+            load_face(tmp_path, text)
