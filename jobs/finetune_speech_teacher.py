@@ -17,7 +17,7 @@ The job can be killed at any time: the same command goes on from the last epoch.
   python jobs/finetune_speech_teacher.py --labeled cremad:s3://bucket/CREMA-D --output s3://bucket/teachers --folds 0,1
   python jobs/finetune_speech_teacher.py --labeled mine.csv --base models/hubert-large --workers 4 --train.epochs 20
 
-Then: python jobs/label_corpus.py --speech_teachers out/teachers/fold-* ...
+Then: python jobs/label_corpus.py --teachers speech=speech:out/teachers/fold-* ...
 """
 
 
