@@ -81,7 +81,6 @@ def test_so_it_does_of_a_base_that_takes_spectrograms(kind, query, speech, tmp_p
     found = load(tmp_path / "fold-0")(windows)["speech"].values
     np.testing.assert_allclose(found, softmaxes_in_training(training, windows), atol=1e-5)
     assert found.shape[1] == len(LABELS)
-    assert training.history[-1].loss < training.history[0].loss
 
 
 def test_plain_transformers_and_peft_read_it(trained, base, speech):
