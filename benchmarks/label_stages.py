@@ -34,7 +34,6 @@ from transformers import HubertConfig, HubertForSequenceClassification
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.schema import empty_column, labels_schema, list_column
 from liser_ray.media import flac, span
-from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.clips import WINDOW_CELLS
 from liser_ray.media.detector import Face, FaceDetector, check_detector
 from liser_ray.media.faces import FaceConfig, find_faces
@@ -42,11 +41,15 @@ from liser_ray.media.frame import SampledFrame
 from liser_ray.media.reader import Reader
 from liser_ray.media.speech import speech_fraction
 from liser_ray.media.timeline import FRAME_RATE_HZ
+from liser_ray.teachers.clips import CPU_BATCH
+from liser_ray.teachers.kinds.speech import WINDOW_S
 from liser_ray.teachers.mobilefacenet import new_mobilefacenet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
-from liser_ray.teachers.speech import WINDOW_SAMPLES, SpeechTeachers, speech_windows
+from liser_ray.teachers.s2d_teacher import FERV39K_LABELS, s2d_teacher
+from liser_ray.teachers.speech import SpeechTeacher
+from liser_ray.teachers.speech_inputs import RawSound
 from liser_ray.teachers.speech_models import SpeechModel
-from liser_ray.teachers.video import CPU_BATCH, FERV39K_LABELS, s2d_teacher
+from liser_ray.teachers.windows import sound_windows
 from liser_ray.training.precision import able_precision
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -55,7 +58,7 @@ OURS, NAIVE = "ours", "naive"
 SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
 VIDEO_BATCH, SPEECH_BATCH = CPU_BATCH, LabelConfig().speech_batch_size
 PRECISION = LabelConfig().precision
-VIDEO_WINDOW_S, SPEECH_WINDOW_S = WINDOW_CELLS / FRAME_RATE_HZ, WINDOW_SAMPLES / SAMPLE_RATE_HZ
+VIDEO_WINDOW_S, SPEECH_WINDOW_S = WINDOW_CELLS / FRAME_RATE_HZ, WINDOW_S
 ROW_REPEATS = 20  # writing the rows takes milliseconds
 
 DECODE, DETECT, FOLLOW, FACES, VAD, PACK = "decode", "detect", "follow", "faces", "voice activity", "pack"
@@ -214,7 +217,7 @@ def measure_video_teacher(clips: np.ndarray, layers: int, costs: Costs) -> tuple
     torch.manual_seed(0)
     transformer, landmarks = VideoTransformer(S2DConfig(depth=layers)).eval(), new_mobilefacenet(seed=0)
     ours = copy.deepcopy(transformer), copy.deepcopy(landmarks)  # taken over, and converted
-    teacher = s2d_teacher(*ours, FERV39K_LABELS, "", torch.device("cpu"), PRECISION, VIDEO_BATCH)
+    teacher = s2d_teacher("face", *ours, FERV39K_LABELS, "", torch.device("cpu"), PRECISION, VIDEO_BATCH)
     alone = []
     naive_way.video_softmax(transformer, landmarks, clips[0])  # warm
 
@@ -226,7 +229,7 @@ def measure_video_teacher(clips: np.ndarray, layers: int, costs: Costs) -> tuple
 
     one_by_one(clips[: len(clips) // 2])
     start = now()
-    together = teacher(clips)  # whose weights were lowered before the clock started, as in an actor
+    together = teacher(clips)["face"].values  # whose weights were lowered before the clock started, as in an actor
     costs.add(VIDEO, OURS, now() - start, len(clips) * VIDEO_WINDOW_S)
     one_by_one(clips[len(clips) // 2 :])
     return together, float(np.abs(together - alone).max())
@@ -238,7 +241,8 @@ def measure_speech_teacher(windows: np.ndarray, layers: int, costs: Costs) -> tu
     model = HubertForSequenceClassification(
         HubertConfig(num_hidden_layers=layers, id2label=dict(enumerate(SPEECH_LABELS)))
     ).eval()
-    teachers = SpeechTeachers([SpeechModel("hubert", SPEECH_LABELS, "", model)], "cpu", PRECISION, SPEECH_BATCH)
+    one = SpeechModel("hubert", SPEECH_LABELS, "", model, RawSound(normalised=True))
+    teacher = SpeechTeacher("hubert", [one], torch.device("cpu"), PRECISION, SPEECH_BATCH)
     naive_way.speech_softmax(model, windows[0])  # warm
     together, alone = [], []
     for i, first in enumerate(range(0, len(windows), SPEECH_BATCH)):
@@ -246,7 +250,7 @@ def measure_speech_teacher(windows: np.ndarray, layers: int, costs: Costs) -> tu
         for way in (OURS, NAIVE) if i % 2 else (NAIVE, OURS):
             start = now()
             if way == OURS:
-                together.append(teachers(batch)["hubert"])
+                together.append(teacher(batch)["hubert"].values)
             else:
                 alone += [naive_way.speech_softmax(model, window) for window in batch]
             costs.add(SPEECH, way, now() - start, len(batch) * SPEECH_WINDOW_S)
@@ -354,7 +358,7 @@ def main(arguments: Sequence[str]) -> None:
     usable = [media for media in prepared if media.problem is None]
     clips = np.concatenate([media.clips[media.video_valid > 0] for media in usable])
     clips = clips[np.linspace(0, len(clips) - 1, size.video_windows).astype(int)]
-    windows = np.concatenate([speech_windows(flac.decode_flac(media.audio))[0] for media in usable])
+    windows = np.concatenate([sound_windows(flac.decode_flac(media.audio), WINDOW_S, WINDOW_S)[0] for media in usable])
     windows = windows[: size.speech_windows]
     speech, speech_differs = measure_speech_teacher(windows, size.layers, costs)
     video, video_differs = measure_video_teacher(clips, size.layers, costs)

@@ -24,9 +24,10 @@ from transformers import HubertConfig, HubertForSequenceClassification
 
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
-from liser_ray.teachers.speech import WINDOW_SAMPLES, SpeechTeachers
+from liser_ray.teachers.s2d_teacher import FERV39K_LABELS, s2d_forward, s2d_teacher
+from liser_ray.teachers.speech import SpeechTeacher
+from liser_ray.teachers.speech_inputs import RawSound
 from liser_ray.teachers.speech_models import SpeechModel
-from liser_ray.teachers.video import FERV39K_LABELS, s2d_forward, s2d_teacher
 from liser_ray.training.precision import Precision, able_precision, mixed
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
@@ -43,6 +44,7 @@ SPEECH_BATCHES = {"cpu": (1, 8, 32, 64), "cuda": (16, 64, 256, 1024)}
 PRODUCT = (3152, 768, 3072)
 """Rows, inner and outer width of the product that tells the peak: a ViT-B's widest, on the tokens of one window."""
 
+WINDOW_SAMPLES = 8000
 VIDEO, SPEECH = "S2D", "HuBERT base"
 
 
@@ -151,7 +153,7 @@ def measure_video(
     for precision in peaks:
         changes[precision] = float((golden_softmax(networks, golden, precision) - exact).abs().max())
         for batch in batches:
-            teacher = s2d_teacher(*copy.deepcopy(networks), FERV39K_LABELS, "", device, precision, batch)
+            teacher = s2d_teacher("face", *copy.deepcopy(networks), FERV39K_LABELS, "", device, precision, batch)
             called = windows_of_a_call(clips, batch, device)
             taken = seconds(lambda teacher=teacher, called=called: teacher(called), device, 2)
             rate = len(called) / taken
@@ -172,12 +174,13 @@ def measure_speech(
     speeds, changes, exact = [], {}, None
     for precision in peaks:
         for batch in batches:
-            teachers = SpeechTeachers([SpeechModel("hubert", labels, "", model)], device.type, precision, batch)
+            one = SpeechModel("hubert", labels, "", model, RawSound(normalised=True))
+            teacher = SpeechTeacher("hubert", [one], device, precision, batch)
             called = windows_of_a_call(windows, batch, device)
-            taken = seconds(lambda teachers=teachers, called=called: teachers(called), device, 3)
+            taken = seconds(lambda teacher=teacher, called=called: teacher(called), device, 3)
             rate = len(called) / taken
             speeds.append(Speed(SPEECH, precision, batch, rate, rate * flops / 1e12, rate * flops / peaks[precision]))
-        softmax = teachers(windows)["hubert"]
+        softmax = teacher(windows)["hubert"].values
         exact = softmax if exact is None else exact
         changes[precision] = float(np.abs(softmax - exact).max())
     return speeds, changes

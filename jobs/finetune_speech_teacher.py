@@ -8,14 +8,15 @@ from liser_ray.runtime.exits import run
 from liser_ray.teachers.finetuning.config import FinetuneConfig
 
 DESCRIPTION = """\
-Tune a pretrained speech model (HuBERT) to label emotions, with LoRA on its attention: one teacher for each fold of a
-labeled set, which never hears that fold's validation and test speakers.
+Tune a pretrained speech model (HuBERT, Whisper ...) to label emotions, with LoRA on its attention or by a head alone:
+one teacher for each fold of a labeled set, which never hears that fold's validation and test speakers.
 
 The job can be killed at any time: the same command goes on from the last epoch.
 
   python jobs/finetune_speech_teacher.py --labeled ravdess:data/ravdess --output out/teachers
   python jobs/finetune_speech_teacher.py --labeled cremad:s3://bucket/CREMA-D --output s3://bucket/teachers --folds 0,1
   python jobs/finetune_speech_teacher.py --labeled mine.csv --base models/hubert-large --workers 4 --train.epochs 20
+  python jobs/finetune_speech_teacher.py --labeled ravdess:data/ravdess --base hf://openai/whisper-tiny.en --head_only
 
 Then: python jobs/label_corpus.py --teachers speech=speech:out/teachers/fold-* ...
 """
@@ -23,7 +24,7 @@ Then: python jobs/label_corpus.py --teachers speech=speech:out/teachers/fold-* .
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the settings, train, print the scores."""
-    config = parse_settings(FinetuneConfig, DESCRIPTION, argv, lists=("--lora.targets",))
+    config = parse_settings(FinetuneConfig, DESCRIPTION, argv, {"--head_only": "true"}, lists=("--lora.targets",))
     logging.getLogger("liser_ray").setLevel(logging.INFO)
     # What follows is imported where it is needed: PyTorch and Transformers take ten seconds.
     from liser_ray.teachers.finetuning.job import finetune

@@ -101,6 +101,15 @@ def yunet_home(test_data: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def whisper(test_data: Path) -> Path:
+    """The folder of Whisper tiny.en with its pretrained weights; skips where it is absent."""
+    folder = Path(os.environ.get("DEEPFACE_HOME", test_data.parent / "weights"), "whisper_tiny_en")
+    if not folder.is_dir():
+        pytest.skip(f"no Whisper at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tones(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A manifest of tones, see `write_tones`."""
     from tone_files import write_tones  # not above: PyTorch, which the first process of a parallel run can do without

@@ -7,7 +7,21 @@ import onnx
 import s2d_rule
 import torch
 from onnx import TensorProto, helper
-from transformers import HubertConfig, HubertForSequenceClassification, HubertModel, Wav2Vec2FeatureExtractor
+from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTForAudioClassification,
+    HubertConfig,
+    HubertForSequenceClassification,
+    HubertModel,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertForSequenceClassification,
+    Wav2Vec2FeatureExtractor,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForAudioClassification,
+)
 
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer, save_s2d
@@ -74,6 +88,41 @@ def make_speech_base(folder: Path, seed: int = 0, **changes) -> Path:
     torch.manual_seed(seed)
     HubertModel(HubertConfig(**HUBERT | {"initializer_range": 0.1} | changes)).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return folder
+
+
+OF_SPECTROGRAMS = ("whisper", "ast", "w2v-bert")
+
+
+def make_spectrogram_model(kind: str, folder: Path, seed: int = 0) -> Path:
+    """A classifier of two layers that takes spectrograms, with random weights, of one of `OF_SPECTROGRAMS`."""
+    width = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    labels = named(SPEECH_LABELS)
+    torch.manual_seed(seed)
+    if kind == "whisper":
+        config = WhisperConfig(
+            d_model=32,
+            encoder_layers=2,
+            encoder_attention_heads=2,
+            encoder_ffn_dim=48,
+            decoder_layers=1,
+            classifier_proj_size=16,
+            init_std=0.2,
+            **labels,
+        )
+        model, extractor = WhisperForAudioClassification(config), WhisperFeatureExtractor()
+    elif kind == "ast":
+        model = ASTForAudioClassification(ASTConfig(**width, initializer_range=0.2, **labels))
+        extractor = ASTFeatureExtractor()
+    else:
+        config = Wav2Vec2BertConfig(**width, initializer_range=0.2, classifier_proj_size=16, **labels)
+        model, extractor = Wav2Vec2BertForSequenceClassification(config), SeamlessM4TFeatureExtractor()
+    with torch.no_grad():  # most start at zero, and would not be missed
+        for name, parameter in model.named_parameters():
+            if "position" in name or name.endswith("_token"):
+                parameter.normal_()
+    model.save_pretrained(folder)
+    extractor.save_pretrained(folder)
     return folder
 
 

@@ -14,7 +14,8 @@ def test_help_names_every_field_and_its_unit(run):
         assert words in text
 
 
-def test_a_manifest_becomes_teachers_and_a_table(run, tmp_path):
+@pytest.mark.parametrize("how", ["lora", "head"])
+def test_a_manifest_becomes_teachers_and_a_table(run, tmp_path, how):
     rng = np.random.default_rng(0)
     rows = ["path,label,speaker"]
     for speaker in range(3):
@@ -27,13 +28,14 @@ def test_a_manifest_becomes_teachers_and_a_table(run, tmp_path):
     arguments = [
         *("--labeled", tmp_path / "voices.csv", "--output", tmp_path / "out"),
         *("--base", make_speech_base(tmp_path / "base"), "--workers", 0, "--train.epochs", 1, "--folds", 0),
-        *("--lora.targets", "q_proj", "v_proj"),
+        *(("--lora.targets", "q_proj", "v_proj") if how == "lora" else ("--head_only",)),
     ]
     code, text, _ = run(*arguments)
     assert code == 0
     assert "Scores on each fold's test speakers (chance 0.500)" in text
     assert f"{tmp_path / 'out'}/fold-*" in text.replace("\n", "")
     assert (tmp_path / "out/fold-0/README.md").exists()
+    assert (tmp_path / "out/fold-0/head.safetensors").exists() == (how == "head")
     code, text, _ = run(*arguments)
     assert "Nothing to do" in text
 

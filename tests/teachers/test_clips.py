@@ -228,8 +228,8 @@ class TestFace:
         with pytest.raises(UserError, match=r"add up to 1 already.*output: probabilities"):
             load_face(tmp_path, PLAIN)
 
-    def test_a_real_classifier_of_faces(self, test_data):
-        described = test_data.parent / "weights/face_expression/teacher_face_faceapi.yaml"
+    def test_a_real_classifier_of_faces(self, yunet_home):
+        described = yunet_home / "face_expression/teacher_face_faceapi.yaml"
         if not described.is_file():
             pytest.skip(f"no face classifier at {described}")
         teacher = face.load("face", face.Options(str(described)), CPU, "float32")

@@ -137,7 +137,7 @@ class HeadTask:
         model.eval()
         pieces, everything = self._selection, np.arange(len(self._selection.index))
         losses, _ = self._cross_entropy(model, pieces, everything)
-        loss = float(losses @ torch.from_numpy(pieces.weight).to(losses)) / pieces.weight.sum()
+        loss = float(losses @ torch.from_numpy(pieces.weight).to(losses)) / float(pieces.weight.sum())
         softmax = model(self._of(pieces, everything)).softmax(1).cpu().numpy()
         self.uars = [self._uar(softmax, pieces.kind == kind) for kind in range(len(PIECES_S))]
         return loss, float(np.mean(self.uars))

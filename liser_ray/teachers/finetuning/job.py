@@ -24,6 +24,7 @@ from liser_ray.teachers.finetuning.model import build_model
 from liser_ray.teachers.finetuning.run import TeacherJob, train_head, train_lora
 from liser_ray.teachers.finetuning.scoring import HEARINGS, score_confusion
 from liser_ray.teachers.finetuning.split import split_fold
+from liser_ray.teachers.speech_inputs import read_preparation
 from liser_ray.teachers.speech_models import load_base
 from liser_ray.training.job import train_runs
 
@@ -65,7 +66,9 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     wanted = choose_folds(config.folds, folds)
     base_folder = fetch(config.base, "Give the speech model with --base.")
     if config.head_only:
-        load_base(base_folder, torch.device("cpu")).refuse_missing()
+        base = load_base(base_folder, torch.device("cpu"))
+        base.refuse_missing()
+        read_preparation(base_folder, base.model)
     else:
         build_model(base_folder, len(labeled.labels), config.lora, config.train.seed, torch.device("cpu"))
     speech = load_labeled_speech(labeled)

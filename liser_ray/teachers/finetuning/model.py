@@ -35,6 +35,9 @@ def build_model(base_folder: Path, n_labels: int, lora: LoraSettings, seed: int,
     base.refuse_missing()
     model = base.model
     model.config.layerdrop = 0.0
+    for module in model.modules():  # Whisper's encoder has it from its configuration by now
+        if hasattr(module, "layerdrop"):
+            module.layerdrop = 0.0  # type: ignore[assignment]
     if hasattr(model, "freeze_feature_encoder"):
         model.freeze_feature_encoder()  # type: ignore[operator]  # or gradients would run through the convolutions
     torch.manual_seed(seed)

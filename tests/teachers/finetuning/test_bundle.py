@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from small_teachers import make_spectrogram_model
 from teachers.finetuning.conftest import FOLD
 from tones import LABELS
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
@@ -27,11 +28,11 @@ from liser_ray.teachers.windows import sound_windows
 from liser_ray.training.fit import ProcessGroup, Training
 
 
-def tune(base, speech, split: TeacherSplit, output: Path) -> Training:
+def tune(base, speech, split: TeacherSplit, output: Path, **lora) -> Training:
     """A short training whose bundle lies in ``output``/fold-0."""
     config = FinetuneConfig(
         base=str(base),
-        lora=LoraSettings(rank=4),
+        lora=LoraSettings(rank=4, **lora),
         train=TrainSettings(epochs=2, batch_size=8, learning_rate=1e-2, crop_s=0.6),
     )
     job = TeacherJob(config, FOLD, str(output))
@@ -69,6 +70,17 @@ def test_the_labeling_job_gets_the_probabilities_of_the_trainer(trained, speech)
     windows = windows_of(speech.waveform(0))
     found = load(folder)(windows)["speech"].values
     np.testing.assert_allclose(found, softmaxes_in_training(training, windows), atol=1e-6)
+
+
+@pytest.mark.numerics
+@pytest.mark.parametrize(("kind", "query"), [("whisper", "q_proj"), ("ast", "q_proj"), ("w2v-bert", "linear_q")])
+def test_so_it_does_of_a_base_that_takes_spectrograms(kind, query, speech, tmp_path):
+    base = make_spectrogram_model(kind, tmp_path / "base")
+    training = tune(base, speech, split_fold(speech, FOLD, 0.2, 0), tmp_path, targets=[query])
+    windows = windows_of(speech.waveform(0))
+    found = load(tmp_path / "fold-0")(windows)["speech"].values
+    np.testing.assert_allclose(found, softmaxes_in_training(training, windows), atol=1e-5)
+    assert found.shape[1] == len(LABELS)
 
 
 def test_plain_transformers_and_peft_read_it(trained, base, speech):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_teachers import make_spectrogram_model
 from teachers.finetuning.conftest import FOLD
 
 from liser_ray.corpora.speech import LabeledSpeech
@@ -71,6 +72,14 @@ def test_small_passes_are_the_whole_batch_and_a_piece_is_the_same_whoever_hears_
         pieces = [piece for one in passes.parts for piece in one.waveforms]
         for one, other in zip(part.waveforms, pieces, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_pieces_of_a_batch_have_one_length_where_the_model_takes_no_mask(speech, tmp_path):
+    one = training(make_spectrogram_model("whisper", tmp_path), speech, crop_s=10.0)
+    for step in one.task.steps(1):
+        lengths = {len(piece) for part in step.parts for piece in part.waveforms}
+        assert len(lengths) == 1
+    assert one.run_epoch().loss > 0
 
 
 def test_a_long_recording_is_scored_in_pieces(base, speech, monkeypatch):

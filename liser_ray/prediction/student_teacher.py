@@ -1,0 +1,76 @@
+"""Trained students that are asked as a teacher."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from liser_ray.prediction.prediction import softmax
+from liser_ray.prediction.student import Student
+from liser_ray.prediction.teacher import Options
+from liser_ray.storage.fetch import fetch, sha256
+from liser_ray.student.card import StudentCard
+from liser_ray.student.front_end import SEGMENT_S, SEGMENT_SAMPLES, frame_count
+from liser_ray.teachers.batches import Windows
+from liser_ray.teachers.kinds.speech import WINDOW_S
+from liser_ray.teachers.patterns import expanded
+from liser_ray.teachers.targets import Target, TunedOn
+from liser_ray.teachers.teacher import Answer, Teacher
+
+_HINT = "Give the folder of a trained student: student=student:out/student/seed-0-fold-0."
+
+
+class StudentTeacher(Teacher):
+    """One or more students, asked about the same windows: a target each.
+
+    Args:
+        targets: of the students, in their order.
+        students: by the names of their targets.
+        batch_size: windows at a time.
+    """
+
+    hears_s = SEGMENT_S
+
+    def __init__(self, targets: Sequence[Target], students: Mapping[str, Student], batch_size: int):
+        self.targets, self.batch_size = tuple(targets), batch_size
+        self._students = students
+
+    def __call__(self, windows: Windows) -> dict[str, Answer]:
+        """Softmaxes of N windows float32 [48000], 16 kHz, -1..1."""
+        batches = [windows[first : first + self.batch_size] for first in range(0, len(windows), self.batch_size)]
+        return {name: Answer(_ask(student, batches)) for name, student in self._students.items()}
+
+
+def load_student_teacher(name: str, options: Options, device: torch.device) -> StudentTeacher:
+    """Students from their folders; see `liser_ray.prediction.teacher`."""
+    students, targets = {}, []
+    for target, address in expanded(name, options.weights).items():
+        path = fetch(address, _HINT)
+        students[target] = student = Student.from_pretrained(path, str(device))
+        heard = _heard_by(student.card)
+        targets.append(
+            Target(target, "distribution", student.labels, WINDOW_S, WINDOW_S, sha256(path), name, tuned_on=heard)
+        )
+    return StudentTeacher(targets, students, options.batch_size)
+
+
+def _ask(student: Student, batches: Sequence[Windows]) -> np.ndarray:
+    """Softmaxes float32 [N, K] of 3-s windows, each as of a recording of its own."""
+    logits = [np.zeros((0, len(student.labels)), np.float32)]
+    for batch in batches:
+        if student.card.of_recording:
+            for window in batch:
+                statistics = student.backend.statistics(window, (0, frame_count(SEGMENT_SAMPLES)), None)
+                logits.append(student.backend.window_logits(window, SEGMENT_SAMPLES, statistics))
+        else:
+            logits.append(student.backend.window_logits(np.concatenate(list(batch)), SEGMENT_SAMPLES, None))
+    return softmax(np.concatenate(logits))
+
+
+def _heard_by(card: StudentCard) -> TunedOn | None:
+    """The speakers who chose a student's weights or its epoch; None of a card that does not say."""
+    speakers = card.content.get("speakers")
+    if not speakers:
+        return None
+    heard = tuple(sorted({*speakers["train"], *speakers["validation"]}))
+    return TunedOn(card.content["labeled"], card.content["fold"], heard)

@@ -1,0 +1,73 @@
+"""Trained students as a teacher."""
+
+import numpy as np
+import pytest
+import torch
+from small_students import EMOTIONS, write_student
+from tones import tone
+
+from liser_ray.prediction.student import Student
+from liser_ray.prediction.student_teacher import StudentTeacher
+from liser_ray.runtime.errors import UserError
+from liser_ray.student.config import NetworkConfig
+from liser_ray.teachers.kinds import read_teachers
+from liser_ray.teachers.targets import TunedOn, refuse_leak
+from liser_ray.teachers.windows import sound_windows
+
+
+def load(address: object, **settings) -> StudentTeacher:
+    (entry,) = read_teachers({"own": {"kind": "student", "weights": str(address), **settings}})
+    assert entry.takes == "sound"
+    return entry.load(torch.device("cpu"))
+
+
+@pytest.fixture
+def pcm() -> np.ndarray:
+    """4 s of three tones."""
+    rng = np.random.default_rng(0)
+    return np.concatenate([tone(label, 4 / 3, rng) for label in range(3)])
+
+
+@pytest.mark.numerics
+@pytest.mark.parametrize("normalisation", ["none", "utterance"])
+def test_it_says_of_a_window_what_the_student_says_of_3_s(tmp_path, pcm, normalisation):
+    folder = write_student(tmp_path / "student", NetworkConfig(normalisation=normalisation))
+    teacher, student = load(folder, batch_size=3), Student.from_pretrained(folder)
+    (target,) = teacher.targets
+    assert (target.name, target.kind, target.labels) == ("own", "distribution", EMOTIONS)
+    assert (target.window_s, target.hop_s, teacher.hears_s) == (0.5, 0.5, 3.0)
+    windows, start_s = sound_windows(pcm, target.window_s, target.hop_s, teacher.hears_s)
+    found = teacher(windows)["own"].values
+    assert found.shape == (len(start_s), 8)
+    for one, window in zip(found, windows, strict=True):
+        np.testing.assert_allclose(one, student.predict(window, 16_000).probabilities, atol=1e-5)
+    assert np.ptp(found, axis=0).max() > 0.01
+    assert teacher(windows[:0])["own"].values.shape == (0, 8)
+
+
+def test_students_of_a_pattern_and_whom_they_have_heard(tmp_path, pcm):
+    speakers = {"train": ["1", "2"], "validation": ["3"], "test": ["4"]}
+    for fold in (0, 1):
+        write_student(tmp_path / f"fold-{fold}", seed=fold, fold=fold, speakers=speakers)
+    teacher = load(tmp_path / "fold-*")
+    first, second = teacher.targets
+    assert (first.name, second.name, first.teacher) == ("own_fold_0", "own_fold_1", "own")
+    assert second.tuned_on == TunedOn("ravdess", 1, ("1", "2", "3"))
+    assert first.sha256 != second.sha256
+    refuse_leak(first, "ravdess", {"4"})
+    refuse_leak(first, "cremad", {"1"})
+    with pytest.raises(UserError, match="own_fold_0 was tuned on speakers 3 of ravdess"):
+        refuse_leak(first, "ravdess", {"3", "4"})
+    assert set(teacher(sound_windows(pcm, 0.5, 0.5, 3.0)[0])) == {"own_fold_0", "own_fold_1"}
+
+
+def test_a_student_that_does_not_say_whom_it_has_heard(tmp_path):
+    (target,) = load(write_student(tmp_path / "student", speakers={})).targets
+    assert target.tuned_on is None
+
+
+def test_no_student(tmp_path):
+    with pytest.raises(UserError, match=r"Weights not found.*student=student:"):
+        load(tmp_path / "none")
+    with pytest.raises(UserError, match="No folder matches"):
+        load(tmp_path / "fold-*")
