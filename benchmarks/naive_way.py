@@ -22,7 +22,7 @@ from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.clips import CROP_PX
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import VideoTransformer
-from liser_ray.teachers.video import s2d_forward
+from liser_ray.teachers.s2d_teacher import s2d_forward
 
 if find_spec("werkzeug") is None:
     # DeepFace 0.0.103 imports this web library without asking for it, to ask `isinstance` of one class.

@@ -21,7 +21,7 @@ from liser_ray.corpora.spans import FRAME_RATE_HZ, WINDOW_FRAMES, expected_outpu
 from liser_ray.results.tables import write_between_markers
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import INPUT_PX, S2DConfig, VideoTransformer
-from liser_ray.teachers.video import s2d_forward
+from liser_ray.teachers.s2d_teacher import s2d_forward
 
 RESULTS = Path(__file__).parent / "results"
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "scaling.md"

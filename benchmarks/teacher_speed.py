@@ -22,11 +22,14 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import HubertConfig, HubertForSequenceClassification
 
+from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.teachers.kinds.speech import WINDOW_S
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
-from liser_ray.teachers.speech import WINDOW_SAMPLES, SpeechTeachers
+from liser_ray.teachers.s2d_teacher import FERV39K_LABELS, s2d_forward, s2d_teacher
+from liser_ray.teachers.speech import SpeechTeacher
+from liser_ray.teachers.speech_inputs import RawSound
 from liser_ray.teachers.speech_models import SpeechModel
-from liser_ray.teachers.video import FERV39K_LABELS, s2d_forward, s2d_teacher
 from liser_ray.training.precision import Precision, able_precision, mixed
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
@@ -151,7 +154,7 @@ def measure_video(
     for precision in peaks:
         changes[precision] = float((golden_softmax(networks, golden, precision) - exact).abs().max())
         for batch in batches:
-            teacher = s2d_teacher(*copy.deepcopy(networks), FERV39K_LABELS, "", device, precision, batch)
+            teacher = s2d_teacher("s2d", *copy.deepcopy(networks), FERV39K_LABELS, "", device, precision, batch)
             called = windows_of_a_call(clips, batch, device)
             taken = seconds(lambda teacher=teacher, called=called: teacher(called), device, 2)
             rate = len(called) / taken
@@ -164,20 +167,21 @@ def measure_speech(
 ) -> tuple[list[Speed], dict[Precision, float]]:
     """As `measure_video`; weights are random, windows too."""
     torch.manual_seed(0)
+    n_samples = round(WINDOW_S * SAMPLE_RATE_HZ)
     model = HubertForSequenceClassification(HubertConfig(num_hidden_layers=layers, num_labels=4)).eval()
-    flops = flops_of(lambda: model(torch.zeros(1, WINDOW_SAMPLES)))
+    flops = flops_of(lambda: model(torch.zeros(1, n_samples)))
     model.to(device)
-    windows = np.random.default_rng(0).normal(0, 0.1, (max(batches), WINDOW_SAMPLES)).astype(np.float32)
-    labels = ("neutral", "happy", "sad", "angry")
+    windows = np.random.default_rng(0).normal(0, 0.1, (max(batches), n_samples)).astype(np.float32)
+    speech = SpeechModel("hubert", ("neutral", "happy", "sad", "angry"), "", model, RawSound(normalised=True))
     speeds, changes, exact = [], {}, None
     for precision in peaks:
         for batch in batches:
-            teachers = SpeechTeachers([SpeechModel("hubert", labels, "", model)], device.type, precision, batch)
+            teacher = SpeechTeacher("hubert", [speech], device, precision, batch)
             called = windows_of_a_call(windows, batch, device)
-            taken = seconds(lambda teachers=teachers, called=called: teachers(called), device, 3)
+            taken = seconds(lambda teacher=teacher, called=called: teacher(called), device, 3)
             rate = len(called) / taken
             speeds.append(Speed(SPEECH, precision, batch, rate, rate * flops / 1e12, rate * flops / peaks[precision]))
-        softmax = teachers(windows)["hubert"]
+        softmax = teacher(windows)["hubert"].values
         exact = softmax if exact is None else exact
         changes[precision] = float(np.abs(softmax - exact).max())
     return speeds, changes
