@@ -24,6 +24,7 @@ ON_RAY = (
     "tests/labeling/test_kills.py",
     "tests/labeling/test_measure.py::test_measured",
     "tests/labeling/test_real_videos.py",
+    "tests/labeling/test_sound.py",
     "tests/media/test_isolation.py::test_inside_a_ray_actor",
     "tests/search/test_on_ray.py",
     "tests/student/data/test_stream.py",
@@ -155,6 +156,7 @@ def ray_session(request: pytest.FixtureRequest) -> Iterator[str]:
     os.environ.update(
         RAY_worker_niceness="0",  # by default its workers wait for everything else on the machine
         RAY_TRAIN_ENABLE_PREEMPTION_WATCHER="0",  # no node is drained here; a process for each training
+        PYTHONPATH=os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH", ""), str(Path(__file__).parent)])),  # toys
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", "local")  # not one that a killed test run has left its address of

@@ -55,7 +55,9 @@ def test_every_file_has_the_pinned_schema(labeled, label_config):
     for path in files:
         schema = pq.read_schema(path)
         assert schema.equals(pinned), path
-        assert [Target.from_json(one) for one in read_recipe(schema, str(path))["targets"]] == targets
+        assert [
+            Target.from_json(one) for one in read_recipe(schema.metadata[b"liser_ray.recipe"], str(path))["targets"]
+        ] == targets
         assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
 
 
