@@ -156,7 +156,7 @@ def ray_session(request: pytest.FixtureRequest) -> Iterator[str]:
     os.environ.update(
         RAY_worker_niceness="0",  # by default its workers wait for everything else on the machine
         RAY_TRAIN_ENABLE_PREEMPTION_WATCHER="0",  # no node is drained here; a process for each training
-        PYTHONPATH=os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH", ""), str(Path(__file__).parent)])),  # toys
+        PYTHONPATH=f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",  # for `toys`
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", "local")  # not one that a killed test run has left its address of
