@@ -18,12 +18,10 @@ _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 ON_RAY = (
-    "tests/benchmarks/test_growth.py::test_a_quick_run",
     "tests/jobs/test_tune_lambdas.py::test_the_papers_grid",
     "tests/labeling/test_job.py",
     "tests/labeling/test_kills.py",
     "tests/labeling/test_measure.py::test_measured",
-    "tests/labeling/test_real_videos.py",
     "tests/media/test_isolation.py::test_inside_a_ray_actor",
     "tests/search/test_on_ray.py",
     "tests/student/data/test_stream.py",
