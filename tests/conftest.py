@@ -25,8 +25,8 @@ ON_RAY = (
     "tests/media/test_isolation.py::test_inside_a_ray_actor",
     "tests/search/test_on_ray.py",
     "tests/student/data/test_stream.py",
-    "tests/student/training/test_job.py::test_on_ray_streamed",
-    "tests/teachers/finetuning/test_job.py::test_two_folds_of_ravdess",
+    "tests/student/training/test_job.py::test_on_ray",
+    "tests/teachers/finetuning/test_job.py::test_two_workers",
 )
 """Files and tests that ask for `ray_session`, and no others: the longest chain of a parallel run."""
 

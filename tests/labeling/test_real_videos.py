@@ -43,7 +43,8 @@ def rows(test_data, yunet_home, tmp_path_factory):
         str(path)
         for kind in ("talking_heads", "hard_videos")
         for path in (test_data / kind).iterdir()
-        if path.suffix != ".csv" and path.name not in ("latentsync_3.mp4", "many_faces_small.mp4")  # a third of the time
+        if path.suffix != ".csv"
+        and path.name not in ("latentsync_3.mp4", "many_faces_small.mp4")  # a third of the time
     )
     assert len(videos) == 19
     pq.write_table(pa.table({"uri": videos}), folder / "manifest.parquet")
