@@ -18,7 +18,7 @@ _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 ON_RAY = (
-    "tests/jobs/test_tune_lambdas.py::test_the_papers_grid",
+    "tests/jobs/test_tune_lambdas.py::test_a_grid",
     "tests/labeling/test_job.py",
     "tests/labeling/test_kills.py",
     "tests/labeling/test_measure.py::test_measured",
