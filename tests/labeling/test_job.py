@@ -184,7 +184,7 @@ def test_a_busy_store_a_bad_network_and_other_batches_give_the_same_table(
         label_config,
         input=f"s3://{bucket}/corpus/few.parquet",
         output=f"s3://{bucket}/labels",
-        media_pool=PoolConfig(batch_spans=5),
+        media_pool=PoolConfig(actors=1, batch_spans=5),
         video_pool=PoolConfig(batch_spans=5),
         speech_pool=PoolConfig(batch_spans=7),
         spans_per_file=3,
