@@ -1,23 +1,12 @@
 import pytest
-from process_tree import Done, Look, Watched
-
-from liser_ray.labeling.job import label_corpus
 
 
-def label_here(run_job, config):
-    """In place of `watch`: the job on the tests' cluster, which saves starting one."""
-    result = label_corpus(config)
-    outcomes = {f"{status}:{reason}": n for (status, reason), n in result.outcomes.items()}
-    looks = [Look(at, cpu_s={"driver": at}, memory=1, shared=0, root=1) for at in (0.0, 1.0)]
-    done = [Done(0.5, result.plan.spans, result.plan.to_label_s)]
-    return Watched(0.0, 1.0, looks, done, {"outcomes": outcomes, "spilled": 0})
-
-
-@pytest.mark.slow
-def test_a_quick_run_labels_every_span(ray_session, yunet_home, tmp_path, monkeypatch, capsys):
+@pytest.mark.soak
+def test_a_quick_run_labels_every_span(yunet_home, tmp_path, monkeypatch, capsys):
     import growth
 
-    monkeypatch.setattr(growth, "watch", label_here)
+    monkeypatch.setenv("DEEPFACE_HOME", str(yunet_home))
+    monkeypatch.setenv("RAY_ADDRESS", "local")
     growth.main(["--quick", "--results", str(tmp_path)])
     lines = capsys.readouterr().out.splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
