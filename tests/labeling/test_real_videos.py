@@ -64,6 +64,7 @@ def test_talking_heads_are_labeled_nearly_throughout(rows, test_data):
     for span, row in found.items():
         assert row["status"] == "", (span, row["reason"], row["detail"])
         assert np.median(row["clip_valid"]) >= 0.9, span
+        assert row["other_faces"] < 0.1, span
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,14 @@ def test_windows_without_the_face_say_so_even_where_the_span_is_filtered(rows):
     widths = [width for _, _, width, _ in rows["face_then_none.mov", 0.0]["face_box"]]
     assert min(widths[:4]) > 0
     assert max(widths[5:]) == 0
+
+
+def test_windows_across_cuts_and_of_others_are_invalid(rows):
+    """Nothing yet, the stage from afar, a man in profile, the singer (3.6 s to 7.9 s), the audience."""
+    row = rows["two_faces_cuts.mp4", 0.0]
+    assert row["clip_valid"][7:14] == [1] * 7
+    assert not any(row["clip_valid"][:7] + row["clip_valid"][14:])
+    assert 0.1 < row["other_faces"] < 0.5
 
 
 def test_a_span_is_labeled_only_where_the_face_is(test_data, yunet_home, colour_teacher, tmp_path, monkeypatch):
