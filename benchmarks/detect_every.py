@@ -19,7 +19,7 @@ from liser_ray.media import clips, cuts, faces, track
 from liser_ray.media.detector import Face, FaceDetector, check_detector
 from liser_ray.media.faces import FaceConfig
 from liser_ray.media.reader import Reader
-from liser_ray.media.span import MediaConfig, prepare_span
+from liser_ray.media.span import MediaConfig, Needs, prepare_span
 from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.teachers.s2d import S2DConfig
 from liser_ray.teachers.s2d_teacher import FERV39K_LABELS, s2d_teacher
@@ -180,11 +180,11 @@ def softmax_change(paths: Sequence[Path]) -> str:
     pairs = []
     for path in paths:
         end_s = (_WINDOW + 1) * clips.WINDOW_CELLS / FRAME_RATE_HZ
-        both = [prepare_span(str(path), 0.0, end_s, MediaConfig(faces=how)) for how in (default, every)]
-        if all(media.problem is None and media.video_valid[_WINDOW] > 0 for media in both):
+        both = [prepare_span(str(path), 0.0, end_s, MediaConfig(faces=how), Needs()) for how in (default, every)]
+        if all(media.problem is None and media.clip_valid[_WINDOW] > 0 for media in both):
             pairs.append(np.stack([media.clips[_WINDOW] for media in both]))
-    teacher = s2d_teacher("face", *golden_networks(S2DConfig()), FERV39K_LABELS, "", torch.device("cpu"), "float32", 1)
-    softmaxes = np.stack([teacher(pair)["face"].values for pair in pairs])
+    teacher = s2d_teacher("s2d", *golden_networks(S2DConfig()), FERV39K_LABELS, "", torch.device("cpu"), "float32", 1)
+    softmaxes = np.stack([teacher(pair)["s2d"].values for pair in pairs])
     change = np.abs(softmaxes[:, 0] - softmaxes[:, 1])
     same = (softmaxes[:, 0].argmax(axis=1) == softmaxes[:, 1].argmax(axis=1)).mean()
     grey = np.abs(np.stack(pairs)[:, 0].astype(int) - np.stack(pairs)[:, 1]).mean()

@@ -341,11 +341,9 @@ def main(arguments: Sequence[str]) -> None:
         temporary = Path(name)
         copies = copy_corpus(recordings, size, temporary / "corpus")
         make_teachers = full_teachers if options.full_size else small_teachers
-        video, speech = make_teachers(temporary / "teachers")
         config = LabelConfig(
             input=str(temporary / "corpus"),
-            speech_teachers=speech,
-            video_teacher=video,
+            teachers=make_teachers(temporary / "teachers"),
             plan=PlanConfig(span_seconds=size.span_s),
         )
         rounds: list[dict[str, Watched]] = []

@@ -234,14 +234,13 @@ def main(arguments: Sequence[str]) -> None:
         watch(import_all)
     with tempfile.TemporaryDirectory(prefix="growth-") as name:
         temporary = Path(name)
-        video, speech = small_teachers(temporary / "teachers")
+        teachers = small_teachers(temporary / "teachers")
 
         def settings(corpus: Path, output: Path, span_s: float) -> LabelConfig:
             return LabelConfig(
                 input=str(corpus),
                 output=str(output),
-                speech_teachers=speech,
-                video_teacher=video,
+                teachers=teachers,
                 plan=PlanConfig(span_seconds=span_s),
                 # A window may fall into a pause.
                 media=MediaConfig(min_speech_fraction=0.0),

@@ -32,23 +32,23 @@ from machine import describe, write_json, write_whole
 from transformers import HubertConfig, HubertForSequenceClassification
 
 from liser_ray.labeling.config import LabelConfig
-from liser_ray.labeling.schema import empty_column, labels_schema, list_column
+from liser_ray.labeling.schema import empty_column, labels_schema, list_column, target_type
 from liser_ray.media import flac, span
-from liser_ray.media.clips import WINDOW_CELLS
 from liser_ray.media.detector import Face, FaceDetector, check_detector
 from liser_ray.media.faces import FaceConfig, find_faces
 from liser_ray.media.frame import SampledFrame
 from liser_ray.media.reader import Reader
-from liser_ray.media.speech import speech_fraction
+from liser_ray.media.speech import speech_stretches
 from liser_ray.media.timeline import FRAME_RATE_HZ
-from liser_ray.teachers.clips import CPU_BATCH
-from liser_ray.teachers.kinds.speech import WINDOW_S
+from liser_ray.teachers.clips import CLIP_S, CPU_BATCH
+from liser_ray.teachers.kinds.speech import WINDOW_S, Options
 from liser_ray.teachers.mobilefacenet import new_mobilefacenet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
 from liser_ray.teachers.s2d_teacher import FERV39K_LABELS, s2d_teacher
 from liser_ray.teachers.speech import SpeechTeacher
 from liser_ray.teachers.speech_inputs import RawSound
 from liser_ray.teachers.speech_models import SpeechModel
+from liser_ray.teachers.targets import Target
 from liser_ray.teachers.windows import sound_windows
 from liser_ray.training.precision import able_precision
 
@@ -56,9 +56,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 RESULT = Path(__file__).parent / "results" / "label_stages.md"
 OURS, NAIVE = "ours", "naive"
 SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
-VIDEO_BATCH, SPEECH_BATCH = CPU_BATCH, LabelConfig().speech_batch_size
+VIDEO_BATCH, SPEECH_BATCH = CPU_BATCH, Options().batch_size
 PRECISION = LabelConfig().precision
-VIDEO_WINDOW_S, SPEECH_WINDOW_S = WINDOW_CELLS / FRAME_RATE_HZ, WINDOW_S
 ROW_REPEATS = 20  # writing the rows takes milliseconds
 
 DECODE, DETECT, FOLLOW, FACES, VAD, PACK = "decode", "detect", "follow", "faces", "voice activity", "pack"
@@ -162,7 +161,7 @@ def our_media(path: Path, end_s: float, costs: Costs) -> span.SpanMedia:
     costs.add(FOLLOW, OURS, faces - detection, video_s)
     costs.add(FACES, OURS, faces, video_s)
     start = now()
-    speech_fraction(pcm)
+    speech_stretches(pcm)
     costs.add(VAD, OURS, now() - start, video_s)
     start = now()
     flac.encode_flac(pcm)
@@ -171,7 +170,7 @@ def our_media(path: Path, end_s: float, costs: Costs) -> span.SpanMedia:
     costs.add(PACK, OURS, now() - start, video_s)
 
     start = now()
-    media = span.prepare_span(str(path), 0.0, end_s, span.MediaConfig())
+    media = span.prepare_span(str(path), 0.0, end_s, span.MediaConfig(), span.Needs())
     costs.add(MEDIA, OURS, now() - start, video_s)
     return media
 
@@ -212,8 +211,8 @@ def measure_media(paths: Sequence[Path], size: Size, costs: Costs) -> tuple[list
     return list(prepared.values()), sum(n_pictures.values())
 
 
-def measure_video_teacher(clips: np.ndarray, layers: int, costs: Costs) -> tuple[np.ndarray, float]:
-    """Half the windows one by one, all of them our way, the other half; the softmaxes, and how far the ways differ."""
+def measure_video_teacher(clips: np.ndarray, layers: int, costs: Costs) -> tuple[Target, np.ndarray, float]:
+    """Half the windows one by one, all of them our way, the other half; what it gives, and how far the ways differ."""
     torch.manual_seed(0)
     transformer, landmarks = VideoTransformer(S2DConfig(depth=layers)).eval(), new_mobilefacenet(seed=0)
     ours = copy.deepcopy(transformer), copy.deepcopy(landmarks)  # taken over, and converted
@@ -225,24 +224,24 @@ def measure_video_teacher(clips: np.ndarray, layers: int, costs: Costs) -> tuple
         for clip in some:
             start = now()
             alone.append(naive_way.video_softmax(transformer, landmarks, clip))
-            costs.add(VIDEO, NAIVE, now() - start, VIDEO_WINDOW_S)
+            costs.add(VIDEO, NAIVE, now() - start, CLIP_S)
 
     one_by_one(clips[: len(clips) // 2])
     start = now()
     together = teacher(clips)["face"].values  # whose weights were lowered before the clock started, as in an actor
-    costs.add(VIDEO, OURS, now() - start, len(clips) * VIDEO_WINDOW_S)
+    costs.add(VIDEO, OURS, now() - start, len(clips) * CLIP_S)
     one_by_one(clips[len(clips) // 2 :])
-    return together, float(np.abs(together - alone).max())
+    return teacher.targets[0], together, float(np.abs(together - alone).max())
 
 
-def measure_speech_teacher(windows: np.ndarray, layers: int, costs: Costs) -> tuple[np.ndarray, float]:
+def measure_speech_teacher(windows: np.ndarray, layers: int, costs: Costs) -> tuple[Target, np.ndarray, float]:
     """Batch by batch, each before or after the same windows one by one; as `measure_video_teacher`."""
     torch.manual_seed(0)
     model = HubertForSequenceClassification(
         HubertConfig(num_hidden_layers=layers, id2label=dict(enumerate(SPEECH_LABELS)))
     ).eval()
-    one = SpeechModel("hubert", SPEECH_LABELS, "", model, RawSound(normalised=True))
-    teacher = SpeechTeacher("hubert", [one], torch.device("cpu"), PRECISION, SPEECH_BATCH)
+    speech = SpeechModel("speech", SPEECH_LABELS, "", model, RawSound(normalised=True))
+    teacher = SpeechTeacher("speech", [speech], torch.device("cpu"), PRECISION, SPEECH_BATCH)
     naive_way.speech_softmax(model, windows[0])  # warm
     together, alone = [], []
     for i, first in enumerate(range(0, len(windows), SPEECH_BATCH)):
@@ -250,35 +249,40 @@ def measure_speech_teacher(windows: np.ndarray, layers: int, costs: Costs) -> tu
         for way in (OURS, NAIVE) if i % 2 else (NAIVE, OURS):
             start = now()
             if way == OURS:
-                together.append(teacher(batch)["hubert"].values)
+                together.append(teacher(batch)["speech"].values)
             else:
                 alone += [naive_way.speech_softmax(model, window) for window in batch]
-            costs.add(SPEECH, way, now() - start, len(batch) * SPEECH_WINDOW_S)
+            costs.add(SPEECH, way, now() - start, len(batch) * WINDOW_S)
     softmaxes = np.concatenate(together)
-    return softmaxes, float(np.abs(softmaxes - alone).max())
+    return teacher.targets[0], softmaxes, float(np.abs(softmaxes - alone).max())
 
 
-def measure_rows(prepared: Sequence[span.SpanMedia], video: np.ndarray, speech: np.ndarray, costs: Costs) -> None:
-    """Each span's row with its sound and numbers, all in one Parquet file; what the teachers said is repeated."""
-    schema = labels_schema(FERV39K_LABELS, {"hubert": SPEECH_LABELS})
+def measure_rows(prepared: Sequence[span.SpanMedia], given: Sequence[tuple[Target, np.ndarray]], costs: Costs) -> None:
+    """Each span's row with its sound and numbers, all in one Parquet file; what the teachers gave is repeated."""
+    schema = labels_schema([target for target, _ in given])
+    spans_s = [CLIP_S * len(media.clip_start_s) for media in prepared]
+
+    def column(target: Target, values: np.ndarray) -> pa.StructArray:
+        counts = [round(span_s / target.window_s) for span_s in spans_s]
+        per_window = {
+            "start_s": [np.arange(n) * target.hop_s for n in counts],
+            "values": [np.resize(values, (n, len(target.labels))) for n in counts],
+            "valid": [np.ones(n) for n in counts],
+        }
+        fields = list(target_type(target))
+        return pa.StructArray.from_arrays(
+            [list_column(per_window[one.name], one.type) for one in fields], fields=fields
+        )
 
     def write() -> None:
-        counts = [round(len(media.video_start_s) * VIDEO_WINDOW_S / SPEECH_WINDOW_S) for media in prepared]
-        speech_type = schema.field("speech_probs").type
-        speech_probs = list_column([np.resize(speech, (n, len(SPEECH_LABELS))) for n in counts], speech_type[0].type)
         columns = {
             "audio": pa.array([media.audio for media in prepared], pa.binary()),
             "content_hash": pa.array([media.content_hash for media in prepared]),
-            "speech_probs": pa.StructArray.from_arrays([speech_probs], fields=list(speech_type)),
+            "face_box": list_column([media.face_box for media in prepared], schema.field("face_box").type),
+            "targets": pa.StructArray.from_arrays(
+                [column(*one) for one in given], fields=list(schema.field("targets").type)
+            ),
         }
-        per_window = {
-            "video_start_s": [media.video_start_s for media in prepared],
-            "video_valid": [media.video_valid for media in prepared],
-            "face_box": [media.face_box for media in prepared],
-            "video_probs": [np.resize(video, (len(media.face_box), len(FERV39K_LABELS))) for media in prepared],
-            "speech_start_s": [np.arange(n, dtype=np.float32) * SPEECH_WINDOW_S for n in counts],
-        }
-        columns |= {name: list_column(values, schema.field(name).type) for name, values in per_window.items()}
         arrays = [columns.get(one.name, empty_column(one.type, len(prepared))) for one in schema]
         pq.write_table(pa.Table.from_arrays(arrays, schema=schema), pa.BufferOutputStream(), compression="zstd")
 
@@ -286,8 +290,7 @@ def measure_rows(prepared: Sequence[span.SpanMedia], video: np.ndarray, speech: 
     start = now()
     for _ in range(ROW_REPEATS):
         write()
-    video_s = sum(len(media.video_start_s) for media in prepared) * VIDEO_WINDOW_S
-    costs.add(ROWS, OURS, now() - start, ROW_REPEATS * video_s)
+    costs.add(ROWS, OURS, now() - start, ROW_REPEATS * sum(spans_s))
 
 
 def by_stage(costs: Costs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -356,18 +359,18 @@ def main(arguments: Sequence[str]) -> None:
     costs = Costs()
     prepared, n_pictures = measure_media(paths, size, costs)
     usable = [media for media in prepared if media.problem is None]
-    clips = np.concatenate([media.clips[media.video_valid > 0] for media in usable])
+    clips = np.concatenate([media.clips[media.clip_valid > 0] for media in usable])
     clips = clips[np.linspace(0, len(clips) - 1, size.video_windows).astype(int)]
     windows = np.concatenate([sound_windows(flac.decode_flac(media.audio), WINDOW_S, WINDOW_S)[0] for media in usable])
     windows = windows[: size.speech_windows]
-    speech, speech_differs = measure_speech_teacher(windows, size.layers, costs)
-    video, video_differs = measure_video_teacher(clips, size.layers, costs)
-    measure_rows(prepared, video, speech, costs)
+    *speech, speech_differs = measure_speech_teacher(windows, size.layers, costs)
+    *video, video_differs = measure_video_teacher(clips, size.layers, costs)
+    measure_rows(prepared, [video, speech], costs)
     if options.quick:
         print(table(costs))
         return
 
-    video_s = sum(len(media.video_start_s) for media in prepared) * VIDEO_WINDOW_S
+    video_s = CLIP_S * sum(len(media.clip_start_s) for media in prepared)
     where = describe(
         ("torch", "transformers", "onnxruntime", "av", "deepface", "silero-vad"),
         "one of them used",

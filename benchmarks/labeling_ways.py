@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,13 @@ from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.pipeline import finish
 from liser_ray.labeling.progress import JobCounts, Work
 from liser_ray.labeling.resume import OutputFolders
-from liser_ray.labeling.schema import labels_schema
-from liser_ray.labeling.teacher_stage import SpeechStage, VideoStage
+from liser_ray.labeling.run_card import check_settings
+from liser_ray.labeling.schema import Outcomes, labels_schema
+from liser_ray.labeling.teacher_stage import TeacherStage
 from liser_ray.media.outcome import Stage
 from liser_ray.runtime.display import Counting
-from liser_ray.teachers.config import VideoTeacherConfig
+from liser_ray.teachers.kinds import TeacherEntry
+from liser_ray.teachers.targets import Target
 
 _ASK_EVERY_S = 0.25
 _LAST_COUNT_S = 20.0  # on a busy machine an answer takes its time
@@ -55,8 +58,8 @@ def import_all() -> tuple[list[Done], None]:
     return [], None
 
 
-def small_teachers(folder: Path) -> tuple[VideoTeacherConfig, list[str]]:
-    """A static classifier that takes the mean of each channel, and a HuBERT of two narrow layers: both cost little."""
+def small_teachers(folder: Path) -> dict[str, str]:
+    """A classifier of the mean of each channel, and a HuBERT of two narrow layers: both cost little."""
     sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
     from small_teachers import make_speech_base, mean_colour_onnx
     from transformers import HubertForSequenceClassification
@@ -67,16 +70,16 @@ def small_teachers(folder: Path) -> tuple[VideoTeacherConfig, list[str]]:
     (folder / "mean.yaml").write_text(yaml.safe_dump(description))
     speech = make_speech_base(folder / "hubert", id2label=dict(enumerate(_SPEECH_LABELS)))
     HubertForSequenceClassification.from_pretrained(speech).save_pretrained(speech)  # with a head
-    return VideoTeacherConfig(kind="static", weights=str(folder / "mean.yaml")), [str(speech)]
+    return {"face": f"face:{folder}/mean.yaml", "speech": f"speech:{speech}"}
 
 
-def full_teachers(folder: Path) -> tuple[VideoTeacherConfig, list[str]]:
+def full_teachers(folder: Path) -> dict[str, str]:
     """S2D and HuBERT base with random weights, which cost what trained ones cost."""
     from transformers import HubertConfig, HubertForSequenceClassification, Wav2Vec2FeatureExtractor
 
     from liser_ray.teachers.mobilefacenet import new_mobilefacenet
     from liser_ray.teachers.s2d import S2DConfig, VideoTransformer, save_s2d
-    from liser_ray.teachers.video import FERV39K_LABELS
+    from liser_ray.teachers.s2d_teacher import FERV39K_LABELS
     from liser_ray.teachers.weights import save_checkpoint
 
     folder.mkdir(parents=True)
@@ -86,10 +89,10 @@ def full_teachers(folder: Path) -> tuple[VideoTeacherConfig, list[str]]:
     model = HubertForSequenceClassification(HubertConfig(id2label=dict(enumerate(_SPEECH_LABELS))))
     model.save_pretrained(folder / "hubert")
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder / "hubert")
-    video = VideoTeacherConfig(
-        weights=str(folder / "s2d.safetensors"), landmark_weights=str(folder / "landmarks.safetensors")
-    )
-    return video, [str(folder / "hubert")]
+    return {
+        "face": f"s2d:{folder}/s2d.safetensors,{folder}/landmarks.safetensors",
+        "speech": f"speech:{folder}/hubert",
+    }
 
 
 # --- the job
@@ -171,8 +174,9 @@ def run_pool(config: LabelConfig, cores: int, media_only: bool = False) -> tuple
     finished: list[tuple[float, int, float]] = []
     outcomes: dict[str, int] = {}
     busy_s: dict[str, float] = {}
+    targets = [] if media_only else check_settings(config)
     context = multiprocessing.get_context("spawn")
-    with context.Pool(cores, _load, (config, media_only)) as pool, Counting("spans", len(spans)) as counting:
+    with context.Pool(cores, _load, (config, targets)) as pool, Counting("spans", len(spans)) as counting:
         for at, ended, seconds, busy in pool.imap_unordered(_label, chunks):
             finished.append((at, sum(ended.values()), seconds))
             for name, n in ended.items():
@@ -191,24 +195,21 @@ class _Here:
 
 
 class _Labeler:
-    """A worker of the pool: the job's own stages, one after the other, in one process."""
+    """A worker of the pool: the job's own stages, one after the other, in one process; no targets: media alone."""
 
-    def __init__(self, config: LabelConfig, media_only: bool):
+    def __init__(self, config: LabelConfig, targets: Sequence[Target]):
         self._busy_s: dict[str, float] = {}
-        self._folder = "" if media_only else OutputFolders(config.output).labels
-        self._video = self._speech = None
-        labels: tuple[str, ...] = ()
-        speech_labels: dict[str, tuple[str, ...]] = {}
-        if not media_only:
-            self._video, self._speech = (one(config, self._count(one.stage)) for one in (VideoStage, SpeechStage))
-            labels = self._video._teacher.labels
-            speech_labels = {one.name: one.labels for one in self._speech._teacher.teachers}
-        schema = labels_schema(labels or ("none",), speech_labels or {"none": ("none",)})
+        self._folder = OutputFolders(config.output).labels
+        self._schema = labels_schema(targets)
+        self._teachers = [
+            TeacherStage(entries, config.required, config.precision, count=self._count(name))
+            for name, entries in (config.teacher_groups if targets else {}).items()
+        ]
         with mock.patch("liser_ray.labeling.media_stage.Sandbox", return_value=_Here()):
-            self._media = MediaStage(config.media, schema, count=self._count(Stage.MEDIA))
+            self._media = MediaStage(self._schema, self._count(Stage.MEDIA), config.media, config.needs)
         torch.set_num_threads(1)  # the stages take all cores
 
-    def _count(self, stage: Stage) -> Callable[[Work], None]:
+    def _count(self, stage: str) -> Callable[[Work], None]:
         def add(work: Work) -> None:
             self._busy_s[stage] = self._busy_s.get(stage, 0.0) + work.busy_s
 
@@ -217,31 +218,33 @@ class _Labeler:
     def __call__(self, number: int, spans: pa.Table) -> tuple[float, dict[str, int], float, dict[str, float]]:
         """When it was done, how many rows ended how, their seconds of video, seconds by stage."""
         self._busy_s = {}
-        if self._video and self._speech:
-            tables = (self._speech(self._video(table)) for table in self._media(spans))
-            rows = finish(pa.concat_tables(tables), lambda *_: None)
-            pq.write_table(rows, f"{self._folder}/{number:08}.parquet", compression="zstd")
-        else:
-            columns = ["status", "reason", "start_s", "end_s"]
-            rows = pa.concat_tables([table.select(columns) for table in self._media(spans)])
-        ended: dict[str, int] = {}
-        for status, reason in zip(rows["status"].to_pylist(), rows["reason"].to_pylist(), strict=True):
-            name = f"{status or 'labeled'}:{reason}"
-            ended[name] = ended.get(name, 0) + 1
-        seconds = float(np.sum(np.asarray(rows["end_s"]) - np.asarray(rows["start_s"])))
-        return time.time(), ended, seconds, self._busy_s
+        ended: Counter[str] = Counter()
+        seconds: list[float] = []
+
+        def count(outcomes: Outcomes, video_s: float) -> None:
+            ended.update({f"{status}:{reason}": n for (status, reason), n in outcomes.items()})
+            seconds.append(video_s)
+
+        rows = []
+        for span in self._media(spans):
+            for teacher in self._teachers:
+                span = teacher(span)
+            rows.append(finish(span, self._schema.names, count))
+        if self._teachers:
+            pq.write_table(pa.concat_tables(rows), f"{self._folder}/{number:08}.parquet", compression="zstd")
+        return time.time(), ended, sum(seconds), self._busy_s
 
 
 _labeler: _Labeler | None = None
 
 
-def _load(config: LabelConfig, media_only: bool) -> None:
+def _load(config: LabelConfig, targets: Sequence[Target]) -> None:
     global _labeler
     import cv2
 
     cv2.setNumThreads(1)
     os.nice(_NICENESS)
-    _labeler = _Labeler(config, media_only)
+    _labeler = _Labeler(config, targets)
 
 
 def _label(chunk: tuple[int, pa.Table]) -> tuple[float, dict[str, int], float, dict[str, float]]:
@@ -263,12 +266,13 @@ def run_naive(config: LabelConfig, paths: Sequence[Path], seconds: float) -> tup
 
     from liser_ray.media.audio import SAMPLE_RATE_HZ
     from liser_ray.media.reader import Reader
-    from liser_ray.teachers.speech import WINDOW_SAMPLES
+    from liser_ray.teachers.kinds.speech import WINDOW_S
+    from liser_ray.teachers.windows import sound_windows
 
     os.nice(_NICENESS)
-    video = _naive_video(config.video_teacher)
-    (folder,) = config.speech_teachers
-    hubert = HubertForSequenceClassification.from_pretrained(folder).eval()
+    face, speech = config.entries
+    video = _naive_video(face)
+    hubert = HubertForSequenceClassification.from_pretrained(speech.options.weights).eval()
     done: list[Done] = []
     video_s = 0.0
     for path in paths:
@@ -281,24 +285,23 @@ def run_naive(config: LabelConfig, paths: Sequence[Path], seconds: float) -> tup
             video(np.stack(faces[first : first + 16]))
         pcm = naive_way.sound(path, end_s)[: round(end_s * SAMPLE_RATE_HZ)]
         naive_way.speech_fraction(pcm)
-        for first in range(0, len(pcm) - WINDOW_SAMPLES + 1, WINDOW_SAMPLES):
-            naive_way.speech_softmax(hubert, pcm[first : first + WINDOW_SAMPLES].astype(np.float32) / 32768)
+        for window in sound_windows(pcm, WINDOW_S, WINDOW_S)[0]:
+            naive_way.speech_softmax(hubert, window)
         video_s += end_s
         done.append(Done(time.time(), len(done) + 1, video_s))
     return done, {}
 
 
-def _naive_video(config: VideoTeacherConfig) -> Callable[[np.ndarray], np.ndarray]:
+def _naive_video(face: TeacherEntry) -> Callable[[np.ndarray], object]:
     """A video teacher on one clip; S2D without autocast."""
     import naive_way
 
     from liser_ray.teachers.mobilefacenet import new_mobilefacenet
     from liser_ray.teachers.s2d import load_s2d
-    from liser_ray.teachers.video import load_video_teacher
     from liser_ray.teachers.weights import read_checkpoint
 
-    if config.kind == "static":
-        teacher = load_video_teacher(config)
-        return lambda clip: teacher(clip[None])[0]
-    transformer, landmarks = load_s2d(read_checkpoint(Path(config.weights))).eval(), new_mobilefacenet(seed=0)
+    if face.kind == "face":
+        teacher = face.load(torch.device("cpu"))
+        return lambda clip: teacher(clip[None])
+    transformer, landmarks = load_s2d(read_checkpoint(Path(face.options.weights))).eval(), new_mobilefacenet(seed=0)
     return lambda clip: naive_way.video_softmax(transformer, landmarks, clip)

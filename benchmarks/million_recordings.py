@@ -46,9 +46,9 @@ from liser_ray.labeling.planning import describe_plan
 from liser_ray.labeling.progress import JobCounts
 from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, count_outcomes, reconcile, remove_doubles
 from liser_ray.labeling.schema import CLIPS, empty_column, labels_schema, set_columns
-from liser_ray.media.outcome import Stage
 from liser_ray.media.reader import Header
 from liser_ray.runtime.cluster import start_ray
+from liser_ray.teachers.targets import Target
 
 RESULTS = Path(__file__).parent / "results"
 RECORDINGS = {"driver": (10_000, 100_000, 1_000_000), "ray": (10_000, 100_000, 1_000_000)}
@@ -57,7 +57,7 @@ N_PROBES = 400
 LENGTHS_S = (120.0, 600.0)  # 6 minutes in the mean: a million recordings are 100,000 hours
 ROWS_PER_FILE = 768  # the job's own, for anything larger than a try
 LEFT = 2 * ROWS_PER_FILE  # spans that a resumed job finds undone
-LABELS = ("happy", "sad")
+TARGETS = tuple(Target(name, "distribution", ("happy", "sad"), 0.5, 0.5, "", name) for name in ("face", "speech"))
 WATCH_EVERY_S = 0.2
 MB = 1e6
 
@@ -118,7 +118,7 @@ def label_all_but(output: str, n_left: int) -> int:
     folders = OutputFolders(output)
     for folder in (folders.labels, folders.checkpoint):
         Path(folder).mkdir()
-    schema = labels_schema(LABELS, {"fold-0": LABELS})
+    schema = labels_schema(TARGETS)
     empty = pa.Table.from_arrays([empty_column(one.type, ROWS_PER_FILE) for one in schema], schema=schema)
     files = sorted(Path(folders.plan).glob("*.parquet"))
     n_spans = sum(pq.read_metadata(path).num_rows for path in files) - n_left
@@ -141,7 +141,7 @@ def label_all_but(output: str, n_left: int) -> int:
 class NoMedia(MediaStage):
     """Rows as the media stage makes them, of spans without anything in them."""
 
-    def __init__(self, config: object, schema: pa.Schema, *_: object):
+    def __init__(self, schema: pa.Schema, *_: object):
         self._schema = schema
         self._is_checked = True
 
@@ -150,37 +150,33 @@ class NoMedia(MediaStage):
 
 
 class NoTeacher:
-    """Passes all on but the clips, which the video teacher takes away."""
+    """Passes all on but the clips, which the last teacher of faces takes away."""
 
-    stage = Stage.VIDEO_TEACHER
-
-    def __init__(self, *_: object):
-        pass
+    def __init__(self, entries: object, required: object, precision: object, drops_clips: bool, *_: object):
+        self._drops_clips = drops_clips
 
     def __call__(self, spans: pa.Table) -> pa.Table:
-        return spans.drop_columns([CLIPS.name]) if CLIPS.name in spans.schema.names else spans
+        return spans.drop_columns([CLIPS.name]) if self._drops_clips else spans
 
 
 def run_generated(output: str) -> int:
     """What `label_corpus` does with a plan, from one count of the rows to the next; returns how many there are."""
     folders = OutputFolders(output)
-    config = LabelConfig(output=output)
+    config = LabelConfig(output=output, teachers=["face=s2d:", "speech=speech:"])
     summary = load_plan_summary(output)
     assert summary is not None
     reconcile(folders)
     start_ray()
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers can't import a script
     resources = ray.cluster_resources()
-    schema = labels_schema(LABELS, {"fold-0": LABELS})
     with (
         mock.patch.object(pipeline, "MediaStage", NoMedia),
-        mock.patch.object(pipeline, "VideoStage", NoTeacher),
-        mock.patch.object(pipeline, "SpeechStage", NoTeacher),
+        mock.patch.object(pipeline, "TeacherStage", NoTeacher),
     ):
         pipeline.run_pipeline(
             config,
             folders,
-            schema,
+            labels_schema(TARGETS),
             fit_pools(config, resources["CPU"], 0),
             spans_per_file(config, summary.spans),
             JobCounts(),

@@ -26,6 +26,7 @@ from machine import describe, write_whole
 from media_files import write_video
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.checkpoint.checkpoint_writer import BatchBasedCheckpointWriter
+from small_labels import TARGETS
 from swift_store import SwiftStore, data_folder
 
 from liser_ray.corpora.config import PlanConfig
@@ -112,7 +113,7 @@ def write_labels(folders: OutputFolders) -> None:
     fs, labels_path = filesystem(folders.labels)
     _, checkpoint_path = filesystem(folders.checkpoint)
     config = CheckpointConfig(ID_COLUMN, checkpoint_path, override_filesystem=fs)
-    schema = labels_schema(("happy", "sad"), {"fold-0": ("happy", "sad")})
+    schema = labels_schema(TARGETS)
     rng = np.random.default_rng(0)
     for number in range(N_FILES):
         stem = f"part-{number}"

@@ -149,8 +149,8 @@ def main(arguments: Sequence[str]) -> None:
         opened_s = time.perf_counter() - start
         print(f"made in {made_s:.0f} s, {disk_mb:,.0f} MB; opened in {opened_s:.1f} s")
 
-        teacher = table.speech_teachers["fold-0"]
-        source = StreamSource(table, teacher, SegmentSettings(SPEECH_LABELS), seed=0)
+        targets = {"speech": table.targets["fold-0"], "face": table.targets["face"]}
+        source = StreamSource(table, targets, SegmentSettings(SPEECH_LABELS), seed=0)
         segments = StreamedSegments(source, 0, torch.device("cpu"))
         watch = Watch()
         watch.start()

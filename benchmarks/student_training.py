@@ -57,12 +57,12 @@ class Ours:
         self.setup_s = time.perf_counter() - started
         group, config = ProcessGroup(device), TrainConfig()
         self.task = StudentTask(
-            StudentNetwork(len(speech.labels)).to(device),
+            StudentNetwork(len(speech.labels), {}).to(device),
             Labeled(mels, speech.label_index, len(speech.labels), train),
             None,
             EvaluationSet(speech, validation, "none", device),
             config,
-            LossConfig(0, 0),
+            LossConfig(),
             0,
             group,
         )

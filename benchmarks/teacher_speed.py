@@ -22,6 +22,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import HubertConfig, HubertForSequenceClassification
 
+from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.teachers.kinds.speech import WINDOW_S
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
 from liser_ray.teachers.s2d_teacher import FERV39K_LABELS, s2d_forward, s2d_teacher
@@ -44,7 +46,6 @@ SPEECH_BATCHES = {"cpu": (1, 8, 32, 64), "cuda": (16, 64, 256, 1024)}
 PRODUCT = (3152, 768, 3072)
 """Rows, inner and outer width of the product that tells the peak: a ViT-B's widest, on the tokens of one window."""
 
-WINDOW_SAMPLES = 8000
 VIDEO, SPEECH = "S2D", "HuBERT base"
 
 
@@ -153,7 +154,7 @@ def measure_video(
     for precision in peaks:
         changes[precision] = float((golden_softmax(networks, golden, precision) - exact).abs().max())
         for batch in batches:
-            teacher = s2d_teacher("face", *copy.deepcopy(networks), FERV39K_LABELS, "", device, precision, batch)
+            teacher = s2d_teacher("s2d", *copy.deepcopy(networks), FERV39K_LABELS, "", device, precision, batch)
             called = windows_of_a_call(clips, batch, device)
             taken = seconds(lambda teacher=teacher, called=called: teacher(called), device, 2)
             rate = len(called) / taken
@@ -166,16 +167,16 @@ def measure_speech(
 ) -> tuple[list[Speed], dict[Precision, float]]:
     """As `measure_video`; weights are random, windows too."""
     torch.manual_seed(0)
+    n_samples = round(WINDOW_S * SAMPLE_RATE_HZ)
     model = HubertForSequenceClassification(HubertConfig(num_hidden_layers=layers, num_labels=4)).eval()
-    flops = flops_of(lambda: model(torch.zeros(1, WINDOW_SAMPLES)))
+    flops = flops_of(lambda: model(torch.zeros(1, n_samples)))
     model.to(device)
-    windows = np.random.default_rng(0).normal(0, 0.1, (max(batches), WINDOW_SAMPLES)).astype(np.float32)
-    labels = ("neutral", "happy", "sad", "angry")
+    windows = np.random.default_rng(0).normal(0, 0.1, (max(batches), n_samples)).astype(np.float32)
+    speech = SpeechModel("hubert", ("neutral", "happy", "sad", "angry"), "", model, RawSound(normalised=True))
     speeds, changes, exact = [], {}, None
     for precision in peaks:
         for batch in batches:
-            one = SpeechModel("hubert", labels, "", model, RawSound(normalised=True))
-            teacher = SpeechTeacher("hubert", [one], device, precision, batch)
+            teacher = SpeechTeacher("hubert", [speech], device, precision, batch)
             called = windows_of_a_call(windows, batch, device)
             taken = seconds(lambda teacher=teacher, called=called: teacher(called), device, 3)
             rate = len(called) / taken

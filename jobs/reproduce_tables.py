@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ReproductionConfig,
         DESCRIPTION,
         argv,
-        lists=("--labeled", "--parts", "--readme"),
+        lists=("--labeled", "--parts", "--readme", "--trusted"),
         bare={"--train.two_stage": "true"},
     )
     logging.getLogger("liser_ray").setLevel(logging.INFO)

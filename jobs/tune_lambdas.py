@@ -1,4 +1,4 @@
-"""The search for λ_sd and λ_vd: ``python jobs/tune_lambdas.py --labeled ravdess:DIR --unlabeled LABELS``."""
+"""The search for the λ of each target: ``python jobs/tune_lambdas.py --labeled ravdess:DIR --unlabeled LABELS``."""
 
 import logging
 import sys
@@ -10,8 +10,8 @@ from liser_ray.search.config import SearchConfig
 from liser_ray.student.training.recipes import defaults_of
 
 DESCRIPTION = """\
-Find the weights of the teachers' terms, λ_sd and λ_vd, and any other setting of the student, by its UAR on the
-validation speakers of all folds. No student is scored on its test speakers: train_student.py does that once, with the
+Find λ, the weights of the teachers' terms, and any other setting of the student, by its UAR on the validation speakers
+of all folds. No student is scored on its test speakers: train_student.py does that once, with the
 best setting, from the file best.yaml that the search writes.
 
 The job can be killed at any time: the same command, or --resume with --output, goes on from the last checkpoints.
@@ -31,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if argv is None else argv
 
     def parse(arguments: Sequence[str]) -> SearchConfig:
-        bare = {"--resume": "true", "--train.two_stage": "true", "--network.bidirectional": "true"}
-        return parse_settings(SearchConfig, DESCRIPTION, arguments, bare, ("--space",), defaults_of)
+        switches = ("--resume", "--train.two_stage", "--train.placebo", "--network.bidirectional")
+        bare = dict.fromkeys(switches, "true")
+        return parse_settings(SearchConfig, DESCRIPTION, arguments, bare, ("--space", "--trusted"), defaults_of)
 
     config = parse(given)
     logging.getLogger("liser_ray").setLevel(logging.INFO)

@@ -6,20 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from small_labels import FACE, speech_target
 from tones import LABELS, make_tones, tone
 from torch import nn
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.student.config import LossConfig
 from liser_ray.student.data.mels import compute_log_mels, padded_frames
-from liser_ray.student.data.unlabeled import (
-    SPEECH_WINDOW,
-    VIDEO_WINDOW,
-    HeldSegments,
-    TeacherWindows,
-    UnlabeledRecordings,
-    WindowProbs,
-)
+from liser_ray.student.data.unlabeled import HeldSegments, TargetWindows, UnlabeledRecordings
 from liser_ray.student.network import StudentNetwork
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
@@ -32,7 +26,8 @@ FOLD = Fold(0, train=frozenset("abcd"), validation=frozenset("ef"), test=frozens
 CPU = torch.device("cpu")
 ALONE = ProcessGroup(CPU)
 SPEECH = make_tones("abcdefgh", takes=2, shortest_s=2.5, longest_s=4.0)
-N_VIDEO = 7
+TARGETS = {"speech": speech_target("told", LABELS, temperature=1.0), "face": FACE}
+N_FACE = len(FACE.labels)
 
 
 def log_mels(waveforms):
@@ -44,21 +39,21 @@ MELS = log_mels([SPEECH.waveform(i) for i in range(len(SPEECH))])
 
 
 def make_unlabeled(n_rows: int = 20, seed: int = 1) -> UnlabeledRecordings:
-    """Tones of 4 to 6 s; the speech teacher mostly knows their label, the video teacher says anything, or nothing."""
+    """Tones of 4 to 6 s; speech mostly knows their label, face says anything, or nothing."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(len(LABELS), size=n_rows)
     waveforms = [tone(int(label), rng.uniform(4, 6), rng) for label in truth]
     n_speech = np.array([len(one) // 8000 for one in waveforms])
-    n_video = np.array([len(one) * 30 // 16_000 // 16 for one in waveforms])
+    n_face = np.array([len(one) * 30 // 16_000 // 16 for one in waveforms])
     sure = np.repeat(np.eye(len(LABELS))[truth], n_speech, axis=0)
     speech = (0.7 * sure + 0.3 * rng.dirichlet(np.ones(len(LABELS)), len(sure))).astype(np.float32)
-    video = rng.dirichlet(np.ones(N_VIDEO), n_video.sum()).astype(np.float32)
-    seen = np.repeat(rng.random(n_rows) < 0.8, n_video)  # a fifth never shows a face
-    windows = TeacherWindows(
-        WindowProbs(speech, np.ones(len(speech), bool), np.cumsum(n_speech), SPEECH_WINDOW),
-        WindowProbs(video, seen, np.cumsum(n_video), VIDEO_WINDOW),
-    )
-    return UnlabeledRecordings(log_mels(waveforms), np.array([n_rows // 2, n_rows - n_rows // 2]), {"teacher": windows})
+    face = rng.dirichlet(np.ones(N_FACE), n_face.sum()).astype(np.float32)
+    seen = np.repeat(rng.random(n_rows) < 0.8, n_face)  # a fifth never shows a face
+    windows = {
+        "told": TargetWindows(speech, np.ones(len(speech), bool), np.cumsum(n_speech), 24_000, 24_000),
+        "face": TargetWindows(face, seen, np.cumsum(n_face), 25_600, 25_600),
+    }
+    return UnlabeledRecordings(log_mels(waveforms), np.array([n_rows // 2, n_rows - n_rows // 2]), windows)
 
 
 UNLABELED = make_unlabeled()
@@ -77,20 +72,23 @@ def make_training(
     """A training of four speakers, a validation by two others; equation (5) unless told otherwise."""
     torch.manual_seed(seed)
     config = train or TrainConfig(epochs=3, batch_size=8, learning_rate=2e-3)
+    loss = loss or LossConfig({"speech": 2.0, "face": 0.5}, confidence="raw")
     unlabeled = None
     if recordings is not None:
         unlabeled = Unlabeled(
             len(recordings.mels),
-            lambda done, done_here: HeldSegments(recordings, "teacher", seed, done, CPU),
+            lambda done, done_here: HeldSegments(recordings, TARGETS, seed, done, CPU, config.placebo),
+            TARGETS,
         )
+    heads = {name: len(TARGETS[name].labels) for name in loss.lambdas}
     validation = SPEECH.of_speakers(FOLD.validation) if validation is None else validation
     task = StudentTask(
-        wrap(StudentNetwork(len(LABELS), N_VIDEO)),
+        wrap(StudentNetwork(len(LABELS), heads)),
         Labeled(MELS, SPEECH.label_index, len(LABELS), SPEECH.of_speakers(FOLD.train)),
         unlabeled,
         EvaluationSet(SPEECH, validation, "none", CPU),
         config,
-        loss or LossConfig(lambda_sd=2.0, lambda_vd=0.5, confidence="raw"),
+        loss,
         seed,
         group,
     )

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import soundfile
-from small_labels import speech_teacher, write_labels
+from small_labels import FACE, speech_target, write_labels
 from tones import LABELS, make_tones
 
 from liser_ray.corpora.folds import folds_of
@@ -32,11 +32,11 @@ def write_tones(folder: Path, name: str = "tones") -> str:
 
 
 def write_tone_labels(folder: Path, manifest: str) -> str:
-    """A labels table by a teacher of each fold; gives its address."""
+    """A labels table by a face teacher and by a speech teacher of each fold; gives its address."""
     labeled = read_labeled_set(manifest)
-    teachers = [
-        speech_teacher(f"fold_{fold.index}", LABELS, fold.index, sorted(fold.train), labeled.name)
+    speech = [
+        speech_target(f"speech_fold_{fold.index}", LABELS, fold.index, sorted(fold.train), labeled.name)
         for fold in folds_of(labeled)
     ]
-    write_labels(folder, rows=12, teachers=teachers, lengths_s=(2.0, 5.0), rows_per_group=4)
+    write_labels(folder, rows=12, targets=(FACE, *speech), lengths_s=(2.0, 5.0), rows_per_group=4)
     return str(folder)

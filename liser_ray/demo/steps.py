@@ -24,7 +24,7 @@ RECIPES = ("no-dstl", "conf-vid-sp-dstl")
 TRAIN = TrainConfig(epochs=20, learning_rate=1e-3)
 """A tenth of RAVDESS's recordings take fewer and larger steps."""
 
-SPACE = ["loss.lambda_sd=0.5,5", "loss.lambda_vd=0.5,5"]
+SPACE = ["loss.lambdas.speech=0.5,5", "loss.lambdas.face=0.5,5"]
 
 
 @contextmanager
@@ -118,7 +118,7 @@ def compare_students(folder: Path, train: TrainConfig = TRAIN) -> str:
 
 
 def search_lambdas(folder: Path) -> str:
-    """Find λ_sd and λ_vd on the validation speakers; what was found, in words.
+    """Find the λ of both teachers on the validation speakers; what was found, in words.
 
     Args:
         folder: of the demo, labeled.

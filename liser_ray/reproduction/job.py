@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+import yaml
+
 from liser_ray.corpora import ravdess
 from liser_ray.corpora.folds import choose_folds, folds_of, numbers
 from liser_ray.corpora.labeled import read_labeled_set
@@ -15,15 +17,14 @@ from liser_ray.results.plots import confusion_plot, differences_plot, figure_2, 
 from liser_ray.results.records import Record, read_records, record_to_json
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
-from liser_ray.storage.files import check_writable, exists, write_bytes
-from liser_ray.student.data.labels_table import choose_teacher, open_labels_table
+from liser_ray.storage.files import check_writable, exists, read_bytes, write_bytes
+from liser_ray.student.data.labels_table import open_labels_table
 from liser_ray.student.training.config import StudentConfig
-from liser_ray.student.training.job import RECORDS_FOLDER, record_file, train_students
-from liser_ray.student.training.recipes import read_recipe, run_name
+from liser_ray.student.training.job import RECORDS_FOLDER, choose_targets, record_file, train_students
+from liser_ray.student.training.recipes import extends_of, read_recipe, run_name
 
 log = logging.getLogger(__name__)
 
-_STRONG = "strong"
 _IMAGES = "docs/images"  # below the README's folder
 _TESTED, _VALIDATING = (frozenset[str]().union(*parts) for parts in zip(*ravdess.CORPUS.folds, strict=True))
 
@@ -70,9 +71,10 @@ def make_tables(records: Sequence[Record]) -> dict[str, str]:
         made["others"] = tables.others_table(records, _TESTED - _VALIDATING)
     if recipes != {BASE}:
         made["differences"] = tables.differences_table(records)
-    ours = [one for one in records if f"{one.recipe}-".startswith(f"{_STRONG}-")]
-    if _STRONG in recipes and len({one.recipe for one in ours}) > 1:
-        made["strong-differences"] = tables.differences_table(ours, _STRONG)
+    extended = {recipe: extends_of(recipe) for recipe in recipes}
+    for base in sorted(recipes & set(extended.values())):
+        ours = [one for one in records if base in (one.recipe, extended[one.recipe])]
+        made[f"{base}-differences"] = tables.differences_table(ours, base)
     for labeled in sets:
         made[f"{labeled}-recalls"] = tables.recalls_table([one for one in records if one.labeled == labeled])
     return made
@@ -99,7 +101,7 @@ def _train(config: ReproductionConfig, output: str, left_out: list[str]) -> None
     if not config.labeled:
         raise UserError("Give --labeled ravdess:FOLDER and cremad:FOLDER, one of them, or --records FOLDER.")
     students = list(_students(config, output, left_out))
-    _check_teachers([student for student in students if read_recipe(student.recipe).teachers])
+    _check_teachers(students)
     for student in students:
         log.info("%s", student.output)
         for record in train_students(student).records:
@@ -114,6 +116,8 @@ def _students(config: ReproductionConfig, output: str, left_out: list[str]) -> I
     shares = numbers(config.shares, "--shares")
     if not all(1 <= share <= 99 for share in shares):
         raise UserError(f"--shares {config.shares}: give percents of the labels from 1 to 99.")
+    if unknown := config.loss.lambdas.keys() - {name for one in CONFIGURATIONS for name in read_recipe(one).lambdas}:
+        raise UserError(f"--loss.lambdas.{min(unknown)}: no configuration of the paper learns from it.")
     plain = StudentConfig(**{one.name: getattr(config, one.name) for one in fields(StudentConfig)} | {"labeled": ""})
     wanted: list[tuple[str, StudentConfig]] = []  # with the set's name
     if "table-2" in config.parts:
@@ -134,21 +138,44 @@ def _students(config: ReproductionConfig, output: str, left_out: list[str]) -> I
     for part, labeled in (("table-3", "ravdess"), ("figure-2", "cremad")):
         if part in config.parts and labeled not in sets:
             left_out.append(f"{part}: needs --labeled {labeled}:FOLDER.")
-    for labeled, student in dict.fromkeys(wanted):  # all the labels are in Table 2 as well
-        name = run_name(student.recipe, student.loss, student.train.two_stage, student.train.labeled_fraction)
+    asked = set()
+    for labeled, student in wanted:
+        names = read_recipe(student.recipe).lambdas
+        own = {name: value for name, value in config.loss.lambdas.items() if name in names}
+        student = replace(student, loss=replace(student.loss, lambdas=own))
+        name = run_name(student.recipe, student.loss, student.train)
+        if labeled not in sets or (labeled, name) in asked:  # all the labels are in Table 2 as well
+            continue
+        asked.add((labeled, name))
         if student.recipe != BASE and not config.unlabeled:
-            if labeled in sets:
-                left_out.append(f"{name} on {set_name(labeled)}: needs --unlabeled.")
-        elif labeled in sets:
-            yield replace(student, labeled=sets[labeled], output=join(output, "runs", labeled, name))
+            left_out.append(f"{name} on {set_name(labeled)}: needs --unlabeled.")
+            continue
+        if student.recipe != BASE and config.searches:
+            found = _found_lambdas(join(config.searches, labeled, student.recipe))
+            student = replace(student, loss=replace(student.loss, lambdas=found))
+        yield replace(student, labeled=sets[labeled], output=join(output, "runs", labeled, name))
 
 
-def _check_teachers(taught: Sequence[StudentConfig]) -> None:
+def _found_lambdas(search: str) -> dict[str, float]:
+    """λ of the best setting of a search."""
+    file = join(absolute(search), "best.yaml")
+    if not exists(file):
+        raise UserError(f"--searches: there is no {file}. Make it by tune_lambdas.py --output {search}.")
+    found: dict[str, float] = yaml.safe_load(read_bytes(file))["loss"]["lambdas"]
+    return found
+
+
+def _check_teachers(students: Sequence[StudentConfig]) -> None:
     """Refuse a labels table without a teacher for each fold of each set now, not when the second set's turn comes."""
-    for address in dict.fromkeys(student.labeled for student in taught):
-        labeled, table = read_labeled_set(address), open_labels_table(taught[0].unlabeled)
-        for fold in choose_folds(taught[0].folds, folds_of(labeled)):
-            choose_teacher(table, taught[0].speech_teacher, labeled.name, labeled.labels, fold)
+    wanted: dict[str, dict[str, StudentConfig]] = {}  # by set and target
+    for student in students:
+        for name in read_recipe(student.recipe).loss(student.loss).lambdas:
+            wanted.setdefault(student.labeled, {})[name] = student
+    for address, by_name in wanted.items():
+        student, labeled = next(iter(by_name.values())), read_labeled_set(address)
+        table = open_labels_table(student.unlabeled)
+        for fold in choose_folds(student.folds, folds_of(labeled)):
+            choose_targets(table, by_name, labeled, fold, student.trusted)
 
 
 def _write(result: ReproductionResult, readme: Sequence[str]) -> None:

@@ -24,10 +24,10 @@ class SearchConfig(StudentConfig):
             --samples or fewer --max_concurrent_trials, comes on top.
         method: "grid" tries all combinations, "random" draws them, "tpe" draws them where earlier ones were good
             (Optuna's tree-structured Parzen estimator).
-        space: what is tried, such as loss.lambda_sd=0.1,1,10 for these values or train.learning_rate=1e-4..1e-2 for a
-            range (logarithmic where it begins above 0; not for a grid). Any field of --loss, --train and --network but
-            network.normalisation. Default: the λs of the recipe, the paper's five values each for a grid, else
-            0.01..100.
+        space: what is tried, such as loss.lambdas.speech=0.1,1,10 for these values or
+            train.learning_rate=1e-4..1e-2 for a range (logarithmic where it begins above 0; not for a grid). Any field
+            of --loss, --train and --network but network.normalisation. Default: the λs of the recipe, the paper's five
+            values each for a grid, else 0.01..100.
         samples: settings to draw; not for a grid.
         sampling_seed: of the draws.
         first_folds: try all settings on these folds first, and only the survivors on the others.
@@ -63,5 +63,9 @@ class SearchConfig(StudentConfig):
     def default_space(self) -> tuple[str, ...]:
         """The λs that the recipe has, with the paper's values or a wider range."""
         values = "0.1,0.5,1,5,10" if self.method == "grid" else "0.01..100"
-        loss = read_recipe(self.recipe).loss(self.loss)
-        return tuple(f"loss.{name}={values}" for name in ("lambda_sd", "lambda_vd") if getattr(loss, name) > 0)
+        return tuple(f"loss.lambdas.{name}={values}" for name in self.taught)
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """Names of the targets that the students learn from."""
+        return tuple(read_recipe(self.recipe).loss(self.loss).lambdas)

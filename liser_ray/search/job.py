@@ -52,14 +52,14 @@ def search(config: SearchConfig) -> SearchResult:
             wrong. With what to do.
     """
     config = replace(config, output=absolute(config.output), resume=False)
-    space = parse_space(config.space or config.default_space)
+    space = parse_space(config.space or config.default_space, config.taught)
     settings, seeds = _settings(config, space), numbers(config.seeds, "--seeds")
     checked = check(config)
     first, others = _folds(config, checked)
     check_writable(config.output)
     run_card = join(config.output, "run.json")
     recipe = plain(_recipe(config, space, checked))
-    refuse_changed_recipe(run_card, recipe, may_grow="student.data.speech_teachers")
+    refuse_changed_recipe(run_card, recipe)
     write_bytes(run_card, json.dumps({**checked.facts, "recipe": recipe}, indent=2).encode() + b"\n")
     write_bytes(join(config.output, _SETTINGS_FILE), to_yaml(config))
 

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass, replace
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -16,16 +16,20 @@ from liser_ray.student.training.config import StudentConfig
 
 Value = bool | int | float | str
 Setting = Mapping[str, Value]
-"""A point of the space: values by the fields' names, such as {"loss.lambda_sd": 0.1, "loss.lambda_vd": 1.0}."""
+"""A point of the space: values by the fields' names, such as {"loss.lambdas.speech": 0.1, "train.epochs": 50}."""
 Space = Mapping[str, BaseDistribution]
 """What each field may be, by the fields' names: choices, or a range, which is logarithmic where it begins above 0."""
 C = TypeVar("C")
 
-_SHORT = {"loss.lambda_sd": "λ_sd", "loss.lambda_vd": "λ_vd"}
+_LAMBDAS = "loss.lambdas."
 
 
-def parse_space(texts: Sequence[str]) -> Space:
-    """The space of texts such as "loss.lambda_sd=0.1,1,10" or "train.learning_rate=1e-4..1e-2".
+def parse_space(texts: Sequence[str], taught: Sequence[str] = ()) -> Space:
+    """The space of texts such as "loss.lambdas.speech=0.1,1,10" or "train.learning_rate=1e-4..1e-2".
+
+    Args:
+        texts: each of a field.
+        taught: names of the targets that have a λ.
 
     Raises:
         UserError: no such field, one that can't be searched, no value of its kind, a field twice, or nothing.
@@ -34,10 +38,10 @@ def parse_space(texts: Sequence[str]) -> Space:
     for text in texts:
         name, _, values = text.partition("=")
         if not values:
-            raise UserError(f"--space {text}: give NAME=VALUE,VALUE or NAME=LOW..HIGH, as loss.lambda_sd=0.1,1,10.")
+            raise UserError(f"--space {text}: give NAME=VALUE,VALUE or NAME=LOW..HIGH, as loss.lambdas.speech=0.1,1.")
         if name in space:
             raise UserError(f"{name} is searched twice: give all its values after one =.")
-        space[name] = _distribution(name, values)
+        space[name] = _distribution(name, values, taught)
     if not space:
         raise UserError("Nothing to search: give --space, such as --space train.learning_rate=1e-4,1e-3.")
     return space
@@ -79,6 +83,8 @@ def with_setting(config: C, setting: Setting) -> C:
     Raises:
         UserError: values that it refuses, together and with its own.
     """
+    if isinstance(config, dict):
+        return cast("C", config | dict(setting))
     parts: dict[str, dict[str, Value]] = {}
     for name, value in setting.items():
         part, _, field = name.partition(".")
@@ -89,13 +95,13 @@ def with_setting(config: C, setting: Setting) -> C:
 
 
 def setting_name(setting: Setting) -> str:
-    """As a person reads it: "λ_sd 0.1, λ_vd 1"."""
+    """As a person reads it: "λ_speech 0.1, λ_face 1"."""
     return ", ".join(f"{short_name(name)} {value_text(value)}" for name, value in setting.items())
 
 
 def short_name(name: str) -> str:
-    """Of a field: "λ_sd" of "loss.lambda_sd", "learning_rate" of "train.learning_rate"."""
-    return _SHORT.get(name, name.rpartition(".")[2])
+    """Of a field: "λ_speech" of "loss.lambdas.speech", "learning_rate" of "train.learning_rate"."""
+    return "λ_" * name.startswith(_LAMBDAS) + name.rpartition(".")[2]
 
 
 def value_text(value: Value) -> str:
@@ -108,13 +114,14 @@ def setting_key(setting: Setting) -> str:
     return hashlib.sha256(json.dumps(dict(setting), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _distribution(name: str, text: str) -> BaseDistribution:
+def _distribution(name: str, text: str, taught: Sequence[str]) -> BaseDistribution:
     if name == "network.normalisation":
         raise UserError(
             "network.normalisation can't be searched: the spectrograms are made once, for all trials. Search with each "
             "--network.normalisation by itself."
         )
-    known = {field: kind for field, kind in _fields_of(StudentConfig) if "." in field}
+    known: dict[str, Any] = {f"{_LAMBDAS}{one}": float for one in taught}
+    known |= {field: kind for field, kind in _fields_of(StudentConfig) if "." in field}
     if name not in known:
         raise UserError(f"--space {name}: no such field. There are {', '.join(known)}.")
     kind = known[name]

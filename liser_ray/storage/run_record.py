@@ -23,17 +23,16 @@ def package_versions(*packages: str) -> dict[str, str]:
     return {"liser-ray": liser_ray.__version__} | {name: version(name) for name in packages}
 
 
-def refuse_changed_recipe(run_card: str, recipe: dict[str, Any], may_grow: str = "") -> None:
+def refuse_changed_recipe(run_card: str, recipe: dict[str, Any]) -> None:
     """Refuse, with the differences, to go on in an output that was begun with another recipe.
 
     Args:
         run_card: address of a JSON file with the key ``recipe``, if the output was begun before.
         recipe: of this run, as `plain` gives it.
-        may_grow: path of a part that may have more keys now, such as "data.speech_teachers".
     """
     if not exists(run_card):
         return
-    changes = list(_differences(json.loads(read_bytes(run_card))["recipe"], recipe, may_grow))
+    changes = list(_differences(json.loads(read_bytes(run_card))["recipe"], recipe))
     if changes:
         raise UserError(
             f"{run_card.rpartition('/')[0]} was begun with other settings:\n  "
@@ -42,9 +41,9 @@ def refuse_changed_recipe(run_card: str, recipe: dict[str, Any], may_grow: str =
         )
 
 
-def _differences(before: Any, now: Any, may_grow: str, path: str = "") -> Iterator[str]:  # noqa: ANN401 (any JSON value)
+def _differences(before: Any, now: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401 (any JSON value)
     if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted(before if path == may_grow != "" else before.keys() | now.keys()):
-            yield from _differences(before.get(key), now.get(key), may_grow, f"{path}.{key}" if path else key)
+        for key in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
     elif before != now:
         yield f"{path}: was {json.dumps(before)}, is now {json.dumps(now)}"

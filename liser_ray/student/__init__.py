@@ -1,1 +1,1 @@
-"""The small network that learns to hear emotions from labels and from both teachers."""
+"""The small network that learns to hear emotions from labels and from teachers."""

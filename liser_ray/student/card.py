@@ -88,10 +88,11 @@ def model_card(card: StudentCard, name: str) -> str:
         shares = [f"{share:.3f}" if np.isfinite(share) else "-" for share in recalls(confusion)]
         scores = (
             f"On {confusion.sum():,} recordings of {len(speakers.get('test', []))} test speakers, whom neither the "
-            f"student nor its teacher has heard: UAR {uar(confusion):.3f}, WAR {war(confusion):.3f}. Recalls:\n\n"
+            f"student nor its teachers have heard: UAR {uar(confusion):.3f}, WAR {war(confusion):.3f}. Recalls:\n\n"
             f"| {' | '.join(card.labels)} |\n|{' --- |' * len(card.labels)}\n| {' | '.join(shares)} |"
         )
-    teacher = content.get("speech_teacher")
+    unsaid = dict.fromkeys(content.get("trusted", ()), " (does not say whom it has heard)")
+    teachers = [f"{one['name']}{unsaid.get(name, '')}" for name, one in content.get("teachers", {}).items()]
     return f"""---
 library_name: liser-ray
 pipeline_tag: audio-classification
@@ -126,7 +127,7 @@ or `liser-ray predict --model {name} speech.wav --timeline`.
   {content.get("n_recordings", {}).get("unlabeled", 0):,} spans that teachers labeled.
 * Training speakers: {_names(speakers.get("train"))}.
 * Validation speakers: {_names(speakers.get("validation"))}. Test speakers: {_names(speakers.get("test"))}.
-* Speech teacher: {teacher["name"] if teacher else "none"}.
+* Teachers: {_names(teachers)}.
 * Network: pooling {card.network.pooling}, normalisation {card.network.normalisation}. All settings, data hashes
   and versions are in `student.json`.
 
@@ -143,5 +144,5 @@ need consent. The terms of the training recordings apply to what is made from th
 """
 
 
-def _names(speakers: list[str] | None) -> str:
-    return ", ".join(speakers) if speakers else "none"
+def _names(names: list[str] | None) -> str:
+    return ", ".join(names) if names else "none"

@@ -1,7 +1,7 @@
 """Settings of the student's network and of its loss; the defaults are the paper's (Pendyala et al. 2025)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from liser_ray.runtime.errors import UserError
@@ -15,12 +15,20 @@ Normalisation = Literal["none", "utterance", "utterance-mean", "corpus"]
 OF_RECORDING: tuple[Normalisation, ...] = ("utterance", "utterance-mean")
 """Those that need the whole recording before its first segment."""
 
-Distillation = Literal["mae", "ce"]
-"""Distance between a distillation head and its teacher: mean absolute error, or cross-entropy."""
+Distillation = Literal["mae", "mae-sum", "ce", "kl"]
+"""Distance between a distillation head and a distribution: mean absolute error over the labels or its sum,
+cross-entropy, or Kullback-Leibler divergence."""
 
 Confidence = Literal["none", "raw", "calibrated"]
 """Whether a teacher's largest probability weighs its term, equation (5), or not, equation (4); "calibrated" takes it at
 the temperature that was fitted for the teacher."""
+
+SUPERVISED = "supervised"
+"""The loss's term of the labels; the others are called as their targets."""
+
+TRUSTED = ("face",)
+"""Targets whose teachers need not say whom they have heard. Those of faces learn from collections of pictures and
+videos, in which nobody of a set of acted speech was ever found."""
 
 _MOST = 1024  # filters or cells: a student is small, and a card from elsewhere shall not ask for all memory
 
@@ -60,23 +68,23 @@ class LossConfig:
     """What the student's loss is made of: equations (4) and (5).
 
     Attributes:
-        lambda_sd: weight of the speech teacher's term; 0 leaves it out.
-        lambda_vd: weight of the video teacher's term; 0 leaves it out.
-        distillation: distance between a distillation head and its teacher.
+        lambdas: weight of each target's term by the target's name, such as {speech: 5, face: 1}, the paper's λ_sd and
+            λ_vd; 0 leaves it out. The recipe says which names there are, and what is not given is as there.
+        distillation: distance between a distillation head and its target, where that is a distribution.
         confidence: whether what a teacher is sure of counts more.
         label_smoothing: share of each true label that is spread evenly over all labels, 0..1.
     """
 
-    lambda_sd: float = 1.0
-    lambda_vd: float = 1.0
+    lambdas: dict[str, float] = field(default_factory=dict)
     distillation: Distillation = "mae"
     confidence: Confidence = "none"
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("lambda_sd", "lambda_vd"):
-            value = getattr(self, name)
+        for name, value in self.lambdas.items():
             if not (math.isfinite(value) and value >= 0):
-                raise UserError(f"{name} is {value}: give 0 or more; the paper tries 0.1, 0.5, 1, 5 and 10.")
+                raise UserError(f"lambdas.{name} is {value}: give 0 or more; the paper tries 0.1, 0.5, 1, 5 and 10.")
+            if not name.isidentifier() or name == SUPERVISED:
+                raise UserError(f"lambdas.{name}: a target's name has letters, digits and _, and is not {SUPERVISED}.")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"label_smoothing is {self.label_smoothing}: give a share from 0 to below 1, such as 0.1.")

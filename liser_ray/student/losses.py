@@ -1,14 +1,15 @@
 """The student's loss: equations (4) and (5) of Pendyala et al. 2025, in the precision of the logits (not half)."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from liser_ray.student.config import Distillation, LossConfig
+from liser_ray.student.config import SUPERVISED, Distillation, LossConfig
 from liser_ray.student.network import StudentLogits
+from liser_ray.teachers.targets import Target
 
 
 def mae_distillation(logits: Tensor, teacher: Tensor) -> Tensor:
@@ -25,8 +26,26 @@ def ce_distillation(logits: Tensor, teacher: Tensor) -> Tensor:
     return -(teacher * logits.log_softmax(dim=-1)).sum(dim=-1)
 
 
-DISTANCES: dict[Distillation, Callable[[Tensor, Tensor], Tensor]] = {"mae": mae_distillation, "ce": ce_distillation}
+def kl_distillation(logits: Tensor, teacher: Tensor) -> Tensor:
+    """KL(t || softmax(g)) = Σ_k t_k · (log t_k - log softmax(g)_k), likewise: cross-entropy that can come to 0."""
+    return F.kl_div(logits.log_softmax(dim=-1), teacher, reduction="none").sum(dim=-1)
+
+
+DISTANCES: dict[Distillation, Callable[[Tensor, Tensor], Tensor]] = {
+    "mae": mae_distillation,
+    "mae-sum": lambda logits, teacher: mae_distillation(logits, teacher) * teacher.shape[-1],
+    "ce": ce_distillation,
+    "kl": kl_distillation,
+}
 """Logits and the teacher's softmaxes, float [N, K], to a distance for each item, float [N]."""
+
+
+def huber_distance(outputs: Tensor, teacher: Tensor) -> Tensor:
+    """Of a scalar with mean 0 and deviation 1, for each item: d² / 2 where d = |g - t| is below 1, else d - 1/2.
+
+    Float [N], of the head's outputs and the targets, float [N, 1].
+    """
+    return F.smooth_l1_loss(outputs, teacher, reduction="none").sum(dim=-1)
 
 
 def confidence_weights(teacher: Tensor, temperature: float = 1.0) -> Tensor:
@@ -39,63 +58,68 @@ def confidence_weights(teacher: Tensor, temperature: float = 1.0) -> Tensor:
     return (teacher.clamp(min=smallest).log() / temperature).softmax(dim=-1).amax(dim=-1)
 
 
-@dataclass(frozen=True)
-class Targets:
+class SegmentTarget(NamedTuple):
+    """What a teacher says of N segments.
+
+    Attributes:
+        values: float [N, K]; anything, NaN too, where there is none.
+        valid: bool [N], False where it has nothing to say of any window of the segment.
+    """
+
+    values: Tensor
+    valid: Tensor
+
+
+class Targets(NamedTuple):
     """What the items of a mini-batch should come to; its N_l labeled items stand before the N_u unlabeled ones.
 
     Attributes:
         truth: of the labeled items: labels int64 [N_l], or soft targets float [N_l, K_S].
-        speech: of the unlabeled items: mean softmax of the speech teacher, float [N_u, K_S].
-        video: of the unlabeled items: mean softmax of the video teacher, float [N_u, K_V]; anything, NaN too, where
-            there is none.
-        video_valid: bool [N_u], False where no window of the segment shows the face.
+        by_name: of the unlabeled items, N_u of each target.
     """
 
     truth: Tensor
-    speech: Tensor
-    video: Tensor
-    video_valid: Tensor
+    by_name: Mapping[str, SegmentTarget]
 
 
 def loss_terms(
     logits: StudentLogits,
     targets: Targets,
     config: LossConfig,
+    teachers: Mapping[str, Target],
     class_weights: Tensor | None = None,
-    speech_temperature: float = 1.0,
 ) -> dict[str, Tensor]:
-    """Sums over a mini-batch of N_l labeled and N_u unlabeled items, by the names of the heads; λ included.
+    """Sums over a mini-batch of N_l labeled and N_u unlabeled items: "supervised", and by the targets' names; λ too.
 
-    Equation (4), without confidence:  L = [ Σ_l L_sup + Σ_u ( λ_sd · L_sd + λ_vd · L_vd ) ] / (N_l + N_u)
+    Equation (4), without confidence:  L = [ Σ_l L_sup + Σ_u Σ_t λ_t · L_t ] / (N_l + N_u)
 
-    Equation (5), with confidence:  L = [ Σ_l L_sup + Σ_u ( λ_sd · w_sd · L_sd + λ_vd · w_vd · L_vd ) ] / (N_l + N_u)
+    Equation (5), with confidence:  L = [ Σ_l L_sup + Σ_u Σ_t λ_t · w_t · L_t ] / (N_l + N_u)
+
+    In the paper t is the speech teacher (λ_sd, L_sd) and the video teacher (λ_vd, L_vd). L_t is one of `DISTANCES`
+    where the target is a distribution, and `huber_distance`, whose w_t is 1, where it is a scalar.
 
     The division is the caller's. Labeled items have no distillation terms, unlabeled ones no supervised term. An item
-    without a video teacher's target has no video term; it counts in N_u all the same. A term with λ = 0 stays in the
-    graph with gradients of zero, because data-parallel training waits for the gradient of every parameter.
+    of which a teacher has nothing to say has no term of it; it counts in N_u all the same. A term with λ = 0 stays in
+    the graph with gradients of zero, because data-parallel training waits for the gradient of every parameter.
 
     L_sup = CE(g_sup(s), y) = -Σ_k c_k · y_k · log softmax(g_sup(s))_k. With label smoothing ε (Szegedy et al. 2016) y_k
     becomes (1 - ε) · y_k + ε / K.
 
     Args:
-        logits: of all N_l + N_u items, labeled ones first.
+        logits: of all N_l + N_u items, labeled ones first; the heads of the targets.
         targets: of the same items.
-        config: λ_sd, λ_vd, the distance, confidence and label smoothing.
+        config: λ of each target, the distance, confidence and label smoothing.
+        teachers: of each target its kind, and its temperature for calibrated confidence; its values stay as they are.
         class_weights: c, float [K_S]; 1 for all by default. Give them a mean of 1 over the training recordings to keep
             the balance with the distillation terms.
-        speech_temperature: of the speech teacher, for calibrated confidence (nobody fits one for the video teacher);
-            the targets stay as they are.
 
     Raises:
         ValueError: logits and targets are not equally many, or there are none.
     """
-    n_labeled, n_unlabeled = len(targets.truth), len(targets.speech)
-    n_items = n_labeled + n_unlabeled
-    if not n_items == len(logits.supervised) > 0 or not n_unlabeled == len(targets.video) == len(targets.video_valid):
-        raise ValueError(
-            f"{len(logits.supervised)} logits for {n_labeled} labeled and {n_unlabeled} unlabeled items, with "
-            f"{len(targets.video)} video targets and {len(targets.video_valid)} marks of validity."
-        )
+    n_items, n_labeled = len(logits.supervised), len(targets.truth)
+    numbers = [len(one) for name in config.lambdas for one in targets.by_name[name]]
+    if not n_items or not n_labeled <= n_items or any(n != n_items - n_labeled for n in numbers):
+        raise ValueError(f"{n_items} logits for {n_labeled} labeled items and {numbers} values and marks of validity.")
     supervised = F.cross_entropy(
         logits.supervised[:n_labeled],
         targets.truth,
@@ -103,19 +127,20 @@ def loss_terms(
         reduction="none",
         label_smoothing=config.label_smoothing,
     )
-    # Even multiplied by zero a NaN would stay NaN, so missing targets give way to harmless ones.
-    some_video = torch.where(targets.video_valid[:, None], targets.video, 1 / targets.video.shape[-1])
-    temperature = speech_temperature if config.confidence == "calibrated" else 1.0
-    speech = _distillation_loss(logits.speech[n_labeled:], targets.speech, config, temperature)
-    video = _distillation_loss(logits.video[n_labeled:], some_video, config) * targets.video_valid
-    return {
-        "supervised": supervised.sum(),
-        "speech": config.lambda_sd * speech.sum(),
-        "video": config.lambda_vd * video.sum(),
-    }
+    terms = {SUPERVISED: supervised.sum()}
+    for name, weight in config.lambdas.items():
+        loss = _distillation_loss(logits.teachers[name][n_labeled:], targets.by_name[name], config, teachers[name])
+        terms[name] = weight * loss.sum()
+    return terms
 
 
-def _distillation_loss(logits: Tensor, teacher: Tensor, config: LossConfig, temperature: float = 1.0) -> Tensor:
+def _distillation_loss(outputs: Tensor, target: SegmentTarget, config: LossConfig, teacher: Target) -> Tensor:
     """A distillation term of each unlabeled item before λ: w · L, float [N_u]."""
-    loss = DISTANCES[config.distillation](logits, teacher)
-    return loss if config.confidence == "none" else loss * confidence_weights(teacher, temperature)
+    # Even multiplied by zero a NaN would stay NaN, so missing targets give way to harmless ones.
+    values = torch.where(target.valid[:, None], target.values, 1 / target.values.shape[-1])
+    if teacher.kind == "scalar":
+        return huber_distance(outputs, values) * target.valid
+    loss = DISTANCES[config.distillation](outputs, values)
+    if config.confidence != "none":
+        loss = loss * confidence_weights(values, teacher.temperature if config.confidence == "calibrated" else 1.0)
+    return loss * target.valid

@@ -8,9 +8,11 @@ block                     what                                                  
 3                         Conv2d 64 filters 3×1, BatchNorm, ReLU, MaxPool (4, 1)      to 2 × 23
 4                         LSTM over time, 2 · 64 inputs, hidden size 64               to 64
 5  supervised head        Linear 64 to K_S
-6  speech distillation    Linear 64 to 32, ReLU, Linear 32 to K_S
-7  video distillation     Linear 64 to 32, ReLU, Linear 32 to K_V
+6  distillation           Linear 64 to 32, ReLU, Linear 32 to K
 ========================  ==========================================================  ============================
+
+There is a block 6 for each target that the student learns from; the paper has one for its speech teacher (K is K_S),
+and its block 7 is the video teacher's.
 
 Filters and hidden size are settings; the table has the paper's. The first axis of a kernel or pool is frequency;
 convolutions keep the size ("same" padding), pools drop what fills no whole cell. The paper does not say what follows
@@ -18,6 +20,7 @@ the LSTM (here its last step, which for a zero-padded recording lies in the padd
 of a distillation head (here a ReLU), or how weights start (here as PyTorch's layers do by default).
 """
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -33,17 +36,15 @@ _BAND_POOLING = 2 * 4 * 4
 
 
 class StudentLogits(NamedTuple):
-    """Logits of the three heads for the same inputs; unlike softmaxes, any real numbers.
+    """Logits of all heads for the same inputs; unlike softmaxes, any real numbers.
 
     Attributes:
         supervised: float [B, K_S], of the head that learns from labels and that predicts.
-        speech: float [B, K_S], of the head that follows the speech teacher.
-        video: float [B, K_V], of the head that follows the video teacher.
+        teachers: float [B, K] each, of the heads that follow teachers, by the targets' names.
     """
 
     supervised: Tensor
-    speech: Tensor
-    video: Tensor
+    teachers: dict[str, Tensor]
 
 
 def _conv_block(c_in: int, c_out: int, kernel: tuple[int, int], pool: tuple[int, int]) -> nn.Sequential:
@@ -120,30 +121,33 @@ class EmotionClassifier(nn.Module):
 
 
 class StudentNetwork(nn.Module):
-    """The network as it is trained: a classifier, and two heads that are of no use once it is.
+    """The network as it is trained: a classifier, and heads that are of no use once it is.
 
     In the paper's network 105,143 parameters for 8 speech and 7 video labels, 104,947 for 6 and 7.
 
     Args:
-        n_speech_labels: K_S, labels of the labeled set and of the speech teacher: 8 for RAVDESS, 6 for CREMA-D.
-        n_video_labels: K_V, labels of the video teacher.
+        n_labels: K_S, labels of the labeled set: 8 for RAVDESS, 6 for CREMA-D.
+        heads: how many values each target has, by name; their order decides on first weights.
         config: variants; None: the paper's network.
 
     Attributes:
         classifier: blocks 1 to 5; this alone, with its weights, is the network for prediction.
     """
 
-    def __init__(self, n_speech_labels: int, n_video_labels: int = 7, config: NetworkConfig | None = None):
+    def __init__(self, n_labels: int, heads: Mapping[str, int], config: NetworkConfig | None = None):
         super().__init__()
-        self.n_video_labels = n_video_labels
-        self.classifier = EmotionClassifier(n_speech_labels, config)
-        self.speech_head = _distillation_head(self.classifier.encoded_size, n_speech_labels)
-        self.video_head = _distillation_head(self.classifier.encoded_size, n_video_labels)
+        self.head_sizes = dict(heads)
+        self.classifier = EmotionClassifier(n_labels, config)
+        # "_head", since a ModuleDict refuses the names of its own methods, such as "type".
+        self.heads = nn.ModuleDict(
+            {f"{name}_head": _distillation_head(self.classifier.encoded_size, n) for name, n in heads.items()}
+        )
 
     def forward(self, log_mel: Tensor) -> StudentLogits:
         """Logits of all heads, of what the classifier takes."""
         encoded = self.classifier.encode(log_mel)
-        return StudentLogits(self.classifier.head(encoded), self.speech_head(encoded), self.video_head(encoded))
+        teachers = {name: self.heads[f"{name}_head"](encoded) for name in self.head_sizes}
+        return StudentLogits(self.classifier.head(encoded), teachers)
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -151,6 +155,6 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _distillation_head(n_inputs: int, n_labels: int) -> nn.Sequential:
+def _distillation_head(n_inputs: int, n_values: int) -> nn.Sequential:
     hidden = _DISTILLATION_HIDDEN_SIZE
-    return nn.Sequential(nn.Linear(n_inputs, hidden), nn.ReLU(), nn.Linear(hidden, n_labels))
+    return nn.Sequential(nn.Linear(n_inputs, hidden), nn.ReLU(), nn.Linear(hidden, n_values))

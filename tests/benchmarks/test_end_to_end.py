@@ -61,7 +61,7 @@ def test_progress_adds_up_in_whatever_order_a_pool_hands_its_results_over():
 
 
 def test_processes_are_told_apart():
-    assert kind_of(["ray::MapWorker(MapBatches(clips))"]) == "clips actors"
+    assert kind_of(["ray::MapWorker(MapBatches(TeacherStage))"]) == "TeacherStage actors"
     assert (
         kind_of(["python", "-c", "from liser_ray.media.isolation import serve_forks; serve_forks()", "7"])
         == "children that decode"

@@ -20,7 +20,8 @@ def test_a_generated_corpus_is_planned_and_counted_like_a_real_one(tmp_path):
     outcomes, different = count_outcomes(folders)
     assert sum(outcomes.values()) == different == n_done
     assert remove_doubles(folders) == 0
-    schema = labels_schema(("a",), {"fold-0": ("a",)})
-    (row,) = million_recordings.NoMedia(None, schema)(pq.read_table(folders.plan).slice(0, 1))
+    (row,) = million_recordings.NoMedia(labels_schema(million_recordings.TARGETS))(
+        pq.read_table(folders.plan).slice(0, 1)
+    )
     assert row.num_rows == 1
     assert million_recordings.sort_as_ray(folders) > 80 * n_done  # Python strings, each in each actor

@@ -8,7 +8,7 @@ from liser_ray.storage.files import write_bytes
 
 
 def test_settings_may_lie_on_s3(s3_store):
-    config = SearchConfig(labeled="x.csv", space=["loss.lambda_sd=0.1,1"], samples=7)
+    config = SearchConfig(labeled="x.csv", space=["loss.lambdas.speech=0.1,1"], samples=7)
     folder = f"s3://{s3_store.bucket()}/search"
     write_bytes(f"{folder}/settings.yaml", to_yaml(config))
     arguments = ["--config", f"{folder}/settings.yaml", "--samples", "8"]

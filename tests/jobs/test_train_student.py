@@ -7,7 +7,7 @@ JOB = Path(__file__).parents[2] / "jobs/train_student.py"
 
 def test_help_names_every_field_and_its_unit(run):
     _, text, _ = run("--help")
-    for words in ("--labeled", "conf-vid-sp-dstl", "--loss.lambda_sd", "--train.augment.mixup_alpha", "--memory_gb"):
+    for words in ("--labeled", "conf-vid-sp-dstl", "--loss.lambdas", "--train.augment.mixup_alpha", "--memory_gb"):
         assert words in text
     assert "\n  python jobs/train_student.py --labeled ravdess:data/RAVDESS --recipe no-dstl\n" in text
 
@@ -15,7 +15,7 @@ def test_help_names_every_field_and_its_unit(run):
 def test_a_manifest_and_a_table_become_students_and_scores(run, tones, tone_labels, tmp_path):
     arguments = [
         *("--labeled", tones, "--unlabeled", tone_labels, "--output", tmp_path / "out", "--recipe", "vid-sp-dstl"),
-        *("--train.epochs", 2, "--train.batch_size", 10, "--loss.lambda_vd", 0.5),
+        *("--train.epochs", 2, "--train.batch_size", 10, "--loss.lambdas.face", 0.5),
     ]
     code, text, errors = run(*arguments)
     assert code == 0
@@ -35,7 +35,8 @@ def test_a_manifest_and_a_table_become_students_and_scores(run, tones, tone_labe
         (["--labeled", "ravdess:/nowhere", "--recipe", "no-dstl"], ["/nowhere"]),
         (["--labeled", "x.csv"], ["conf-vid-sp-dstl", "label_corpus.py", "--unlabeled"]),
         (["--labeled", "x.csv", "--recipe", "no-dstl", "--train.two_stage"], ["two_stage", "sp-dstl"]),
-        (["--labeled", "x.csv", "--loss.lambda_sd", "-1"], ["lambda_sd"]),
+        (["--labeled", "x.csv", "--loss.lambdas.speech", "-1"], ["lambdas.speech is -1"]),
+        (["--labeled", "x.csv", "--loss.lambdas.dog", "1"], ["--loss.lambdas.dog", "speech and face"]),
     ],
 )
 def test_a_wrong_command_is_one_clear_message(refused, tmp_path, arguments, words):

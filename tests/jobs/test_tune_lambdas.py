@@ -31,7 +31,7 @@ def test_help_names_every_field_and_its_unit(run):
     [
         ([], ["--labeled"]),
         (["--resume"], ["no search to go on with", "--output"]),
-        (["--labeled", "x.csv", "--space", "loss.lambda=1"], ["no such field", "loss.lambda_sd"]),
+        (["--labeled", "x.csv", "--space", "loss.lambda=1"], ["no such field", "loss.lambdas.speech"]),
     ],
 )
 def test_a_wrong_command_is_one_clear_message(refused, tmp_path, arguments, words):
@@ -66,10 +66,10 @@ def test_the_papers_grid_killed_and_resumed(tones, tone_labels, tmp_path, ray_se
     table = pd.read_parquet(output / "trials.parquet")
     assert table["status"].tolist() == ["done"] * 25
     values = [0.1, 0.5, 1.0, 5.0, 10.0]
-    assert table[["loss.lambda_sd", "loss.lambda_vd"]].to_numpy().tolist() == [
-        [sd, vd] for sd in values for vd in values
+    assert table[["loss.lambdas.speech", "loss.lambdas.face"]].to_numpy().tolist() == [
+        [speech, face] for speech in values for face in values
     ]
-    assert f"λ_sd {table['loss.lambda_sd'][table['validation_uar'].idxmax()]:g}" in told
+    assert f"λ_speech {table['loss.lambdas.speech'][table['validation_uar'].idxmax()]:g}" in told
 
     # What was under way is as of trainings that were never disturbed.
     config = SearchConfig(tones, tone_labels, train=train)

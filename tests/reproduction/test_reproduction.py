@@ -11,6 +11,7 @@ from liser_ray.reproduction.job import make_tables, reproduce
 from liser_ray.results.paper import CONFIGURATIONS
 from liser_ray.results.records import record_to_json
 from liser_ray.runtime.errors import UserError
+from liser_ray.student.config import LossConfig
 from liser_ray.student.training.config import TrainConfig
 
 TRAIN = TrainConfig(epochs=1, batch_size=10)
@@ -54,10 +55,10 @@ def test_a_table_without_teachers_of_a_set_is_refused_before_anything_is_trained
     tones, others = write_tones(tmp_path), write_tones(tmp_path / "other", "others")
     labels = write_tone_labels(tmp_path / "labels", tones)
     config = ReproductionConfig([tones, others], labels, str(tmp_path / "out"), seeds="0", train=TRAIN)
-    with pytest.raises(UserError, match="no labels by a teacher of others fold 0"):
+    with pytest.raises(UserError, match="no target by a teacher speech of others fold 0"):
         reproduce(config)
-    with pytest.raises(UserError, match=r"--speech_teacher hubert_\*: the teachers of"):
-        reproduce(replace(config, labeled=[tones], speech_teacher="hubert_*"))
+    with pytest.raises(UserError, match=r"lambdas\.hubert: no configuration of the paper"):
+        reproduce(replace(config, labeled=[tones], loss=LossConfig({"hubert": 1.0})))
     assert not (tmp_path / "out/runs").exists()
 
 
@@ -105,11 +106,35 @@ def test_nothing_to_make_tables_of_is_said(tmp_path, records):
         reproduce(ReproductionConfig([write_tones(tmp_path)], shares="0,50", output=str(tmp_path / "out")))
 
 
-def test_the_papers_two_sets_need_twenty_configurations(monkeypatch, tmp_path):
-    asked = []
+@pytest.fixture
+def asked(monkeypatch):
+    """What would be trained."""
+    found = []
     monkeypatch.setattr(job, "read_labeled_set", lambda address: SimpleNamespace(name=address.partition(":")[0]))
     monkeypatch.setattr(job, "_check_teachers", lambda students: None)
-    monkeypatch.setattr(job, "train_students", lambda student: asked.append(student) or SimpleNamespace(records=[]))
+    monkeypatch.setattr(job, "train_students", lambda student: found.append(student) or SimpleNamespace(records=[]))
+    return found
+
+
+def test_lambdas_go_to_the_configurations_that_have_them_or_come_from_searches(asked, tmp_path):
+    config = ReproductionConfig(["ravdess:a"], "labels", str(tmp_path / "out"), parts=["table-2"])
+    with pytest.raises(UserError, match="Nothing to run"):  # since nothing comes of these
+        reproduce(replace(config, loss=LossConfig({"speech": 5.0})))
+    assert [student.loss.lambdas for student in asked] == [{}, {}, *[{"speech": 5.0}] * 3]
+    asked.clear()
+    for number, recipe in enumerate(CONFIGURATIONS[1:]):
+        folder = tmp_path / "searches/ravdess" / recipe
+        with pytest.raises(UserError, match=rf"no .*{recipe}/best\.yaml. Make it by tune_lambdas\.py"):
+            reproduce(replace(config, searches=str(tmp_path / "searches")))
+        folder.mkdir(parents=True)
+        (folder / "best.yaml").write_text(f"loss: {{lambdas: {{x: {number}}}}}\n")
+    assert not asked
+    with pytest.raises(UserError, match="Nothing to run"):
+        reproduce(replace(config, searches=str(tmp_path / "searches")))
+    assert [student.loss.lambdas for student in asked] == [{}, {"x": 0}, {"x": 1}, {"x": 2}, {"x": 3}]
+
+
+def test_the_papers_two_sets_need_twenty_configurations(asked, tmp_path):
     with pytest.raises(UserError, match="Nothing to run"):  # since nothing comes of these
         reproduce(ReproductionConfig(["ravdess:a", "cremad:b"], "labels", str(tmp_path)))
     names = [student.output.split("/")[-1] for student in asked if student.labeled == "cremad:b"]

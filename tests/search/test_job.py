@@ -15,14 +15,15 @@ from liser_ray.student.training.config import TrainConfig
         ({"labeled": ""}, "--labeled"),
         ({"unlabeled": ""}, "--unlabeled"),
         ({"recipe": "no-dstl"}, "Nothing to search"),
+        ({"recipe": "sp-dstl", "space": ["loss.lambdas.face=1,2"]}, "no such field. There are loss.lambdas.speech, "),
         ({"first_folds": "0,7"}, "no fold 7"),
         ({"first_folds": "x"}, "--first_folds"),
         ({"space": ["train.labeled_per_batch=5,10"], "train": TrainConfig(batch_size=10)}, "labeled_per_batch is 10"),
-        ({"space": ["loss.lambda_sd=0.1..1"]}, "--method random"),
-        ({"space": ["loss.lambda_sd=1,-1"]}, "give 0 or more"),
+        ({"space": ["loss.lambdas.speech=0.1..1"]}, "--method random"),
+        ({"space": ["loss.lambdas.speech=1,-1"]}, "give 0 or more"),
         ({"survivors": 0.0}, "survivors"),
         ({"samples": 0}, "samples"),
-        ({"space": ["loss.lambda_sd=-1..1"], "method": "tpe"}, "give 0 or more"),
+        ({"space": ["loss.lambdas.speech=-1..1"], "method": "tpe"}, "give 0 or more"),
     ],
 )
 def test_a_wrong_search_is_refused_before_it_starts(tones, tone_labels, tmp_path, changes, message):

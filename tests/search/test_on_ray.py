@@ -26,7 +26,7 @@ from liser_ray.student.training.config import StudentConfig
 @pytest.mark.slow
 def test_a_search_from_settings_to_a_configuration(config, inputs, tmp_path, ray_session, capsys):
     config = replace(
-        config, output=str(tmp_path / "out"), space=["loss.lambda_sd=0.1,5", "train.learning_rate=2e-3,1e30"]
+        config, output=str(tmp_path / "out"), space=["loss.lambdas.speech=0.1,5", "train.learning_rate=2e-3,1e30"]
     )
     result = search(config)
     assert result.trained == 4
@@ -42,7 +42,7 @@ def test_a_search_from_settings_to_a_configuration(config, inputs, tmp_path, ray
     assert table["status"].tolist() == ["done", "failed"] * 2
     best = parse_settings(StudentConfig, "", ["--config", str(tmp_path / "out/best.yaml")])
     assert best.output == str(tmp_path / "out/student")
-    assert best.loss.lambda_sd == result.best.setting["loss.lambda_sd"]
+    assert best.loss.lambdas["speech"] == result.best.setting["loss.lambdas.speech"]
     assert (tmp_path / "out/heat_map.png").stat().st_size > 1000
     assert list((tmp_path / "out/tune").glob("*/events.out.tfevents*"))
 
@@ -56,12 +56,12 @@ def test_a_search_from_settings_to_a_configuration(config, inputs, tmp_path, ray
 @pytest.mark.slow
 def test_suggestions_go_on_with_what_was_under_way_and_all_lies_on_s3(config, inputs, ray_session, s3_store):
     folder = f"s3://{s3_store.bucket()}/search"
-    config = replace(config, output=folder, folds="0", method="tpe", space=["loss.lambda_sd=0.1..5"], samples=2)
+    config = replace(config, output=folder, folds="0", method="tpe", space=["loss.lambdas.speech=0.1..5"], samples=2)
     plan = TrialPlan(replace(config, checkpoint_every_s=0.0), ((0, 0),), f"{folder}/trials")
-    lost = make_trial(plan, {"loss.lambda_sd": 0.3}, inputs)
+    lost = make_trial(plan, {"loss.lambdas.speech": 0.3}, inputs)
     lost.report()  # and the search is killed
     found = search(config)
-    assert found.results[0].setting == {"loss.lambda_sd": 0.3}
+    assert found.results[0].setting == {"loss.lambdas.speech": 0.3}
     files = {Path(file.path).name for file in list_files(folder)}
     assert {"trials.parquet", "best.yaml", "slices.png", "settings.yaml", "run.json"} <= files
     assert not list_files(folder, ".pt")
@@ -69,7 +69,7 @@ def test_suggestions_go_on_with_what_was_under_way_and_all_lies_on_s3(config, in
     more = search(replace(config, samples=3))
     assert more.trained == 1
     assert more.results[:2] == found.results
-    assert all(one.status == "done" and 0.1 <= one.setting["loss.lambda_sd"] <= 5 for one in more.results)
+    assert all(one.status == "done" and 0.1 <= one.setting["loss.lambdas.speech"] <= 5 for one in more.results)
 
 
 @pytest.mark.slow
@@ -115,8 +115,8 @@ def test_a_scheduler_that_goes_on_knows_what_it_compares_with(kind):
 
 @pytest.mark.slow
 def test_a_lost_process_is_replaced_and_one_that_is_lost_for_ever_is_told(config, inputs, tmp_path, ray_session):
-    space = parse_space(["loss.lambda_sd=0.1,1,5"])
-    settings = [{"loss.lambda_sd": value} for value in (0.1, 1.0, 5.0)]
+    space = parse_space(["loss.lambdas.speech=0.1,1,5"], config.taught)
+    settings = [{"loss.lambdas.speech": value} for value in (0.1, 1.0, 5.0)]
     marker, driver = tmp_path / "killed", os.getpid()
 
     class Poisoned(TrialPlan):  # a local class: it travels with the trial
@@ -143,11 +143,11 @@ def test_trials_leave_the_only_cpu_to_their_workers(config, inputs, tmp_path, ra
     # A cluster of one CPU and a bit, as if something else held the others.
     holder = ray.remote(num_cpus=ray.available_resources()["CPU"] - 1.1)(dict).remote()
     ray.get(holder.__ray_ready__.remote())
-    setting = {"loss.lambda_sd": 1.0}
+    setting = {"loss.lambdas.speech": 1.0}
     config = replace(config, output=str(tmp_path), workers=1, cpus_per_worker=1, train=replace(config.train, epochs=1))
     plan = TrialPlan(config, ((0, 0),), str(tmp_path / "trials"))
     found = {}
-    run_trials(plan, parse_space(["loss.lambda_sd=1"]), [setting], found, inputs)
+    run_trials(plan, parse_space(["loss.lambdas.speech=1"], config.taught), [setting], found, inputs)
     ray.kill(holder)
     (result,) = found.values()
     assert result.status == "done"

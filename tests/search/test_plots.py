@@ -7,6 +7,8 @@ from liser_ray.search.plots import heat_map, slices_plot
 from liser_ray.search.results import RunScore, SettingResult
 from liser_ray.search.space import combinations, parse_space
 
+TAUGHT = ("speech", "face")
+
 
 def results_of(space, statuses=(), n_folds=5):
     results = []
@@ -23,7 +25,7 @@ def is_picture(png):
 
 
 def test_a_heat_map_of_the_papers_grid():
-    space = parse_space(["loss.lambda_sd=0.1,0.5,1,5,10", "loss.lambda_vd=0.1,0.5,1,5,10"])
+    space = parse_space(["loss.lambdas.speech=0.1,0.5,1,5,10", "loss.lambdas.face=0.1,0.5,1,5,10"], TAUGHT)
     results = results_of(space, ["failed", "stopped"])
     png = heat_map(space, results)
     assert is_picture(png)
@@ -33,7 +35,9 @@ def test_a_heat_map_of_the_papers_grid():
 
 
 def test_slices_of_numbers_names_and_ranges():
-    space = parse_space(["loss.lambda_sd=0.1,1,10", "network.pooling=last,mean", "train.two_stage=true,false"])
+    space = parse_space(
+        ["loss.lambdas.speech=0.1,1,10", "network.pooling=last,mean", "train.two_stage=true,false"], TAUGHT
+    )
     assert is_picture(slices_plot(space, results_of(space, ["stopped", "failed"])))
     assert is_picture(slices_plot(space, results_of(space, n_folds=1)))
     ranges = parse_space(["train.learning_rate=1e-4..1e-2", "network.dropout=0..0.5"])

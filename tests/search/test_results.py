@@ -8,14 +8,14 @@ from liser_ray.search.results import RunScore, SettingResult, ranked, read_resul
 from liser_ray.search.space import setting_key
 
 
-def result(lambda_sd, scores, status="done", problem=""):
+def result(lambda_speech, scores, status="done", problem=""):
     """Scores by fold, of two seeds each."""
     runs = [
         RunScore(fold, seed, 3, 2, value, 1.2, 0.25)
         for fold, values in enumerate(scores)
         for seed, value in enumerate(values)
     ]
-    return SettingResult({"loss.lambda_sd": lambda_sd}, status, problem, tuple(runs), [(2, 0.4), (3, 0.5)])
+    return SettingResult({"loss.lambdas.speech": lambda_speech}, status, problem, tuple(runs), [(2, 0.4), (3, 0.5)])
 
 
 GOOD = result(1.0, [(0.5, 0.7), (0.4, 0.4)])
@@ -49,7 +49,7 @@ def test_the_table_can_be_read_by_others(tmp_path):
     pq.write_table(to_table([GOOD, FAILED, BEGUN]), tmp_path / "trials.parquet")
     table = pd.read_parquet(tmp_path / "trials.parquet")
     assert list(table["trial"]) == [1, 2, 3]
-    assert list(table["loss.lambda_sd"]) == [1, 10, 5]
+    assert list(table["loss.lambdas.speech"]) == [1, 10, 5]
     assert list(table["status"]) == ["done", "failed", "failed"]
     assert table["validation_uar"].isna().tolist() == [False, True, True]
     assert table["seconds"].tolist() == [1.0, 0.25, 0.0]

@@ -3,15 +3,18 @@ import pytest
 from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.space import combinations, draw, parse_space, setting_key, setting_name, with_setting
+from liser_ray.student.config import LossConfig
 from liser_ray.student.training.config import StudentConfig
 
 
 def test_the_default_is_the_papers_grid():
-    settings = list(combinations(parse_space(SearchConfig().default_space)))
+    config = SearchConfig()
+    settings = list(combinations(parse_space(config.default_space, config.taught)))
     assert len(settings) == 25
-    assert settings[1] == {"loss.lambda_sd": 0.1, "loss.lambda_vd": 0.5}
-    assert {one["loss.lambda_vd"] for one in settings} == {0.1, 0.5, 1, 5, 10}
-    assert list(parse_space(SearchConfig(recipe="vid-dstl").default_space)) == ["loss.lambda_vd"]
+    assert settings[1] == {"loss.lambdas.speech": 0.1, "loss.lambdas.face": 0.5}
+    assert {one["loss.lambdas.face"] for one in settings} == {0.1, 0.5, 1, 5, 10}
+    assert setting_name(settings[1]) == "λ_speech 0.1, λ_face 0.5"
+    assert SearchConfig(recipe="vid-dstl").default_space == ("loss.lambdas.face=0.1,0.5,1,5,10",)
 
 
 def test_any_field_can_be_searched():
@@ -27,15 +30,16 @@ def test_any_field_can_be_searched():
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ("loss.lambda_sd", "NAME=VALUE"),
-        ("loss.lambda_sd=1 loss.lambda_sd=2", "twice"),
+        ("loss.lambdas.speech", "NAME=VALUE"),
+        ("loss.lambdas.speech=1 loss.lambdas.speech=2", "twice"),
         ("loss.lambda=1", "no such field"),
+        ("loss.lambdas.dog=1", "no such field. There are loss.lambdas.speech, "),
         ("unlabeled=a,b", "no such field"),
         ("network.normalisation=none,utterance", "spectrograms"),
         ("train.epochs=1.5", "not a whole number"),
-        ("loss.lambda_sd=a", "not a number"),
-        ("loss.lambda_sd=nan", "not finite"),
-        ("loss.lambda_sd=2..1", "must rise"),
+        ("loss.lambdas.speech=a", "not a number"),
+        ("loss.lambdas.speech=nan", "not finite"),
+        ("loss.lambdas.speech=2..1", "must rise"),
         ("network.pooling=last,best", "one or more of last, mean, attention"),
         ("network.pooling=last..mean", "no ranges"),
         ("train.two_stage=0..1", "no ranges"),
@@ -43,7 +47,7 @@ def test_any_field_can_be_searched():
 )
 def test_what_cannot_be_searched_is_refused(texts, message):
     with pytest.raises(UserError, match=message):
-        parse_space(texts.split())
+        parse_space(texts.split(), ["speech"])
 
 
 def test_values_count_together_whatever_their_order():
@@ -56,14 +60,21 @@ def test_values_count_together_whatever_their_order():
         with_setting(paper, {"network.bidirectional": True})
 
 
+def test_a_lambda_counts_beside_those_that_are_given():
+    config = StudentConfig(loss=LossConfig({"speech": 5.0, "face": 0.5}))
+    assert with_setting(config, {"loss.lambdas.face": 2.0}).loss.lambdas == {"speech": 5.0, "face": 2.0}
+    with pytest.raises(UserError, match=r"lambdas\.face is -1"):
+        with_setting(config, {"loss.lambdas.face": -1.0})
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
 def test_draws_lie_in_the_range_and_more_samples_only_add_to_them(seed):
-    space = parse_space(["loss.lambda_sd=0.01..100", "network.dropout=0..0.5", "train.epochs=1..3"])
+    space = parse_space(["loss.lambdas.speech=0.01..100", "network.dropout=0..0.5", "train.epochs=1..3"], ["speech"])
     settings = draw(space, 200, seed)
     assert settings[:50] == draw(space, 50, seed)
     assert len({setting_key(one) for one in settings}) == len(settings)
-    assert all(0.01 <= setting["loss.lambda_sd"] <= 100 for setting in settings)
-    assert 70 < sum(setting["loss.lambda_sd"] < 1 for setting in settings) < 130  # by its logarithm
+    assert all(0.01 <= setting["loss.lambdas.speech"] <= 100 for setting in settings)
+    assert 70 < sum(setting["loss.lambdas.speech"] < 1 for setting in settings) < 130  # by its logarithm
     assert 70 < sum(setting["network.dropout"] < 0.25 for setting in settings) < 130  # which 0 has not
     assert {setting["train.epochs"] for setting in settings} == {1, 2, 3}
     # Choices until there are no more.

@@ -12,7 +12,7 @@ from liser_ray.student.config import LossConfig
 from liser_ray.student.training.config import StudentConfig
 from liser_ray.student.training.job import train_students
 
-GOOD = {"loss.lambda_sd": 5.0, "loss.lambda_vd": 0.5}
+GOOD = {"loss.lambdas.speech": 5.0, "loss.lambdas.face": 0.5}
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def plan(config, tmp_path):
 
 
 def test_a_trial_is_the_training_that_stands_alone(config, inputs, plan, tmp_path):
-    loss = LossConfig(5.0, 0.5)
+    loss = LossConfig({"speech": 5.0, "face": 0.5})
     train_students(StudentConfig(config.labeled, config.unlabeled, str(tmp_path), loss=loss, train=config.train))
     told = reports(make_trial(plan, GOOD, inputs))
     for run in told[-1]["runs"]:
@@ -42,6 +42,11 @@ def test_a_trial_that_was_cut_off_goes_on_from_its_checkpoint(plan, inputs):
     assert again[0] == first  # with the seconds that it took then: it is not trained again
     expected = by_hand(replace(plan, folder="/none"), GOOD, inputs)
     assert without_time([RunScore(**run) for run in again[-1]["runs"]]) == expected
+
+
+def test_a_target_may_be_left_out(plan, inputs):
+    without, with_it = (by_hand(plan, GOOD | {"loss.lambdas.face": value}, inputs) for value in (0.0, 5.0))
+    assert without != with_it
 
 
 def test_a_setting_that_diverges_is_told(plan, inputs):

@@ -6,6 +6,8 @@ from liser_ray.student.config import NetworkConfig
 from liser_ray.student.features import BandStatistics
 from liser_ray.student.network import EmotionClassifier, StudentNetwork, count_parameters
 
+HEADS = {"speech": 8, "face": 7}
+
 
 @pytest.fixture
 def log_mel():
@@ -14,7 +16,7 @@ def log_mel():
 
 def student(**settings):
     torch.manual_seed(0)
-    return StudentNetwork(8, config=NetworkConfig(**settings))
+    return StudentNetwork(8, HEADS, NetworkConfig(**settings))
 
 
 def with_weights_of(other, **settings):
@@ -25,20 +27,24 @@ def with_weights_of(other, **settings):
     return built, missing
 
 
-class TestSize:
-    @pytest.mark.parametrize(("n_speech_labels", "n_parameters"), [(8, 105_143), (6, 104_947)])
-    def test_parameters_are_the_papers_105_thousand(self, n_speech_labels, n_parameters):
-        assert count_parameters(StudentNetwork(n_speech_labels)) == n_parameters
+def shapes(logits):
+    return {"supervised": logits.supervised.shape} | {name: one.shape for name, one in logits.teachers.items()}
 
-    def test_prediction_needs_blocks_1_to_5_only(self):
-        assert count_parameters(EmotionClassifier(8)) == 100_488
+
+class TestSize:
+    @pytest.mark.parametrize(("n_labels", "n_parameters"), [(8, 105_143), (6, 104_947)])
+    def test_parameters_are_the_papers_105_thousand(self, n_labels, n_parameters):
+        assert count_parameters(StudentNetwork(n_labels, {"speech": n_labels, "face": 7})) == n_parameters
+
+    def test_prediction_needs_blocks_1_to_5_only_and_labels_alone_no_other(self):
+        assert count_parameters(EmotionClassifier(8)) == count_parameters(StudentNetwork(8, {})) == 100_488
 
     def test_sizes_are_settings(self):
         small = student(pooling="attention", filters=(8, 12, 20), hidden_size=10, bidirectional=True)
         convolutions = 8 * 9 + 8 * 12 * 9 + 12 * 20 * 3 + 3 * (8 + 12 + 20)  # weights, biases, batch norm
         lstm = 2 * 4 * 10 * (2 * 20 + 10 + 2)
         assert count_parameters(small.classifier) == convolutions + lstm + 20 + 20 * 8 + 8
-        assert [one.shape for one in small(torch.randn(2, 64, 94))] == [(2, 8), (2, 8), (2, 7)]
+        assert shapes(small(torch.randn(2, 64, 94))) == {"supervised": (2, 8), "speech": (2, 8), "face": (2, 7)}
 
     @pytest.mark.parametrize(
         ("settings", "word"),
@@ -69,8 +75,8 @@ class TestShapes:
 
     def test_every_head_has_its_labels(self, log_mel):
         torch.manual_seed(0)
-        logits = StudentNetwork(6, 5)(log_mel)
-        assert [one.shape for one in logits] == [(3, 6), (3, 6), (3, 5)]
+        logits = StudentNetwork(6, {"type": 5, "energy": 1})(log_mel)
+        assert shapes(logits) == {"supervised": (3, 6), "type": (3, 5), "energy": (3, 1)}
 
     @pytest.mark.parametrize("pooling", ["last", "mean", "attention"])
     @pytest.mark.parametrize("frames", [4, 94, 300])
@@ -94,7 +100,7 @@ class TestShapes:
 class TestPrediction:
     def test_classifier_does_not_compute_the_distillation_heads(self, log_mel):
         network = student()
-        for head in (network.speech_head, network.video_head):
+        for head in network.heads.values():
             head.register_forward_hook(lambda *_: pytest.fail("computed"))
         network.classifier(log_mel)
 
@@ -104,11 +110,12 @@ class TestPrediction:
         assert torch.equal(fresh(log_mel), trained(log_mel).supervised)
 
 
-@pytest.mark.parametrize(("output", "own"), [(0, "classifier.head"), (1, "speech_head"), (2, "video_head")])
-def test_every_head_trains_itself_and_what_all_share(log_mel, output, own):
+@pytest.mark.parametrize("own", ["classifier.head", "heads.speech", "heads.face"])
+def test_every_head_trains_itself_and_what_all_share(log_mel, own):
     network = student()
-    network(log_mel)[output].square().sum().backward()
-    others = tuple({"classifier.head", "speech_head", "video_head"} - {own})
+    logits = network(log_mel)
+    logits.teachers.get(own.partition(".")[2], logits.supervised).square().sum().backward()
+    others = tuple({"classifier.head", "heads.speech", "heads.face"} - {own})
     for name, parameter in network.named_parameters():
         assert (parameter.grad is None) == name.startswith(others), name
 
@@ -139,8 +146,10 @@ class TestVariants:
     def test_dropout_hides_half_of_the_vector_in_training_only(self, log_mel):
         plain = student()
         dropping, _ = with_weights_of(plain, dropout=0.5)
-        for one, other in zip(plain.eval()(log_mel), dropping.eval()(log_mel), strict=True):
-            assert torch.equal(one, other)
+        one, other = plain.eval()(log_mel), dropping.eval()(log_mel)
+        assert torch.equal(one.supervised, other.supervised)
+        for name in HEADS:
+            assert torch.equal(one.teachers[name], other.teachers[name])
         torch.manual_seed(0)
         dropping.train()
         hidden = torch.stack([dropping.classifier.encode(log_mel) == 0 for _ in range(10)])

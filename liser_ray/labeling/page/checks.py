@@ -1,7 +1,6 @@
 """What looks wrong in a table of labels, in plain words. The thresholds are rules of thumb: reasons to look closer."""
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from liser_ray.labeling.page.agreement import Agreement
@@ -41,21 +40,20 @@ def share_text(share: float) -> str:
 
 
 def _about_spans(statistics: TableStatistics) -> Iterator[str]:
-    spans, seconds = statistics.spans, statistics.seconds
-    if not spans:
+    done, (labeled, filtered, failed) = statistics.total(), map(statistics.total, Status)
+    if not done.spans:
         return
-    labeled, filtered, failed = (statistics.of_status(status) for status in Status)
     if not labeled.spans:
         yield "No span is labeled. The reasons are below."
-    failed_share = failed.seconds / seconds if seconds else 0.0
-    if max(failed_share, failed.spans / spans) > _FAILED_SHARE:
+    failed_share = failed.seconds / done.seconds if done.seconds else 0.0
+    if max(failed_share, failed.spans / done.spans) > _FAILED_SHARE:
         yield (
-            f"{share_text(failed_share)} of the hours and {share_text(failed.spans / spans)} of the spans failed, "
+            f"{share_text(failed_share)} of the hours and {share_text(failed.spans / done.spans)} of the spans failed, "
             f"most often as {_main_reason(statistics, Status.FAILED)}. Examples are below."
         )
-    if seconds and filtered.seconds / seconds > _FILTERED_SHARE:
+    if done.seconds and filtered.seconds / done.seconds > _FILTERED_SHARE:
         yield (
-            f"{share_text(filtered.seconds / seconds)} of the hours are of no use, most often as "
+            f"{share_text(filtered.seconds / done.seconds)} of the hours are of no use, most often as "
             f"{_main_reason(statistics, Status.FILTERED)}. Are these recordings of one person who talks?"
         )
 
@@ -88,7 +86,6 @@ def _about_scalar(counts: TargetCounts) -> Iterator[str]:
 
 
 def _main_reason(statistics: TableStatistics, status: Status) -> str:
-    spans = Counter[str]()
-    for outcome, count in statistics.outcomes.items():
-        spans[outcome.reason] += count.spans if outcome.status == status else 0
-    return spans.most_common(1)[0][0]
+    return max((one.spans, outcome.reason) for outcome, one in statistics.outcomes.items() if outcome.status == status)[
+        1
+    ]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ def histogram_figure(
     no_opinion: float | None = None,
     log: bool = False,
 ) -> Markup:
-    """Shares of the values in each bin, with the median.
+    """Shares of the values in each bin, with the median; without ticks or a mark from the first value to the last.
 
     Args:
         name: of the figure, different from all others of the page; letters, digits and dashes.
@@ -60,7 +61,9 @@ def histogram_figure(
         axes.axvline(histogram.median, color=_MARK, lw=1.8, label="median")
         if ticks:
             axes.set_xticks(list(ticks), list(ticks.values()))
-        axes.set_xlim(*histogram.shown)
+        values = np.flatnonzero(histogram.counts)
+        shown = histogram.edges if ticks or no_opinion else histogram.edges[values[0] : values[-1] + 2]
+        axes.set_xlim(shown[0], shown[-1])
         axes.set(xlabel=quantity, ylabel=f"% of {unit}")
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, borderaxespad=0.1)
         out = io.StringIO()

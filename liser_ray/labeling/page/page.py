@@ -49,8 +49,9 @@ def write_page(folders: OutputFolders, statistics: TableStatistics) -> None:
     plan, runs = load_plan_summary(folders.output), load_runs(folders.runs)
     if plan is None:
         raise UserError(f"{folders.output} has no plan.json: it was changed by hand.")
-    given = OutcomeCount(max(plan.spans, statistics.spans), max(plan.recorded_s, statistics.seconds))
-    to_go = OutcomeCount(given.spans - statistics.spans, given.seconds - statistics.seconds)
+    done = statistics.total()
+    given = OutcomeCount(max(plan.spans, done.spans), max(plan.recorded_s, done.seconds))
+    to_go = OutcomeCount(given.spans - done.spans, given.seconds - done.seconds)
     labels = {one.target.name: one.target.labels for one in statistics.distributions}
     agreements = {pair: agree(n, *(labels[name] for name in pair)) for pair, n in statistics.together.items()}
     sure = [one for one in statistics.distributions if one.confidence.n]
@@ -72,8 +73,9 @@ def write_page(folders: OutputFolders, statistics: TableStatistics) -> None:
         plan=plan,
         statistics=statistics,
         given=given,
+        done=done,
         to_go=to_go,
-        **{str(status): statistics.of_status(status) for status in Status},
+        **{str(status): statistics.total(status) for status in Status},
         steps=list(_steps(statistics, given.seconds, to_go)),
         lost={status: [one for one in outcomes if one[0].status == status] for status in ("failed", "filtered")},
         fewest_spans=FEWEST_SPANS,

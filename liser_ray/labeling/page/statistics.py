@@ -82,11 +82,6 @@ class Histogram:
         """Half of the values are below it, as if they lay evenly in each bin; NaN without values."""
         return float(np.interp(self.n / 2, [0, *np.cumsum(self.counts)], self.edges)) if self.n else float("nan")
 
-    @property
-    def shown(self) -> tuple[float, float]:
-        """From where to where it is shown."""
-        return float(self.edges[0]), float(self.edges[-1])
-
     def add(self, values: np.ndarray) -> None:
         """Count these values, float [n]."""
         bins = np.searchsorted(self.edges[1:-1].astype(values.dtype), values, side="right")
@@ -97,13 +92,7 @@ class WideningHistogram(Histogram):
     """For values of an unknown range: bins around 0 that get twice as wide until all values fit, in any order."""
 
     def __init__(self) -> None:
-        super().__init__(np.linspace(-(2.0**-10), 2.0**-10, 16 * _BINS + 1))
-
-    @property
-    def shown(self) -> tuple[float, float]:
-        """The bins that are not empty."""
-        bins = np.flatnonzero(self.counts)
-        return float(self.edges[bins[0]]), float(self.edges[bins[-1] + 1])
+        super().__init__(np.linspace(-(2.0**-10), 2.0**-10, 257))  # powers of two: all edges are exact
 
     def add(self, values: np.ndarray) -> None:
         """Count these values, float [n]."""
@@ -199,19 +188,9 @@ class TableStatistics:
         """Those that have labels."""
         return [one for one in self.targets.values() if one.target.kind == "distribution"]
 
-    @property
-    def spans(self) -> int:
-        """Rows of the table."""
-        return sum(one.spans for one in self.outcomes.values())
-
-    @property
-    def seconds(self) -> float:
-        """Of recordings in all rows."""
-        return sum(one.seconds for one in self.outcomes.values())
-
-    def of_status(self, status: Status) -> OutcomeCount:
-        """All rows of a status, without examples."""
-        found = [one for outcome, one in self.outcomes.items() if outcome.status == status]
+    def total(self, status: Status | None = None) -> OutcomeCount:
+        """All rows, or those of a status, without examples."""
+        found = [one for outcome, one in self.outcomes.items() if status in (None, outcome.status)]
         return OutcomeCount(sum(one.spans for one in found), sum(one.seconds for one in found))
 
     def labels_by_class(self) -> dict[str, dict[str, int]]:

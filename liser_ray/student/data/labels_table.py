@@ -1,9 +1,9 @@
-"""The labels table as a student's source: its teachers, its usable rows, and whom a teacher has heard."""
+"""The labels table as a student's source: its targets, its usable rows, and whom a teacher has heard."""
 
-import fnmatch
 import hashlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from liser_ray.corpora.folds import Fold
-from liser_ray.corpora.tuning import TeacherTuning, refuse_leak
-from liser_ray.labeling.schema import RECIPE_KEY
+from liser_ray.labeling.schema import RECIPE_KEY, SCHEMA_VERSION, flat_windows
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import exists, filesystem, list_files
+from liser_ray.teachers.targets import Target, refuse_leak
 
 _RECIPE = RECIPE_KEY.encode()
 _READERS = 16  # threads: they wait for the store
@@ -34,13 +34,11 @@ class RowGroup(NamedTuple):
     seconds: float
 
 
-@dataclass(frozen=True)
-class TeacherColumn:
-    """A speech teacher: its column in ``speech_probs``, the labels of its softmax, and on what it was tuned by us."""
+class Scale(NamedTuple):
+    """Mean and standard deviation of a scalar over a table's windows."""
 
-    name: str
-    labels: tuple[str, ...]
-    tuning: TeacherTuning | None
+    mean: float
+    std: float
 
 
 @dataclass(frozen=True)
@@ -50,15 +48,15 @@ class LabelsTable:
     Attributes:
         uri: the folder or prefix of its files.
         groups: those with labeled rows, by file name.
-        video_labels: in the order of the video teacher's softmax.
-        speech_teachers: by name.
+        targets: by name.
+        scales: of the targets that are scalars, by name.
         sha256: of the labeled rows' contents and the recipe, whatever the order of the rows.
     """
 
     uri: str
     groups: tuple[RowGroup, ...]
-    video_labels: tuple[str, ...]
-    speech_teachers: dict[str, TeacherColumn]
+    targets: dict[str, Target]
+    scales: dict[str, Scale]
     sha256: str
 
     @property
@@ -84,7 +82,7 @@ def open_labels_table(uri: str) -> LabelsTable:
         uri: output of the labeling job, or its ``labels`` folder; a path or ``s3://`` prefix.
 
     Raises:
-        UserError: there is no table, not one of ours, of two recipes, or without labeled rows.
+        UserError: there is no table, not one of ours, of two recipes or another version, or without labeled rows.
     """
     folder = absolute(uri)
     if exists(join(folder, "labels")):
@@ -101,6 +99,12 @@ def open_labels_table(uri: str) -> LabelsTable:
             f"{uri} holds files {'of two labeling jobs' if len(recipes) > 1 else 'without a recipe'}. Give the output "
             "of one label_corpus.py job."
         )
+    recipe = json.loads(counted[0].recipe)
+    if (version := recipe.get("schema_version")) != SCHEMA_VERSION:
+        raise UserError(
+            f"{uri} is a labels table of version {version}; this version of liser_ray reads version {SCHEMA_VERSION}. "
+            "Label again with label_corpus.py, or train with the version that wrote it."
+        )
     groups = tuple(group for one in counted for group in one.groups if group.n_rows)
     if not groups:
         n_rows = sum(one.n_rows for one in counted)
@@ -108,67 +112,87 @@ def open_labels_table(uri: str) -> LabelsTable:
             f"{uri} has no labeled row among its {n_rows:,}: see the reasons in its run.json, and label videos "
             "of people who talk."
         )
-    recipe = json.loads(counted[0].recipe)
     content = sum(one.content for one in counted) % 2**256
     return LabelsTable(
         uri=folder,
         groups=groups,
-        video_labels=tuple(recipe["video_teacher"]["labels"]),
-        speech_teachers={
-            name: TeacherColumn(
-                name, tuple(card["labels"]), TeacherTuning.from_json(card["tuning"]) if card.get("tuning") else None
-            )
-            for name, card in recipe["speech_teachers"].items()
-        },
+        targets={one.name: one for one in map(Target.from_json, recipe["targets"])},
+        scales={name: _scale([one.scalars[name] for one in counted]) for name in counted[0].scalars},
         sha256=hashlib.sha256(counted[0].recipe + content.to_bytes(32, "big")).hexdigest(),
     )
 
 
-def choose_teacher(table: LabelsTable, wanted: str, labeled: str, labels: tuple[str, ...], fold: Fold) -> TeacherColumn:
-    """The speech teacher that a student of this fold may learn from.
+def choose_target(
+    table: LabelsTable,
+    name: str,
+    labeled: str,
+    labels: tuple[str, ...],
+    fold: Fold,
+    trusted: Collection[str],
+) -> Target:
+    """The target that a student of this fold may learn from under a name.
 
     Args:
-        table: of the teachers.
-        wanted: its name, or a pattern such as "hubert_fold_*" of which it is the one that was tuned on this fold of
-            this set, or "" for the only one that was.
+        table: of the targets.
+        name: of a target; or of a teacher that is several, such as "speech" of speech_fold_0, speech_fold_1 ..., of
+            which it is the one that was tuned on this fold of this set.
         labeled, labels, fold: of the student.
+        trusted: names that may be of teachers which do not say whom they have heard.
 
     Raises:
-        UserError: there is none, or more than one; it has other labels; or it has heard speakers whom this student is
-            scored on.
+        UserError: there is none, or more than one; it was tuned on this set and has other labels; it has heard speakers
+            whom this student is scored on, or does not say whom.
     """
-    teacher = table.speech_teachers.get(wanted)
-    if teacher is None:
-        fitting = fnmatch.filter(table.speech_teachers, wanted or "*")
-        if not fitting:
-            names = ", ".join(table.speech_teachers)
-            raise UserError(f"--speech_teacher {wanted}: the teachers of {table.uri} are {names}.")
-        of_fold = [
-            one
-            for one in map(table.speech_teachers.__getitem__, fitting)
-            if one.tuning and (one.tuning.labeled, one.tuning.fold) == (labeled, fold.index)
-        ]
-        if not of_fold:
-            raise UserError(
-                f"{table.uri} has no labels by a teacher of {labeled} fold {fold.index}, only by: "
-                f"{', '.join(fitting)}. Label again with that fold's teacher, or name with --speech_teacher one that "
-                "heard none of the fold's speakers."
-            )
-        if len(of_fold) > 1:
-            raise UserError(
-                f"{table.uri} has labels by several teachers of {labeled} fold {fold.index}: "
-                f"{', '.join(one.name for one in of_fold)}. Choose with --speech_teacher, for all folds at once with a "
-                "pattern such as 'hubert_fold_*'."
-            )
-        (teacher,) = of_fold
-    if set(teacher.labels) != set(labels):
+    target = table.targets.get(name) or _of_fold(table, name, labeled, fold)
+    tuned_on_set = target.tuned_on is not None and target.tuned_on.labeled == labeled
+    if tuned_on_set and target.kind == "distribution" and set(target.labels) != set(labels):
         raise UserError(
-            f"The teacher {teacher.name} of {table.uri} knows the labels {', '.join(teacher.labels)}, but {labeled} "
-            f"has {', '.join(labels)}. Label the videos with a teacher that was tuned on {labeled}."
+            f"The teacher of {target.name} in {table.uri} knows the labels {', '.join(target.labels)}, but {labeled} "
+            f"has {', '.join(labels)}. Label the videos with a teacher that was tuned on {labeled} as it is now."
         )
-    if teacher.tuning:
-        refuse_leak(teacher.tuning, labeled, fold.test | fold.validation)
-    return teacher
+    if target.tuned_on is None and name not in trusted:
+        raise UserError(
+            f"The teacher of {target.name} in {table.uri} does not say whom it has heard; if that were speakers whom "
+            f"the student is scored on, its score would be too high. Give --trusted {' '.join((*trusted, name))} if it "
+            f"has heard nobody of {labeled}, or leave it out with --loss.lambdas.{name} 0."
+        )
+    refuse_leak(target, labeled, fold.test | fold.validation)
+    return target
+
+
+def _of_fold(table: LabelsTable, name: str, labeled: str, fold: Fold) -> Target:
+    """The target of a teacher that is several which was tuned on this fold."""
+    fitting = [one for one in table.targets.values() if one.teacher == name]
+    if not fitting:
+        raise UserError(
+            f"{table.uri} has no target {name}: there are {', '.join(table.targets)}. Label with a teacher of this "
+            f"name, or leave it out with --loss.lambdas.{name} 0."
+        )
+    of_fold = [
+        one for one in fitting if one.tuned_on and (one.tuned_on.labeled, one.tuned_on.fold) == (labeled, fold.index)
+    ]
+    if len(of_fold) != 1:
+        found, names = (of_fold, "several targets") if of_fold else (fitting, "no target")
+        raise UserError(
+            f"{table.uri} has {names} by a teacher {name} of {labeled} fold {fold.index}"
+            f"{': ' if of_fold else ', only '}{', '.join(one.name for one in found)}. Label again with one teacher "
+            "for each fold, or have a recipe with the name of a target that may teach all folds."
+        )
+    return of_fold[0]
+
+
+def windows_of(rows: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a target has of some rows: values float32 [W, K], how many windows each row has, and `valid` float32 [W]."""
+    column = rows["targets"].combine_chunks().field(name)
+    values, n_windows = flat_windows(column.field("values"))
+    return values, n_windows, column.field("valid").flatten().to_numpy(zero_copy_only=False)
+
+
+def _scale(sums: list[np.ndarray]) -> Scale:
+    """Of all files; a constant has the deviation 1."""
+    n, total, squares = np.sum(sums, axis=0)
+    mean = total / max(n, 1)
+    return Scale(float(mean), math.sqrt(max(squares / max(n, 1) - mean**2, 0)) or 1.0)
 
 
 def read_rows(table: LabelsTable, group: RowGroup, columns: list[str], batch_rows: int) -> Iterator[pa.Table]:
@@ -183,25 +207,36 @@ def read_rows(table: LabelsTable, group: RowGroup, columns: list[str], batch_row
 
 
 class _Counted(NamedTuple):
-    """A file: its recipe, row groups, all rows, and the sum of its labeled rows' content hashes."""
+    """A file: its recipe, row groups, all rows, and the sum of its labeled rows' content hashes.
+
+    And of each scalar, by name, how many windows have it, their sum, and the sum of their squares, float64 [3].
+    """
 
     recipe: bytes
     groups: list[RowGroup]
     n_rows: int
     content: int
+    scalars: dict[str, np.ndarray]
 
 
 def _count(path: str, fs: pa.fs.FileSystem) -> _Counted:
     try:
         with pq.ParquetFile(path, filesystem=fs) as file:
             groups, content = [], 0
+            recipe = (file.schema_arrow.metadata or {}).get(_RECIPE, b"")
+            targets = json.loads(recipe or "{}").get("targets", ())
+            scalars = {one["name"]: np.zeros(3) for one in targets if one["kind"] == "scalar"}
+            columns = [*_COUNTED, *(f"targets.{name}.{part}" for name in scalars for part in ("values", "valid"))]
             for index in range(file.num_row_groups):
-                rows = file.read_row_group(index, columns=_COUNTED).filter(pc.field("status") == "labeled")
+                rows = file.read_row_group(index, columns=columns).filter(pc.field("status") == "labeled")
                 seconds = pc.sum(pc.subtract(rows["end_s"], rows["start_s"])).as_py() or 0.0
                 groups.append(RowGroup(path, index, len(rows), seconds))
                 content += sum(int(digits, 16) for digits in rows["content_hash"].to_pylist())
-            recipe = (file.schema_arrow.metadata or {}).get(_RECIPE, b"")
-            return _Counted(recipe, groups, file.metadata.num_rows, content)
+                for name in scalars:
+                    values, _, valid = windows_of(rows, name)
+                    known = values[valid > 0, 0].astype(np.float64)
+                    scalars[name] += len(known), known.sum(), np.square(known).sum()
+            return _Counted(recipe, groups, file.metadata.num_rows, content, scalars)
     except (pa.ArrowException, KeyError, ValueError) as error:
         raise UserError(
             f"{path} is not a file of a labels table: {error}. Give the --output of label_corpus.py."

@@ -7,6 +7,7 @@ one no more than a chunk is ever held.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -15,14 +16,23 @@ SHUFFLE_ROWS = 8192
 """Rows shuffled among one another: 200 MB as 3-s segments."""
 
 # What a random stream is for, so that no two have the same numbers.
-_LABELED, _LABELED_CROPS, _MIXTURE, _GROUPS, _CROPS, _CHUNK, _STEP = range(7)
+_LABELED, _LABELED_CROPS, _MIXTURE, _GROUPS, _CROPS, _CHUNK, _STEP, _PLACEBO = range(8)
 
 
 class Step(NamedTuple):
-    """A mini-batch: positions in the labeled training recordings, int64 [N_l], and how many unlabeled ones, N_u."""
+    """A mini-batch.
+
+    Attributes:
+        labeled: positions in the labeled training recordings, int64 [N_l].
+        n_unlabeled: how many unlabeled ones, N_u.
+        lap: the pass over the labeled recordings that it is of, from 1 on.
+        number: which of the pass it is, from 0 on.
+    """
 
     labeled: np.ndarray
     n_unlabeled: int
+    lap: int
+    number: int
 
 
 @dataclass(frozen=True)
@@ -33,39 +43,50 @@ class EpochPlan:
     from their union, so that an epoch passes over both. With ``labeled_per_batch`` each batch has so many labeled ones
     (or one less), and is filled up with unlabeled ones, whose own passes then begin and end at any time. Batches differ
     by one at most, so that none is tiny. Without labeled recordings an epoch is one pass over the unlabeled ones.
+
+    With ``epoch_steps`` the batches of these passes (laps) are the same, and an epoch is so many of them, whether that
+    is less or more than a lap.
     """
 
     n_labeled: int
     n_unlabeled: int
     batch_size: int
     labeled_per_batch: int = 0
+    epoch_steps: int = 0
 
     @property
     def n_steps(self) -> int:
         """How many mini-batches an epoch has."""
+        return self.epoch_steps or self._lap_steps
+
+    def steps(self, seed: int, epoch: int) -> Iterator[Step]:
+        """The mini-batches of an epoch, from 1 on."""
+        lap_steps = max(1, self._lap_steps)
+        first = (epoch - 1) * self.n_steps
+        for lap in range(first // lap_steps, -(-(first + self.n_steps) // lap_steps)):
+            start = max(0, first - lap * lap_steps)
+            yield from islice(self._lap(seed, lap + 1), start, first + self.n_steps - lap * lap_steps)
+
+    @property
+    def _lap_steps(self) -> int:
         if self._fixed:
             return -(-self.n_labeled // self.labeled_per_batch)
         return -(-(self.n_labeled + self.n_unlabeled) // self.batch_size)
 
-    @property
-    def n_drawn(self) -> int:
-        """How many unlabeled rows an epoch takes."""
-        return self.n_steps * (self.batch_size - self.labeled_per_batch) if self._fixed else self.n_unlabeled
-
-    def steps(self, seed: int, epoch: int) -> Iterator[Step]:
-        """The mini-batches of an epoch, from 1 on."""
-        order = _rng(seed, epoch, _LABELED).permutation(self.n_labeled)
+    def _lap(self, seed: int, lap: int) -> Iterator[Step]:
+        """The mini-batches of a pass, from 1 on."""
+        order = _rng(seed, lap, _LABELED).permutation(self.n_labeled)
         if self._fixed:
-            for part in _even_parts(self.n_labeled, self.n_steps):
-                yield Step(order[part], self.batch_size - self.labeled_per_batch)
+            for number, part in enumerate(_even_parts(self.n_labeled, self._lap_steps)):
+                yield Step(order[part], self.batch_size - self.labeled_per_batch, lap, number)
             return
         is_labeled = np.zeros(self.n_labeled + self.n_unlabeled, bool)
         is_labeled[: self.n_labeled] = True
-        _rng(seed, epoch, _MIXTURE).shuffle(is_labeled)
+        _rng(seed, lap, _MIXTURE).shuffle(is_labeled)
         taken = 0
-        for part in _even_parts(len(is_labeled), self.n_steps):
+        for number, part in enumerate(_even_parts(len(is_labeled), self._lap_steps)):
             n_here = int(is_labeled[part].sum())
-            yield Step(order[taken : taken + n_here], part.stop - part.start - n_here)
+            yield Step(order[taken : taken + n_here], part.stop - part.start - n_here, lap, number)
             taken += n_here
 
     @property
@@ -73,9 +94,14 @@ class EpochPlan:
         return bool(self.labeled_per_batch and self.n_labeled and self.n_unlabeled)
 
 
-def labeled_crops(n_labeled: int, seed: int, epoch: int) -> np.ndarray:
+def labeled_crops(n_labeled: int, seed: int, lap: int) -> np.ndarray:
     """Where each labeled recording's segment lies in it, float64 [n], 0..1: first to last possible place."""
-    return _rng(seed, epoch, _LABELED_CROPS).random(n_labeled)
+    return _rng(seed, lap, _LABELED_CROPS).random(n_labeled)
+
+
+def placebo_rows(n_rows: int, seed: int) -> np.ndarray:
+    """Of which row each unlabeled row gets the targets as a placebo, int64 [n]."""
+    return _rng(seed, 0, _PLACEBO).permutation(n_rows)
 
 
 def group_order(n_groups: int, seed: int, lap: int) -> np.ndarray:
@@ -110,9 +136,9 @@ def lap_rows(group_sizes: np.ndarray, seed: int, lap: int) -> tuple[np.ndarray, 
     return rows, places
 
 
-def step_rng(seed: int, epoch: int, step: int, rank: int) -> np.random.Generator:
-    """For what is drawn in a step: masks, mixtures."""
-    return _rng(seed, epoch, _STEP, step, rank)
+def step_rng(seed: int, lap: int, step: int, rank: int) -> np.random.Generator:
+    """For what is drawn in a step of a lap: masks, mixtures."""
+    return _rng(seed, lap, _STEP, step, rank)
 
 
 def _even_parts(n: int, n_parts: int) -> Iterator[slice]:

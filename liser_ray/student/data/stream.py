@@ -8,7 +8,7 @@ to wait for the slowest of them, while that one waits for the others' gradients.
 """
 
 import functools
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -19,10 +19,12 @@ import torch
 from ray.data import DataContext, ExecutionOptions
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.student.data.labels_table import LabelsTable, TeacherColumn, read_rows
+from liser_ray.student.data.labels_table import LabelsTable, read_rows
 from liser_ray.student.data.order import SHUFFLE_ROWS, chunk_order, crops, group_order
-from liser_ray.student.data.unlabeled import COLUMNS, Segments, SegmentSettings, segments_of_rows
+from liser_ray.student.data.unlabeled import Segments, SegmentSettings, columns_of, segments_of_rows
 from liser_ray.student.features import LogMel
+from liser_ray.student.losses import SegmentTarget
+from liser_ray.teachers.targets import Target
 
 _MAX_TASKS = 4096  # of a pipeline, and a lap's: each takes a millisecond before the first one starts
 _STORE_SHARE = 0.5  # of the object store, for all processes' pipelines together; Ray Data's own default for one
@@ -30,15 +32,15 @@ _BATCH_ROWS = 64
 _TASK_CPUS = 1.0
 
 Rows = dict[str, np.ndarray]
-"""The fields of `Segments` as arrays."""
+"""`Segments` as arrays: "log_mel", and of each target "values NAME" and "valid NAME"."""
 
 
 @dataclass(frozen=True)
 class StreamSource:
-    """All that a task needs to know: a table, the teacher whose softmaxes are wanted, the seed of order and crops."""
+    """All that a task needs to know: a table, the targets by the student's names, the seed of order and crops."""
 
     table: LabelsTable
-    teacher: TeacherColumn
+    targets: Mapping[str, Target]
     settings: SegmentSettings
     seed: int
 
@@ -50,14 +52,16 @@ class StreamedSegments:
     """
 
     def __init__(self, source: StreamSource, start: int, device: torch.device, rank: int = 0, world_size: int = 1):
-        self._device = device
+        self._names, self._device = tuple(source.targets), device
         self._chunks = _shuffled_chunks(source, start, rank, world_size)
         self._rows = _Buffer(self._chunks)
 
     def take(self, n: int, share: slice = slice(None)) -> Segments:
         """The next segments of this process: as many as a ``share`` of ``n`` are."""
         rows = self._rows.take(np.arange(len(range(n)[share])))
-        return Segments(*(torch.from_numpy(rows[name]).to(self._device) for name in Segments._fields))
+        of = {name: torch.from_numpy(values).to(self._device) for name, values in rows.items()}
+        targets = {name: SegmentTarget(of[f"values {name}"], of[f"valid {name}"]) for name in self._names}
+        return Segments(of["log_mel"], targets)
 
     def close(self) -> None:
         """End the pipeline."""
@@ -132,18 +136,21 @@ def _read_parts(tasks: Rows, source: ray.ObjectRef, parts: ray.ObjectRef) -> Ite
     torch.set_num_threads(1)
     what: StreamSource = ray.get(source)
     all_parts: list[_Part] = ray.get(parts)
-    log_mel = LogMel()
+    log_mel, columns = LogMel(), columns_of(what.targets.values())
     for number in tasks["id"].tolist():
         part = all_parts[number]
         group = what.table.groups[part.group]
         places, done = crops(group.n_rows, what.seed, part.lap, part.group), 0
-        for rows in read_rows(what.table, group, COLUMNS, _BATCH_ROWS):
+        for rows in read_rows(what.table, group, columns, _BATCH_ROWS):
             here = range(max(part.first, done), min(part.last, done + len(rows)))
             if here:
                 wanted = rows.slice(here.start - done, len(here))
                 at = places[here.start : here.stop]
-                segments = segments_of_rows(wanted, at, what.teacher, what.settings, log_mel)
-                yield {name: tensor.numpy() for name, tensor in segments._asdict().items()}
+                segments = segments_of_rows(wanted, at, what.targets, what.settings, log_mel)
+                found = {"log_mel": segments.log_mel}
+                for name, target in segments.targets.items():
+                    found |= {f"values {name}": target.values, f"valid {name}": target.valid}
+                yield {name: tensor.numpy() for name, tensor in found.items()}
             done += len(rows)
 
 
@@ -161,7 +168,7 @@ class _Buffer:
         found: Rows = {}
         while not found or done < len(order):
             part = self._up_to(len(order) - done)
-            here = to[done : done + len(part["video_valid"])]
+            here = to[done : done + len(part["log_mel"])]
             done += len(here)
             for name, values in part.items():
                 if name not in found:
@@ -171,9 +178,9 @@ class _Buffer:
 
     def _up_to(self, n: int) -> Rows:
         """The next rows, at least one and at most ``n``, without a copy; of 0 rows the shapes."""
-        while not self._block or (n and self._at == len(self._block["video_valid"])):
+        while not self._block or (n and self._at == len(self._block["log_mel"])):
             self._block, self._at = {}, 0  # its memory is free before the next one takes some
             self._block = next(self._blocks)
         rows = {name: values[self._at : self._at + n] for name, values in self._block.items()}
-        self._at += len(rows["video_valid"])
+        self._at += len(rows["log_mel"])
         return rows

@@ -1,13 +1,13 @@
 """Unlabeled recordings: a random 3-s segment of each, and what the teachers say of just these three seconds.
 
-A row of the labels table, up to 16 s of a recording, counts as a recording here. A teacher's target is the mean of its
-softmaxes over the windows whose middle lies in the segment (the paper, section 3, has windows of 0.5 s); of the video
-teacher only those that show the face. The same code makes segments whether the table is held in memory or streamed.
+A row of the labels table, up to 16 s of a recording, counts as a recording here. A segment's target is the mean of a
+teacher's values over the windows whose middle lies in it (the paper, section 3, has windows of 0.5 s); of these only
+such as show the face, or are speech. The same code makes segments whether the table is held in memory or streamed.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from liser_ray.corpora.ordered import in_order
-from liser_ray.labeling.schema import flat_windows
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.flac import decode_flac
 from liser_ray.student.config import OF_RECORDING, Normalisation
-from liser_ray.student.data.labels_table import LabelsTable, RowGroup, TeacherColumn, read_rows
+from liser_ray.student.data.labels_table import LabelsTable, RowGroup, Scale, read_rows, windows_of
 from liser_ray.student.data.mels import (
     LogMels,
     SegmentCutter,
@@ -30,19 +29,16 @@ from liser_ray.student.data.mels import (
     spectrogram,
     to_float,
 )
-from liser_ray.student.data.order import lap_rows
+from liser_ray.student.data.order import lap_rows, placebo_rows
 from liser_ray.student.features import LogMel, fit_length, pad_edges, segment_samples
 from liser_ray.student.front_end import SEGMENT_FRAMES, SEGMENT_S, STRIDE_SAMPLES
+from liser_ray.student.losses import SegmentTarget
+from liser_ray.teachers.targets import Target
 
-# Times in 1/48,000 s, in which frames and both teachers' windows are whole numbers.
+# Times in 1/48,000 s, in which frames, windows of half a second and of 16 pictures (30 Hz) are whole numbers.
 _UNIT_HZ = 48_000
 _FRAME = 3 * STRIDE_SAMPLES
 _SEGMENT = round(SEGMENT_S * _UNIT_HZ)
-SPEECH_WINDOW = _UNIT_HZ // 2
-VIDEO_WINDOW = 16 * _UNIT_HZ // 30
-
-COLUMNS = ["audio", "video_probs", "video_valid", "speech_probs"]
-"""Of the labels table, that segments are made of."""
 
 _BATCH_ROWS = 64
 _READERS = 4
@@ -55,12 +51,14 @@ class SegmentSettings:
     Attributes:
         labels: of the student, in the order of its outputs.
         normalisation: of the spectrograms, see `compute_log_mels`.
-        min_video_valid: share of a window's frames that must show the face for it to count, 0..1.
+        min_valid: a window counts if so much of it shows the face or is speech, 0..1, and some of it does.
+        scales: of the table's scalars, by name.
     """
 
     labels: tuple[str, ...]
     normalisation: Normalisation = "none"
-    min_video_valid: float = 0.5
+    min_valid: float = 0.5
+    scales: Mapping[str, Scale] = field(default_factory=dict)
 
 
 class Segments(NamedTuple):
@@ -68,75 +66,67 @@ class Segments(NamedTuple):
 
     Attributes:
         log_mel: float32 [n, 64, 94].
-        speech: mean softmax of the speech teacher, in the order of the student's labels, float32 [n, K_S].
-        video: mean softmax of the video teacher, float32 [n, K_V]; zeros where there is none.
-        video_valid: bool [n], whether any window of the segment shows the face.
+        targets: by the names that the student has for them: means over the windows, float32 [n, K], in the order of the
+            student's labels where a target has these; zeros where there is none.
     """
 
     log_mel: Tensor
-    speech: Tensor
-    video: Tensor
-    video_valid: Tensor
+    targets: dict[str, SegmentTarget]
 
 
 @dataclass(frozen=True, eq=False)
-class WindowProbs:
-    """A teacher's softmaxes for the windows of N recordings, one after the other.
+class TargetWindows:
+    """A target's values for the windows of N recordings, one after the other.
 
     Attributes:
-        probs: float32 [W, K].
+        values: float32 [W, K].
         counted: bool [W], False for windows to be passed over.
         ends: int64 [N], where the windows of each recording end.
-        window: length and distance of the windows, in 1/48,000 s.
+        window, hop: length of the windows and from one to the next, in 1/48,000 s; with window 0 there is one, of the
+            whole recording, for all its segments.
     """
 
-    probs: np.ndarray
+    values: np.ndarray
     counted: np.ndarray
     ends: np.ndarray
     window: int
+    hop: int
 
-    def means(self, rows: np.ndarray, first_frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean softmax over each segment's windows, float32 [n, K], and whether there are any, bool [n].
+    def means(self, rows: np.ndarray, first_frames: np.ndarray) -> SegmentTarget:
+        """Mean over each segment's windows: those whose middle lies in it.
 
         Segments begin at ``first_frames``, int64 [n], of the recordings ``rows``, int64 [n].
         """
-        start = (first_frames * _FRAME)[:, None]
-        # The first window whose middle does not lie before the segment.
-        number = -((self.window // 2 - start) // self.window) + np.arange(1 + _SEGMENT // self.window)
-        before = np.where(rows > 0, self.ends[rows - 1], 0)[:, None]
-        inside = (number * self.window + self.window // 2 < start + _SEGMENT) & (
-            before + number < self.ends[rows][:, None]
-        )
+        if not len(self.values):
+            return SegmentTarget(torch.zeros(len(rows), self.values.shape[1]), torch.zeros(len(rows), dtype=torch.bool))
+        before, ends = np.where(rows > 0, self.ends[rows - 1], 0)[:, None], self.ends[rows][:, None]
+        if self.window:
+            start, middle = (first_frames * _FRAME)[:, None], self.window // 2
+            # The first window whose middle does not lie before the segment.
+            number = -((middle - start) // self.hop) + np.arange(1 + _SEGMENT // self.hop)
+            inside = (number >= 0) & (number * self.hop + middle < start + _SEGMENT) & (before + number < ends)
+        else:
+            number = np.zeros((len(rows), 1), np.int64)
+            inside = before < ends
         at = np.where(inside, before + number, 0)
         inside &= self.counted[at]
-        total = (self.probs[at] * inside[:, :, None]).sum(axis=1)
+        total = (self.values[at] * inside[:, :, None]).sum(axis=1)
         n_windows = inside.sum(axis=1, keepdims=True)
-        return (total / np.maximum(n_windows, 1)).astype(np.float32), n_windows[:, 0] > 0
+        means = (total / np.maximum(n_windows, 1)).astype(np.float32)
+        return SegmentTarget(torch.from_numpy(means), torch.from_numpy(n_windows[:, 0] > 0))
 
 
-class TeacherWindows(NamedTuple):
-    """What both teachers say of N recordings."""
-
-    speech: WindowProbs
-    video: WindowProbs
-
-    def targets(self, rows: np.ndarray, first_frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Targets of segments, see `Segments`: speech, video, video_valid."""
-        speech, _ = self.speech.means(rows, first_frames)
-        return speech, *self.video.means(rows, first_frames)
-
-
-def teacher_windows(rows: pa.Table, teacher: TeacherColumn, settings: SegmentSettings) -> TeacherWindows:
-    """What the teachers say of rows of the labels table, ``teacher`` of their sound."""
-    speech, n_speech = flat_windows(rows["speech_probs"].combine_chunks().field(teacher.name))
-    video, n_video = flat_windows(rows["video_probs"].combine_chunks())
-    valid = rows["video_valid"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    speech = speech[:, [teacher.labels.index(label) for label in settings.labels]]
-    counted = (valid >= settings.min_video_valid) & (valid > 0)
-    return TeacherWindows(
-        WindowProbs(speech, np.ones(len(speech), bool), np.cumsum(n_speech), SPEECH_WINDOW),
-        WindowProbs(video, counted, np.cumsum(n_video), VIDEO_WINDOW),
-    )
+def target_windows(rows: pa.Table, target: Target, settings: SegmentSettings) -> TargetWindows:
+    """What a target has of rows of the labels table, as the student learns it: scalars with mean 0 and deviation 1."""
+    values, n_windows, valid = windows_of(rows, target.name)
+    if target.kind == "scalar":
+        mean, std = settings.scales[target.name]
+        values = ((values - mean) / std).astype(np.float32)
+    elif set(target.labels) == set(settings.labels):
+        values = values[:, [target.labels.index(label) for label in settings.labels]]
+    counted = (valid >= settings.min_valid) & (valid > 0)
+    window, hop = (round(seconds * _UNIT_HZ) for seconds in (target.window_s, target.hop_s))
+    return TargetWindows(values, counted, np.cumsum(n_windows), window, hop)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,29 +136,29 @@ class UnlabeledRecordings:
     Attributes:
         mels: spectrograms of the N labeled rows, in the table's order.
         group_sizes: int64 [G], rows of each row group.
-        windows: what the teachers say of them, by the name of the speech teacher.
+        windows: what the teachers say of them, by the target's name in the table.
     """
 
     mels: LogMels
     group_sizes: np.ndarray
-    windows: dict[str, TeacherWindows]
+    windows: dict[str, TargetWindows]
 
 
 def load_unlabeled(
     table: LabelsTable,
-    teachers: Collection[TeacherColumn],
+    targets: Collection[Target],
     settings: SegmentSettings,
     device: torch.device,
     report: Callable[[int], None],
 ) -> UnlabeledRecordings:
-    """Read a table whole, with the softmaxes of these speech teachers.
+    """Read a table whole, with these targets of it.
 
     The spectrograms are computed on ``device``; ``report`` gets now and then how many rows are done.
     """
     read: list[pa.Table] = []
 
     def waveforms() -> Iterator[np.ndarray]:
-        for rows, sound in _groups_in_order(table):
+        for rows, sound in _groups_in_order(table, columns_of(targets)):
             yield from sound
             read.append(rows)
             report(sum(map(len, read)))
@@ -176,15 +166,20 @@ def load_unlabeled(
     max_frames = int(table.seconds * SAMPLE_RATE_HZ / STRIDE_SAMPLES) + table.n_rows * (1 + SEGMENT_FRAMES)
     mels = compute_log_mels(waveforms(), max_frames, settings.normalisation, device)
     rows = pa.concat_tables(read)
-    windows = {teacher.name: teacher_windows(rows, teacher, settings) for teacher in teachers}
+    windows = {target.name: target_windows(rows, target, settings) for target in targets}
     return UnlabeledRecordings(mels, table.group_sizes, windows)
 
 
-def _groups_in_order(table: LabelsTable) -> Iterator[tuple[pa.Table, list[np.ndarray]]]:
+def columns_of(targets: Collection[Target]) -> list[str]:
+    """Columns of the labels table that segments are made of."""
+    return ["audio", *(f"targets.{target.name}.{part}" for target in targets for part in ("values", "valid"))]
+
+
+def _groups_in_order(table: LabelsTable, columns: list[str]) -> Iterator[tuple[pa.Table, list[np.ndarray]]]:
     """The rows of each group without their sound, and the sound, int16 [n] each; read and decoded ahead in threads."""
 
     def read(group: RowGroup) -> tuple[pa.Table, list[np.ndarray]]:
-        rows = pa.concat_tables(read_rows(table, group, COLUMNS, _BATCH_ROWS))
+        rows = pa.concat_tables(read_rows(table, group, columns, _BATCH_ROWS))
         return rows.drop_columns("audio"), [decode_flac(one.as_py()) for one in rows["audio"]]
 
     with ThreadPoolExecutor(_READERS) as threads:
@@ -195,12 +190,27 @@ def _groups_in_order(table: LabelsTable) -> Iterator[tuple[pa.Table, list[np.nda
 class HeldSegments:
     """Endless segments of recordings in memory on a device, in the order of the seed: one lap after the other.
 
-    ``teacher`` is the name of the speech teacher, and ``start`` how many rows were taken before.
+    Args:
+        recordings: in memory.
+        targets: to take of each, by the names that the student has for them.
+        seed: of order and crops.
+        start: how many rows were taken before.
+        device: of the segments.
+        placebo: give each recording the targets of another one, the same other one at all times.
     """
 
-    def __init__(self, recordings: UnlabeledRecordings, teacher: str, seed: int, start: int, device: torch.device):
+    def __init__(
+        self,
+        recordings: UnlabeledRecordings,
+        targets: Mapping[str, Target],
+        seed: int,
+        start: int,
+        device: torch.device,
+        placebo: bool = False,
+    ):
         self._mels = recordings.mels
-        self._windows = recordings.windows[teacher]
+        self._windows = {name: recordings.windows[target.name] for name, target in targets.items()}
+        self._told_of = placebo_rows(len(self._mels), seed) if placebo else np.arange(len(self._mels))
         self._sizes = recordings.group_sizes
         self._cut = SegmentCutter(recordings.mels, device)
         self._seed, self._device = seed, device
@@ -214,9 +224,11 @@ class HeldSegments:
 
     def cut(self, rows: np.ndarray, places: np.ndarray) -> Segments:
         """Segments at these places (float [n], 0..1) of these rows (int64 [n])."""
-        first_frames = self._mels.first_frames(rows, places)
-        targets = (torch.from_numpy(one).to(self._device) for one in self._windows.targets(rows, first_frames))
-        return Segments(self._cut(rows, first_frames), *targets)
+        told_of = self._told_of[rows]
+        at = self._mels.first_frames(told_of, places)
+        found = {name: windows.means(told_of, at) for name, windows in self._windows.items()}
+        targets = {name: SegmentTarget(*(one.to(self._device) for one in target)) for name, target in found.items()}
+        return Segments(self._cut(rows, self._mels.first_frames(rows, places)), targets)
 
     def _next(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         rows, places = self._rows[self._at : self._at + n], self._places[self._at : self._at + n]
@@ -231,13 +243,13 @@ class HeldSegments:
 def segments_of_rows(
     rows: pa.Table,
     places: np.ndarray,
-    teacher: TeacherColumn,
+    targets: Mapping[str, Target],
     settings: SegmentSettings,
     log_mel: LogMel,
 ) -> Segments:
     """Segments of a few labeled rows on a CPU, without spectrograms of the rest where that can be.
 
-    ``places``, float [n], 0..1, are where each segment lies, and ``teacher`` whose softmaxes are wanted.
+    ``places``, float [n], 0..1, are where each segment lies; the targets are by the student's names for them.
     """
     waveforms = [decode_flac(one.as_py()) for one in rows["audio"]]
     n_frames = padded_frames(np.array([len(one) for one in waveforms]))
@@ -254,5 +266,8 @@ def segments_of_rows(
             log_mels = log_mel.of_padded(
                 torch.stack([segment_samples(one, k) for one, k in zip(padded, first_frames.tolist(), strict=True)])
             )
-    targets = teacher_windows(rows, teacher, settings).targets(np.arange(len(rows)), first_frames)
-    return Segments(log_mels, *map(torch.from_numpy, targets))
+    found = {
+        name: target_windows(rows, target, settings).means(np.arange(len(rows)), first_frames)
+        for name, target in targets.items()
+    }
+    return Segments(log_mels, found)

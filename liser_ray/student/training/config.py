@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.student.config import LossConfig, NetworkConfig
+from liser_ray.student.config import TRUSTED, LossConfig, NetworkConfig
 from liser_ray.training.config import WorkerSettings
 
 
@@ -52,6 +52,10 @@ class TrainConfig:
         batch_size: recordings per step, over all workers.
         labeled_per_batch: labeled recordings in each batch, the rest unlabeled; 0: as they come, drawn from the union.
         labeled_fraction: share of the training recordings, of each label alike, that is learned from, 0..1.
+        epoch_steps: steps of an epoch; 0: as long as the pass lasts. Labels alone with as many as distillation takes
+            (its students' cards have the number) tell what the teachers bring from what more steps bring.
+        placebo: give each unlabeled recording what the teachers say of another one: what helps then is not what they
+            know. The table has to be held in memory.
         two_stage: distil first, on unlabeled recordings alone for as many epochs, then learn from labels alone.
         learning_rate: of AdamW; the highest where a schedule lowers it.
         weight_decay: of AdamW.
@@ -67,6 +71,8 @@ class TrainConfig:
     batch_size: int = 25
     labeled_per_batch: int = 0
     labeled_fraction: float = 1.0
+    epoch_steps: int = 0
+    placebo: bool = False
     two_stage: bool = False
     learning_rate: float = 1e-4
     weight_decay: float = 0.01
@@ -76,8 +82,8 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.validate_every) < 1 or self.batch_size < 2:
-            raise UserError("epochs and validate_every must be 1 or more, batch_size 2 or more.")
+        if min(self.epochs, self.validate_every) < 1 or self.batch_size < 2 or self.epoch_steps < 0:
+            raise UserError("epochs and validate_every must be 1 or more, batch_size 2 or more, epoch_steps 0 or more.")
         if not 0 <= self.labeled_per_batch < self.batch_size:
             raise UserError(
                 f"labeled_per_batch is {self.labeled_per_batch}: give 1 to {self.batch_size - 1}, so that a batch of "
@@ -106,15 +112,14 @@ class StudentConfig(WorkerSettings):
         unlabeled: output of label_corpus.py, a folder or s3:// prefix; not needed for recipes without teachers.
         output: folder or s3:// prefix for a folder per fold and seed, and records/. The same command goes on where it
             was.
-        recipe: what the student learns from: labels alone (no-dstl), also the video teacher (vid-dstl), the speech
-            teacher (sp-dstl), both (vid-sp-dstl), or both weighted by how sure they are (conf-vid-sp-dstl). "strong",
-            alone or before these names, has other defaults of --network, --train and --loss (see docs/recipes.md). Or a
-            YAML file like those in configs/recipes.
+        recipe: what the student learns from: labels alone (no-dstl), also the target called face (vid-dstl), the one
+            called speech (sp-dstl), both (vid-sp-dstl), or both weighted by how sure they are (conf-vid-sp-dstl).
+            "strong", alone or before these names, has other defaults of --network, --train and --loss (see
+            docs/recipes.md). Or a YAML file like those in configs/recipes.
         folds: "all", or numbers such as 0,2.
         seeds: numbers such as 0,1,2; each gives a student per fold, of other first weights, order and crops.
-        speech_teacher: name of the speech teacher in the labels table; empty: the one that was tuned on the fold. Where
-            there are several of each fold, a pattern such as hubert_fold_*.
-        min_video_valid: share of a video window's frames that must show the face for the window to count, 0..1.
+        trusted: names of targets that may teach although their teachers do not say whom they have heard.
+        min_valid: share of a teacher's window that must show the face, or be speech, for the window to count, 0..1.
         memory_gb: a labels table whose spectrograms take no more is held in memory, a larger one is streamed.
         loss: weights and distances of the loss.
         network: variants of the network.
@@ -127,8 +132,8 @@ class StudentConfig(WorkerSettings):
     recipe: str = "conf-vid-sp-dstl"
     folds: str = "all"
     seeds: str = "0"
-    speech_teacher: str = ""
-    min_video_valid: float = 0.5
+    trusted: tuple[str, ...] = TRUSTED
+    min_valid: float = 0.5
     memory_gb: float = 4.0
     loss: LossConfig = field(default_factory=LossConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -138,8 +143,8 @@ class StudentConfig(WorkerSettings):
         self.check_workers(self.train.batch_size)
         if self.memory_gb < 0:
             raise UserError(f"memory_gb is {self.memory_gb}: give 0 or more.")
-        if not 0 <= self.min_video_valid <= 1:
-            raise UserError(f"min_video_valid is {self.min_video_valid}: give a share from 0 to 1.")
+        if not 0 <= self.min_valid <= 1:
+            raise UserError(f"min_valid is {self.min_valid}: give a share from 0 to 1.")
 
 
 @dataclass(frozen=True)

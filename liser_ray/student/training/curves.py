@@ -61,8 +61,9 @@ def plot_curves(history: Sequence[EpochScore], best_epoch: int, title: str) -> b
     terms = [name for name in history[0].terms if any(score.terms[name] for score in history)]
     for name, colour in zip(terms, COLOURS, strict=False):
         left.plot(epochs, [score.terms[name] for score in history], color=colour, label=name)
-    if len(terms) > 1:
+    if len(terms) != 1:
         left.plot(epochs, [score.loss for score in history], color="black", label="loss", zorder=1)
+    if len(terms) > 1:
         left.set_yscale("log")  # the teachers' terms are a hundredth of the other
     left.set_ylabel("loss per recording")
     left.legend(frameon=False)

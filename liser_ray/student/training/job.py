@@ -3,14 +3,17 @@
 import hashlib
 import json
 import logging
+import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 
-from liser_ray.corpora.folds import choose_folds, folds_of, numbers
+from liser_ray.corpora.folds import Fold, choose_folds, folds_of, numbers
 from liser_ray.corpora.labeled import FORMS, read_labeled_set
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
+from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.results.records import FoldResult, Record, record_to_json
 from liser_ray.runtime.display import Counting
 from liser_ray.runtime.errors import UserError
@@ -18,7 +21,7 @@ from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import check_writable, write_bytes
 from liser_ray.storage.run_record import package_versions, plain, refuse_changed_recipe
 from liser_ray.student.config import NetworkConfig
-from liser_ray.student.data.labels_table import LabelsTable, TeacherColumn, choose_teacher, open_labels_table
+from liser_ray.student.data.labels_table import LabelsTable, choose_target, open_labels_table
 from liser_ray.student.data.mels import BYTES_PER_S, at_speeds, compute_log_mels, padded_frames
 from liser_ray.student.data.unlabeled import UnlabeledRecordings, load_unlabeled
 from liser_ray.student.training.config import RunJob, StudentConfig
@@ -30,8 +33,10 @@ from liser_ray.student.training.run import (
     segment_settings,
     train_run,
     training_recordings,
+    trusted,
 )
 from liser_ray.student.training.task import epoch_plans
+from liser_ray.teachers.targets import Target
 from liser_ray.training.facts import git_commit
 from liser_ray.training.fit import ProcessGroup
 from liser_ray.training.job import train_runs
@@ -66,8 +71,7 @@ def train_students(config: StudentConfig) -> StudentResult:
     checked = check(config)
     check_writable(output)
     run_card = join(output, "run.json")
-    # Older outputs name only the teachers of the folds that were wanted when they were begun.
-    refuse_changed_recipe(run_card, checked.facts["recipe"], may_grow="data.speech_teachers")
+    refuse_changed_recipe(run_card, checked.facts["recipe"])
     write_bytes(run_card, json.dumps(checked.facts, indent=2).encode() + b"\n")
 
     def run(seed: int, fold: int) -> RunJob:
@@ -92,16 +96,18 @@ def train_students(config: StudentConfig) -> StudentResult:
 def check(config: StudentConfig) -> Checked:
     """Read all that is quickly read; a `UserError` says what can't be trained, and what to do."""
     recipe = read_recipe(config.recipe)
-    _check_options(config, recipe)
+    names = tuple(recipe.loss(config.loss).lambdas)
+    _check_options(config, recipe, names)
     labeled = read_labeled_set(config.labeled)
     every_fold = folds_of(labeled)
     folds = choose_folds(config.folds, every_fold)
-    table = open_labels_table(config.unlabeled) if recipe.teachers else None
-    known: dict[int, TeacherColumn] = {}  # of all folds: an output's recipe is the same whichever are wanted
+    table = open_labels_table(config.unlabeled) if names else None
+    known: dict[int, dict[str, Target]] = {}  # of all folds: an output's recipe is the same whichever are wanted
     if table is not None:
+        _check_placebo(config, table)
         for fold in every_fold:
             try:
-                known[fold.index] = choose_teacher(table, config.speech_teacher, labeled.name, labeled.labels, fold)
+                known[fold.index] = choose_targets(table, names, labeled, fold, config.trusted)
             except UserError:
                 if fold in folds:
                     raise
@@ -111,7 +117,7 @@ def check(config: StudentConfig) -> Checked:
             training_recordings(speech, fold, config.train, seed)
         if not len(speech.of_speakers(fold.test)):
             raise UserError(f"{speech.name}: fold {fold.index} has no usable recording to test on.")
-    name = run_name(config.recipe, config.loss, config.train.two_stage, config.train.labeled_fraction)
+    name = run_name(config.recipe, config.loss, config.train)
     return Checked(
         recipe=recipe,
         name=name,
@@ -119,7 +125,7 @@ def check(config: StudentConfig) -> Checked:
         fold_numbers=tuple(fold.index for fold in every_fold),
         folds={fold.index: fold for fold in folds},
         table=table,
-        teachers={fold.index: known[fold.index] for fold in folds} if table else {},
+        targets={fold.index: known.get(fold.index, {}) for fold in folds},
         facts=_facts(config, recipe, name, speech, table, known),
     )
 
@@ -132,14 +138,26 @@ def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
     n_frames = sum(int(padded_frames(np.ceil(n_samples / speed).astype(np.int64)).sum()) for speed in speeds)
     waveforms = at_speeds([speech.waveform(i) for i in range(len(speech))], speeds)
     recordings: UnlabeledRecordings | None = None
-    if table is not None and table.seconds * BYTES_PER_S <= config.memory_gb * 1e9:
-        wanted = {teacher.name: teacher for teacher in checked.teachers.values()}.values()
+    if table is not None and _is_held(config, table):
+        wanted = {target.name: target for of in checked.targets.values() for target in of.values()}.values()
         with Counting("rows of labels read", table.n_rows) as counting:
-            recordings = load_unlabeled(table, wanted, segment_settings(config, speech), device, counting.show)
+            recordings = load_unlabeled(table, wanted, segment_settings(config, checked), device, counting.show)
     elif table is not None:
         log.info("%s: %s rows are streamed", table.uri, f"{table.n_rows:,}")
     mels = compute_log_mels(waveforms, n_frames, normalisation, device)
     return RunInputs(**vars(checked), mels=mels, recordings=recordings)
+
+
+def _is_held(config: StudentConfig, table: LabelsTable) -> bool:
+    return table.seconds * BYTES_PER_S <= config.memory_gb * 1e9
+
+
+def _check_placebo(config: StudentConfig, table: LabelsTable) -> None:
+    if config.train.placebo and not _is_held(config, table):
+        raise UserError(
+            f"{table.uri} is too large to be held in memory, which placebo needs: give --memory_gb "
+            f"{math.ceil(table.seconds * BYTES_PER_S / 1e9)} or more."
+        )
 
 
 def _n_steps(job: RunJob, inputs: RunInputs) -> int:
@@ -154,10 +172,17 @@ def record_file(record: Record) -> str:
     return f"{record.labeled}-{record.recipe}-seed-{record.seed}.json"
 
 
-def _check_options(config: StudentConfig, recipe: Recipe) -> None:
+def choose_targets(
+    table: LabelsTable, names: Collection[str], labeled: LabeledSet, fold: Fold, trusted: Collection[str]
+) -> dict[str, Target]:
+    """What a student of a fold learns from, by name; errors as of `choose_target`."""
+    return {name: choose_target(table, name, labeled.name, labeled.labels, fold, trusted) for name in names}
+
+
+def _check_options(config: StudentConfig, recipe: Recipe, names: Collection[str]) -> None:
     if not config.labeled:
         raise UserError(f"No labeled speech: give --labeled {FORMS}.")
-    if recipe.teachers and not config.unlabeled:
+    if names and not config.unlabeled:
         raise UserError(
             f"{recipe.name} learns from teachers: give the output of label_corpus.py as --unlabeled, or --recipe "
             "no-dstl."
@@ -167,8 +192,9 @@ def _check_options(config: StudentConfig, recipe: Recipe) -> None:
             f"{recipe.name} with the paper's network: a recipe's settings come with the command line. From Python, "
             'parse_settings(StudentConfig, "", ["--recipe", "strong", ...], defaults=defaults_of) gives them.'
         )
-    if config.train.two_stage and not recipe.teachers:
-        raise UserError("two_stage distils first: give a recipe with a teacher, such as --recipe sp-dstl.")
+    for option in ("two_stage", "placebo"):
+        if getattr(config.train, option) and not names:
+            raise UserError(f"{option} is of distillation: give a recipe with a teacher, such as --recipe sp-dstl.")
 
 
 def _facts(
@@ -177,7 +203,7 @@ def _facts(
     name: str,
     speech: LabeledSpeech,
     table: LabelsTable | None,
-    teachers: dict[int, TeacherColumn],
+    targets: dict[int, dict[str, Target]],
 ) -> dict[str, Any]:
     """What decides on the students ("recipe"), and what else one should know of them."""
     data: dict[str, Any] = {
@@ -185,14 +211,17 @@ def _facts(
     }
     if table is not None:
         data["unlabeled"] = {"rows": table.n_rows, "hours": round(table.seconds / 3600, 4), "sha256": table.sha256}
-        data["speech_teachers"] = {fold: asdict(teacher) for fold, teacher in teachers.items()}
+        data["teachers"] = {
+            fold: {name: target.to_json() for name, target in of.items()} for fold, of in targets.items()
+        }
+        data["trusted"] = sorted({name for of in targets.values() for name in trusted(of)})
     decides = {
         "name": name,
         "data": data,
         "loss": asdict(recipe.loss(config.loss)),
         "network": asdict(config.network),
         "train": asdict(config.train),
-        "min_video_valid": config.min_video_valid,
+        "min_valid": config.min_valid,
         "precision": config.precision,
         "seeds": "of each run by its seed and fold",
     }

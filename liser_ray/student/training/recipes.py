@@ -1,8 +1,8 @@
-"""Recipes: YAML files that say which teachers a student learns from, and what else is not as in the paper.
+"""Recipes: YAML files that say from which targets a student learns, and what else is not as in the paper.
 
 Those with a name are in ``configs/recipes`` of the repository, and come with the package. A file has any of the keys
-``teachers`` (a list of "speech" and "video"), ``network``, ``loss`` and ``train`` (fields of these settings), and
-``extends``, the name of another recipe whose settings it has where it says nothing.
+``network``, ``loss`` and ``train`` (fields of these settings; the names in ``loss: {lambdas: ...}`` are those of the
+targets), and ``extends``, the name of another recipe whose settings it has where it says nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,8 +16,8 @@ import yaml
 from liser_ray.results.paper import with_share
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
+from liser_ray.student.training.config import TrainConfig
 
-TEACHERS = ("speech", "video")
 _GROUPS = ("network", "loss", "train")
 _FOLDER = files("liser_ray") / "recipes"  # a link to configs/recipes
 
@@ -28,25 +28,35 @@ class Recipe:
 
     Attributes:
         name: of the file, without its folder and ending.
-        teachers: those that the student learns from, of `TEACHERS`.
+        lambdas: weights of the targets that the student learns from, by name, in the order of its heads.
         settings: in place of the paper's, by the fields' names with dots, such as "network.pooling".
+        extends: name of the recipe whose settings it has where it says nothing; "" without one.
     """
 
     name: str
-    teachers: tuple[str, ...]
+    lambdas: Mapping[str, float]
     settings: Mapping[str, Any]
+    extends: str
 
     def loss(self, given: LossConfig) -> LossConfig:
-        """The recipe's loss: λ of teachers that it leaves out is 0, and confidence weighs only where it says so.
+        """The recipe's loss: λ are its own where none is given, and confidence weighs only where it says so.
 
         Args:
-            given: settings of what the recipe leaves in; confidence "none" is then as in the recipe.
+            given: settings of what the recipe leaves in; confidence "none" is then as in the recipe. A target whose λ
+                is given as 0 is left out.
+
+        Raises:
+            UserError: a λ is given for a target that is not the recipe's.
         """
+        if unknown := given.lambdas.keys() - self.lambdas.keys():
+            raise UserError(
+                f"--loss.lambdas.{min(unknown)}: the recipe {self.name} learns from "
+                f"{' and '.join(self.lambdas) or 'labels alone'}. Give another --recipe, or a file with these λ."
+            )
         confidence = self.settings.get("loss.confidence", "none")
         return replace(
             given,
-            lambda_sd=given.lambda_sd if "speech" in self.teachers else 0.0,
-            lambda_vd=given.lambda_vd if "video" in self.teachers else 0.0,
+            lambdas={name: value for name, value in {**self.lambdas, **given.lambdas}.items() if value > 0},
             confidence=confidence if "none" in (confidence, given.confidence) else given.confidence,
         )
 
@@ -69,19 +79,29 @@ def read_recipe(recipe: str) -> Recipe:
         else:
             text = source.read_bytes()
         content = yaml.safe_load(text) or {}
-        unknown = content.keys() - {"teachers", "extends", *_GROUPS}
+        unknown = content.keys() - {"extends", *_GROUPS}
     except (OSError, yaml.YAMLError, AttributeError) as error:
         raise UserError(f"--recipe {recipe} can't be read: {error}") from error
-    teachers = content.get("teachers", [])
-    if unknown or not isinstance(teachers, list) or not set(teachers) <= set(TEACHERS):
+    groups = {group: content.get(group) or {} for group in _GROUPS}
+    are_groups = all(isinstance(values, dict) for values in groups.values())
+    lambdas = groups["loss"].pop("lambdas", None) if are_groups else None
+    are_numbers = isinstance(lambdas, dict) and all(isinstance(value, int | float) for value in lambdas.values())
+    if unknown or not are_groups or not (lambdas is None or are_numbers):
         raise UserError(
-            f"--recipe {recipe}: a recipe has the keys teachers (a list of {', '.join(TEACHERS)}), extends, "
-            f"{', '.join(_GROUPS)}; this one has {', '.join(content)}, with the teachers {teachers}."
+            f"--recipe {recipe}: a recipe has the keys extends, {', '.join(_GROUPS)}, and loss has lambdas such as "
+            f"{{speech: 1.0, face: 1.0}}; this one is {content}, with the lambdas {lambdas}."
         )
-    base = read_recipe(content["extends"]) if "extends" in content else Recipe("", (), {})
-    own = {name: value for group in _GROUPS for name, value in _flat(group, content.get(group) or {})}
-    chosen = tuple(teachers) if "teachers" in content else base.teachers
-    return Recipe(PurePosixPath(recipe).stem if is_file else recipe, chosen, {**base.settings, **own})
+    extends = content.get("extends", "")
+    base = read_recipe(extends) if extends else Recipe("", {}, {}, "")
+    own = {name: value for group in _GROUPS for name, value in _flat(group, groups[group])}
+    chosen = base.lambdas if lambdas is None else LossConfig(lambdas).lambdas
+    return Recipe(PurePosixPath(recipe).stem if is_file else recipe, chosen, {**base.settings, **own}, extends)
+
+
+def extends_of(run: str) -> str:
+    """Name of the recipe that a run's recipe extends, by the name of `run_name`; "" where there is none or no file."""
+    recipe = run.partition("+")[0]
+    return read_recipe(recipe).extends if recipe in recipe_names() else ""
 
 
 def recipe_names() -> list[str]:
@@ -95,18 +115,26 @@ def defaults_of(given: Any) -> Mapping[str, Any]:  # noqa: ANN401 (settings with
     return read_recipe(given.recipe).settings
 
 
-def run_name(recipe: str, loss: LossConfig, two_stage: bool, labeled_fraction: float) -> str:
-    """A recipe with the paper's ablations, as "vid-dstl+distill-ce", "sp-dstl+two-stage", "no-dstl+50%-labels"."""
+def run_name(recipe: str, loss: LossConfig, train: TrainConfig) -> str:
+    """A recipe with the paper's ablations and ours: "vid-dstl+distill-ce", "sp-dstl+two-stage", "no-dstl+50%-labels".
+
+    What learns from other things has another name, so that tables keep it apart: "vid-sp-dstl+no-face" (λ is 0),
+    "sp-dstl+placebo", "no-dstl+738-steps" (an epoch).
+    """
     found = read_recipe(recipe)
     name = found.name
-    if found.teachers:
-        confidence = found.loss(loss).confidence
+    taught = found.loss(loss)
+    name += "".join(f"+no-{one}" for one in found.lambdas if one not in taught.lambdas)
+    if taught.lambdas:
+        confidence = taught.confidence
         if confidence != found.settings.get("loss.confidence", LossConfig.confidence):
             name += f"+{confidence}"
         if loss.distillation != found.settings.get("loss.distillation", LossConfig.distillation):
             name += f"+distill-{loss.distillation}"
-        name += "+two-stage" * two_stage
-    return with_share(name, round(100 * labeled_fraction))
+        name += "+two-stage" * train.two_stage + "+placebo" * train.placebo
+    if train.epoch_steps != found.settings.get("train.epoch_steps", 0):
+        name += f"+{train.epoch_steps}-steps"
+    return with_share(name, round(100 * train.labeled_fraction))
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """One run: the student of a fold and a seed, from its inputs to a folder with its weights and its scores."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import join
 from liser_ray.storage.files import exists, read_bytes, write_bytes
 from liser_ray.student.card import CARD_FILE, FORMAT, FRONT_END, WEIGHTS_FILE
-from liser_ray.student.data.labels_table import LabelsTable, TeacherColumn
+from liser_ray.student.data.labels_table import LabelsTable
 from liser_ray.student.data.mels import LogMels
 from liser_ray.student.data.unlabeled import HeldSegments, SegmentSettings, UnlabeledRecordings
 from liser_ray.student.features import corpus_statistics
@@ -27,6 +28,7 @@ from liser_ray.student.training.curves import curve_writer, plot_curves
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.recipes import Recipe
 from liser_ray.student.training.task import Labeled, StudentTask, Unlabeled, UnlabeledSegments
+from liser_ray.teachers.targets import Target
 from liser_ray.training.facts import machine_facts
 from liser_ray.training.fit import FitSettings, ProcessGroup, Training, run_seed
 from liser_ray.training.job import train_to_end
@@ -44,7 +46,7 @@ class Checked:
         fold_numbers: of all folds of the set, wanted or not.
         folds: the wanted ones, by number.
         table: the labels table; None for labels alone.
-        teachers: the speech teacher of each wanted fold.
+        targets: by wanted fold and name.
         facts: hashes and counts of the data, packages, commit, for the students' cards.
     """
 
@@ -54,7 +56,7 @@ class Checked:
     fold_numbers: tuple[int, ...]
     folds: dict[int, Fold]
     table: LabelsTable | None
-    teachers: dict[int, TeacherColumn]
+    targets: dict[int, dict[str, Target]]
     facts: dict[str, Any]
 
 
@@ -102,8 +104,10 @@ def make_training(
     config, speech, fold = job.config, inputs.speech, inputs.folds[job.fold]
     seed = run_seed(job.seed, job.fold)
     torch.manual_seed(seed)
-    n_video = len(inputs.table.video_labels) if inputs.table else 7
-    student = StudentNetwork(len(speech.labels), n_video, config.network).to(group.device)
+    loss = inputs.recipe.loss(config.loss)
+    targets = {name: inputs.targets[job.fold][name] for name in loss.lambdas}
+    heads = {name: len(target.labels) for name, target in targets.items()}
+    student = StudentNetwork(len(speech.labels), heads, config.network).to(group.device)
     train = training_recordings(speech, fold, config.train, job.seed)
     if student.classifier.normalisation is not None:
         ends = inputs.mels.ends
@@ -113,10 +117,10 @@ def make_training(
     task = StudentTask(
         student,
         Labeled(inputs.mels, speech.label_index, len(speech.labels), train),
-        _unlabeled(job, inputs, seed, group),
+        _unlabeled(job, inputs, targets, seed, group),
         validation or validation_set(config, inputs, job.fold, group.device),
         config.train,
-        inputs.recipe.loss(config.loss),
+        loss,
         seed,
         group,
     )
@@ -133,6 +137,11 @@ def validation_set(config: StudentConfig, inputs: RunInputs, fold: int, device: 
     """What the students of a fold are validated on."""
     indices = inputs.speech.of_speakers(inputs.folds[fold].validation)
     return EvaluationSet(inputs.speech, indices, config.network.normalisation, device)
+
+
+def trusted(targets: Mapping[str, Target]) -> list[str]:
+    """Names of targets whose teachers do not say whom they have heard."""
+    return [name for name, target in targets.items() if target.tuned_on is None]
 
 
 def read_card(uri: str) -> dict[str, Any] | None:
@@ -161,27 +170,29 @@ def training_recordings(speech: LabeledSpeech, fold: Fold, config: TrainConfig, 
     return np.sort(np.concatenate(kept))
 
 
-def _unlabeled(job: RunJob, inputs: RunInputs, seed: int, group: ProcessGroup) -> Unlabeled | None:
-    table, recordings = inputs.table, inputs.recordings
-    if table is None:
+def _unlabeled(
+    job: RunJob, inputs: RunInputs, targets: dict[str, Target], seed: int, group: ProcessGroup
+) -> Unlabeled | None:
+    table, recordings, placebo = inputs.table, inputs.recordings, job.config.train.placebo
+    if table is None or not targets:
         return None
-    teacher = inputs.teachers[job.fold]
 
     def start(done: int, done_here: int) -> UnlabeledSegments:
         if recordings is not None:
-            return HeldSegments(recordings, teacher.name, seed, done, group.device)
+            return HeldSegments(recordings, targets, seed, done, group.device, placebo)
         # Ray takes seconds to import; not for those who hold their table in memory.
         from liser_ray.student.data.stream import StreamedSegments, StreamSource
 
-        source = StreamSource(table, teacher, segment_settings(job.config, inputs.speech), seed)
+        source = StreamSource(table, targets, segment_settings(job.config, inputs), seed)
         return StreamedSegments(source, done_here, group.device, group.rank, group.world_size)
 
-    return Unlabeled(table.n_rows, start, teacher.tuning.temperature if teacher.tuning else 1.0)
+    return Unlabeled(table.n_rows, start, targets)
 
 
-def segment_settings(config: StudentConfig, speech: LabeledSpeech) -> SegmentSettings:
+def segment_settings(config: StudentConfig, checked: Checked) -> SegmentSettings:
     """How segments of the labels table are made."""
-    return SegmentSettings(speech.labels, config.network.normalisation, config.min_video_valid)
+    scales = checked.table.scales if checked.table else {}
+    return SegmentSettings(checked.speech.labels, config.network.normalisation, config.min_valid, scales)
 
 
 def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
@@ -197,7 +208,7 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
         for speaker in sorted_speakers(speakers.tolist())
     }
     assert training.best is not None
-    teacher = inputs.teachers.get(job.fold)
+    targets = inputs.targets.get(job.fold, {})
     history = [score.flat for score in training.history]
     heard = {speech.speakers[i] for i in task.labeled.train}
     used = {"train": heard, "validation": fold.validation, "test": fold.test}
@@ -215,7 +226,9 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
             "test": len(test),
             "unlabeled": inputs.table.n_rows if inputs.table else 0,
         },
-        "speech_teacher": asdict(teacher) if teacher else None,
+        "teachers": {name: target.to_json() for name, target in targets.items()},
+        "trusted": trusted(targets),
+        "epoch_steps": task.n_steps(training.epochs),
         "best_epoch": training.best.epoch,
         "validation_uar": training.best.validation_uar,
         "confusions": {speaker: confusion.tolist() for speaker, confusion in confusions.items()},

@@ -1,6 +1,6 @@
 """What a student learns: segments of labeled and unlabeled recordings, step by step, and its loss on them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -13,10 +13,11 @@ from liser_ray.student.data.mels import LogMels, SegmentCutter
 from liser_ray.student.data.order import EpochPlan, labeled_crops, step_rng
 from liser_ray.student.data.unlabeled import Segments
 from liser_ray.student.features import mixup, spec_augment
-from liser_ray.student.losses import Targets, loss_terms
+from liser_ray.student.losses import SegmentTarget, Targets, loss_terms
 from liser_ray.student.network import StudentLogits, StudentNetwork
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
+from liser_ray.teachers.targets import Target
 from liser_ray.training.fit import Losses, ProcessGroup, Step, balanced_weights, validation_scores
 from liser_ray.training.precision import Precision, widened
 
@@ -35,12 +36,12 @@ class Unlabeled:
     Attributes:
         n_rows: how many there are.
         start: gives their segments, from after so many rows on: of all processes together, and those of this one.
-        speech_temperature: of their speech teacher.
+        targets: that they have, by name.
     """
 
     n_rows: int
     start: Callable[[int, int], UnlabeledSegments]
-    speech_temperature: float = 1.0
+    targets: Mapping[str, Target]
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Batch(NamedTuple):
 def epoch_plans(config: TrainConfig, n_labeled: int, n_unlabeled: int) -> list[EpochPlan]:
     """How the recordings make the batches of an epoch, in each stage; the first of two has no labels."""
     sizes = [(0, n_unlabeled), (n_labeled, 0)] if config.two_stage else [(n_labeled, n_unlabeled)]
-    return [EpochPlan(*both, config.batch_size, config.labeled_per_batch) for both in sizes]
+    return [EpochPlan(*both, config.batch_size, config.labeled_per_batch, config.epoch_steps) for both in sizes]
 
 
 class StudentTask:
@@ -117,26 +118,26 @@ class StudentTask:
     def steps(self, epoch: int) -> Iterator[Step]:
         """This process's part of the batches of an epoch; epochs follow one another."""
         plan = self.plan(epoch)
-        places = labeled_crops(len(self.labeled.label_index), self._seed, epoch)
-        if plan.n_drawn and self._segments is None:
+        if plan.n_unlabeled and self._segments is None:
             assert self._unlabeled is not None
-            self._segments = self._unlabeled.start((epoch - 1) * plan.n_drawn, self._drawn_here(epoch))
-        for number, step in enumerate(plan.steps(self._seed, epoch)):
+            self._segments = self._unlabeled.start(*self._drawn_before(epoch))
+        for step in plan.steps(self._seed, epoch):
             rows = self.labeled.train[step.labeled]
-            rng = step_rng(self._seed, epoch, number, self._group.rank)
-            yield Step([self._batch(rows, places[rows], step.n_unlabeled, rng)], len(rows) + step.n_unlabeled)
+            places = labeled_crops(len(self.labeled.label_index), self._seed, step.lap)[rows]
+            rng = step_rng(self._seed, step.lap, step.number, self._group.rank)
+            yield Step([self._batch(rows, places, step.n_unlabeled, rng)], len(rows) + step.n_unlabeled)
         is_last = epoch == self._config.epochs * len(self._plans)
-        if is_last or not self.plan(epoch + 1).n_drawn:
+        if is_last or not self.plan(epoch + 1).n_unlabeled:
             self._segments = None  # ends what streams them
 
     def losses(self, forward: Callable[[Tensor], StudentLogits], part: Batch) -> Losses:
-        """The terms of equation (4) or (5), and the share of unlabeled segments without a video term."""
+        """The terms of equation (4) or (5), and the share of unlabeled segments that have no term of a target."""
         logits = forward(part.inputs)
-        wide = StudentLogits(*map(widened, logits))
-        temperature = self._unlabeled.speech_temperature if self._unlabeled else 1.0
-        terms = loss_terms(wide, part.targets, self._loss, self._class_weights, temperature)
-        valid = part.targets.video_valid
-        return Losses(terms, {"without_video": ((~valid).sum(), len(valid))})
+        wide = StudentLogits(widened(logits.supervised), {name: widened(one) for name, one in logits.teachers.items()})
+        teachers = self._unlabeled.targets if self._unlabeled else {}
+        terms = loss_terms(wide, part.targets, self._loss, teachers, self._class_weights)
+        missing = {f"without_{name}": ~target.valid for name, target in part.targets.by_name.items()}
+        return Losses(terms, {name: (one.sum(), len(one)) for name, one in missing.items()})
 
     def validate(self, model: Any, precision: Precision) -> tuple[float, float] | None:  # noqa: ANN401
         """Mean cross-entropy and UAR of the supervised head."""
@@ -144,13 +145,11 @@ class StudentTask:
             return None
         return validation_scores(self.validation.logits(model.classifier.eval(), precision), self.validation.truth)
 
-    def _drawn_here(self, epoch: int) -> int:
-        """Unlabeled rows that this process has drawn before an epoch; shares of a batch are not always even."""
-        return sum(
-            len(range(step.n_unlabeled)[self._share(len(step.labeled))])
-            for earlier in range(1, epoch)
-            for step in self.plan(earlier).steps(self._seed, earlier)
-        )
+    def _drawn_before(self, epoch: int) -> tuple[int, int]:
+        """Unlabeled rows that all processes and this one have drawn; shares of a batch are not always even."""
+        steps = [step for earlier in range(1, epoch) for step in self.plan(earlier).steps(self._seed, earlier)]
+        here = sum(len(range(step.n_unlabeled)[self._share(len(step.labeled))]) for step in steps)
+        return sum(step.n_unlabeled for step in steps), here
 
     def _share(self, n_before: int) -> slice:
         """Which items of a batch, after so many others, are this process's: item i goes to i modulo their number."""
@@ -170,10 +169,12 @@ class StudentTask:
         if n_unlabeled and self._segments is not None:
             segments = self._segments.take(n_unlabeled, share)
             inputs = torch.cat([inputs, segments.log_mel])
-            targets = Targets(truth, segments.speech, segments.video, segments.video_valid)
+            targets = Targets(truth, segments.targets)
         else:
-            nothing = [inputs.new_zeros(0, n) for n in (n_labels, self.model.n_video_labels)]
-            targets = Targets(truth, nothing[0], nothing[1], inputs.new_zeros(0, dtype=torch.bool))
+            none = inputs.new_zeros(0, dtype=torch.bool)
+            targets = Targets(
+                truth, {name: SegmentTarget(inputs.new_zeros(0, n), none) for name, n in self.model.head_sizes.items()}
+            )
         if augment.band_masks or augment.frame_masks:
             inputs = spec_augment(
                 inputs, rng, augment.band_masks, augment.max_bands, augment.frame_masks, augment.max_frames

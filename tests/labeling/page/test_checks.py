@@ -2,29 +2,29 @@
 
 import numpy as np
 import pytest
-from small_jobs import SPEECH_LABELS, VIDEO_LABELS, lost_row, row, table_of
+from small_jobs import FACE_LABELS, SPEECH_LABELS, TARGETS, lost_row, row, table_of, windows
 
 from liser_ray.labeling.page.agreement import agree
 from liser_ray.labeling.page.checks import find_warnings, share_text
 from liser_ray.labeling.page.statistics import TableStatistics
+from liser_ray.teachers.targets import Target
 
 SURE = np.eye(3) * 0.85 + 0.05
-TO_VIDEO = (2, 0, 1)  # of fearful, happy, calm: fear, happy and sad
+TO_FACE = (2, 0, 1)  # of fearful, happy, calm: fear, happy and sad
 
 
-def warnings(rows):
-    statistics = TableStatistics({"video": VIDEO_LABELS, "fold-0": SPEECH_LABELS})
-    for batch in table_of(rows).to_batches():
+def warnings(rows, targets=TARGETS):
+    statistics = TableStatistics(targets)
+    for batch in table_of(rows, targets).to_batches():
         statistics.add(batch)
-    titles = {"video": "video teacher", "fold-0": "speech teacher fold-0"}
-    agreements = {"fold-0": agree(statistics.together["fold-0"], VIDEO_LABELS, SPEECH_LABELS)}
-    return find_warnings(statistics, titles, agreements)
+    agreements = {pair: agree(n, FACE_LABELS, SPEECH_LABELS) for pair, n in statistics.together.items()}
+    return list(find_warnings(statistics, agreements))
 
 
-def labeled(n, speech=None, video=None):
+def labeled(n, speech=None, face=None):
     """Rows whose teachers agree, or say what they are given."""
     spoken = [one % 2 for one in range(n)] if speech is None else speech
-    seen = [TO_VIDEO[one] for one in spoken] if video is None else video
+    seen = [TO_FACE[one] for one in spoken] if face is None else face
     return [row(k, [SURE[v]], [SURE[s]]) for k, (v, s) in enumerate(zip(seen, spoken, strict=True))]
 
 
@@ -46,12 +46,12 @@ NOTHING = np.array([[0.34, 0.33, 0.33], [0.33, 0.34, 0.33]])
             ["60 % of the hours are of no use", "no_face"],
         ),
         (
-            [row(k, [SURE[TO_VIDEO[k % 2]]], [NOTHING[k % 2]]) for k in range(60)],
-            ["The speech teacher fold-0 is hardly ever sure: its median confidence is 0.34"],
+            [row(k, [SURE[TO_FACE[k % 2]]], [NOTHING[k % 2]]) for k in range(60)],
+            ["speech is hardly ever sure: its median confidence is 0.34"],
         ),
         (
-            labeled(80, speech=[0, 0, 1, 1] * 20, video=[0, 2] * 40),
-            ["agree on 50 % of the spans, and chance alone would give 50 %"],
+            labeled(80, speech=[0, 0, 1, 1] * 20, face=[0, 2] * 40),
+            ["face and speech agree on 50 % of the spans, and chance alone would give 50 %"],
         ),
         ([row(k, [np.full(3, 1 / 3)], [SURE[2]]) for k in range(29)], []),  # few say nothing about teachers
     ],
@@ -68,8 +68,16 @@ def test_nothing_labeled_is_told():
 
 @pytest.mark.parametrize(("n_sad", "warned"), [(10, False), (9, True)])
 def test_a_teacher_that_says_one_thing_only_is_told(n_sad, warned):
-    found = warnings(labeled(100, video=[1] * n_sad + [0] * (100 - n_sad)))
-    assert any("The video teacher says happy to 91 %" in one for one in found) == warned
+    found = warnings(labeled(100, face=[1] * n_sad + [0] * (100 - n_sad)))
+    assert any("face says happy to 91 %" in one for one in found) == warned
+
+
+@pytest.mark.parametrize(("n_others", "warned"), [(10, False), (9, True)])
+def test_a_number_that_is_nearly_always_the_same_is_told(n_others, warned):
+    energy = Target("energy", "scalar", ("energy",), 3.0, 3.0, "3" * 64, "energy")
+    values = [[100.0]] * n_others + [[20.0]] * (100 - n_others)
+    found = warnings([row(targets={"energy": windows(values)})], [energy])
+    assert any("energy is about 20" in one and "in 91 % of the windows" in one for one in found) == warned
 
 
 @pytest.mark.parametrize(

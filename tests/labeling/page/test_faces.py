@@ -1,4 +1,4 @@
-"""The contact sheet shows the face of the span, in the middle of its valid windows."""
+"""The contact sheet shows the face of the span, in the middle one of the windows that have one."""
 
 import base64
 
@@ -14,7 +14,7 @@ SIZE = (320, 240)
 BOX = [160 / 320, 60 / 240, 80 / 320, 80 / 240]
 WINDOW_S = 16 / 30
 COLOURS = [(0, 0, 255), (0, 255, 0), (255, 0, 0)]  # of the face in each window, RGB
-INVALID = (0.0, 0.0, 0.0)
+NO_FACE = (0.0, 0.0, 0.0)
 
 
 def picture_at(time_s):
@@ -34,8 +34,8 @@ def sheet(video, softmaxes, uri=None):
     return contact_sheet(table_of([row(1, softmaxes, **values)]))
 
 
-def test_the_crop_is_the_face_of_the_middle_valid_window(video):
-    (face,) = sheet(video, [(1, 0, 0), (1, 0, 0), INVALID])
+def test_the_crop_is_the_face_of_the_middle_window_with_one(video):
+    (face,) = sheet(video, [(1, 0, 0), (1, 0, 0), NO_FACE])
     assert face.time_s == pytest.approx(1.5 * WINDOW_S)
     picture = cv2.imdecode(np.frombuffer(base64.b64decode(face.jpeg), np.uint8), cv2.IMREAD_COLOR_RGB).astype(int)
     assert picture.shape == (FACE_PX, FACE_PX, 3)

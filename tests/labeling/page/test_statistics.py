@@ -5,51 +5,52 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_jobs import SPEECH_LABELS, VIDEO_LABELS, lost_row, row, table_of, write_job
+from small_jobs import SPEECH, TARGETS, lost_row, row, table_of, windows, write_job
 
-from liser_ray.labeling.page.statistics import Histogram, Outcome, TableStatistics, count_plan, count_table
+from liser_ray.labeling.page.statistics import Histogram, Outcome, TableStatistics, WideningHistogram, count_table
+from liser_ray.teachers.targets import Target
 
 NO_FACE = (0.0, 0.0, 0.0)
 UNIFORM = (1 / 3, 1 / 3, 1 / 3)
 ROWS = [
-    row(1, video=[(0.9, 0.1, 0.0), NO_FACE, (0.2, 0.8, 0.0)], speech=[(0.0, 1.0, 0.0)], speech_fraction=1.0),
-    row(2, video=[(0.0, 0.0, 1.0)], speech=[(0.9, 0.1, 0.0), UNIFORM], end_s=8.0),
+    row(1, face=[(0.9, 0.1, 0.0), NO_FACE, (0.2, 0.8, 0.0)], speech=[(0.0, 1.0, 0.0)], speech_fraction=1.0),
+    row(2, face=[(0.0, 0.0, 1.0)], speech=[(0.9, 0.1, 0.0), UNIFORM], end_s=8.0),
     lost_row(3, detail="first"),
-    row(4, video=[(0.1, 0.6, 0.3), (0.1, 0.6, 0.3)], speech=[(0.2, 0.1, 0.7)]),
+    row(4, face=[(0.1, 0.6, 0.3), (0.1, 0.6, 0.3)], speech=[(0.2, 0.1, 0.7)]),
     lost_row(5, status="filtered", reason="no_face", end_s=4.0, detail="no window"),
     lost_row(6, detail="second"),
     lost_row(7, stage="plan", reason="missing", end_s=0.0, detail="gone"),
 ]
 
 
-def count(rows, batch_rows=4096, n_faces=0) -> TableStatistics:
-    statistics = TableStatistics({"video": VIDEO_LABELS, "fold-0": SPEECH_LABELS}, n_faces)
-    for batch in table_of(rows).to_batches(max_chunksize=batch_rows):
+def count(rows, batch_rows=4096, n_faces=0, targets=TARGETS) -> TableStatistics:
+    statistics = TableStatistics(targets, n_faces)
+    for batch in table_of(rows, targets).to_batches(max_chunksize=batch_rows):
         statistics.add(batch)
     return statistics
 
 
 def test_labels_are_the_largest_mean_softmax_of_a_span_and_pairs_are_counted():
     assert count(ROWS).labels_by_class() == {
-        "video": {"happy": 1, "sad": 1, "fear": 1},
-        "fold-0": {"fearful": 1, "happy": 1, "calm": 1},
+        "face": {"happy": 1, "sad": 1, "fear": 1},
+        "speech": {"fearful": 1, "happy": 1, "calm": 1},
     }
-    together = count(ROWS).together["fold-0"]
+    together = count(ROWS).together["face", "speech"]
     assert together.tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]  # happy-happy, sad-calm, fear-fearful
 
 
 def test_outcomes_have_spans_seconds_and_examples():
     outcomes = count(ROWS).outcomes
-    assert {key: (one.spans, one.seconds, one.no_length) for key, one in outcomes.items()} == {
-        Outcome("labeled", "", ""): (3, 40.0, 0),
-        Outcome("failed", "media", "corrupt"): (2, 32.0, 0),
-        Outcome("filtered", "media", "no_face"): (1, 4.0, 0),
-        Outcome("failed", "plan", "missing"): (1, 0.0, 1),
+    assert {key: (one.spans, one.seconds) for key, one in outcomes.items()} == {
+        Outcome("labeled", "", ""): (3, 40.0),
+        Outcome("failed", "media", "corrupt"): (2, 32.0),
+        Outcome("filtered", "media", "no_face"): (1, 4.0),
+        Outcome("failed", "plan", "missing"): (1, 0.0),
     }
     corrupt = outcomes[Outcome("failed", "media", "corrupt")]
     assert [tuple(one.values()) for one in corrupt.examples] == [
-        ("videos/3.mp4", 0.0, "first"),
-        ("videos/6.mp4", 0.0, "second"),
+        ("recordings/3.mp4", 0.0, "first"),
+        ("recordings/6.mp4", 0.0, "second"),
     ]
     assert outcomes[Outcome("labeled", "", "")].examples == []
     many = count([lost_row(number) for number in range(20)], batch_rows=2).outcomes
@@ -58,13 +59,13 @@ def test_outcomes_have_spans_seconds_and_examples():
 
 def test_windows_count_where_there_is_a_face_and_of_labeled_spans():
     statistics = count(ROWS)
-    video, speech = statistics.teachers.values()
-    assert video.confidence.n == video.entropy_bits.n == statistics.face_size.n == 5
-    assert video.confidence.counts[-1] == 1  # the window of video 2, which is certain
+    face, speech = statistics.targets.values()
+    assert face.confidence.n == face.entropy_bits.n == statistics.face_size.n == 5
+    assert face.confidence.counts[-1] == 1  # the window of recording 2, which is certain
     assert speech.confidence.n == 4
     assert speech.confidence.counts[0] == 1  # the uniform window
-    assert speech.entropy_bits.counts[[0, -1]].tolist() == [1, 1]  # 0 bits of video 1, log2 3 of the uniform one
-    assert statistics.video_valid.counts[[0, -1]].tolist() == [1, 5]
+    assert speech.entropy_bits.counts[[0, -1]].tolist() == [1, 1]  # 0 bits of recording 1, log2 3 of the uniform one
+    assert face.valid.counts[[0, -1]].tolist() == [1, 5]
     assert statistics.face_size.median == pytest.approx(0.2 * 0.25, rel=0.2)
     assert statistics.speech_fraction.n == 3
 
@@ -82,17 +83,17 @@ def test_many_batches_give_what_one_gives_and_a_loop_over_rows(seed, n_rows, bat
     one, many = count(rows), count(rows, batch_rows)
     assert many.outcomes == one.outcomes
     assert many.labels_by_class() == one.labels_by_class()
-    assert (many.together["fold-0"] == one.together["fold-0"]).all()
+    assert (many.together["face", "speech"] == one.together["face", "speech"]).all()
     assert many.face_size.counts.tolist() == one.face_size.counts.tolist()
-    for its, others in zip(one.teachers.values(), many.teachers.values(), strict=True):
+    for its, others in zip(one.targets.values(), many.targets.values(), strict=True):
         assert its.confidence.counts.tolist() == others.confidence.counts.tolist()
         assert its.entropy_bits.counts.tolist() == others.entropy_bits.counts.tolist()
     labels = [0, 0, 0]
     for span in table_of(rows).to_pylist():
-        sums = np.sum(np.array(span["video_probs"], np.float64).reshape(-1, 3), axis=0)
+        sums = np.sum(np.array(span["targets"]["face"]["values"], np.float64).reshape(-1, 3), axis=0)
         if span["status"] == "labeled" and sums.any():
             labels[int(sums.argmax())] += 1
-    assert one.teachers["video"].spans.tolist() == labels
+    assert one.targets["face"].spans.tolist() == labels
 
 
 def test_the_faces_to_show_do_not_depend_on_the_order_of_rows():
@@ -111,16 +112,32 @@ def test_a_table_is_counted_whole_without_its_sound_and_without_what_a_running_j
     (tmp_path / "checkpoint/0.parquet").touch()
     (tmp_path / "checkpoint/9.pending.parquet").touch()
     (tmp_path / "labels/9-0.parquet").write_bytes(b"PAR1 half of a")
-    statistics = count_table(folders, VIDEO_LABELS, {"fold-0": SPEECH_LABELS})
-    assert statistics.spans == len(ROWS)
+    statistics = count_table(folders, TARGETS)
+    assert statistics.total().spans == len(ROWS)
     assert statistics.labels_by_class() == count(ROWS).labels_by_class()
 
 
-def test_the_plan_tells_what_was_given(tmp_path):
-    spans, seconds, recording_s = count_plan(write_job(tmp_path, ROWS, to_go=3))
-    assert (spans, seconds) == (10, 76.0 + 3 * 16.0)
-    assert recording_s.n == 10
-    assert recording_s.median == pytest.approx(16, rel=0.1)
+def test_a_window_without_speech_says_nothing_whatever_its_values_are():
+    spoken = windows([(0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (1.0, 0.0, 0.0)], valid=[0.5, 0.0, 0.0])
+    silent = windows([(1.0, 0.0, 0.0)], valid=[0.0])
+    statistics = count([row(1, targets={"speech": spoken}), row(2, targets={"speech": silent})], targets=[SPEECH])
+    assert statistics.labels_by_class() == {"speech": {"fearful": 0, "happy": 1, "calm": 0}}
+    assert statistics.targets["speech"].confidence.n == 1
+    assert statistics.targets["speech"].valid.counts[0] == 3
+
+
+def test_pairs_are_those_of_distributions_with_a_label_in_common():
+    def target(name, *labels, kind="distribution"):
+        return Target(name, kind, labels, 1.0, 1.0, "", name)
+
+    targets = [target("a", "happy", "sad"), target("b", "sadness"), target("c", "calm"), target("d", "joy", "calm")]
+    energy = target("energy", "happy", kind="scalar")
+    assert list(TableStatistics([*targets, energy]).together) == [("a", "b"), ("a", "d"), ("c", "d")]
+    values = {name: windows([one]) for name, one in {"a": (0, 1), "b": (1,), "c": (1,), "d": (1, 0)}.items()}
+    counted = count([row(1, targets=values | {"energy": windows([(7.0,)])})], targets=[*targets, energy])
+    assert [one.tolist() for one in counted.together.values()] == [[[0], [1]], [[0, 0], [1, 0]], [[1, 0]]]
+    assert list(counted.labels_by_class()) == ["a", "b", "c", "d"]
+    assert counted.targets["energy"].values.median == pytest.approx(7, rel=0.05)
 
 
 @given(st.lists(st.floats(-0.5, 1.5, width=32), min_size=1, max_size=200))
@@ -133,3 +150,17 @@ def test_a_histogram_counts_what_lies_outside_in_the_nearest_bin_and_its_median_
     assert narrow.counts.tolist() == np.histogram(np.clip(values, 0, 1), narrow.edges)[0].tolist()
     low, high = np.quantile(values, 0.5, method="lower"), np.quantile(values, 0.5, method="higher")
     assert low - 0.05 - 1e-9 <= wide.median <= high + 0.05 + 1e-9
+
+
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=100), st.randoms())
+def test_numbers_of_any_range_are_counted_alike_in_any_order_and_lie_in_their_bins(values, random):
+    one, other = WideningHistogram(), WideningHistogram()
+    one.add(np.array(values, np.float32))
+    random.shuffle(values)
+    for value in values:
+        other.add(np.array([value], np.float32))
+    assert one.edges.tolist() == other.edges.tolist()
+    assert one.counts.tolist() == other.counts.tolist()
+    assert one.counts.tolist() == np.histogram(values, one.edges)[0].tolist()
+    largest = np.abs(values).max()
+    assert one.edges[-1] <= max(2 * largest, 2**-10)

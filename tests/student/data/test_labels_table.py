@@ -1,15 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from small_labels import SPEECH_LABELS, speech_teacher, write_labels
+from small_labels import FACE, SPEECH_LABELS, TARGETS, speech_target, write_labels
 
 from liser_ray.corpora.folds import Fold
-from liser_ray.corpora.tuning import TeacherTuning
 from liser_ray.runtime.errors import UserError
-from liser_ray.student.data.labels_table import choose_teacher, open_labels_table, read_rows
-from liser_ray.teachers.video import FERV39K_LABELS
+from liser_ray.student.data.labels_table import choose_target, open_labels_table, read_rows, windows_of
+from liser_ray.teachers.targets import Target
 
 FOLD = Fold(0, train=frozenset("1234"), validation=frozenset("56"), test=frozenset("78"))
 
@@ -22,10 +23,8 @@ class TestOpen:
         assert 0 < len(labeled) < 50
         assert table.n_rows == len(labeled)
         assert table.seconds == pytest.approx(sum(row["seconds"] for row in labeled))
-        assert table.video_labels == tuple(FERV39K_LABELS)
-        (teacher,) = table.speech_teachers.values()
-        assert (teacher.name, teacher.labels) == ("fold-0", SPEECH_LABELS)
-        assert teacher.tuning == TeacherTuning("ravdess", 0, ("3", "4"), 1.5)
+        assert table.targets == {target.name: target for target in TARGETS}
+        assert table.scales == {}
 
     def test_groups_without_labeled_rows_are_left_out(self, tmp_path):
         for number, statuses in enumerate([(1, 0, 0), (0, 0.5, 0.5), (0.5, 0.5, 0)]):
@@ -39,13 +38,21 @@ class TestOpen:
     def test_rows_come_back_as_they_were_written(self, tmp_path):
         labeled = write_labels(tmp_path, rows=30, files=2, rows_per_group=7)
         table = open_labels_table(str(tmp_path))
-        read = [pa.concat_tables(read_rows(table, group, ["end_s", "video_valid"], 3)) for group in table.groups]
+        columns = ["end_s", "targets.face.values", "targets.face.valid"]
+        read = [pa.concat_tables(read_rows(table, group, columns, 3)) for group in table.groups]
         assert [len(rows) for rows in read] == table.group_sizes.tolist()
         rows = pa.concat_tables(read)
         assert rows["end_s"].to_pylist() == [row["seconds"] for row in labeled]
-        np.testing.assert_array_equal(
-            np.concatenate(rows["video_valid"].to_pylist()), np.concatenate([row["video_valid"] for row in labeled])
-        )
+        values, n_windows, valid = windows_of(rows, "face")
+        np.testing.assert_array_equal(values, np.concatenate([row["values"]["face"] for row in labeled]))
+        np.testing.assert_array_equal(valid, np.concatenate([row["valid"]["face"] for row in labeled]))
+        assert n_windows.tolist() == [len(row["valid"]["face"]) for row in labeled]
+
+    def test_scalars_are_measured(self, tmp_path):
+        energy = Target("energy", "scalar", ("dB",), 1.0, 1.0, "2" * 64, "energy")
+        written = write_labels(tmp_path, rows=30, files=3, rows_per_group=4, targets=(*TARGETS, energy))
+        values = np.concatenate([row["values"]["energy"] for row in written])
+        assert open_labels_table(str(tmp_path)).scales == {"energy": pytest.approx((values.mean(), values.std()))}
 
     def test_on_s3(self, tmp_path, s3_store):
         labeled = write_labels(tmp_path, rows=8, files=1)
@@ -126,8 +133,13 @@ class TestRefused:
 
     def test_two_jobs_in_one_folder(self, tmp_path):
         write_labels(tmp_path / "a", rows=4)
-        write_labels(tmp_path / "b", rows=4, teachers=(speech_teacher("fold-1", fold=1),))
+        write_labels(tmp_path / "b", rows=4, targets=(speech_target("fold-1", fold=1),))
         with pytest.raises(UserError, match="of two labeling jobs"):
+            open_labels_table(str(tmp_path))
+
+    def test_tables_of_other_versions(self, tmp_path):
+        write_labels(tmp_path, rows=4, version=1)
+        with pytest.raises(UserError, match=r"a labels table of version 1; .* Label again"):
             open_labels_table(str(tmp_path))
 
     def test_without_a_recipe(self, tmp_path):
@@ -138,51 +150,60 @@ class TestRefused:
             open_labels_table(str(tmp_path))
 
 
-def choose(table, wanted="", labels=SPEECH_LABELS):
-    return choose_teacher(table, wanted, "ravdess", labels, FOLD)
+def choose(table, name="speech", labels=SPEECH_LABELS, trusted=("face",)):
+    return choose_target(table, name, "ravdess", labels, FOLD, trusted)
 
 
-class TestChooseTeacher:
+class TestChooseTarget:
     @pytest.fixture
     def table_of(self, tmp_path):
-        def table(*teachers):
-            write_labels(tmp_path, rows=2, files=1, statuses=(1, 0, 0), teachers=teachers)
+        def table(*targets):
+            write_labels(tmp_path, rows=2, files=1, statuses=(1, 0, 0), targets=targets)
             return open_labels_table(str(tmp_path))
 
         return table
 
-    def test_by_fold_or_by_name(self, table_of):
-        others = speech_teacher("foreign", fold=None), speech_teacher("fold-1", fold=1, heard=("5", "7"))
-        table = table_of(*others, speech_teacher("fold-0", fold=0, heard=("1", "2")))
-        assert choose(table).name == "fold-0"
-        assert choose(table, "foreign").tuning is None
-        with pytest.raises(UserError, match=r"--speech_teacher fold-7: the teachers of .* are foreign, fold-1, fold-0"):
-            choose(table, "fold-7")
+    def test_by_its_name_or_by_the_fold_of_its_teacher(self, table_of):
+        other = speech_target("other", fold=1, heard=("5", "7"))
+        table = table_of(other, speech_target("one_for_all", heard=("1",)), speech_target("x", teacher="hubert"))
+        assert choose(table, "one_for_all") == choose(table)
+        assert choose(table, "hubert").name == "x"
+        with pytest.raises(UserError, match=r"no target self: there are other, one_for_all, x"):
+            choose(table, "self")
 
     def test_there_is_none_of_the_fold_or_of_the_set(self, table_of):
-        table = table_of(speech_teacher("fold-1", fold=1), speech_teacher("fold-0", labeled="cremad", heard=("7", "8")))
-        with pytest.raises(UserError, match="no labels by a teacher of ravdess fold 0, only by: fold-1, fold-0"):
+        table = table_of(speech_target("fold_1", fold=1), speech_target("fold_0", labeled="cremad", heard=("7", "8")))
+        with pytest.raises(UserError, match="no target by a teacher speech of ravdess fold 0, only fold_1, fold_0"):
             choose(table)
-        assert choose(table, "fold-0").name == "fold-0"  # it has heard others with the same names
+        assert choose(table, "fold_0").name == "fold_0"  # it has heard others with the same names
 
-    def test_several_of_a_fold_are_chosen_from_by_a_pattern(self, table_of):
-        table = table_of(*(speech_teacher(f"{kind}_fold_{n}", fold=n) for kind in ("hubert", "self") for n in (0, 1)))
-        with pytest.raises(UserError, match="several teachers of ravdess fold 0: hubert_fold_0, self_fold_0"):
+    def test_several_of_a_fold_are_several_teachers(self, table_of):
+        names = ("hubert_fold_0", "self_fold_0")
+        table = table_of(*(speech_target(name, fold=0) for name in names))
+        with pytest.raises(UserError, match="several targets by a teacher speech of ravdess fold 0: hubert_fold_0"):
             choose(table)
-        assert choose(table, "self_*").name == "self_fold_0"
-        with pytest.raises(UserError, match="fold 0, only by: self_fold_1"):
-            choose(table, "self_*_1")
+        table = table_of(*(speech_target(name, fold=0, teacher=name.partition("_")[0]) for name in names))
+        assert choose(table, "self").name == "self_fold_0"
 
     def test_labels_may_come_in_another_order_but_not_be_others(self, table_of):
-        table = table_of(speech_teacher("fold-0"))
+        table = table_of(speech_target("fold_0"))
         assert choose(table, labels=tuple(reversed(SPEECH_LABELS))).labels == SPEECH_LABELS
         for labels in (SPEECH_LABELS[:3], (*SPEECH_LABELS[:3], "calm")):
             with pytest.raises(UserError, match=f"knows the labels {', '.join(SPEECH_LABELS)}, but ravdess has"):
                 choose(table, labels=labels)
 
+    @pytest.mark.parametrize("kind", ["distribution", "scalar"])
     @pytest.mark.parametrize(("heard", "named"), [("128", "8"), ("5", "5"), ("1678", "6, 7, 8")])
-    def test_who_heard_those_the_student_is_scored_on_is_refused_with_their_names(self, table_of, heard, named):
-        table = table_of(speech_teacher("fold-0", heard=tuple(heard)))
-        for wanted in ("", "fold-0"):
-            with pytest.raises(UserError, match=f"was tuned on speakers {named}, on whom"):
-                choose(table, wanted)
+    def test_who_heard_those_the_student_is_scored_on_is_refused_with_their_names(self, table_of, heard, named, kind):
+        labels = SPEECH_LABELS if kind == "distribution" else ("arousal",)
+        table = table_of(replace(speech_target("fold_0", labels, heard=tuple(heard)), kind=kind))
+        for name in ("speech", "fold_0"):
+            with pytest.raises(UserError, match=f"was tuned on speakers {named} of ravdess"):
+                choose(table, name, trusted=("speech", "fold_0"))
+
+    def test_who_does_not_say_whom_it_has_heard_is_refused_unless_trusted(self, table_of):
+        table = table_of(FACE, speech_target("foreign", fold=None))
+        assert choose(table, "face") == FACE
+        with pytest.raises(UserError, match=r"does not say whom it has heard.* --trusted face foreign"):
+            choose(table, "foreign")
+        assert choose(table, "foreign", trusted=("foreign",)).tuned_on is None

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -23,7 +24,6 @@ def assert_a_whole_epoch(plan):
     steps = steps_of(plan)
     labeled = np.concatenate([np.empty(0, np.int64), *(step.labeled for step in steps)])
     np.testing.assert_array_equal(np.sort(labeled), np.arange(plan.n_labeled))
-    assert sum(step.n_unlabeled for step in steps) == plan.n_drawn
     assert len(steps) == plan.n_steps
     sizes = [size(step) for step in steps]
     assert max(sizes, default=0) <= plan.batch_size
@@ -35,8 +35,7 @@ class TestUnion:
     @given(COUNTS, COUNTS, st.integers(1, 30))
     def test_an_epoch_is_one_pass_over_both_in_batches_of_nearly_one_size(self, n_labeled, n_unlabeled, batch_size):
         plan = EpochPlan(n_labeled, n_unlabeled, batch_size)
-        assert_a_whole_epoch(plan)
-        assert plan.n_drawn == n_unlabeled
+        assert sum(step.n_unlabeled for step in assert_a_whole_epoch(plan)) == n_unlabeled
         assert plan.n_steps == -(-(n_labeled + n_unlabeled) // batch_size)
 
     def test_both_are_mixed_throughout(self):
@@ -61,6 +60,22 @@ class TestFixedShare:
     def test_where_there_is_one_kind_alone_batches_are_full(self, n_labeled):
         plan = EpochPlan(n_labeled, 100 - n_labeled, 25, labeled_per_batch=5)
         assert [size(step) for step in assert_a_whole_epoch(plan)] == [25] * 4
+
+
+class TestEpochSteps:
+    @given(COUNTS, COUNTS, st.integers(0, 8), st.integers(1, 40))
+    def test_the_same_batches_cut_into_epochs_of_another_length(self, n_labeled, n_unlabeled, per_batch, epoch_steps):
+        plan = EpochPlan(n_labeled, n_unlabeled, 9, per_batch)
+        cut = replace(plan, epoch_steps=epoch_steps)
+        if not plan.n_steps:
+            return
+        n_laps = 1 + 3 * epoch_steps // plan.n_steps
+        laps = [step for lap in range(n_laps) for step in plan.steps(0, lap + 1)]
+        epochs = [list(cut.steps(0, epoch)) for epoch in (1, 2, 3)]
+        assert [len(epoch) for epoch in epochs] == [cut.n_steps] * 3 == [epoch_steps] * 3
+        for one, other in zip((step for epoch in epochs for step in epoch), laps, strict=False):
+            assert one[1:] == other[1:]
+            assert one.labeled.tolist() == other.labeled.tolist()
 
 
 class TestSeeds:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from ray.data import DataContext
-from small_labels import SPEECH_LABELS, write_labels
+from small_labels import SPEECH_LABELS, TARGETS, write_labels
 
 from liser_ray.student.data import order, stream
 from liser_ray.student.data.labels_table import open_labels_table
@@ -10,6 +10,7 @@ from liser_ray.student.data.unlabeled import HeldSegments, SegmentSettings, load
 
 CPU = torch.device("cpu")
 SETTINGS = SegmentSettings(SPEECH_LABELS)
+TAUGHT = {"speech": TARGETS[1], "face": TARGETS[0]}
 SEED = 5
 
 
@@ -23,13 +24,15 @@ def source_of(folder, **of_rows):
     written = write_labels(folder, rows=50, files=3, rows_per_group=7, **of_rows)
     table = open_labels_table(str(folder))
     assert len(table.groups) > 6
-    return StreamSource(table, table.speech_teachers["fold-0"], SETTINGS, SEED), written
+    return StreamSource(table, TAUGHT, SETTINGS, SEED), written
 
 
 def assert_same(streamed, held):
     torch.testing.assert_close(streamed.log_mel, held.log_mel, atol=1e-4, rtol=1e-4)
-    for one, other in zip(streamed[1:], held[1:], strict=True):
-        assert torch.equal(one, other)
+    assert streamed.targets.keys() == held.targets.keys() == TAUGHT.keys()
+    for name, target in held.targets.items():
+        for one, other in zip(streamed.targets[name], target, strict=True):
+            assert torch.equal(one, other)
 
 
 @pytest.mark.slow
@@ -38,11 +41,11 @@ def test_the_same_segments_as_from_memory(tmp_path, ray_session, small_chunks, m
     source, _ = source_of(tmp_path)
     table = source.table
     monkeypatch.setattr(stream, "_MAX_TASKS", 2 * len(table.groups))
-    recordings = load_unlabeled(table, [source.teacher], SETTINGS, CPU, lambda _: None)
+    recordings = load_unlabeled(table, TARGETS, SETTINGS, CPU, lambda _: None)
     context = DataContext.get_current()
     before = context.execution_options, context.enable_progress_bars
     for start, sizes in ((0, (25, 0, 1, table.n_rows, table.n_rows)), (table.n_rows + 23, (7, 25))):
-        streamed, held = StreamedSegments(source, start, CPU), HeldSegments(recordings, "fold-0", SEED, start, CPU)
+        streamed, held = StreamedSegments(source, start, CPU), HeldSegments(recordings, TAUGHT, SEED, start, CPU)
         for n in sizes:
             assert_same(streamed.take(n), held.take(n))
         streamed.close()
@@ -56,12 +59,15 @@ def test_two_processes_share_each_lap_and_need_not_keep_step(tmp_path, ray_sessi
     start = 7  # in the middle of a lap
     source, written = source_of(tmp_path, lengths_s=(1.0, 2.9))
     n_rows = source.table.n_rows
-    names = {name_of(row["speech_probs"]["fold-0"].mean(axis=0)) for row in written}
+    names = {name_of(row["values"]["fold-0"].mean(axis=0)) for row in written}
     assert len(names) == n_rows
     first, second = (StreamedSegments(source, start, CPU, rank, 2) for rank in range(2))
     left = n_rows // 2 - start  # of this lap, for each
     laps = [
-        [[name_of(row) for row in one.take(2 * n, slice(rank, None, 2)).speech] for n in (left, n_rows // 2)]
+        [
+            [name_of(row) for row in one.take(2 * n, slice(rank, None, 2)).targets["speech"].values]
+            for n in (left, n_rows // 2)
+        ]
         for rank, one in enumerate((first, second))  # the first through both laps before the second begins
     ]
     for one, other in zip(*laps, strict=True):

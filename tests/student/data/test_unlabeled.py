@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -6,86 +7,107 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_labels import SPEECH_LABELS, speech_teacher, write_labels
+from small_labels import FACE, SPEECH_LABELS, speech_target, write_labels
 
 from liser_ray.student.data import order
 from liser_ray.student.data.labels_table import open_labels_table, read_rows
-from liser_ray.student.data.order import lap_rows
+from liser_ray.student.data.order import lap_rows, placebo_rows
 from liser_ray.student.data.unlabeled import (
-    COLUMNS,
-    SPEECH_WINDOW,
-    VIDEO_WINDOW,
     HeldSegments,
     SegmentSettings,
-    WindowProbs,
+    TargetWindows,
+    columns_of,
     load_unlabeled,
     segments_of_rows,
-    teacher_windows,
+    target_windows,
 )
 from liser_ray.student.features import LogMel, fit_length, pad_edges, segment_samples
+from liser_ray.teachers.targets import Target
 
 CPU = torch.device("cpu")
 STUDENT_LABELS = ("angry", "neutral", "sad", "happy")
-WINDOW_S = {SPEECH_WINDOW: Fraction(1, 2), VIDEO_WINDOW: Fraction(16, 30)}
+GRIDS = {
+    "half a second": ("1/2", "1/2"),
+    "16 pictures": ("16/30", "16/30"),
+    "overlapping": ("3", "1"),
+    "gaps": ("1", "4"),
+}
+SECONDS = {name: tuple(map(Fraction, grid)) for name, grid in GRIDS.items()}
 
 
-def slow_mean(probs, counted, first_frame, window_s):
+def slow_mean(values, counted, first_frame, window_s, hop_s):
     """Of the windows that count and have their middle in the segment, in exact fractions; None if there are none."""
     start = Fraction(first_frame * 512, 16_000)
     inside = [
         row
-        for number, (row, counts) in enumerate(zip(probs, counted, strict=True))
-        if counts and start <= (number + Fraction(1, 2)) * window_s < start + 3
+        for number, (row, counts) in enumerate(zip(values, counted, strict=True))
+        if counts and (not window_s or start <= number * hop_s + window_s / 2 < start + 3)
     ]
     return np.mean(np.array(inside, np.float64), axis=0) if inside else None
 
 
-def windows_of(rng, n_windows, window, n_labels=3):
-    total = sum(n_windows)
-    return WindowProbs(rng.random((total, n_labels), np.float32), rng.random(total) < 0.7, np.cumsum(n_windows), window)
+def windows_of(rng, n_windows, window_s, hop_s, n_values=3):
+    total, grid = sum(n_windows), (round(48_000 * window_s), round(48_000 * hop_s))
+    values = rng.random((total, n_values), np.float32)
+    return TargetWindows(values, rng.random(total) < 0.7, np.cumsum(n_windows), *grid)
 
 
 class TestMeans:
     @given(
-        st.sampled_from([SPEECH_WINDOW, VIDEO_WINDOW]),
-        st.lists(st.integers(0, 33), min_size=1, max_size=5).filter(any),
+        st.sampled_from(sorted(SECONDS)),
+        st.lists(st.integers(0, 33), min_size=1, max_size=5),
         st.integers(0, 2**32 - 1),
     )
-    @settings(max_examples=200)
-    def test_as_by_hand(self, window, n_windows, seed):
+    @settings(max_examples=300)
+    def test_as_by_hand(self, grid, n_windows, seed):
         rng = np.random.default_rng(seed)
-        windows = windows_of(rng, n_windows, window)
+        windows = windows_of(rng, n_windows, *SECONDS[grid])
         rows = rng.integers(0, len(n_windows), 20)
         firsts = rng.integers(0, 440, 20)
+        self.compare(windows, n_windows, rows, firsts, *SECONDS[grid])
+
+    def test_a_window_of_the_whole_recording_counts_for_each_of_its_segments(self):
+        rng, n_windows = np.random.default_rng(0), [1, 0, 1, 1]
+        windows = replace(windows_of(rng, n_windows, 0, 0), counted=np.array([True, False, True]))
+        self.compare(windows, n_windows, np.array([0, 1, 2, 3, 0]), np.array([0, 7, 9, 11, 400]), 0, 0)
+
+    def compare(self, windows, n_windows, rows, firsts, window_s, hop_s):
         means, known = windows.means(rows, firsts)
-        assert means.dtype == np.float32
+        assert means.dtype == torch.float32
         starts = windows.ends - n_windows
         for row, first, mean, is_known in zip(rows, firsts.tolist(), means, known, strict=True):
             here = slice(starts[row], windows.ends[row])
-            expected = slow_mean(windows.probs[here], windows.counted[here], first, WINDOW_S[window])
+            expected = slow_mean(windows.values[here], windows.counted[here], first, window_s, hop_s)
             assert is_known == (expected is not None)
             np.testing.assert_allclose(mean, 0 if expected is None else expected, rtol=1e-5)
 
     def test_windows_of_half_a_second_in_the_first_3_s(self):
         """Middles at 0.25, 0.75 ... 2.75 s: six; 8 frames (0.256 s) later the first is out and 3.25 s is in."""
-        windows = WindowProbs(np.eye(10, dtype=np.float32), np.ones(10, bool), np.array([10]), SPEECH_WINDOW)
+        windows = TargetWindows(np.eye(10, dtype=np.float32), np.ones(10, bool), np.array([10]), 24_000, 24_000)
         means, _ = windows.means(np.array([0, 0, 0]), np.array([0, 7, 8]))
         assert [np.flatnonzero(one).tolist() for one in means] == [[*range(6)], [*range(6)], [*range(1, 7)]]
 
 
+LEVEL = Target("level", "scalar", ("dB",), 0.0, 0.0, "2" * 64, "level")
+TAUGHT = {"speech": "fold_1", "face": "face", "level": "level"}  # the student's names for the table's
+
+
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory):
-    """A table and the rows that were written to it; two teachers, of whom one lists the labels in another order."""
+    """A table and the rows that were written to it; a teacher of two folds, of whom one lists the labels backwards."""
     folder = tmp_path_factory.mktemp("labels")
-    teachers = (speech_teacher("fold-0"), speech_teacher("fold-1", tuple(reversed(SPEECH_LABELS)), fold=1))
-    written = write_labels(folder, rows=60, seed=1, files=3, rows_per_group=9, teachers=teachers)
+    speech = (speech_target("fold_0"), speech_target("fold_1", tuple(reversed(SPEECH_LABELS)), fold=1))
+    written = write_labels(folder, rows=60, seed=1, files=3, rows_per_group=9, targets=(FACE, *speech, LEVEL))
     return open_labels_table(str(folder)), written
 
 
-def load(table, **of_settings):
-    teachers = list(table.speech_teachers.values())
+def settings_of(table, **settings):
+    return SegmentSettings(STUDENT_LABELS, scales=table.scales, **settings)
+
+
+def load(table, **settings):
     reported = []
-    found = load_unlabeled(table, teachers, SegmentSettings(STUDENT_LABELS, **of_settings), CPU, reported.append)
+    found = load_unlabeled(table, table.targets.values(), settings_of(table, **settings), CPU, reported.append)
     assert reported[-1] == table.n_rows
     assert reported == sorted(reported)
     return found
@@ -96,72 +118,107 @@ def recordings(labels):
     return load(labels[0])
 
 
-def held(recordings, teacher="fold-0", seed=0, start=0):
-    return HeldSegments(recordings, teacher, seed, start, CPU)
+@pytest.fixture(scope="module")
+def taught(labels):
+    return {name: labels[0].targets[of] for name, of in TAUGHT.items()}
 
 
-class TestTeacherWindows:
-    def test_columns_are_in_the_students_order_whatever_the_teachers_is(self, labels):
+@pytest.fixture
+def held(recordings, taught):
+    def segments(seed=0, start=0, of=recordings, placebo=False):
+        return HeldSegments(of, taught, seed, start, CPU, placebo)
+
+    return segments
+
+
+def all_rows(table):
+    columns = columns_of(table.targets.values())
+    return pa.concat_tables([part for group in table.groups for part in read_rows(table, group, columns, 4)])
+
+
+class TestTargetWindows:
+    def test_values_are_in_the_students_order_whatever_the_teachers_is(self, labels):
         table, written = labels
-        rows = pa.concat_tables([part for group in table.groups for part in read_rows(table, group, COLUMNS, 4)])
-        for name, teacher in table.speech_teachers.items():
-            found = teacher_windows(rows, teacher, SegmentSettings(STUDENT_LABELS)).speech
-            assert found.counted.all()
-            probs = np.concatenate([row["speech_probs"][name] for row in written])
+        for name in ("fold_0", "fold_1"):
+            found = target_windows(all_rows(table), table.targets[name], settings_of(table))
+            values = np.concatenate([row["values"][name] for row in written])
             for column, label in enumerate(STUDENT_LABELS):
-                np.testing.assert_array_equal(found.probs[:, column], probs[:, teacher.labels.index(label)])
+                at = table.targets[name].labels.index(label)
+                np.testing.assert_array_equal(found.values[:, column], values[:, at])
+
+    def test_other_labels_stay_as_they_are_and_a_scalar_gets_mean_0_and_deviation_1(self, labels):
+        table, written = labels
+        face, level = (
+            target_windows(all_rows(table), table.targets[one], settings_of(table)) for one in ("face", "level")
+        )
+        np.testing.assert_array_equal(face.values, np.concatenate([row["values"]["face"] for row in written]))
+        assert level.values.dtype == np.float32
+        assert (level.values.mean(), level.values.std()) == pytest.approx((0, 1), abs=1e-5)
+        measured = np.concatenate([row["values"]["level"] for row in written])
+        assert np.corrcoef(measured[:, 0], level.values[:, 0])[0, 1] == pytest.approx(1)
 
     @pytest.mark.parametrize(("minimum", "counting"), [(0.0, {0.25, 0.5, 1}), (0.5, {0.5, 1}), (1.0, {1})])
     def test_windows_that_hardly_show_the_face_are_left_out(self, labels, minimum, counting):
         table, written = labels
-        rows = pa.concat_tables([part for group in table.groups for part in read_rows(table, group, COLUMNS, 100)])
-        settings = SegmentSettings(STUDENT_LABELS, min_video_valid=minimum)
-        video = teacher_windows(rows, table.speech_teachers["fold-0"], settings).video
-        valid = np.concatenate([row["video_valid"] for row in written])
-        np.testing.assert_array_equal(video.counted, np.isin(valid, list(counting)))
-        np.testing.assert_array_equal(video.ends, np.cumsum([len(row["video_valid"]) for row in written]))
+        face = target_windows(all_rows(table), table.targets["face"], settings_of(table, min_valid=minimum))
+        valid = np.concatenate([row["valid"]["face"] for row in written])
+        np.testing.assert_array_equal(face.counted, np.isin(valid, list(counting)))
+        np.testing.assert_array_equal(face.ends, np.cumsum([len(row["valid"]["face"]) for row in written]))
 
 
 class TestHeldSegments:
-    def test_a_segment_has_its_own_sound_and_what_teachers_say_of_it(self, labels, recordings):
+    def test_a_segment_has_its_own_sound_and_what_teachers_say_of_it(self, labels, held):
         """Each row, cut at a place of its own, against the written rows."""
-        _, written = labels
+        table, written = labels
         places = np.random.default_rng(0).random(len(written))
-        segments = held(recordings, "fold-1").cut(np.arange(len(written)), places)
-        assert 0 < segments.video_valid.sum() < len(written)
+        segments = held().cut(np.arange(len(written)), places)
+        assert 0 < segments.targets["face"].valid.sum() < len(written)
+        backwards = [tuple(reversed(SPEECH_LABELS)).index(label) for label in STUDENT_LABELS]
         for number, (row, place) in enumerate(zip(written, places, strict=True)):
             waveform = fit_length(torch.from_numpy(row["pcm"] / 32768).float())
             first = int(place * (1 + len(waveform) // 512 - 93))
             alone = LogMel().of_padded(segment_samples(pad_edges(waveform[None]), first))[0]
             torch.testing.assert_close(segments.log_mel[number], alone, atol=1e-5, rtol=1e-5)
-            in_order = row["speech_probs"]["fold-1"][
-                :, [tuple(reversed(SPEECH_LABELS)).index(label) for label in STUDENT_LABELS]
-            ]
-            speech = slow_mean(in_order, [True] * len(in_order), first, Fraction(1, 2))
-            np.testing.assert_allclose(segments.speech[number], speech, rtol=1e-5)
-            video = slow_mean(row["video_probs"], row["video_valid"] >= 0.5, first, Fraction(16, 30))
-            assert bool(segments.video_valid[number]) == (video is not None)
-            np.testing.assert_allclose(segments.video[number], np.zeros(7) if video is None else video, rtol=1e-5)
+            for name, of in TAUGHT.items():
+                values, grid = row["values"][of], SECONDS["16 pictures" if name == "face" else "half a second"]
+                if name == "speech":
+                    values = values[:, backwards]
+                if name == "level":
+                    values, grid = (values - table.scales["level"].mean) / table.scales["level"].std, (0, 0)
+                mean = slow_mean(values, row["valid"][of] >= 0.5, first, *grid)
+                found = segments.targets[name]
+                assert bool(found.valid[number]) == (mean is not None)
+                np.testing.assert_allclose(found.values[number], 0 if mean is None else mean, rtol=1e-4, atol=1e-6)
+
+    def test_a_placebo_gives_the_targets_of_another_recording_and_leaves_the_sound(self, held):
+        plain, placebo = held(seed=4), held(seed=4, placebo=True)
+        n_rows = len(plain._mels)
+        rows, places = np.arange(n_rows), np.random.default_rng(0).random(n_rows)
+        told_of = placebo_rows(n_rows, 4)
+        assert sorted(told_of) == rows.tolist() != told_of.tolist()
+        found, theirs = placebo.cut(rows, places), plain.cut(told_of, places)
+        assert torch.equal(found.log_mel, plain.cut(rows, places).log_mel)
+        for name in TAUGHT:
+            assert torch.equal(found.targets[name].values, theirs.targets[name].values)
+            assert torch.equal(found.targets[name].valid, theirs.targets[name].valid)
 
     @pytest.mark.parametrize("normalisation", ["none", "utterance"])
-    def test_the_streamed_way_makes_the_same_segments(self, labels, normalisation):
+    def test_the_streamed_way_makes_the_same_segments(self, labels, held, taught, normalisation):
         table, written = labels
-        wanted = SegmentSettings(STUDENT_LABELS, normalisation, 0.25)
+        wanted = {"normalisation": normalisation, "min_valid": 0.25}
         places = np.random.default_rng(1).random(len(written))
-        teacher = table.speech_teachers["fold-0"]
-        recordings = load(table, normalisation=normalisation, min_video_valid=0.25)
-        in_memory = held(recordings).cut(np.arange(len(written)), places)
-        rows = pa.concat_tables([part for group in table.groups for part in read_rows(table, group, COLUMNS, 100)])
-        streamed = segments_of_rows(rows, places, teacher, wanted, LogMel())
+        in_memory = held(of=load(table, **wanted)).cut(np.arange(len(written)), places)
+        streamed = segments_of_rows(all_rows(table), places, taught, settings_of(table, **wanted), LogMel())
         torch.testing.assert_close(streamed.log_mel, in_memory.log_mel, atol=1e-4, rtol=1e-4)
-        for one, other in zip(streamed[1:], in_memory[1:], strict=True):
-            assert torch.equal(one, other)
+        for name in TAUGHT:
+            for one, other in zip(streamed.targets[name], in_memory.targets[name], strict=True):
+                assert torch.equal(one, other)
 
     @pytest.mark.parametrize("n", [1, 7, 25, 130])
-    def test_laps_follow_one_another_without_loss_or_double(self, recordings, monkeypatch, n):
+    def test_laps_follow_one_another_without_loss_or_double(self, recordings, held, monkeypatch, n):
         monkeypatch.setattr(order, "SHUFFLE_ROWS", 16)
         n_rows = len(recordings.mels)
-        segments = held(recordings, seed=3)
+        segments = held(seed=3)
         together = torch.cat([segments.take(n).log_mel for _ in range(-(-3 * n_rows // n))])
         for lap in range(3):
             rows, places = lap_rows(recordings.group_sizes, 3, lap)
@@ -169,23 +226,27 @@ class TestHeldSegments:
             assert torch.equal(together[lap * n_rows : (lap + 1) * n_rows], expected)
 
     @pytest.mark.parametrize("laps", [0.4, 1, 2.7])
-    def test_it_goes_on_where_it_was(self, recordings, laps):
+    def test_it_goes_on_where_it_was(self, recordings, held, laps):
         done = int(laps * len(recordings.mels))
-        from_start = held(recordings)
+        from_start = held()
         from_start.take(done)
-        assert torch.equal(from_start.take(30).log_mel, held(recordings, start=done).take(30).log_mel)
+        assert torch.equal(from_start.take(30).log_mel, held(start=done).take(30).log_mel)
 
     @pytest.mark.parametrize("world_size", [2, 3])
-    def test_shares_are_the_parts_of_the_whole(self, recordings, world_size):
-        whole = held(recordings)
-        shares = [held(recordings) for _ in range(world_size)]
+    def test_shares_are_the_parts_of_the_whole(self, held, world_size):
+        whole = held()
+        shares = [held() for _ in range(world_size)]
         for n in (25, 1, 0, 26):
             expected = whole.take(n)
-            parts = [one.take(n, slice(rank, None, world_size)) for rank, one in enumerate(shares)]
-            for field, of_whole in enumerate(expected):
-                for rank, part in enumerate(parts):
-                    assert torch.equal(part[field], of_whole[rank::world_size])
+            for rank, one in enumerate(shares):
+                part = one.take(n, slice(rank, None, world_size))
+                assert torch.equal(part.log_mel, expected.log_mel[rank::world_size])
+                for name, target in expected.targets.items():
+                    assert torch.equal(part.targets[name].values, target.values[rank::world_size])
+                    assert torch.equal(part.targets[name].valid, target.valid[rank::world_size])
 
-    def test_nothing_is_wanted(self, recordings):
-        nothing = held(recordings).take(0)
-        assert [tuple(one.shape) for one in nothing] == [(0, 64, 94), (0, 4), (0, 7), (0,)]
+    def test_nothing_is_wanted(self, held):
+        nothing = held().take(0)
+        shapes = {name: [tuple(one.shape) for one in target] for name, target in nothing.targets.items()}
+        assert tuple(nothing.log_mel.shape) == (0, 64, 94)
+        assert shapes == {"speech": [(0, 4), (0,)], "face": [(0, 7), (0,)], "level": [(0, 1), (0,)]}

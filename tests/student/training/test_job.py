@@ -16,7 +16,7 @@ import ray
 import safetensors.torch
 import torch
 from ray.train import ScalingConfig
-from small_labels import speech_teacher, write_labels
+from small_labels import FACE, speech_target, write_labels
 from tone_files import speakers_of
 from tones import LABELS
 
@@ -31,6 +31,7 @@ from liser_ray.student.training.config import AugmentConfig, RunJob, StudentConf
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.job import check, make_inputs, train_students
 from liser_ray.student.training.run import train_run
+from liser_ray.teachers.targets import Target, TunedOn
 from liser_ray.training.workers import run_trainer, train_worker
 
 TRAIN = TrainConfig(epochs=3, batch_size=10, learning_rate=2e-3)
@@ -58,7 +59,9 @@ def test_a_student_for_each_fold_and_a_record_of_their_scores(trained):
     assert sum(counts.sum() for counts in record.confusions.values()) == 24
     recipe = record.content["recipe"]
     assert recipe["data"]["unlabeled"]["rows"] > 0
-    assert recipe["data"]["speech_teachers"]["1"]["tuning"]["fold"] == 1
+    assert recipe["data"]["teachers"]["1"]["speech"]["tuned_on"]["fold"] == 1
+    assert recipe["data"]["trusted"] == ["face"]
+    assert recipe["loss"]["lambdas"] == {"speech": 1.0, "face": 1.0}
     assert recipe["loss"]["confidence"] == "raw"
     (machine,) = record.content["machines"]
     assert (machine["threads"], machine["precision"]) == (torch.get_num_threads(), "float32")
@@ -71,6 +74,8 @@ def test_its_weights_give_its_scores(trained, tones):
     folder = Path(config.output, "seed-0-fold-1")
     card = json.loads((folder / "student.json").read_text())
     assert card["parameters"]["inference"] == sum(p.numel() for p in EmotionClassifier(3).parameters())
+    assert {name: one["name"] for name, one in card["teachers"].items()} == {"speech": "speech_fold_1", "face": "face"}
+    assert (card["trusted"], card["epoch_steps"]) == (["face"], 2)
     classifier = EmotionClassifier(len(card["labels"]))
     classifier.load_state_dict(safetensors.torch.load_file(folder / "student.safetensors"))
     speech = load_labeled_speech(read_labeled_set(tones))
@@ -87,8 +92,8 @@ def test_the_same_command_again_does_nothing_and_other_settings_are_refused(trai
     again = train_students(config)
     assert again.trained == ()
     np.testing.assert_equal(again.records[0].confusions, result.records[0].confusions)
-    with pytest.raises(UserError, match=r"loss\.lambda_vd: was 1\.0, is now 5\.0"):
-        train_students(replace(config, loss=LossConfig(lambda_vd=5.0)))
+    with pytest.raises(UserError, match=r"loss\.lambdas\.face: was 1\.0, is now 5\.0"):
+        train_students(replace(config, loss=LossConfig({"face": 5.0})))
 
 
 def test_folds_and_seeds_may_come_one_by_one(tones, tone_labels, tmp_path):
@@ -143,6 +148,9 @@ def test_everything_may_lie_on_s3(trained, tones, tone_labels, s3_store):
         },
         {"train": replace(TRAIN, labeled_fraction=0.5, labeled_per_batch=4)},
         {"train": replace(TRAIN, two_stage=True), "recipe": "sp-dstl"},
+        {"train": replace(TRAIN, placebo=True), "recipe": "vid-dstl", "loss": LossConfig(distillation="kl")},
+        {"train": replace(TRAIN, epoch_steps=3), "recipe": "no-dstl"},
+        {"loss": LossConfig({"speech": 0.0}, "mae-sum")},
     ],
 )
 def test_variants_train(tones, tone_labels, tmp_path, changes):
@@ -205,6 +213,23 @@ def test_on_ray_streamed_and_with_a_killed_worker_it_is_the_same_student(tones, 
         torch.testing.assert_close(value, there[name], rtol=1e-3, atol=1e-4)
 
 
+def test_a_target_of_any_other_name_and_kind_reaches_the_loss(tones, tmp_path):
+    """What it takes is a column of the table and a λ in a recipe."""
+    energy = Target("energy", "scalar", ("dB",), 1.0, 0.5, "2" * 64, "energy", tuned_on=TunedOn("", 0, ()))
+    write_labels(tmp_path / "labels", rows=12, targets=(energy,), lengths_s=(2.0, 5.0))
+    recipe = tmp_path / "pretext.yaml"
+    recipe.write_text("loss: {lambdas: {energy: 1}}")
+    cards = []
+    for name, loss in (("one", LossConfig()), ("nine", LossConfig({"energy": 9.0}))):
+        config = StudentConfig(tones, str(tmp_path), str(tmp_path / name), str(recipe), folds="0", train=TRAIN)
+        assert train_students(replace(config, loss=loss)).name == "pretext"
+        cards.append(json.loads((tmp_path / name / "seed-0-fold-0/student.json").read_text()))
+    assert cards[0]["teachers"]["energy"]["labels"] == ["dB"]
+    assert cards[0]["trusted"] == []  # it has heard nobody, and says so
+    assert all(score["energy"] > 0 == score["without_energy"] for score in cards[0]["history"])
+    assert cards[1]["history"][0]["energy"] > 3 * cards[0]["history"][0]["energy"]
+
+
 class TestBadInput:
     def refused(self, match, **settings):
         with pytest.raises(UserError, match=match):
@@ -216,6 +241,8 @@ class TestBadInput:
             ("--labeled", {"labeled": ""}),
             ("--unlabeled", {"recipe": "sp-dstl"}),
             ("two_stage", {"train": TrainConfig(two_stage=True)}),
+            ("placebo is of distillation", {"train": TrainConfig(placebo=True)}),
+            ("learns from labels alone", {"loss": LossConfig({"speech": 1.0})}),
             ("command line", {"recipe": "strong"}),  # with its settings
             ("not finite", {"train": replace(TRAIN, learning_rate=1e30)}),
             *(("--seeds", {"seeds": seeds}) for seeds in ("", "-1", "a")),
@@ -225,15 +252,20 @@ class TestBadInput:
         self.refused(match, **{"labeled": tones, "recipe": "no-dstl", "output": str(tmp_path), **settings})
         assert not (tmp_path / "seed-0-fold-0/student.json").exists()
 
+    def test_a_placebo_of_a_table_that_is_streamed(self, tmp_path, tones, tone_labels):
+        settings = {"labeled": tones, "unlabeled": tone_labels, "output": str(tmp_path), "memory_gb": 0.0}
+        self.refused("placebo needs: give --memory_gb 1", train=replace(TRAIN, placebo=True), **settings)
+
     def test_labels_of_another_set(self, tmp_path, tones):
-        write_labels(tmp_path / "labels", rows=3, teachers=[speech_teacher("other", fold=0)])
+        other = speech_target("other", LABELS[:2], 0, "x", "tones")
+        write_labels(tmp_path / "labels", rows=3, targets=[FACE, other])
         settings = {"labeled": tones, "unlabeled": str(tmp_path), "output": str(tmp_path / "out")}
-        self.refused("no labels by a teacher of tones fold 0, only by: other", **settings)
-        self.refused("knows the labels", speech_teacher="other", **settings)
+        self.refused("no target by a teacher speech of tones fold 1, only other", folds="1", **settings)
+        self.refused("knows the labels", folds="0", **settings)
 
     def test_a_teacher_that_has_heard_the_test_speakers(self, tmp_path, tones):
-        teacher = speech_teacher("leaky", LABELS, 0, ["a", "b"], "tones")
-        write_labels(tmp_path / "labels", rows=3, teachers=[teacher])
+        leaky = speech_target("leaky", LABELS, 0, ["a", "b"], "tones")
+        write_labels(tmp_path / "labels", rows=3, targets=[FACE, leaky])
         settings = {"labeled": tones, "unlabeled": str(tmp_path), "output": str(tmp_path / "out"), "folds": "0"}
         self.refused("tuned on speakers a", **settings)
         assert not (tmp_path / "out/run.json").exists()

@@ -7,29 +7,39 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.network import EmotionClassifier, count_parameters
 from liser_ray.student.training.config import AugmentConfig, StudentConfig, TrainConfig
-from liser_ray.student.training.recipes import defaults_of, read_recipe, recipe_names, run_name
+from liser_ray.student.training.recipes import defaults_of, extends_of, read_recipe, recipe_names, run_name
 
-GIVEN = LossConfig(lambda_sd=5.0, lambda_vd=0.1)
+PLAIN = TrainConfig()
 
 
 @pytest.mark.parametrize(
-    ("recipe", "lambda_sd", "lambda_vd", "confidence"),
+    ("recipe", "names", "confidence"),
     [
-        ("no-dstl", 0, 0, "none"),
-        ("vid-dstl", 0, 0.1, "none"),
-        ("sp-dstl", 5, 0, "none"),
-        ("vid-sp-dstl", 5, 0.1, "none"),
-        ("conf-vid-sp-dstl", 5, 0.1, "raw"),
-        ("strong", 0, 0, "none"),
-        ("strong-50k", 0, 0, "none"),
-        ("strong-sp-dstl", 5, 0, "none"),
-        ("strong-conf-sp-dstl", 5, 0, "raw"),
-        ("strong-vid-sp-dstl", 5, 0.1, "none"),
+        ("no-dstl", [], "none"),
+        ("vid-dstl", ["face"], "none"),
+        ("sp-dstl", ["speech"], "none"),
+        ("vid-sp-dstl", ["speech", "face"], "none"),
+        ("conf-vid-sp-dstl", ["speech", "face"], "raw"),
+        ("strong", [], "none"),
+        ("strong-50k", [], "none"),
+        ("strong-sp-dstl", ["speech"], "none"),
+        ("strong-conf-sp-dstl", ["speech"], "raw"),
+        ("strong-vid-sp-dstl", ["speech", "face"], "none"),
     ],
 )
-def test_the_rows_of_table_2_and_ours(recipe, lambda_sd, lambda_vd, confidence):
-    loss = read_recipe(recipe).loss(GIVEN)
-    assert (loss.lambda_sd, loss.lambda_vd, loss.confidence) == (lambda_sd, lambda_vd, confidence)
+def test_the_rows_of_table_2_and_ours(recipe, names, confidence):
+    loss = read_recipe(recipe).loss(LossConfig())
+    assert list(loss.lambdas.items()) == [(name, 1.0) for name in names]  # the order decides on first weights
+    assert loss.confidence == confidence
+
+
+def test_lambdas_are_given_by_name_and_only_those_of_the_recipe():
+    config = parse("--recipe", "vid-sp-dstl", "--loss.lambdas.face", "5")
+    assert list(read_recipe("vid-sp-dstl").loss(config.loss).lambdas.items()) == [("speech", 1.0), ("face", 5.0)]
+    assert read_recipe("vid-sp-dstl").loss(LossConfig({"speech": 0.0})).lambdas == {"face": 1.0}
+    for recipe, words in (("sp-dstl", "learns from speech"), ("strong", "learns from labels alone")):
+        with pytest.raises(UserError, match=rf"--loss\.lambdas\.face: the recipe {recipe} {words}"):
+            read_recipe(recipe).loss(config.loss)
 
 
 def test_confidence_is_calibrated_where_asked_for_and_only_in_its_recipe():
@@ -45,29 +55,30 @@ def parse(*arguments):
 @pytest.mark.parametrize("recipe", recipe_names())
 def test_each_recipe_that_comes_with_the_package_can_be_read(recipe):
     config = parse("--recipe", recipe)
-    assert read_recipe(recipe).name == run_name(recipe, config.loss, False, 1.0) == recipe
+    assert read_recipe(recipe).name == run_name(recipe, config.loss, config.train) == recipe
     assert read_recipe(recipe).loss(config.loss).confidence == config.loss.confidence
 
 
 def test_a_recipe_may_be_a_file_of_ones_own(tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("extends: strong\nteachers: [speech]\ntrain:\n  augment:\n    speeds: [0.9, 1.1]\n")
+    file.write_text("extends: strong\nloss: {lambdas: {speech: 2}}\ntrain:\n  augment:\n    speeds: [0.9, 1.1]\n")
     config = parse("--recipe", str(file))
     strong = parse("--recipe", "strong")
     assert config.network == strong.network
     assert config.train.augment == replace(strong.train.augment, speeds=(0.9, 1.1))
-    assert (
-        read_recipe(str(file)).loss(LossConfig()).lambda_vd == 0 < read_recipe(str(file)).loss(LossConfig()).lambda_sd
-    )
-    assert run_name(str(file), config.loss, False, 1.0) == "mine"
+    assert read_recipe(str(file)).loss(LossConfig()).lambdas == {"speech": 2}
+    assert run_name(str(file), config.loss, config.train) == "mine"
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         (None, "no-dstl, sp-dstl"),
-        ("teachers: [dog]", "dog"),
-        ("lr: 1", "teachers"),
+        ("loss: {lambdas: [dog]}", "dog"),
+        ("loss: {lambdas: {dog: loud}}", "loud"),
+        ("loss: {lambdas: {dog: -1}}", "give 0 or more"),
+        ("loss: 1", "loss"),
+        ("lr: 1", "lambdas"),
         ("- 1", "can't be read"),
         ("a: [", "can't"),
     ],
@@ -99,11 +110,27 @@ def test_the_strong_students_are_no_larger_than_they_may_be(recipe, most):
 
 def test_runs_are_called_what_the_tables_call_them():
     ce, calibrated = LossConfig(distillation="ce"), LossConfig(confidence="calibrated")
-    assert run_name("conf-vid-sp-dstl", GIVEN, False, 1.0) == "conf-vid-sp-dstl"
-    assert run_name("vid-dstl", ce, False, 1.0) == "vid-dstl+distill-ce"
-    assert run_name("sp-dstl", GIVEN, True, 1.0) == "sp-dstl+two-stage"
-    assert run_name("conf-vid-sp-dstl", calibrated, False, 1.0) == "conf-vid-sp-dstl+calibrated"
-    assert run_name("no-dstl", ce, False, 0.5) == "no-dstl+50%-labels"
+    two_stage, half = TrainConfig(two_stage=True), TrainConfig(labeled_fraction=0.5)
+    assert run_name("conf-vid-sp-dstl", LossConfig({"face": 5.0}), PLAIN) == "conf-vid-sp-dstl"
+    assert run_name("vid-dstl", ce, PLAIN) == "vid-dstl+distill-ce"
+    assert run_name("sp-dstl", LossConfig(), two_stage) == "sp-dstl+two-stage"
+    assert run_name("conf-vid-sp-dstl", calibrated, PLAIN) == "conf-vid-sp-dstl+calibrated"
+    assert run_name("no-dstl", ce, half) == "no-dstl+50%-labels"
+
+
+def test_controls_have_names_of_their_own():
+    assert run_name("sp-dstl", LossConfig(), TrainConfig(placebo=True)) == "sp-dstl+placebo"
+    assert run_name("no-dstl", LossConfig(), TrainConfig(epoch_steps=738)) == "no-dstl+738-steps"
+    assert run_name("vid-sp-dstl", LossConfig({"face": 0.0}), PLAIN) == "vid-sp-dstl+no-face"
+    assert run_name("sp-dstl", LossConfig({"speech": 0.0}), PLAIN) == "sp-dstl+no-speech"
+
+
+@pytest.mark.parametrize(
+    ("run", "recipe"),
+    [("strong", ""), ("strong-sp-dstl+self", "strong"), ("strong-50k+50%-labels", "strong"), ("mine", "")],
+)
+def test_what_a_runs_recipe_extends(run, recipe):
+    assert extends_of(run) == recipe
 
 
 @pytest.mark.parametrize(
@@ -120,9 +147,10 @@ def test_runs_are_called_what_the_tables_call_them():
         (AugmentConfig, {"speeds": (1.0, 1.0)}, "speeds"),
         (AugmentConfig, {"speeds": (0.1,)}, "speeds"),
         (TrainConfig, {"validate_every": 0}, "validate_every"),
+        (TrainConfig, {"epoch_steps": -1}, "epoch_steps"),
         (StudentConfig, {"workers": 13}, "workers"),
         (StudentConfig, {"memory_gb": -1.0}, "memory_gb"),
-        (StudentConfig, {"min_video_valid": 1.5}, "min_video_valid"),
+        (StudentConfig, {"min_valid": 1.5}, "min_valid"),
     ],
 )
 def test_settings_without_sense_are_refused(kind, settings, word):

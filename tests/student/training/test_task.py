@@ -10,6 +10,7 @@ import torch
 from small_training import (
     CPU,
     SPEECH,
+    TARGETS,
     UNLABELED,
     finish,
     in_double,
@@ -31,7 +32,7 @@ SHORT = TrainConfig(epochs=2, batch_size=8, learning_rate=2e-3)
 
 
 def golden_curve():
-    """Losses of an epoch with everything in it: both teachers, confidence, faces that are missing."""
+    """Losses of an epoch with everything in it: two targets, confidence, faces that are missing."""
     training = finish(make_training(train=TrainConfig(epochs=1, batch_size=8, learning_rate=2e-3), wrap=in_double))
     return [{name: value for name, value in score.flat.items() if name != "seconds"} for score in training.history]
 
@@ -53,25 +54,50 @@ def test_it_learns_the_tones_and_keeps_the_best_epoch():
     first, last = training.history[0], training.history[-1]
     assert last.terms["supervised"] < 0.5 * first.terms["supervised"]
     assert first.loss == pytest.approx(sum(first.terms.values()), rel=1e-6)
-    windows = UNLABELED.windows["teacher"].video
-    assert first.shares["without_video"] == pytest.approx(np.mean(~windows.counted[windows.ends - 1]))
+    windows = UNLABELED.windows["face"]
+    assert first.shares["without_speech"] == 0
+    assert first.shares["without_face"] == pytest.approx(np.mean(~windows.counted[windows.ends - 1]))
     assert training.best.validation_uar == max(score.validation_uar for score in training.history) > 0.6
     assert training.task.validate(training.model, "float32")[1] == training.best.validation_uar
 
 
 def test_without_teachers_and_validation_speakers():
-    training = make_training(LossConfig(0, 0), recordings=None, train=SHORT, validation=np.zeros(0, np.int64))
+    training = make_training(LossConfig(), recordings=None, train=SHORT, validation=np.zeros(0, np.int64))
     finish(training)
     assert (training.best.epoch, training.best.validation_uar) == (2, None)
     for score in training.history:
-        assert score.terms == {"supervised": score.loss, "speech": 0, "video": 0}
-        assert score.shares == {"without_video": 0}
+        assert score.terms == score.shares == {}
     assert training.steps(1) == 3  # 24 recordings
 
 
-@pytest.mark.parametrize("labeled_per_batch", [0, 5])
-def test_stopped_and_gone_on_it_is_as_if_never_stopped(labeled_per_batch):
-    train = replace(SHORT, labeled_per_batch=labeled_per_batch, ema_decay=0.9, schedule="cosine")
+def test_labels_alone_take_as_many_steps_as_distillation():
+    distilled = make_training(train=SHORT)
+    n_steps = distilled.task.n_steps(1)
+    alone = finish(make_training(LossConfig(), recordings=None, train=replace(SHORT, epoch_steps=n_steps)))
+    assert alone.steps(2) == distilled.steps(2) == 2 * n_steps > 2 * 3
+    steps = [step.parts[0] for epoch in (1, 2) for step in alone.task.steps(epoch)]
+    truths = torch.cat([part.targets.truth for part in steps])
+    assert torch.bincount(truths).tolist() == [len(truths) // 3] * 3  # whole passes over as many of each label
+    inputs = torch.cat([part.inputs for part in steps])
+    assert len(inputs.flatten(1).unique(dim=0)) > 1.5 * 24  # a recording is cut anew in each pass
+
+
+def test_a_placebo_takes_the_same_steps_and_the_same_sound_with_other_targets():
+    plain, placebo = (make_training(train=replace(SHORT, placebo=one)).task for one in (False, True))
+    assert plain.n_steps(1) == placebo.n_steps(1)
+    differ = 0
+    for one, other in zip(plain.steps(1), placebo.steps(1), strict=True):
+        (ours,), (theirs,) = one.parts, other.parts
+        assert torch.equal(ours.inputs, theirs.inputs)
+        assert torch.equal(ours.targets.truth, theirs.targets.truth)
+        differ += (ours.targets.by_name["speech"].values != theirs.targets.by_name["speech"].values).any(dim=1).sum()
+    assert differ > 10
+
+
+@pytest.mark.parametrize(("labeled_per_batch", "epoch_steps"), [(0, 0), (5, 0), (0, 4)])
+def test_stopped_and_gone_on_it_is_as_if_never_stopped(labeled_per_batch, epoch_steps):
+    steps = {"labeled_per_batch": labeled_per_batch, "epoch_steps": epoch_steps}
+    train = replace(SHORT, **steps, ema_decay=0.9, schedule="cosine")
     whole, first, second = (make_training(train=train) for _ in range(3))
     finish(whole)
     first.run_epoch()
@@ -85,7 +111,7 @@ def test_stopped_and_gone_on_it_is_as_if_never_stopped(labeled_per_batch):
 def test_a_fixed_number_of_labeled_recordings_a_batch():
     training = make_training(train=replace(SHORT, labeled_per_batch=6))
     batches = [step.parts[0].targets for step in training.task.steps(1)]
-    assert [(len(batch.truth), len(batch.speech)) for batch in batches] == [(6, 2)] * 4
+    assert [(len(batch.truth), len(batch.by_name["speech"].values)) for batch in batches] == [(6, 2)] * 4
     assert training.steps(1) == 4
 
 
@@ -94,7 +120,7 @@ def test_two_stages_distil_first_and_then_learn_from_labels():
     assert training.epochs == 4
     first, second = training.history[:2], training.history[2:]
     assert all(one.terms["supervised"] == 0 < one.terms["speech"] and one.validation_uar is None for one in first)
-    assert all(one.terms["supervised"] > 0 == one.terms["speech"] == one.terms["video"] for one in second)
+    assert all(one.terms["supervised"] > 0 == one.terms["speech"] == one.terms["face"] for one in second)
     assert training.best.epoch > 2
 
 
@@ -114,12 +140,13 @@ def test_recordings_are_heard_at_all_speeds():
 
 def like(task: StudentTask, labeled: Labeled, unlabeled: Unlabeled | None, train: TrainConfig, group=None):
     return StudentTask(
-        task.model, labeled, unlabeled, task.validation, train, LossConfig(), 0, group or ProcessGroup(CPU)
+        task.model, labeled, unlabeled, task.validation, train, task._loss, 0, group or ProcessGroup(CPU)
     )
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_each_of_two_processes_goes_on_after_the_rows_that_it_has_drawn_itself(rank):
+@pytest.mark.parametrize("epoch_steps", [0, 4])
+def test_each_of_two_processes_goes_on_after_the_rows_that_it_has_drawn_itself(rank, epoch_steps):
     """Of batches of 7 the first gets an item more than the second."""
     started, taken = [], []
 
@@ -131,16 +158,18 @@ def test_each_of_two_processes_goes_on_after_the_rows_that_it_has_drawn_itself(r
 
     def start(done, done_here):
         started.append((done, done_here))
-        return Counted(UNLABELED, "teacher", 0, done, CPU)
+        return Counted(UNLABELED, TARGETS, 0, done, CPU)
 
-    task, train = make_training().task, replace(SHORT, epochs=9, batch_size=7)
-    unlabeled = Unlabeled(len(UNLABELED.mels), start)
+    task, train = make_training().task, replace(SHORT, epochs=9, batch_size=7, epoch_steps=epoch_steps)
+    unlabeled = Unlabeled(len(UNLABELED.mels), start, TARGETS)
     whole, again = (like(task, task.labeled, unlabeled, train, ProcessGroup(CPU, rank, 2)) for _ in range(2))
     for epoch in (1, 2, 3):
         list(whole.steps(epoch))
     drawn = sum(taken)
     next(again.steps(4))
-    assert started == [(0, 0), (3 * len(UNLABELED.mels), drawn)]
+    n_rows = sum(step.n_unlabeled for epoch in (1, 2, 3) for step in whole.plan(epoch).steps(0, epoch))
+    assert started == [(0, 0), (n_rows, drawn)]
+    assert (n_rows == 3 * len(UNLABELED.mels)) == (epoch_steps == 0)
 
 
 def test_half_precision_is_another_arithmetic_with_much_the_same_result():
