@@ -42,7 +42,7 @@ numerics: .venv/ready  ## the numerical tests as other kinds of CPU would comput
 			$(BIN)/python -m pytest -q -m numerics --durations=0 --durations-min=5 < /dev/null || failed="$$failed $$onednn/$$aten/$$threads"; \
 	done <<< "$$COMBINATIONS"; test -z "$$failed" || { echo "failed as:$$failed"; exit 1; }
 
-soak: .venv/ready  ## the long random ones: machines, workers and drivers killed many times
+soak: .venv/ready  ## the long random ones: machines, workers and drivers killed many times; quick runs of the benchmarks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak
 
 lint: .venv/ready

@@ -94,9 +94,7 @@ def generated_listing(n_recordings: int) -> Listing:
     )
 
 
-def generated_headers(
-    recordings: Iterable[Recording], config: PlanConfig, roots: tuple[str, ...] = ()
-) -> Iterator[Probed]:
+def generated_headers(recordings: Iterable[Recording], *_: object) -> Iterator[Probed]:
     """Headers of good recordings, their lengths spread evenly over `LENGTHS_S`."""
     shortest_s, longest_s = LENGTHS_S
     for i, recording in enumerate(recordings):
@@ -143,10 +141,9 @@ class NoMedia(MediaStage):
 
     def __init__(self, schema: pa.Schema, *_: object):
         self._schema = schema
-        self._is_checked = True
 
-    def _prepare(self, span: dict[str, Any]) -> pa.Table:
-        return self._row(span, None, None)
+    def __call__(self, spans: pa.Table) -> Iterator[pa.Table]:
+        return (self._row(span, None, None) for span in spans.to_pylist())
 
 
 class NoTeacher:

@@ -195,7 +195,7 @@ def demand(hours: float, of: Measured) -> Demand:
         teacher_exaflop=flops / 1e18,
         gpu_hours=flops / (GPU_FLOPS * UTILISATION) / 3600,
         in_tb=seconds * RECORDING_BYTES_PER_S * of.read_per_span / TB,
-        labels_tb=expected_output_bytes(seconds) / TB,
+        labels_tb=expected_output_bytes(seconds, teachers=2) / TB,
         gets=total["GET"] + total["HEAD"],
         puts=total["PUT"] + total["COPY"] + total["LIST"],
     )

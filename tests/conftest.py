@@ -18,17 +18,16 @@ _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 ON_RAY = (
-    "tests/benchmarks/test_growth.py::test_a_quick_run",
-    "tests/jobs/test_tune_lambdas.py::test_the_papers_grid",
+    "tests/jobs/test_tune_lambdas.py::test_a_grid",
     "tests/labeling/test_job.py",
     "tests/labeling/test_kills.py",
     "tests/labeling/test_measure.py::test_measured",
-    "tests/labeling/test_real_videos.py",
+    "tests/labeling/test_sound.py",
     "tests/media/test_isolation.py::test_inside_a_ray_actor",
     "tests/search/test_on_ray.py",
     "tests/student/data/test_stream.py",
-    "tests/student/training/test_job.py::test_on_ray_streamed",
-    "tests/teachers/finetuning/test_job.py::test_two_folds_of_ravdess",
+    "tests/student/training/test_job.py::test_on_ray",
+    "tests/teachers/finetuning/test_job.py::test_two_workers",
 )
 """Files and tests that ask for `ray_session`, and no others: the longest chain of a parallel run."""
 
@@ -155,6 +154,7 @@ def ray_session(request: pytest.FixtureRequest) -> Iterator[str]:
     os.environ.update(
         RAY_worker_niceness="0",  # by default its workers wait for everything else on the machine
         RAY_TRAIN_ENABLE_PREEMPTION_WATCHER="0",  # no node is drained here; a process for each training
+        PYTHONPATH=f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",  # for `toys`
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", "local")  # not one that a killed test run has left its address of

@@ -2,12 +2,9 @@
 
 import logging
 import warnings
-from collections import Counter
-from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset
@@ -16,13 +13,13 @@ from ray.util.annotations import RayDeprecationWarning
 
 from liser_ray.corpora.labeled import input_folder
 from liser_ray.labeling.config import LabelConfig, PoolConfig, Pools
+from liser_ray.labeling.finish import finish
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.progress import JobCounts
 from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, whole_label_files
-from liser_ray.labeling.schema import Outcomes, set_columns
 from liser_ray.labeling.table_input import ReopenRows, find_table
 from liser_ray.labeling.teacher_stage import TeacherStage
-from liser_ray.media.outcome import Stage, Status
+from liser_ray.media.outcome import Stage
 from liser_ray.storage.addresses import is_s3
 from liser_ray.storage.files import filesystem
 from liser_ray.storage.retries import TRANSIENT_ERRORS
@@ -101,22 +98,6 @@ def run_pipeline(
         )
     finally:
         context.checkpoint_config = None
-
-
-def finish(spans: pa.Table, columns: Sequence[str], count: Callable[[Outcomes, float], None]) -> pa.Table:
-    """The columns that are written; what came through is marked as labeled, what did not is emptied.
-
-    ``count`` gets rows by outcome and the seconds of recordings in them.
-    """
-    status = [one or Status.LABELED for one in spans["status"].to_pylist()]
-    audio = [
-        sound if end == Status.LABELED else b"" for end, sound in zip(status, spans["audio"].to_pylist(), strict=True)
-    ]
-    filled = {"status": pa.array(status, pa.string()), "audio": pa.array(audio, pa.binary())}
-    spans = set_columns(spans, filled).select(columns).combine_chunks()
-    seconds = np.asarray(spans["end_s"]) - np.asarray(spans["start_s"])
-    count(dict(Counter(zip(status, spans["reason"].to_pylist(), strict=True))), float(seconds.sum()))
-    return spans
 
 
 def _pool_arguments(pool: PoolConfig) -> dict[str, Any]:

@@ -90,13 +90,13 @@ def labels_schema(
     return with_carried(fields, extra).with_metadata(dict(metadata or {}))
 
 
-def read_recipe(schema: pa.Schema, where: str) -> dict[str, Any]:
-    """The recipe in a file's metadata; ``where`` names the table in errors.
+def read_recipe(text: bytes, where: str) -> dict[str, Any]:
+    """The recipe, as a file's metadata has it; ``where`` names the table in errors.
 
     Raises:
         UserError: there is none, or the table is of another version.
     """
-    recipe = json.loads((schema.metadata or {}).get(RECIPE_KEY.encode(), b"{}"))
+    recipe = json.loads(text or b"{}")
     if recipe.get("schema_version") != SCHEMA_VERSION:
         raise UserError(
             f"{where} is no labels table of version {SCHEMA_VERSION}, but of {recipe.get('schema_version', 'none')}: "

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from liser_ray.corpora.plan import load_plan_summary
 from liser_ray.labeling.progress import Work
 from liser_ray.labeling.resume import OutputFolders, whole_label_files
-from liser_ray.labeling.schema import ON_THE_WAY, SPEECH, empty_column, list_column, read_recipe
+from liser_ray.labeling.schema import ON_THE_WAY, RECIPE_KEY, SPEECH, empty_column, list_column, read_recipe
 from liser_ray.media.flac import decode_flac
 from liser_ray.media.outcome import Status
 from liser_ray.media.speech import speech_stretches
@@ -41,9 +41,9 @@ def carried_targets(table: OutputFolders) -> list[Target]:
             f"{table.output} has {rows} of {plan.spans if plan else '?'} rows: let its job come to its end (the same "
             "command goes on), then give it as --input."
         )
-    return [
-        Target.from_json(one) for one in read_recipe(pq.read_schema(paths[0], filesystem=fs), table.output)["targets"]
-    ]
+    metadata = pq.read_schema(paths[0], filesystem=fs).metadata or {}
+    recipe = read_recipe(metadata.get(RECIPE_KEY.encode(), b""), table.output)
+    return [Target.from_json(one) for one in recipe["targets"]]
 
 
 class ReopenRows:

@@ -1,7 +1,7 @@
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_quick_run_compares_every_way(capsys):
     import student_inference
 

@@ -1,7 +1,7 @@
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_quick_run_trains_beside_plain_scripts(capsys):
     import student_training
 

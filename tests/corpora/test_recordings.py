@@ -74,6 +74,21 @@ class TestFolder:
             list(list_recordings(given.format(tmp_path)).recordings)
 
 
+def test_sound_is_listed_where_nobody_needs_to_be_seen(tmp_path):
+    fill(tmp_path, "a.mp4", "b.wav", "c.txt")
+    assert names_of(list_recordings(str(tmp_path)), tmp_path) == ["a.mp4"]
+    listing = list_recordings(str(tmp_path), needs_video=False)
+    assert names_of(listing, tmp_path) == ["a.mp4", "b.wav"]
+    assert listing.ignored_files == 1
+
+
+def test_a_labeled_set_has_its_labels_and_speakers_as_columns(tmp_path):
+    fill(tmp_path, "Actor_01/03-01-05-01-01-01-01.wav", "Actor_02/03-01-03-01-01-01-02.wav", "README.txt")
+    listing = list_recordings(f"ravdess:{tmp_path}", needs_video=False)
+    assert listing.extra_schema.names == ["label", "speaker"]
+    assert [one.extra for one in listing.recordings] == [("angry", "1"), ("happy", "2")]
+
+
 class TestManifest:
     def write(self, folder, **columns):
         path = folder / "manifest.parquet"

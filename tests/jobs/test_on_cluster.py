@@ -22,7 +22,10 @@ from ray.job_submission import JobSubmissionClient
 from small_teachers import make_teachers
 from talking_heads import write_talking_head
 
+from liser_ray.commands.settings import parse_settings
 from liser_ray.labeling import monitor
+from liser_ray.labeling.config import LabelConfig
+from liser_ray.labeling.planning import plan_corpus
 
 pytestmark = pytest.mark.slow
 
@@ -160,8 +163,7 @@ def settings(tmp_path_factory):
 
 def test_submitted_stopped_and_submitted_again_every_span_is_labeled_once(head_node, settings):
     path, output = settings
-    plan = [sys.executable, "jobs/label_corpus.py", "--config", path, "--dry_run"]
-    subprocess.run(plan, cwd=ROOT, check=True, timeout=120)
+    plan_corpus(parse_settings(LabelConfig, "", ["--config", str(path)]))
     (planned,) = output.glob("plan/*.parquet")
     job = [*SUBMIT, "--submission-id", "first", "--no-wait", "--", "python", "jobs/label_corpus.py", "--config", path]
     # Or the last span may be labeled in the moment between the first one and the stop.

@@ -39,10 +39,12 @@ def test_a_wrong_command_is_one_clear_message(refused, tmp_path, arguments, word
 
 
 @pytest.mark.slow
-def test_the_papers_grid_killed_and_resumed(tones, tone_labels, tmp_path, ray_session):
+def test_a_grid_killed_and_resumed(tones, tone_labels, tmp_path, ray_session):
     output = tmp_path / "search"
     train = TrainConfig(epochs=2, batch_size=10)
+    values = [0.1, 1.0, 10.0]
     options = ["--labeled", tones, "--unlabeled", tone_labels, "--train.epochs", 2, "--train.batch_size", 10]
+    options += ["--space", *(f"loss.lambda_{one}={','.join(map(str, values))}" for one in ("sd", "vd"))]
 
     def start(*arguments):
         environment = os.environ | {"RAY_ADDRESS": ray_session}
@@ -50,13 +52,13 @@ def test_the_papers_grid_killed_and_resumed(tones, tone_labels, tmp_path, ray_se
         return subprocess.Popen(list(map(str, command)), cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
     process = start(*options, "--checkpoint_every_s", 0)
-    while len(list(output.glob("trials/*.json"))) < 5:
+    while len(list(output.glob("trials/*.json"))) < 2:
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     finished = {file: file.read_bytes() for file in output.glob("trials/*.json")}
-    assert 5 <= len(finished) < 25
+    assert 2 <= len(finished) < 9
 
     process = start("--resume", "--max_concurrent_trials", 1)  # fewer processes to start
     told, _ = process.communicate()
@@ -64,8 +66,7 @@ def test_the_papers_grid_killed_and_resumed(tones, tone_labels, tmp_path, ray_se
     assert all(file.read_bytes() == content for file, content in finished.items())  # with the seconds it took
     assert not list(output.glob("trials/*.pt"))
     table = pd.read_parquet(output / "trials.parquet")
-    assert table["status"].tolist() == ["done"] * 25
-    values = [0.1, 0.5, 1.0, 5.0, 10.0]
+    assert table["status"].tolist() == ["done"] * 9
     assert table[["loss.lambdas.speech", "loss.lambdas.face"]].to_numpy().tolist() == [
         [speech, face] for speech in values for face in values
     ]
@@ -75,5 +76,5 @@ def test_the_papers_grid_killed_and_resumed(tones, tone_labels, tmp_path, ray_se
     config = SearchConfig(tones, tone_labels, train=train)
     inputs = make_inputs(config, check(config))
     plan = TrialPlan(config, ((0, 0), (1, 0)), str(tmp_path / "here"))
-    for result in list(read_results(str(output / "trials")).values())[len(finished) :][:4]:
+    for result in list(read_results(str(output / "trials")).values())[len(finished) :][:2]:
         assert without_time(result.runs) == by_hand(plan, result.setting, inputs)

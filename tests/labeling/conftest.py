@@ -41,9 +41,13 @@ EXPECTED = {
 }
 
 
+FEW = ("anna.mp4", "ben.mp4", "missing.mp4", "silent.mp4", "truncated.mp4")
+"""Enough for what is about the job and not about the files."""
+
+
 @pytest.fixture(scope="session")
 def trouble(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of `EXPECTED`, and ``manifest.parquet`` that names them with a column of its own."""
+    """The files of `EXPECTED`; ``manifest.parquet`` names them with a column of its own, ``few.parquet`` some."""
     folder = tmp_path_factory.mktemp("trouble")
     write_talking_head(folder / "anna.mp4", 8.0, seed=1)
     write_talking_head(folder / "ben.mp4", 3.2, seed=2, fps=30)
@@ -62,8 +66,9 @@ def trouble(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_video(folder / "fast.mp4", [small] * 2000, 1000, audio=voice(2.0), audio_rate_hz=16_000)
     (folder / "empty.mp4").touch()
     (folder / "text.mp4").write_text("This is no video.\n" * 100)
-    names = sorted(EXPECTED)
-    pq.write_table(pa.table({"uri": names, "speaker": [len(name) for name in names]}), folder / "manifest.parquet")
+    for manifest, names in (("manifest", sorted(EXPECTED)), ("few", FEW)):
+        table = pa.table({"uri": names, "speaker": [len(name) for name in names]})
+        pq.write_table(table, folder / f"{manifest}.parquet")
     return folder
 
 
@@ -119,3 +124,9 @@ def labeled(
 def rows(labeled: JobResult) -> dict[tuple[str, float], Row]:
     """Its table, by file name and start."""
     return rows_of(Path(labeled.folders.labels))
+
+
+@pytest.fixture(scope="session")
+def few_rows(rows: dict[tuple[str, float], Row]) -> dict[tuple[str, float], Row]:
+    """Those of ``few.parquet``."""
+    return {span: row for span, row in rows.items() if span[0] in FEW}

@@ -1,4 +1,4 @@
-"""The whole job on real videos from the web: talking heads, and recordings that are not what the pipeline wants."""
+"""Real videos from the web: talking heads, and recordings that are not what the pipeline wants."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,26 +7,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
-from labeling.tables import rows_of
 from small_teachers import mean_colour_onnx
 
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.plan import make_plan
-from liser_ray.labeling.config import LabelConfig
-from liser_ray.labeling.job import label_corpus
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.schema import labels_schema
 from liser_ray.labeling.teacher_stage import TeacherStage
 from liser_ray.media.span import MediaConfig, Needs
 from liser_ray.teachers.kinds import read_teachers
+from liser_ray.teachers.targets import Target
 
 pytestmark = pytest.mark.slow
+
+SCHEMA = labels_schema([Target("face", "distribution", ("red", "green", "blue"), 16 / 30, 16 / 30, "", "face")])
 
 
 @pytest.fixture(scope="module")
 def colour_teacher(tmp_path_factory) -> dict[str, str]:
-    """A classifier of frames that costs nothing: S2D on all these videos would take an hour."""
+    """A classifier of frames that costs nothing."""
     folder = tmp_path_factory.mktemp("static")
     mean_colour_onnx(folder / "colour.onnx", ("n", 3, 224, 224))
     (folder / "colour.yaml").write_text("weights: colour.onnx\nlabels: [red, green, blue]\n")
@@ -34,35 +33,38 @@ def colour_teacher(tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def rows(test_data, yunet_home, ray_session, teachers, colour_teacher, tmp_path_factory):
-    """The labels of all videos with the job's defaults, by file name and start."""
+def rows(test_data, yunet_home, tmp_path_factory):
+    """What the media stage makes of the videos with the job's defaults, by file name and start.
+
+    Rows without a status are open: they go to the teachers and are labeled.
+    """
     folder = tmp_path_factory.mktemp("real")
     videos = sorted(
         str(path)
         for kind in ("talking_heads", "hard_videos")
         for path in (test_data / kind).iterdir()
         if path.suffix != ".csv"
+        and path.name not in ("latentsync_3.mp4", "many_faces_small.mp4")  # a third of the time
     )
-    assert len(videos) == 21
+    assert len(videos) == 19
     pq.write_table(pa.table({"uri": videos}), folder / "manifest.parquet")
-    config = LabelConfig(
-        input=str(folder / "manifest.parquet"),
-        output=str(folder / "out"),
-        teachers={"face": colour_teacher, "speech": teachers.settings["speech"]},
-    )
-    label_corpus(config)
-    rows = rows_of(folder / "out/labels")
-    assert {name for name, _ in rows} == {Path(video).name for video in videos}
-    return rows
+    make_plan(str(folder / "manifest.parquet"), str(folder), PlanConfig())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEEPFACE_HOME", str(yunet_home))
+        stage = MediaStage(SCHEMA, lambda work: None, MediaConfig(), Needs())
+        tables = stage(pq.read_table(folder / "plan"))
+        rows = [row for table in tables for row in table.drop_columns(["clips"]).to_pylist()]
+    return {(Path(row["uri"]).name, row["start_s"]): row for row in rows}
 
 
 def test_talking_heads_are_labeled_nearly_throughout(rows, test_data):
     heads = {path.name for path in (test_data / "talking_heads").iterdir()}
     found = {span: row for span, row in rows.items() if span[0] in heads}
-    assert len(found) == 18  # 14 videos, one of 60 s and one of 20 s among them
+    assert len(found) == 16  # 13 videos, one of 60 s among them
     for span, row in found.items():
-        assert row["status"] == "labeled", (span, row["reason"], row["detail"])
-        assert np.median(row["targets"]["face"]["valid"]) >= 0.9, span
+        assert row["status"] == "", (span, row["reason"], row["detail"])
+        assert np.median(row["clip_valid"]) >= 0.9, span
+        assert row["other_faces"] < 0.1, span
 
 
 @pytest.mark.parametrize(
@@ -72,8 +74,8 @@ def test_talking_heads_are_labeled_nearly_throughout(rows, test_data):
         ("silent_no_face.mp4", "filtered", "no_face"),
         ("face_then_none.mov", "filtered", "no_speech"),
         ("group_1080p.mp4", "filtered", "two_faces"),
-        ("music_face.mp4", "labeled", ""),
-        ("two_faces_cuts.mp4", "labeled", ""),
+        ("music_face.mp4", "", ""),
+        ("two_faces_cuts.mp4", "", ""),
     ],
 )
 def test_hard_videos_end_with_the_right_reason(rows, name, status, reason):
@@ -86,14 +88,21 @@ def test_windows_without_the_face_say_so_even_where_the_span_is_filtered(rows):
     assert max(widths[5:]) == 0
 
 
+def test_windows_across_cuts_and_of_others_are_invalid(rows):
+    """Nothing yet, the stage from afar, a man in profile, the singer (3.6 s to 7.9 s), the audience."""
+    row = rows["two_faces_cuts.mp4", 0.0]
+    assert row["clip_valid"][7:14] == [1] * 7
+    assert not any(row["clip_valid"][:7] + row["clip_valid"][14:])
+    assert 0.1 < row["other_faces"] < 0.5
+
+
 def test_a_span_is_labeled_only_where_the_face_is(test_data, yunet_home, colour_teacher, tmp_path, monkeypatch):
     """Nobody speaks in this video, so the minimum of speech is taken away."""
     monkeypatch.setenv("DEEPFACE_HOME", str(yunet_home))
     make_plan(str(test_data / "hard_videos/face_then_none.mov"), str(tmp_path), PlanConfig())
     entries = read_teachers({"face": colour_teacher})
     stage = TeacherStage(entries, ["face"], "float32")
-    schema = labels_schema(entries[0].load(torch.device("cpu")).targets)
-    media = MediaStage(schema, lambda work: None, replace(MediaConfig(), min_speech_fraction=0.0), Needs())
+    media = MediaStage(SCHEMA, lambda work: None, replace(MediaConfig(), min_speech_fraction=0.0), Needs())
     (prepared,) = media(pq.read_table(tmp_path / "plan"))
     (row,) = stage(prepared).to_pylist()
     assert (row["status"], row["reason"]) == ("", "")  # open: on its way to the next stage

@@ -17,7 +17,7 @@ from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.source import Source
 from liser_ray.media.span import MediaConfig, Needs, prepare_span
 
-SOON_S = 3.0  # where the time may or must run out
+SOON_S = 1.5  # where the time may or must run out
 LATER_S = 30.0
 
 

@@ -83,7 +83,7 @@ class TestFaults:
         assert all(proxy.done[fault] for fault in faults)
 
     def test_a_recording_is_read_to_its_end(self, s3_store, bucket, monkeypatch):
-        data = np.random.default_rng(0).bytes(30 << 20)
+        data = np.random.default_rng(0).bytes(12 << 20)
         s3_store.client.put_object(Bucket=bucket, Key="a.mp4", Body=data)
         with FaultProxy(s3_store.endpoint, seed=1, slow_down=20, cut=20) as proxy:
             monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from liser_ray.corpora.folds import Fold
-from liser_ray.labeling.schema import RECIPE_KEY, SCHEMA_VERSION, flat_windows
+from liser_ray.labeling.schema import RECIPE_KEY, flat_windows, read_recipe
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import exists, filesystem, list_files
@@ -99,12 +99,7 @@ def open_labels_table(uri: str) -> LabelsTable:
             f"{uri} holds files {'of two labeling jobs' if len(recipes) > 1 else 'without a recipe'}. Give the output "
             "of one label_corpus.py job."
         )
-    recipe = json.loads(counted[0].recipe)
-    if (version := recipe.get("schema_version")) != SCHEMA_VERSION:
-        raise UserError(
-            f"{uri} is a labels table of version {version}; this version of liser_ray reads version {SCHEMA_VERSION}. "
-            "Label again with label_corpus.py, or train with the version that wrote it."
-        )
+    recipe = read_recipe(counted[0].recipe, uri)
     groups = tuple(group for one in counted for group in one.groups if group.n_rows)
     if not groups:
         n_rows = sum(one.n_rows for one in counted)

@@ -18,6 +18,7 @@ SEED = 5
 def small_chunks(monkeypatch):
     for module in (order, stream):  # rows are shuffled in the process that takes them
         monkeypatch.setattr(module, "SHUFFLE_ROWS", 10)
+    monkeypatch.setattr(stream, "_MAX_TASKS", 16)  # two laps: each run of the pipeline would prepare 4,096
 
 
 def source_of(folder, **of_rows):
@@ -36,11 +37,10 @@ def assert_same(streamed, held):
 
 
 @pytest.mark.slow
-def test_the_same_segments_as_from_memory(tmp_path, ray_session, small_chunks, monkeypatch):
+def test_the_same_segments_as_from_memory(tmp_path, ray_session, small_chunks):
     """Through several laps and two runs of the pipeline, and from the middle of a lap on."""
     source, _ = source_of(tmp_path)
     table = source.table
-    monkeypatch.setattr(stream, "_MAX_TASKS", 2 * len(table.groups))
     recordings = load_unlabeled(table, TARGETS, SETTINGS, CPU, lambda _: None)
     context = DataContext.get_current()
     before = context.execution_options, context.enable_progress_bars

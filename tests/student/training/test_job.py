@@ -12,10 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 import safetensors.torch
 import torch
-from ray.train import ScalingConfig
 from small_labels import FACE, speech_target, write_labels
 from tone_files import speakers_of
 from tones import LABELS
@@ -27,12 +25,10 @@ from liser_ray.results.records import read_records
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.network import EmotionClassifier
-from liser_ray.student.training.config import AugmentConfig, RunJob, StudentConfig, TrainConfig
+from liser_ray.student.training.config import AugmentConfig, StudentConfig, TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
-from liser_ray.student.training.job import check, make_inputs, train_students
-from liser_ray.student.training.run import train_run
+from liser_ray.student.training.job import train_students
 from liser_ray.teachers.targets import Target, TunedOn
-from liser_ray.training.workers import run_trainer, train_worker
 
 TRAIN = TrainConfig(epochs=3, batch_size=10, learning_rate=2e-3)
 ROOT = Path(__file__).parents[3]
@@ -187,30 +183,16 @@ def test_killed_and_started_again_it_is_as_if_never_stopped(tones, tone_labels, 
 
 
 @pytest.mark.slow
-def test_on_ray_streamed_and_with_a_killed_worker_it_is_the_same_student(tones, tone_labels, tmp_path, ray_session):
+def test_on_ray_and_streamed_it_is_the_same_student(tones, tone_labels, tmp_path, ray_session):
     torch.set_num_threads(1)  # as a worker of one CPU has: other sums may turn the first steps of a weight around
-    config = StudentConfig(tones, tone_labels, str(tmp_path / "here"), folds="0", train=TRAIN, checkpoint_every_s=0)
-    train_students(config)
-    inputs = make_inputs(replace(config, memory_gb=0), check(config))
-    assert inputs.recordings is None
-    output, killed = tmp_path / "ray/seed-0-fold-0", tmp_path / "killed"
-
-    def tell(run, done, line):
-        if (output / "state.pt").exists() and not killed.exists():
-            killed.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    run = RunJob(config, 0, 0, str(output))
-    arguments = {"train": train_run, "run": run, "inputs": ray.put(inputs), "tell": tell}
-    scaling = ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1})
-    assert run_trainer(train_worker, arguments, "run", str(tmp_path / "storage"), scaling, 2) == ""
-    assert killed.exists()
-    here, there = (
-        safetensors.torch.load_file(folder / "student.safetensors")
-        for folder in (tmp_path / "here/seed-0-fold-0", output)
-    )
-    for name, value in here.items():
-        torch.testing.assert_close(value, there[name], rtol=1e-3, atol=1e-4)
+    config = StudentConfig(tones, tone_labels, str(tmp_path / "here"), folds="0", train=TRAIN)
+    there = replace(config, output=str(tmp_path / "there"), workers=1, cpus_per_worker=1, memory_gb=0)
+    weights = []
+    for one in (config, there):
+        train_students(one)
+        weights.append(safetensors.torch.load_file(Path(one.output, "seed-0-fold-0/student.safetensors")))
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][name], rtol=1e-3, atol=1e-4)
 
 
 def test_a_target_of_any_other_name_and_kind_reaches_the_loss(tones, tmp_path):

@@ -1,0 +1,102 @@
+"""Sound alone, a kind of teacher of one's own, and a table that gets another teacher."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from labeling.tables import rows_of
+from talking_heads import voice
+
+from liser_ray.labeling.config import LabelConfig
+from liser_ray.labeling.job import label_corpus
+from liser_ray.labeling.planning import plan_corpus
+from liser_ray.media.flac import decode_flac
+from liser_ray.runtime.errors import UserError
+from liser_ray.student.training.config import StudentConfig, TrainConfig
+from liser_ray.student.training.job import train_students
+
+pytestmark = pytest.mark.slow
+
+LOUDNESS = {"loudness": {"kind": "toys.loudness"}}
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sounds")
+    for number, suffix in enumerate(("wav", "flac", "ogg")):
+        soundfile.write(folder / f"{number}.{suffix}", voice(4.0, number), 16_000)
+    soundfile.write(folder / "silent.wav", np.zeros(32_000), 16_000)
+    (folder / "broken.wav").write_bytes(b"RIFF and no more")
+    (folder / "notes.txt").write_text("no sound")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(sounds, ray_session, tmp_path_factory):
+    """The sounds, labeled by the toy alone."""
+    return label_corpus(LabelConfig(str(sounds), str(tmp_path_factory.mktemp("first")), teachers=LOUDNESS))
+
+
+def test_sound_files_are_labeled_without_a_picture(first):
+    rows = rows_of(Path(first.folders.labels))
+    assert {name: (row["status"], row["reason"]) for (name, _), row in rows.items()} == {
+        **dict.fromkeys(("0.wav", "1.flac", "2.ogg"), ("labeled", "")),
+        "silent.wav": ("filtered", "no_speech"),
+        "broken.wav": ("failed", "not_media"),
+    }
+    for row in rows.values():
+        assert row["face_box"] == []
+        if row["status"] == "labeled":
+            pcm, loudness = decode_flac(row["audio"]).astype(float) / 32768, row["targets"]["loudness"]
+            expected = [[np.sqrt(np.square(pcm[8000 * k : 8000 * (k + 1)]).mean())] for k in range(8)]
+            np.testing.assert_allclose(loudness["values"], expected, rtol=1e-4)
+            assert 0.5 < np.mean(loudness["valid"]) <= 1
+
+
+@pytest.fixture(scope="module")
+def second(first, teachers, tmp_path_factory):
+    """The table of the first job with a teacher more."""
+    config = LabelConfig(
+        first.folders.output,
+        str(tmp_path_factory.mktemp("second")),
+        teachers={"speech": teachers.settings["speech"]},
+        precision="float32",
+    )
+    return config, label_corpus(config)
+
+
+def test_a_table_gets_another_teacher_and_keeps_all_it_has(first, second, tmp_path):
+    config, result = second
+    before, after = (rows_of(Path(one.folders.labels)) for one in (first, result))
+    assert before.keys() == after.keys()
+    for span, row in after.items():
+        added = row["targets"].pop("speech_fold_0"), row["targets"].pop("speech_fold_1")
+        assert row == before[span]
+        assert [len(one["values"]) for one in added] == [8 if row["status"] == "labeled" else 0] * 2
+    assert label_corpus(config).spans_run == 0
+    with pytest.raises(UserError, match=r"two teachers give a target 'loudness'|Two teachers give a target 'loudness'"):
+        label_corpus(replace(config, output=str(tmp_path), teachers=LOUDNESS))
+    with pytest.raises(UserError, match="it has no pictures"):
+        plan_corpus(replace(config, output=str(tmp_path), teachers=["face=s2d:a,b"]))
+
+
+def test_a_target_of_ones_own_reaches_the_students_loss(second, tones, tmp_path):
+    _, result = second
+    (tmp_path / "loud.yaml").write_text("loss: {lambdas: {loudness: 1.0}}\n")
+    config = StudentConfig(
+        labeled=tones,
+        unlabeled=result.folders.output,
+        output=str(tmp_path / "out"),
+        recipe=str(tmp_path / "loud.yaml"),
+        folds="0",
+        trusted=["loudness"],
+        train=TrainConfig(epochs=2),
+    )
+    train_students(config)
+    (card,) = (json.loads(path.read_text()) for path in tmp_path.glob("out/*/student.json"))
+    losses = [epoch["loudness"] for epoch in card["history"]]
+    assert all(np.isfinite(losses))
+    assert 0 < losses[1] < losses[0]
