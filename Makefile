@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# A session and its workers are dozens of processes that import the same packages, which uv installs uncompiled: without
-# their bytecode on disk (some images switch it off) each spends twice as long on its imports.
+# A session and its workers are dozens of processes that import the same packages: without their bytecode on disk (some
+# images switch it off) each spends twice as long on its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 define COMBINATIONS
@@ -21,7 +21,7 @@ export COMBINATIONS
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'
 	touch $@
 
 demo: .venv/ready  ## a small corpus, small teachers, labels, students: a few minutes on two cores, no network

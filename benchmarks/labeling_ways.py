@@ -26,8 +26,8 @@ from process_tree import Done, progress_of
 
 from liser_ray.corpora.plan import make_plan
 from liser_ray.labeling.config import LabelConfig
+from liser_ray.labeling.finish import finish
 from liser_ray.labeling.media_stage import MediaStage
-from liser_ray.labeling.pipeline import finish
 from liser_ray.labeling.progress import JobCounts, Work
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.run_card import check_settings

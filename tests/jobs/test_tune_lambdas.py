@@ -44,7 +44,7 @@ def test_a_grid_killed_and_resumed(tones, tone_labels, tmp_path, ray_session):
     train = TrainConfig(epochs=2, batch_size=10)
     values = [0.1, 1.0, 10.0]
     options = ["--labeled", tones, "--unlabeled", tone_labels, "--train.epochs", 2, "--train.batch_size", 10]
-    options += ["--space", *(f"loss.lambda_{one}={','.join(map(str, values))}" for one in ("sd", "vd"))]
+    options += ["--space", *(f"loss.lambdas.{one}={','.join(map(str, values))}" for one in ("speech", "face"))]
 
     def start(*arguments):
         environment = os.environ | {"RAY_ADDRESS": ray_session}

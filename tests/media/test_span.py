@@ -7,7 +7,7 @@ from liser_ray.media import source
 from liser_ray.media import span as spans
 from liser_ray.media.faces import FaceConfig
 from liser_ray.media.outcome import MediaError, Reason
-from liser_ray.media.span import MediaConfig, prepare_span
+from liser_ray.media.span import MediaConfig, Needs, prepare_span
 
 CONFIG = MediaConfig(faces=FaceConfig("opencv"))
 
@@ -42,7 +42,7 @@ def fail_on(monkeypatch):
 
 
 def hashes(recording):
-    return [prepare_span(recording, start_s, start_s + 1.6, CONFIG).content_hash for start_s in (0.0, 1.6)]
+    return [prepare_span(recording, start_s, start_s + 1.6, CONFIG, Needs()).content_hash for start_s in (0.0, 1.6)]
 
 
 def test_a_failed_read_costs_its_own_span_alone(recording, fail_on):
@@ -53,7 +53,7 @@ def test_a_failed_read_costs_its_own_span_alone(recording, fail_on):
     spans._reader(recording, ())  # its header is read well
     failing.update({0, 1})
     with pytest.raises(MediaError) as caught:
-        prepare_span(recording, 0.0, 1.6, CONFIG)
+        prepare_span(recording, 0.0, 1.6, CONFIG, Needs())
     assert caught.value.reason == Reason.READ_ERROR
     failing.clear()
     assert hashes(recording) == expected
@@ -65,13 +65,13 @@ def test_keys_that_expire_while_a_recording_is_open_cost_no_span(recording, fail
     spans._close_reader()
     opened, failing = fail_on
     opened.clear()
-    first = prepare_span(recording, 0.0, 1.6, CONFIG)
+    first = prepare_span(recording, 0.0, 1.6, CONFIG, Needs())
     failing.add(0)
-    second = prepare_span(recording, 1.6, 3.2, CONFIG)
+    second = prepare_span(recording, 1.6, 3.2, CONFIG, Needs())
     assert [first.content_hash, second.content_hash] == expected
     assert len(opened) == 2
     failing.add(1)
     failing.add(2)  # with new keys it fails as well
     with pytest.raises(MediaError):
-        prepare_span(recording, 0.0, 1.6, CONFIG)
+        prepare_span(recording, 0.0, 1.6, CONFIG, Needs())
     assert len(opened) == 3

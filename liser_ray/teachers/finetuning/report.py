@@ -27,7 +27,7 @@ def _fold_table(result: FinetuneResult) -> Table:
         "3s: of such windows heard with 3 s around them"
     )
     # ECE: expected calibration error of single windows, without and with the fitted temperature
-    table = scores_table(title, ("fold", "speakers", "n", "UAR", "WAR", "UAR 3s", "WAR 3s", "UAR w", "WAR w", "ECE w"))
+    table = scores_table(title, ("fold", "speakers", "n", "UAR", "WAR", "UAR 3s", "UAR w", "ECE w"))
     for number, bundle in result.bundles.items():
         scores = bundle.content["scores"]
         errors = [scores["windows"][key] for key in ("calibration_error", "calibration_error_with_temperature")]
@@ -45,4 +45,5 @@ def _fold_table(result: FinetuneResult) -> Table:
 
 
 def _recalls(scores: dict[str, Any]) -> list[str]:
-    return [f"{scores[way][name]:.3f}" for way in ("recordings", "windows_of_3s", "windows") for name in ("uar", "war")]
+    ways = (("recordings", "uar"), ("recordings", "war"), ("windows_of_3s", "uar"), ("windows", "uar"))
+    return [f"{scores[way][name]:.3f}" for way, name in ways]

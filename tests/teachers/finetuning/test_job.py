@@ -37,7 +37,7 @@ def kill_a_worker(training: Path, killed: list[int]) -> None:
     os.kill(workers[-1].pid, signal.SIGKILL)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_ravdess_is_learned_by_a_network_that_has_heard_voices(test_data, tmp_path, capsys):
     """A short training on the first sentence; the base is a small HuBERT from scratch, without labels."""
     pretrain_speech_base(tmp_path / "base", seed=0, speakers=12, steps=300)
