@@ -125,8 +125,10 @@ def load_base(folder: Path, device: torch.device) -> BaseModel:
     """Read a Transformers folder as an audio classifier; UserError if it holds none."""
     model, missing, unexpected = read_classifier(AutoModelForAudioClassification, folder, "a speech model", device)
     hear_only_what_is_there(model)
-    needed = frozenset(key for key in missing if not key.endswith(_UNUSED_IN_INFERENCE))
-    return BaseModel(folder, model, needed, unexpected)
+    needed, left = (
+        frozenset(key for key in keys if not key.endswith(_UNUSED_IN_INFERENCE)) for keys in (missing, unexpected)
+    )
+    return BaseModel(folder, model, needed, left)
 
 
 def load_models(
@@ -255,7 +257,9 @@ def _adapted(base: BaseModel, folder: Path, given: Sequence[str]) -> tuple[nn.Mo
 
 def _headed(base: BaseModel, folder: Path, given: Sequence[str]) -> tuple[nn.Module, tuple[str, ...]]:
     """A head on the frozen base, and its labels."""
-    head = read_head(folder / HEAD_FILE).to(base.model.device)
+    head, config = read_head(folder / HEAD_FILE).to(base.model.device), base.model.config
+    if head.mean.shape != (config.num_hidden_layers + 1, 2 * config.hidden_size):
+        raise UserError(f"The head in {folder} was trained on another base than {base.folder}: give that one.")
     labels = agreed_labels(head.n_labels, str(folder), _carried_labels(folder) or (), given, "put a labels.json there")
     return HeadedModel(base.statistics, head).eval(), labels
 

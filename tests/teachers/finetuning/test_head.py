@@ -1,12 +1,13 @@
 """Heads on frozen models: features computed once, a bundle that the labeling job loads, and one base for all folds."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from small_teachers import OF_SPECTROGRAMS, make_spectrogram_model
+from small_teachers import OF_SPECTROGRAMS, make_spectrogram_model, make_speech_base
 from teachers.finetuning.conftest import FOLD
 from tones import LABELS
 
@@ -165,10 +166,14 @@ def test_whom_a_head_has_heard_is_known(frozen, base, tmp_path):
         refuse_leak(target, "tones", FOLD.train)
 
 
-def test_a_file_that_is_no_head_is_refused(frozen, base, tmp_path):
+def test_a_file_that_is_no_head_and_another_base_are_refused(frozen, base, tmp_path):
     one = training(frozen, epochs=1)
     one.run()
     folder = bundle_of(one, base, tmp_path)
+    config, deeper = folder / "head_config.json", make_speech_base(tmp_path / "deeper", num_hidden_layers=3)
+    config.write_text(json.dumps({"base_model_name_or_path": str(deeper)}))
+    with pytest.raises(UserError, match=r"was trained on another base than .*deeper"):
+        load(folder)
     (folder / "head.safetensors").write_bytes((folder / "bundle.json").read_bytes())
     with pytest.raises(UserError, match=r"head\.safetensors"):
         load(folder)
