@@ -1,8 +1,9 @@
 """Which pieces and settings a head on frozen Whisper learns best from, by the selection speakers of each fold.
 
-    python benchmarks/whisper_teachers.py --base WHISPER --labeled ravdess:DIR --output tried.jsonl
+    python benchmarks/whisper_teachers.py --base WHISPER --labeled ravdess:DIR
 
-A line for each setting, fold and seed; test speakers are not looked at. See results/whisper_teachers.md.
+A line for each setting, fold and seed in results/whisper_teachers.jsonl; what is there is not run again. Test speakers
+are not looked at. See results/whisper_teachers.md.
 """
 
 import argparse
@@ -22,23 +23,30 @@ from liser_ray.teachers.finetuning.run import TeacherJob, new_training
 from liser_ray.teachers.finetuning.split import split_fold
 from liser_ray.training.fit import ProcessGroup, run_seed
 
+RESULTS = Path(__file__).parent / "results/whisper_teachers.jsonl"
+SETTING = ("pieces", "learning_rate", "weight_decay", "seed", "fold")
 KINDS = {"whole": (2,), "3 s": (1,), "0.5 s": (0,), "all": (0, 1, 2)}
 
 
 def main() -> None:
     """Train every setting on every fold, and write the selection scores of the best epochs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("--base", "--labeled", "--output"):
+    for name in ("--base", "--labeled"):
         parser.add_argument(name, required=True)
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
+    torch.set_num_threads(1)
+    known = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    done = {tuple(line[name] for name in SETTING) for line in known}
     labeled = read_labeled_set(options.labeled)
     speech, group = load_labeled_speech(labeled), ProcessGroup(torch.device("cpu"))
     frozen = freeze(speech, np.arange(len(speech)), Path(options.base), "float32")
     print(f"{frozen.statistics.shape} of pieces of {PIECES_S}", flush=True)
     grid = product(range(options.seeds), KINDS, (5e-4, 2e-3), (0.01, 1.0), folds_of(labeled))
-    with Path(options.output).open("w") as lines:
+    with RESULTS.open("a") as lines:
         for seed, pieces, learning_rate, weight_decay, fold in grid:
+            if (pieces, learning_rate, weight_decay, seed, fold.index) in done:
+                continue
             settings = TrainSettings(learning_rate=learning_rate, weight_decay=weight_decay, seed=seed)
             split = split_fold(speech, fold, settings.selection_share, settings.seed)
             task = HeadTask(frozen, split, settings, run_seed(seed, fold.index), group, KINDS[pieces])
@@ -46,8 +54,8 @@ def main() -> None:
             training.run()
             task.validate(task.model, "float32")
             best = training.best
-            line = {"pieces": pieces, "learning_rate": learning_rate, "weight_decay": weight_decay, "seed": seed}
-            line |= {"fold": fold.index, "epoch": best.epoch, "epochs": len(training.history)}
+            line = dict(zip(SETTING, (pieces, learning_rate, weight_decay, seed, fold.index), strict=True))
+            line |= {"epoch": best.epoch, "epochs": len(training.history)}
             line |= {"uar": round(best.validation_uar, 4), "uars": [round(one, 4) for one in task.uars]}
             line["layers"] = [round(one, 2) for one in task.model.layers.softmax(0).tolist()]
             lines.write(json.dumps(line) + "\n")
