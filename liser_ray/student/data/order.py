@@ -100,8 +100,10 @@ def labeled_crops(n_labeled: int, seed: int, lap: int) -> np.ndarray:
 
 
 def placebo_rows(n_rows: int, seed: int) -> np.ndarray:
-    """Of which row each unlabeled row gets the targets as a placebo, int64 [n]."""
-    return _rng(seed, 0, _PLACEBO).permutation(n_rows)
+    """Of which row each unlabeled row gets the targets as a placebo, int64 [n]: another one if there is one."""
+    order, rows = _rng(seed, 0, _PLACEBO).permutation(n_rows), np.empty(n_rows, np.int64)
+    rows[order] = np.roll(order, 1)  # one cycle through all rows; a permutation leaves some where they are
+    return rows
 
 
 def group_order(n_groups: int, seed: int, lap: int) -> np.ndarray:
