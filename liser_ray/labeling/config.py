@@ -155,9 +155,11 @@ class LabelConfig:
                 f"may be more than the 2 GiB that a column of a file can hold. Give at most {_most_spans(self)}."
             )
         _check_faces(self.contact_sheet)
-        names = [entry.name for entry in self.entries]
-        if unknown := sorted({*(self.require or ()), *self.teacher_pools} - {*names, *GPU_SHARES}):
-            raise UserError(f"There is no teacher {unknown[0]!r}: --teachers has {', '.join(names) or 'none'}.")
+        names = {entry.name for entry in self.entries}
+        if taken := sorted(names & {*GPU_SHARES, *Stage}):
+            raise UserError(f"A teacher can't be called {taken[0]}, which is the name of a stage: give it another one.")
+        if unknown := sorted(({*self.required} - names) | ({*self.teacher_pools} - names - {*GPU_SHARES})):
+            raise UserError(f"There is no teacher {unknown[0]!r}: --teachers has {', '.join(sorted(names)) or 'none'}.")
 
     @cached_property
     def entries(self) -> tuple[TeacherEntry, ...]:

@@ -98,6 +98,9 @@ def test_what_is_decoded_follows_from_what_the_teachers_take():
         ({"teachers": {"a": {"kind": "speech", "wieghts": "x"}}}, "speech has the settings weights"),
         ({"teachers": {"a": 3}}, "give its kind"),
         ({"teachers": LISER, "require": ["faces"]}, "no teacher 'faces'"),
+        ({"teachers": LISER, "require": ["clips"]}, "no teacher 'clips'"),
+        ({"teachers": ["sound=speech:x"]}, "can't be called sound"),
+        ({"teachers": ["media=speech:x"]}, "can't be called media"),
         ({"teachers": LISER, "teacher_pools": {"video": PoolConfig()}}, "no teacher 'video'"),
     ],
 )
