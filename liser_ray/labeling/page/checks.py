@@ -1,6 +1,7 @@
 """What looks wrong in a table of labels, in plain words. The thresholds are rules of thumb: reasons to look closer."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from liser_ray.labeling.page.agreement import Agreement
@@ -86,6 +87,7 @@ def _about_scalar(counts: TargetCounts) -> Iterator[str]:
 
 
 def _main_reason(statistics: TableStatistics, status: Status) -> str:
-    return max((one.spans, outcome.reason) for outcome, one in statistics.outcomes.items() if outcome.status == status)[
-        1
-    ]
+    spans = Counter[str]()
+    for outcome, count in statistics.outcomes.items():
+        spans[outcome.reason] += count.spans if outcome.status == status else 0
+    return spans.most_common(1)[0][0]
