@@ -104,7 +104,7 @@ def whisper(test_data: Path) -> Path:
     """The folder of Whisper tiny.en with its pretrained weights; skips where it is absent."""
     folder = Path(os.environ.get("DEEPFACE_HOME", test_data.parent / "weights"), "whisper_tiny_en")
     if not folder.is_dir():
-        pytest.skip(f"no Whisper at {folder}")
+        pytest.skip(f"no Whisper tiny.en at {folder}: set DEEPFACE_HOME to the folder of weights")
     return folder
 
 

@@ -22,7 +22,7 @@ class Span:
     span_id: str  # 32 hex digits, the same whenever the same recording is planned with the same span length
     start_s: float
     end_s: float  # the next span's start, to the bit
-    too_short: bool  # whether it holds less than one window of the video teacher (16 frames at 30 Hz)
+    too_short: bool  # whether it holds less than one clip of 16 frames at 30 Hz
 
 
 def recording_id(uri: str, size_bytes: int, version: str) -> str:

@@ -38,7 +38,7 @@ _LEARNING_RATE = 2e-3
 def pretrain_speech_base(folder: Path, seed: int, speakers: int, steps: int) -> None:
     """Pretrain a small HuBERT and write it as a Transformers folder without a head.
 
-    Silent: it runs beside the video teacher's fit, which takes longer and shows the time left.
+    Silent: it runs beside the face teacher's fit, which takes longer and shows the time left.
 
     Args:
         folder: to write, as `save_pretrained` does.

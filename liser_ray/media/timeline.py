@@ -14,7 +14,7 @@ from av.stream import Stream
 from liser_ray.media.container import Tracks
 
 FRAME_RATE_HZ = 30
-"""Rate of the grid, whatever the source's: the video teacher was trained on 30 pictures a second."""
+"""Rate of the grid, whatever the source's: S2D was trained on 30 pictures a second."""
 
 JITTER_S = 0.001
 """Times within this of a cell's middle count as at it: Matroska rounds to milliseconds, and at 60 pictures a second

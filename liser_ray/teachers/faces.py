@@ -27,7 +27,7 @@ from liser_ray.training.precision import Precision
 FrameNetwork = Callable[[Tensor], Tensor]
 """Float32 frames [N, C, H, W] on the device, preprocessed, to the network's outputs [N, K], there or on the CPU."""
 
-_HINT = "Give the YAML file that describes the classifier: face=face:classifier.yaml (see docs/label.md)."
+_HINT = "Give the YAML file that describes the classifier: face=face:classifier.yaml (see docs/labeling.md)."
 _GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV and Pillow weigh them
 
 

@@ -259,7 +259,7 @@ def load_s2d(checkpoint: Checkpoint) -> VideoTransformer:
 
 
 def save_s2d(path: str | Path, network: VideoTransformer, labels: Sequence[str]) -> None:
-    """Write a network with its labels as safetensors, so that it loads as a video teacher with nothing else given.
+    """Write a network with its labels as safetensors, so that it loads as a teacher with nothing else given.
 
     Raises:
         ValueError: if the number of labels is not the head's.

@@ -106,21 +106,24 @@ def test_clips_and_sound_that_changed_on_their_way_are_not_labeled(spans, entrie
 class Loudness(Teacher):
     """A scalar of sound that fails on the second span."""
 
-    targets = (Target("loudness", "scalar", ("loudness",), 0.5, 0.5, "", "loudness"),)
+    targets = (Target("loudness", "scalar", ("loudness",), 0.5, 0.5, "", "loudness", embedding_size=2),)
 
     def __call__(self, windows):
         if len(windows) == 2 and windows[0][0] == self.fails_on:
             raise RuntimeError("too loud")
         if self.fails_on in [one[0] for one in windows]:
             raise RuntimeError("one of them")
-        return {"loudness": Answer(np.array([[np.abs(one).max()] for one in windows], np.float32))}
+        loudest = np.array([[np.abs(one).max()] for one in windows], np.float32)
+        return {"loudness": Answer(loudest, np.hstack([loudest, -loudest]).astype(np.float16))}
 
 
 @pytest.mark.parametrize("required", [(), ("loudness",)])
 def test_a_teacher_that_fails_costs_its_target_and_the_row_only_if_it_is_required(spans, required):
 
     kind = pa.schema([one for one in labels_schema(Loudness.targets) if one.name == "targets"])
-    empty = pa.array([{"loudness": {"start_s": [], "values": [], "valid": []}}] * 2, kind.field("targets").type)
+    empty = pa.array(
+        [{"loudness": dict.fromkeys(("start_s", "values", "valid", "embedding"), [])}] * 2, kind.field("targets").type
+    )
     index = spans.schema.get_field_index("targets")
     spans = spans.set_column(index, kind.field("targets"), empty)
     teacher = Loudness()
@@ -133,8 +136,12 @@ def test_a_teacher_that_fails_costs_its_target_and_the_row_only_if_it_is_require
             return teacher
 
     good, bad = stage(Entry(), required=required)(spans).to_pylist()
-    assert len(good["targets"]["loudness"]["values"]) == 2
-    assert bad["targets"]["loudness"]["values"] == []
+    found = good["targets"]["loudness"]
+    assert len(found["values"]) == 2
+    np.testing.assert_allclose(
+        found["embedding"], np.hstack([found["values"], np.negative(found["values"])]), rtol=1e-3
+    )
+    assert bad["targets"]["loudness"]["values"] == bad["targets"]["loudness"]["embedding"] == []
     assert "RuntimeError: too loud" in bad["detail"]
     assert (bad["status"], bad["reason"]) == (("failed", "teacher_error") if required else ("", ""))
     assert (good["status"], good["detail"]) == ("", "")

@@ -231,7 +231,7 @@ class TestFace:
     def test_a_real_classifier_of_faces(self, yunet_home):
         described = yunet_home / "face_expression/teacher_face_faceapi.yaml"
         if not described.is_file():
-            pytest.skip(f"no face classifier at {described}")
+            pytest.skip(f"no face classifier at {described}: set DEEPFACE_HOME to the folder of weights")
         teacher = face.load("face", face.Options(str(described)), CPU, "float32")
         found = answers(teacher, random_clips(1))
         assert labels(teacher) == ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")

@@ -1,1 +1,1 @@
-"""Training of speech teachers: a pretrained speech model, LoRA on its attention, a new head, one teacher per fold."""
+"""Training of speech teachers: a pretrained model with LoRA or left as it is, and a new head, one teacher per fold."""
