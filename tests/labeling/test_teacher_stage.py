@@ -121,9 +121,8 @@ class Loudness(Teacher):
 def test_a_teacher_that_fails_costs_its_target_and_the_row_only_if_it_is_required(spans, required):
 
     kind = pa.schema([one for one in labels_schema(Loudness.targets) if one.name == "targets"])
-    empty = pa.array(
-        [{"loudness": dict.fromkeys(("start_s", "values", "valid", "embedding"), [])}] * 2, kind.field("targets").type
-    )
+    nothing = {name: [] for name in ("start_s", "values", "valid", "embedding")}
+    empty = pa.array([{"loudness": nothing}] * 2, kind.field("targets").type)
     index = spans.schema.get_field_index("targets")
     spans = spans.set_column(index, kind.field("targets"), empty)
     teacher = Loudness()
