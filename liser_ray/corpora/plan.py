@@ -96,10 +96,7 @@ def make_plan(
     """
     if output_uri:
         _refuse_own_folders(input_uri, output_uri)
-        check_writable(output_uri)
-        delete_file(join(absolute(output_uri), "plan.json"))  # first: from here on the plan is not complete
-        for old in _plan_paths(output_uri):
-            filesystem(output_uri)[0].delete_file(old)
+        _clear(output_uri)
     roots = roots_of(input_folder(input_uri), config.allowed_roots)
     listing = list_recordings(input_uri, output_uri, roots, needs_video)
     schema = plan_schema(listing.extra_schema, taken_columns)
@@ -144,8 +141,8 @@ def _write_summary(output_uri: str, summary: PlanSummary) -> None:
     write_bytes(join(absolute(output_uri), "plan.json"), json.dumps(asdict(summary), indent=2).encode() + b"\n")
 
 
-def copy_plan(from_uri: str, output_uri: str) -> PlanSummary:
-    """Take over the plan of another output, whose table is the input; over an old one.
+def copy_plan(from_uri: str, output_uri: str | None) -> PlanSummary:
+    """Take over the plan of another output, whose table is the input; over an old one. None: only the summary.
 
     Raises:
         UserError: there is none, or this output can't be written.
@@ -153,14 +150,24 @@ def copy_plan(from_uri: str, output_uri: str) -> PlanSummary:
     summary = load_plan_summary(from_uri)
     if summary is None:
         raise UserError(f"{from_uri} has no plan.json: give the whole --output of label_corpus.py.")
-    check_writable(output_uri)
+    summary = replace(summary, input_uri=absolute(from_uri))
+    if output_uri is None:
+        return summary
+    _clear(output_uri)
     fs, _ = filesystem(from_uri)
     for path in _plan_paths(from_uri):
         with fs.open_input_file(path) as file:
             write_bytes(join(absolute(output_uri), "plan", posixpath.basename(path)), file.read())
-    summary = replace(summary, input_uri=absolute(from_uri))
     _write_summary(output_uri, summary)
     return summary
+
+
+def _clear(output_uri: str) -> None:
+    """Take away an old plan."""
+    check_writable(output_uri)
+    delete_file(join(absolute(output_uri), "plan.json"))  # first: from here on the plan is not complete
+    for old in _plan_paths(output_uri):
+        filesystem(output_uri)[0].delete_file(old)
 
 
 def replan_failed(

@@ -119,7 +119,7 @@ def _retry_failed(config: LabelConfig, folders: OutputFolders) -> PlanSummary:
     reconcile(folders)  # first: a file that a killed run was writing can't be read
     reasons = TRANSIENT_REASONS if config.retry_failed == "transient" else None
     again = remove_failed(folders, reasons)
-    plan = None if find_table(config.input) else replan_failed(folders.output, reasons, config.plan)
+    plan = None if find_table(config) else replan_failed(folders.output, reasons, config.plan)
     log.info("%d failed spans will be run again", again)
     return plan or plan_corpus(config)
 

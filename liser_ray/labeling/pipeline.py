@@ -31,7 +31,7 @@ _TASK_CPUS = 0.1  # reading and writing wait for the store
 def label_spans(config: LabelConfig, plan: str, schema: pa.Schema, pools: Pools, counts: JobCounts) -> Dataset:
     """The labels rows, of this schema, of the plan in a folder, when somebody takes them; counts are reported to."""
     roots = roots_of(input_folder(config.input), config.plan.allowed_roots)
-    table = find_table(config.input)
+    table = find_table(config)
     fs, read = (filesystem(table.labels)[0], whole_label_files(table)) if table else filesystem(plan)
     context = DataContext.get_current()
     context.retried_io_errors = [TRANSIENT_ERRORS]

@@ -30,20 +30,20 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
     check_readable(input_folder(config.input))
     check_writable(config.output)
     summary = load_plan_summary(config.output)
-    if table := find_table(config.input):
+    goes_on = exists(OutputFolders(absolute(config.output)).run_card)
+    if table := find_table(config):
         if config.extend or config.needs.clips:
             raise UserError(
                 f"{config.input} is a labels table: it has no pictures, and gets no new recordings. Give teachers of "
                 "sound, without --extend, or give the recordings."
             )
-        taken = summary and summary.input_uri == absolute(config.input)
-        return summary if summary and taken else copy_plan(table.output, config.output)
+        taken = summary and summary.input_uri == table.output
+        return summary if summary and taken else copy_plan(table.output, None if goes_on else config.output)
     if summary and summary.input_uri == input_address(config.input) and _same_rows(summary, config):
         if config.extend:
             return extend_plan(config.output, config.plan)
         log.info("The plan in %s is used. Recordings that came since are added with --extend.", config.output)
         return summary
-    goes_on = exists(OutputFolders(absolute(config.output)).run_card)
     output = None if goes_on else config.output
     return make_plan(config.input, output, config.plan, ADDED_COLUMNS, config.needs.face)
 

@@ -47,7 +47,7 @@ def check_settings(config: LabelConfig) -> list[Target]:
     if config.needs.clips:
         check_detector(config.media.faces.detector)
     teachers = [entry.load(torch.device("cpu")) for entry in config.entries]
-    table = find_table(config.input)
+    table = find_table(config)
     targets = carried_targets(table) if table else []
     targets += [target for teacher in teachers for target in teacher.targets]
     names = Counter(target.name for target in targets)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from liser_ray.corpora.plan import load_plan_summary
+from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.progress import Work
 from liser_ray.labeling.resume import OutputFolders, whole_label_files
 from liser_ray.labeling.schema import ON_THE_WAY, RECIPE_KEY, SPEECH, empty_column, list_column, read_recipe
@@ -20,10 +21,14 @@ from liser_ray.storage.files import exists, filesystem
 from liser_ray.teachers.targets import Target
 
 
-def find_table(input_uri: str) -> OutputFolders | None:
-    """The folders of the job whose output an input is, or None if it is recordings."""
-    folders = OutputFolders(absolute(input_uri))
-    return folders if exists(folders.run_card) and exists(folders.labels) else None
+def find_table(config: LabelConfig) -> OutputFolders | None:
+    """The folders of the job whose output the input is, or None if it is recordings.
+
+    A job may write beside its recordings: what is input and output is no table for itself.
+    """
+    folders = OutputFolders(absolute(config.input))
+    is_table = folders.output != absolute(config.output) and exists(folders.run_card) and exists(folders.labels)
+    return folders if is_table else None
 
 
 def carried_targets(table: OutputFolders) -> list[Target]:

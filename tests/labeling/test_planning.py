@@ -1,0 +1,39 @@
+"""Whose plan a job takes, where its input is a labels table."""
+
+from small_jobs import row, write_job
+
+from liser_ray.corpora.plan import load_plan_summary
+from liser_ray.labeling.config import LabelConfig
+from liser_ray.labeling.planning import plan_corpus
+from liser_ray.labeling.table_input import find_table
+
+SPEECH = ["more=speech:teachers/one"]
+
+
+def files_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_tables_plan_takes_the_place_of_an_old_one(tmp_path):
+    table = write_job(tmp_path / "table", [row(k) for k in range(3)])
+    write_job(tmp_path / "out", [row(k) for k in range(5)])
+    (tmp_path / "out/plan/plan-00001.parquet").write_bytes((tmp_path / "out/plan/plan-00000.parquet").read_bytes())
+    (tmp_path / "out/run.json").unlink()  # only planned so far
+    config = LabelConfig(table.output, str(tmp_path / "out"), SPEECH)
+    plan = plan_corpus(config)
+    assert (plan.spans, plan.input_uri) == (3, table.output)
+    assert load_plan_summary(config.output) == plan == plan_corpus(config)
+
+
+def test_a_dry_run_into_an_output_that_has_labels_of_others_changes_nothing(tmp_path):
+    table = write_job(tmp_path / "table", [row(k) for k in range(3)])
+    write_job(tmp_path / "out", [row(k) for k in range(5)])
+    before = files_of(tmp_path)
+    assert plan_corpus(LabelConfig(table.output, str(tmp_path / "out"), SPEECH)).spans == 3
+    assert files_of(tmp_path) == before
+
+
+def test_a_job_that_writes_beside_its_recordings_does_not_take_its_own_output_for_a_table(tmp_path):
+    own = write_job(tmp_path, [row(0)])
+    assert find_table(LabelConfig(own.output, own.output, SPEECH)) is None
+    assert find_table(LabelConfig(own.output, str(tmp_path / "other"), SPEECH)).output == own.output
