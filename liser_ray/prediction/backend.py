@@ -22,15 +22,15 @@ class Backend(Protocol):
         """Logits of the 3-s windows, float32 [W, K].
 
         Args:
-            samples: n is 48000 + (W - 1) · step or up to a step more.
+            samples: n is 48000 + (W - 1) · step or up to a step more; or less than 48000, a recording of one window.
             step_samples: from window to window, a multiple of 1600.
-            statistics: of the recording, see `statistics`; for a network with normalisation by utterance.
+            statistics: of the recording, see `statistics`; for a network that normalises by it.
         """
 
     def statistics(self, samples: np.ndarray, frames: tuple[int, int], before: np.ndarray | None) -> np.ndarray:
-        """What a network with normalisation by utterance has to know of the recording, float32 [3, 64].
+        """What a network has to know of the recording if it normalises by that, float32 [3, 64].
 
-        It is for each band the number of frames, their mean and their standard deviation.
+        It is for each band the weight of all frames, their mean and their standard deviation.
 
         Args:
             samples: all of the recording, or a stretch of 3 s or more.
@@ -39,7 +39,7 @@ class Backend(Protocol):
         """
 
     def log_mel(self, samples: np.ndarray) -> np.ndarray:
-        """The log-Mel spectrogram float32 [94, 64] of a window; what is shorter than 3 s gets zeros behind it."""
+        """The log-Mel spectrogram float32 [94, 64] of a window; what is shorter than 3 s is padded."""
 
 
 class OnnxBackend:

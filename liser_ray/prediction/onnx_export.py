@@ -31,7 +31,9 @@ from liser_ray.student.front_end import (
     SAMPLE_RATE_HZ,
     SEGMENT_FRAMES,
     SEGMENT_SAMPLES,
+    SPEECH_RANGE,
     STRIDE_SAMPLES,
+    TINY_POWER,
     mel_corners_hz,
 )
 
@@ -53,10 +55,10 @@ def export_onnx(weights: bytes, card: StudentCard) -> bytes:
     float32 [W, K] of its 3-s windows, one every 0.1 s; ``log_mel`` float32 [W, 94, 64], what the windows' spectrograms
     are before normalisation.
 
-    With normalisation by utterance there are more, for recordings that come in pieces. Output: ``statistics`` float32
-    [3, 64], of each band the number of frames, mean and standard deviation. Optional inputs: ``statistics_before``, the
-    same of what was before this waveform; ``frames`` int64 [2], the first of its frames that counts and the one after
-    the last, (0, 0) for none; ``skip`` int64 [1], samples before the first window.
+    Where the recording is normalised by itself there are more, for recordings that come in pieces. Output:
+    ``statistics`` float32 [3, 64], of each band the weight, mean and deviation. Optional inputs:
+    ``statistics_before``, the same of what was before this waveform; ``frames`` int64 [2], the first of its frames that
+    counts and the one after the last, (0, 0) for none; ``skip`` int64 [1], samples before the first window.
 
     Args:
         weights: the bytes of its ``student.safetensors``.
@@ -185,11 +187,10 @@ def _student_graph(tensors: Mapping[str, np.ndarray], card: StudentCard) -> onnx
         info("window_logits", floats, ["windows", n_labels]),
         info("log_mel", floats, ["windows", SEGMENT_FRAMES, N_BANDS]),
     ]
-    # What is shorter than a window gets zeros behind it.
     waveform = _Value(op, "waveform")
-    n_given = op("Shape", waveform)
-    sound = op("Pad", waveform, op("Concat", [0], op("Max", op.value(SEGMENT_SAMPLES) - n_given, 0), axis=0))
-    filters = _filters(op)
+    n_given, of_speech = op("Shape", waveform), card.network.normalisation == "speech"
+    sound = _fit_length(op, waveform, n_given, of_speech)
+    filters, floor = _filters(op), TINY_POWER if of_speech else POWER_FLOOR
     skip: _Input = [0]
     if card.of_recording:
         skip = op.value([0], "skip")
@@ -198,10 +199,13 @@ def _student_graph(tensors: Mapping[str, np.ndarray], card: StudentCard) -> onnx
         outputs.append(info("statistics", floats, [3, N_BANDS]))
     windows = _windows(op, sound, skip)
     places = op("Unsqueeze", op("Range", 0, SEGMENT_FRAMES, 1), [1]) + _STRIDES_OF_FRAME
-    by_frame = _log_mel(op, windows, op.value([SEGMENT_SAMPLES]), places, filters)
+    by_frame = _log_mel(op, windows, op.value([SEGMENT_SAMPLES]), places, filters, floor)
     log_mel = normalised = op("Reshape", by_frame, [-1, SEGMENT_FRAMES, N_BANDS], name="log_mel")
     if card.of_recording:
-        mean, std = _statistics(op, sound, n_given, filters)
+        mean, std = _statistics(op, sound, n_given, filters, floor)
+        if of_speech:
+            least = op("ReduceMax", mean, axes=[1], keepdims=1) - SPEECH_RANGE
+            log_mel, mean = op("Max", log_mel, least), op("Max", mean, least)
         normalised = log_mel - mean
         if card.network.normalisation == "utterance":
             normalised = normalised / op("Max", std, MIN_BAND_STD)
@@ -214,6 +218,16 @@ def _student_graph(tensors: Mapping[str, np.ndarray], card: StudentCard) -> onnx
     model = helper.make_model(graph, producer_name="liser_ray", opset_imports=opset, ir_version=_IR_VERSION)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _fit_length(op: _Graph, waveform: _Value, n_given: _Value, mirrors: bool) -> _Value:
+    """As `liser_ray.student.features.LogMel.fit_length`."""
+    if not mirrors:
+        return op("Pad", waveform, op("Concat", [0], op("Max", op.value(SEGMENT_SAMPLES) - n_given, 0), axis=0))
+    period = op("Max", (n_given - 1) * 2, 1)
+    n_wanted = op("Squeeze", op("Max", n_given, SEGMENT_SAMPLES))
+    places = op("Mod", op("Range", 0, n_wanted, 1), period)
+    return op("Gather", waveform, op("Min", places, period - places))
 
 
 def _windows(op: _Graph, sound: _Value, skip: _Input) -> _Value:
@@ -245,7 +259,7 @@ def _filters(op: _Graph) -> _Value:
     return op("Relu", op("Min", rising, falling))
 
 
-def _log_mel(op: _Graph, sound: _Value, n_samples: _Value, places: _Value, filters: _Value) -> _Value:
+def _log_mel(op: _Graph, sound: _Value, n_samples: _Value, places: _Value, filters: _Value, floor: float) -> _Value:
     """Log-Mel, float [B · frames, 64], of sound [B, n]; a frame is four strides of the mirrored sound.
 
     A Fourier transform in one product would need a matrix of 17 MB. Two do it, 32 · 64 = 2048, with a turn between
@@ -270,11 +284,13 @@ def _log_mel(op: _Graph, sound: _Value, n_samples: _Value, places: _Value, filte
     spectrum = turned @ np.block([[long.real, long.imag], [-long.imag, long.real]])
     re, im = op.several(2, "Split", spectrum * spectrum, axis=2)
     power = op("Reshape", re + im, [-1, _N_KEPT * _N_LONG])
-    return op("Log", op("Max", power @ filters, POWER_FLOOR))
+    return op("Log", op("Max", power @ filters, floor))
 
 
-def _statistics(op: _Graph, sound: _Value, n_given: _Value, filters: _Value) -> tuple[_Value, _Value]:
+def _statistics(op: _Graph, sound: _Value, n_given: _Value, filters: _Value, floor: float) -> tuple[_Value, _Value]:
     """Mean and deviation of each band, [1, 64], over what was before and the wanted frames of the waveform.
+
+    Frames weigh as they are loud where the floor is `TINY_POWER`.
 
     The same steps as in `liser_ray.student.features.recording_statistics`.
     """
@@ -284,18 +300,21 @@ def _statistics(op: _Graph, sound: _Value, n_given: _Value, filters: _Value) -> 
     to = op("Max", end, first + 1)  # products of nothing are an error to onnxruntime
     wanted = op("Unsqueeze", op("Range", op("Squeeze", first), op("Squeeze", to), 1), [1])
     row = op("Unsqueeze", sound, [0])
-    log_mel = _log_mel(op, row, op("Shape", sound), wanted + _STRIDES_OF_FRAME, filters)
-    count = op("Cast", end - first, to=TensorProto.FLOAT)
-    divisor = op("Max", count, 1.0)
-    mean = op("ReduceSum", log_mel, [0]) / divisor
+    log_mel = _log_mel(op, row, op("Shape", sound), wanted + _STRIDES_OF_FRAME, filters, floor)
+    are_any = op("Cast", op("Min", end - first, 1), to=TensorProto.FLOAT)
+    loudness = op("Sqrt", op("ReduceSum", op("Exp", log_mel), [1])) if floor == TINY_POWER else op.value(1.0)
+    weights = op("Expand", loudness * are_any, op("Shape", op("Slice", log_mel, [0], [1], [1])))
+    weight = op("ReduceSum", weights, [0])
+    divisor = op("Max", weight, float(np.finfo(np.float32).tiny))
+    mean = op("ReduceSum", log_mel * weights, [0]) / divisor
     off = log_mel - mean
-    variance = op("ReduceSum", off * off, [0]) / divisor
-    old_count, old_mean, old_std = op.several(3, "Split", before, axis=0)
-    share, step = count / (old_count + count), mean - old_mean
+    variance = op("ReduceSum", off * off * weights, [0]) / divisor
+    old_weight, old_mean, old_std = op.several(3, "Split", before, axis=0)
+    share, step = weight / (old_weight + weight), mean - old_mean
     old_share, old_variance = op.value(1.0) - share, old_std * old_std
     mean = old_mean + share * step
     std = op("Sqrt", old_share * old_variance + share * variance + share * old_share * step * step)
-    op("Concat", old_count + count, mean, std, axis=0, name="statistics")
+    op("Concat", old_weight + weight, mean, std, axis=0, name="statistics")
     return mean, std
 
 

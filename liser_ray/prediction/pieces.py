@@ -59,10 +59,10 @@ class SlidingWindow:
         return blocks
 
     def finish(self) -> list[np.ndarray]:
-        """The block that is left. A recording of less than 3 s has one window, with zeros behind it."""
+        """The block that is left. A recording of less than 3 s is one, shorter than the others."""
         held = np.concatenate([*self._held, np.zeros(0, np.float32)])
         if len(held) < SEGMENT_SAMPLES:
-            return [] if self._any or not len(held) else [np.pad(held, (0, SEGMENT_SAMPLES - len(held)))]
+            return [] if self._any or not len(held) else [held]
         return [held[: len(held) - (len(held) - SEGMENT_SAMPLES) % self._step]]
 
 

@@ -12,7 +12,6 @@ from liser_ray.student.features import (
     BandNormalisation,
     BandStatistics,
     LogMel,
-    fit_length,
     pad_edges,
     recording_statistics,
 )
@@ -34,12 +33,12 @@ class TorchBackend:
         self._device = torch.device(device)
         self._classifier = _load_classifier(weights, card).to(self._device)
         self._of_recording = BandNormalisation(card.network.normalisation) if card.of_recording else None
-        self._log_mel = LogMel().to(self._device)
+        self._log_mel = LogMel(card.network.normalisation).to(self._device)
 
     @torch.inference_mode()
     def window_logits(self, samples: np.ndarray, step_samples: int, statistics: np.ndarray | None) -> np.ndarray:
         """See `liser_ray.prediction.backend.Backend`."""
-        log_mels = self._log_mel.of_windows(self._tensor(samples), step_samples)
+        log_mels = self._log_mel.of_windows(self._log_mel.fit_length(self._tensor(samples)), step_samples)
         if self._of_recording is not None:
             log_mels = self._of_recording(log_mels, self._unpacked(statistics))
         batches = log_mels.split(_BATCH_WINDOWS.get(self._device.type, 8))
@@ -49,18 +48,20 @@ class TorchBackend:
     def statistics(self, samples: np.ndarray, frames: tuple[int, int], before: np.ndarray | None) -> np.ndarray:
         """See `liser_ray.prediction.backend.Backend`."""
         first, end = frames
-        padded = pad_edges(fit_length(self._tensor(samples))[None])
+        assert self._of_recording is not None
+        padded = pad_edges(self._log_mel.fit_length(self._tensor(samples))[None])
         of_frames = padded[:, first * STRIDE_SAMPLES : (end - 1) * STRIDE_SAMPLES + FRAME_SAMPLES]
         log_mel = self._log_mel.of_padded(of_frames)
         n_frames = torch.tensor([log_mel.shape[-1]], device=self._device)
-        mean, std, count = recording_statistics(log_mel, n_frames, self._unpacked(before))
-        assert count is not None
-        return torch.stack([count.expand_as(mean).float(), mean, std])[:, 0, :, 0].cpu().numpy()
+        kind, before_these = self._of_recording.kind, self._unpacked(before)
+        mean, std, weight = recording_statistics(log_mel, n_frames, kind, before_these)
+        assert weight is not None
+        return torch.stack([weight.expand_as(mean), mean, std])[:, 0, :, 0].cpu().numpy()
 
     @torch.inference_mode()
     def log_mel(self, samples: np.ndarray) -> np.ndarray:
         """See `liser_ray.prediction.backend.Backend`."""
-        return self._log_mel(fit_length(self._tensor(samples))[None])[0].mT.cpu().numpy()
+        return self._log_mel(self._log_mel.fit_length(self._tensor(samples))[None])[0].mT.cpu().numpy()
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self._device)
@@ -68,8 +69,8 @@ class TorchBackend:
     def _unpacked(self, statistics: np.ndarray | None) -> BandStatistics | None:
         if statistics is None:
             return None
-        count, mean, std = self._tensor(statistics)[:, None, :, None]
-        return BandStatistics(mean, std, count)
+        weight, mean, std = self._tensor(statistics)[:, None, :, None]
+        return BandStatistics(mean, std, weight)
 
 
 def _load_classifier(weights: bytes, card: StudentCard) -> EmotionClassifier:

@@ -73,6 +73,12 @@ def expected_calibration_error(softmax: np.ndarray, truth: np.ndarray) -> float:
     return float(np.abs(gap).sum() / len(truth))
 
 
+def brier_score(softmax: np.ndarray, truth: np.ndarray) -> float:
+    """Mean squared distance of probabilities float [N, K] from the truth int [N], all labels: 0..2 (Brier 1950)."""
+    right = np.eye(softmax.shape[1])[truth]
+    return float(np.square(softmax - right).sum(axis=1).mean())
+
+
 def _score(confusion: np.ndarray, metric: Metric) -> float:
     if not confusion.any():
         raise ValueError("No recordings to score.")

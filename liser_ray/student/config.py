@@ -9,11 +9,14 @@ from liser_ray.runtime.errors import UserError
 Pooling = Literal["last", "mean", "attention"]
 """How the LSTM's steps become one vector, see `liser_ray.student.network`."""
 
-Normalisation = Literal["none", "utterance", "utterance-mean", "corpus"]
+Normalisation = Literal["none", "utterance", "utterance-mean", "corpus", "speech"]
 """What gives each Mel band zero mean, and perhaps unit variance: `liser_ray.student.features.BandNormalisation`."""
 
-OF_RECORDING: tuple[Normalisation, ...] = ("utterance", "utterance-mean")
-"""Those that need the whole recording before its first segment."""
+UTTERANCE: tuple[Normalisation, ...] = ("utterance", "utterance-mean")
+"""Those that are over whole recordings in training too; "speech" is over the 3-s segments there, after augmentation."""
+
+OF_RECORDING: tuple[Normalisation, ...] = (*UTTERANCE, "speech")
+"""Those that have to know a recording that is predicted."""
 
 Distillation = Literal["mae", "mae-sum", "ce", "kl"]
 """Distance between a distillation head and a distribution: mean absolute error over the labels or its sum,
@@ -39,8 +42,9 @@ class NetworkConfig:
 
     Attributes:
         pooling: over the LSTM's steps; "attention" adds a parameter for each of its outputs.
-        normalisation: of the log-Mel bands, over each recording (mean and variance, or the mean alone) or with the
-            statistics of the training data.
+        normalisation: of the log-Mel bands, over each recording (mean and variance, or the mean alone), with the
+            statistics of the training data, or over the loud frames of each recording ("speech", which hears the same
+            at any loudness and whatever silence is around).
         dropout: on the pooled vector that all heads read, 0..1.
         filters: of the three convolutions.
         hidden_size: of the LSTM, in each direction.

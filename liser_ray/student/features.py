@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torchaudio
 from torch import Tensor, nn
@@ -20,7 +19,10 @@ from liser_ray.student.front_end import (
     POWER_FLOOR,
     SEGMENT_FRAMES,
     SEGMENT_SAMPLES,
+    SPEECH_RANGE,
     STRIDE_SAMPLES,
+    TINY_POWER,
+    mirrored,
 )
 
 _FRAMES_AT_ONCE = {"cpu": 128, "cuda": 1 << 17}
@@ -37,13 +39,18 @@ class LogMel(nn.Module):
     """Waveforms at 16 kHz to log-Mel spectrograms; nothing in it is learned.
 
     Always in float32, also where autocast would do less: the powers span ten decades.
+
+    Args:
+        normalisation: what comes after it, which decides on the smallest power and on the padding.
     """
 
     window: Tensor
     filters: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, normalisation: Normalisation = "none"):
         super().__init__()
+        self._of_speech = normalisation == "speech"
+        self._floor = TINY_POWER if self._of_speech else POWER_FLOOR
         filters = torchaudio.functional.melscale_fbanks(
             FRAME_SAMPLES // 2 + 1, 0.0, SAMPLE_RATE_HZ / 2, N_BANDS, SAMPLE_RATE_HZ
         )
@@ -53,6 +60,19 @@ class LogMel(nn.Module):
     def forward(self, waveforms: Tensor) -> Tensor:
         """Logarithms of the bands' powers, float32 [B, 64, 1 + n // 512], of float32 [B, n], 16 kHz, n > 1,024."""
         return self.of_padded(pad_edges(waveforms))
+
+    def fit_length(self, waveform: Tensor) -> Tensor:
+        """Pad [..., n] at 16 kHz to 3 s; what is longer comes as it is.
+
+        By zeros at the end, as the paper does; before "speech" with what is there, forth and back, which unlike silence
+        sounds like speech.
+        """
+        n_samples = waveform.shape[-1]
+        if n_samples >= SEGMENT_SAMPLES:
+            return waveform
+        if self._of_speech:
+            return waveform[..., torch.from_numpy(mirrored(n_samples, SEGMENT_SAMPLES)).to(waveform.device)]
+        return nn.functional.pad(waveform, (0, SEGMENT_SAMPLES - n_samples))
 
     def of_padded(self, waveforms: Tensor) -> Tensor:
         """The same of stretches of what `pad_edges` gives, [B, n]: float32 [B, 64, 1 + (n - 2048) // 512]."""
@@ -91,7 +111,7 @@ class LogMel(nn.Module):
                 for few, out in zip(rows.split(n_frames, dim=1), into.split(n_frames, dim=1), strict=True):
                     spectrum = torch.view_as_real(torch.fft.rfft(few * self.window))
                     out.copy_(spectrum.square().sum(dim=-1) @ self.filters)
-        return found.clamp_(min=POWER_FLOOR).log_()
+        return found.clamp_(min=self._floor).log_()
 
 
 def pad_edges(waveforms: Tensor) -> Tensor:
@@ -105,51 +125,54 @@ def segment_samples(padded: Tensor, first_frame: int) -> Tensor:
     return padded[..., start : start + (SEGMENT_FRAMES - 1) * STRIDE_SAMPLES + FRAME_SAMPLES]
 
 
-def fit_length(waveform: Tensor) -> Tensor:
-    """Pad [..., n] at 16 kHz with zeros at the end to 3 s; what is longer comes as it is."""
-    missing = SEGMENT_SAMPLES - waveform.shape[-1]
-    return nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform
-
-
 def evaluation_windows(waveform: Tensor) -> Tensor:
     """Every 3-s window of a recording [n] at 16 kHz, one each 0.1 s: a view [W, 48000], W = 1 + (n - 48000) // 1600.
 
-    All are full, so that less than 0.1 s at the end may go unheard. Less than 3 s give one zero-padded window.
+    All are full, so that less than 0.1 s at the end may go unheard. The recording has 3 s or more (`fit_length`).
     """
-    return fit_length(waveform).unfold(-1, SEGMENT_SAMPLES, EVALUATION_STRIDE_SAMPLES)
+    return waveform.unfold(-1, SEGMENT_SAMPLES, EVALUATION_STRIDE_SAMPLES)
 
 
 class BandStatistics(NamedTuple):
-    """Mean and standard deviation of each Mel band over time, float32 [64, 1] or [B, 64, 1], and over how many frames.
+    """Mean and standard deviation of each Mel band over time, float32 [64, 1] or [B, 64, 1], and their weight.
 
-    The frames, [1, 1] or [B, 1, 1], are of those statistics alone that go on with what follows.
+    The weight, [1, 1] or [B, 1, 1], of all frames together is of those statistics alone that go on with what follows.
     """
 
     mean: Tensor
     std: Tensor
-    n_frames: Tensor | None = None
+    weight: Tensor | None = None
 
 
-def recording_statistics(log_mel: Tensor, n_frames: Tensor, before: BandStatistics | None = None) -> BandStatistics:
+def recording_statistics(
+    log_mel: Tensor, n_frames: Tensor, normalisation: Normalisation, before: BandStatistics | None = None
+) -> BandStatistics:
     """Statistics [B, 64, 1] of each recording by itself, without its padding; the ONNX file has its own.
+
+    Every frame has the weight 1; for "speech" a frame weighs as much as it is loud (the root of its power, an
+    amplitude), so that what is 40 dB below the voice counts a hundredth. Sums with weights can go on, where a threshold
+    below the loudest frame could not.
 
     Args:
         log_mel: float32 [B, 64, frames].
         n_frames: int64 [B], how many of the frames are sound (`frame_count`); 1 or more if nothing was before.
+        normalisation: that they are for.
         before: statistics of the recording's frames before these, for one that comes in pieces; they count too.
     """
-    heard = torch.arange(log_mel.shape[-1], device=log_mel.device) < n_frames[:, None, None]
-    count = heard.sum(dim=-1, keepdim=True)
-    divisor = count.clamp(min=1)
-    mean = (log_mel * heard).sum(dim=-1, keepdim=True) / divisor
-    variance = ((log_mel - mean).square() * heard).sum(dim=-1, keepdim=True) / divisor
+    weights = (torch.arange(log_mel.shape[-1], device=log_mel.device) < n_frames[:, None, None]).to(log_mel.dtype)
+    if normalisation == "speech":
+        weights = weights * log_mel.exp().sum(dim=1, keepdim=True).sqrt()
+    weight = weights.sum(dim=-1, keepdim=True)
+    divisor = weight.clamp(min=torch.finfo(weight.dtype).tiny)
+    mean = (log_mel * weights).sum(dim=-1, keepdim=True) / divisor
+    variance = ((log_mel - mean).square() * weights).sum(dim=-1, keepdim=True) / divisor
     if before is not None:
-        assert before.n_frames is not None
-        count = before.n_frames + count
-        share, step = n_frames[:, None, None] / count, mean - before.mean
+        assert before.weight is not None
+        here, weight = weight, before.weight + weight
+        share, step = here / weight, mean - before.mean
         mean = before.mean + share * step
         variance = (1 - share) * before.std.square() + share * variance + share * (1 - share) * step.square()
-    return BandStatistics(mean, variance.sqrt(), count)
+    return BandStatistics(mean, variance.sqrt(), weight)
 
 
 def corpus_statistics(log_mels: Iterable[Tensor]) -> BandStatistics:
@@ -162,7 +185,7 @@ def corpus_statistics(log_mels: Iterable[Tensor]) -> BandStatistics:
     for log_mel in log_mels:
         if log_mel.shape[1]:
             exact = log_mel.double().cpu()[None]
-            found = recording_statistics(exact, torch.tensor([log_mel.shape[1]]), found)
+            found = recording_statistics(exact, torch.tensor([log_mel.shape[1]]), "corpus", found)
     if found is None:
         raise ValueError("No frames to fit the normalisation to.")
     return BandStatistics(found.mean[0].float(), found.std[0].float())
@@ -175,6 +198,9 @@ class BandNormalisation(nn.Module):
     "utterance-mean" its means alone, so that what a voice and a microphone add to all frames goes, while loud and soft
     stay. "corpus" takes those of the training data, which are saved with the weights; until they are set or loaded they
     are NaN, so that nobody trains without them unnoticed. Padding is normalised like sound.
+
+    "speech" takes the mean over the loud frames (`recording_statistics`), of which silence is no part, and what is
+    60 dB below the loudest band counts as that: louder or softer, or with more silence around, it looks the same.
     """
 
     mean: Tensor
@@ -204,43 +230,8 @@ class BandNormalisation(nn.Module):
             recording = BandStatistics(self.mean, self.std)
         if recording is None:
             raise ValueError("Normalisation by utterance needs the statistics of each recording.")
+        if self.kind == "speech":
+            floor = recording.mean.amax(dim=-2, keepdim=True) - SPEECH_RANGE
+            return log_mel.maximum(floor) - recording.mean.maximum(floor)
         centred = log_mel - recording.mean
         return centred if self.kind == "utterance-mean" else centred / recording.std.clamp(min=MIN_BAND_STD)
-
-
-def spec_augment(
-    log_mel: Tensor, rng: np.random.Generator, n_band_masks: int, max_bands: int, n_frame_masks: int, max_frames: int
-) -> Tensor:
-    """Hide random stripes of each spectrogram (Park et al. 2019), without its time warping.
-
-    Each mask covers 0 to its maximum of neighbouring bands (0..64) or frames, all widths and places equally likely.
-    What is hidden in [B, 64, frames] gets the mean of its spectrogram, so that it works without normalisation as well.
-    """
-    n_rows, n_bands, n_frames = log_mel.shape
-    bands = _random_stripes(n_rows, n_bands, n_band_masks, max_bands, rng)
-    frames = _random_stripes(n_rows, n_frames, n_frame_masks, max_frames, rng)
-    hidden = torch.from_numpy(bands[:, :, None] | frames[:, None, :]).to(log_mel.device)
-    return torch.where(hidden, log_mel.mean(dim=(1, 2), keepdim=True), log_mel)
-
-
-def _random_stripes(n_rows: int, size: int, n_masks: int, max_width: int, rng: np.random.Generator) -> np.ndarray:
-    """Where masks along one axis lie, bool [n_rows, size]."""
-    width = rng.integers(0, max_width + 1, (n_rows, n_masks, 1))
-    start = rng.integers(0, size - width + 1)
-    place = np.arange(size)
-    return np.any((place >= start) & (place < start + width), axis=1)
-
-
-def mixup(
-    inputs: Tensor, truth: Tensor, n_labels: int, alpha: float, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Mix each input with another of the batch, and their labels likewise (Zhang et al. 2018).
-
-    x = m · x_i + (1 - m) · x_j and y = m · y_i + (1 - m) · y_j, with its own m ~ Beta(alpha, alpha) for each pair. Of
-    inputs [N, ...] and int64 truth [N] it makes inputs and soft targets, float32 [N, n_labels], whose rows sum to 1.
-    """
-    partner = torch.from_numpy(rng.permutation(len(inputs))).to(inputs.device)
-    share = torch.from_numpy(rng.beta(alpha, alpha, len(inputs)).astype(np.float32)).to(inputs.device)
-    targets = nn.functional.one_hot(truth, n_labels).float()
-    of_inputs = share.view(-1, *[1] * (inputs.ndim - 1))
-    return inputs[partner].lerp(inputs, of_inputs), targets[partner].lerp(targets, share[:, None])

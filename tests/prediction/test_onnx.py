@@ -19,6 +19,7 @@ VARIANTS = [
     NetworkConfig(),
     NetworkConfig(pooling="mean", normalisation="corpus"),
     NetworkConfig(pooling="attention", normalisation="utterance"),
+    NetworkConfig("attention", "speech", filters=(16, 32, 64), hidden_size=32, bidirectional=True),
     NetworkConfig("attention", "utterance-mean", filters=(16, 32, 64), hidden_size=32, bidirectional=True),
 ]
 

@@ -10,7 +10,7 @@ from tones import tone
 
 from liser_ray.prediction.plot import MAX_COLUMNS, Columns, Overview, prediction_plot
 from liser_ray.prediction.prediction import Prediction
-from liser_ray.student.features import LogMel, fit_length
+from liser_ray.student.features import LogMel
 from liser_ray.student.front_end import frame_count, window_count
 
 
@@ -35,7 +35,9 @@ def test_an_overview_is_of_all_that_was_heard(student, duration_s):
     for start in range(0, len(waveform), 1000):
         overview.add(waveform[start : start + 1000])
     log_mel, column_s = overview.log_mel()
-    expected = LogMel()(fit_length(torch.from_numpy(waveform))[None])[0].numpy()[:, : frame_count(len(waveform))]
+    mel = LogMel()
+    whole = mel(mel.fit_length(torch.from_numpy(waveform))[None])
+    expected = whole[0].numpy()[:, : frame_count(len(waveform))]
     joints = [94, expected.shape[1]] if duration_s > 3 else []  # of pieces, and the end, behind which there are zeros
     at_joints = [frame for joint in joints for frame in range(joint - 2, min(joint + 2, expected.shape[1]))]
     np.testing.assert_allclose(*(np.delete(one, at_joints, axis=1) for one in (log_mel, expected)), atol=1e-4)

@@ -35,8 +35,9 @@ def test_an_estimate_comes_as_soon_as_its_window_is_full(student):
     assert n_estimates == [0, 1, 0, 2]
 
 
-def test_a_student_that_hears_relative_to_the_recording_takes_what_it_has_heard_so_far(tmp_path):
-    student = Student.from_pretrained(write_student(tmp_path, NetworkConfig(normalisation="utterance")))
+@pytest.mark.parametrize("normalisation", ["utterance", "speech"])
+def test_a_student_that_hears_relative_to_the_recording_takes_what_it_has_heard_so_far(tmp_path, normalisation):
+    student = Student.from_pretrained(write_student(tmp_path, NetworkConfig(normalisation=normalisation)))
     estimates = student.stream().add(SPEECH)
     for k in (0, 5, len(estimates) - 1):
         until_then = student.predict(SPEECH[: 48_000 + k * 1600], 16_000)

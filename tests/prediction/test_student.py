@@ -89,7 +89,7 @@ def test_a_step_further_apart_skips_windows(student):
     np.testing.assert_allclose(far.window_start_s, np.arange(7) * 0.5)
 
 
-@pytest.mark.parametrize("normalisation", ["none", "corpus", "utterance", "utterance-mean"])
+@pytest.mark.parametrize("normalisation", ["none", "corpus", "utterance", "utterance-mean", "speech"])
 def test_a_prediction_is_the_evaluations(tmp_path, normalisation):
     """The same numbers as `EvaluationSet`, which scores students in training."""
     config = NetworkConfig(normalisation=normalisation, pooling="attention")

@@ -29,7 +29,7 @@ def pcm() -> np.ndarray:
 
 
 @pytest.mark.numerics
-@pytest.mark.parametrize("normalisation", ["none", "utterance"])
+@pytest.mark.parametrize("normalisation", ["none", "utterance", "speech"])
 def test_it_says_of_a_window_what_the_student_says_of_3_s(tmp_path, pcm, normalisation):
     folder = write_student(tmp_path / "student", NetworkConfig(normalisation=normalisation))
     teacher, student = load(folder, batch_size=3), Student.from_pretrained(folder)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import torchaudio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from liser_ray.student.features import (
@@ -11,10 +11,7 @@ from liser_ray.student.features import (
     LogMel,
     corpus_statistics,
     evaluation_windows,
-    fit_length,
-    mixup,
     recording_statistics,
-    spec_augment,
 )
 from liser_ray.student.front_end import (
     MIN_BAND_STD,
@@ -83,7 +80,7 @@ class TestLogMel:
 
     def test_sound_stands_before_its_padding(self):
         waveform = noise(16_000)
-        padded = LOG_MEL(fit_length(waveform)[None])[0]
+        padded = LOG_MEL(LOG_MEL.fit_length(waveform)[None])[0]
         longer = LOG_MEL(torch.cat([waveform, noise(40_000, seed=1)])[None])[0]
         whole = (16_000 - 1024) // 512  # frames whose window ends before the padding begins
         torch.testing.assert_close(padded[:, :whole], longer[:, :whole])
@@ -101,8 +98,8 @@ def test_evaluation_has_full_windows_every_tenth_of_a_second(n_samples):
     """Of a waveform whose samples are 1, 2, 3 ... so that each tells its place, and zeros are padding."""
     waveform = torch.arange(1, n_samples + 1)
     padded = torch.cat([waveform, torch.zeros(max(0, SEGMENT_SAMPLES - n_samples), dtype=torch.int64)])
-    assert torch.equal(fit_length(waveform), padded)
-    found = evaluation_windows(waveform)
+    assert torch.equal(LOG_MEL.fit_length(waveform), padded)
+    found = evaluation_windows(padded)
     assert len(found) == window_count(n_samples) == max(0, n_samples - 48_000) // 1600 + 1
     for k, window in enumerate(found):
         assert torch.equal(window, padded[1600 * k : 1600 * k + 48_000])
@@ -112,7 +109,7 @@ class TestNormalisation:
     def test_utterance_gives_each_band_of_each_recording_mean_0_and_deviation_1(self):
         """However loud it is; the mean alone keeps what is loud and soft."""
         log_mel = LOG_MEL(noise(1, 48_000) * torch.tensor([[1.0], [0.1]]))
-        statistics = recording_statistics(log_mel, torch.tensor([94, 94]))
+        statistics = recording_statistics(log_mel, torch.tensor([94, 94]), "utterance")
         normal = BandNormalisation("utterance")(log_mel, statistics)
         torch.testing.assert_close(normal.mean(dim=2), torch.zeros(2, 64), atol=1e-4, rtol=0)
         torch.testing.assert_close(normal.std(dim=2, unbiased=False), torch.ones(2, 64))
@@ -124,22 +121,49 @@ class TestNormalisation:
     def test_padding_is_no_part_of_a_recordings_statistics(self):
         log_mel = noise(2, 64, 94)
         log_mel[0, :, 40:] = -100
-        found = recording_statistics(log_mel, torch.tensor([40, 94]))
+        found = recording_statistics(log_mel, torch.tensor([40, 94]), "utterance")
         for row, sound in enumerate((log_mel[0, :, :40], log_mel[1])):
             torch.testing.assert_close(found.mean[row], sound.mean(dim=1, keepdim=True))
             torch.testing.assert_close(found.std[row], sound.std(dim=1, unbiased=False, keepdim=True))
 
-    def test_statistics_go_on_with_what_follows(self):
+    @pytest.mark.parametrize("kind", ["utterance", "speech"])
+    def test_statistics_go_on_with_what_follows(self, kind):
         log_mel = noise(2, 64, 94) * 3 - 8
-        whole = recording_statistics(log_mel, torch.tensor([94, 94]))
-        first = recording_statistics(log_mel[..., :30], torch.tensor([30, 30]))
-        found = recording_statistics(log_mel[..., 30:], torch.tensor([64, 64]), first)
+        whole = recording_statistics(log_mel, torch.tensor([94, 94]), kind)
+        first = recording_statistics(log_mel[..., :30], torch.tensor([30, 30]), kind)
+        found = recording_statistics(log_mel[..., 30:], torch.tensor([64, 64]), kind, first)
         for one, expected in zip(found, whole, strict=True):
             torch.testing.assert_close(one, expected)
 
+    @pytest.mark.numerics
+    @pytest.mark.parametrize("gain_db", [-60, -20, 20])
+    def test_speech_is_the_same_at_any_loudness_and_with_any_silence(self, gain_db):
+        """Silence around it: zeros, as many as there is sound; the frames of the sound see little of them."""
+        mel, normalise = LogMel("speech"), BandNormalisation("speech")
+
+        def heard(waveform):
+            log_mel = mel(waveform)
+            return normalise(log_mel, recording_statistics(log_mel, torch.tensor([log_mel.shape[2]]), "speech"))
+
+        sound = noise(1, 60_000) * torch.linspace(0.01, 1, 60_000)
+        torch.testing.assert_close(heard(sound * 10 ** (gain_db / 20)), heard(sound), atol=2e-3, rtol=0)
+        with_silence = torch.nn.functional.pad(sound, (30 * 512, 30 * 512))
+        torch.testing.assert_close(heard(with_silence)[..., 35:140], heard(sound)[..., 5:110], atol=0.05, rtol=0)
+        least = mel(with_silence).amin() - recording_statistics(mel(sound), torch.tensor([118]), "speech").mean.amax()
+        assert least < -60 * np.log(10) / 10  # and what is less than that counts as that
+        assert heard(with_silence).amin() > -60 * np.log(10) / 10 - 1
+
+    def test_what_is_short_is_repeated_forth_and_back(self):
+        waveform = torch.arange(20_000.0)
+        padded = LogMel("speech").fit_length(waveform)
+        assert padded.shape == (48_000,)
+        assert torch.equal(padded[:20_000], waveform)
+        assert torch.equal(padded[20_000:39_998], waveform[1:-1].flip(0))
+        assert torch.equal(padded[39_998:], waveform[: 48_000 - 39_998])
+
     def test_silence_stays_finite(self):
         silence = LOG_MEL(torch.zeros(1, 48_000))
-        normal = BandNormalisation("utterance")(silence, recording_statistics(silence, torch.tensor([94])))
+        normal = BandNormalisation("utterance")(silence, recording_statistics(silence, torch.tensor([94]), "utterance"))
         assert normal.abs().max() < 1e-5 / MIN_BAND_STD
         assert torch.isfinite(of_corpus(corpus_statistics(silence))(silence)).all()
 
@@ -168,48 +192,3 @@ class TestNormalisation:
     def test_nothing_can_not_be_fitted_to(self, recordings):
         with pytest.raises(ValueError, match="No frames"):
             corpus_statistics(recordings)
-
-
-class TestSpecAugment:
-    def test_hidden_stripes_have_the_mean_and_the_rest_is_untouched(self):
-        log_mel = noise(20, 64, 94) - 6
-        before = log_mel.clone()
-        masked, again = (spec_augment(log_mel, np.random.default_rng(0), 1, 8, 1, 10) for _ in range(2))
-        assert torch.equal(masked, again)  # by the seed
-        assert torch.equal(log_mel, before)
-        hidden = masked != log_mel
-        mean = log_mel.mean(dim=(1, 2))
-        for row in range(20):
-            assert torch.all(masked[row][hidden[row]] == mean[row])
-            bands, frames = hidden[row].all(dim=1), hidden[row].all(dim=0)
-            assert torch.equal(hidden[row], bands[:, None] | frames[None, :])
-            assert bands.sum() <= 8
-            assert frames.sum() <= 10
-            for mask in (bands, frames):  # one stripe, without a gap
-                assert mask.int().diff().abs().sum() <= 2
-
-    def test_every_width_and_both_edges_occur(self):
-        masked = spec_augment(
-            torch.arange(8 * 5.0).view(1, 8, 5).expand(2000, -1, -1), np.random.default_rng(0), 1, 3, 0, 0
-        )
-        hidden = (masked == 19.5).all(dim=2)
-        shares = hidden.sum(dim=1).bincount() / 2000
-        torch.testing.assert_close(shares, torch.full((4,), 0.25), atol=0.04, rtol=0)
-        assert hidden.any(dim=0).all()
-
-    @pytest.mark.parametrize("sizes", [(0, 8, 0, 10), (2, 0, 2, 0)])
-    def test_no_masks_and_no_width_change_nothing(self, sizes):
-        log_mel = noise(3, 64, 94)
-        assert torch.equal(spec_augment(log_mel, np.random.default_rng(0), *sizes), log_mel)
-
-
-@given(st.integers(1, 12), st.floats(0.1, 5), st.integers(0, 99))
-@settings(max_examples=40)
-def test_mixup_mixes_labels_as_the_inputs(n, alpha, seed):
-    """Inputs that hold their own label's softmax must come out equal to the mixed target."""
-    truth = torch.from_numpy(np.random.default_rng(seed).integers(0, 4, n))
-    inputs = torch.nn.functional.one_hot(truth, 4).float()
-    mixed, targets = mixup(inputs[:, :, None].repeat(1, 1, 3), truth, 4, alpha, np.random.default_rng(seed))
-    torch.testing.assert_close(mixed, targets[:, :, None].repeat(1, 1, 3))
-    torch.testing.assert_close(targets.sum(dim=1), torch.ones(n))
-    assert targets.min() >= 0

@@ -1,8 +1,11 @@
 """Log-Mel spectrograms of whole recordings in one large array, from which 3-s segments are cut by the batch."""
 
+import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -11,9 +14,11 @@ import torchaudio
 from torch import Tensor
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.student.config import OF_RECORDING, Normalisation
-from liser_ray.student.features import BandNormalisation, LogMel, fit_length, recording_statistics
-from liser_ray.student.front_end import N_BANDS, SEGMENT_FRAMES, STRIDE_SAMPLES, frame_count
+from liser_ray.media.conditions import random_condition
+from liser_ray.runtime.display import Counting
+from liser_ray.student.config import UTTERANCE, Normalisation
+from liser_ray.student.features import BandNormalisation, LogMel, recording_statistics
+from liser_ray.student.front_end import N_BANDS, SEGMENT_FRAMES, STRIDE_SAMPLES, TINY_POWER, frame_count
 
 BYTES_PER_S = 4 * N_BANDS * SAMPLE_RATE_HZ / STRIDE_SAMPLES
 """Memory for a second of sound."""
@@ -21,7 +26,7 @@ BYTES_PER_S = 4 * N_BANDS * SAMPLE_RATE_HZ / STRIDE_SAMPLES
 
 @dataclass(frozen=True, eq=False)
 class LogMels:
-    """Spectrograms of N recordings, one after the other; those of less than 3 s are zero-padded first.
+    """Spectrograms of N recordings, one after the other; those of less than 3 s are padded first.
 
     Arrays, so that processes can share them through Ray's object store without copies.
 
@@ -36,9 +41,14 @@ class LogMels:
     def __len__(self) -> int:
         return len(self.ends)
 
+    @property
+    def starts(self) -> np.ndarray:
+        """Where each recording begins in `frames`, int64 [N]."""
+        return np.append(0, self.ends[:-1])
+
     def first_frames(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
         """Where segments of these recordings (int64 [n]) begin in them; see `segment_starts`."""
-        return segment_starts(self.ends[rows] - np.where(rows > 0, self.ends[rows - 1], 0), places)
+        return segment_starts(self.ends[rows] - self.starts[rows], places)
 
 
 def segment_starts(n_frames: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -65,9 +75,33 @@ class SegmentCutter:
 
     def __call__(self, rows: np.ndarray, first_frames: np.ndarray) -> Tensor:
         """Segments float32 [n, 64, 94], from these frames of these recordings on (both int64 [n])."""
-        starts = np.where(rows > 0, self._mels.ends[rows - 1], 0) + first_frames
+        starts = self._mels.starts[rows] + first_frames
         at = torch.from_numpy(starts).to(self._frames.device, non_blocking=True)
         return self._frames[at[:, None] + self._offsets].transpose(1, 2)
+
+    def pieces(self, rows: np.ndarray, places: np.ndarray) -> Tensor:
+        """Segments float32 [n, 64, 94] of these frames of these recordings (int64 [n, 94] and [n]); -1 is silence."""
+        at = torch.from_numpy(self._mels.starts[rows][:, None] + places).to(self._frames.device, non_blocking=True)
+        silent = torch.from_numpy(places < 0).to(self._frames.device, non_blocking=True)
+        return self._frames[at.clamp(min=0)].masked_fill(silent[:, :, None], math.log(TINY_POWER)).transpose(1, 2)
+
+
+def elsewhere(waveforms: Sequence[np.ndarray], copies: int) -> Iterator[np.ndarray]:
+    """All recordings in some other room, by telephone or through a codec, each time another, so many times over.
+
+    Of and as int16 [n], 16 kHz. What becomes of a recording depends on its number and the copy's alone.
+    """
+
+    def change(number: int, copy: int) -> np.ndarray:
+        waveform = waveforms[number].astype(np.float32) / 32768
+        changed = random_condition(waveform, np.random.default_rng((number, copy)))
+        return (changed.clip(-1, 1) * 32767).round().astype(np.int16)
+
+    with Counting("recordings heard elsewhere", copies * len(waveforms)) as counting, ThreadPoolExecutor() as threads:
+        for copy in range(copies):
+            for changed in threads.map(partial(change, copy=copy), range(len(waveforms))):
+                yield changed
+                counting.advance()
 
 
 def at_speeds(waveforms: Iterable[np.ndarray], speeds: Iterable[float]) -> Iterator[np.ndarray]:
@@ -94,13 +128,13 @@ def compute_log_mels(
     Args:
         waveforms: int16 [n] each, 16 kHz.
         max_frames: no fewer than they have together; what is not used takes no memory.
-        normalisation: that of the recording is applied here, without its padding; "corpus" needs to know the training
-            recordings, and is left to the network.
+        normalisation: that of whole recordings is applied here, without their padding; "corpus" needs to know the
+            training recordings, and is left to the network, "speech" to what cuts segments.
         device: to compute on.
     """
     frames = np.empty((max_frames, N_BANDS), np.float32)
     ends, end = [], 0
-    log_mel = LogMel().to(device)
+    log_mel = LogMel(normalisation).to(device)
     for waveform in waveforms:
         found = spectrogram(waveform, log_mel, normalisation, device).T.cpu().numpy()
         frames[end : end + len(found)] = found
@@ -110,15 +144,16 @@ def compute_log_mels(
 
 
 def padded_frames(n_samples: np.ndarray) -> np.ndarray:
-    """Frames of recordings of int [N] samples that are zero-padded to 3 s, int64 [N]."""
+    """Frames of recordings of int [N] samples that are padded to 3 s, int64 [N]."""
     return np.maximum(1 + n_samples // STRIDE_SAMPLES, SEGMENT_FRAMES).astype(np.int64)
 
 
 def spectrogram(waveform: np.ndarray, log_mel: LogMel, normalisation: Normalisation, device: torch.device) -> Tensor:
     """The spectrogram of a recording, at least 3 s, float32 [64, frames]; see `compute_log_mels`."""
-    found = log_mel(fit_length(to_float(waveform, device))[None])
-    if normalisation in OF_RECORDING:
-        statistics = recording_statistics(found, torch.tensor([frame_count(len(waveform))], device=device))
+    found = log_mel(log_mel.fit_length(to_float(waveform, device))[None])
+    if normalisation in UTTERANCE:
+        n_frames = torch.tensor([frame_count(len(waveform))], device=device)
+        statistics = recording_statistics(found, n_frames, normalisation)
         found = BandNormalisation(normalisation)(found, statistics)
     return found[0]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from liser_ray.corpora.ordered import in_order
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.flac import decode_flac
-from liser_ray.student.config import OF_RECORDING, Normalisation
+from liser_ray.student.config import UTTERANCE, Normalisation
 from liser_ray.student.data.labels_table import LabelsTable, RowGroup, Scale, read_rows, windows_of
 from liser_ray.student.data.mels import (
     LogMels,
@@ -30,7 +30,7 @@ from liser_ray.student.data.mels import (
     to_float,
 )
 from liser_ray.student.data.order import lap_rows, placebo_rows
-from liser_ray.student.features import LogMel, fit_length, pad_edges, segment_samples
+from liser_ray.student.features import LogMel, pad_edges, segment_samples
 from liser_ray.student.front_end import SEGMENT_FRAMES, SEGMENT_S, STRIDE_SAMPLES
 from liser_ray.student.losses import SegmentTarget
 from liser_ray.teachers.targets import Target
@@ -256,13 +256,13 @@ def segments_of_rows(
     first_frames = segment_starts(n_frames, places)
     cpu = torch.device("cpu")
     with torch.inference_mode():
-        if settings.normalisation in OF_RECORDING:  # which is over the whole recording
+        if settings.normalisation in UTTERANCE:  # which is over the whole recording
             whole = [spectrogram(one, log_mel, settings.normalisation, cpu) for one in waveforms]
             log_mels = torch.stack(
                 [one[:, k : k + SEGMENT_FRAMES] for one, k in zip(whole, first_frames.tolist(), strict=True)]
             )
         else:
-            padded = [pad_edges(fit_length(to_float(one, cpu))[None])[0] for one in waveforms]
+            padded = [pad_edges(log_mel.fit_length(to_float(one, cpu))[None])[0] for one in waveforms]
             log_mels = log_mel.of_padded(
                 torch.stack([segment_samples(one, k) for one, k in zip(padded, first_frames.tolist(), strict=True)])
             )

@@ -17,21 +17,36 @@ class AugmentConfig:
         max_bands: greatest width of such a stripe, 0..64.
         frame_masks: stripes of neighbouring frames that are hidden.
         max_frames: greatest width of such a stripe, 0..94.
+        pieces: share of the labeled segments that are cut as other recordings may be: without the silence around the
+            speech, or half a second and more of it; 0..1. This and all that follows needs --network.normalisation
+            speech.
+        noise: share of all segments with noise of a random colour, 0 to 45 dB below them.
+        babble: share of the labeled segments in which others of the training set talk too, 0 to 30 dB below.
+        narrow: share of all segments whose lowest and highest frequencies are gone.
         mixup_alpha: labeled segments and their labels are mixed in pairs, shares drawn from Beta(alpha, alpha); 0: not.
         speeds: labeled recordings are heard at these speeds, each time at a random one; above 1 is faster and higher,
             and each costs the memory of the spectrograms once more.
+        copies: so many times more each labeled recording is there as if from some room, telephone or codec; each is
+            made once and costs the memory of the spectrograms again.
     """
 
     band_masks: int = 0
     max_bands: int = 8
     frame_masks: int = 0
     max_frames: int = 12
+    pieces: float = 0.0
+    noise: float = 0.0
+    babble: float = 0.0
+    narrow: float = 0.0
     mixup_alpha: float = 0.0
     speeds: tuple[float, ...] = (1.0,)
+    copies: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.band_masks, self.frame_masks, self.mixup_alpha) < 0:
-            raise UserError("band_masks, frame_masks and mixup_alpha must be 0 or more.")
+        if min(self.band_masks, self.frame_masks, self.mixup_alpha, self.copies) < 0:
+            raise UserError("band_masks, frame_masks, mixup_alpha and copies must be 0 or more.")
+        if not all(0 <= share <= 1 for share in (self.pieces, self.noise, self.babble, self.narrow)):
+            raise UserError("pieces, noise, babble and narrow are shares of the segments: give 0 to 1.")
         if not (0 <= self.max_bands <= 64 and 0 <= self.max_frames <= 94):
             raise UserError("max_bands must be 0 to 64 and max_frames 0 to 94: a segment has no more.")
         if not self.speeds or len(set(self.speeds)) < len(self.speeds) or not all(0.5 <= s <= 2 for s in self.speeds):

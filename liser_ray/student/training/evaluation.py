@@ -9,7 +9,7 @@ from torch import Tensor
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.student.config import OF_RECORDING, Normalisation
 from liser_ray.student.data.mels import to_float
-from liser_ray.student.features import BandNormalisation, LogMel, evaluation_windows, fit_length, recording_statistics
+from liser_ray.student.features import BandNormalisation, LogMel, evaluation_windows, recording_statistics
 from liser_ray.student.front_end import frame_count, window_count
 from liser_ray.training.precision import Precision, mixed
 
@@ -25,7 +25,7 @@ class EvaluationSet:
     def __init__(self, speech: LabeledSpeech, indices: np.ndarray, normalisation: Normalisation, device: torch.device):
         self.truth = speech.label_index[indices]
         self._speech, self._indices, self._device = speech, indices, device
-        self._log_mel = LogMel().to(device)
+        self._log_mel = LogMel(normalisation).to(device)
         self._of_recording = BandNormalisation(normalisation) if normalisation in OF_RECORDING else None
         self.n_windows = np.array([window_count(len(speech.waveform(int(i)))) for i in indices], np.int64)
         self._batch = _BATCH_WINDOWS.get(device.type, 64)
@@ -70,12 +70,12 @@ class EvaluationSet:
             yield from torch.cat(waiting).split(self._batch)
 
     def _windows_of(self, waveform: Tensor) -> Tensor:
-        windows = evaluation_windows(waveform)
+        whole = self._log_mel.fit_length(waveform)
+        windows = evaluation_windows(whole)
         # A long recording's windows overlap thirtyfold: not all of them at once.
         log_mels = torch.cat([self._log_mel(part) for part in windows.split(self._batch)])
         if self._of_recording is None:
             return log_mels
-        whole = self._log_mel(fit_length(waveform)[None])
         n_frames = torch.tensor([frame_count(len(waveform))], device=self._device)
-        statistics = recording_statistics(whole, n_frames)
+        statistics = recording_statistics(self._log_mel(whole[None]), n_frames, self._of_recording.kind)
         return self._of_recording(log_mels, statistics)

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
@@ -22,7 +23,7 @@ from liser_ray.storage.files import check_writable, write_bytes
 from liser_ray.storage.run_record import package_versions, plain, refuse_changed_recipe
 from liser_ray.student.config import NetworkConfig
 from liser_ray.student.data.labels_table import LabelsTable, choose_target, open_labels_table
-from liser_ray.student.data.mels import BYTES_PER_S, at_speeds, compute_log_mels, padded_frames
+from liser_ray.student.data.mels import BYTES_PER_S, at_speeds, compute_log_mels, elsewhere, padded_frames
 from liser_ray.student.data.unlabeled import UnlabeledRecordings, load_unlabeled
 from liser_ray.student.training.config import RunJob, StudentConfig
 from liser_ray.student.training.recipes import Recipe, read_recipe, run_name
@@ -133,10 +134,14 @@ def check(config: StudentConfig) -> Checked:
 def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
     """Compute the spectrograms of all runs, those of the labels table too if they fit the memory."""
     device, normalisation = ProcessGroup.alone().device, config.network.normalisation
-    speech, table, speeds = checked.speech, checked.table, config.train.augment.speeds
+    speech, table, augment = checked.speech, checked.table, config.train.augment
     n_samples = np.diff(speech.ends, prepend=0)
+    speeds = (*augment.speeds, *[1.0] * augment.copies)
     n_frames = sum(int(padded_frames(np.ceil(n_samples / speed).astype(np.int64)).sum()) for speed in speeds)
-    waveforms = at_speeds([speech.waveform(i) for i in range(len(speech))], speeds)
+    recorded = [speech.waveform(i) for i in range(len(speech))]
+    waveforms = at_speeds(recorded, augment.speeds)
+    if augment.copies:
+        waveforms = chain(waveforms, elsewhere(recorded, augment.copies))
     recordings: UnlabeledRecordings | None = None
     if table is not None and _is_held(config, table):
         wanted = {target.name: target for of in checked.targets.values() for target in of.values()}.values()
@@ -192,6 +197,9 @@ def _check_options(config: StudentConfig, recipe: Recipe, names: Collection[str]
             f"{recipe.name} with the paper's network: a recipe's settings come with the command line. From Python, "
             'parse_settings(StudentConfig, "", ["--recipe", "strong", ...], defaults=defaults_of) gives them.'
         )
+    world = [name for name in ("pieces", "noise", "babble", "narrow") if getattr(config.train.augment, name)]
+    if world and config.network.normalisation != "speech":
+        raise UserError(f"augment.{world[0]} changes powers as they are: it needs --network.normalisation speech.")
     for option in ("two_stage", "placebo"):
         if getattr(config.train, option) and not names:
             raise UserError(f"{option} is of distillation: give a recipe with a teacher, such as --recipe sp-dstl.")

@@ -65,7 +65,7 @@ class RunInputs(Checked):
     """What all runs of a job share.
 
     Attributes:
-        mels: spectrograms of the labeled set, at each speed that it is heard at.
+        mels: spectrograms of the labeled set, in each way that it is heard.
         recordings: the table's rows, if they are held in memory.
     """
 
@@ -111,7 +111,7 @@ def make_training(
     train = training_recordings(speech, fold, config.train, job.seed)
     if student.classifier.normalisation is not None:
         ends = inputs.mels.ends
-        heard = np.arange(len(ends)).reshape(-1, len(speech))[:, train].ravel()  # at each speed
+        heard = np.arange(len(ends)).reshape(-1, len(speech))[:, train].ravel()  # in each way
         of_training = (torch.from_numpy(inputs.mels.frames[ends[i - 1] if i else 0 : ends[i]].T) for i in heard)
         student.classifier.normalisation.set_corpus(corpus_statistics(of_training))
     task = StudentTask(
@@ -123,6 +123,7 @@ def make_training(
         loss,
         seed,
         group,
+        config.network.normalisation,
     )
     return Training(task, fit_settings(config.train), seed, group, able_precision(group.device, config.precision))
 

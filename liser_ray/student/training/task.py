@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liser_ray.student.config import LossConfig
+from liser_ray.student import augment
+from liser_ray.student.config import LossConfig, Normalisation
 from liser_ray.student.data.mels import LogMels, SegmentCutter
 from liser_ray.student.data.order import EpochPlan, labeled_crops, step_rng
 from liser_ray.student.data.unlabeled import Segments
-from liser_ray.student.features import mixup, spec_augment
+from liser_ray.student.features import BandNormalisation, recording_statistics
 from liser_ray.student.losses import SegmentTarget, Targets, loss_terms
 from liser_ray.student.network import StudentLogits, StudentNetwork
 from liser_ray.student.training.config import TrainConfig
@@ -49,7 +50,7 @@ class Labeled:
     """Labeled recordings to learn from.
 
     Attributes:
-        mels: spectrograms of the whole set; where it is heard at S speeds, S times N of them (`at_speeds`).
+        mels: spectrograms of the whole set; where it is heard in S ways, S times N of them (`at_speeds`, `elsewhere`).
         label_index: int64 [N], of the whole set, 0..n_labels-1.
         train: int64 [n], recordings to learn from.
     """
@@ -83,6 +84,7 @@ class StudentTask:
         config, loss: of the training, and of the recipe.
         seed: of order, crops and masks.
         group: the processes that share each batch.
+        normalisation: of the network.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class StudentTask:
         loss: LossConfig,
         seed: int,
         group: ProcessGroup,
+        normalisation: Normalisation = "none",
     ):
         self.model, self.labeled, self.validation = model, labeled, validation
         self._unlabeled, self._config, self._loss = unlabeled, config, loss
@@ -102,6 +105,10 @@ class StudentTask:
         self._plans = epoch_plans(config, len(labeled.train), unlabeled.n_rows if unlabeled else 0)
         self._cut = SegmentCutter(labeled.mels, group.device)
         self._segments: UnlabeledSegments | None = None
+        self._of_speech = BandNormalisation("speech") if normalisation == "speech" else None
+        self._bounds: np.ndarray | None = None
+        if config.augment.pieces or config.augment.babble:
+            self._bounds = augment.speech_bounds(labeled.mels.frames, labeled.mels.ends)
         self._class_weights: Tensor | None = None
         if config.class_weights == "balanced":
             weights = balanced_weights(labeled.label_index[labeled.train], labeled.n_labels)
@@ -158,14 +165,15 @@ class StudentTask:
     def _batch(self, rows: np.ndarray, places: np.ndarray, n_unlabeled: int, rng: np.random.Generator) -> Batch:
         mine, share = self._share(0), self._share(len(rows))
         rows, places = rows[mine], places[mine]
-        augment, n_labels = self._config.augment, self.labeled.n_labels
+        wanted, n_labels = self._config.augment, self.labeled.n_labels
         heard = rows
-        if len(augment.speeds) > 1:
-            heard = rows + len(self.labeled.label_index) * rng.integers(len(augment.speeds), size=len(rows))
-        inputs = self._cut(heard, self.labeled.mels.first_frames(heard, places))
+        n_versions = len(wanted.speeds) + wanted.copies
+        if n_versions > 1:
+            heard = rows + len(self.labeled.label_index) * rng.integers(n_versions, size=len(rows))
+        inputs = self._segments_of(heard, places, rng)
         truth = torch.from_numpy(self.labeled.label_index[rows]).to(inputs.device, non_blocking=True)
-        if augment.mixup_alpha and len(rows):
-            inputs, truth = mixup(inputs, truth, n_labels, augment.mixup_alpha, rng)
+        if wanted.mixup_alpha and len(rows):
+            inputs, truth = augment.mixup(inputs, truth, n_labels, wanted.mixup_alpha, rng)
         if n_unlabeled and self._segments is not None:
             segments = self._segments.take(n_unlabeled, share)
             inputs = torch.cat([inputs, segments.log_mel])
@@ -175,8 +183,35 @@ class StudentTask:
             targets = Targets(
                 truth, {name: SegmentTarget(inputs.new_zeros(0, n), none) for name, n in self.model.head_sizes.items()}
             )
-        if augment.band_masks or augment.frame_masks:
-            inputs = spec_augment(
-                inputs, rng, augment.band_masks, augment.max_bands, augment.frame_masks, augment.max_frames
+        return Batch(self._as_heard(inputs, rng), targets)
+
+    def _segments_of(self, rows: np.ndarray, places: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """Segments float32 [n, 64, 94] of recordings, at these places of them (float [n], 0..1) or cut at random."""
+        mels, wanted = self.labeled.mels, self._config.augment
+        if self._bounds is None:
+            return self._cut(rows, mels.first_frames(rows, places))
+        n_frames = mels.ends[rows] - mels.starts[rows]
+        inputs = self._cut.pieces(rows, augment.pieces(n_frames, self._bounds[rows], wanted.pieces, rng))
+        return augment.add_babble(inputs, wanted.babble, rng, self._talkers) if wanted.babble else inputs
+
+    def _talkers(self, n: int, rng: np.random.Generator) -> Tensor:
+        """Random segments of the training recordings, with the silence around them cut off."""
+        assert self._bounds is not None
+        rows, mels = rng.choice(self.labeled.train, n), self.labeled.mels
+        return self._cut.pieces(rows, augment.pieces(mels.ends[rows] - mels.starts[rows], self._bounds[rows], 1, rng))
+
+    def _as_heard(self, inputs: Tensor, rng: np.random.Generator) -> Tensor:
+        """Segments as the network gets them, float32 [n, 64, 94]."""
+        wanted = self._config.augment
+        if wanted.noise:
+            inputs = augment.add_noise(inputs, wanted.noise, rng)
+        if wanted.narrow:
+            inputs = augment.narrow(inputs, wanted.narrow, rng)
+        if self._of_speech is not None:
+            n_frames = torch.full((len(inputs),), inputs.shape[2], device=inputs.device)
+            inputs = self._of_speech(inputs, recording_statistics(inputs, n_frames, "speech"))
+        if wanted.band_masks or wanted.frame_masks:
+            inputs = augment.spec_augment(
+                inputs, rng, wanted.band_masks, wanted.max_bands, wanted.frame_masks, wanted.max_frames
             )
-        return Batch(inputs, targets)
+        return inputs

@@ -103,7 +103,6 @@ class TeacherTask:
         return Pieces(crops, self.speech.label_index[indices])
 
 
-@torch.inference_mode()
 def score_recordings(
     model: nn.Module,
     speech: LabeledSpeech,
@@ -112,22 +111,26 @@ def score_recordings(
     device: torch.device,
     precision: Precision,
 ) -> np.ndarray:
-    """Logits of whole recordings, float32 [n, K].
+    """Logits of whole recordings, float32 [n, K], each as of `logits_of`.
 
-    Of a recording that is longer than a model hears at once, the mean of its pieces'. One at a time: HuBERT base's
-    first norm runs over time, so padding would change what it hears.
+    One at a time: HuBERT base's first norm runs over time, so padding would change what it hears.
     """
     model.eval()
-    found = [np.zeros((0, len(speech.labels)), np.float32)]
-    for index in indices:
-        pcm = speech.waveform(index)
-        logits = []
-        for piece in whole_pieces(pcm, prepare):
-            inputs = {name: one.to(device) for name, one in prepare.pieces([piece]).items()}
-            with mixed(device, precision):
-                logits.append(model(**inputs).logits.float())
-        found.append(torch.cat(logits).mean(dim=0, keepdim=True).cpu().numpy())
-    return np.concatenate(found)
+    found = [logits_of(model, speech.waveform(index), prepare, device, precision)[None] for index in indices]
+    return np.concatenate([np.zeros((0, len(speech.labels)), np.float32), *found])
+
+
+@torch.inference_mode()
+def logits_of(
+    model: nn.Module, pcm: np.ndarray, prepare: Preparation, device: torch.device, precision: Precision
+) -> np.ndarray:
+    """Logits of a recording int16 [n], float32 [K]; the mean of pieces' if it is longer than a model hears at once."""
+    logits = []
+    for piece in whole_pieces(pcm, prepare):
+        inputs = {name: one.to(device) for name, one in prepare.pieces([piece]).items()}
+        with mixed(device, precision):
+            logits.append(model(**inputs).logits.float())
+    return torch.cat(logits).mean(dim=0).cpu().numpy()
 
 
 def epoch_batches(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from liser_ray.student.data.mels import LogMels, SegmentCutter, at_speeds, compute_log_mels, padded_frames
-from liser_ray.student.features import LogMel, fit_length, pad_edges, segment_samples
+from liser_ray.student.features import LogMel, pad_edges, segment_samples
 from liser_ray.student.front_end import POWER_FLOOR, SEGMENT_FRAMES, frame_count
 
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ def mels_of(waveforms, normalisation="none"):
 
 
 def whole(waveform):
-    return LogMel()(fit_length(torch.from_numpy(waveform / 32768).float())[None])[0]
+    return LogMel()(LogMel().fit_length(torch.from_numpy(waveform / 32768).float())[None])[0]
 
 
 class TestCompute:
@@ -83,7 +83,7 @@ class TestSegments:
         segments = SegmentCutter(mels, CPU)(rows, firsts)
         assert segments.shape == (7, 64, SEGMENT_FRAMES)
         for segment, row, first in zip(segments, rows, firsts.tolist(), strict=True):
-            padded = pad_edges(fit_length(torch.from_numpy(waveforms[row] / 32768).float())[None])
+            padded = pad_edges(LogMel().fit_length(torch.from_numpy(waveforms[row] / 32768).float())[None])
             alone = LogMel().of_padded(segment_samples(padded, first))[0]
             torch.testing.assert_close(segment, alone, atol=1e-5, rtol=1e-5)
 

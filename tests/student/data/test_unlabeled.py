@@ -21,7 +21,7 @@ from liser_ray.student.data.unlabeled import (
     segments_of_rows,
     target_windows,
 )
-from liser_ray.student.features import LogMel, fit_length, pad_edges, segment_samples
+from liser_ray.student.features import LogMel, pad_edges, segment_samples
 from liser_ray.teachers.targets import Target
 
 CPU = torch.device("cpu")
@@ -175,7 +175,7 @@ class TestHeldSegments:
         assert 0 < segments.targets["face"].valid.sum() < len(written)
         backwards = [tuple(reversed(SPEECH_LABELS)).index(label) for label in STUDENT_LABELS]
         for number, (row, place) in enumerate(zip(written, places, strict=True)):
-            waveform = fit_length(torch.from_numpy(row["pcm"] / 32768).float())
+            waveform = LogMel().fit_length(torch.from_numpy(row["pcm"] / 32768).float())
             first = int(place * (1 + len(waveform) // 512 - 93))
             alone = LogMel().of_padded(segment_samples(pad_edges(waveform[None]), first))[0]
             torch.testing.assert_close(segments.log_mel[number], alone, atol=1e-5, rtol=1e-5)

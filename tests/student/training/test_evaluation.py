@@ -3,7 +3,7 @@ import pytest
 import torch
 from tones import LABELS, make_tones
 
-from liser_ray.student.features import LogMel, evaluation_windows, fit_length, recording_statistics
+from liser_ray.student.features import LogMel, evaluation_windows, recording_statistics
 from liser_ray.student.front_end import frame_count
 from liser_ray.student.network import EmotionClassifier
 from liser_ray.student.training import evaluation
@@ -24,7 +24,8 @@ def by_hand(classifier, index, normalised=False):
     """The mean of the logits of each window alone."""
     waveform = torch.from_numpy(SPEECH.waveform(index).astype(np.float32)) / 32768
     mel = LogMel()
-    statistics = recording_statistics(mel(fit_length(waveform)[None]), torch.tensor([frame_count(len(waveform))]))
+    waveform, n_frames = mel.fit_length(waveform), torch.tensor([frame_count(len(waveform))])
+    statistics = recording_statistics(mel(waveform[None]), n_frames, "utterance")
     logits = []
     with torch.inference_mode():
         for window in evaluation_windows(waveform):

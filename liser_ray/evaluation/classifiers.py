@@ -1,0 +1,113 @@
+"""What can be evaluated: students, and audio classifiers of Transformers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.prediction.prediction import softmax
+from liser_ray.prediction.student import Student
+from liser_ray.runtime.errors import UserError
+from liser_ray.storage.fetch import fetch
+from liser_ray.student.card import CARD_FILE
+from liser_ray.training.precision import able_precision
+
+_HINT = (
+    "Give a student's folder or .onnx file, a folder of students, or a speech teacher's or audio classifier's folder."
+)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier of recordings.
+
+    Attributes:
+        name: of its folder or file.
+        recipe: that it was trained with, or its name.
+        labels: K of them.
+        probabilities: of a recording float32 [n], 16 kHz, those of the labels, float32 [K], sum 1.
+        labeled: name of the set that it was trained on; "" if it does not say.
+        fold, seed: of the training.
+        speakers: of that set, "train", "validation" and "test".
+    """
+
+    name: str
+    recipe: str
+    labels: tuple[str, ...]
+    probabilities: Callable[[np.ndarray], np.ndarray] = field(repr=False)
+    labeled: str = ""
+    fold: int = 0
+    seed: int = 0
+    speakers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def load_classifiers(model: str, step_s: float) -> list[Classifier]:
+    """The classifiers that an address names; of a folder of students, or of teachers, all of them.
+
+    Args:
+        model: a local path, s3:// or hf:// address.
+        step_s: from 3-s window to window of students.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = fetch(model, _HINT)
+    if path.is_file() or (path / CARD_FILE).is_file():
+        return [_student(path, step_s)]
+    if below := sorted(path.glob(f"*/{CARD_FILE}")):
+        return [_student(card.parent, step_s) for card in below]
+    if (path / "config.json").is_file() or any(path.glob("*.safetensors")):
+        return _audio_classifiers({path.name: str(path)})
+    if below := sorted(path.glob("*/bundle.json")):
+        return _audio_classifiers({one.parent.name: str(one.parent) for one in below})
+    raise UserError(f"There is no classifier in {model}. {_HINT}")
+
+
+def _student(path: Path, step_s: float) -> Classifier:
+    student = Student.from_pretrained(path)
+    card = student.card.content
+    return Classifier(
+        name=path.name,
+        recipe=card.get("recipe", path.name),
+        labels=student.labels,
+        probabilities=lambda sound: student.predict(sound, SAMPLE_RATE_HZ, step_s).probabilities,
+        labeled=card.get("labeled", ""),
+        fold=card.get("fold", 0),
+        seed=card.get("seed", 0),
+        speakers={part: tuple(names) for part, names in card.get("speakers", {}).items()},
+    )
+
+
+def _audio_classifiers(folders: dict[str, str]) -> list[Classifier]:
+    import torch  # and Transformers: for those who evaluate one
+
+    from liser_ray.teachers.finetuning.task import logits_of
+    from liser_ray.teachers.speech_models import SpeechModel, load_models
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision = able_precision(device, "auto")
+
+    def ask(model: SpeechModel) -> Callable[[np.ndarray], np.ndarray]:
+        def probabilities(sound: np.ndarray) -> np.ndarray:
+            pcm = np.round(sound.clip(-1, 1) * 32767).astype(np.int16)
+            return softmax(logits_of(model.network, pcm, model.prepare, device, precision))
+
+        return probabilities
+
+    found = []
+    for model in load_models(folders, device):
+        bundle = model.bundle
+        found.append(
+            Classifier(
+                name=model.name,
+                recipe=bundle.content["base"]["name"] if bundle else model.name,
+                labels=model.labels,
+                probabilities=ask(model),
+                labeled=bundle.tuned_on.labeled if bundle else "",
+                fold=bundle.tuned_on.fold if bundle else 0,
+                speakers={part: tuple(names) for part, names in bundle.content["speakers"].items()} if bundle else {},
+            )
+        )
+    return found

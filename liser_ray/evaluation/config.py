@@ -1,0 +1,33 @@
+"""Settings of an evaluation."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from liser_ray.evaluation.conditions import RECORDED
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Score a classifier on labeled speech, as recorded and as it may come out elsewhere.
+
+    Attributes:
+        model: a student's folder or .onnx file; a folder of students (train_student.py's output), each scored on the
+            speakers that it has not heard; a speech teacher, a folder of these, or an audio classifier of Transformers.
+        labeled: a published set (ravdess:FOLDER ...), or a manifest (.csv, .parquet).
+        output: folder or s3:// prefix for evaluation.json, evaluation.md, evaluation.png and records/.
+        conditions: names of conditions, or all.
+        speakers: of the set that a classifier was trained on its test speakers, its validation speakers, or all, also
+            those whom it has heard. Of other sets it is always all.
+        label_map: pairs CLASSIFIER=SET of labels that mean the same, where that is not plain.
+        step_s: from one 3-s window of a student to the next, a multiple of 0.1 s.
+        seed: of noise, rooms and voices.
+    """
+
+    model: str = ""
+    labeled: str = ""
+    output: str = "out/evaluation"
+    conditions: tuple[str, ...] = (RECORDED,)
+    speakers: Literal["test", "validation", "all"] = "test"
+    label_map: tuple[str, ...] = ()
+    step_s: float = 0.1
+    seed: int = 0

@@ -1,0 +1,210 @@
+"""An evaluation from its settings to scores by condition."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from liser_ray.corpora.labeled import FORMS, read_labeled_set
+from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
+from liser_ray.evaluation.classifiers import Classifier, load_classifiers
+from liser_ray.evaluation.conditions import chosen_conditions, heard_as
+from liser_ray.evaluation.config import EvaluationConfig
+from liser_ray.evaluation.labels import CommonLabels, common_labels
+from liser_ray.evaluation.report import markdown, plot
+from liser_ray.media.waveform import WaveformError
+from liser_ray.results.metrics import brier_score, confusion_matrix, expected_calibration_error
+from liser_ray.results.records import SEXES, FoldResult, Record, record_to_json
+from liser_ray.results.scores import by_sex, interval, label_recalls, pooled, speaker_scores
+from liser_ray.runtime.display import Counting
+from liser_ray.runtime.errors import UserError
+from liser_ray.storage.addresses import absolute, join
+from liser_ray.storage.files import check_writable, write_bytes
+from liser_ray.training.facts import git_commit
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What came of it.
+
+    Attributes:
+        config: its settings.
+        records: by condition, one for each seed or classifier.
+        content: of evaluation.json.
+    """
+
+    config: EvaluationConfig
+    records: dict[str, tuple[Record, ...]]
+    content: dict[str, Any]
+
+
+class _Answers:
+    """What a classifier says of the recordings that it is asked about, in one condition."""
+
+    def __init__(self) -> None:
+        self.probabilities: list[np.ndarray] = []
+        self.recordings: list[int] = []
+
+
+def evaluate(config: EvaluationConfig) -> Evaluation:
+    """Ask classifiers about every recording in every condition; write scores, a table and a plot.
+
+    Raises:
+        UserError: an option, the classifier or the set; or they have no speaker or fewer than two labels in common.
+    """
+    if not config.labeled:
+        raise UserError(f"No labeled speech: give --labeled {FORMS}.")
+    names, output = chosen_conditions(config.conditions), absolute(config.output)
+    classifiers = load_classifiers(config.model, config.step_s)
+    labeled = read_labeled_set(config.labeled)
+    labels = common_labels(classifiers[0].labels, labeled.labels, config.label_map)
+    if len({one.labels for one in classifiers}) > 1:
+        raise UserError(f"{config.model} has classifiers of other labels than one another: evaluate them one by one.")
+    check_writable(output)
+    speech = load_labeled_speech(labeled)
+    asked = [_asked(one, speech, labels, config) for one in classifiers]
+    found = {name: _ask(name, classifiers, asked, speech, labels, config.seed) for name in _shown(names, asked)}
+    records = {name: _records(classifiers, answers, speech, labels) for name, answers in found.items()}
+    conditions = {name: _scores(records[name], found[name], speech, labels) for name in names}
+    content = {
+        "settings": asdict(config),
+        "classifiers": [
+            {"name": one.name, "recipe": one.recipe, "seed": one.seed, "fold": one.fold} for one in classifiers
+        ],
+        "labeled": {
+            "name": speech.name,
+            "recordings": len(set(np.concatenate(asked).tolist())),
+            "skipped": speech.skipped,
+        },
+        "labels": {
+            **labels._asdict(),
+            "of_set": labels.of_set.tolist(),
+            "of_classifier": labels.of_classifier.tolist(),
+        },
+        "git_commit": git_commit(),
+        "conditions": conditions,
+    }
+    evaluation = Evaluation(config, records, content)
+    for name, of in records.items():
+        for record in of:
+            file = f"{name}/{record.labeled}-{record.recipe}-{record.seed}.json"
+            write_bytes(join(output, "records", file), record_to_json(record).encode())
+    write_bytes(join(output, "evaluation.json"), json.dumps(content, indent=1).encode() + b"\n")
+    write_bytes(join(output, "evaluation.md"), markdown(content).encode())
+    write_bytes(join(output, "evaluation.png"), plot(content))
+    return evaluation
+
+
+def _shown(names: Sequence[str], asked: Sequence[np.ndarray]) -> Any:  # noqa: ANN401
+    """The conditions, one after the other, with progress."""
+    with Counting("conditions", len(names)) as counting:
+        for name in names:
+            yield name
+            counting.advance()
+
+
+def _asked(one: Classifier, speech: LabeledSpeech, labels: CommonLabels, config: EvaluationConfig) -> np.ndarray:
+    """The recordings that a classifier is asked about, int64 [n]."""
+    usable = np.flatnonzero(np.isin(speech.label_index, labels.of_set))
+    if one.labeled != speech.name or not one.speakers or config.speakers == "all":
+        return usable
+    speakers = one.speakers.get(config.speakers, ())
+    asked = np.intersect1d(usable, speech.of_speakers(speakers))
+    if not len(asked):
+        raise UserError(
+            f"{one.name} has no {config.speakers} speakers in {speech.name}. Give --speakers all to score it on those "
+            "whom it has heard as well."
+        )
+    return asked
+
+
+def _ask(
+    name: str,
+    classifiers: Sequence[Classifier],
+    asked: Sequence[np.ndarray],
+    speech: LabeledSpeech,
+    labels: CommonLabels,
+    seed: int,
+) -> list[_Answers]:
+    """The classifiers' answers in a condition; what they can't hear then (too soft) is left out."""
+    answers = [_Answers() for _ in classifiers]
+    waveforms = [speech.waveform(k) for k in range(len(speech))]
+    sets = [set(one.tolist()) for one in asked]
+    for number in sorted(set.union(*sets)):
+        sound = heard_as(name, number, waveforms, speech.speakers, seed)
+        for one, wanted, into in zip(classifiers, sets, answers, strict=True):
+            if number in wanted:
+                try:
+                    probabilities = one.probabilities(sound)[labels.of_classifier]
+                except WaveformError:
+                    continue
+                into.probabilities.append(probabilities / probabilities.sum())
+                into.recordings.append(number)
+    return answers
+
+
+def _records(
+    classifiers: Sequence[Classifier], answers: Sequence[_Answers], speech: LabeledSpeech, labels: CommonLabels
+) -> tuple[Record, ...]:
+    """A record for each seed if each speaker is asked about once there, else for each classifier."""
+    results = [_fold_result(one, of, speech, labels) for one, of in zip(classifiers, answers, strict=True)]
+    pairs = sorted(zip(classifiers, results, strict=True), key=lambda pair: pair[0].seed)
+    groups = [[*group] for _, group in groupby(pairs, key=lambda pair: pair[0].seed)]
+    if any(max(Counter(s for _, fold in group for s in fold.confusions).values()) > 1 for group in groups):
+        groups = [[pair] for pair in pairs]
+    return tuple(
+        Record(
+            recipe=group[0][0].recipe,
+            labeled=speech.name,
+            labels=labels.names,
+            seed=number,
+            folds=tuple(fold for _, fold in group),
+            sexes={
+                name: sex for name, sex in speech.sexes.items() if any(name in fold.confusions for _, fold in group)
+            },
+            content={"classifiers": [one.name for one, _ in group]},
+        )
+        for number, group in enumerate(groups)
+    )
+
+
+def _fold_result(one: Classifier, answers: _Answers, speech: LabeledSpeech, labels: CommonLabels) -> FoldResult:
+    truth, said = _truth(answers, speech, labels), np.argmax(answers.probabilities, axis=1)
+    speakers = np.array([speech.speakers[k] for k in answers.recordings])
+    confusions = {
+        name: confusion_matrix(truth[speakers == name], said[speakers == name], len(labels.names))
+        for name in dict.fromkeys(speakers.tolist())
+    }
+    return FoldResult(one.fold, 0, 0, None, confusions)
+
+
+def _truth(answers: _Answers, speech: LabeledSpeech, labels: CommonLabels) -> np.ndarray:
+    """Labels among the common ones, int64 [n]."""
+    return np.searchsorted(labels.of_set, speech.label_index[answers.recordings])
+
+
+def _scores(
+    records: Sequence[Record], answers: Sequence[_Answers], speech: LabeledSpeech, labels: CommonLabels
+) -> dict[str, Any]:
+    """Scores for JSON; those of probabilities are means over all answers."""
+    probabilities = np.concatenate([one.probabilities for one in answers])
+    truth = np.concatenate([_truth(one, speech, labels) for one in answers])
+    total = np.sum([confusion for record in records for confusion in record.confusions.values()], axis=0)
+    found = interval(records, "uar")
+    return {
+        "uar": found.value,
+        "uar_interval": [found.low, found.high],
+        "interval_over": found.over,
+        "war": pooled(records, "war"),
+        "macro_f1": pooled(records, "macro_f1"),
+        "recalls": label_recalls(records),
+        "confusion": total.tolist(),
+        "calibration_error": expected_calibration_error(probabilities, truth),
+        "brier_score": brier_score(probabilities, truth),
+        "sexes": {sex: pooled(part, "uar") for sex, part in by_sex(records).items() if sex in SEXES},
+        "speakers": speaker_scores(records, "uar"),
+    }

@@ -1,0 +1,88 @@
+"""What a person reads of an evaluation: a table, a plot, and what was left out."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from liser_ray.evaluation.conditions import CONDITIONS
+from liser_ray.results.records import SEXES
+from liser_ray.results.scores import Interval
+from liser_ray.results.style import BLUE, GREY, make_figure, to_png
+from liser_ray.results.tables import NOTHING, interval_text, score_text
+from liser_ray.training.report import confusion_table
+
+_COLUMNS = ("condition", "UAR", "WAR", "men's UAR", "women's UAR", "ECE", "Brier")
+
+
+def markdown(content: Mapping[str, Any]) -> str:
+    """The scores as a table in Markdown, with what they are of."""
+    lines = [f"| {' | '.join(row)} |" for row in (_COLUMNS, ("---",) * len(_COLUMNS), *_rows(content))]
+    return "\n".join([*(f"{line}\n" for line in facts(content)), *lines]) + "\n"
+
+
+def print_evaluation(content: Mapping[str, Any], output: str) -> None:
+    """Print the scores, the confusions as recorded and where the files are."""
+    console = Console(highlight=False)
+    for line in facts(content):
+        console.print(line)
+    table = Table(*_COLUMNS)
+    for row in _rows(content):
+        table.add_row(*row)
+    console.print(table)
+    name, first = next(iter(content["conditions"].items()))
+    console.print(confusion_table(content["labels"]["names"], np.array(first["confusion"]), CONDITIONS[name].words))
+    console.print(f"Scores, table, plot and records: {output}", soft_wrap=True)
+
+
+def facts(content: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences on what was asked whom, and what was left out."""
+    classifiers, labeled, labels = content["classifiers"], content["labeled"], content["labels"]
+    recipes = ", ".join(dict.fromkeys(one["recipe"] for one in classifiers))
+    yield f"{len(classifiers)} × {recipes} on {labeled['recordings']:,} recordings of {labeled['name']}."
+    over = next(iter(content["conditions"].values()))["interval_over"]
+    chance = score_text(1 / len(labels["names"]))
+    yield f"UAR with its 95 % interval over {over}; of {len(labels['names'])} labels, so that chance is {chance}."
+    if labels["pairs"]:
+        yield f"Labels taken for the same: {', '.join(labels['pairs'])}."
+    if labels["only_set"]:
+        yield f"Left out, since the classifier does not know them: recordings of {', '.join(labels['only_set'])}."
+    if labels["only_classifier"]:
+        yield f"Left out, since the set does not have them: the classifier's {', '.join(labels['only_classifier'])}."
+
+
+def plot(content: Mapping[str, Any]) -> bytes:
+    """UAR with its interval in each condition, as a PNG."""
+    conditions = content["conditions"]
+    values = np.array([one["uar"] for one in conditions.values()])
+    low, high = np.array([one["uar_interval"] for one in conditions.values()]).T
+    figure, axes = make_figure(6.4, 1.4 + 0.32 * len(values))
+    rows = np.arange(len(values))
+    reach = np.maximum(0, [values - low, high - values])
+    axes.errorbar(values, rows, xerr=reach, fmt="o", color=BLUE, elinewidth=1.5, capsize=3)
+    for row, value in zip(rows, values, strict=True):
+        axes.annotate(score_text(value), (value, row), (0, 5), textcoords="offset points", ha="center", fontsize=8)
+    axes.axvline(1 / len(content["labels"]["names"]), color=GREY, linestyle=":", linewidth=0.9)
+    axes.set_yticks(rows, [CONDITIONS[name].words for name in conditions])
+    axes.set_ylim(len(values) - 0.5, -0.7)
+    axes.set_xlim(0, max(0.75, math.ceil(high.max() * 10) / 10))
+    axes.grid(axis="y", visible=False)
+    recipes = ", ".join(dict.fromkeys(one["recipe"] for one in content["classifiers"]))
+    axes.set(xlabel="UAR, with its 95 % interval (dotted: chance)", title=f"{recipes}, {content['labeled']['name']}")
+    return to_png(figure)
+
+
+def _rows(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, one in content["conditions"].items():
+        sexes = [score_text(one["sexes"][sex]) if sex in one["sexes"] else NOTHING for sex in SEXES]
+        yield (
+            CONDITIONS[name].words,
+            interval_text(Interval(one["uar"], *one["uar_interval"])),
+            score_text(one["war"]),
+            *sexes,
+            score_text(one["calibration_error"]),
+            score_text(one["brier_score"]),
+        )
