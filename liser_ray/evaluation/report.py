@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from liser_ray.evaluation.conditions import CONDITIONS
 from liser_ray.results.records import SEXES
 from liser_ray.results.scores import Interval
 from liser_ray.results.style import BLUE, GREY, make_figure, to_png
 from liser_ray.results.tables import NOTHING, interval_text, score_text
-from liser_ray.training.report import confusion_table
+from liser_ray.training.report import confusion_table, scores_table
 
-_COLUMNS = ("condition", "UAR", "WAR", "men's UAR", "women's UAR", "ECE", "Brier")
+_COLUMNS = ("condition", "UAR", "WAR", "men", "women", "ECE", "Brier")
 
 
 def markdown(content: Mapping[str, Any]) -> str:
@@ -29,7 +28,7 @@ def print_evaluation(content: Mapping[str, Any], output: str) -> None:
     console = Console(highlight=False)
     for line in facts(content):
         console.print(line)
-    table = Table(*_COLUMNS)
+    table = scores_table("UAR, of men and of women too; WAR; calibration", _COLUMNS)
     for row in _rows(content):
         table.add_row(*row)
     console.print(table)

@@ -1,0 +1,148 @@
+"""A classifier is scored as its users would hear it."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from small_students import write_student
+from tones import tone
+
+from liser_ray.evaluation.conditions import CONDITIONS, heard_as
+from liser_ray.evaluation.config import EvaluationConfig
+from liser_ray.evaluation.job import evaluate
+from liser_ray.prediction.student import Student
+from liser_ray.results.metrics import uar
+from liser_ray.results.records import read_records
+from liser_ray.runtime.errors import UserError
+from liser_ray.student.config import NetworkConfig
+
+JOB = Path(__file__).parents[2] / "jobs/evaluate.py"
+SPEAKERS = ("1", "3", "4", "5")
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory) -> Path:
+    """Tones between silence by four speakers: "anger", "joy" and "boredom", two of each."""
+    folder = tmp_path_factory.mktemp("set")
+    rows = []
+    for speaker in SPEAKERS:
+        for number, label in enumerate(("anger", "joy", "boredom") * 2):
+            rng = np.random.default_rng((int(speaker), number))
+            path = folder / f"{speaker}-{number}.wav"
+            sound = np.pad(tone(number % 3, rng.uniform(1.2, 4), rng), 4000)
+            soundfile.write(path, sound, 16_000)
+            rows.append((path.name, label, speaker, "f" if speaker in "13" else "m"))
+    with (folder / "mine.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label", "speaker", "sex"), *rows])
+    return folder / "mine.csv"
+
+
+@pytest.fixture(scope="module")
+def students(tmp_path_factory) -> Path:
+    """Two students of two folds, who say that they were trained on the set."""
+    folder = tmp_path_factory.mktemp("students")
+    config = NetworkConfig(normalisation="speech")
+    for fold, test in enumerate((["4"], ["5", "1"])):
+        others = [one for one in SPEAKERS if one not in test]
+        parts = {"train": others[1:], "validation": others[:1], "test": test}
+        write_student(folder / f"seed-0-fold-{fold}", config, labeled="mine", fold=fold, speakers=parts)
+    return folder
+
+
+def test_students_are_scored_on_the_speakers_whom_they_have_not_heard(manifest, students, tmp_path):
+    config = EvaluationConfig(str(students), str(manifest), str(tmp_path), ("recorded", "trimmed"))
+    content = evaluate(config).content
+    assert set(content["conditions"]) == {"recorded", "trimmed"}
+    recorded = content["conditions"]["recorded"]
+    assert set(recorded["speakers"]) == {"1", "4", "5"}
+    assert content["labels"]["names"] == ("anger", "joy")
+    assert content["labels"]["only_set"] == ("boredom",)
+    by_hand = np.zeros((2, 2), int)
+    for fold, speakers in enumerate(("4", "51")):
+        student = Student.from_pretrained(students / f"seed-0-fold-{fold}")
+        kept = [student.labels.index("angry"), student.labels.index("happy")]
+        for speaker in speakers:
+            for number in (0, 1, 3, 4):
+                sound, rate = soundfile.read(manifest.parent / f"{speaker}-{number}.wav", dtype="int16")
+                by_hand[number % 3, student.predict(sound, rate).probabilities[kept].argmax()] += 1
+    assert recorded["confusion"] == by_hand.tolist()
+    assert recorded["uar"] == pytest.approx(uar(by_hand))
+    assert 0 <= recorded["calibration_error"] <= 1
+    assert 0 <= recorded["brier_score"] <= 2
+    assert set(recorded["sexes"]) == {"man", "woman"}
+    (record,) = read_records(str(tmp_path / "records/trimmed"))
+    assert len(record.folds) == 2
+    assert json.loads((tmp_path / "evaluation.json").read_text())["conditions"]["recorded"]["uar"] == recorded["uar"]
+    assert "| as recorded | " in (tmp_path / "evaluation.md").read_text()
+    assert (tmp_path / "evaluation.png").read_bytes()[1:4] == b"PNG"
+    validation = evaluate(EvaluationConfig(str(students), str(manifest), str(tmp_path / "v"), speakers="validation"))
+    assert set(validation.content["conditions"]["recorded"]["speakers"]) == {"1", "3"}
+
+
+def test_a_classifier_of_another_set_is_asked_about_everybody(manifest, tmp_path):
+    student = write_student(tmp_path / "student")
+    (tmp_path / "student.onnx").write_bytes(Student.from_pretrained(student).export_onnx())
+    found = []
+    for model in ("student", "student.onnx"):
+        config = EvaluationConfig(str(tmp_path / model), str(manifest), str(tmp_path / "out" / model))
+        found.append(evaluate(config).content["conditions"]["recorded"])
+    assert set(found[0]["speakers"]) == set(SPEAKERS)
+    assert found[0]["confusion"] == found[1]["confusion"]
+    assert found[0]["brier_score"] == pytest.approx(found[1]["brier_score"], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_a_condition_is_the_same_each_time_and_finite(name):
+    rng = np.random.default_rng(0)
+    waveforms = [np.pad(tone(k % 3, 1.0, rng), 8000) for k in range(3)]
+    found = [heard_as(name, 0, waveforms, ("a", "b", "c"), seed=0) for _ in range(2)]
+    np.testing.assert_array_equal(*found)
+    assert np.isfinite(found[0]).all()
+    assert found[0].dtype == np.float32
+    if name != "recorded":
+        recorded = waveforms[0].astype(np.float32) / 32768
+        assert found[0].shape != recorded.shape or np.abs(found[0] - recorded).max() > 1e-3
+
+
+def test_wrong_commands_are_clear(manifest, students, tmp_path, refused_job):
+    out = ("--output", tmp_path / "out")
+    refused_job(["--labeled", "ravdess:"], "--model", students, *out)
+    refused_job(["no classifier"], "--model", tmp_path, "--labeled", manifest, *out)
+    refused_job(
+        ["--conditions windy", "telephone"], "--model", students, "--labeled", manifest, "--conditions", "windy"
+    )
+    lonely = write_student(tmp_path / "lonely", labeled="mine", speakers={"train": ["1"], "validation": [], "test": []})
+    with pytest.raises(UserError, match="--speakers all"):
+        evaluate(EvaluationConfig(str(lonely), str(manifest), str(tmp_path / "out")))
+
+
+@pytest.fixture
+def refused_job(capsys):
+    """The job ends with exit code 2 and all these words."""
+    from job_scripts import load_job
+
+    from liser_ray.runtime import exits
+
+    def call(words, *arguments):
+        with pytest.raises(SystemExit) as ended:
+            exits.run(load_job(JOB).main, [str(one) for one in arguments])
+        assert ended.value.code == 2
+        errors = capsys.readouterr().err
+        assert all(word in errors for word in words), errors
+
+    return call
+
+
+def test_the_job_prints_a_table(manifest, tmp_path, capsys):
+    from job_scripts import load_job
+
+    student = write_student(tmp_path / "student", NetworkConfig(normalisation="speech"))
+    arguments = ["--model", student, "--labeled", manifest, "--output", tmp_path / "out", "--conditions", "all"]
+    load_job(JOB).main([str(one) for one in arguments])
+    text = capsys.readouterr().out
+    assert all(one.words in text for one in CONDITIONS.values())
+    assert "recordings of boredom" in text
+    assert "angry=anger" in text
