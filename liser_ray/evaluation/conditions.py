@@ -49,14 +49,14 @@ def _noise(snr_db: float) -> Condition:
 
 def _babble(snr_db: float) -> Condition:
     return Condition(
-        f"{_TALKERS} others talk, {snr_db:g} dB",
+        f"babble, {snr_db:g} dB",
         lambda one: conditions.babble(one.waveform, one.others, snr_db, one.rng),
     )
 
 
 CONDITIONS: Mapping[str, Condition] = {
     RECORDED: Condition("as recorded", lambda one: one.waveform),
-    "trimmed": Condition("without silence around", lambda one: conditions.trimmed(one.waveform)),
+    "trimmed": Condition("without silence", lambda one: conditions.trimmed(one.waveform)),
     "middle2s": Condition("the middle 2 s", lambda one: conditions.middle(one.waveform, 2)),
     "middle1s": Condition("the middle second", lambda one: conditions.middle(one.waveform, 1)),
     "louder20": Condition("20 dB louder", lambda one: conditions.gain(one.waveform, 20)),

@@ -12,7 +12,7 @@ _LABEL_CHARS = 6  # eight labels fit 80 characters
 
 def scores_table(title: str, columns: Sequence[str]) -> Table:
     """An empty table of scores, numbers to the right; what is called "speakers" may wrap."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, collapse_padding=True, pad_edge=False)
     for column in columns:
         table.add_column(column, justify="left" if column == "speakers" else "right", no_wrap=column != "speakers")
     return table
