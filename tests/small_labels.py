@@ -20,10 +20,17 @@ STATUSES = ("labeled", "filtered", "failed")
 
 
 def speech_target(
-    name="fold-0", labels=SPEECH_LABELS, fold=0, heard=("3", "4"), labeled="ravdess", temperature=1.5, teacher="speech"
+    name="fold-0",
+    labels=SPEECH_LABELS,
+    fold=0,
+    heard=("3", "4"),
+    labeled="ravdess",
+    temperature=1.5,
+    teacher="speech",
+    labeled_fraction=1.0,
 ):
     """Of a teacher that finetune_speech_teacher.py has tuned; with fold None of one that says nothing of itself."""
-    tuned_on = None if fold is None else TunedOn(labeled, fold, tuple(heard))
+    tuned_on = None if fold is None else TunedOn(labeled, fold, tuple(heard), labeled_fraction)
     return Target(
         name, "distribution", tuple(labels), 0.5, 0.5, "0" * 64, teacher, tuned_on=tuned_on, temperature=temperature
     )
