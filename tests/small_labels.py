@@ -20,10 +20,17 @@ STATUSES = ("labeled", "filtered", "failed")
 
 
 def speech_target(
-    name="fold-0", labels=SPEECH_LABELS, fold=0, heard=("3", "4"), labeled="ravdess", temperature=1.5, teacher="speech"
+    name="fold-0",
+    labels=SPEECH_LABELS,
+    fold=0,
+    heard=("3", "4"),
+    labeled="ravdess",
+    temperature=1.5,
+    teacher="speech",
+    labeled_fraction=1.0,
 ):
     """Of a teacher that finetune_speech_teacher.py has tuned; with fold None of one that says nothing of itself."""
-    tuned_on = None if fold is None else TunedOn(labeled, fold, tuple(heard))
+    tuned_on = None if fold is None else TunedOn(labeled, fold, tuple(heard), labeled_fraction)
     return Target(
         name, "distribution", tuple(labels), 0.5, 0.5, "0" * 64, teacher, tuned_on=tuned_on, temperature=temperature
     )
@@ -60,8 +67,8 @@ def write_labels(
         version: of the table, as its recipe has it.
 
     Returns:
-        The labeled rows in the table's order: `pcm` int16 [n], and of each target, by name, `values` [W, K] and `valid`
-        [W].
+        The labeled rows in the table's order: `pcm` int16 [n], and of each target, by name, `values` [W, K], `valid`
+        [W] and, if it has them, `embedding` [W, D].
     """
     rng = np.random.default_rng(seed)
     made = [_row(rng, number, targets, statuses, lengths_s) for number in range(rows)]
@@ -84,7 +91,7 @@ def _row(rng, number, targets, statuses, lengths_s) -> dict:
     n_samples = int(rng.uniform(*lengths_s) * SAMPLE_RATE_HZ)
     pcm = (rng.normal(0, 1000, n_samples) * np.sin(np.arange(n_samples) / (1 + number))).astype(np.int16)
     row = {"number": number, "status": status, "seconds": n_samples / SAMPLE_RATE_HZ, "pcm": pcm}
-    row["valid"], row["values"] = {}, {}
+    row["valid"], row["values"], row["embedding"] = {}, {}, {}
     for target in targets:
         covered_s = row["seconds"] - target.window_s
         n = 1 if not target.window_s else max(0, 1 + int(covered_s / target.hop_s)) if covered_s >= 0 else 0
@@ -96,6 +103,8 @@ def _row(rng, number, targets, statuses, lengths_s) -> dict:
         else:
             values = softmaxes(rng, n, len(target.labels))
         row["valid"][target.name], row["values"][target.name] = valid, values * (valid > 0)[:, None]
+        if target.embedding_size:
+            row["embedding"][target.name] = rng.normal(size=(n, target.embedding_size)).astype(np.float16)
     return row
 
 
@@ -108,8 +117,8 @@ def _table(rows: list[dict], schema: pa.Schema) -> pa.Table:
 
     def windows(target):
         starts = pa.array([[0.0] * len(row["valid"][target.name]) for row in rows], target.type.field("start_s").type)
-        parts = {part: lists(part, target.name, target.type.field(part).type) for part in ("values", "valid")}
-        columns = {"start_s": starts, **parts}
+        parts = [one for one in target.type if one.name != "start_s"]
+        columns = {"start_s": starts} | {one.name: lists(one.name, target.name, one.type) for one in parts}
         return pa.StructArray.from_arrays([columns[one.name] for one in target.type], fields=list(target.type))
 
     of_targets = list(schema.field("targets").type)

@@ -31,11 +31,18 @@ def write_tones(folder: Path, name: str = "tones") -> str:
     return str(folder / f"{name}.csv")
 
 
-def write_tone_labels(folder: Path, manifest: str) -> str:
-    """A labels table by a face teacher and by a speech teacher of each fold; gives its address."""
+def write_tone_labels(folder: Path, manifest: str, labeled_fraction: float = 1.0) -> str:
+    """A labels table by a face teacher and by a speech teacher of each fold, who heard so much; gives its address."""
     labeled = read_labeled_set(manifest)
     speech = [
-        speech_target(f"speech_fold_{fold.index}", LABELS, fold.index, sorted(fold.train), labeled.name)
+        speech_target(
+            f"speech_fold_{fold.index}",
+            LABELS,
+            fold.index,
+            sorted(fold.train),
+            labeled.name,
+            labeled_fraction=labeled_fraction,
+        )
         for fold in folds_of(labeled)
     ]
     write_labels(folder, rows=12, targets=(FACE, *speech), lengths_s=(2.0, 5.0), rows_per_group=4)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.ordered import in_order
 from liser_ray.corpora.utterance import LabeledSet, Utterance
 from liser_ray.media.audio import SAMPLE_RATE_HZ
@@ -53,6 +54,29 @@ class LabeledSpeech:
         """Indices of the recordings of these speakers, int64, ascending."""
         wanted = frozenset(speakers)
         return np.array([k for k, speaker in enumerate(self.speakers) if speaker in wanted], np.int64)
+
+
+def training_recordings(speech: LabeledSpeech, fold: Fold, fraction: float = 1.0) -> np.ndarray:
+    """The recordings that may be learned from, of each label the same share, int64 [n], ascending.
+
+    The draw is the fold's alone: the same for a student, whatever its seed, as for its teacher, and those of a smaller
+    share are among those of a larger one.
+
+    Args:
+        speech, fold: of all recordings those of the fold's training speakers.
+        fraction: of each label's recordings, above 0, up to 1; at least one.
+
+    Raises:
+        UserError: a label has none.
+    """
+    candidates, rng = speech.of_speakers(fold.train), np.random.default_rng(fold.index)
+    of_labels = [candidates[speech.label_index[candidates] == label] for label in range(len(speech.labels))]
+    if missing := [name for name, of in zip(speech.labels, of_labels, strict=True) if not len(of)]:
+        raise UserError(
+            f"{speech.name}, fold {fold.index}: no training recording has the label {', '.join(missing)}. More "
+            "speakers or fewer labels are needed."
+        )
+    return np.sort(np.concatenate([rng.permutation(of)[: max(1, round(fraction * len(of)))] for of in of_labels]))
 
 
 def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> LabeledSpeech:

@@ -59,12 +59,17 @@ def label_spans(config: LabelConfig, plan: str, schema: pa.Schema, pools: Pools,
         is_last = [name] == last_of_clips
         count = partial(counts.add_work, name)
         spans = spans.map_batches(
-            TeacherStage,
+            stage_of_pool(name),
             fn_constructor_args=(entries, config.required, config.precision, is_last, count, pool.num_gpus > 0),
             **_pool_arguments(pool),
         )
     finishing = partial(finish, columns=schema.names, count=counts.add_rows)
     return spans.map_batches(finishing, batch_size=None, batch_format="pyarrow", num_cpus=_TASK_CPUS)
+
+
+def stage_of_pool(name: str) -> type[TeacherStage]:
+    """The stage under a name of its own: Ray calls its actors and progress after the class."""
+    return type(f"{TeacherStage.__name__}_{name}", (TeacherStage,), {})
 
 
 def run_pipeline(

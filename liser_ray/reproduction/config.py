@@ -23,6 +23,8 @@ class ReproductionConfig(StudentConfig):
         seeds: numbers such as 0,1,2.
         parts: what to run: table-2, table-3 (ablations, on RAVDESS), figure-2 (fewer labels, on CREMA-D).
         shares: of the labels, in percent, for figure-2, beside all of them.
+        unlabeled_at: for figure-2 the table of each share, by the share: its speech teachers were tuned with it as
+            --train.labeled_fraction (25: 0.25). A share without one is run from labels alone.
         searches: folder or s3:// prefix of searches by tune_lambdas.py, an --output each as SET/RECIPE, such as
             ravdess/sp-dstl: λ of each set and configuration are those of its best.yaml. Without it they are those of
             --loss.lambdas, or 1, the same everywhere.
@@ -35,6 +37,7 @@ class ReproductionConfig(StudentConfig):
     seeds: str = "0,1,2"
     parts: list[Part] = field(default_factory=lambda: ["table-2", "table-3", "figure-2"])
     shares: str = "25,50,75"
+    unlabeled_at: dict[str, str] = field(default_factory=dict)
     searches: str = ""
     records: str = ""
     readme: list[str] = field(default_factory=list)

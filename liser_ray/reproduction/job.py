@@ -22,6 +22,7 @@ from liser_ray.student.data.labels_table import open_labels_table
 from liser_ray.student.training.config import StudentConfig
 from liser_ray.student.training.job import RECORDS_FOLDER, choose_targets, record_file, train_students
 from liser_ray.student.training.recipes import extends_of, read_recipe, run_name
+from liser_ray.teachers.targets import refuse_more_labels
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +117,8 @@ def _students(config: ReproductionConfig, output: str, left_out: list[str]) -> I
     shares = numbers(config.shares, "--shares")
     if not all(1 <= share <= 99 for share in shares):
         raise UserError(f"--shares {config.shares}: give percents of the labels from 1 to 99.")
+    if strange := config.unlabeled_at.keys() - {*map(str, shares)}:
+        raise UserError(f"--unlabeled_at.{min(strange)}: --shares has {config.shares}. Give tables for these alone.")
     if unknown := config.loss.lambdas.keys() - {name for one in CONFIGURATIONS for name in read_recipe(one).lambdas}:
         raise UserError(f"--loss.lambdas.{min(unknown)}: no configuration of the paper learns from it.")
     plain = StudentConfig(**{one.name: getattr(config, one.name) for one in fields(StudentConfig)} | {"labeled": ""})
@@ -131,7 +134,7 @@ def _students(config: ReproductionConfig, output: str, left_out: list[str]) -> I
             ]
     if "figure-2" in config.parts:
         wanted += [
-            ("cremad", replace(plain, recipe=recipe, train=replace(config.train, labeled_fraction=share / 100)))
+            ("cremad", replace(_at_share(plain, config, share), recipe=recipe))
             for share in (*shares, 100)
             for recipe in ("no-dstl", "vid-sp-dstl")
         ]
@@ -147,13 +150,21 @@ def _students(config: ReproductionConfig, output: str, left_out: list[str]) -> I
         if labeled not in sets or (labeled, name) in asked:  # all the labels are in Table 2 as well
             continue
         asked.add((labeled, name))
-        if student.recipe != BASE and not config.unlabeled:
-            left_out.append(f"{name} on {set_name(labeled)}: needs --unlabeled.")
+        if student.recipe != BASE and not student.unlabeled:
+            share = share_of(name)[1]
+            option = "--unlabeled" if share == 100 else f"--unlabeled_at.{share}"
+            left_out.append(f"{name} on {set_name(labeled)}: needs {option}.")
             continue
         if student.recipe != BASE and config.searches:
             found = _found_lambdas(join(config.searches, labeled, student.recipe))
             student = replace(student, loss=replace(student.loss, lambdas=found))
         yield replace(student, labeled=sets[labeled], output=join(output, "runs", labeled, name))
+
+
+def _at_share(plain: StudentConfig, config: ReproductionConfig, share: int) -> StudentConfig:
+    """A student of a share of the labels, in percent, and of teachers who have heard no more of them."""
+    table = config.unlabeled if share == 100 else config.unlabeled_at.get(str(share), "")
+    return replace(plain, unlabeled=table, train=replace(plain.train, labeled_fraction=share / 100))
 
 
 def _found_lambdas(search: str) -> dict[str, float]:
@@ -166,16 +177,20 @@ def _found_lambdas(search: str) -> dict[str, float]:
 
 
 def _check_teachers(students: Sequence[StudentConfig]) -> None:
-    """Refuse a labels table without a teacher for each fold of each set now, not when the second set's turn comes."""
-    wanted: dict[str, dict[str, StudentConfig]] = {}  # by set and target
+    """Refuse a labels table without a teacher for each fold of each set now, not when the second set's turn comes.
+
+    And one whose teachers have heard more labels than the students that learn from it.
+    """
+    wanted: dict[tuple[str, str, float], dict[str, StudentConfig]] = {}  # by set, table, share of the labels; by target
     for student in students:
         for name in read_recipe(student.recipe).loss(student.loss).lambdas:
-            wanted.setdefault(student.labeled, {})[name] = student
-    for address, by_name in wanted.items():
-        student, labeled = next(iter(by_name.values())), read_labeled_set(address)
-        table = open_labels_table(student.unlabeled)
+            of = student.labeled, student.unlabeled, student.train.labeled_fraction
+            wanted.setdefault(of, {})[name] = student
+    for (address, uri, fraction), by_name in wanted.items():
+        student, labeled, table = next(iter(by_name.values())), read_labeled_set(address), open_labels_table(uri)
         for fold in choose_folds(student.folds, folds_of(labeled)):
-            choose_targets(table, by_name, labeled, fold, student.trusted)
+            for target in choose_targets(table, by_name, labeled, fold, student.trusted).values():
+                refuse_more_labels(target, labeled.name, fraction)
 
 
 def _write(result: ReproductionResult, readme: Sequence[str]) -> None:

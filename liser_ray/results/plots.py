@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from liser_ray.results.paper import BASE, paper_order, set_name, share_of
-from liser_ray.results.records import Record
+from liser_ray.results.records import Record, is_taught_by_more
 from liser_ray.results.scores import Interval, interval, paired_difference, pooled, speaker_scores
 from liser_ray.results.style import (
     BLUE,
@@ -26,6 +26,8 @@ _MOST_NAMED = 60  # speakers whose names fit below their dots
 def figure_2(records: Sequence[Record]) -> bytes:
     """UAR against the share of the labels, a line for each recipe with 95 % intervals, as in the paper's Figure 2.
 
+    Points are open where teachers have heard more labels than their students.
+
     Args:
         records: of one set; recipes with fewer labels are named as by `liser_ray.results.paper.with_share`.
     """
@@ -37,6 +39,7 @@ def figure_2(records: Sequence[Record]) -> bytes:
     # Side by side, so that intervals of recipes with the same share can be told apart.
     step = min(1.5, 0.7 * min(np.diff(percents), default=100) / len(lines))
     figure, axes = make_figure(7.2, 4.2)
+    unfair: list[tuple[float, float, str, str]] = []  # place, marker and colour of points
     for number, recipe in enumerate(sorted(lines, key=paper_order)):
         points = sorted(lines[recipe].items())
         shift = step * (number - (len(lines) - 1) / 2)
@@ -52,6 +55,14 @@ def figure_2(records: Sequence[Record]) -> bytes:
             capsize=2.5,
             label=recipe,
         )
+        unfair += [
+            (percent + shift, value, MARKERS[number % len(MARKERS)], COLOURS[number % len(COLOURS)])
+            for (percent, runs), value in zip(points, values, strict=True)
+            if any(map(is_taught_by_more, runs))
+        ]
+    for index, (at, value, marker, colour) in enumerate(unfair):
+        label = "" if index else "open: its teachers heard more labels"
+        axes.plot(at, value, marker, color=colour, markerfacecolor="white", markersize=5, zorder=3, label=label)
     if base := lines.get(BASE, {}).get(100):
         label = f"{BASE}, all labels"
         axes.axhline(pooled(base, "uar"), color=GREY, linewidth=0.9, linestyle="--", zorder=0, label=label)

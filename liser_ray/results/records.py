@@ -95,6 +95,14 @@ class Record:
         return {speaker: of[speaker] for speaker in sorted_speakers(of)}
 
 
+def is_taught_by_more(record: Record) -> bool:
+    """Whether a teacher was tuned on a larger share of the record's set than its students learned from."""
+    recipe = record.content.get("recipe", {})
+    targets = [one for of in recipe.get("data", {}).get("teachers", {}).values() for one in of.values()]
+    tuned = [one["tuned_on"] for one in targets if one["tuned_on"] and one["tuned_on"]["labeled"] == record.labeled]
+    return any(one.get("labeled_fraction", 1.0) > recipe["train"]["labeled_fraction"] for one in tuned)
+
+
 def sorted_speakers(speakers: Iterable[str]) -> tuple[str, ...]:
     """Each speaker once, in natural order: "2" before "10"."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 from joblib import cpu_count
-from ray.exceptions import RayTaskError
+from ray.exceptions import ActorDiedError, RayTaskError
 
 from liser_ray.runtime.errors import UserError
 
@@ -61,6 +61,12 @@ def users_errors() -> Iterator[None]:
     except RayTaskError as error:
         if isinstance(error.cause, UserError):
             raise error.cause from None
+        raise
+    except ActorDiedError as error:
+        # Of what an actor's constructor raised, Ray keeps the traceback's text alone.
+        _, is_users, words = str(error).rpartition(f"{UserError.__module__}.{UserError.__qualname__}: ")
+        if is_users:
+            raise UserError(words.strip()) from None
         raise
 
 

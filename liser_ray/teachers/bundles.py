@@ -52,7 +52,7 @@ def read_bundle(uri: str) -> TeacherBundle:
     heard = tuple(sorted({*speakers["train"], *speakers["selection"]}))
     return TeacherBundle(
         labels=tuple(content["labels"]),
-        tuned_on=TunedOn(content["labeled"], content["fold"], heard),
+        tuned_on=TunedOn(content["labeled"], content["fold"], heard, content.get("labeled_fraction", 1.0)),
         content=content,
     )
 

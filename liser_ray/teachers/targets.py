@@ -22,11 +22,14 @@ class TunedOn:
         labeled: name of the labeled set.
         fold: of its test speakers.
         heard: speakers whose recordings chose its weights, its epoch or its temperature, in order.
+        labeled_fraction: share of these speakers' recordings, 0..1, as `liser_ray.corpora.speech.training_recordings`
+            draws it; 1 also where it is not known.
     """
 
     labeled: str
     fold: int
     heard: tuple[str, ...]
+    labeled_fraction: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Target:
         """What `to_json` has given."""
         values = {**content, "labels": tuple(content["labels"])}
         if tuned := content.get("tuned_on"):
-            values["tuned_on"] = TunedOn(tuned["labeled"], tuned["fold"], tuple(tuned["heard"]))
+            values["tuned_on"] = TunedOn(**{**tuned, "heard": tuple(tuned["heard"])})
         return cls(**values)
 
     def named(self, name: str) -> "Target":
@@ -89,4 +92,18 @@ def refuse_leak(target: Target, labeled: str, scored_speakers: Collection[str]) 
         raise UserError(
             f"The teacher of {target.name} was tuned on speakers {', '.join(both)} of {tuned.labeled} (fold "
             f"{tuned.fold}), on whom the student would be scored. Take the teacher of the student's own fold."
+        )
+
+
+def refuse_more_labels(target: Target, labeled: str, fraction: float) -> None:
+    """Refuse a target whose teacher was tuned on a larger share of a student's labeled set than the student has.
+
+    It would tell the student of labels that the student is said to do without.
+    """
+    tuned = target.tuned_on
+    if tuned and tuned.labeled == labeled and tuned.labeled_fraction > fraction:
+        raise UserError(
+            f"The teacher of {target.name} was tuned on {tuned.labeled_fraction:.0%} of {labeled}'s training "
+            f"recordings, and the student learns from {fraction:.0%}. Tune one with finetune_speech_teacher.py "
+            f"--train.labeled_fraction {fraction:g}, and label with it."
         )

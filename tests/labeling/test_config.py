@@ -1,9 +1,14 @@
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray import cloudpickle
 
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.labeling.config import LabelConfig, PoolConfig, fit_pools, spans_per_file
+from liser_ray.labeling.pipeline import stage_of_pool
+from liser_ray.labeling.teacher_stage import TeacherStage
 from liser_ray.media.span import Needs
 from liser_ray.runtime.cluster import CPUS_FOR_RAY
 from liser_ray.runtime.errors import UserError
@@ -21,6 +26,11 @@ def test_pools_fit_the_cluster_and_leave_room_for_rays_own_tasks(cpus, gpus, nod
     assert all(pool.actors >= 1 for pool in pools)
     assert sum(pool.actors * pool.num_cpus for pool in pools) <= max(0, cpus - max(CPUS_FOR_RAY, nodes)) + 1e-6
     assert sum(pool.actors * pool.num_gpus for pool in pools) <= gpus + 1e-6
+
+
+def test_the_stage_of_each_pool_has_a_name_that_ray_shows():
+    stage = pickle.loads(cloudpickle.dumps(stage_of_pool("sound")))
+    assert (stage.__name__, issubclass(stage, TeacherStage)) == ("TeacherStage_sound", True)
 
 
 NO_CPU = PoolConfig(num_cpus=0)

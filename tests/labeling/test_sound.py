@@ -5,14 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from labeling.tables import rows_of
+from small_labels import speech_target, write_labels
 from talking_heads import voice
 
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.job import label_corpus
 from liser_ray.labeling.planning import plan_corpus
+from liser_ray.labeling.schema import labels_schema
+from liser_ray.labeling.table_input import ReopenRows
 from liser_ray.media.flac import decode_flac
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.training.config import StudentConfig, TrainConfig
@@ -62,25 +68,48 @@ def second(first, teachers, tmp_path_factory):
     config = LabelConfig(
         first.folders.output,
         str(tmp_path_factory.mktemp("second")),
-        teachers={"speech": teachers.settings["speech"]},
+        teachers={"speech": teachers.settings["speech"] | {"embedding": True}},
         precision="float32",
     )
     return config, label_corpus(config)
 
 
-def test_a_table_gets_another_teacher_and_keeps_all_it_has(first, second, tmp_path):
+def test_a_table_gets_another_teacher_and_keeps_all_it_has(first, second, teachers, tmp_path):
     config, result = second
     before, after = (rows_of(Path(one.folders.labels)) for one in (first, result))
     assert before.keys() == after.keys()
     for span, row in after.items():
         added = row["targets"].pop("speech_fold_0"), row["targets"].pop("speech_fold_1")
         assert row == before[span]
-        assert [len(one["values"]) for one in added] == [8 if row["status"] == "labeled" else 0] * 2
+        for part in ("values", "embedding"):
+            assert [len(one[part]) for one in added] == [8 if row["status"] == "labeled" else 0] * 2
     assert label_corpus(config).spans_run == 0
+    with pytest.raises(UserError, match="embedding_size"):
+        label_corpus(replace(config, teachers={"speech": teachers.settings["speech"]}))
     with pytest.raises(UserError, match=r"two teachers give a target 'loudness'|Two teachers give a target 'loudness'"):
         label_corpus(replace(config, output=str(tmp_path), teachers=LOUDNESS))
     with pytest.raises(UserError, match="it has no pictures"):
         plan_corpus(replace(config, output=str(tmp_path), teachers=["face=s2d:a,b"]))
+
+
+def test_embeddings_are_lists_of_a_fixed_size_of_half_precision(second):
+    table = pads.dataset(second[1].folders.labels).to_table(filter=pads.field("status") == "labeled")
+    column = table["targets"].combine_chunks().field("speech_fold_1").field("embedding")
+    assert column.type == pa.list_(pa.field("element", pa.list_(pa.field("element", pa.float16()), 32)))
+    numbers = column.flatten().flatten().to_numpy()
+    assert len(numbers) == 3 * 8 * 32
+    assert np.isfinite(numbers).all()
+    assert numbers.std() > 1e-3
+
+
+def test_a_table_that_is_the_input_keeps_its_embeddings(tmp_path):
+    old = replace(speech_target(), embedding_size=3)
+    (written, *_) = write_labels(tmp_path, rows=4, targets=(old,), files=1, statuses=(1.0, 0.0, 0.0))
+    schema = labels_schema([old, speech_target("fold-1")])
+    rows = ReopenRows(schema, lambda work: None)(pq.read_table(tmp_path / "part-000.parquet"))
+    found = rows["targets"][0].as_py()
+    np.testing.assert_array_equal(found["fold-0"]["embedding"], written["embedding"]["fold-0"])
+    assert (found["fold-1"]["values"], rows["status"][0].as_py()) == ([], "")
 
 
 def test_a_target_of_ones_own_reaches_the_students_loss(second, tones, tmp_path):

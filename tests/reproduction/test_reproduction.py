@@ -9,7 +9,7 @@ from liser_ray.reproduction import job
 from liser_ray.reproduction.config import ReproductionConfig
 from liser_ray.reproduction.job import make_tables, reproduce
 from liser_ray.results.paper import CONFIGURATIONS
-from liser_ray.results.records import record_to_json
+from liser_ray.results.records import is_taught_by_more, record_to_json
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
 from liser_ray.student.training.config import TrainConfig
@@ -135,8 +135,9 @@ def test_lambdas_go_to_the_configurations_that_have_them_or_come_from_searches(a
 
 
 def test_the_papers_two_sets_need_twenty_configurations(asked, tmp_path):
+    tables = {str(share): f"labels-{share}" for share in (25, 50, 75)}
     with pytest.raises(UserError, match="Nothing to run"):  # since nothing comes of these
-        reproduce(ReproductionConfig(["ravdess:a", "cremad:b"], "labels", str(tmp_path)))
+        reproduce(ReproductionConfig(["ravdess:a", "cremad:b"], "labels", str(tmp_path), unlabeled_at=tables))
     names = [student.output.split("/")[-1] for student in asked if student.labeled == "cremad:b"]
     fewer = [f"{recipe}+{share}%-labels" for share in (25, 50, 75) for recipe in ("no-dstl", "vid-sp-dstl")]
     assert names == [*CONFIGURATIONS, *fewer]
@@ -147,3 +148,29 @@ def test_the_papers_two_sets_need_twenty_configurations(asked, tmp_path):
         ("sp-dstl", "ce", False),
         ("sp-dstl", "mae", True),
     ]
+
+
+def test_students_of_fewer_labels_learn_from_teachers_of_fewer_labels(asked, tmp_path):
+    config = ReproductionConfig(["cremad:b"], "labels", str(tmp_path), parts=["figure-2"], unlabeled_at={"50": "half"})
+    with pytest.raises(UserError, match=r"vid-sp-dstl\+25%-labels on CREMA-D: needs --unlabeled_at\.25"):
+        reproduce(config)
+    taught = {student.train.labeled_fraction: student.unlabeled for student in asked if student.recipe == "vid-sp-dstl"}
+    assert taught == {0.5: "half", 1.0: "labels"}
+    assert [one.train.labeled_fraction for one in asked if one.recipe == "no-dstl"] == [0.25, 0.5, 0.75, 1.0]
+    with pytest.raises(UserError, match=r"--unlabeled_at\.33: --shares has 25,50,75"):
+        reproduce(replace(config, unlabeled_at={"33": "third"}))
+
+
+def test_a_table_by_teachers_who_heard_more_labels_is_refused_before_anything_is_trained(tmp_path):
+    tones = write_tones(tmp_path, "cremad")
+    whole, half = (write_tone_labels(tmp_path / str(share), tones, share) for share in (1.0, 0.5))
+    config = ReproductionConfig([tones], whole, str(tmp_path / "out"), seeds="0", train=TRAIN, parts=["figure-2"])
+    config = replace(config, shares="50", unlabeled_at={"50": whole})
+    with pytest.raises(UserError, match=r"was tuned on 100% of cremad's training recordings, .* learns from 50%"):
+        reproduce(config)
+    assert not (tmp_path / "out/runs").exists()
+    result = reproduce(replace(config, unlabeled_at={"50": half}))
+    taught = {one.recipe: is_taught_by_more(one) for one in result.records}
+    assert taught == dict.fromkeys([*taught], False)
+    assert len(taught) == 4
+    assert "cremad-figure-2" in result.pictures

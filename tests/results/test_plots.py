@@ -33,6 +33,18 @@ def test_figure_2_has_a_line_of_its_own_colour_for_each_recipe():
     assert not has_colour(figure_2(seeds()), VERMILION)
 
 
+def test_figure_2_marks_students_whose_teachers_heard_more_labels():
+    def taught(fraction, labeled="ravdess"):
+        target = {"tuned_on": {"labeled": labeled, "fold": 0, "heard": ["1"], "labeled_fraction": fraction}}
+        teachers = {"0": {"speech": target, "face": {"tuned_on": None}}}
+        recipe = {"data": {"teachers": teachers}, "train": {"labeled_fraction": 0.5}}
+        return [replace(one, content={"recipe": recipe}) for one in seeds("sp-dstl+50%-labels")]
+
+    fair = figure_2(seeds() + taught(0.5))
+    assert fair == figure_2(seeds() + taught(0.25)) == figure_2(seeds() + taught(1.0, "cremad"))
+    assert fair != figure_2(seeds() + taught(1.0))
+
+
 def test_equal_records_give_equal_bytes():
     assert figure_2(seeds()) == figure_2(seeds())
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import traceback
 import zipfile
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from ray._private.ray_constants import get_runtime_env_default_excludes
 from ray._private.runtime_env.packaging import create_package
 from ray.autoscaler._private.kuberay.autoscaling_config import _node_type_from_group_spec
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.exceptions import ActorDiedError, RayTaskError
 
 from liser_ray.commands.settings import parse_settings
 from liser_ray.labeling.config import LabelConfig, fit_pools
 from liser_ray.runtime import cluster as ours
+from liser_ray.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "cluster.yaml"
@@ -196,3 +199,16 @@ def test_our_own_ray_takes_no_more_cores_than_this_process_may_use(monkeypatch):
     finally:
         os.sched_setaffinity(0, allowed)
     assert asked["num_cpus"] == 1 + ours.CPUS_FOR_RAY
+
+
+@pytest.mark.parametrize("where", ["task", "constructor"])
+@pytest.mark.parametrize("kind", [UserError, ValueError])
+def test_a_workers_error_in_the_users_words_is_one_here(where, kind):
+    try:
+        raise kind("Put the folder on PYTHONPATH.")
+    except kind as error:
+        of_task = RayTaskError("load", traceback.format_exc(), error)
+    raised = of_task if where == "task" else ActorDiedError(of_task)
+    with pytest.raises(UserError if kind is UserError else type(raised)) as found, ours.users_errors():
+        raise raised
+    assert kind is ValueError or str(found.value) == "Put the folder on PYTHONPATH."

@@ -25,9 +25,10 @@ from transformers import (
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.kinds import speech
 from liser_ray.teachers.patterns import expanded
+from liser_ray.teachers.pooled_head import Logits
 from liser_ray.teachers.speech import SpeechTeacher
 from liser_ray.teachers.speech_inputs import RawSound
-from liser_ray.teachers.speech_models import load_models
+from liser_ray.teachers.speech_models import SpeechModel, load_models
 
 CPU = torch.device("cpu")
 WINDOW_SAMPLES = 8000
@@ -95,11 +96,12 @@ def answers_of(model, windows):
         return model.eval()(input_values=inputs).logits.softmax(-1).numpy()
 
 
-def load(*folders, device="cpu", precision="float32", batch_size=64) -> SpeechTeacher:
+def load(*folders, device="cpu", precision="float32", batch_size=64, embedding=False) -> SpeechTeacher:
     """Models asked together, each named after its folder."""
     device = torch.device(device)
     named = {Path(folder).name.replace("-", "_"): str(folder) for folder in folders}
-    return SpeechTeacher("speech", load_models(named, device), device, precision, batch_size)
+    models = load_models(named, device)
+    return SpeechTeacher("speech", models, device, precision, batch_size, embedding=embedding)
 
 
 def softmaxes(teacher: SpeechTeacher, windows: np.ndarray) -> dict[str, np.ndarray]:
@@ -125,6 +127,55 @@ def test_equals_the_model_with_its_feature_extractor(models, windows, name):
     assert softmax.dtype == np.float32
     assert np.ptp(softmax, axis=0).max() > 0.05  # the windows do get different answers
     assert teacher.targets[0].labels == (SIX if name == "wav2vec2" else FOUR)
+
+
+@pytest.mark.numerics
+def test_an_embedding_is_the_pooled_vector_that_the_last_layer_reads(models, windows):
+    teacher = load(models / "hubert", models / "wav2vec2", batch_size=3, embedding=True)
+    assert [target.embedding_size for target in teacher.targets] == [12, 12]
+    model = HubertForSequenceClassification.from_pretrained(models / "hubert").eval()
+    inputs = Wav2Vec2FeatureExtractor()(list(windows), sampling_rate=16_000, return_tensors="pt").input_values
+    with torch.no_grad():
+        expected = model.projector(model.hubert(inputs).last_hidden_state).mean(dim=1).numpy()
+    said = teacher(windows)
+    assert said["hubert"].embedding.dtype == np.float16
+    np.testing.assert_allclose(said["hubert"].embedding, expected, rtol=1e-3, atol=1e-3)
+    assert np.ptp(expected, axis=0).max() > 0.1
+    assert not np.allclose(said["wav2vec2"].embedding, expected, atol=0.1)
+    assert teacher(windows[:0])["hubert"].embedding.shape == (0, 12)
+    plain = load(models / "hubert")
+    assert plain.targets[0].embedding_size == 0
+    assert plain(windows)["hubert"].embedding is None
+
+
+@pytest.mark.numerics
+@pytest.mark.parametrize("how", [{}, {"modules_to_save": ["projector"], "target_modules": ["q_proj", "classifier"]}])
+def test_an_embedding_of_an_adapter_is_what_its_own_last_layer_reads(models, windows, how, tmp_path):
+    base = models / "hubert" if how else models / "backbone"
+    tuned = save_adapter(tmp_path / "fold-0", base, FOUR, **how).eval().get_base_model()
+    inputs = Wav2Vec2FeatureExtractor()(list(windows), sampling_rate=16_000, return_tensors="pt").input_values
+    with torch.no_grad():
+        expected = tuned.projector(tuned.hubert(inputs).last_hidden_state).mean(dim=1).numpy()
+    teacher = load(tmp_path / "fold-0", embedding=True)
+    np.testing.assert_allclose(teacher(windows)["fold_0"].embedding, expected, rtol=1e-3, atol=1e-3)
+
+
+class NoLastLayer(torch.nn.Module):
+    """Its logits are the sum of two layers'."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = torch.nn.Linear(8000, 2), torch.nn.Linear(8000, 2)
+
+    def forward(self, input_values):
+        return Logits(self.one(input_values) + self.other(input_values))
+
+
+def test_an_embedding_of_a_model_without_a_last_layer_is_refused():
+    model = SpeechModel("mixture", ("a", "b"), "", NoLastLayer(), RawSound(False))
+    with pytest.raises(UserError, match="speech teacher mixture: its logits do not come from a layer"):
+        SpeechTeacher("speech", [model], CPU, "float32", embedding=True)
+    SpeechTeacher("speech", [model], CPU, "float32")
 
 
 @pytest.mark.numerics

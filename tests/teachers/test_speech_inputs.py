@@ -93,6 +93,28 @@ def test_ast_has_the_tokens_of_the_part_that_is_heard(folders, windows):
 
 
 @pytest.mark.numerics
+def test_whispers_embedding_is_its_projected_layer_averaged_over_what_is_heard(folders, windows):
+    base = load_base(folders["whisper"], CPU)
+    inputs = read_preparation(base.folder, base.model).windows(torch.from_numpy(windows))
+    whole = AutoModelForAudioClassification.from_pretrained(base.folder, dtype=torch.float64)
+    with torch.no_grad():
+        expected = whole.projector(whisper_by_hand(base, inputs["input_features"])[-1]).mean(dim=1).numpy()
+    teacher = load(folders["whisper"], batch_size=2, embedding=True)
+    assert teacher.targets[0].embedding_size == 16
+    np.testing.assert_allclose(teacher(windows)["speech"].embedding, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.numerics
+@pytest.mark.parametrize(("kind", "last"), [("whisper", ""), ("ast", ".dense"), ("w2v-bert", "")])
+def test_the_last_layer_makes_the_answer_of_the_embedding(folders, windows, kind, last):
+    answer = load(folders[kind], embedding=True)(windows)["speech"]
+    layer = AutoModelForAudioClassification.from_pretrained(folders[kind]).get_submodule(f"classifier{last}")
+    with torch.no_grad():
+        softmax = layer(torch.from_numpy(answer.embedding).float()).softmax(-1)
+    np.testing.assert_allclose(softmax, answer.values, atol=2e-3)
+
+
+@pytest.mark.numerics
 @pytest.mark.parametrize("kind", OF_SPECTROGRAMS)
 def test_a_teacher_of_spectrograms(folders, windows, kind):
     teacher = load(folders[kind], batch_size=2)

@@ -66,7 +66,8 @@ class TrainConfig:
         validate_every: epochs from one look at the validation speakers to the next; the last epoch is always looked at.
         batch_size: recordings per step, over all workers.
         labeled_per_batch: labeled recordings in each batch, the rest unlabeled; 0: as they come, drawn from the union.
-        labeled_fraction: share of the training recordings, of each label alike, that is learned from, 0..1.
+        labeled_fraction: share of the training recordings, of each label alike, that is learned from, 0..1; the same
+            ones with every seed, and for a teacher that finetune_speech_teacher.py tunes on this share.
         epoch_steps: steps of an epoch; 0: as long as the pass lasts. Labels alone with as many as distillation takes
             (its students' cards have the number) tell what the teachers bring from what more steps bring.
         placebo: give each unlabeled recording what the teachers say of another one: what helps then is not what they

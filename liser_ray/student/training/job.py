@@ -13,7 +13,7 @@ import numpy as np
 
 from liser_ray.corpora.folds import Fold, choose_folds, folds_of, numbers
 from liser_ray.corpora.labeled import FORMS, read_labeled_set
-from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
+from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech, training_recordings
 from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.results.records import FoldResult, Record, record_to_json
 from liser_ray.runtime.display import Counting
@@ -33,7 +33,6 @@ from liser_ray.student.training.run import (
     read_card,
     segment_settings,
     train_run,
-    training_recordings,
     trusted,
 )
 from liser_ray.student.training.task import epoch_plans
@@ -114,8 +113,7 @@ def check(config: StudentConfig) -> Checked:
                     raise
     speech = load_labeled_speech(labeled)
     for fold in folds:
-        for seed in numbers(config.seeds, "--seeds"):
-            training_recordings(speech, fold, config.train, seed)
+        training_recordings(speech, fold, config.train.labeled_fraction)
         if not len(speech.of_speakers(fold.test)):
             raise UserError(f"{speech.name}: fold {fold.index} has no usable recording to test on.")
     name = run_name(config.recipe, config.loss, config.train)
@@ -167,7 +165,7 @@ def _check_placebo(config: StudentConfig, table: LabelsTable) -> None:
 
 def _n_steps(job: RunJob, inputs: RunInputs) -> int:
     train = job.config.train
-    n_labeled = len(training_recordings(inputs.speech, inputs.folds[job.fold], train, job.seed))
+    n_labeled = len(training_recordings(inputs.speech, inputs.folds[job.fold], train.labeled_fraction))
     plans = epoch_plans(train, n_labeled, inputs.table.n_rows if inputs.table else 0)
     return train.epochs * sum(plan.n_steps for plan in plans)
 

@@ -10,11 +10,10 @@ import safetensors.torch
 import torch
 
 from liser_ray.corpora.folds import Fold
-from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.corpora.speech import LabeledSpeech, training_recordings
 from liser_ray.results.metrics import confusion_matrix
 from liser_ray.results.records import sorted_speakers
 from liser_ray.runtime.display import Tell
-from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import join
 from liser_ray.storage.files import exists, read_bytes, write_bytes
 from liser_ray.student.card import CARD_FILE, FORMAT, FRONT_END, WEIGHTS_FILE
@@ -108,7 +107,7 @@ def make_training(
     targets = {name: inputs.targets[job.fold][name] for name in loss.lambdas}
     heads = {name: len(target.labels) for name, target in targets.items()}
     student = StudentNetwork(len(speech.labels), heads, config.network).to(group.device)
-    train = training_recordings(speech, fold, config.train, job.seed)
+    train = training_recordings(speech, fold, config.train.labeled_fraction)
     if student.classifier.normalisation is not None:
         ends = inputs.mels.ends
         heard = np.arange(len(ends)).reshape(-1, len(speech))[:, train].ravel()  # in each way
@@ -149,26 +148,6 @@ def read_card(uri: str) -> dict[str, Any] | None:
     """The card of a finished run's folder, or None."""
     card = join(uri, CARD_FILE)
     return json.loads(read_bytes(card)) if exists(card) else None
-
-
-def training_recordings(speech: LabeledSpeech, fold: Fold, config: TrainConfig, seed: int) -> np.ndarray:
-    """The recordings that a student learns from: of each label the same share, int64 [n], ascending.
-
-    Raises:
-        UserError: a label has none.
-    """
-    candidates = speech.of_speakers(fold.train)
-    rng = np.random.default_rng((seed, fold.index))
-    kept = []
-    for label, name in enumerate(speech.labels):
-        of_label = candidates[speech.label_index[candidates] == label]
-        if not len(of_label):
-            raise UserError(
-                f"{speech.name}, fold {fold.index}: no training recording has the label {name}. More speakers or fewer "
-                "labels are needed."
-            )
-        kept.append(rng.permutation(of_label)[: max(1, round(config.labeled_fraction * len(of_label)))])
-    return np.sort(np.concatenate(kept))
 
 
 def _unlabeled(

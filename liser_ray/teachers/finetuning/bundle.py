@@ -59,6 +59,7 @@ def model_card(card: dict[str, Any]) -> str:
     ece, ece_calibrated = (
         scores["windows"][key] for key in ("calibration_error", "calibration_error_with_temperature")
     )
+    share = f", {card['labeled_fraction']:.0%} of their recordings" if card["labeled_fraction"] < 1 else ""
     lora = card["settings"].get("lora")
     how = f"with LoRA (rank {lora['rank']}) and a new head" if lora else "as it is, with a head on all its layers"
     hub = f"base_model: {base}\n" if re.fullmatch(r"[\w.-]+/[\w.-]+", base) else ""
@@ -80,7 +81,7 @@ Labels, in order: {", ".join(card["labels"])}. Input: 16 kHz mono.
 Chance UAR is {1 / len(card["labels"]):.3f}. Calibration error of single windows: {ece:.3f}, and {ece_calibrated:.3f}
 at temperature {card["temperatures"]["0.5"]:.2f}, which is stored and not applied.
 
-* Trained on speakers {named["train"]}.
+* Trained on speakers {named["train"]}{share}.
 * Epoch {card["best_epoch"]} and the temperature were picked on {picked_on} {named["selection"]}.
 * Never heard: speakers {", ".join(filter(None, (named["validation"], named["test"])))}. Score a student on no others.
 * Acted speech teaches acted emotions: on spontaneous speech expect much less. It knows nothing of what a person feels.

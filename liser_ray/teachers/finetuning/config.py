@@ -43,6 +43,8 @@ class TrainSettings:
         crop_s: recordings longer than this give a random piece of this length in each epoch, in seconds; 0.5 trains
             on windows like those the labeling job asks about.
         class_weights: "balanced" weighs each label by the inverse of how often it occurs.
+        labeled_fraction: share of the training recordings, of each label alike, that is learned or selected from, 0..1:
+            those that a student with this --train.labeled_fraction learns from.
         selection_share: part of the training recordings that picks the epoch and the temperature, 0..1.
         seed: with the fold's number of head, LoRA, order, crops, dropout and SpecAugment.
     """
@@ -55,6 +57,7 @@ class TrainSettings:
     weight_decay: float = 0.01
     crop_s: float = 10.0
     class_weights: Literal["none", "balanced"] = "none"
+    labeled_fraction: float = 1.0
     selection_share: float = 0.2
     seed: int = 0
 
@@ -65,6 +68,8 @@ class TrainSettings:
             raise UserError("learning_rate must be above 0, weight_decay 0 or more.")
         if self.crop_s < 0.5:
             raise UserError(f"crop_s is {self.crop_s}: give 0.5 seconds or more.")
+        if not 0 < self.labeled_fraction <= 1:
+            raise UserError(f"labeled_fraction is {self.labeled_fraction}: give a share above 0, up to 1.")
         if not 0 < self.selection_share < 1:
             raise UserError(f"selection_share is {self.selection_share}: give a share between 0 and 1, such as 0.2.")
 

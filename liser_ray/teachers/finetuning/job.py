@@ -74,7 +74,9 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     speech = load_labeled_speech(labeled)
     n_steps, splits = {}, {}
     for fold in wanted:
-        splits[fold] = split_fold(speech, fold, config.train.selection_share, config.train.seed)
+        splits[fold] = split_fold(
+            speech, fold, config.train.selection_share, config.train.seed, config.train.labeled_fraction
+        )
         n_train = len(splits[fold].train)
         if n_train < config.workers:
             raise UserError(f"Fold {fold.index} has {n_train} training recordings for {config.workers} workers.")

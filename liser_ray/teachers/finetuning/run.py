@@ -55,7 +55,7 @@ def train_lora(job: TeacherJob, speech: LabeledSpeech, group: ProcessGroup, tell
 def train_head(job: TeacherJob, frozen: FrozenSpeech, group: ProcessGroup, tell: Tell) -> None:
     """Train a fold's head on a frozen base, likewise."""
     settings, seed = job.config.train, run_seed(job.config.train.seed, job.fold.index)
-    split = split_fold(frozen.speech, job.fold, settings.selection_share, settings.seed)
+    split = split_fold(frozen.speech, job.fold, settings.selection_share, settings.seed, settings.labeled_fraction)
     _train(job, new_training(job, HeadTask(frozen, split, settings, seed, group), group), tell)
 
 
@@ -76,7 +76,7 @@ def make_training(
     """LoRA's training, not begun; ``split`` in place of the fold's own."""
     config, settings, seed = job.config, job.config.train, run_seed(job.config.train.seed, job.fold.index)
     model = build_model(base_folder, len(speech.labels), config.lora, seed, group.device)
-    split = split or split_fold(speech, job.fold, settings.selection_share, settings.seed)
+    split = split or split_fold(speech, job.fold, settings.selection_share, settings.seed, settings.labeled_fraction)
     prepare = read_preparation(base_folder, cast("PreTrainedModel", model.get_base_model()))
     return new_training(job, TeacherTask(model, speech, split, settings, prepare, seed, group), group)
 
@@ -138,6 +138,7 @@ def _card(job: TeacherJob, training: Training, folder: Path) -> dict[str, Any]:
         "fold": job.fold.index,
         "base": {"name": name, "revision": revision, "sha256": sha256(base_folder)},
         "speakers": {part: list(sorted_speakers(speakers)) for part, speakers in used.items()},
+        "labeled_fraction": config.train.labeled_fraction,
         "held_out_by": split.held_out_by,
         "n_recordings": {"train": len(split.train), "selection": len(split.selection), "test": len(split.test)},
         "best_epoch": training.best.epoch,

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from liser_ray.corpora.folds import Fold
-from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.corpora.speech import LabeledSpeech, training_recordings
 from liser_ray.runtime.errors import UserError
 
 MIN_SPEAKERS = 5
@@ -30,16 +30,19 @@ class TeacherSplit:
     held_out_by: Literal["speaker", "recording"]
 
 
-def split_fold(speech: LabeledSpeech, fold: Fold, selection_share: float, seed: int) -> TeacherSplit:
+def split_fold(
+    speech: LabeledSpeech, fold: Fold, selection_share: float, seed: int, labeled_fraction: float = 1.0
+) -> TeacherSplit:
     """Hold out a share of the training speakers, or of each label's recordings where they are fewer than five.
 
-    The fold's validation speakers are left out altogether: they belong to the student.
+    The fold's validation speakers are left out altogether: they belong to the student. With a ``labeled_fraction``
+    below 1 so are all recordings that a student of this fraction does not learn from (`training_recordings`).
 
     Raises:
         UserError: if a part has no recordings, or the training part lacks a label.
     """
     rng = np.random.default_rng((seed, fold.index))
-    candidates = speech.of_speakers(fold.train)
+    candidates = training_recordings(speech, fold, labeled_fraction)
     speakers = sorted({speech.speakers[i] for i in candidates})
     held_out_by: Literal["speaker", "recording"]
     if len(speakers) >= MIN_SPEAKERS:

@@ -7,6 +7,7 @@ dots, ``energy=my_package.energy:``, and needs no change here.
 """
 
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
@@ -37,12 +38,18 @@ class TeacherEntry:
     Attributes:
         name: of its targets.
         kind: its module.
-        options: the module's `Options`.
+        settings: of the module's `Options`. As they are, since a worker that can't import a kind of one's own could not
+            unpickle its options either, and nobody would be told why.
     """
 
     name: str
     kind: str
-    options: Any
+    settings: Mapping[str, Any]
+
+    @property
+    def options(self) -> Any:  # noqa: ANN401 (of any kind)
+        """The kind's `Options`."""
+        return _module(self.kind).Options(**self.settings)
 
     @property
     def takes(self) -> Takes:
@@ -51,7 +58,7 @@ class TeacherEntry:
         return takes
 
     def load(self, device: "torch.device", precision: "Precision" = "float32") -> "Teacher":
-        """The teacher on a device; UserError if its weights are missing or wrong."""
+        """The teacher on a device; UserError if its kind is not on this machine, or weights are missing or wrong."""
         teacher: Teacher = _module(self.kind).load(self.name, self.options, device, precision)
         return teacher
 
@@ -99,21 +106,25 @@ def _entry(name: str, value: Any) -> TeacherEntry:  # noqa: ANN401 (as a setting
     parser.add_class_arguments(options)
     try:
         parsed = parser.parse_object(settings | dict(zip(names, given, strict=False)))
-        return TeacherEntry(name, kind, options(**vars(parser.instantiate_classes(parsed))))
+        entry = TeacherEntry(name, kind, vars(parser.instantiate_classes(parsed)))
+        entry.options  # noqa: B018 (which may refuse them)
+        return entry
     except jsonargparse.ArgumentError as error:
         raise UserError(f"--teachers {name}: {kind} has the settings {', '.join(names)}. {error}") from error
 
 
 def _module(kind: str) -> ModuleType:
-    found = kind if "." in kind else _ABOVE.get(kind, f"{__name__}.{kind}")
-    if not re.fullmatch(r"[\w.]+", kind) or not _exists(found):
+    if re.fullmatch(r"\w+(\.\w+)+", kind):
+        try:
+            return import_module(kind)
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"The kind of teacher {kind} can't be imported on {socket.gethostname()}: {error}. Its code must be "
+                "there: submit the job with its folder (ray job submit --working-dir .), or put the folder on "
+                "PYTHONPATH on every machine before Ray is started there."
+            ) from error
+    module = _ABOVE.get(kind, f"{__name__}.{kind}")
+    if not kind.isidentifier() or find_spec(module) is None:
         names = sorted({*_ABOVE, *(one.stem for one in Path(__file__).parent.glob("[a-z]*.py"))})
         raise UserError(f"There is no kind of teacher {kind!r}: give one of {', '.join(names)}, or a module of yours.")
-    return import_module(found)
-
-
-def _exists(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
+    return import_module(module)

@@ -30,12 +30,14 @@ class Options:
         batch_size: windows per forward pass.
         hears_s: seconds of sound around the middle of each 0.5-s window that go in; 0: the window itself.
         labels: names of the outputs, in order. Empty: those in the folder.
+        embedding: store for each window also the vector that the classifier's last layer reads, in float16.
     """
 
     weights: str = ""
     batch_size: int = 64
     hears_s: float = 0.0
     labels: tuple[str, ...] = ()
+    embedding: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

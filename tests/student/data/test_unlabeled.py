@@ -136,6 +136,12 @@ def all_rows(table):
     return pa.concat_tables([part for group in table.groups for part in read_rows(table, group, columns, 4)])
 
 
+def test_embeddings_are_not_read(tmp_path):
+    write_labels(tmp_path, rows=4, targets=(replace(FACE, embedding_size=3),))
+    (field,) = all_rows(open_labels_table(str(tmp_path))).schema.field("targets").type
+    assert [one.name for one in field.type] == ["values", "valid"]
+
+
 class TestTargetWindows:
     def test_values_are_in_the_students_order_whatever_the_teachers_is(self, labels):
         table, written = labels

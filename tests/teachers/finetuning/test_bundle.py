@@ -13,6 +13,7 @@ from teachers.finetuning.conftest import FOLD
 from tones import LABELS
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
+from liser_ray.corpora.speech import training_recordings
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.bundles import read_bundle
 from liser_ray.teachers.finetuning.bundle import base_name
@@ -22,18 +23,18 @@ from liser_ray.teachers.finetuning.split import TeacherSplit, split_fold
 from liser_ray.teachers.kinds import read_teachers
 from liser_ray.teachers.kinds import speech as speech_kind
 from liser_ray.teachers.speech_models import base_address
-from liser_ray.teachers.targets import refuse_leak
+from liser_ray.teachers.targets import Target, refuse_leak, refuse_more_labels
 from liser_ray.teachers.teacher import Teacher
 from liser_ray.teachers.windows import sound_windows
 from liser_ray.training.fit import ProcessGroup, Training
 
 
-def tune(base, speech, split: TeacherSplit, output: Path, **lora) -> Training:
+def tune(base, speech, split: TeacherSplit | None, output: Path, labeled_fraction=1.0, **lora) -> Training:
     """A short training whose bundle lies in ``output``/fold-0."""
     config = FinetuneConfig(
         base=str(base),
         lora=LoraSettings(rank=4, **lora),
-        train=TrainSettings(epochs=2, batch_size=8, learning_rate=1e-2, crop_s=0.6),
+        train=TrainSettings(epochs=2, batch_size=8, learning_rate=1e-2, crop_s=0.6, labeled_fraction=labeled_fraction),
     )
     job = TeacherJob(config, FOLD, str(output))
     training = make_training(job, speech, base, ProcessGroup(torch.device("cpu")), split)
@@ -135,6 +136,20 @@ def test_a_teacher_that_was_tuned_on_a_test_speaker_behind_the_folds_back_is_ref
     tune(base, speech, leaky, tmp_path)
     with pytest.raises(UserError, match="speakers h"):
         refuse_leak(load(tmp_path / "fold-0").targets[0], "tones", FOLD.test)
+
+
+def test_a_teacher_of_half_of_the_labels_is_one_for_students_of_no_fewer(base, speech, tmp_path):
+    training = tune(base, speech, None, tmp_path, labeled_fraction=0.5)
+    split = training.task.split
+    assert {*split.train, *split.selection} == {*training_recordings(speech, FOLD, 0.5)}
+    (target,) = load(tmp_path / "fold-0").targets
+    assert target.tuned_on.labeled_fraction == read_bundle(str(tmp_path / "fold-0")).tuned_on.labeled_fraction == 0.5
+    assert Target.from_json(json.loads(json.dumps(target.to_json()))) == target
+    assert ", 50% of their recordings" in (tmp_path / "fold-0/README.md").read_text()
+    refuse_more_labels(target, "tones", 0.5)
+    refuse_more_labels(target, "others", 0.25)
+    with pytest.raises(UserError, match=r"50% of tones's .* --train\.labeled_fraction 0\.25"):
+        refuse_more_labels(target, "tones", 0.25)
 
 
 def test_a_folder_without_a_card_is_no_bundle(base):

@@ -73,6 +73,11 @@ def test_a_bundle_answers_as_the_head_in_training(bases, speech, kind, tmp_path)
         statistics = LayerStatistics(base.model)(**prepare.windows(torch.from_numpy(windows)))
         expected = one.model.eval()(statistics).softmax(1).numpy()
     np.testing.assert_allclose(teacher(windows)["speech"].values, expected, atol=1e-5)
+    (entry,) = read_teachers({"speech": {"kind": "speech", "weights": str(folder), "embedding": True}})
+    head, found = one.model, entry.load(CPU)(windows)["speech"].embedding
+    standardised = (statistics - head.mean) / head.deviation
+    weighed = sum(weight * standardised[:, i] for i, weight in enumerate(head.layers.softmax(0)))
+    np.testing.assert_allclose(found, weighed.detach(), rtol=1e-3, atol=1e-3)
     assert teacher.targets[0].labels == LABELS
     card = read_bundle(str(folder))
     assert card.content["scores"]["n_recordings"] == 6

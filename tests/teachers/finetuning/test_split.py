@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liser_ray.corpora.folds import Fold
-from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.corpora.speech import LabeledSpeech, training_recordings
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.finetuning.split import MIN_SPEAKERS, split_fold
 
@@ -114,7 +114,7 @@ def test_a_rare_label_is_in_both_parts_and_a_single_recording_trains():
 
 def test_labels_that_training_lacks_are_named():
     rows = [("happy", speaker) for speaker in "abcdefg"] + spoken("h")
-    with pytest.raises(UserError, match="Fold 3: no training recording has the label neutral, sad"):
+    with pytest.raises(UserError, match="fold 3: no training recording has the label neutral, sad"):
         split_fold(labeled_speech(rows), fold("abcdefg", "h", index=3), SHARE, seed=0)
 
 
@@ -141,3 +141,16 @@ def test_who_is_held_out_does_not_depend_on_the_order_of_recordings():
     one, other = labeled_speech(rows), labeled_speech(rows[::-1])
     held_out = [speakers_of(speech, split_fold(speech, made, SHARE, 0).selection) for speech in (one, other)]
     assert held_out[0] == held_out[1]
+
+
+@given(cases(), st.sampled_from([0.25, 0.5, 0.75]), st.integers(0, 5))
+def test_a_teacher_of_a_share_of_the_labels_hears_what_its_student_does_and_no_more(case, fraction, seed):
+    speech, made = case
+    try:
+        split = split_fold(speech, made, SHARE, seed, fraction)
+    except UserError:  # too few recordings are left
+        return
+    of_student = training_recordings(speech, made, fraction)
+    assert sorted([*split.train, *split.selection]) == of_student.tolist()
+    assert split.test.tolist() == speech.of_speakers(made.test).tolist()
+    assert {*of_student} <= {*training_recordings(speech, made, min(1.0, fraction + 0.25))}
