@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -129,21 +129,11 @@ def to_table(results: Sequence[SettingResult]) -> pa.Table:
     Columns: ``trial`` (from 1 on), one of each field that is searched, ``status``, ``problem``, ``validation_uar`` and
     ``validation_uar_std`` (over folds; null without), ``seconds``, and ``runs``, a list of structs as `RunScore`.
     """
-    columns = {name: [one.setting[name] for one in results] for name in results[0].setting}
-    scores = {
-        "validation_uar": [one.validation_uar for one in results],
-        "validation_uar_std": [one.spread for one in results],
-    }
-    return pa.table(
-        {
-            "trial": range(1, len(results) + 1),
-            **columns,
-            "status": [one.status for one in results],
-            "problem": [one.problem for one in results],
-            **{
-                name: pa.array(values, pa.float64(), from_pandas=True) for name, values in scores.items()
-            },  # NaN is null
-            "seconds": [float(one.seconds) for one in results],
-            "runs": [one.runs for one in results],
-        }
-    )
+    columns: dict[str, Any] = {"trial": list(range(1, len(results) + 1))}
+    for name in results[0].setting:
+        columns[name] = [one.setting[name] for one in results]
+    for name in ("status", "problem"):
+        columns[name] = [getattr(one, name) for one in results]
+    for name, of in {"validation_uar": "validation_uar", "validation_uar_std": "spread", "seconds": "seconds"}.items():
+        columns[name] = pa.array([getattr(one, of) for one in results], pa.float64(), from_pandas=True)  # NaN is null
+    return pa.table(columns | {"runs": [one.runs for one in results]})
