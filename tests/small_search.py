@@ -28,9 +28,22 @@ def reports(trial: Trial) -> list[dict]:
 def by_hand(plan: TrialPlan, setting: Setting, inputs: RunInputs) -> list[RunScore]:
     """The scores of a setting that was trained by itself, without the time that it took."""
     plan = replace(plan, config=replace(plan.config, checkpoint_every_s=1e9))
-    return without_time([RunScore(**run) for run in reports(make_trial(plan, setting, inputs))[-1]["runs"]])
+    return without_time(reports(make_trial(plan, setting, inputs))[-1]["runs"])
+
+
+def run_score(fold: int, seed: int, validation_uar: float, seconds: float = 1.0) -> RunScore:
+    """A score of a training of three epochs, of which the second was the best."""
+    return RunScore(
+        fold=fold,
+        seed=seed,
+        epochs=3,
+        best_epoch=2,
+        validation_uar=validation_uar,
+        validation_loss=1.2,
+        seconds=seconds,
+    )
 
 
 def without_time(runs: Sequence[RunScore]) -> list[RunScore]:
     """Scores as they are equal for equal trainings."""
-    return [replace(run, seconds=0.0) for run in runs]
+    return [{**run, "seconds": 0.0} for run in runs]

@@ -22,7 +22,7 @@ import numpy as np
 import skimage.data
 import soundfile
 
-from liser_ray.demo.folders import made_before, new_folder
+from liser_ray.demo.folders import make_once
 from liser_ray.demo.people import EMOTIONS, Person, person, take_rng
 from liser_ray.demo.portrait import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, portrait
 from liser_ray.demo.videos import write_video
@@ -80,12 +80,12 @@ def make_corpus(folder: Path, seed: int = 0, size: CorpusSize | None = None) -> 
         UserError: if the folder holds something else.
     """
     size = size or CorpusSize()
-    recipe = {"corpus": RECIPE, "seed": seed, **asdict(size)}
-    if made_before(folder, recipe):
-        return
-    with new_folder(folder, recipe) as unfinished:
+
+    def fill(unfinished: Path) -> None:
         _write_videos(unfinished, seed, size)
         _write_audio(unfinished / "audio", seed, size)
+
+    make_once(folder, {"corpus": RECIPE, "seed": seed, **asdict(size)}, fill)
 
 
 def _write_videos(folder: Path, seed: int, size: CorpusSize) -> None:

@@ -83,9 +83,8 @@ class FaceWarper:
             source_x -= inwards * expression.brow_pinch_px * inner
         for bump in self._eye_bumps:
             source_y -= expression.eyes * bump
-        map_x = (source_x - pt.LEFT + 0.5) * pt.SCALE - 0.5
-        map_y = (source_y - pt.TOP + 0.5) * pt.SCALE - 0.5
-        face = cv2.remap(texture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        source = pt.texels(source_x, source_y)
+        face = cv2.remap(texture, *source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         rgb = self._paint_mouth(texture, face[..., :3].astype(np.float32), upper, lower, u)
         if expression.brow_pinch_px > 0:
             rgb *= 1 - (0.045 * expression.brow_pinch_px * self._frown)[..., None]
@@ -126,12 +125,7 @@ class FaceWarper:
 
         teeth_y = pt.upper_lip_y(u) + (y - upper) + 0.8
         teeth_x = pt.MOUTH_X + u * pt.MOUTH_HALF_WIDTH
-        teeth = cv2.remap(
-            texture[..., :3],
-            ((teeth_x - pt.LEFT + 0.5) * pt.SCALE - 0.5).astype(np.float32),
-            ((teeth_y - pt.TOP + 0.5) * pt.SCALE - 0.5).astype(np.float32),
-            cv2.INTER_LINEAR,
-        ).astype(np.float32)
+        teeth = cv2.remap(texture[..., :3], *pt.texels(teeth_x, teeth_y), cv2.INTER_LINEAR).astype(np.float32)
         gap = lower - upper
         is_teeth = np.clip((pt.lower_lip_y(u) - 1.3 - teeth_y) * 1.2, 0, 1) * np.clip((gap - 1.2) / 1.5, 0, 1)
         depth = np.clip((y - upper) / np.maximum(gap, 1), 0, 1)

@@ -5,7 +5,6 @@ the speech teachers are made of it by the job that makes real ones, from the cor
 """
 
 import csv
-import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 
 from liser_ray.demo.face_teacher import fit_face_teacher
-from liser_ray.demo.folders import made_before, new_folder
+from liser_ray.demo.folders import make_once
 from liser_ray.demo.people import FACE_LABELS, face_label
 from liser_ray.demo.speech_base import pretrain_speech_base
 from liser_ray.media.faces import FaceConfig, find_faces
@@ -60,13 +59,13 @@ def fit_networks(corpus: Path, output: Path, seed: int = 0, size: FitSize | None
         UserError: if the output folder holds something else.
     """
     size = size or FitSize()
-    recipe = {"networks": RECIPE, "seed": seed, **asdict(size)}
-    if not made_before(output, recipe):
-        with new_folder(output, recipe) as unfinished:
-            _fit(_paths(unfinished), seed, size)
-            score, n_windows = _score_face(_paths(unfinished).face, corpus)
-            (unfinished / "scores.json").write_text(json.dumps({"face": [score, n_windows]}, indent=1))
-            print(f"face teacher: UAR {score:.2f} on {n_windows} windows of unknown speakers (chance 0.20)")
+
+    def fill(unfinished: Path) -> None:
+        _fit(_paths(unfinished), seed, size)
+        score, n_windows = _score_face(_paths(unfinished).face, corpus)
+        print(f"face teacher: UAR {score:.2f} on {n_windows} windows of unknown speakers (chance 0.20)")
+
+    make_once(output, {"networks": RECIPE, "seed": seed, **asdict(size)}, fill)
     return _paths(output)
 
 

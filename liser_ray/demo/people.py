@@ -1,11 +1,10 @@
 """The demo's speakers: a face and a voice each, drawn from a seed."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from liser_ray.demo.faces import Face, Look, random_look
+from liser_ray.demo.faces import Face
 from liser_ray.demo.voices import Voice, random_voice
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised")
@@ -22,19 +21,14 @@ GROUPS = {"videos": 0, "audio": 1, "speech_base": 2, "face_teacher": 3}
 class Person:
     """A speaker."""
 
-    look: Look
+    face: Face
     voice: Voice
-
-    @cached_property
-    def face(self) -> Face:
-        """The face, ready to be drawn."""
-        return Face(self.look)
 
 
 def person(seed: int, group: str, number: int) -> Person:
     """One of a group's people; the same arguments give the same person."""
     rng = np.random.default_rng([seed, GROUPS[group], number, 0])
-    return Person(look=random_look(rng), voice=random_voice(rng))
+    return Person(face=Face(rng), voice=random_voice(rng))
 
 
 def take_rng(seed: int, group: str, number: int, take: int = 1) -> np.random.Generator:

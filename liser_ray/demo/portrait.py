@@ -38,6 +38,14 @@ def lower_lip_y(u: np.ndarray) -> np.ndarray:
     return mouth_corner_y(u) + 9.6 * (1 - np.abs(u) ** 2.2)
 
 
+def texels(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates of the photograph as those of a texture, float32, for `cv2.remap`."""
+    return (
+        ((x - LEFT + 0.5) * SCALE - 0.5).astype(np.float32),
+        ((y - TOP + 0.5) * SCALE - 0.5).astype(np.float32),
+    )
+
+
 @dataclass(frozen=True)
 class Portrait:
     """Textures at `SCALE`, [H, W, ...] float32; masks 0..1."""

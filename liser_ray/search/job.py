@@ -27,7 +27,7 @@ from liser_ray.search.space import (
     setting_key,
     with_setting,
 )
-from liser_ray.search.trial import TrialPlan
+from liser_ray.search.trial import TrialPlan, under_way
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import check_writable, exists, filesystem, read_bytes, replace_parquet, write_bytes
 from liser_ray.storage.run_record import plain, refuse_changed_recipe
@@ -147,8 +147,8 @@ def _try_out(
 
         if n_known:
             log.info("%d of %d settings were finished before", n_known, n_wanted)
-        missing = None if settings is None else [one for key, one in wanted.items() if key not in found]
-        run_trials(plan, space, missing, found, inputs())
+        first = under_way(plan) if settings is None else [one for key, one in wanted.items() if key not in found]
+        run_trials(plan, space, first, n_wanted - n_known, found, inputs())
     return [found[key] for key in wanted or found], len(found) - n_known
 
 
@@ -159,7 +159,7 @@ def _on_all_folds(on_first: Sequence[SettingResult], on_others: Sequence[Setting
     }
     for one in on_others:
         key = setting_key(one.setting)
-        found[key] = replace(one, runs=tuple(sorted((*found[key].runs, *one.runs), key=lambda run: run.fold)))
+        found[key] = replace(one, runs=sorted(found[key].runs + one.runs, key=lambda run: run["fold"]))
     return list(found.values())
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from optuna.distributions import BaseDistribution
 
 from liser_ray.results.style import BLUE, ORANGE, draw_matrix, make_figure, put_legend_beside, to_png
@@ -32,8 +33,7 @@ def heat_map(space: Space, results: Sequence[SettingResult]) -> bytes:
     for (y, x), one in np.ndenumerate(np.array(found, object)):
         if one is best and one.status != "failed":
             plot.texts[y * len(columns) + x].set_fontweight("bold")
-            frame = [x - 0.5, x + 0.5, x + 0.5, x - 0.5, x - 0.5], [y - 0.5, y - 0.5, y + 0.5, y + 0.5, y - 0.5]
-            plot.plot(*frame, color=ORANGE, linewidth=2.5, clip_on=False)
+            plot.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, ec=ORANGE, lw=2.5, clip_on=False))
     plot.set(xlabel=short_name(horizontal), ylabel=short_name(vertical))
     plot.set_title("Validation UAR, mean ± spread over folds", fontsize=10)
     return to_png(figure)

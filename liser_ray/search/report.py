@@ -18,7 +18,7 @@ def result_line(result: SettingResult, so_far: Sequence[SettingResult], n_wanted
     """A row of the table that grows while the search goes on."""
     number = f"{len(so_far):>{len(str(n_wanted))}}/{n_wanted}"
     score = f"failed: {result.problem}" if result.status == "failed" else f"UAR {uar_text(result)}"
-    stopped = f" stopped after {result.runs[0].epochs} epochs" if result.status == "stopped" else ""
+    stopped = f" stopped after {result.runs[0]['epochs']} epochs" if result.status == "stopped" else ""
     best = " best so far" if ranked(so_far)[0] is result and result.status != "failed" else ""
     return f"{number}  {setting_name(result.setting):<24} {score}  {clock(result.seconds)}{stopped}{best}"
 
@@ -42,7 +42,7 @@ def print_result(result: SearchResult) -> None:
 
 def _table(results: Sequence[SettingResult]) -> Table:
     shown = ranked(results)[:_SHOWN]
-    folds = sorted({run.fold for one in shown for run in one.runs})
+    folds = sorted({run["fold"] for one in shown for run in one.runs})
     n_more = len(results) - len(shown)
     title = "Mean UAR on the validation speakers, its spread over the folds, and each fold"
     caption = f"and {n_more} more in trials.parquet" if n_more else None

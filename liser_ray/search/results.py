@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +19,10 @@ from liser_ray.storage.files import list_files, read_bytes, write_bytes
 Status = Literal["done", "stopped", "failed"]
 
 
-@dataclass(frozen=True)
-class RunScore:
+class RunScore(TypedDict):
     """How a student of a setting, a fold and a seed does on the validation speakers of the fold.
 
-    Attributes:
+    Keys:
         epochs: how many were trained.
         best_epoch: the best of them, from 1 on.
         validation_uar, validation_loss: of that epoch, 0..1 and mean cross-entropy.
@@ -49,25 +48,27 @@ class SettingResult:
         problem: why it failed.
         runs: a student for each fold and seed.
         curve: epochs after which there was a score, and the mean UAR then, which a scheduler goes by.
+        ended_s: when, in seconds since 1970: the order of what was suggested (files on S3 know whole seconds only).
     """
 
     setting: Setting
     status: Status
     problem: str
-    runs: tuple[RunScore, ...]
-    curve: list[tuple[int, float]] = field(default_factory=list)
+    runs: list[RunScore]
+    curve: list[list[float]] = field(default_factory=list)
+    ended_s: float = 0.0
 
     @property
     def seconds(self) -> float:
         """Of training, of all its runs together."""
-        return sum(run.seconds for run in self.runs)
+        return sum(run["seconds"] for run in self.runs)
 
     @property
     def by_fold(self) -> dict[int, float]:
         """UAR of each fold, the mean over its seeds; nothing if it failed."""
         scores: dict[int, list[float]] = {}
         for run in self.runs if self.status != "failed" else ():
-            scores.setdefault(run.fold, []).append(run.validation_uar)
+            scores.setdefault(run["fold"], []).append(run["validation_uar"])
         return {fold: float(np.mean(values)) for fold, values in sorted(scores.items())}
 
     @property
@@ -109,15 +110,11 @@ def write_result(folder: str, result: SettingResult) -> None:
 
 def read_results(folder: str) -> dict[str, SettingResult]:
     """All results that `write_result` has kept, by the settings' keys, the oldest first."""
-    by_age = sorted(list_files(folder, ".json"), key=lambda file: file.mtime_ns)
+    names = [posixpath.basename(file.path) for file in list_files(folder, ".json")]
     with ThreadPoolExecutor(16) as threads:  # on S3 each takes a while
-        files = threads.map(read_bytes, [join(folder, posixpath.basename(file.path)) for file in by_age])
-    found = {}
-    for content in map(json.loads, files):
-        content["runs"] = tuple(RunScore(**run) for run in content["runs"])
-        content["curve"] = [(epoch, score) for epoch, score in content["curve"]]
-        found[setting_key(content["setting"])] = SettingResult(**content)
-    return found
+        files = threads.map(read_bytes, [join(folder, name) for name in names])
+        results = [SettingResult(**json.loads(file)) for file in files]
+    return {setting_key(one.setting): one for one in sorted(results, key=lambda one: one.ended_s)}
 
 
 def uar_text(result: SettingResult) -> str:
@@ -139,5 +136,4 @@ def to_table(results: Sequence[SettingResult]) -> pa.Table:
         columns[name] = [getattr(one, name) for one in results]
     for name, of in {"validation_uar": "validation_uar", "validation_uar_std": "spread", "seconds": "seconds"}.items():
         columns[name] = pa.array([getattr(one, of) for one in results], pa.float64(), from_pandas=True)  # NaN is null
-    columns["runs"] = [[asdict(run) for run in one.runs] for one in results]
-    return pa.table(columns)
+    return pa.table(columns | {"runs": [one.runs for one in results]})

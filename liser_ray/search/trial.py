@@ -3,17 +3,19 @@
 All students advance together, so that a scheduler compares means over the same folds.
 """
 
+import posixpath
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.results import RunScore
 from liser_ray.search.space import Setting, setting_key, with_setting
 from liser_ray.storage.addresses import join
-from liser_ray.storage.files import exists, read_bytes, write_bytes
+from liser_ray.storage.files import exists, list_files, read_bytes, write_bytes
 from liser_ray.student.training.config import RunJob
 from liser_ray.student.training.run import RunInputs, make_training, validation_set
 from liser_ray.training.checkpoint import loaded, saved
@@ -36,6 +38,12 @@ class TrialPlan:
         return join(self.folder, f"{setting_key(setting)}.pt")
 
 
+def under_way(plan: TrialPlan) -> list[Setting]:
+    """The settings of trials that have a checkpoint but no result."""
+    states = [join(plan.folder, posixpath.basename(file.path)) for file in list_files(plan.folder, ".pt")]
+    return [loaded(read_bytes(state), torch.device("cpu"))["setting"] for state in states]
+
+
 class Trial:
     """The training of a setting, from its last checkpoint on, by a group of processes that share it.
 
@@ -53,6 +61,7 @@ class Trial:
         }
         self.finished = False
         self._epoch = 0
+        self._curve: list[tuple[int, float]] = []
         self._saved_at_s = time.monotonic()
         if exists(self._state_file):
             states = loaded(read_bytes(self._state_file), group.device)["students"]
@@ -65,8 +74,8 @@ class Trial:
         A trial that goes on from a checkpoint tells its first epochs once more.
 
         Returns:
-            `OBJECTIVE`; "epoch"; "runs", a `RunScore` of each student as a dictionary; "problem"; "ended", whether
-            that was the last epoch.
+            `OBJECTIVE`; "epoch"; "runs" and "curve" up to then, and "problem", as of a `SettingResult`; "ended",
+            whether that was the last epoch.
         """
         scores: list[RunScore] = []
         problem = ""
@@ -79,10 +88,14 @@ class Trial:
             except FloatingPointError as error:
                 problem = f"fold {fold}, seed {seed}: {error}"
             self.finished = bool(problem) or all(self._epoch >= one.epochs for one in self._students.values())
+        objective = 0.0 if problem else float(np.mean([score["validation_uar"] for score in scores]))
+        if scores:
+            self._curve.append((self._epoch, objective))
         return {
-            OBJECTIVE: 0.0 if problem else float(np.mean([score.validation_uar for score in scores])),
+            OBJECTIVE: objective,
             "epoch": self._epoch,
-            "runs": [asdict(score) for score in scores],
+            "runs": tuple(scores),  # of lists Tune would make histograms
+            "curve": tuple(self._curve),
             "problem": problem,
             "ended": self.finished,
         }
@@ -106,4 +119,14 @@ class Trial:
         assert best.validation_uar is not None
         assert best.validation_loss is not None
         seconds = sum(score.seconds for score in history)
-        return [RunScore(fold, seed, self._epoch, best.epoch, best.validation_uar, best.validation_loss, seconds)]
+        return [
+            RunScore(
+                fold=fold,
+                seed=seed,
+                epochs=self._epoch,
+                best_epoch=best.epoch,
+                validation_uar=best.validation_uar,
+                validation_loss=best.validation_loss,
+                seconds=seconds,
+            )
+        ]

@@ -3,18 +3,16 @@
 import logging
 import math
 import os
-import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import optuna
 import ray
 import ray.train
-import torch
 from ray import tune
 from ray.train import ScalingConfig
 from ray.tune.experiment import Trial as TuneTrial
@@ -26,13 +24,13 @@ from liser_ray.runtime.cluster import start_ray
 from liser_ray.runtime.display import Counting
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.report import result_line
-from liser_ray.search.results import RunScore, SettingResult, Status, write_result
+from liser_ray.search.results import SettingResult, Status, write_result
 from liser_ray.search.space import Setting, Space, setting_key, setting_name
 from liser_ray.search.trial import OBJECTIVE, Trial, TrialPlan
 from liser_ray.storage.addresses import join
-from liser_ray.storage.files import delete_file, filesystem, list_files, read_bytes
+from liser_ray.storage.files import delete_file, filesystem
+from liser_ray.storage.run_record import plain
 from liser_ray.student.training.run import RunInputs
-from liser_ray.training.checkpoint import loaded
 from liser_ray.training.fit import ProcessGroup
 from liser_ray.training.memory import keep_freed_memory
 from liser_ray.training.workers import fit_workers, process_group, run_trainer
@@ -44,14 +42,21 @@ _NEVER = 10**6  # epochs
 
 
 def run_trials(
-    plan: TrialPlan, space: Space, missing: Sequence[Setting] | None, found: dict[str, SettingResult], inputs: RunInputs
+    plan: TrialPlan,
+    space: Space,
+    settings: Sequence[Setting],
+    n_trials: int,
+    found: dict[str, SettingResult],
+    inputs: RunInputs,
 ) -> None:
     """Train trials to their end, or to where the scheduler stops them.
 
     Args:
         plan: of all trials.
         space: of the settings.
-        missing: settings to try; None: they are suggested.
+        settings: to try first; if they are fewer than the trials, the rest is suggested by Optuna's tree-structured
+            Parzen estimator.
+        n_trials: how many to train.
         found: what earlier calls have found, by the settings' keys; each that is over is added.
         inputs: of all trials; copied once to each node.
 
@@ -60,7 +65,6 @@ def run_trials(
     """
     start_ray()
     config = plan.config
-    n_trials = config.samples - len(found) if missing is None else len(missing)
     workers = replace(config, workers=max(1, config.workers))
     limit = min(n_trials, config.max_concurrent_trials or n_trials)
     scaling, at_once = fit_workers(workers, limit, ray.cluster_resources(), gpu_share=0.25)
@@ -68,7 +72,8 @@ def run_trials(
     trainable: Any = _train_on_workers if config.workers else TrialProcess
     share: Any = {"CPU": _DRIVER_CPUS} if config.workers else scaling.resources_per_worker
     shared = {"plan": plan, "inputs": [ray.put(inputs)], "scaling": scaling}
-    scheduler = make_scheduler(config, list(found.values()))
+    known = list(found.values())
+    scheduler = make_scheduler(config, known)
     fs, path = filesystem(config.output)
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # it would end the search as if it were done
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # `_Results` says what there is to say of a trial
@@ -78,11 +83,10 @@ def run_trials(
             tune.with_resources(
                 tune.with_parameters(trainable, **shared), {name.lower(): value for name, value in share.items()}
             ),
-            param_space={} if missing is None else {"setting": tune.grid_search([dict(one) for one in missing])},
             tune_config=tune.TuneConfig(
-                search_alg=make_searcher(plan, space, list(found.values())) if missing is None else None,
+                search_alg=_make_searcher(space, settings, known, config.sampling_seed),
                 scheduler=scheduler,
-                num_samples=n_trials if missing is None else 1,
+                num_samples=n_trials,
                 max_concurrent_trials=at_once,
                 # A function that a scheduler stops can't be stopped in the middle and used again.
                 reuse_actors=not config.workers or scheduler is None,
@@ -104,14 +108,12 @@ def make_scheduler(config: SearchConfig, known: Sequence[SettingResult]) -> Tria
     """What stops trials early, None if nothing does; what is known of others is told to it."""
     if config.scheduler == "none":
         return None
-    common: dict[str, Any] = {"time_attr": "epoch", "metric": OBJECTIVE, "mode": "max"}
-    common["grace_period"] = config.grace_epochs
-    make: dict[str, Callable[..., TrialScheduler]] = {
-        "asha": partial(AsyncHyperBandScheduler, max_t=_NEVER, reduction_factor=3),  # its last epoch ends a trial
-        # With an end to its time slice it pauses trials while there is little to compare with.
-        "median": partial(MedianStoppingRule, hard_stop=True, min_time_slice=cast("int", math.inf)),
-    }
-    scheduler = make[config.scheduler](**common)
+    common: Any = {"time_attr": "epoch", "metric": OBJECTIVE, "mode": "max", "grace_period": config.grace_epochs}
+    scheduler: TrialScheduler
+    if config.scheduler == "asha":
+        scheduler = AsyncHyperBandScheduler(max_t=_NEVER, reduction_factor=3, **common)  # its last epoch ends a trial
+    else:  # with an end to its time slice it pauses trials while there is little to compare with
+        scheduler = MedianStoppingRule(hard_stop=True, min_time_slice=cast("int", math.inf), **common)
     controller: Any = None  # with which they would pause trials; ours can only be stopped
     for result in filter(lambda one: one.curve, known):
         trial, report = TuneTrial("known", stub=True), {}
@@ -123,15 +125,15 @@ def make_scheduler(config: SearchConfig, known: Sequence[SettingResult]) -> Tria
     return scheduler
 
 
-def make_searcher(plan: TrialPlan, space: Space, known: Sequence[SettingResult]) -> OptunaSearch:
-    """Suggests what trials that are under way have, then what Optuna's tree-structured Parzen estimator hopes for."""
+def _make_searcher(
+    space: Space, settings: Sequence[Setting], known: Sequence[SettingResult], seed: int
+) -> OptunaSearch:
+    """Suggests the settings, then what the results of others promise; names of fields have no "/", Tune's delimiter."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    states = [join(plan.folder, posixpath.basename(file.path)) for file in list_files(plan.folder, ".pt")]
-    first = [_in_config(loaded(read_bytes(file), torch.device("cpu"))["setting"]) for file in states]
-    seed = plan.config.sampling_seed + len(known)  # not the draws of the beginning again
-    searcher = OptunaSearch(_in_config(space), OBJECTIVE, "max", points_to_evaluate=first, seed=seed)
+    first, seed = list(map(dict, settings)), seed + len(known)  # not the draws of the beginning again
+    searcher = OptunaSearch(dict(space), OBJECTIVE, "max", points_to_evaluate=first, seed=seed)
     for result in known:
-        searcher.add_evaluated_point(_in_config(result.setting), float(np.nan_to_num(result.validation_uar)))
+        searcher.add_evaluated_point(dict(result.setting), float(np.nan_to_num(result.validation_uar)))
     return searcher
 
 
@@ -146,7 +148,7 @@ class TrialProcess(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another one."""
-        self._trial = Trial(self._plan, new_config["setting"], self._inputs, ProcessGroup.alone())
+        self._trial = Trial(self._plan, new_config, self._inputs, ProcessGroup.alone())
         return True
 
     def step(self) -> dict[str, Any]:
@@ -159,7 +161,7 @@ def _train_on_workers(config: dict[str, Any], plan: TrialPlan, inputs: list[Any]
     """A trial that only waits for its workers; what they report goes on to Tune."""
     problem = run_trainer(
         _train_worker,
-        {"setting": config["setting"], "plan": plan, "inputs": inputs},
+        {"setting": config, "plan": plan, "inputs": inputs},
         tune.get_context().get_trial_id(),
         join(plan.config.output, "tune/trainers"),
         scaling,
@@ -183,14 +185,10 @@ class _Results(tune.Callback):
 
     def __init__(self, plan: TrialPlan, found: dict[str, SettingResult], counting: Counting):
         self._plan, self._found, self._counting = plan, found, counting
-        # By trial and epoch: one that lost its process tells the first ones again.
-        self._curves: dict[str, dict[int, float]] = {}
 
     def on_trial_result(self, *, trial: TuneTrial, result: dict[str, Any], **info: object) -> None:  # type: ignore[override]
         """Show how far it is."""
-        if result["runs"]:
-            self._curves.setdefault(trial.trial_id, {})[result["epoch"]] = result[OBJECTIVE]
-        text = f"{setting_name(trial.config['setting'])}: epoch {result['epoch']}, UAR {result[OBJECTIVE]:.2f}"
+        text = f"{setting_name(trial.config)}: epoch {result['epoch']}, UAR {result[OBJECTIVE]:.2f}"
         self._counting.show(self._counting.done, text)
 
     def on_trial_complete(self, *, trial: TuneTrial, **info: object) -> None:  # type: ignore[override]
@@ -207,16 +205,10 @@ class _Results(tune.Callback):
         self._add(self._result(trial, "failed", error or "its process was lost"))
 
     def _result(self, trial: TuneTrial, status: Status, problem: str) -> SettingResult:
-        runs = tuple(RunScore(**run) for run in (trial.last_result or {}).get("runs", ()))
-        curve = sorted(self._curves.pop(trial.trial_id, {}).items())
-        return SettingResult(trial.config["setting"], status, problem, runs, curve)
+        runs, curve = (plain((trial.last_result or {}).get(name, ())) for name in ("runs", "curve"))
+        return SettingResult(trial.config, status, problem, runs, curve, time.time())
 
     def _add(self, result: SettingResult) -> None:
         self._found[setting_key(result.setting)] = result
         self._counting.advance()
         print(result_line(result, list(self._found.values()), self._counting.total or 0), flush=True)
-
-
-def _in_config(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of fields as Optuna names them for a part of a trial's configuration."""
-    return {f"setting/{name}": value for name, value in values.items()}

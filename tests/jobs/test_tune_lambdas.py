@@ -19,25 +19,6 @@ ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs/tune_lambdas.py"
 
 
-def test_help_names_every_field_and_its_unit(run):
-    _, text, _ = run("--help")
-    for words in ("--space", "--first_folds", "--scheduler", "--train.learning_rate", "best.yaml"):
-        assert words in text
-    assert "\n  python jobs/tune_lambdas.py --output out/search --resume\n" in text
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ([], ["--labeled"]),
-        (["--resume"], ["no search to go on with", "--output"]),
-        (["--labeled", "x.csv", "--space", "loss.lambda=1"], ["no such field", "loss.lambdas.speech"]),
-    ],
-)
-def test_a_wrong_command_is_one_clear_message(refused, tmp_path, arguments, words):
-    refused(words, "--output", tmp_path / "out", *arguments)
-
-
 @pytest.mark.slow
 def test_a_grid_killed_and_resumed(tones, tone_labels, tmp_path, ray_session):
     output = tmp_path / "search"

@@ -87,7 +87,7 @@ def test_asha_stops_what_learns_nothing_on_the_first_fold_and_the_best_goes_on_t
     )
     found = search(config)
     by_rate = {one.setting["train.learning_rate"]: one for one in found.results}
-    assert {rate: max(run.epochs for run in one.runs) for rate, one in by_rate.items()} == dict.fromkeys(
+    assert {rate: max(run["epochs"] for run in one.runs) for rate, one in by_rate.items()} == dict.fromkeys(
         (2e-3, 3e-3, 4e-3, 5e-3), 4
     ) | dict.fromkeys((1e-9, 2e-9), 2)
     by_status = {one: [result for result in found.results if result.status == one] for one in ("done", "stopped")}
@@ -102,7 +102,7 @@ def test_asha_stops_what_learns_nothing_on_the_first_fold_and_the_best_goes_on_t
 @pytest.mark.parametrize("kind", ["asha", "median"])
 def test_a_scheduler_that_goes_on_knows_what_it_compares_with(kind):
     config = SearchConfig(scheduler=kind, grace_epochs=5)
-    known = [SettingResult({}, "done", "", (), [(10, score), (20, score)]) for score in (0.5, 0.6, 0.7)]
+    known = [SettingResult({}, "done", "", [], [[10, score], [20, score]]) for score in (0.5, 0.6, 0.7)]
     scheduler = make_scheduler(config, known)
     decisions = []
     for score in (0.9, 0.1):
@@ -129,7 +129,7 @@ def test_a_lost_process_is_replaced_and_one_that_is_lost_for_ever_is_told(config
 
     plan = Poisoned(replace(config, output=str(tmp_path), max_failures=1), ((0, 0),), str(tmp_path / "trials"))
     found = {}
-    run_trials(plan, space, settings, found, inputs)
+    run_trials(plan, space, settings, 3, found, inputs)
     first, lost, last = (found[setting_key(setting)] for setting in settings)
     for one in (first, last):
         assert without_time(one.runs) == by_hand(TrialPlan(config, plan.runs, "/none"), one.setting, inputs)
@@ -147,9 +147,9 @@ def test_trials_leave_the_only_cpu_to_their_workers(config, inputs, tmp_path, ra
     config = replace(config, output=str(tmp_path), workers=1, cpus_per_worker=1, train=replace(config.train, epochs=1))
     plan = TrialPlan(config, ((0, 0),), str(tmp_path / "trials"))
     found = {}
-    run_trials(plan, parse_space(["loss.lambdas.speech=1"], config.taught), [setting], found, inputs)
+    run_trials(plan, parse_space(["loss.lambdas.speech=1"], config.taught), [setting], 1, found, inputs)
     ray.kill(holder)
     (result,) = found.values()
     assert result.status == "done"
     (expected,) = by_hand(replace(plan, folder="/none"), setting, inputs)
-    assert result.validation_uar == pytest.approx(expected.validation_uar)
+    assert result.validation_uar == pytest.approx(expected["validation_uar"])

@@ -2,9 +2,10 @@ import io
 
 import numpy as np
 from matplotlib.image import imread
+from small_search import run_score
 
 from liser_ray.search.plots import heat_map, slices_plot
-from liser_ray.search.results import RunScore, SettingResult
+from liser_ray.search.results import SettingResult
 from liser_ray.search.space import combinations, parse_space
 
 TAUGHT = ("speech", "face")
@@ -13,7 +14,7 @@ TAUGHT = ("speech", "face")
 def results_of(space, statuses=(), n_folds=5):
     results = []
     for number, setting in enumerate(combinations(space)):
-        runs = tuple(RunScore(fold, 0, 5, 3, 0.3 + 0.01 * number + 0.02 * fold, 1.0, 1.0) for fold in range(n_folds))
+        runs = [run_score(fold, 0, 0.3 + 0.01 * number + 0.02 * fold) for fold in range(n_folds)]
         status = statuses[number] if number < len(statuses) else "done"
         results.append(SettingResult(setting, status, "why" if status == "failed" else "", runs))
     return results

@@ -3,19 +3,20 @@ import math
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from small_search import run_score
 
-from liser_ray.search.results import RunScore, SettingResult, ranked, read_results, to_table, uar_text, write_result
+from liser_ray.search.results import SettingResult, ranked, read_results, to_table, uar_text, write_result
 from liser_ray.search.space import setting_key
 
 
 def result(lambda_speech, scores, status="done", problem=""):
     """Scores by fold, of two seeds each."""
     runs = [
-        RunScore(fold, seed, 3, 2, value, 1.2, 0.25)
+        run_score(fold, seed, value, seconds=0.25)
         for fold, values in enumerate(scores)
         for seed, value in enumerate(values)
     ]
-    return SettingResult({"loss.lambdas.speech": lambda_speech}, status, problem, tuple(runs), [(2, 0.4), (3, 0.5)])
+    return SettingResult({"loss.lambdas.speech": lambda_speech}, status, problem, runs, [[2, 0.4], [3, 0.5]])
 
 
 GOOD = result(1.0, [(0.5, 0.7), (0.4, 0.4)])

@@ -67,9 +67,7 @@ def histogram_figure(
         axes.set(xlabel=quantity, ylabel=f"% of {unit}")
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, borderaxespad=0.1)
         out = io.StringIO()
-        figure.savefig(
-            out, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        )
+        figure.savefig(out, format="svg", transparent=True)
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
     for colour, of_page in _OF_PAGE.items():

@@ -235,11 +235,6 @@ def test_a_job_on_s3_has_its_page_there(s3_store, tmp_path):
     assert "hours of recordings per hour, in 1 run" in text
 
 
-def test_where_no_job_has_begun_there_is_no_page(tmp_path):
-    with pytest.raises(UserError, match=r"no run\.json"):
-        make_page(OutputFolders(str(tmp_path)))
-
-
 def test_a_job_of_another_version_is_refused(tmp_path):
     folders = write_job(tmp_path, rows(1))
     card = json.loads((tmp_path / "run.json").read_text())
