@@ -28,6 +28,7 @@ class Classifier:
         recipe: that it was trained with, or its name.
         labels: K of them.
         probabilities: of a recording float32 [n], 16 kHz, those of the labels, float32 [K], sum 1.
+        temperature: that is in the probabilities.
         labeled: name of the set that it was trained on; "" if it does not say.
         fold, seed: of the training.
         speakers: of that set, "train", "validation" and "test".
@@ -37,6 +38,7 @@ class Classifier:
     recipe: str
     labels: tuple[str, ...]
     probabilities: Callable[[np.ndarray], np.ndarray] = field(repr=False)
+    temperature: float = 1.0
     labeled: str = ""
     fold: int = 0
     seed: int = 0
@@ -73,6 +75,7 @@ def _student(path: Path, step_s: float) -> Classifier:
         recipe=card.get("recipe", path.name),
         labels=student.labels,
         probabilities=lambda sound: student.predict(sound, SAMPLE_RATE_HZ, step_s).probabilities,
+        temperature=student.card.temperature,
         labeled=card.get("labeled", ""),
         fold=card.get("fold", 0),
         seed=card.get("seed", 0),

@@ -24,6 +24,7 @@ from liser_ray.runtime.display import Counting
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import check_writable, write_bytes
+from liser_ray.teachers.temperature import with_temperature
 from liser_ray.training.facts import git_commit
 
 
@@ -69,7 +70,7 @@ def evaluate(config: EvaluationConfig) -> Evaluation:
     asked = [_asked(one, speech, labels, config) for one in classifiers]
     found = {name: _ask(name, classifiers, asked, speech, labels, config.seed) for name in _shown(names, asked)}
     records = {name: _records(classifiers, answers, speech, labels) for name, answers in found.items()}
-    conditions = {name: _scores(records[name], found[name], speech, labels) for name in names}
+    conditions = {name: _scores(records[name], classifiers, found[name], speech, labels) for name in names}
     content = {
         "settings": asdict(config),
         "classifiers": [
@@ -188,10 +189,16 @@ def _truth(answers: _Answers, speech: LabeledSpeech, labels: CommonLabels) -> np
 
 
 def _scores(
-    records: Sequence[Record], answers: Sequence[_Answers], speech: LabeledSpeech, labels: CommonLabels
+    records: Sequence[Record],
+    classifiers: Sequence[Classifier],
+    answers: Sequence[_Answers],
+    speech: LabeledSpeech,
+    labels: CommonLabels,
 ) -> dict[str, Any]:
     """Scores for JSON; those of probabilities are means over all answers."""
     probabilities = np.concatenate([one.probabilities for one in answers])
+    temperatures = zip(answers, classifiers, strict=True)
+    unscaled = np.concatenate([with_temperature(np.array(a.probabilities), 1 / c.temperature) for a, c in temperatures])
     truth = np.concatenate([_truth(one, speech, labels) for one in answers])
     total = np.sum([confusion for record in records for confusion in record.confusions.values()], axis=0)
     found = interval(records, "uar")
@@ -204,6 +211,7 @@ def _scores(
         "recalls": label_recalls(records),
         "confusion": total.tolist(),
         "calibration_error": expected_calibration_error(probabilities, truth),
+        "calibration_error_at_temperature_1": expected_calibration_error(unscaled, truth),
         "brier_score": brier_score(probabilities, truth),
         "sexes": {sex: pooled(part, "uar") for sex, part in by_sex(records).items() if sex in SEXES},
         "speakers": speaker_scores(records, "uar"),

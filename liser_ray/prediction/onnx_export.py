@@ -51,7 +51,8 @@ def export_onnx(weights: bytes, card: StudentCard) -> bytes:
 
     Inputs: ``waveform`` float32 [samples], 16 kHz, mono, -1..1, from one sample on.
 
-    Outputs: ``probabilities`` float32 [K] of the recording, the softmax of the mean over windows; ``window_logits``
+    Outputs: ``probabilities`` float32 [K] of the recording, the softmax of the mean over windows at the card's
+    temperature; ``window_logits``
     float32 [W, K] of its 3-s windows, one every 0.1 s; ``log_mel`` float32 [W, 94, 64], what the windows' spectrograms
     are before normalisation.
 
@@ -354,7 +355,8 @@ def _network(op: _Graph, log_mel: _Value, tensors: Mapping[str, np.ndarray], car
         shares = op("Softmax", steps @ tensors["pooling.score.weight"].T, axis=0)
         pooled = op("ReduceSum", steps * shares, [0], keepdims=0)
     logits = op("Gemm", pooled, tensors["head.weight"], tensors["head.bias"], transB=1, name="window_logits")
-    op("Softmax", op("ReduceMean", logits, axes=[0], keepdims=0), axis=0, name="probabilities")
+    scaled = op("ReduceMean", logits, axes=[0], keepdims=0) / card.temperature
+    op("Softmax", scaled, axis=0, name="probabilities")
 
 
 def _gates(weight: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ class Prediction:
 
     Attributes:
         labels: of the probabilities, in their order.
-        probabilities: float32 [K], sum 1: the softmax of the mean of the windows' logits.
+        probabilities: float32 [K], sum 1: the softmax of the mean of the windows' logits, at the temperature of the
+            student's card.
         window_probabilities: float32 [W, K], each sum 1.
         step_s: from window to window.
         duration_s: of the recording.

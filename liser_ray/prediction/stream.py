@@ -52,6 +52,7 @@ class EmotionStream:
         self._n_samples = 0
         self._n_estimates = 0
         self._sum = np.zeros(len(self.labels))
+        self._temperature = card.temperature
 
     def add(self, samples: np.ndarray) -> list[Estimate]:
         """The estimates that the next sound completes, oldest first.
@@ -85,6 +86,7 @@ class EmotionStream:
     def _estimate(self, window: np.ndarray) -> Estimate:
         statistics = self._statistics.now() if self._statistics is not None else None
         logits = self._backend.window_logits(window, EVALUATION_STRIDE_SAMPLES, statistics)[0, self._kept]
+        logits = logits / self._temperature
         start = self._n_estimates * EVALUATION_STRIDE_SAMPLES
         end = min(start + SEGMENT_SAMPLES, self._n_samples)
         self._n_estimates += 1

@@ -213,7 +213,7 @@ class Student:
             heard(block)
             logits += [self.backend.window_logits(some, step, statistics) for some in windows.add(block)]
         logits += [self.backend.window_logits(some, step, statistics) for some in windows.finish()]
-        of_kept = np.concatenate(logits)[:, kept]
+        of_kept = np.concatenate(logits)[:, kept] / self.card.temperature
         labels = tuple(self.labels[i] for i in kept)
         whole = softmax(of_kept.mean(axis=0))
         return Prediction(labels, whole, softmax(of_kept), step_s, n_samples / SAMPLE_RATE_HZ)

@@ -47,9 +47,18 @@ def load_student_teacher(name: str, options: Options, device: torch.device) -> S
     for target, address in expanded(name, options.weights).items():
         path = fetch(address, _HINT)
         students[target] = student = Student.from_pretrained(path, str(device))
-        heard = _heard_by(student.card)
         targets.append(
-            Target(target, "distribution", student.labels, WINDOW_S, WINDOW_S, sha256(path), name, tuned_on=heard)
+            Target(
+                name=target,
+                kind="distribution",
+                labels=student.labels,
+                window_s=WINDOW_S,
+                hop_s=WINDOW_S,
+                sha256=sha256(path),
+                teacher=name,
+                tuned_on=_heard_by(student.card),
+                temperature=student.card.temperature,
+            )
         )
     return StudentTeacher(targets, students, options.batch_size)
 

@@ -63,6 +63,11 @@ class StudentCard:
         return cls(labels, network, content)
 
     @property
+    def temperature(self) -> float:
+        """Of its softmaxes, at which it is as sure as it is right on speakers who did not train it."""
+        return float(self.content.get("temperature", 1.0))
+
+    @property
     def of_recording(self) -> bool:
         """Whether it has to know the whole recording before it hears the first window."""
         return self.network.normalisation in OF_RECORDING

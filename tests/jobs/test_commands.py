@@ -3,8 +3,10 @@
 import pytest
 
 FINETUNE, REPORT, TRAIN, TUNE = "finetune_speech_teacher", "report_corpus", "train_student", "tune_lambdas"
+EVALUATE = "evaluate"
 HELP = {
     FINETUNE: ("--labeled", "ravdess:FOLDER", "--lora.rank", "--train.crop_s", "in seconds", "--max_failures"),
+    EVALUATE: ("--model", "--labeled", "--conditions", "--label_map", "ang=anger", "0.1 s"),
     "label_corpus": (
         *("--measure.gpus", "--input", "--plan.span_seconds", "--media.faces.detect_every", "--retry_failed"),
         "wall-clock limit",
@@ -29,6 +31,9 @@ def test_help_names_every_field_and_its_unit(run, job):
 @pytest.mark.parametrize(
     ("job", "arguments", "words"),
     [
+        (EVALUATE, [], ["--labeled", "ravdess:"]),
+        (EVALUATE, ["--labeled", "x.csv", "--conditions", "windy"], ["--conditions windy", "telephone"]),
+        (EVALUATE, ["--labeled", "x.csv"], ["No weights given", "a student's folder"]),
         (FINETUNE, [], ["--labeled", "ravdess:"]),
         (FINETUNE, ["--labeled", "ravdess:/nowhere"], ["/nowhere"]),
         (FINETUNE, ["--labeled", "nosuchset:/data"], ["nosuchset", "cremad:"]),

@@ -30,6 +30,7 @@ from liser_ray.student.training.recipes import Recipe, read_recipe, run_name
 from liser_ray.student.training.run import (
     Checked,
     RunInputs,
+    calibrate,
     read_card,
     segment_settings,
     train_run,
@@ -87,6 +88,7 @@ def train_students(config: StudentConfig) -> StudentResult:
         train_runs(train_run, missing, inputs, workers, join(output, "training"), n_steps, gpu_share=0.25)
     records = []
     for seed in seeds:
+        calibrate([run(seed, fold).output for fold in checked.fold_numbers])
         cards = [read_card(run(seed, fold).output) for fold in checked.fold_numbers]
         records.append(_record(checked, seed, [card for card in cards if card is not None]))
         write_bytes(join(output, RECORDS_FOLDER, record_file(records[-1])), record_to_json(records[-1]).encode())

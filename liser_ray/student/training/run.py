@@ -1,13 +1,14 @@
 """One run: the student of a fold and a seed, from its inputs to a folder with its weights and its scores."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import numpy as np
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledSpeech, training_recordings
@@ -28,10 +29,14 @@ from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.recipes import Recipe
 from liser_ray.student.training.task import Labeled, StudentTask, Unlabeled, UnlabeledSegments
 from liser_ray.teachers.targets import Target
+from liser_ray.teachers.temperature import fit_temperature
 from liser_ray.training.facts import machine_facts
 from liser_ray.training.fit import FitSettings, ProcessGroup, Training, run_seed
 from liser_ray.training.job import train_to_end
 from liser_ray.training.precision import able_precision
+
+VALIDATION_FILE = "validation.safetensors"
+"""Beside a student's weights: what it says of its validation speakers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +155,47 @@ def read_card(uri: str) -> dict[str, Any] | None:
     return json.loads(read_bytes(card)) if exists(card) else None
 
 
+def _validation_answers(task: StudentTask, speech: LabeledSpeech, fold: Fold, training: Training) -> dict[str, Tensor]:
+    """What the student says of its validation speakers: "logits" [n, K], "truth" [n], "speaker" [n], their place."""
+    speakers = sorted_speakers(fold.validation)
+    indices = speech.of_speakers(fold.validation)
+    return {
+        "logits": torch.from_numpy(task.validation.logits(task.model.classifier.eval(), training.precision)),
+        "truth": torch.from_numpy(task.validation.truth),
+        "speaker": torch.tensor([speakers.index(speech.speakers[i]) for i in indices]),
+    }
+
+
+def calibrate(outputs: Sequence[str]) -> None:
+    """Give each of the students of a seed its temperature, and write it into its card.
+
+    Two validation speakers are too few to fit one. So a student's is fitted to what all students say of their own
+    validation speakers, without those whom it is tested on itself. How sure a recipe is differs little from fold to
+    fold, and nobody is scored with a temperature that their own recordings have set.
+
+    Args:
+        outputs: folders of finished runs, of the same recipe and seed.
+    """
+    answers = []
+    cards = {output: card for output in outputs if (card := read_card(output)) is not None}
+    for output, card in cards.items():
+        if exists(path := join(output, VALIDATION_FILE)):
+            found = safetensors.torch.load(read_bytes(path))
+            speakers = np.array(card["speakers"]["validation"])[found["speaker"].numpy()]
+            answers.append((speakers, found["logits"].numpy(), found["truth"].numpy()))
+    for output, card in cards.items():
+        kept = [~np.isin(speakers, card["speakers"]["test"]) for speakers, _, _ in answers]
+        truth = np.concatenate(
+            [np.zeros(0, np.int64), *(one[2][keep] for one, keep in zip(answers, kept, strict=True))]
+        )
+        if not len(truth):
+            continue
+        logits = np.concatenate([one[1][keep] for one, keep in zip(answers, kept, strict=True)])
+        fitted = {"temperature": round(fit_temperature(logits, truth), 4), "temperature_recordings": len(truth)}
+        if card != card | fitted:
+            write_bytes(join(output, CARD_FILE), json.dumps(card | fitted, indent=1).encode() + b"\n")
+
+
 def _unlabeled(
     job: RunJob, inputs: RunInputs, targets: dict[str, Target], seed: int, group: ProcessGroup
 ) -> Unlabeled | None:
@@ -218,6 +264,9 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
         "network": asdict(config.network),
         "facts": inputs.facts | {"machine": machine_facts(device, config.precision)},
     }
+    if len(task.validation):
+        answers = _validation_answers(task, speech, fold, training)
+        write_bytes(join(job.output, VALIDATION_FILE), safetensors.torch.save(answers))
     weights = {name: value.contiguous().cpu() for name, value in classifier.state_dict().items()}
     write_bytes(join(job.output, WEIGHTS_FILE), safetensors.torch.save(weights))
     picture = plot_curves(training.history, training.best.epoch, f"{inputs.name}, {job.name}")

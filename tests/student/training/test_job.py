@@ -29,6 +29,7 @@ from liser_ray.student.training.config import AugmentConfig, StudentConfig, Trai
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.job import train_students
 from liser_ray.teachers.targets import Target, TunedOn
+from liser_ray.teachers.temperature import fit_temperature
 
 TRAIN = TrainConfig(epochs=3, batch_size=10, learning_rate=2e-3)
 ROOT = Path(__file__).parents[3]
@@ -80,7 +81,28 @@ def test_its_weights_give_its_scores(trained, tones):
         predicted = recordings.logits(classifier.eval()).argmax(axis=1)
         np.testing.assert_array_equal(confusion_matrix(recordings.truth, predicted, 3), counts)
     files = {path.name for path in folder.iterdir()}  # no checkpoint is left
-    assert files == {"curves.png", "tensorboard", "student.json", "student.safetensors"}
+    assert files == {"curves.png", "tensorboard", "student.json", "student.safetensors", "validation.safetensors"}
+
+
+def test_a_temperature_is_of_speakers_whom_the_student_is_not_tested_on(trained, tones):
+    """Fitted to what all folds' students say of their validation speakers; by hand, from the weights."""
+    config, _ = trained
+    folders = sorted(Path(config.output).glob("seed-0-fold-*"))
+    cards = [json.loads((folder / "student.json").read_text()) for folder in folders]
+    speech = load_labeled_speech(read_labeled_set(tones))
+    for card in cards:
+        logits, truth = [], []
+        for other, folder in zip(cards, folders, strict=True):
+            classifier = EmotionClassifier(len(other["labels"]))
+            classifier.load_state_dict(safetensors.torch.load_file(folder / "student.safetensors"))
+            speakers = set(other["speakers"]["validation"]) - set(card["speakers"]["test"])
+            if speakers:
+                recordings = EvaluationSet(speech, speech.of_speakers(speakers), "none", torch.device("cpu"))
+                logits.append(recordings.logits(classifier.eval()))
+                truth.append(recordings.truth)
+        expected = fit_temperature(np.concatenate(logits), np.concatenate(truth))
+        assert card["temperature"] == pytest.approx(expected, rel=0.01)
+        assert card["temperature_recordings"] == sum(map(len, truth))
 
 
 def test_the_same_command_again_does_nothing_and_other_settings_are_refused(trained):
@@ -123,7 +145,7 @@ def test_everything_may_lie_on_s3(trained, tones, tone_labels, s3_store):
     keys = [one["Key"] for one in found if not one["Key"].endswith("/")]  # pyarrow's marks of folders
     names = {key.partition("/")[2].partition("events")[0] for key in keys}
     run = "seed-0-fold-0"
-    files = {"curves.png", "student.json", "student.safetensors", "tensorboard/"}
+    files = {"curves.png", "student.json", "student.safetensors", "validation.safetensors", "tensorboard/"}
     assert names == {"run.json", "records/tones-conf-vid-sp-dstl-seed-0.json", *(f"{run}/{name}" for name in files)}
     assert train_students(there).trained == ()
 
