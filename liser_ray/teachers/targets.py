@@ -28,6 +28,14 @@ class TunedOn:
     fold: int
     heard: tuple[str, ...]
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "TunedOn":
+        """What a table's metadata has, or the file beside a teacher's weights."""
+        heard = content["heard"]
+        if isinstance(heard, str):
+            raise TypeError(f"heard is no list: {heard!r}")
+        return cls(str(content["labeled"]), int(content["fold"]), tuple(map(str, heard)))
+
 
 @dataclass(frozen=True)
 class Target:
@@ -67,7 +75,7 @@ class Target:
         """What `to_json` has given."""
         values = {**content, "labels": tuple(content["labels"])}
         if tuned := content.get("tuned_on"):
-            values["tuned_on"] = TunedOn(tuned["labeled"], tuned["fold"], tuple(tuned["heard"]))
+            values["tuned_on"] = TunedOn.from_json(tuned)
         return cls(**values)
 
     def named(self, name: str) -> "Target":
