@@ -38,6 +38,20 @@ class TunedOn:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """How good a teacher is on recordings that trained nothing but its epoch and its temperature.
+
+    Attributes:
+        uar: 0..1.
+        confidence_auroc: how well its largest probability tells where it is right (`confidence_auroc`), 0..1, by chance
+            .5; None: not known.
+    """
+
+    uar: float
+    confidence_auroc: float | None
+
+
+@dataclass(frozen=True)
 class Target:
     """A column of a labels table, and what a student must know of it; JSON in the table's metadata.
 
@@ -53,6 +67,7 @@ class Target:
         embedding_size: D of the vector that is stored for each window; 0: none.
         tuned_on: whom it has heard; None: it does not say.
         temperature: at which a distribution is as sure as it is right (Guo et al. 2017); values are without it.
+        held_out: how good it is; None: it does not say.
     """
 
     name: str
@@ -65,6 +80,7 @@ class Target:
     embedding_size: int = 0
     tuned_on: TunedOn | None = None
     temperature: float = 1.0
+    held_out: HeldOut | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For the table's metadata."""
@@ -76,6 +92,8 @@ class Target:
         values = {**content, "labels": tuple(content["labels"])}
         if tuned := content.get("tuned_on"):
             values["tuned_on"] = TunedOn.from_json(tuned)
+        if held_out := content.get("held_out"):
+            values["held_out"] = HeldOut(**held_out)
         return cls(**values)
 
     def named(self, name: str) -> "Target":

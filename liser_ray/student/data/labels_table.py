@@ -151,7 +151,7 @@ def choose_target(
     if tuned and tuned.labeled == labeled and tuned.heard and not speakers & set(tuned.heard):
         raise UserError(
             f"The teacher of {target.name} in {table.uri} says that it has heard {', '.join(tuned.heard)} of "
-            f"{labeled}, which has no such speakers, but {', '.join(sorted_speakers(speakers))}. Name them as the set does."
+            f"{labeled}, which has no such speakers, but {', '.join(sorted_speakers(speakers))}. Name them as it does."
         )
     if tuned is None and name not in trusted:
         raise UserError(

@@ -119,6 +119,8 @@ class StudentConfig(WorkerSettings):
         folds: "all", or numbers such as 0,2.
         seeds: numbers such as 0,1,2; each gives a student per fold, of other first weights, order and crops.
         trusted: names of targets that may teach although their teachers do not say whom they have heard.
+        min_teacher_uar: teachers below this UAR on speakers who did not train them are left out, 0..1; 0: none. Of a
+            teacher that is several it is the mean over the folds; one that does not say how good it is stays.
         min_valid: share of a teacher's window that must show the face, or be speech, for the window to count, 0..1.
         memory_gb: a labels table whose spectrograms take no more is held in memory, a larger one is streamed.
         loss: weights and distances of the loss.
@@ -133,6 +135,7 @@ class StudentConfig(WorkerSettings):
     folds: str = "all"
     seeds: str = "0"
     trusted: tuple[str, ...] = TRUSTED
+    min_teacher_uar: float = 0.0
     min_valid: float = 0.5
     memory_gb: float = 4.0
     loss: LossConfig = field(default_factory=LossConfig)
@@ -143,8 +146,9 @@ class StudentConfig(WorkerSettings):
         self.check_workers(self.train.batch_size)
         if self.memory_gb < 0:
             raise UserError(f"memory_gb is {self.memory_gb}: give 0 or more.")
-        if not 0 <= self.min_valid <= 1:
-            raise UserError(f"min_valid is {self.min_valid}: give a share from 0 to 1.")
+        for name in ("min_valid", "min_teacher_uar"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} is {getattr(self, name)}: give a number from 0 to 1.")
 
 
 @dataclass(frozen=True)

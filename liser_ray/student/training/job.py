@@ -26,6 +26,7 @@ from liser_ray.student.data.mels import BYTES_PER_S, at_speeds, compute_log_mels
 from liser_ray.student.data.unlabeled import UnlabeledRecordings, load_unlabeled
 from liser_ray.student.training.config import RunJob, StudentConfig
 from liser_ray.student.training.recipes import Recipe, read_recipe, run_name
+from liser_ray.student.training.reliability import judge_teachers
 from liser_ray.student.training.run import (
     Checked,
     RunInputs,
@@ -111,13 +112,16 @@ def check(config: StudentConfig) -> Checked:
             except UserError:
                 if fold in folds:
                     raise
+    weighted = recipe.loss(config.loss).confidence != "none"
+    recipe = replace(recipe, left_out=judge_teachers(known, config.min_teacher_uar, weighted))
+    known = {number: {name: of[name] for name in of if name not in recipe.left_out} for number, of in known.items()}
     speech = load_labeled_speech(labeled)
     for fold in folds:
         for seed in numbers(config.seeds, "--seeds"):
             training_recordings(speech, fold, config.train, seed)
         if not len(speech.of_speakers(fold.test)):
             raise UserError(f"{speech.name}: fold {fold.index} has no usable recording to test on.")
-    name = run_name(config.recipe, config.loss, config.train)
+    name = run_name(config.recipe, config.loss, config.train, recipe.left_out)
     return Checked(
         recipe=recipe,
         name=name,
@@ -214,6 +218,7 @@ def _facts(
         data["teachers"] = {
             fold: {name: target.to_json() for name, target in of.items()} for fold, of in targets.items()
         }
+        data["left_out"] = sorted(recipe.left_out)
         data["trusted"] = sorted({name for of in targets.values() for name in trusted(of)})
     decides = {
         "name": name,

@@ -40,7 +40,7 @@ class Checked:
     """What a job works on, as far as it is needed to know that nothing is wrong.
 
     Attributes:
-        recipe: of the settings.
+        recipe: of the settings, without the targets that are left out.
         name: of the recipe with its variants.
         speech: the labeled set.
         fold_numbers: of all folds of the set, wanted or not.

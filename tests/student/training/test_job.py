@@ -18,6 +18,7 @@ from small_labels import FACE, speech_target, write_labels
 from tone_files import speakers_of
 from tones import LABELS
 
+from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import load_labeled_speech
 from liser_ray.results.metrics import confusion_matrix
@@ -28,7 +29,7 @@ from liser_ray.student.network import EmotionClassifier
 from liser_ray.student.training.config import AugmentConfig, StudentConfig, TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.job import train_students
-from liser_ray.teachers.targets import Target, TunedOn
+from liser_ray.teachers.targets import HeldOut, Target, TunedOn
 
 TRAIN = TrainConfig(epochs=3, batch_size=10, learning_rate=2e-3)
 ROOT = Path(__file__).parents[3]
@@ -210,6 +211,26 @@ def test_a_target_of_any_other_name_and_kind_reaches_the_loss(tones, tmp_path):
     assert cards[0]["trusted"] == []  # it has heard nobody, and says so
     assert all(score["energy"] > 0 == score["without_energy"] for score in cards[0]["history"])
     assert cards[1]["history"][0]["energy"] > 3 * cards[0]["history"][0]["energy"]
+
+
+def test_a_teacher_that_is_not_good_enough_is_left_out_and_the_name_says_so(tones, tmp_path, caplog):
+    speech = [
+        replace(speech_target(f"speech_fold_{one.index}", LABELS, one.index, one.train, "tones"), held_out=held_out)
+        for one, held_out in zip(folds_of(read_labeled_set(tones)), (HeldOut(0.9, 0.8), HeldOut(0.5, 0.8)), strict=True)
+    ]
+    write_labels(tmp_path / "labels", rows=8, targets=(replace(FACE, held_out=HeldOut(0.3, None)), *speech))
+    config = StudentConfig(tones, str(tmp_path), str(tmp_path / "out"), folds="1", train=TRAIN, min_teacher_uar=0.6)
+    result = train_students(config)
+    assert result.name == "conf-vid-sp-dstl+no-face"
+    assert "teacher face is left out: its UAR is 0.300" in caplog.text
+    card = json.loads((tmp_path / "out/seed-0-fold-1/student.json").read_text())
+    assert card["recipe"] == result.name
+    assert list(card["teachers"]) == ["speech"]  # below in this fold, but not in the mean
+    assert card["facts"]["recipe"]["data"]["left_out"] == ["face"]
+    assert card["history"][0].keys() >= {"speech", "supervised"}
+    assert "face" not in card["history"][0]
+    with pytest.raises(UserError, match=r"No teacher has a UAR of 0\.8, but speech 0\.700, face 0\.300"):
+        train_students(replace(config, min_teacher_uar=0.8))
 
 
 class TestBadInput:
