@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -70,6 +70,10 @@ class LabelsTable:
         """Sound of the labeled rows."""
         return sum(group.seconds for group in self.groups)
 
+    def has(self, name: str) -> bool:
+        """Whether a target is called so, or a teacher that is several."""
+        return any(name in (one.name, one.teacher) for one in self.targets.values())
+
     @property
     def group_sizes(self) -> np.ndarray:
         """Labeled rows of each group, int64 [G]."""
@@ -90,7 +94,7 @@ def open_labels_table(uri: str) -> LabelsTable:
         folder = join(folder, "labels")
     paths = [info.path for info in list_files(folder, ".parquet")]
     if not paths:
-        raise UserError(f"{uri} has no Parquet files: give the --output of label_corpus.py as --unlabeled.")
+        raise UserError(f"{uri} has no Parquet files: give the --output of label_corpus.py.")
     fs, _ = filesystem(folder)
     with ThreadPoolExecutor(_READERS) as threads:
         counted = list(threads.map(lambda path: _count(path, fs), paths))
@@ -181,6 +185,16 @@ def _of_fold(table: LabelsTable, name: str, labeled: str, fold: Fold) -> Target:
             "for each fold, or have a recipe with the name of a target that may teach all folds."
         )
     return of_fold[0]
+
+
+def refuse_two_teachers(of_unlabeled: Mapping[str, Target], of_labeled: Mapping[str, Target]) -> None:
+    """Refuse targets of one name, and so of one head, that are not of the same teacher."""
+    for name, one in of_labeled.items():
+        if one.sha256 != of_unlabeled[name].sha256:
+            raise UserError(
+                f"The unlabeled recordings have {name} of another teacher ({of_unlabeled[name].name}) than the labeled "
+                f"ones ({one.name}): label both with the same weights."
+            )
 
 
 def windows_of(rows: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

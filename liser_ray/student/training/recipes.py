@@ -16,7 +16,7 @@ import yaml
 from liser_ray.results.paper import with_share
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
-from liser_ray.student.training.config import TrainConfig
+from liser_ray.student.training.config import Distilled, TrainConfig
 
 _GROUPS = ("network", "loss", "train")
 _FOLDER = files("liser_ray") / "recipes"  # a link to configs/recipes
@@ -118,11 +118,17 @@ def defaults_of(given: Any) -> Mapping[str, Any]:  # noqa: ANN401 (settings with
     return read_recipe(given.recipe).settings
 
 
-def run_name(recipe: str, loss: LossConfig, train: TrainConfig, left_out: Collection[str] = ()) -> str:
+def run_name(
+    recipe: str,
+    loss: LossConfig,
+    train: TrainConfig,
+    left_out: Collection[str] = (),
+    distilled: Distilled = "unlabeled",
+) -> str:
     """A recipe with the paper's ablations and ours: "vid-dstl+distill-ce", "sp-dstl+two-stage", "no-dstl+50%-labels".
 
     What learns from other things has another name, so that tables keep it apart: "vid-sp-dstl+no-face" (λ is 0, or the
-    target is left out), "sp-dstl+placebo", "no-dstl+738-steps" (an epoch).
+    target is left out), "sp-dstl+placebo", "no-dstl+738-steps" (an epoch), "sp-dstl+distil-labeled" (too, or "-only").
     """
     found = replace(read_recipe(recipe), left_out=frozenset(left_out))
     name = found.name
@@ -134,6 +140,7 @@ def run_name(recipe: str, loss: LossConfig, train: TrainConfig, left_out: Collec
             name += f"+{confidence}"
         if loss.distillation != found.settings.get("loss.distillation", LossConfig.distillation):
             name += f"+distill-{loss.distillation}"
+        name += {"unlabeled": "", "both": "+distil-labeled", "labeled": "+distil-labeled-only"}[distilled]
         name += "+two-stage" * train.two_stage + "+placebo" * train.placebo
     if train.epoch_steps != found.settings.get("train.epoch_steps", 0):
         name += f"+{train.epoch_steps}-steps"
