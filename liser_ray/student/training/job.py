@@ -114,7 +114,11 @@ def check(config: StudentConfig) -> Checked:
     )
     if table is not None:
         _check_placebo(config, table)
-    known, also = (_targets_of_folds(one, table, names, labeled, folds, config.trusted) for one in (table, of_labeled))
+    there = [name for name in names if table and of_labeled and of_labeled.has(name)] or names
+    known, also = (
+        {} if one is None else _targets_of_folds(config, one, of_it, labeled, every_fold, folds)
+        for one, of_it in ((table, names), (of_labeled, there))
+    )
     known = known or also
     for number in known.keys() & also.keys():
         refuse_two_teachers(known[number], also[number])
@@ -146,24 +150,18 @@ def check(config: StudentConfig) -> Checked:
 
 
 def _targets_of_folds(
-    table: LabelsTable | None,
-    first: LabelsTable | None,
+    config: StudentConfig,
+    table: LabelsTable,
     names: Collection[str],
     labeled: LabeledSet,
+    folds: Collection[Fold],
     wanted: Collection[Fold],
-    trusted: Collection[str],
 ) -> dict[int, dict[str, Target]]:
-    """What students learn from, by fold and name, of all folds: an output's recipe is the same whichever are wanted.
-
-    A second table need not have all that the first one has.
-    """
-    if table is None:
-        return {}
-    there = [name for name in names if first in (None, table) or table.has(name)] or names
+    """What students learn from, by fold and name, of all folds: an output's recipe is the same whichever are wanted."""
     found = {}
-    for fold in folds_of(labeled):
+    for fold in folds:
         try:
-            found[fold.index] = choose_targets(table, there, labeled, fold, trusted)
+            found[fold.index] = choose_targets(table, names, labeled, fold, config.trusted)
         except UserError:
             if fold in wanted:
                 raise
