@@ -67,7 +67,7 @@ class TeacherEntry:
         weights = getattr(self.options, "weights", "")
         of_target = expanded(self.name, weights)
         teacher.targets = tuple(
-            one if one.tuned_on else replace(one, tuned_on=_heard_beside(of_target.get(one.name, weights)))
+            one if one.tuned_on else replace(one, tuned_on=heard_beside(of_target.get(one.name, weights)))
             for one in teacher.targets
         )
         return teacher
@@ -91,7 +91,7 @@ def read_teachers(teachers: Mapping[str, Any] | Sequence[str]) -> list[TeacherEn
     return [_entry(name, value) for name, value in teachers.items()]
 
 
-def _heard_beside(weights: str) -> TunedOn | None:
+def heard_beside(weights: str) -> TunedOn | None:
     """What `HEARD_FILE` says in a folder of weights, or beside a file of them; None where there is none.
 
     Raises:

@@ -92,6 +92,17 @@ def test_speakers_of_other_names_than_the_sets_are_noticed(load):
         choose(load(["01", "07"]))
 
 
+def test_the_weights_of_a_face_teacher_may_lie_elsewhere_than_its_description(weights, tmp_path):
+    onnx = weights["face"][0].with_name("m.onnx")
+    (tmp_path / "face.yaml").write_text(f"weights: {onnx}\nlabels: [happy, sad, angry]\ninput_px: 8\n")
+    (onnx.parent / HEARD_FILE).write_text(json.dumps({"labeled": "ravdess", "fold": 0, "heard": ["7"]}))
+    (entry,) = read_teachers([f"face=face:{tmp_path}/face.yaml"])
+    (target,) = entry.load(torch.device("cpu")).targets
+    (onnx.parent / HEARD_FILE).unlink()
+    with pytest.raises(UserError, match="was tuned on speakers 7 of ravdess"):
+        choose(target)
+
+
 @pytest.mark.parametrize("text", ["{}", "[]", "no json", '{"labeled": "ravdess", "fold": 0, "heard": "12"}'])
 def test_a_file_that_says_something_else(weights, text):
     folder = weights["toys.loudness"][0].parent
