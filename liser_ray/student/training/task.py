@@ -1,7 +1,7 @@
 """What a student learns: segments of labeled and unlabeled recordings, step by step, and its loss on them."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -11,9 +11,9 @@ from torch import Tensor
 from liser_ray.student.config import LossConfig
 from liser_ray.student.data.mels import LogMels, SegmentCutter
 from liser_ray.student.data.order import EpochPlan, labeled_crops, step_rng
-from liser_ray.student.data.unlabeled import Segments
+from liser_ray.student.data.unlabeled import Segments, TargetWindows
 from liser_ray.student.features import mixup, spec_augment
-from liser_ray.student.losses import SegmentTarget, Targets, loss_terms
+from liser_ray.student.losses import SegmentTarget, Targets, joined, loss_terms
 from liser_ray.student.network import StudentLogits, StudentNetwork
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
@@ -52,12 +52,16 @@ class Labeled:
         mels: spectrograms of the whole set; where it is heard at S speeds, S times N of them (`at_speeds`).
         label_index: int64 [N], of the whole set, 0..n_labels-1.
         train: int64 [n], recordings to learn from.
+        targets: that the student learns from, by name.
+        windows: what the teachers of all of these say of the N recordings, by name; empty: they are not asked.
     """
 
     mels: LogMels
     label_index: np.ndarray
     n_labels: int
     train: np.ndarray
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    windows: Mapping[str, TargetWindows] = field(default_factory=dict)
 
 
 class Batch(NamedTuple):
@@ -99,6 +103,7 @@ class StudentTask:
         self.model, self.labeled, self.validation = model, labeled, validation
         self._unlabeled, self._config, self._loss = unlabeled, config, loss
         self._seed, self._group = seed, group
+        self._teachers = {**labeled.targets, **(unlabeled.targets if unlabeled else {})}
         self._plans = epoch_plans(config, len(labeled.train), unlabeled.n_rows if unlabeled else 0)
         self._cut = SegmentCutter(labeled.mels, group.device)
         self._segments: UnlabeledSegments | None = None
@@ -131,11 +136,10 @@ class StudentTask:
             self._segments = None  # ends what streams them
 
     def losses(self, forward: Callable[[Tensor], StudentLogits], part: Batch) -> Losses:
-        """The terms of equation (4) or (5), and the share of unlabeled segments that have no term of a target."""
+        """The terms of equation (4) or (5), and of the segments that have targets the share without one."""
         logits = forward(part.inputs)
         wide = StudentLogits(widened(logits.supervised), {name: widened(one) for name, one in logits.teachers.items()})
-        teachers = self._unlabeled.targets if self._unlabeled else {}
-        terms = loss_terms(wide, part.targets, self._loss, teachers, self._class_weights)
+        terms = loss_terms(wide, part.targets, self._loss, self._teachers, self._class_weights)
         missing = {f"without_{name}": ~target.valid for name, target in part.targets.by_name.items()}
         return Losses(terms, {name: (one.sum(), len(one)) for name, one in missing.items()})
 
@@ -159,24 +163,27 @@ class StudentTask:
         mine, share = self._share(0), self._share(len(rows))
         rows, places = rows[mine], places[mine]
         augment, n_labels = self._config.augment, self.labeled.n_labels
-        heard = rows
+        speed = np.zeros(len(rows), np.int64)
         if len(augment.speeds) > 1:
-            heard = rows + len(self.labeled.label_index) * rng.integers(len(augment.speeds), size=len(rows))
-        inputs = self._cut(heard, self.labeled.mels.first_frames(heard, places))
+            speed = rng.integers(len(augment.speeds), size=len(rows))
+        heard = rows + len(self.labeled.label_index) * speed
+        first_frames = self.labeled.mels.first_frames(heard, places)
+        inputs = self._cut(heard, first_frames)
         truth = torch.from_numpy(self.labeled.label_index[rows]).to(inputs.device, non_blocking=True)
         if augment.mixup_alpha and len(rows):
             inputs, truth = mixup(inputs, truth, n_labels, augment.mixup_alpha, rng)
         if n_unlabeled and self._segments is not None:
             segments = self._segments.take(n_unlabeled, share)
-            inputs = torch.cat([inputs, segments.log_mel])
-            targets = Targets(truth, segments.targets)
+            inputs, targets = torch.cat([inputs, segments.log_mel]), segments.targets
         else:
             none = inputs.new_zeros(0, dtype=torch.bool)
-            targets = Targets(
-                truth, {name: SegmentTarget(inputs.new_zeros(0, n), none) for name, n in self.model.head_sizes.items()}
-            )
+            targets = {name: SegmentTarget(inputs.new_zeros(0, n), none) for name, n in self.model.head_sizes.items()}
+        if self.labeled.windows:
+            speeds = np.array(augment.speeds)[speed]
+            of_labeled = {name: one.means(rows, first_frames, speeds) for name, one in self.labeled.windows.items()}
+            targets = {name: joined(of_labeled[name], target) for name, target in targets.items()}
         if augment.band_masks or augment.frame_masks:
             inputs = spec_augment(
                 inputs, rng, augment.band_masks, augment.max_bands, augment.frame_masks, augment.max_frames
             )
-        return Batch(inputs, targets)
+        return Batch(inputs, Targets(truth, targets))
