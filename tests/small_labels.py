@@ -1,6 +1,5 @@
 """Labels tables that no video was needed for: `from small_labels import write_labels`."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 from liser_ray.labeling.schema import RECIPE_KEY, SCHEMA_VERSION, empty_column, labels_schema, list_column
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.flac import encode_flac
+from liser_ray.media.span import digest
 from liser_ray.teachers.targets import Target, TunedOn
 
 SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
@@ -52,6 +52,7 @@ def write_labels(
     statuses=(0.8, 0.1, 0.1),
     lengths_s=(1.0, 16.0),
     version=SCHEMA_VERSION,
+    sounds=(),
 ) -> list[dict]:
     """Write a labels table as the labeling job does, with made-up rows that depend on the seed alone.
 
@@ -65,13 +66,15 @@ def write_labels(
         statuses: shares of labeled, filtered and failed rows.
         lengths_s: shortest and longest recording.
         version: of the table, as its recipe has it.
+        sounds: address, start in seconds, and int16 [n] of each row in place of drawn ones; then all are labeled.
 
     Returns:
         The labeled rows in the table's order: `pcm` int16 [n], and of each target, by name, `values` [W, K], `valid`
         [W] and, if it has them, `embedding` [W, D].
     """
     rng = np.random.default_rng(seed)
-    made = [_row(rng, number, targets, statuses, lengths_s) for number in range(rows)]
+    rows = len(sounds) or rows
+    made = [_row(rng, number, targets, statuses, lengths_s, sounds) for number in range(rows)]
     folder.mkdir(parents=True, exist_ok=True)
     recipe = {"schema_version": version, "targets": [target.to_json() for target in targets]}
     schema = labels_schema(targets, metadata={RECIPE_KEY: json.dumps(recipe)})
@@ -86,11 +89,15 @@ def softmaxes(rng: np.random.Generator, n: int, n_labels: int) -> np.ndarray:
     return rng.dirichlet(np.ones(n_labels), n).astype(np.float32)
 
 
-def _row(rng, number, targets, statuses, lengths_s) -> dict:
+def _row(rng, number, targets, statuses, lengths_s, sounds) -> dict:
     status = str(rng.choice(STATUSES, p=statuses))
     n_samples = int(rng.uniform(*lengths_s) * SAMPLE_RATE_HZ)
     pcm = (rng.normal(0, 1000, n_samples) * np.sin(np.arange(n_samples) / (1 + number))).astype(np.int16)
-    row = {"number": number, "status": status, "seconds": n_samples / SAMPLE_RATE_HZ, "pcm": pcm}
+    uri, start_s = f"videos/{number}.mp4", 0.0
+    if sounds:
+        status, (uri, start_s, pcm) = "labeled", sounds[number]
+    row = {"number": number, "status": status, "seconds": len(pcm) / SAMPLE_RATE_HZ, "pcm": pcm}
+    row |= {"uri": uri, "start_s": start_s}
     row["valid"], row["values"], row["embedding"] = {}, {}, {}
     for target in targets:
         covered_s = row["seconds"] - target.window_s
@@ -124,16 +131,15 @@ def _table(rows: list[dict], schema: pa.Schema) -> pa.Table:
     of_targets = list(schema.field("targets").type)
     columns = {
         "span_id": pa.array([f"{row['number']:032x}" for row in rows]),
-        "uri": pa.array([f"videos/{row['number']}.mp4" for row in rows]),
-        "end_s": pa.array([row["seconds"] for row in rows]),
+        "uri": pa.array([row["uri"] for row in rows]),
+        "start_s": pa.array([row["start_s"] for row in rows]),
+        "end_s": pa.array([row["start_s"] + row["seconds"] for row in rows]),
         "status": pa.array([row["status"] for row in rows]),
         "audio": pa.array(
             [encode_flac(row["pcm"]) if row["status"] == "labeled" else b"" for row in rows], pa.binary()
         ),
         "targets": pa.StructArray.from_arrays([windows(one) for one in of_targets], fields=of_targets),
-        "content_hash": pa.array(
-            [hashlib.sha256(row["pcm"]).hexdigest() if row["status"] == "labeled" else "" for row in rows]
-        ),
+        "content_hash": pa.array([digest(row["pcm"]) if row["status"] == "labeled" else "" for row in rows]),
     }
     arrays = [columns[one.name] if one.name in columns else empty_column(one.type, len(rows)) for one in schema]
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -9,6 +9,8 @@ from tones import LABELS, make_tones
 
 from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
+from liser_ray.corpora.speech import load_labeled_speech
+from liser_ray.teachers.targets import Target
 
 SPEAKERS = "abcdefgh"
 
@@ -33,17 +35,23 @@ def write_tones(folder: Path, name: str = "tones") -> str:
 
 def write_tone_labels(folder: Path, manifest: str, labeled_fraction: float = 1.0) -> str:
     """A labels table by a face teacher and by a speech teacher of each fold, who heard so much; gives its address."""
-    labeled = read_labeled_set(manifest)
-    speech = [
-        speech_target(
-            f"speech_fold_{fold.index}",
-            LABELS,
-            fold.index,
-            sorted(fold.train),
-            labeled.name,
-            labeled_fraction=labeled_fraction,
-        )
+    targets = (FACE, *speech_targets(manifest, labeled_fraction))
+    write_labels(folder, rows=12, targets=targets, lengths_s=(2.0, 5.0), rows_per_group=4)
+    return str(folder)
+
+
+def write_targets_of_tones(folder: Path, manifest: str, **settings) -> str:
+    """A labels table of the tones themselves, made where they lay elsewhere, by the speech teachers alone."""
+    speech = load_labeled_speech(read_labeled_set(manifest))
+    sounds = [(f"elsewhere/{i}.wav", 0.0, speech.waveform(i)) for i in range(len(speech))]
+    write_labels(folder, **{"targets": speech_targets(manifest), "sounds": sounds, "seed": 1} | settings)
+    return str(folder)
+
+
+def speech_targets(manifest: str, labeled_fraction: float = 1.0) -> list[Target]:
+    """Of a teacher for each fold, which has heard so much of those it may."""
+    labeled, given = read_labeled_set(manifest), {"labeled_fraction": labeled_fraction}
+    return [
+        speech_target(f"speech_fold_{fold.index}", LABELS, fold.index, sorted(fold.train), labeled.name, **given)
         for fold in folds_of(labeled)
     ]
-    write_labels(folder, rows=12, targets=(FACE, *speech), lengths_s=(2.0, 5.0), rows_per_group=4)
-    return str(folder)

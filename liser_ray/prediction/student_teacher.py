@@ -14,7 +14,7 @@ from liser_ray.student.front_end import SEGMENT_S, SEGMENT_SAMPLES, frame_count
 from liser_ray.teachers.batches import Windows
 from liser_ray.teachers.kinds.speech import WINDOW_S
 from liser_ray.teachers.patterns import expanded
-from liser_ray.teachers.targets import Target, TunedOn
+from liser_ray.teachers.targets import HeldOut, Target, TunedOn
 from liser_ray.teachers.teacher import Answer, Teacher
 
 _HINT = "Give the folder of a trained student: student=student:out/student/seed-0-fold-0."
@@ -47,6 +47,7 @@ def load_student_teacher(name: str, options: Options, device: torch.device) -> S
     for target, address in expanded(name, options.weights).items():
         path = fetch(address, _HINT)
         students[target] = student = Student.from_pretrained(path, str(device))
+        validation_uar = student.card.content.get("validation_uar")
         targets.append(
             Target(
                 name=target,
@@ -58,6 +59,7 @@ def load_student_teacher(name: str, options: Options, device: torch.device) -> S
                 teacher=name,
                 tuned_on=_heard_by(student.card),
                 temperature=student.card.temperature,
+                held_out=None if validation_uar is None else HeldOut(validation_uar, None),
             )
         )
     return StudentTeacher(targets, students, options.batch_size)

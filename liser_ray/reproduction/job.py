@@ -146,7 +146,7 @@ def _students(config: ReproductionConfig, output: str, left_out: list[str]) -> I
         names = read_recipe(student.recipe).lambdas
         own = {name: value for name, value in config.loss.lambdas.items() if name in names}
         student = replace(student, loss=replace(student.loss, lambdas=own))
-        name = run_name(student.recipe, student.loss, student.train)
+        name = run_name(student.recipe, student.loss, student.train, distilled=student.distilled)
         if labeled not in sets or (labeled, name) in asked:  # all the labels are in Table 2 as well
             continue
         asked.add((labeled, name))

@@ -79,6 +79,21 @@ def brier_score(softmax: np.ndarray, truth: np.ndarray) -> float:
     return float(np.square(softmax - right).sum(axis=1).mean())
 
 
+def confidence_auroc(softmax: np.ndarray, truth: np.ndarray) -> float | None:
+    """How often a classifier is surer of what it has right than of what it has wrong, 0..1; by chance .5.
+
+    The area under the ROC curve of the largest probability as a sign of being right. None if all or nothing is right.
+
+    Args:
+        softmax: float [N, K].
+        truth: int [N], 0..K-1.
+    """
+    from sklearn.metrics import roc_auc_score  # a second to import
+
+    right = softmax.argmax(axis=1) == truth
+    return None if right.all() or not right.any() else float(roc_auc_score(right, softmax.max(axis=1)))
+
+
 def _score(confusion: np.ndarray, metric: Metric) -> float:
     if not confusion.any():
         raise ValueError("No recordings to score.")

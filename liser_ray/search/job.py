@@ -55,6 +55,10 @@ def search(config: SearchConfig) -> SearchResult:
     space = parse_space(config.space or config.default_space, config.taught)
     settings, seeds = _settings(config, space), numbers(config.seeds, "--seeds")
     checked = check(config)
+    if idle := sorted(one for one in checked.recipe.left_out if f"loss.lambdas.{one}" in space):
+        raise UserError(
+            f"{idle[0]} is left out by min_teacher_uar, and has no λ to search: give --loss.lambdas.{idle[0]} 0."
+        )
     first, others = _folds(config, checked)
     check_writable(config.output)
     run_card = join(config.output, "run.json")

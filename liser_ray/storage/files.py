@@ -37,6 +37,12 @@ def exists(uri: str) -> bool:
     return bool(fs.get_file_info(path).type != pafs.FileType.NotFound)
 
 
+def is_folder(uri: str) -> bool:
+    """Whether a folder is there (on S3: any key below the prefix)."""
+    fs, path = filesystem(uri)
+    return bool(fs.get_file_info(path).type == pafs.FileType.Directory)
+
+
 def read_bytes(uri: str) -> bytes:
     """A small file, whole."""
     fs, path = filesystem(uri)

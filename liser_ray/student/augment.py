@@ -85,22 +85,24 @@ def speech_bounds(frames: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return bounds
 
 
-def pieces(n_frames: np.ndarray, bounds: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+def pieces(
+    n_frames: np.ndarray, bounds: np.ndarray, share: float, places: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Random pieces of recordings, cut as other people's are, int64 [n, 94]: places in each recording.
 
     Of half of a ``share`` of them 0.5 to 3 s of the speech are left; of the other half the silence around the speech
-    goes. What is then too short for a segment is repeated forth and back, or has nothing (`SILENCE`) around it. All
-    others are 3 s from anywhere.
+    goes. What is then too short for a segment is repeated forth and back, or has nothing (`SILENCE`) around it.
 
     Args:
         n_frames: of the recordings, int64 [n], 94 or more.
         bounds: of their speech, int64 [n, 2], see `speech_bounds`.
         share: 0..1.
-        rng: of all that is random.
+        places: of each piece in what it may be of, float [n], 0..1.
+        rng: of all else that is random.
     """
     found = np.empty((len(n_frames), SEGMENT_FRAMES), np.int64)
-    for row, n_here in enumerate(n_frames.tolist()):
-        how, length, before, after, place, around, offset = rng.random(7)
+    for row, (n_here, place) in enumerate(zip(n_frames.tolist(), places.tolist(), strict=True)):
+        how, length, before, after, around, offset = rng.random(6)
         start, end, wanted = 0, n_here, SEGMENT_FRAMES
         if how < share:
             first, last = bounds[row].tolist()

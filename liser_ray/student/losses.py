@@ -70,12 +70,17 @@ class SegmentTarget(NamedTuple):
     valid: Tensor
 
 
+def joined(first: SegmentTarget, second: SegmentTarget) -> SegmentTarget:
+    """What a teacher says of some segments and then of others, on the device of the others."""
+    return SegmentTarget(*(torch.cat([one.to(two.device), two]) for one, two in zip(first, second, strict=True)))
+
+
 class Targets(NamedTuple):
     """What the items of a mini-batch should come to; its N_l labeled items stand before the N_u unlabeled ones.
 
     Attributes:
         truth: of the labeled items: labels int64 [N_l], or soft targets float [N_l, K_S].
-        by_name: of the unlabeled items, N_u of each target.
+        by_name: of each target those of the unlabeled items, N_u, or those of all items.
     """
 
     truth: Tensor
@@ -98,9 +103,10 @@ def loss_terms(
     In the paper t is the speech teacher (λ_sd, L_sd) and the video teacher (λ_vd, L_vd). L_t is one of `DISTANCES`
     where the target is a distribution, and `huber_distance`, whose w_t is 1, where it is a scalar.
 
-    The division is the caller's. Labeled items have no distillation terms, unlabeled ones no supervised term. An item
-    of which a teacher has nothing to say has no term of it; it counts in N_u all the same. A term with λ = 0 stays in
-    the graph with gradients of zero, because data-parallel training waits for the gradient of every parameter.
+    The division is the caller's. Unlabeled items have no supervised term, and labeled ones no distillation terms,
+    unless targets are given of all items: then Σ_l (L_sup + Σ_t λ_t · w_t · L_t) takes the place of Σ_l L_sup. An item
+    of which a teacher has nothing to say has no term of it; it counts in N_l + N_u all the same. A term with λ = 0
+    stays in the graph with gradients of zero, because data-parallel training waits for the gradient of every parameter.
 
     L_sup = CE(g_sup(s), y) = -Σ_k c_k · y_k · log softmax(g_sup(s))_k. With label smoothing ε (Szegedy et al. 2016) y_k
     becomes (1 - ε) · y_k + ε / K.
@@ -118,7 +124,7 @@ def loss_terms(
     """
     n_items, n_labeled = len(logits.supervised), len(targets.truth)
     numbers = [len(one) for name in config.lambdas for one in targets.by_name[name]]
-    if not n_items or not n_labeled <= n_items or any(n != n_items - n_labeled for n in numbers):
+    if not n_items or not n_labeled <= n_items or (numbers and {*numbers} not in ({n_items}, {n_items - n_labeled})):
         raise ValueError(f"{n_items} logits for {n_labeled} labeled items and {numbers} values and marks of validity.")
     supervised = F.cross_entropy(
         logits.supervised[:n_labeled],
@@ -129,13 +135,14 @@ def loss_terms(
     )
     terms = {SUPERVISED: supervised.sum()}
     for name, weight in config.lambdas.items():
-        loss = _distillation_loss(logits.teachers[name][n_labeled:], targets.by_name[name], config, teachers[name])
+        outputs = logits.teachers[name][n_items - numbers[0] :]
+        loss = _distillation_loss(outputs, targets.by_name[name], config, teachers[name])
         terms[name] = weight * loss.sum()
     return terms
 
 
 def _distillation_loss(outputs: Tensor, target: SegmentTarget, config: LossConfig, teacher: Target) -> Tensor:
-    """A distillation term of each unlabeled item before λ: w · L, float [N_u]."""
+    """A distillation term of each item before λ: w · L, float [n]."""
     # Even multiplied by zero a NaN would stay NaN, so missing targets give way to harmless ones.
     values = torch.where(target.valid[:, None], target.values, 1 / target.values.shape[-1])
     if teacher.kind == "scalar":

@@ -7,7 +7,7 @@ from typing import Any
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import exists, read_bytes
-from liser_ray.teachers.targets import TunedOn
+from liser_ray.teachers.targets import HeldOut, TunedOn
 
 BUNDLE_FILE = "bundle.json"
 FORMAT = 2
@@ -32,8 +32,16 @@ class TeacherBundle:
 
         The nearest that was fitted; softmaxes are without it.
         """
-        fitted = {float(heard): temperature for heard, temperature in self.content["temperatures"].items()}
-        return fitted[min(fitted, key=lambda heard: abs(heard - hears_s))]
+        return float(_nearest(self.content["temperatures"], hears_s))
+
+    def held_out(self, hears_s: float) -> HeldOut | None:
+        """How good it is on its selection recordings, by means of windows heard so; None of an older card."""
+        found = self.content.get("held_out")
+        return HeldOut(**_nearest(found, hears_s)) if found else None
+
+
+def _nearest(by_seconds: dict[str, Any], hears_s: float) -> Any:  # noqa: ANN401 (of the card)
+    return by_seconds[min(by_seconds, key=lambda heard: abs(float(heard) - hears_s))]
 
 
 def read_bundle(uri: str) -> TeacherBundle:

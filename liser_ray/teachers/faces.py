@@ -1,7 +1,7 @@
 """A classifier of face pictures as a teacher of clips: each frame by itself, softmaxes averaged over the window."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers import batches
 from liser_ray.teachers.clips import ClipTeacher
+from liser_ray.teachers.kinds import heard_beside
 from liser_ray.teachers.kinds.face import Options
 from liser_ray.teachers.labels import agreed_labels, labels_of_config
 from liser_ray.teachers.transformers_folders import read_classifier
@@ -90,7 +91,7 @@ def load_face_teacher(name: str, options: Options, device: torch.device, precisi
 
     n_outputs = _count_outputs(network, model, device, path)
     named = agreed_labels(n_outputs, str(path), carried, model.labels, f"give labels: [...] in {description}")
-    return ClipTeacher(
+    teacher = ClipTeacher(
         name,
         labels=agreed_labels(n_outputs, str(description), named, options.labels),
         # The preprocessing decides on the numbers as the weights do.
@@ -100,6 +101,9 @@ def load_face_teacher(name: str, options: Options, device: torch.device, precisi
         precision=precision,
         classify=classify,
     )
+    # The description may lie elsewhere, and what is said beside it counts where nothing is said here.
+    teacher.targets = tuple(replace(one, tuned_on=heard_beside(weights)) for one in teacher.targets)
+    return teacher
 
 
 def _read_description(path: Path) -> FaceModel:

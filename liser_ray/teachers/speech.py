@@ -60,6 +60,7 @@ class SpeechTeacher(Teacher):
                 embedding_size=self._layers[model.name].size if embedding else 0,
                 tuned_on=model.bundle.tuned_on if model.bundle else None,
                 temperature=model.bundle.temperature(hears_s) if model.bundle else 1.0,
+                held_out=model.bundle.held_out(hears_s) if model.bundle else None,
             )
             for model in self.models
         )

@@ -31,6 +31,29 @@ class TunedOn:
     heard: tuple[str, ...]
     labeled_fraction: float = 1.0
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "TunedOn":
+        """What a table's metadata has, or the file beside a teacher's weights."""
+        heard = content["heard"]
+        if isinstance(heard, str):
+            raise TypeError(f"heard is no list: {heard!r}")
+        fraction = float(content.get("labeled_fraction", 1.0))
+        return cls(str(content["labeled"]), int(content["fold"]), tuple(map(str, heard)), fraction)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How good a teacher is on recordings that trained nothing but its epoch and its temperature.
+
+    Attributes:
+        uar: 0..1.
+        confidence_auroc: how well its largest probability tells where it is right (`confidence_auroc`), 0..1, by chance
+            .5; None: not known.
+    """
+
+    uar: float
+    confidence_auroc: float | None
+
 
 @dataclass(frozen=True)
 class Target:
@@ -48,6 +71,7 @@ class Target:
         embedding_size: D of the vector that is stored for each window; 0: none.
         tuned_on: whom it has heard; None: it does not say.
         temperature: at which a distribution is as sure as it is right (Guo et al. 2017); values are without it.
+        held_out: how good it is; None: it does not say.
     """
 
     name: str
@@ -60,6 +84,7 @@ class Target:
     embedding_size: int = 0
     tuned_on: TunedOn | None = None
     temperature: float = 1.0
+    held_out: HeldOut | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For the table's metadata."""
@@ -70,7 +95,9 @@ class Target:
         """What `to_json` has given."""
         values = {**content, "labels": tuple(content["labels"])}
         if tuned := content.get("tuned_on"):
-            values["tuned_on"] = TunedOn(**{**tuned, "heard": tuple(tuned["heard"])})
+            values["tuned_on"] = TunedOn.from_json(tuned)
+        if held_out := content.get("held_out"):
+            values["held_out"] = HeldOut(**held_out)
         return cls(**values)
 
     def named(self, name: str) -> "Target":

@@ -11,7 +11,7 @@ from liser_ray.prediction.student_teacher import StudentTeacher
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import NetworkConfig
 from liser_ray.teachers.kinds import read_teachers
-from liser_ray.teachers.targets import TunedOn, refuse_leak
+from liser_ray.teachers.targets import HeldOut, TunedOn, refuse_leak
 from liser_ray.teachers.windows import sound_windows
 
 
@@ -53,6 +53,7 @@ def test_students_of_a_pattern_and_whom_they_have_heard(tmp_path, pcm):
     first, second = teacher.targets
     assert (first.name, second.name, first.teacher) == ("own_fold_0", "own_fold_1", "own")
     assert second.tuned_on == TunedOn("ravdess", 1, ("1", "2", "3"))
+    assert first.held_out == HeldOut(0.5, None)
     assert first.sha256 != second.sha256
     refuse_leak(first, "ravdess", {"4"})
     refuse_leak(first, "cremad", {"1"})
@@ -62,8 +63,8 @@ def test_students_of_a_pattern_and_whom_they_have_heard(tmp_path, pcm):
 
 
 def test_a_student_that_does_not_say_whom_it_has_heard(tmp_path):
-    (target,) = load(write_student(tmp_path / "student", speakers={})).targets
-    assert target.tuned_on is None
+    (target,) = load(write_student(tmp_path / "student", speakers={}, validation_uar=None)).targets
+    assert (target.tuned_on, target.held_out) == (None, None)
 
 
 def test_no_student(tmp_path):

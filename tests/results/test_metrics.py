@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from liser_ray.results.metrics import (
+    confidence_auroc,
     confusion_matrix,
     expected_calibration_error,
     f1_scores,
@@ -68,3 +69,13 @@ def test_nothing_has_no_score(score):
 )
 def test_the_calibration_error_is_the_mean_distance_over_the_recordings(softmax, truth, error):
     assert expected_calibration_error(softmax, np.array(truth)) == pytest.approx(error, abs=1e-9)
+
+
+def test_the_confidence_of_who_is_surer_where_it_is_right():
+    truth = np.array([0, 0, 1, 1])  # of which the first two are said rightly
+    assert confidence_auroc(sure([0.9, 0.8, 0.7, 0.6]), truth) == 1
+    assert confidence_auroc(sure([0.6, 0.7, 0.8, 0.9]), truth) == 0
+    assert confidence_auroc(sure([0.7, 0.7, 0.7, 0.7]), truth) == 0.5
+    assert confidence_auroc(sure([0.9, 0.6, 0.8, 0.7]), truth) == 0.5  # 2 of 4 pairs
+    assert confidence_auroc(sure([0.9, 0.8]), truth[:2]) is None
+    assert confidence_auroc(sure([0.9, 0.8]), truth[2:]) is None

@@ -1,12 +1,17 @@
 """What a search refuses before it starts anything."""
 
+from dataclasses import replace
+
 import pytest
+from small_labels import FACE, write_labels
+from tone_files import speech_targets
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.job import search
 from liser_ray.student.config import NetworkConfig
 from liser_ray.student.training.config import TrainConfig
+from liser_ray.teachers.targets import HeldOut
 
 
 @pytest.mark.parametrize(
@@ -31,6 +36,14 @@ def test_a_wrong_search_is_refused_before_it_starts(tones, tone_labels, tmp_path
     with pytest.raises(UserError, match=message):
         search(SearchConfig(**config))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_teacher_that_is_left_out_has_no_lambda_to_search(tones, tmp_path):
+    face = replace(FACE, held_out=HeldOut(0.2, None))
+    write_labels(tmp_path / "labels", rows=4, targets=(face, *speech_targets(tones)))
+    config = SearchConfig(tones, str(tmp_path), str(tmp_path / "out"), min_teacher_uar=0.5)
+    with pytest.raises(UserError, match=r"face is left out by min_teacher_uar.*--loss\.lambdas\.face 0"):
+        search(config)
 
 
 @pytest.mark.parametrize(

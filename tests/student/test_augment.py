@@ -59,14 +59,15 @@ def test_mixup_mixes_labels_as_the_inputs(n, alpha, seed):
 LENGTHS = st.integers(94, 400)
 
 
-@given(st.lists(st.tuples(LENGTHS, st.integers(0, 93), st.integers(1, 60)), min_size=1, max_size=6), st.integers(0, 99))
+@given(st.lists(st.tuples(LENGTHS, st.integers(0, 93), st.integers(2, 60)), min_size=1, max_size=6), st.integers(0, 99))
 def test_pieces_are_of_the_recording_in_order(recordings, seed):
     """Each place is one of the recording's or silence; what is not repeated runs on without gaps."""
     n_frames = np.array([n for n, _, _ in recordings])
     bounds = np.array([(first, min(n, first + length)) for n, first, length in recordings])
-    found = pieces(n_frames, bounds, 0.7, np.random.default_rng(seed))
+    places = np.random.default_rng(seed + 100).random(len(n_frames))
+    found = pieces(n_frames, bounds, 0.7, places, np.random.default_rng(seed))
     assert found.shape == (len(recordings), 94)
-    np.testing.assert_array_equal(found, pieces(n_frames, bounds, 0.7, np.random.default_rng(seed)))
+    np.testing.assert_array_equal(found, pieces(n_frames, bounds, 0.7, places, np.random.default_rng(seed)))
     for row, n_here in zip(found, n_frames.tolist(), strict=True):
         heard = np.flatnonzero(row != SILENCE)
         assert len(heard) >= 1
@@ -77,20 +78,22 @@ def test_pieces_are_of_the_recording_in_order(recordings, seed):
 
 
 def test_without_pieces_all_places_are_as_likely_and_all_is_heard():
-    found = pieces(np.full(4000, 100), np.tile([40, 60], (4000, 1)), 0, np.random.default_rng(0))
+    places = np.linspace(0, 0.9999, 7000)
+    found = pieces(np.full(7000, 100), np.tile([40, 60], (7000, 1)), 0, places, np.random.default_rng(0))
     assert set(np.diff(found, axis=1).ravel()) == {1}
-    np.testing.assert_allclose(np.bincount(found[:, 0], minlength=7) / 4000, 1 / 7, atol=0.03)
+    np.testing.assert_allclose(np.bincount(found[:, 0], minlength=7), 1000, atol=2)
 
 
 def test_pieces_lose_the_silence_around_the_speech():
     """Two seconds of silence, one of speech (31 frames), two of silence: at most 0.3 s more on each side."""
-    found = pieces(np.full(500, 156), np.tile([62, 93], (500, 1)), 1, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    found = pieces(np.full(500, 156), np.tile([62, 93], (500, 1)), 1, rng.random(500), rng)
     heard = found[found != SILENCE]
     assert heard.min() >= 62 - 10
     assert heard.max() < 93 + 10
     n_heard = [len(set(row) - {SILENCE}) for row in found]
     assert min(n_heard) == 16
-    assert max(n_heard) == 49
+    assert 46 <= max(n_heard) <= 49
 
 
 def test_speech_is_what_lies_within_35_db_of_the_loudest():

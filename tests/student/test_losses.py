@@ -205,6 +205,18 @@ class TestTotal:
         outputs, values = logits.teachers["face"][2:], targets.by_name["face"].values
         torch.testing.assert_close(found.face, 3.0 * huber_distance(outputs, values).sum() / 5)
 
+    def test_labeled_items_may_have_targets_too(self):
+        """[Σ_l (L_sup + Σ_t λ_t w_t L_t) + Σ_u Σ_t λ_t w_t L_t] / N: as if all were unlabeled, and the labels' term."""
+        config = LossConfig({"speech": 0.5, "face": 5.0}, confidence="raw")
+        logits, of_all = batch(0, 7)
+        of_all.by_name["face"].valid[:2] = False
+        truth = torch.tensor([3, 1, 4])
+        both = total_loss(logits, Targets(truth, of_all.by_name), config)
+        unlabeled = total_loss(logits, of_all, config)
+        supervised = total_loss(logits, Targets(truth, batch(3, 4)[1].by_name), config).supervised
+        torch.testing.assert_close(both.total, unlabeled.total + supervised)
+        assert (both.speech, both.face) == (unlabeled.speech, unlabeled.face)
+
 
 class TestMissingTargets:
     @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.labeling.schema import RECIPE_KEY, flat_windows, read_recipe
+from liser_ray.results.records import sorted_speakers
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import exists, filesystem, list_files
@@ -69,6 +70,10 @@ class LabelsTable:
         """Sound of the labeled rows."""
         return sum(group.seconds for group in self.groups)
 
+    def has(self, name: str) -> bool:
+        """Whether a target is called so, or a teacher that is several."""
+        return any(name in (one.name, one.teacher) for one in self.targets.values())
+
     @property
     def group_sizes(self) -> np.ndarray:
         """Labeled rows of each group, int64 [G]."""
@@ -89,7 +94,7 @@ def open_labels_table(uri: str) -> LabelsTable:
         folder = join(folder, "labels")
     paths = [info.path for info in list_files(folder, ".parquet")]
     if not paths:
-        raise UserError(f"{uri} has no Parquet files: give the --output of label_corpus.py as --unlabeled.")
+        raise UserError(f"{uri} has no Parquet files: give the --output of label_corpus.py.")
     fs, _ = filesystem(folder)
     with ThreadPoolExecutor(_READERS) as threads:
         counted = list(threads.map(lambda path: _count(path, fs), paths))
@@ -135,23 +140,29 @@ def choose_target(
         trusted: names that may be of teachers which do not say whom they have heard.
 
     Raises:
-        UserError: there is none, or more than one; it was tuned on this set and has other labels; it has heard speakers
-            whom this student is scored on, or does not say whom.
+        UserError: there is none, or more than one; that of the fold has other labels; it has heard speakers whom this
+            student is scored on, does not say whom, or names nobody of the set.
     """
     target = table.targets.get(name) or _of_fold(table, name, labeled, fold)
-    tuned_on_set = target.tuned_on is not None and target.tuned_on.labeled == labeled
-    if tuned_on_set and target.kind == "distribution" and set(target.labels) != set(labels):
+    refuse_leak(target, labeled, fold.test | fold.validation)
+    tuned, speakers = target.tuned_on, fold.train | fold.validation | fold.test
+    # One by its own name may well have labels of its own, as a classifier of faces that was tuned on the set's videos.
+    if name not in table.targets and target.kind == "distribution" and set(target.labels) != set(labels):
         raise UserError(
             f"The teacher of {target.name} in {table.uri} knows the labels {', '.join(target.labels)}, but {labeled} "
             f"has {', '.join(labels)}. Label the videos with a teacher that was tuned on {labeled} as it is now."
         )
-    if target.tuned_on is None and name not in trusted:
+    if tuned and tuned.labeled == labeled and tuned.heard and not speakers & set(tuned.heard):
+        raise UserError(
+            f"The teacher of {target.name} in {table.uri} says that it has heard {', '.join(tuned.heard)} of "
+            f"{labeled}, which has no such speakers, but {', '.join(sorted_speakers(speakers))}. Name them as it does."
+        )
+    if tuned is None and name not in trusted:
         raise UserError(
             f"The teacher of {target.name} in {table.uri} does not say whom it has heard; if that were speakers whom "
             f"the student is scored on, its score would be too high. Give --trusted {' '.join((*trusted, name))} if it "
             f"has heard nobody of {labeled}, or leave it out with --loss.lambdas.{name} 0."
         )
-    refuse_leak(target, labeled, fold.test | fold.validation)
     return target
 
 
@@ -174,6 +185,16 @@ def _of_fold(table: LabelsTable, name: str, labeled: str, fold: Fold) -> Target:
             "for each fold, or have a recipe with the name of a target that may teach all folds."
         )
     return of_fold[0]
+
+
+def refuse_two_teachers(of_unlabeled: Mapping[str, Target], of_labeled: Mapping[str, Target]) -> None:
+    """Refuse targets of one name, and so of one head, that are not of the same teacher."""
+    for name, one in of_labeled.items():
+        if one.sha256 != of_unlabeled[name].sha256:
+            raise UserError(
+                f"The unlabeled recordings have {name} of another teacher ({of_unlabeled[name].name}) than the labeled "
+                f"ones ({one.name}): label both with the same weights."
+            )
 
 
 def windows_of(rows: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

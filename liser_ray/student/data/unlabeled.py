@@ -35,10 +35,10 @@ from liser_ray.student.front_end import SEGMENT_FRAMES, SEGMENT_S, STRIDE_SAMPLE
 from liser_ray.student.losses import SegmentTarget
 from liser_ray.teachers.targets import Target
 
-# Times in 1/48,000 s, in which frames, windows of half a second and of 16 pictures (30 Hz) are whole numbers.
-_UNIT_HZ = 48_000
+UNIT_HZ = 48_000
+"""Times are in 1/48,000 s, in which frames, windows of half a second and of 16 pictures (30 Hz) are whole numbers."""
 _FRAME = 3 * STRIDE_SAMPLES
-_SEGMENT = round(SEGMENT_S * _UNIT_HZ)
+_SEGMENT = round(SEGMENT_S * UNIT_HZ)
 
 _BATCH_ROWS = 64
 _READERS = 4
@@ -92,19 +92,21 @@ class TargetWindows:
     window: int
     hop: int
 
-    def means(self, rows: np.ndarray, first_frames: np.ndarray) -> SegmentTarget:
+    def means(self, rows: np.ndarray, first_frames: np.ndarray, speeds: np.ndarray | float = 1.0) -> SegmentTarget:
         """Mean over each segment's windows: those whose middle lies in it.
 
-        Segments begin at ``first_frames``, int64 [n], of the recordings ``rows``, int64 [n].
+        Segments begin at ``first_frames``, int64 [n], of the recordings ``rows``, int64 [n], as they are heard at
+        ``speeds``, float [n]: at twice the speed a segment is 6 s of what the teacher has heard.
         """
         if not len(self.values):
             return SegmentTarget(torch.zeros(len(rows), self.values.shape[1]), torch.zeros(len(rows), dtype=torch.bool))
         before, ends = np.where(rows > 0, self.ends[rows - 1], 0)[:, None], self.ends[rows][:, None]
         if self.window:
-            start, middle = (first_frames * _FRAME)[:, None], self.window // 2
+            start, middle = np.rint(first_frames * _FRAME * speeds).astype(np.int64)[:, None], self.window // 2
+            length = np.rint(_SEGMENT * np.broadcast_to(speeds, len(rows))).astype(np.int64)[:, None]
             # The first window whose middle does not lie before the segment.
-            number = -((middle - start) // self.hop) + np.arange(1 + _SEGMENT // self.hop)
-            inside = (number >= 0) & (number * self.hop + middle < start + _SEGMENT) & (before + number < ends)
+            number = -((middle - start) // self.hop) + np.arange(1 + length.max(initial=0) // self.hop)
+            inside = (number >= 0) & (number * self.hop + middle < start + length) & (before + number < ends)
         else:
             number = np.zeros((len(rows), 1), np.int64)
             inside = before < ends
@@ -116,6 +118,12 @@ class TargetWindows:
         return SegmentTarget(torch.from_numpy(means), torch.from_numpy(n_windows[:, 0] > 0))
 
 
+def no_windows(n_recordings: int, n_values: int) -> TargetWindows:
+    """Of a teacher that says nothing of N recordings."""
+    values = np.zeros((0, n_values), np.float32)
+    return TargetWindows(values, np.zeros(0, bool), np.zeros(n_recordings, np.int64), 0, 0)
+
+
 def target_windows(rows: pa.Table, target: Target, settings: SegmentSettings) -> TargetWindows:
     """What a target has of rows of the labels table, as the student learns it: scalars with mean 0 and deviation 1."""
     values, n_windows, valid = windows_of(rows, target.name)
@@ -125,7 +133,7 @@ def target_windows(rows: pa.Table, target: Target, settings: SegmentSettings) ->
     elif set(target.labels) == set(settings.labels):
         values = values[:, [target.labels.index(label) for label in settings.labels]]
     counted = (valid >= settings.min_valid) & (valid > 0)
-    window, hop = (round(seconds * _UNIT_HZ) for seconds in (target.window_s, target.hop_s))
+    window, hop = (round(seconds * UNIT_HZ) for seconds in (target.window_s, target.hop_s))
     return TargetWindows(values, counted, np.cumsum(n_windows), window, hop)
 
 
@@ -172,7 +180,12 @@ def load_unlabeled(
 
 def columns_of(targets: Collection[Target]) -> list[str]:
     """Columns of the labels table that segments are made of."""
-    return ["audio", *(f"targets.{target.name}.{part}" for target in targets for part in ("values", "valid"))]
+    return ["audio", *target_columns(targets)]
+
+
+def target_columns(targets: Collection[Target]) -> list[str]:
+    """Columns of the labels table that have what the teachers say."""
+    return [f"targets.{target.name}.{part}" for target in targets for part in ("values", "valid")]
 
 
 def _groups_in_order(table: LabelsTable, columns: list[str]) -> Iterator[tuple[pa.Table, list[np.ndarray]]]:

@@ -7,6 +7,9 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import TRUSTED, LossConfig, NetworkConfig
 from liser_ray.training.config import WorkerSettings
 
+Distilled = Literal["unlabeled", "labeled", "both"]
+"""Recordings of which a student learns what teachers say."""
+
 
 @dataclass(frozen=True)
 class AugmentConfig:
@@ -135,7 +138,11 @@ class StudentConfig(WorkerSettings):
         folds: "all", or numbers such as 0,2.
         seeds: numbers such as 0,1,2; each gives a student per fold, of other first weights, order and crops.
         trusted: names of targets that may teach although their teachers do not say whom they have heard.
+        min_teacher_uar: teachers below this UAR on speakers who did not train them are left out, 0..1; 0: none. Of a
+            teacher that is several it is the mean over the folds; one that does not say how good it is stays.
         min_valid: share of a teacher's window that must show the face, or be speech, for the window to count, 0..1.
+        distil_labeled: output of label_corpus.py of the labeled recordings themselves (--input as --labeled): students
+            learn what teachers say of these too, beside the unlabeled ones or without any.
         memory_gb: a labels table whose spectrograms take no more is held in memory, a larger one is streamed.
         loss: weights and distances of the loss.
         network: variants of the network.
@@ -149,7 +156,9 @@ class StudentConfig(WorkerSettings):
     folds: str = "all"
     seeds: str = "0"
     trusted: tuple[str, ...] = TRUSTED
+    min_teacher_uar: float = 0.0
     min_valid: float = 0.5
+    distil_labeled: str = ""
     memory_gb: float = 4.0
     loss: LossConfig = field(default_factory=LossConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -159,8 +168,24 @@ class StudentConfig(WorkerSettings):
         self.check_workers(self.train.batch_size)
         if self.memory_gb < 0:
             raise UserError(f"memory_gb is {self.memory_gb}: give 0 or more.")
-        if not 0 <= self.min_valid <= 1:
-            raise UserError(f"min_valid is {self.min_valid}: give a share from 0 to 1.")
+        for name in ("min_valid", "min_teacher_uar"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} is {getattr(self, name)}: give a number from 0 to 1.")
+        if self.distil_labeled and (self.train.augment.mixup_alpha or self.train.augment.pieces):
+            raise UserError(
+                "distil_labeled: teachers say nothing of a mixture of two recordings, nor of one that is cut and "
+                "repeated. Leave mixup_alpha and pieces 0."
+            )
+        for option in ("two_stage", "placebo"):
+            if self.distil_labeled and getattr(self.train, option):
+                raise UserError(f"{option} is of unlabeled recordings alone: leave it out, or distil_labeled.")
+
+    @property
+    def distilled(self) -> Distilled:
+        """Of which recordings teachers are asked, where the recipe has any."""
+        if not self.distil_labeled:
+            return "unlabeled"
+        return "both" if self.unlabeled else "labeled"
 
 
 @dataclass(frozen=True)

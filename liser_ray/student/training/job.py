@@ -22,13 +22,21 @@ from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import check_writable, write_bytes
 from liser_ray.storage.run_record import package_versions, plain, refuse_changed_recipe
 from liser_ray.student.config import NetworkConfig
-from liser_ray.student.data.labels_table import LabelsTable, choose_target, open_labels_table
+from liser_ray.student.data.labeled_targets import Matches, match_rows, recording_windows
+from liser_ray.student.data.labels_table import (
+    LabelsTable,
+    choose_target,
+    open_labels_table,
+    refuse_two_teachers,
+)
 from liser_ray.student.data.mels import BYTES_PER_S, at_speeds, compute_log_mels, elsewhere, padded_frames
-from liser_ray.student.data.unlabeled import UnlabeledRecordings, load_unlabeled
+from liser_ray.student.data.unlabeled import TargetWindows, UnlabeledRecordings, load_unlabeled
 from liser_ray.student.training.config import RunJob, StudentConfig
 from liser_ray.student.training.recipes import Recipe, read_recipe, run_name
+from liser_ray.student.training.reliability import judge_teachers
 from liser_ray.student.training.run import (
     Checked,
+    LabeledTargets,
     RunInputs,
     calibrate,
     read_card,
@@ -103,22 +111,32 @@ def check(config: StudentConfig) -> Checked:
     labeled = read_labeled_set(config.labeled)
     every_fold = folds_of(labeled)
     folds = choose_folds(config.folds, every_fold)
-    table = open_labels_table(config.unlabeled) if names else None
-    known: dict[int, dict[str, Target]] = {}  # of all folds: an output's recipe is the same whichever are wanted
+    table, of_labeled = (
+        open_labels_table(one) if names and one else None for one in (config.unlabeled, config.distil_labeled)
+    )
     if table is not None:
         _check_placebo(config, table)
-        for fold in every_fold:
-            try:
-                known[fold.index] = choose_targets(table, names, labeled, fold, config.trusted)
-            except UserError:
-                if fold in folds:
-                    raise
+    there = [name for name in names if table and of_labeled and of_labeled.has(name)] or names
+    known, also = (
+        {} if one is None else _targets_of_folds(config, one, of_it, labeled, every_fold, folds)
+        for one, of_it in ((table, names), (of_labeled, there))
+    )
+    known = known or also
+    for number in known.keys() & also.keys():
+        refuse_two_teachers(known[number], also[number])
+    weighted = recipe.loss(config.loss).confidence != "none"
+    recipe = replace(recipe, left_out=judge_teachers(known, config.min_teacher_uar, weighted))
+    known = {number: {name: of[name] for name in of if name not in recipe.left_out} for number, of in known.items()}
     speech = load_labeled_speech(labeled)
+    labeled_targets: LabeledTargets | None = None
+    if of_labeled is not None:
+        wanted = {fold.index: also[fold.index] for fold in folds}
+        labeled_targets = LabeledTargets(of_labeled, _matched(speech, of_labeled), wanted)
     for fold in folds:
         training_recordings(speech, fold, config.train.labeled_fraction)
         if not len(speech.of_speakers(fold.test)):
             raise UserError(f"{speech.name}: fold {fold.index} has no usable recording to test on.")
-    name = run_name(config.recipe, config.loss, config.train)
+    name = run_name(config.recipe, config.loss, config.train, recipe.left_out, config.distilled)
     return Checked(
         recipe=recipe,
         name=name,
@@ -126,9 +144,42 @@ def check(config: StudentConfig) -> Checked:
         fold_numbers=tuple(fold.index for fold in every_fold),
         folds={fold.index: fold for fold in folds},
         table=table,
+        labeled_targets=labeled_targets,
         targets={fold.index: known.get(fold.index, {}) for fold in folds},
-        facts=_facts(config, recipe, name, speech, table, known),
+        facts=_facts(config, recipe, name, speech, table, labeled_targets, known),
     )
+
+
+def _targets_of_folds(
+    config: StudentConfig,
+    table: LabelsTable,
+    names: Collection[str],
+    labeled: LabeledSet,
+    folds: Collection[Fold],
+    wanted: Collection[Fold],
+) -> dict[int, dict[str, Target]]:
+    """What students learn from, by fold and name, of all folds: an output's recipe is the same whichever are wanted."""
+    found = {}
+    for fold in folds:
+        try:
+            found[fold.index] = choose_targets(table, names, labeled, fold, config.trusted)
+        except UserError:
+            if fold in wanted:
+                raise
+    return found
+
+
+def _matched(speech: LabeledSpeech, table: LabelsTable) -> Matches:
+    """The table's rows of the labeled recordings; how many have none is told."""
+    matches = match_rows(speech, table)
+    n_told = len(np.unique(matches.recording[matches.recording >= 0]))
+    if not n_told:
+        raise UserError(
+            f"{table.uri} has no row of a recording of {speech.name}: as --distil_labeled give the output of "
+            "label_corpus.py with --input as --labeled here."
+        )
+    log.info("%s: teachers say something of %d recordings, of %d nothing", speech.name, n_told, len(speech) - n_told)
+    return matches
 
 
 def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
@@ -150,7 +201,12 @@ def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
     elif table is not None:
         log.info("%s: %s rows are streamed", table.uri, f"{table.n_rows:,}")
     mels = compute_log_mels(waveforms, n_frames, normalisation, device)
-    return RunInputs(**vars(checked), mels=mels, recordings=recordings)
+    windows: dict[str, TargetWindows] = {}
+    if (of_labeled := checked.labeled_targets) is not None:
+        told = {target.name: target for of in of_labeled.targets.values() for target in of.values()}.values()
+        settings = segment_settings(config, checked)
+        windows = recording_windows(of_labeled.table, of_labeled.matches, len(speech), told, settings)
+    return RunInputs(**vars(checked), mels=mels, recordings=recordings, labeled_windows=windows)
 
 
 def _is_held(config: StudentConfig, table: LabelsTable) -> bool:
@@ -187,10 +243,10 @@ def choose_targets(
 def _check_options(config: StudentConfig, recipe: Recipe, names: Collection[str]) -> None:
     if not config.labeled:
         raise UserError(f"No labeled speech: give --labeled {FORMS}.")
-    if names and not config.unlabeled:
+    if names and not config.unlabeled and not config.distil_labeled:
         raise UserError(
-            f"{recipe.name} learns from teachers: give the output of label_corpus.py as --unlabeled, or --recipe "
-            "no-dstl."
+            f"{recipe.name} learns from teachers: give the output of label_corpus.py as --unlabeled (or of the labeled "
+            "recordings as --distil_labeled), or --recipe no-dstl."
         )
     if any(name.startswith("network.") for name in recipe.settings) and config.network == NetworkConfig():
         raise UserError(
@@ -211,6 +267,7 @@ def _facts(
     name: str,
     speech: LabeledSpeech,
     table: LabelsTable | None,
+    labeled_targets: LabeledTargets | None,
     targets: dict[int, dict[str, Target]],
 ) -> dict[str, Any]:
     """What decides on the students ("recipe"), and what else one should know of them."""
@@ -219,9 +276,14 @@ def _facts(
     }
     if table is not None:
         data["unlabeled"] = {"rows": table.n_rows, "hours": round(table.seconds / 3600, 4), "sha256": table.sha256}
+    if labeled_targets is not None:
+        n_rows = int((labeled_targets.matches.recording >= 0).sum())
+        data["distil_labeled"] = {"rows": n_rows, "sha256": labeled_targets.table.sha256}
+    if targets:
         data["teachers"] = {
             fold: {name: target.to_json() for name, target in of.items()} for fold, of in targets.items()
         }
+        data["left_out"] = sorted(recipe.left_out)
         data["trusted"] = sorted({name for of in targets.values() for name in trusted(of)})
     decides = {
         "name": name,

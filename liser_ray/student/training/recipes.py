@@ -5,7 +5,7 @@ Those with a name are in ``configs/recipes`` of the repository, and come with th
 targets), and ``extends``, the name of another recipe whose settings it has where it says nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import PurePosixPath
@@ -16,7 +16,7 @@ import yaml
 from liser_ray.results.paper import with_share
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
-from liser_ray.student.training.config import TrainConfig
+from liser_ray.student.training.config import Distilled, TrainConfig
 
 _GROUPS = ("network", "loss", "train")
 _FOLDER = files("liser_ray") / "recipes"  # a link to configs/recipes
@@ -31,12 +31,14 @@ class Recipe:
         lambdas: weights of the targets that the student learns from, by name, in the order of its heads.
         settings: in place of the paper's, by the fields' names with dots, such as "network.pooling".
         extends: name of the recipe whose settings it has where it says nothing; "" without one.
+        left_out: targets that are not good enough for these students, whatever λ is given.
     """
 
     name: str
     lambdas: Mapping[str, float]
     settings: Mapping[str, Any]
     extends: str
+    left_out: frozenset[str] = frozenset()
 
     def loss(self, given: LossConfig) -> LossConfig:
         """The recipe's loss: λ are its own where none is given, and confidence weighs only where it says so.
@@ -54,9 +56,10 @@ class Recipe:
                 f"{' and '.join(self.lambdas) or 'labels alone'}. Give another --recipe, or a file with these λ."
             )
         confidence = self.settings.get("loss.confidence", "none")
+        lambdas = {**self.lambdas, **given.lambdas}
         return replace(
             given,
-            lambdas={name: value for name, value in {**self.lambdas, **given.lambdas}.items() if value > 0},
+            lambdas={name: value for name, value in lambdas.items() if value > 0 and name not in self.left_out},
             confidence=confidence if "none" in (confidence, given.confidence) else given.confidence,
         )
 
@@ -115,13 +118,19 @@ def defaults_of(given: Any) -> Mapping[str, Any]:  # noqa: ANN401 (settings with
     return read_recipe(given.recipe).settings
 
 
-def run_name(recipe: str, loss: LossConfig, train: TrainConfig) -> str:
+def run_name(
+    recipe: str,
+    loss: LossConfig,
+    train: TrainConfig,
+    left_out: Collection[str] = (),
+    distilled: Distilled = "unlabeled",
+) -> str:
     """A recipe with the paper's ablations and ours: "vid-dstl+distill-ce", "sp-dstl+two-stage", "no-dstl+50%-labels".
 
-    What learns from other things has another name, so that tables keep it apart: "vid-sp-dstl+no-face" (λ is 0),
-    "sp-dstl+placebo", "no-dstl+738-steps" (an epoch).
+    What learns from other things has another name, so that tables keep it apart: "vid-sp-dstl+no-face" (λ is 0, or the
+    target is left out), "sp-dstl+placebo", "no-dstl+738-steps" (an epoch), "sp-dstl+distil-labeled" (too, or "-only").
     """
-    found = read_recipe(recipe)
+    found = replace(read_recipe(recipe), left_out=frozenset(left_out))
     name = found.name
     taught = found.loss(loss)
     name += "".join(f"+no-{one}" for one in found.lambdas if one not in taught.lambdas)
@@ -131,6 +140,7 @@ def run_name(recipe: str, loss: LossConfig, train: TrainConfig) -> str:
             name += f"+{confidence}"
         if loss.distillation != found.settings.get("loss.distillation", LossConfig.distillation):
             name += f"+distill-{loss.distillation}"
+        name += {"unlabeled": "", "both": "+distil-labeled", "labeled": "+distil-labeled-only"}[distilled]
         name += "+two-stage" * train.two_stage + "+placebo" * train.placebo
     if train.epoch_steps != found.settings.get("train.epoch_steps", 0):
         name += f"+{train.epoch_steps}-steps"

@@ -18,9 +18,16 @@ from liser_ray.runtime.display import Tell
 from liser_ray.storage.addresses import join
 from liser_ray.storage.files import exists, read_bytes, write_bytes
 from liser_ray.student.card import CARD_FILE, FORMAT, FRONT_END, WEIGHTS_FILE
+from liser_ray.student.data.labeled_targets import Matches
 from liser_ray.student.data.labels_table import LabelsTable
 from liser_ray.student.data.mels import LogMels
-from liser_ray.student.data.unlabeled import HeldSegments, SegmentSettings, UnlabeledRecordings
+from liser_ray.student.data.unlabeled import (
+    HeldSegments,
+    SegmentSettings,
+    TargetWindows,
+    UnlabeledRecordings,
+    no_windows,
+)
 from liser_ray.student.features import corpus_statistics
 from liser_ray.student.network import StudentNetwork, count_parameters
 from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig
@@ -40,17 +47,33 @@ VALIDATION_FILE = "validation.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
+class LabeledTargets:
+    """What teachers say of the labeled recordings.
+
+    Attributes:
+        table: of these recordings.
+        matches: of its rows.
+        targets: of it, by wanted fold and name.
+    """
+
+    table: LabelsTable
+    matches: Matches
+    targets: dict[int, dict[str, Target]]
+
+
+@dataclass(frozen=True, eq=False)
 class Checked:
     """What a job works on, as far as it is needed to know that nothing is wrong.
 
     Attributes:
-        recipe: of the settings.
+        recipe: of the settings, without the targets that are left out.
         name: of the recipe with its variants.
         speech: the labeled set.
         fold_numbers: of all folds of the set, wanted or not.
         folds: the wanted ones, by number.
-        table: the labels table; None for labels alone.
-        targets: by wanted fold and name.
+        table: the labels table; None without unlabeled recordings.
+        labeled_targets: None: teachers say nothing of the labeled recordings.
+        targets: that students learn from, by wanted fold and name.
         facts: hashes and counts of the data, packages, commit, for the students' cards.
     """
 
@@ -60,6 +83,7 @@ class Checked:
     fold_numbers: tuple[int, ...]
     folds: dict[int, Fold]
     table: LabelsTable | None
+    labeled_targets: LabeledTargets | None
     targets: dict[int, dict[str, Target]]
     facts: dict[str, Any]
 
@@ -71,10 +95,12 @@ class RunInputs(Checked):
     Attributes:
         mels: spectrograms of the labeled set, in each way that it is heard.
         recordings: the table's rows, if they are held in memory.
+        labeled_windows: what teachers say of the labeled recordings, by the targets' names in their table.
     """
 
     mels: LogMels
     recordings: UnlabeledRecordings | None
+    labeled_windows: dict[str, TargetWindows]
 
 
 def train_run(job: RunJob, inputs: RunInputs, group: ProcessGroup, tell: Tell) -> None:
@@ -118,9 +144,10 @@ def make_training(
         heard = np.arange(len(ends)).reshape(-1, len(speech))[:, train].ravel()  # in each way
         of_training = (torch.from_numpy(inputs.mels.frames[ends[i - 1] if i else 0 : ends[i]].T) for i in heard)
         student.classifier.normalisation.set_corpus(corpus_statistics(of_training))
+    of_labeled = _of_labeled(inputs, job.fold, targets)
     task = StudentTask(
         student,
-        Labeled(inputs.mels, speech.label_index, len(speech.labels), train),
+        Labeled(inputs.mels, speech.label_index, len(speech.labels), train, targets, of_labeled),
         _unlabeled(job, inputs, targets, seed, group),
         validation or validation_set(config, inputs, job.fold, group.device),
         config.train,
@@ -196,6 +223,15 @@ def calibrate(outputs: Sequence[str]) -> None:
             write_bytes(join(output, CARD_FILE), json.dumps(card | fitted, indent=1).encode() + b"\n")
 
 
+def _of_labeled(inputs: RunInputs, fold: int, targets: dict[str, Target]) -> dict[str, TargetWindows]:
+    """What the teachers say of the labeled recordings; nothing of what their table has no target of."""
+    if inputs.labeled_targets is None:
+        return {}
+    there = inputs.labeled_targets.targets[fold]
+    nothing = {name: no_windows(len(inputs.speech), len(target.labels)) for name, target in targets.items()}
+    return nothing | {name: inputs.labeled_windows[there[name].name] for name in targets if name in there}
+
+
 def _unlabeled(
     job: RunJob, inputs: RunInputs, targets: dict[str, Target], seed: int, group: ProcessGroup
 ) -> Unlabeled | None:
@@ -217,7 +253,8 @@ def _unlabeled(
 
 def segment_settings(config: StudentConfig, checked: Checked) -> SegmentSettings:
     """How segments of the labels table are made."""
-    scales = checked.table.scales if checked.table else {}
+    of_labeled = checked.labeled_targets.table.scales if checked.labeled_targets else {}
+    scales = {**of_labeled, **(checked.table.scales if checked.table else {})}  # a head has one scale
     return SegmentSettings(checked.speech.labels, config.network.normalisation, config.min_valid, scales)
 
 

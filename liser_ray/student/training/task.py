@@ -1,7 +1,7 @@
 """What a student learns: segments of labeled and unlabeled recordings, step by step, and its loss on them."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -12,9 +12,9 @@ from liser_ray.student import augment
 from liser_ray.student.config import LossConfig, Normalisation
 from liser_ray.student.data.mels import LogMels, SegmentCutter
 from liser_ray.student.data.order import EpochPlan, labeled_crops, step_rng
-from liser_ray.student.data.unlabeled import Segments
+from liser_ray.student.data.unlabeled import Segments, TargetWindows
 from liser_ray.student.features import BandNormalisation, recording_statistics
-from liser_ray.student.losses import SegmentTarget, Targets, loss_terms
+from liser_ray.student.losses import SegmentTarget, Targets, joined, loss_terms
 from liser_ray.student.network import StudentLogits, StudentNetwork
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
@@ -53,12 +53,16 @@ class Labeled:
         mels: spectrograms of the whole set; where it is heard in S ways, S times N of them (`at_speeds`, `elsewhere`).
         label_index: int64 [N], of the whole set, 0..n_labels-1.
         train: int64 [n], recordings to learn from.
+        targets: that the student learns from, by name.
+        windows: what the teachers of all of these say of the N recordings, by name; empty: they are not asked.
     """
 
     mels: LogMels
     label_index: np.ndarray
     n_labels: int
     train: np.ndarray
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    windows: Mapping[str, TargetWindows] = field(default_factory=dict)
 
 
 class Batch(NamedTuple):
@@ -102,6 +106,7 @@ class StudentTask:
         self.model, self.labeled, self.validation = model, labeled, validation
         self._unlabeled, self._config, self._loss = unlabeled, config, loss
         self._seed, self._group = seed, group
+        self._teachers = {**labeled.targets, **(unlabeled.targets if unlabeled else {})}
         self._plans = epoch_plans(config, len(labeled.train), unlabeled.n_rows if unlabeled else 0)
         self._cut = SegmentCutter(labeled.mels, group.device)
         self._segments: UnlabeledSegments | None = None
@@ -138,11 +143,10 @@ class StudentTask:
             self._segments = None  # ends what streams them
 
     def losses(self, forward: Callable[[Tensor], StudentLogits], part: Batch) -> Losses:
-        """The terms of equation (4) or (5), and the share of unlabeled segments that have no term of a target."""
+        """The terms of equation (4) or (5), and of the segments that have targets the share without one."""
         logits = forward(part.inputs)
         wide = StudentLogits(widened(logits.supervised), {name: widened(one) for name, one in logits.teachers.items()})
-        teachers = self._unlabeled.targets if self._unlabeled else {}
-        terms = loss_terms(wide, part.targets, self._loss, teachers, self._class_weights)
+        terms = loss_terms(wide, part.targets, self._loss, self._teachers, self._class_weights)
         missing = {f"without_{name}": ~target.valid for name, target in part.targets.by_name.items()}
         return Losses(terms, {name: (one.sum(), len(one)) for name, one in missing.items()})
 
@@ -166,24 +170,27 @@ class StudentTask:
         mine, share = self._share(0), self._share(len(rows))
         rows, places = rows[mine], places[mine]
         wanted, n_labels = self._config.augment, self.labeled.n_labels
-        heard = rows
-        n_versions = len(wanted.speeds) + wanted.copies
-        if n_versions > 1:
-            heard = rows + len(self.labeled.label_index) * rng.integers(n_versions, size=len(rows))
+        speeds = np.array([*wanted.speeds, *[1.0] * wanted.copies])
+        version = np.zeros(len(rows), np.int64)
+        if len(speeds) > 1:
+            version = rng.integers(len(speeds), size=len(rows))
+        heard = rows + len(self.labeled.label_index) * version
         inputs = self._segments_of(heard, places, rng)
         truth = torch.from_numpy(self.labeled.label_index[rows]).to(inputs.device, non_blocking=True)
         if wanted.mixup_alpha and len(rows):
             inputs, truth = augment.mixup(inputs, truth, n_labels, wanted.mixup_alpha, rng)
         if n_unlabeled and self._segments is not None:
             segments = self._segments.take(n_unlabeled, share)
-            inputs = torch.cat([inputs, segments.log_mel])
-            targets = Targets(truth, segments.targets)
+            inputs, targets = torch.cat([inputs, segments.log_mel]), segments.targets
         else:
             none = inputs.new_zeros(0, dtype=torch.bool)
-            targets = Targets(
-                truth, {name: SegmentTarget(inputs.new_zeros(0, n), none) for name, n in self.model.head_sizes.items()}
-            )
-        return Batch(self._as_heard(inputs, rng), targets)
+            targets = {name: SegmentTarget(inputs.new_zeros(0, n), none) for name, n in self.model.head_sizes.items()}
+        if self.labeled.windows:
+            first_frames = self.labeled.mels.first_frames(heard, places)
+            windows = self.labeled.windows.items()
+            of_labeled = {name: one.means(rows, first_frames, speeds[version]) for name, one in windows}
+            targets = {name: joined(of_labeled[name], target) for name, target in targets.items()}
+        return Batch(self._as_heard(inputs, rng), Targets(truth, targets))
 
     def _segments_of(self, rows: np.ndarray, places: np.ndarray, rng: np.random.Generator) -> Tensor:
         """Segments float32 [n, 64, 94] of recordings, at these places of them (float [n], 0..1) or cut at random."""
@@ -191,14 +198,15 @@ class StudentTask:
         if self._bounds is None:
             return self._cut(rows, mels.first_frames(rows, places))
         n_frames = mels.ends[rows] - mels.starts[rows]
-        inputs = self._cut.pieces(rows, augment.pieces(n_frames, self._bounds[rows], wanted.pieces, rng))
+        inputs = self._cut.pieces(rows, augment.pieces(n_frames, self._bounds[rows], wanted.pieces, places, rng))
         return augment.add_babble(inputs, wanted.babble, rng, self._talkers) if wanted.babble else inputs
 
     def _talkers(self, n: int, rng: np.random.Generator) -> Tensor:
         """Random segments of the training recordings, with the silence around them cut off."""
         assert self._bounds is not None
         rows, mels = rng.choice(self.labeled.train, n), self.labeled.mels
-        return self._cut.pieces(rows, augment.pieces(mels.ends[rows] - mels.starts[rows], self._bounds[rows], 1, rng))
+        n_frames = mels.ends[rows] - mels.starts[rows]
+        return self._cut.pieces(rows, augment.pieces(n_frames, self._bounds[rows], 1, rng.random(n), rng))
 
     def _as_heard(self, inputs: Tensor, rng: np.random.Generator) -> Tensor:
         """Segments as the network gets them, float32 [n, 64, 94]."""

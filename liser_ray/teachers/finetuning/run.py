@@ -20,7 +20,7 @@ from liser_ray.teachers.finetuning import bundle
 from liser_ray.teachers.finetuning.config import FinetuneConfig
 from liser_ray.teachers.finetuning.head import FrozenSpeech, HeadTask
 from liser_ray.teachers.finetuning.model import build_model
-from liser_ray.teachers.finetuning.scoring import HEARINGS, predict, score
+from liser_ray.teachers.finetuning.scoring import HEARINGS, predict, score, score_held_out
 from liser_ray.teachers.finetuning.split import TeacherSplit, split_fold
 from liser_ray.teachers.finetuning.task import TeacherTask
 from liser_ray.teachers.pooled_head import PooledHead, write_head
@@ -143,6 +143,7 @@ def _card(job: TeacherJob, training: Training, folder: Path) -> dict[str, Any]:
         "n_recordings": {"train": len(split.train), "selection": len(split.selection), "test": len(split.test)},
         "best_epoch": training.best.epoch,
         "scores": score(test, temperatures),
+        "held_out": score_held_out(held_out, temperatures),
         "temperatures": {str(HEARINGS[name]): temperature for name, temperature in temperatures.items()},
         "history": [one.flat for one in training.history],
         "settings": ({} if config.head_only else {"lora": asdict(config.lora)})

@@ -1,7 +1,7 @@
 """How good a teacher is on recordings it never heard: whole ones, and the way the labeling job listens."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,12 @@ import torch
 from scipy.special import softmax
 
 from liser_ray.corpora.speech import LabeledSpeech
-from liser_ray.results.metrics import confusion_matrix, expected_calibration_error, uar, war
+from liser_ray.results.metrics import confidence_auroc, confusion_matrix, expected_calibration_error, uar, war
 from liser_ray.teachers.finetuning.task import score_recordings
 from liser_ray.teachers.kinds.speech import WINDOW_S
 from liser_ray.teachers.speech import SpeechTeacher
 from liser_ray.teachers.speech_models import SpeechModel
+from liser_ray.teachers.targets import HeldOut
 from liser_ray.teachers.temperature import with_temperature
 from liser_ray.teachers.windows import sound_windows
 from liser_ray.training.precision import Precision
@@ -78,6 +79,20 @@ def score(predictions: Predictions, temperatures: Mapping[str, float]) -> dict[s
             error = expected_calibration_error(at, predictions.window_truth)
             scores[name][f"calibration_error{suffix}"] = round(error, 4)
     return scores
+
+
+def score_held_out(predictions: Predictions, temperatures: Mapping[str, float]) -> dict[str, Any]:
+    """A `HeldOut` of each way of hearing, by the seconds that are heard, for JSON: of the means of windows.
+
+    Those are what a student learns from, and their largest probability at the temperature is the confidence.
+    """
+    found = {}
+    for name, hears_s in HEARINGS.items():
+        probs, truth = predictions.by_window[name], predictions.truth
+        confusion = confusion_matrix(truth, probs.argmax(axis=1), probs.shape[1])
+        auroc = confidence_auroc(with_temperature(probs, temperatures[name]), truth)
+        found[str(hears_s)] = asdict(HeldOut(round(uar(confusion), 4), None if auroc is None else round(auroc, 4)))
+    return found
 
 
 def score_confusion(confusion: np.ndarray) -> dict[str, Any]:

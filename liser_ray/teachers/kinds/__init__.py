@@ -4,12 +4,17 @@ A module has ``TAKES`` (a `Takes`); a dataclass ``Options`` (its fields are the 
 given as addresses behind the kind, ``NAME=KIND:ADDRESS,ADDRESS``); and ``load(name, options, device, precision)``,
 which gives a `Teacher`. It imports what takes seconds in ``load``. A kind of one's own is named by its module with
 dots, ``energy=my_package.energy:``, and needs no change here.
+
+A teacher of any kind says whom it has heard: in its `Target`, as those do that this package has trained, or in a file
+`HEARD_FILE` beside its ``weights``.
 """
 
+import json
+import posixpath
 import re
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +24,10 @@ from typing import TYPE_CHECKING, Any
 import jsonargparse
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.targets import Takes
+from liser_ray.storage.addresses import absolute, join
+from liser_ray.storage.files import exists, is_folder, read_bytes
+from liser_ray.teachers.patterns import expanded
+from liser_ray.teachers.targets import Takes, TunedOn
 
 if TYPE_CHECKING:  # PyTorch, which a dry run need not wait for
     import torch
@@ -29,6 +37,9 @@ if TYPE_CHECKING:  # PyTorch, which a dry run need not wait for
 
 _ABOVE = {"student": "liser_ray.prediction.teacher"}
 """Kinds in folders above this one, which can't be imported from here but found by name."""
+
+HEARD_FILE = "tuned_on.json"
+"""The fields of a `TunedOn`, such as ``{"labeled": "ravdess", "fold": 0, "heard": ["1", "2"]}``."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,12 @@ class TeacherEntry:
     def load(self, device: "torch.device", precision: "Precision" = "float32") -> "Teacher":
         """The teacher on a device; UserError if its kind is not on this machine, or weights are missing or wrong."""
         teacher: Teacher = _module(self.kind).load(self.name, self.options, device, precision)
+        weights = getattr(self.options, "weights", "")
+        of_target = expanded(self.name, weights)
+        teacher.targets = tuple(
+            one if one.tuned_on else replace(one, tuned_on=heard_beside(of_target.get(one.name, weights)))
+            for one in teacher.targets
+        )
         return teacher
 
 
@@ -79,6 +96,30 @@ def read_teachers(teachers: Mapping[str, Any] | Sequence[str]) -> list[TeacherEn
             raise UserError(f"--teachers: a name comes twice in {', '.join(name for name, _ in pairs)}.")
         teachers = dict(pairs)
     return [_entry(name, value) for name, value in teachers.items()]
+
+
+def heard_beside(weights: str) -> TunedOn | None:
+    """What `HEARD_FILE` says in a folder of weights, or beside a file of them; None where there is none.
+
+    Raises:
+        UserError: it says something else.
+    """
+    if weights.startswith("hf://"):
+        from liser_ray.storage.fetch import fetch  # the hub's library, which a dry run need not wait for
+
+        weights = str(fetch(weights))
+    if not weights:
+        return None
+    file = join(weights if is_folder(weights) else posixpath.dirname(absolute(weights)), HEARD_FILE)
+    if not exists(file):
+        return None
+    try:
+        return TunedOn.from_json(json.loads(read_bytes(file)))
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{file} does not say whom the teacher has heard ({error!r}): give labeled (the set's name), fold (its "
+            "number) and heard (a list of its speakers)."
+        ) from error
 
 
 def _entry(name: str, value: Any) -> TeacherEntry:  # noqa: ANN401 (as a settings file has it)

@@ -35,13 +35,13 @@ GRIDS = {
 SECONDS = {name: tuple(map(Fraction, grid)) for name, grid in GRIDS.items()}
 
 
-def slow_mean(values, counted, first_frame, window_s, hop_s):
+def slow_mean(values, counted, first_frame, window_s, hop_s, speed=1):
     """Of the windows that count and have their middle in the segment, in exact fractions; None if there are none."""
-    start = Fraction(first_frame * 512, 16_000)
+    start = Fraction(first_frame * 512, 16_000) * speed
     inside = [
         row
         for number, (row, counts) in enumerate(zip(values, counted, strict=True))
-        if counts and (not window_s or start <= number * hop_s + window_s / 2 < start + 3)
+        if counts and (not window_s or start <= number * hop_s + window_s / 2 < start + 3 * speed)
     ]
     return np.mean(np.array(inside, np.float64), axis=0) if inside else None
 
@@ -71,13 +71,24 @@ class TestMeans:
         windows = replace(windows_of(rng, n_windows, 0, 0), counted=np.array([True, False, True]))
         self.compare(windows, n_windows, np.array([0, 1, 2, 3, 0]), np.array([0, 7, 9, 11, 400]), 0, 0)
 
-    def compare(self, windows, n_windows, rows, firsts, window_s, hop_s):
-        means, known = windows.means(rows, firsts)
+    @pytest.mark.parametrize("grid", sorted(SECONDS))
+    def test_of_a_recording_that_is_heard_at_another_speed(self, grid):
+        """At 5/4 of its speed a segment is 3.75 s of it, and begins 5/4 as late as its frames say."""
+        rng, n_windows = np.random.default_rng(2), [33, 12, 20]
+        windows = windows_of(rng, n_windows, *SECONDS[grid])
+        rows, firsts = rng.integers(0, 3, 40), rng.integers(0, 440, 40)
+        speeds = rng.choice([0.5, 0.75, 1.0, 1.25, 2.0], 40)
+        self.compare(windows, n_windows, rows, firsts, *SECONDS[grid], speeds=speeds)
+
+    def compare(self, windows, n_windows, rows, firsts, window_s, hop_s, speeds=1.0):
+        means, known = windows.means(rows, firsts, speeds)
         assert means.dtype == torch.float32
         starts = windows.ends - n_windows
-        for row, first, mean, is_known in zip(rows, firsts.tolist(), means, known, strict=True):
+        speeds = np.broadcast_to(speeds, len(rows)).tolist()
+        for row, first, speed, mean, is_known in zip(rows, firsts.tolist(), speeds, means, known, strict=True):
             here = slice(starts[row], windows.ends[row])
-            expected = slow_mean(windows.values[here], windows.counted[here], first, window_s, hop_s)
+            grid = window_s, hop_s, Fraction(speed)
+            expected = slow_mean(windows.values[here], windows.counted[here], first, *grid)
             assert is_known == (expected is not None)
             np.testing.assert_allclose(mean, 0 if expected is None else expected, rtol=1e-5)
 

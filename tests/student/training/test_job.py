@@ -15,9 +15,10 @@ import pytest
 import safetensors.torch
 import torch
 from small_labels import FACE, speech_target, write_labels
-from tone_files import speakers_of
+from tone_files import speakers_of, speech_targets, write_targets_of_tones
 from tones import LABELS
 
+from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import load_labeled_speech
 from liser_ray.results.metrics import confusion_matrix
@@ -28,7 +29,7 @@ from liser_ray.student.network import EmotionClassifier
 from liser_ray.student.training.config import AugmentConfig, StudentConfig, TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.job import train_students
-from liser_ray.teachers.targets import Target, TunedOn
+from liser_ray.teachers.targets import HeldOut, Target, TunedOn
 from liser_ray.teachers.temperature import fit_temperature
 
 TRAIN = TrainConfig(epochs=3, batch_size=10, learning_rate=2e-3)
@@ -180,6 +181,72 @@ def test_variants_train(tones, tone_labels, tmp_path, changes):
     assert all(np.isfinite(score["loss"]) for score in history)
 
 
+@pytest.fixture(scope="module")
+def targets_of_tones(tones, tmp_path_factory):
+    """A labels table of the labeled tones."""
+    return write_targets_of_tones(tmp_path_factory.mktemp("targets_of_tones"), tones)
+
+
+class TestDistilLabeled:
+    def train(self, tones, table, output, **settings):
+        config = StudentConfig(tones, output=str(output), distil_labeled=table, folds="1", train=TRAIN)
+        result = train_students(replace(config, **settings))
+        return result, json.loads((output / "seed-0-fold-1/student.json").read_text())
+
+    def test_beside_unlabeled_recordings_and_without_them(self, tones, tone_labels, targets_of_tones, tmp_path):
+        result, card = self.train(tones, targets_of_tones, tmp_path / "both", unlabeled=tone_labels)
+        assert result.name == card["recipe"] == "conf-vid-sp-dstl+distil-labeled"
+        assert card["facts"]["recipe"]["data"]["distil_labeled"]["rows"] == 24
+        assert list(card["teachers"]) == ["speech", "face"]  # of the labeled ones nobody has seen a face
+        n_labeled, n_unlabeled = card["n_recordings"]["train"], card["n_recordings"]["unlabeled"]
+        assert card["history"][0]["without_face"] >= n_labeled / (n_labeled + n_unlabeled)
+        result, card = self.train(tones, targets_of_tones, tmp_path / "alone", recipe="sp-dstl")
+        assert result.name == "sp-dstl+distil-labeled-only"
+        assert card["teachers"]["speech"]["name"] == "speech_fold_1"
+        assert (card["n_recordings"]["unlabeled"], card["history"][0]["without_speech"]) == (0, 0)
+        assert all(score["speech"] > 0 for score in card["history"])
+
+    def test_with_speeds_and_recordings_that_have_no_row(self, tones, tmp_path, caplog):
+        speech = load_labeled_speech(read_labeled_set(tones))
+        sounds = [("x.wav", 0.0, speech.waveform(i)) for i in range(20)]
+        table = write_targets_of_tones(tmp_path / "labels", tones, sounds=sounds)
+        train = replace(TRAIN, augment=AugmentConfig(speeds=(0.8, 1.0, 1.2)))
+        with caplog.at_level("INFO"):
+            _, card = self.train(tones, table, tmp_path / "out", recipe="sp-dstl", train=train)
+        assert "tones: teachers say something of 20 recordings, of 4 nothing" in caplog.text
+        heard = speech.of_speakers(card["speakers"]["train"])
+        assert card["history"][0]["without_speech"] == pytest.approx(np.mean(heard >= 20))
+
+    def test_a_teacher_that_has_heard_the_test_speakers(self, tones, tmp_path, targets_of_tones, tone_labels):
+        leaky = speech_target("speech_fold_1", LABELS, 1, speakers_of(1), "tones")
+        table = write_targets_of_tones(tmp_path / "labels", tones, targets=[leaky])
+        for settings in ({"recipe": "sp-dstl"}, {"unlabeled": tone_labels}):
+            with pytest.raises(UserError, match="was tuned on speakers b, d, f, h of tones"):
+                self.train(tones, table, tmp_path / "out", **settings)
+
+    def test_other_teachers_than_of_the_unlabeled_recordings(self, tones, tone_labels, tmp_path):
+        other = [replace(one, sha256="9" * 64) for one in speech_targets(tones)]
+        table = write_targets_of_tones(tmp_path / "labels", tones, targets=other)
+        with pytest.raises(UserError, match="of another teacher"):
+            self.train(tones, table, tmp_path / "out", unlabeled=tone_labels)
+
+    def test_a_table_of_other_recordings(self, tones, tone_labels, tmp_path):
+        with pytest.raises(UserError, match="no row of a recording of tones"):
+            self.train(tones, tone_labels, tmp_path / "out")
+
+    @pytest.mark.parametrize(
+        ("word", "train"),
+        [
+            ("mixture", TrainConfig(augment=AugmentConfig(mixup_alpha=0.2))),
+            ("two_stage", TrainConfig(two_stage=True)),
+            ("placebo", TrainConfig(placebo=True)),
+        ],
+    )
+    def test_what_does_not_go_with_it(self, word, train):
+        with pytest.raises(UserError, match=word):
+            StudentConfig(distil_labeled="labels", train=train)
+
+
 @pytest.mark.slow
 def test_killed_and_started_again_it_is_as_if_never_stopped(tones, tone_labels, tmp_path):
     command = [sys.executable, "jobs/train_student.py", "--labeled", tones, "--unlabeled", tone_labels, "--folds", "0"]
@@ -205,9 +272,10 @@ def test_killed_and_started_again_it_is_as_if_never_stopped(tones, tone_labels, 
 
 
 @pytest.mark.slow
-def test_on_ray_and_streamed_it_is_the_same_student(tones, tone_labels, tmp_path, ray_session):
+def test_on_ray_and_streamed_it_is_the_same_student(tones, tone_labels, targets_of_tones, tmp_path, ray_session):
     torch.set_num_threads(1)  # as a worker of one CPU has: other sums may turn the first steps of a weight around
     config = StudentConfig(tones, tone_labels, str(tmp_path / "here"), folds="0", train=TRAIN)
+    config = replace(config, distil_labeled=targets_of_tones)
     there = replace(config, output=str(tmp_path / "there"), workers=1, cpus_per_worker=1, memory_gb=0)
     weights = []
     for one in (config, there):
@@ -232,6 +300,26 @@ def test_a_target_of_any_other_name_and_kind_reaches_the_loss(tones, tmp_path):
     assert cards[0]["trusted"] == []  # it has heard nobody, and says so
     assert all(score["energy"] > 0 == score["without_energy"] for score in cards[0]["history"])
     assert cards[1]["history"][0]["energy"] > 3 * cards[0]["history"][0]["energy"]
+
+
+def test_a_teacher_that_is_not_good_enough_is_left_out_and_the_name_says_so(tones, tmp_path, caplog):
+    speech = [
+        replace(speech_target(f"speech_fold_{one.index}", LABELS, one.index, one.train, "tones"), held_out=held_out)
+        for one, held_out in zip(folds_of(read_labeled_set(tones)), (HeldOut(0.9, 0.8), HeldOut(0.5, 0.8)), strict=True)
+    ]
+    write_labels(tmp_path / "labels", rows=8, targets=(replace(FACE, held_out=HeldOut(0.3, None)), *speech))
+    config = StudentConfig(tones, str(tmp_path), str(tmp_path / "out"), folds="1", train=TRAIN, min_teacher_uar=0.6)
+    result = train_students(config)
+    assert result.name == "conf-vid-sp-dstl+no-face"
+    assert "teacher face is left out: its UAR is 0.300" in caplog.text
+    card = json.loads((tmp_path / "out/seed-0-fold-1/student.json").read_text())
+    assert card["recipe"] == result.name
+    assert list(card["teachers"]) == ["speech"]  # below in this fold, but not in the mean
+    assert card["facts"]["recipe"]["data"]["left_out"] == ["face"]
+    assert card["history"][0].keys() >= {"speech", "supervised"}
+    assert "face" not in card["history"][0]
+    with pytest.raises(UserError, match=r"No teacher has a UAR of 0\.8, but speech 0\.700, face 0\.300"):
+        train_students(replace(config, min_teacher_uar=0.8))
 
 
 class TestBadInput:

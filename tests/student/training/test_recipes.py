@@ -122,6 +122,10 @@ def test_controls_have_names_of_their_own():
     assert run_name("sp-dstl", LossConfig(), TrainConfig(placebo=True)) == "sp-dstl+placebo"
     assert run_name("no-dstl", LossConfig(), TrainConfig(epoch_steps=738)) == "no-dstl+738-steps"
     assert run_name("vid-sp-dstl", LossConfig({"face": 0.0}), PLAIN) == "vid-sp-dstl+no-face"
+    assert run_name("vid-sp-dstl", LossConfig({"face": 5.0}), PLAIN, ["face"]) == "vid-sp-dstl+no-face"
+    for distilled, name in (("both", "sp-dstl+distil-labeled"), ("labeled", "sp-dstl+distil-labeled-only")):
+        assert run_name("sp-dstl", LossConfig(), PLAIN, distilled=distilled) == name
+        assert run_name("no-dstl", LossConfig(), PLAIN, distilled=distilled) == "no-dstl"
     assert run_name("sp-dstl", LossConfig({"speech": 0.0}), PLAIN) == "sp-dstl+no-speech"
 
 
@@ -151,6 +155,7 @@ def test_what_a_runs_recipe_extends(run, recipe):
         (StudentConfig, {"workers": 13}, "workers"),
         (StudentConfig, {"memory_gb": -1.0}, "memory_gb"),
         (StudentConfig, {"min_valid": 1.5}, "min_valid"),
+        (StudentConfig, {"min_teacher_uar": -0.1}, "min_teacher_uar"),
     ],
 )
 def test_settings_without_sense_are_refused(kind, settings, word):

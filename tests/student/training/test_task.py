@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from small_training import (
+    ALONE,
     CPU,
+    N_FACE,
     SPEECH,
     TARGETS,
     UNLABELED,
@@ -18,13 +20,16 @@ from small_training import (
     make_training,
     without_time,
 )
+from tones import LABELS
 
 from liser_ray.student.config import LossConfig
 from liser_ray.student.data.mels import at_speeds
-from liser_ray.student.data.unlabeled import HeldSegments
+from liser_ray.student.data.order import labeled_crops
+from liser_ray.student.data.unlabeled import HeldSegments, TargetWindows, no_windows
 from liser_ray.student.training.config import AugmentConfig, TrainConfig
+from liser_ray.student.training.run import fit_settings
 from liser_ray.student.training.task import Labeled, StudentTask, Unlabeled
-from liser_ray.training.fit import ProcessGroup
+from liser_ray.training.fit import ProcessGroup, Training
 from liser_ray.training.precision import able_precision
 
 GOLDEN = Path(__file__).parents[2] / "data/student_golden.json"
@@ -136,6 +141,62 @@ def test_recordings_are_heard_at_all_speeds():
     assert len(inputs) == len(task.labeled.train)
     assert 0.2 < at_first_speed.float().mean() < 0.8
     assert not (inputs[~at_first_speed] == 7).any()
+
+
+def of_labeled(task, speeds=(1.0,)):
+    """A task whose labeled recordings a teacher has heard: its values are which recording and which window it is."""
+    n_windows = np.diff(SPEECH.ends, prepend=0) // 8000
+    values = np.zeros((n_windows.sum(), len(LABELS)), np.float32)
+    values[:, 0] = np.repeat(np.arange(len(SPEECH)), n_windows)
+    values[:, 1] = np.concatenate([np.arange(n) for n in n_windows])
+    windows = {"speech": TargetWindows(values, np.ones(len(values), bool), np.cumsum(n_windows), 24_000, 24_000)}
+    windows["face"] = no_windows(len(SPEECH), N_FACE)
+    mels = log_mels(list(at_speeds([SPEECH.waveform(i) for i in range(len(SPEECH))], speeds)))
+    labeled = replace(task.labeled, mels=mels, targets=TARGETS, windows=windows)
+    return like(task, labeled, task._unlabeled, replace(SHORT, augment=AugmentConfig(speeds=speeds)))
+
+
+@pytest.mark.parametrize("recordings", [None, UNLABELED])
+def test_labeled_recordings_have_targets_too_if_there_are_any(recordings):
+    task = of_labeled(make_training(recordings=recordings).task, (0.8, 1.25))
+    alone = like(task, replace(task.labeled, targets={}, windows={}), task._unlabeled, task._config)
+    n_labeled = 0
+    for taught, plain in zip(task.steps(1), alone.steps(1), strict=True):
+        (part,), (without,) = taught.parts, plain.parts
+        assert torch.equal(part.inputs, without.inputs)
+        n = len(part.targets.truth)
+        for name, target in part.targets.by_name.items():
+            assert len(target.values) == len(target.valid) == len(part.inputs)
+            assert torch.equal(target.values[n:], without.targets.by_name[name].values)
+        speech, face = (part.targets.by_name[name] for name in ("speech", "face"))
+        recording = speech.values[:n, 0].round().long()
+        assert torch.equal(torch.from_numpy(SPEECH.label_index)[recording], part.targets.truth)
+        assert speech.valid[:n].all()
+        assert not face.valid[:n].any()
+        n_labeled += n
+    assert n_labeled == len(task.labeled.train)
+
+
+@pytest.mark.parametrize("speed", [0.5, 1.0, 1.25])
+def test_what_is_said_of_a_labeled_segment_is_of_its_place_in_the_recording_at_any_speed(speed):
+    task = of_labeled(make_training(recordings=None).task, (speed,))
+    places, ends = labeled_crops(len(SPEECH), 0, 1), SPEECH.ends
+    for step in task.steps(1):
+        for recording, window, _ in step.parts[0].targets.by_name["speech"].values.tolist():
+            n_samples = int(ends[round(recording)] - (ends[round(recording) - 1] if recording else 0))
+            n_frames = max(1 + -(-n_samples // speed) // 512, 94)
+            start_s = int(places[round(recording)] * (n_frames - 93)) * 0.032 * speed
+            inside = [k for k in range(n_samples // 8000) if start_s <= k / 2 + 0.25 < start_s + 3 * speed]
+            assert window == pytest.approx(np.mean(inside), abs=1e-5)
+
+
+def test_the_loss_has_their_terms_and_trains_without_unlabeled_recordings():
+    plain = make_training(recordings=None, train=SHORT)
+    training = Training(of_labeled(plain.task), fit_settings(SHORT), 0, ALONE, "float32")
+    first = finish(training).history[0]
+    assert first.terms["speech"] > 0 == first.terms["face"]
+    assert first.shares == {"without_speech": 0, "without_face": 1}
+    assert first.loss == pytest.approx(sum(first.terms.values()), rel=1e-6)
 
 
 def like(task: StudentTask, labeled: Labeled, unlabeled: Unlabeled | None, train: TrainConfig, group=None):

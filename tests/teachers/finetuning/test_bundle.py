@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from sklearn.metrics import recall_score
 from small_teachers import make_spectrogram_model
 from teachers.finetuning.conftest import FOLD
 from tones import LABELS
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from liser_ray.corpora.speech import training_recordings
+from liser_ray.results.metrics import confidence_auroc
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.bundles import read_bundle
 from liser_ray.teachers.finetuning.bundle import base_name
@@ -25,6 +27,7 @@ from liser_ray.teachers.kinds import speech as speech_kind
 from liser_ray.teachers.speech_models import base_address
 from liser_ray.teachers.targets import Target, refuse_leak, refuse_more_labels
 from liser_ray.teachers.teacher import Teacher
+from liser_ray.teachers.temperature import with_temperature
 from liser_ray.teachers.windows import sound_windows
 from liser_ray.training.fit import ProcessGroup, Training
 
@@ -126,6 +129,17 @@ def test_its_target_tells_a_student_whom_it_has_heard(trained):
     assert target.temperature == bundle.content["temperatures"]["0.5"]
     more = speech_kind.load("speech", speech_kind.Options(str(trained[1]), hears_s=2.5), torch.device("cpu"), "float32")
     assert more.targets[0].temperature == bundle.content["temperatures"]["3.0"]
+
+
+def test_its_target_says_how_good_it_is_on_speakers_that_did_not_train_it(trained, speech):
+    teacher = load(trained[1])
+    selection = speech.of_speakers(read_bundle(str(trained[1])).content["speakers"]["selection"])
+    means = np.stack([teacher(windows_of(speech.waveform(i)))["speech"].values.mean(axis=0) for i in selection])
+    truth, (target,) = speech.label_index[selection], teacher.targets
+    assert target.held_out.uar == pytest.approx(recall_score(truth, means.argmax(axis=1), average="macro"), abs=1e-4)
+    expected = confidence_auroc(with_temperature(means, target.temperature), truth)
+    assert target.held_out.confidence_auroc == (expected if expected is None else pytest.approx(expected, abs=1e-3))
+    assert Target.from_json(json.loads(json.dumps(target.to_json()))) == target
 
 
 def test_a_teacher_that_was_tuned_on_a_test_speaker_behind_the_folds_back_is_refused(trained, base, speech, tmp_path):

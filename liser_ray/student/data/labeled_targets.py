@@ -1,0 +1,108 @@
+"""What teachers say of the labeled recordings: rows of a labels table, brought into each recording's own time."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.student.data.labels_table import LabelsTable, read_rows
+from liser_ray.student.data.unlabeled import (
+    UNIT_HZ,
+    SegmentSettings,
+    TargetWindows,
+    target_columns,
+    target_windows,
+)
+from liser_ray.teachers.targets import Target
+
+_LONGER_S = 0.1
+"""So much later than its sound may a recording end by its header."""
+
+
+class Matches(NamedTuple):
+    """What the labeled rows of a table are of labeled recordings.
+
+    Attributes:
+        recording: int64 [R], of which each row is; -1: of none.
+        start_s: float64 [R], where it begins there.
+    """
+
+    recording: np.ndarray
+    start_s: np.ndarray
+
+
+def match_rows(speech: LabeledSpeech, table: LabelsTable) -> Matches:
+    """Which labeled recordings the labeled rows of a table are of.
+
+    A row that holds a whole recording is known by its samples, wherever the files lay when the table was made. Other
+    recordings (longer than a span, or with a length of another opinion in their header) are known by their address,
+    unless a row of it reaches beyond what is there now.
+    """
+    from liser_ray.media.span import SOUND_HASH, digest  # OpenCV and ONNX, for the few who need it
+
+    rows = _read(table, ["uri", "start_s", "end_s", "content_hash"])
+    of_sound = {digest(speech.waveform(k)): k for k in range(len(speech))}
+    by_sound = np.array([of_sound.get(one[SOUND_HASH], -1) for one in rows["content_hash"].to_pylist()], np.int64)
+    of_address = {uri: k for k, uri in enumerate(speech.uris) if k not in {*by_sound.tolist()}}
+    by_address = np.array([of_address.get(uri, -1) for uri in rows["uri"].to_pylist()], np.int64)
+    lengths_s = np.diff(speech.ends, prepend=0) / SAMPLE_RATE_HZ
+    beyond = rows["end_s"].to_numpy() > lengths_s[by_address] + _LONGER_S
+    by_address[np.isin(by_address, by_address[beyond])] = -1
+    whole = by_sound >= 0
+    return Matches(np.where(whole, by_sound, by_address), np.where(whole, 0, rows["start_s"].to_numpy()))
+
+
+def recording_windows(
+    table: LabelsTable, matches: Matches, n_recordings: int, targets: Collection[Target], settings: SegmentSettings
+) -> dict[str, TargetWindows]:
+    """What some targets of a table have of N recordings, by the targets' names; nothing of some is no window.
+
+    Args:
+        table: of the targets.
+        matches: of its R rows.
+        n_recordings: N.
+        targets: of the table.
+        settings: how windows become a student's targets.
+    """
+    rows = _read(table, target_columns(targets))
+    return {
+        target.name: joined_windows(target_windows(rows, target, settings), matches, n_recordings) for target in targets
+    }
+
+
+def joined_windows(of_rows: TargetWindows, matches: Matches, n_recordings: int) -> TargetWindows:
+    """The windows of R rows as those of the N recordings that the rows are parts of.
+
+    A recording's windows lie on a grid from its start, on which a row of it begins at the nearest place (its own, where
+    spans are whole numbers of windows long). Windows at one place, as those of whole spans, are averaged.
+
+    Args:
+        of_rows: windows of the rows.
+        matches: of the rows.
+        n_recordings: N.
+    """
+    n_windows = np.diff(of_rows.ends, prepend=0)
+    number = np.arange(len(of_rows.values)) - np.repeat(of_rows.ends - n_windows, n_windows)
+    if of_rows.window:
+        number += np.repeat(np.rint(matches.start_s * UNIT_HZ / of_rows.hop).astype(np.int64), n_windows)
+    recording = np.repeat(matches.recording, n_windows)
+    kept = of_rows.counted & (recording >= 0)
+    number, recording = number[kept], recording[kept]
+    sizes = np.zeros(n_recordings, np.int64)
+    np.maximum.at(sizes, recording, number + 1)
+    ends = np.cumsum(sizes)
+    at = (ends - sizes)[recording] + number
+    times, values = np.zeros(sizes.sum(), np.int64), np.zeros((sizes.sum(), of_rows.values.shape[1]), np.float32)
+    np.add.at(times, at, 1)
+    np.add.at(values, at, of_rows.values[kept])
+    return replace(of_rows, values=values / np.maximum(times, 1)[:, None], counted=times > 0, ends=ends)
+
+
+def _read(table: LabelsTable, columns: list[str]) -> pa.Table:
+    """Columns of all labeled rows, in the table's order; none of them is sound."""
+    parts = [rows for group in table.groups for rows in read_rows(table, group, columns, group.n_rows)]
+    return pa.concat_tables(parts).combine_chunks()

@@ -1,0 +1,68 @@
+import logging
+from dataclasses import replace
+
+import pytest
+from small_labels import FACE, SPEECH_LABELS, speech_target
+
+from liser_ray.runtime.errors import UserError
+from liser_ray.student.training.reliability import judge_teachers
+from liser_ray.teachers.targets import HeldOut
+
+
+def folds(*uars, auroc=0.7, face=None):
+    """Targets by fold and name: of speech with these UARs, and of a face teacher that says nothing or ``face``."""
+    return {
+        fold: {
+            "speech": replace(speech_target(f"speech_fold_{fold}", fold=fold), held_out=uar and HeldOut(uar, auroc)),
+            "face": replace(FACE, held_out=face),
+        }
+        for fold, uar in enumerate(uars)
+    }
+
+
+@pytest.fixture
+def judge(caplog):
+    """Who is left out, and the warnings."""
+
+    def judged(by_fold, min_uar=0.0, weighted=True):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            left_out = judge_teachers(by_fold, min_uar, weighted)
+        return left_out, caplog.messages
+
+    return judged
+
+
+def test_the_mean_over_the_folds_decides_on_all_of_them(judge):
+    assert judge(folds(0.5, 0.7), 0.6) == (set(), ["The teacher face stays, although it does not say how good it is."])
+    left_out, words = judge(folds(0.5, 0.69), 0.6)
+    assert left_out == {"speech"}
+    assert words[0] == "The teacher speech is left out: its UAR is 0.595, below 0.6."
+
+
+def test_by_default_all_stay_and_nothing_is_said_of_good_ones(judge):
+    assert judge(folds(0.31, 0.9)) == judge(folds(None, None)) == judge({}) == (set(), [])
+
+
+def test_a_fold_at_chance_is_named_whatever_the_mean(judge):
+    left_out, (words,) = judge(folds(0.9, 1 / len(SPEECH_LABELS) + 0.05))
+    assert left_out == set()
+    assert "teacher of speech_fold_1 is hardly better than chance (0.250)" in words
+    assert "0.300" in words
+
+
+def test_a_confidence_that_tells_nothing_is_named_if_it_weighs(judge):
+    _, words = judge(folds(0.6, 0.6, auroc=0.5))
+    assert ["speech_fold_0" in words[0], "speech_fold_1" in words[1], len(words)] == [True, True, 2]
+    assert "tells nothing" in words[0]
+    assert judge(folds(0.6, 0.6, auroc=0.5), weighted=False) == judge(folds(0.6, auroc=None)) == (set(), [])
+
+
+def test_one_teacher_of_all_folds_is_named_once(judge):
+    _, words = judge(folds(0.6, 0.6, face=HeldOut(0.1, None)))
+    assert len(words) == 1
+
+
+def test_somebody_has_to_be_left(judge):
+    with pytest.raises(UserError, match=r"No teacher has a UAR of 0\.8, but speech 0\.600, face 0\.700: give a lower"):
+        judge(folds(0.6, 0.6, face=HeldOut(0.7, 0.6)), 0.8)
