@@ -60,6 +60,21 @@ def main() -> None:
             line["layers"] = [round(one, 2) for one in task.model.layers.softmax(0).tolist()]
             lines.write(json.dumps(line) + "\n")
             lines.flush()
+    print(table([json.loads(line) for line in RESULTS.read_text().splitlines()]))
+
+
+def table(lines: list[dict]) -> str:
+    """Selection UAR of each setting, means over folds and seeds, as Markdown."""
+    rows = [
+        "| learns from | learning rate | weight decay | heard whole | 3 s | 0.5 s | mean |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for setting in dict.fromkeys(tuple(line[name] for name in SETTING[:3]) for line in lines):
+        uars = np.mean([one["uars"] for one in lines if tuple(one[name] for name in SETTING[:3]) == setting], axis=0)
+        pieces, learning_rate, weight_decay = setting
+        cells = [f"{value:.3f}".lstrip("0") for value in (*uars[::-1], uars.mean())]
+        rows.append(f"| {pieces} | {learning_rate} | {weight_decay} | {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":
