@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from liser_ray.corpora.labeled import CORPORA
-from liser_ray.corpora.utterance import LabeledSet
+from liser_ray.corpora.utterance import EVERYBODY, LabeledSet
 from liser_ray.results.records import sorted_speakers
 from liser_ray.runtime.errors import UserError
 
@@ -34,7 +34,7 @@ class Fold:
                 f"{', '.join(sorted_speakers(twice))}. Put each into one part."
             )
         for part, speakers in (("train", self.train), ("test", self.test)):
-            if not speakers:
+            if not speakers and (part, self.index) != ("test", EVERYBODY):
                 raise UserError(f"Fold {self.index} has no speaker to {part} on. Add recordings of other speakers.")
 
 
@@ -57,6 +57,12 @@ def folds_of(labeled: LabeledSet, seed: int = 0) -> tuple[Fold, ...]:
         return _published_folds(labeled, published)
     tests = _stratified_tests(labeled, seed)
     return tuple(_with_drawn_validation(labeled, index, test, seed) for index, test in enumerate(tests))
+
+
+def everybody(folds: Sequence[Fold]) -> Fold:
+    """In place of a fold, all speakers, who all train."""
+    speakers = frozenset[str]().union(*(fold.train | fold.validation | fold.test for fold in folds))
+    return Fold(EVERYBODY, speakers, frozenset(), frozenset())
 
 
 def choose_folds(wanted: str, folds: Sequence[Fold]) -> list[Fold]:

@@ -69,7 +69,7 @@ def training_recordings(speech: LabeledSpeech, fold: Fold, fraction: float = 1.0
     Raises:
         UserError: a label has none.
     """
-    candidates, rng = speech.of_speakers(fold.train), np.random.default_rng(fold.index)
+    candidates, rng = speech.of_speakers(fold.train), np.random.default_rng(fold.index % 2**32)
     of_labels = [candidates[speech.label_index[candidates] == label] for label in range(len(speech.labels))]
     if missing := [name for name, of in zip(speech.labels, of_labels, strict=True) if not len(of)]:
         raise UserError(

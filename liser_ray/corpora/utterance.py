@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from liser_ray.results.records import sorted_speakers
 
+EVERYBODY = -1
+"""In place of a fold's number, where all speakers train and nobody is left to score."""
+
 
 @dataclass(frozen=True)
 class Utterance:

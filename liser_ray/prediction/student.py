@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from liser_ray.corpora.utterance import EVERYBODY
 from liser_ray.media.waveform import check_audible
 from liser_ray.prediction.backend import Backend, OnnxBackend
 from liser_ray.prediction.pieces import RunningStatistics, SlidingWindow, step_samples
@@ -46,9 +47,10 @@ class Student:
 
         Args:
             source: a folder with ``student.safetensors`` and ``student.json`` (`train_student.py` writes one for each
-                fold and seed, `save_pretrained` another); a folder of such folders, of which the one with the highest
-                validation UAR is taken; an ``.onnx`` file, which needs no PyTorch; any of them as ``s3://…``; a
-                repository of the Hugging Face hub as ``owner/name``, ``owner/name@revision`` or ``hf://owner/name``.
+                fold and seed, `save_pretrained` another); a folder of such folders, of which one of all speakers is
+                taken, else the one with the highest validation UAR; an ``.onnx`` file, which needs no PyTorch; any of
+                them as ``s3://…``; a repository of the Hugging Face hub as ``owner/name``, ``owner/name@revision`` or
+                ``hf://owner/name``.
             device: of PyTorch; ONNX files run on the CPU.
             n_threads: for ONNX files; 0: all cores.
 
@@ -259,14 +261,18 @@ def _fetched(address: str) -> Path:
 
 
 def _best_below(folder: Path, source: str) -> Path:
-    """The folder itself if a student is in it, else the one below it that did best on its validation speakers."""
+    """The folder itself if a student is in it, else the one below it that has learned from all speakers.
+
+    If there is none, the one that did best on its validation speakers.
+    """
     if (folder / CARD_FILE).exists():
         return folder
     cards = sorted(folder.glob(f"*/{CARD_FILE}"))
     if not cards:
         raise UserError(f"There is no student in {source}: no {CARD_FILE} in it or in the folders below it.")
 
-    def validation_uar(card: Path) -> float:
-        return StudentCard.parse(card.read_bytes(), str(card)).content.get("validation_uar") or 0.0  # None: no speakers
+    def rank(path: Path) -> tuple[bool, float]:
+        card = StudentCard.parse(path.read_bytes(), str(path)).content
+        return card.get("fold") == EVERYBODY, card.get("validation_uar") or 0.0  # None: no speakers
 
-    return max(cards, key=validation_uar).parent
+    return max(cards, key=rank).parent

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from liser_ray.corpora.utterance import EVERYBODY
 from liser_ray.results.metrics import recalls, uar, war
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import OF_RECORDING, NetworkConfig, Normalisation, Pooling
@@ -89,6 +90,14 @@ def model_card(card: StudentCard, name: str) -> str:
     content = card.content
     speakers = content.get("speakers", {})
     scores = "It was scored on no speakers."
+    if found := content.get("cross_validated"):
+        low, high = found["uar_interval"]
+        scores = (
+            "It has learned from all speakers, so that nobody is left to score it on. Students of its recipe, each "
+            f"on speakers whom it has not heard ({found['speakers']} speakers, {found['seeds']} seeds), have UAR "
+            f"{found['uar']:.3f} [{low:.3f}, {high:.3f}] (95 % interval over {found['interval_over']}) and WAR "
+            f"{found['war']:.3f}."
+        )
     if np.any(confusion := np.sum(list(content.get("confusions", {}).values()), axis=0)):
         shares = [f"{share:.3f}" if np.isfinite(share) else "-" for share in recalls(confusion)]
         scores = (
@@ -96,6 +105,7 @@ def model_card(card: StudentCard, name: str) -> str:
             f"student nor its teachers have heard: UAR {uar(confusion):.3f}, WAR {war(confusion):.3f}. Recalls:\n\n"
             f"| {' | '.join(card.labels)} |\n|{' --- |' * len(card.labels)}\n| {' | '.join(shares)} |"
         )
+    fold = "no fold" if content.get("fold") == EVERYBODY else f"fold {content.get('fold', '?')}"
     unsaid = dict.fromkeys(content.get("trusted", ()), " (does not say whom it has heard)")
     teachers = [f"{one['name']}{unsaid.get(name, '')}" for name, one in content.get("teachers", {}).items()]
     return f"""---
@@ -127,7 +137,7 @@ or `liser-ray predict --model {name} speech.wav --timeline`.
 
 ## Training
 
-* Recipe `{content.get("recipe", "?")}`, fold {content.get("fold", "?")}, seed {content.get("seed", "?")}, on
+* Recipe `{content.get("recipe", "?")}`, {fold}, seed {content.get("seed", "?")}, on
   {content.get("n_recordings", {}).get("train", 0):,} labeled recordings of {content.get("labeled", "?")} and
   {content.get("n_recordings", {}).get("unlabeled", 0):,} spans that teachers labeled.
 * Training speakers: {_names(speakers.get("train"))}.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from liser_ray.corpora.utterance import EVERYBODY
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import TRUSTED, LossConfig, NetworkConfig
 from liser_ray.training.config import WorkerSettings
@@ -135,7 +136,8 @@ class StudentConfig(WorkerSettings):
             called speech (sp-dstl), both (vid-sp-dstl), or both weighted by how sure they are (conf-vid-sp-dstl).
             "strong", alone or before these names, has other defaults of --network, --train and --loss (see
             docs/recipes.md). Or a YAML file like those in configs/recipes.
-        folds: "all", or numbers such as 0,2.
+        folds: "all", numbers such as 0,2, or "none": a student that learns from all speakers, to be used. It is not
+            scored; its card has the scores of the recipe's folds in the same output.
         seeds: numbers such as 0,1,2; each gives a student per fold, of other first weights, order and crops.
         trusted: names of targets that may teach although their teachers do not say whom they have heard.
         min_teacher_uar: teachers below this UAR on speakers who did not train them are left out, 0..1; 0: none. Of a
@@ -205,5 +207,5 @@ class RunJob:
 
     @property
     def name(self) -> str:
-        """Such as "seed-0-fold-1"."""
-        return f"seed-{self.seed}-fold-{self.fold}"
+        """Such as "seed-0-fold-1" or "seed-0-all"."""
+        return f"seed-{self.seed}-" + ("all" if self.fold == EVERYBODY else f"fold-{self.fold}")

@@ -4,18 +4,19 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any, cast
 
 import numpy as np
 
-from liser_ray.corpora.folds import Fold, choose_folds, folds_of, numbers
+from liser_ray.corpora.folds import Fold, choose_folds, everybody, folds_of, numbers
 from liser_ray.corpora.labeled import FORMS, read_labeled_set
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech, training_recordings
-from liser_ray.corpora.utterance import LabeledSet
+from liser_ray.corpora.utterance import EVERYBODY, LabeledSet
 from liser_ray.results.records import FoldResult, Record, record_to_json
+from liser_ray.results.scores import interval, pooled
 from liser_ray.runtime.display import Counting
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
@@ -38,6 +39,7 @@ from liser_ray.student.training.run import (
     Checked,
     LabeledTargets,
     RunInputs,
+    add_to_card,
     calibrate,
     read_card,
     segment_settings,
@@ -96,10 +98,14 @@ def train_students(config: StudentConfig) -> StudentResult:
         train_runs(train_run, missing, inputs, workers, join(output, "training"), n_steps, gpu_share=0.25)
     records = []
     for seed in seeds:
-        calibrate([run(seed, fold).output for fold in checked.fold_numbers])
+        calibrate([run(seed, fold).output for fold in (*checked.fold_numbers, EVERYBODY)])
         cards = [read_card(run(seed, fold).output) for fold in checked.fold_numbers]
-        records.append(_record(checked, seed, [card for card in cards if card is not None]))
-        write_bytes(join(output, RECORDS_FOLDER, record_file(records[-1])), record_to_json(records[-1]).encode())
+        if cards := [card for card in cards if card is not None]:
+            records.append(record := _record(checked, seed, cards))
+            write_bytes(join(output, RECORDS_FOLDER, record_file(record)), record_to_json(record).encode())
+    if whole := [record for record in records if len(record.folds) == len(checked.fold_numbers)]:
+        for seed in seeds:
+            add_to_card(run(seed, EVERYBODY).output, {"cross_validated": _cross_validated(whole)})
     return StudentResult(output, checked.name, tuple(records), tuple(job.name for job in missing))
 
 
@@ -110,7 +116,8 @@ def check(config: StudentConfig) -> Checked:
     _check_options(config, recipe, names)
     labeled = read_labeled_set(config.labeled)
     every_fold = folds_of(labeled)
-    folds = choose_folds(config.folds, every_fold)
+    folds = [everybody(every_fold)] if config.folds == "none" else choose_folds(config.folds, every_fold)
+    also_none = [*every_fold, *(fold for fold in folds if fold.index == EVERYBODY)]
     table, of_labeled = (
         open_labels_table(one) if names and one else None for one in (config.unlabeled, config.distil_labeled)
     )
@@ -118,7 +125,7 @@ def check(config: StudentConfig) -> Checked:
         _check_placebo(config, table)
     there = [name for name in names if table and of_labeled and of_labeled.has(name)] or names
     known, also = (
-        {} if one is None else _targets_of_folds(config, one, of_it, labeled, every_fold, folds)
+        {} if one is None else _targets_of_folds(config, one, of_it, labeled, also_none, folds)
         for one, of_it in ((table, names), (of_labeled, there))
     )
     known = known or also
@@ -127,6 +134,7 @@ def check(config: StudentConfig) -> Checked:
     weighted = recipe.loss(config.loss).confidence != "none"
     recipe = replace(recipe, left_out=judge_teachers(known, config.min_teacher_uar, weighted))
     known = {number: {name: of[name] for name in of if name not in recipe.left_out} for number, of in known.items()}
+    of_folds = {number: of for number, of in known.items() if number != EVERYBODY}
     speech = load_labeled_speech(labeled)
     labeled_targets: LabeledTargets | None = None
     if of_labeled is not None:
@@ -134,7 +142,7 @@ def check(config: StudentConfig) -> Checked:
         labeled_targets = LabeledTargets(of_labeled, _matched(speech, of_labeled), wanted)
     for fold in folds:
         training_recordings(speech, fold, config.train.labeled_fraction)
-        if not len(speech.of_speakers(fold.test)):
+        if fold.index != EVERYBODY and not len(speech.of_speakers(fold.test)):
             raise UserError(f"{speech.name}: fold {fold.index} has no usable recording to test on.")
     name = run_name(config.recipe, config.loss, config.train, recipe.left_out, config.distilled)
     return Checked(
@@ -146,8 +154,21 @@ def check(config: StudentConfig) -> Checked:
         table=table,
         labeled_targets=labeled_targets,
         targets={fold.index: known.get(fold.index, {}) for fold in folds},
-        facts=_facts(config, recipe, name, speech, table, labeled_targets, known),
+        facts=_facts(config, recipe, name, speech, table, labeled_targets, of_folds),
     )
+
+
+def _cross_validated(records: Sequence[Record]) -> dict[str, Any]:
+    """Scores of a recipe's folds, for the card of a student that nobody is left to score."""
+    found = interval(records, "uar")
+    return {
+        "uar": round(found.value, 4),
+        "uar_interval": [round(found.low, 4), round(found.high, 4)],
+        "interval_over": found.over,
+        "war": round(pooled(records, "war"), 4),
+        "speakers": len(records[0].confusions),
+        "seeds": len(records),
+    }
 
 
 def _targets_of_folds(

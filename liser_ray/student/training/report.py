@@ -21,6 +21,10 @@ def print_result(result: StudentResult) -> None:
     if not result.trained:
         console.print("Nothing to do: every fold and seed has its student already.")
     records = result.records
+    if not records:
+        console.print(f"Students of all speakers: {result.output}/seed-*-all", soft_wrap=True)
+        console.print("Nobody is left to score them on. Their cards get the recipe's scores from --folds all.")
+        return
     labels, labeled = records[0].labels, records[0].labeled
     console.print(_run_table(records))
     total = np.sum([confusion for record in records for confusion in record.confusions.values()], axis=0)

@@ -218,9 +218,15 @@ def calibrate(outputs: Sequence[str]) -> None:
         if not len(truth):
             continue
         logits = np.concatenate([one[1][keep] for one, keep in zip(answers, kept, strict=True)])
-        fitted = {"temperature": round(fit_temperature(logits, truth), 4), "temperature_recordings": len(truth)}
-        if card != card | fitted:
-            write_bytes(join(output, CARD_FILE), json.dumps(card | fitted, indent=1).encode() + b"\n")
+        temperature = round(fit_temperature(logits, truth), 4)
+        add_to_card(output, {"temperature": temperature, "temperature_recordings": len(truth)})
+
+
+def add_to_card(output: str, facts: Mapping[str, Any]) -> None:
+    """Write more facts into the card of a finished run, if there is one and it has not these."""
+    card = read_card(output)
+    if card is not None and card != {**card, **facts}:
+        write_bytes(join(output, CARD_FILE), json.dumps({**card, **facts}, indent=1).encode() + b"\n")
 
 
 def _of_labeled(inputs: RunInputs, fold: int, targets: dict[str, Target]) -> dict[str, TargetWindows]:
@@ -264,7 +270,8 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
     classifier = task.model.classifier
     indices = speech.of_speakers(fold.test)
     test = EvaluationSet(speech, indices, config.network.normalisation, device)
-    predicted = test.logits(classifier.eval(), training.precision).argmax(axis=1)
+    logits = test.logits(classifier.eval(), training.precision) if len(test) else np.zeros((0, len(speech.labels)))
+    predicted = logits.argmax(axis=1)
     speakers = np.array([speech.speakers[i] for i in indices])
     confusions = {
         speaker: confusion_matrix(test.truth[speakers == speaker], predicted[speakers == speaker], len(speech.labels))

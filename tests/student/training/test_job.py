@@ -21,8 +21,10 @@ from tones import LABELS
 from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import load_labeled_speech
+from liser_ray.prediction.student import Student
 from liser_ray.results.metrics import confusion_matrix
 from liser_ray.results.records import read_records
+from liser_ray.results.scores import pooled
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.network import EmotionClassifier
@@ -374,3 +376,23 @@ class TestBadInput:
             recipe="no-dstl",
             output=str(tmp_path),
         )
+
+
+def test_a_student_of_all_speakers_has_the_scores_of_its_recipes_folds(tones, tmp_path):
+    config = StudentConfig(tones, "", str(tmp_path), recipe="no-dstl", folds="none", train=replace(TRAIN, epochs=1))
+    result = train_students(config)
+    assert (result.trained, result.records) == (("seed-0-all",), ())
+    folder = tmp_path / "seed-0-all"
+    card = json.loads((folder / "student.json").read_text())
+    assert len(card["speakers"]["train"]) == len(set(load_labeled_speech(read_labeled_set(tones)).speakers))
+    assert (card["speakers"]["test"], card["confusions"], "cross_validated" in card) == ([], {}, False)
+    (record,) = train_students(replace(config, folds="all")).records
+    card = json.loads((folder / "student.json").read_text())
+    assert card["cross_validated"]["uar"] == pytest.approx(pooled([record], "uar"), abs=1e-4)
+    assert card["temperature"] > 0
+    student = Student.from_pretrained(tmp_path)  # of all that are there, this one
+    assert student.card.content["fold"] == -1
+    student.save_pretrained(tmp_path / "published")
+    text = (tmp_path / "published/README.md").read_text()
+    assert f"UAR {card['cross_validated']['uar']:.3f}" in text
+    assert train_students(config).trained == ()
