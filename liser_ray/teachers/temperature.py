@@ -10,6 +10,9 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     """The temperature T with the smallest cross-entropy of softmax(logits / T), 0.05 to 20.
 
+    Of n recordings the cross-entropy is with truths of probability (n + 1) / (n + 2), the other labels sharing the
+    rest, as Platt (1999) has it: that twenty of twenty were right does not mean that all will be.
+
     Args:
         logits: float [N, K], of recordings that did not train the classifier. Logarithms of a softmax will do.
         truth: int [N], 0..K-1.
@@ -20,9 +23,13 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     if not len(truth):
         raise ValueError("No recordings to fit a temperature to.")
 
+    n, n_labels = logits.shape
+
     def cross_entropy(log_temperature: float) -> float:
         scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
-        return float(-scaled[np.arange(len(truth)), truth].mean())
+        right = scaled[np.arange(n), truth]
+        others = (scaled.sum(axis=1) - right) / (n_labels - 1)
+        return float(-(((n + 1) * right + others) / (n + 2)).mean())
 
     bounds = np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)
     return float(np.exp(minimize_scalar(cross_entropy, bounds=bounds, method="bounded").x))

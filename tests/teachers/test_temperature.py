@@ -41,7 +41,10 @@ def test_the_temperature_makes_it_as_sure_as_it_is_right():
 
 def test_always_right_and_always_wrong_stay_within_the_limits():
     logits = np.tile([4.0, 0.0, 0.0], (20, 1))
-    assert MIN_TEMPERATURE <= fit_temperature(logits, np.zeros(20, np.int64)) < 1
+    fitted = fit_temperature(logits, np.zeros(20, np.int64))
+    assert MIN_TEMPERATURE <= fitted <= MAX_TEMPERATURE
+    assert softmax(logits[0] / fitted)[0] == pytest.approx(21 / 22, abs=1e-3)  # no surer than twenty allow
+    assert fit_temperature(logits / 10, np.zeros(20, np.int64)) == pytest.approx(fitted / 10, rel=0.01)
     assert fit_temperature(logits, np.ones(20, np.int64)) == pytest.approx(MAX_TEMPERATURE, rel=0.05)
 
 
