@@ -18,8 +18,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         default="",
         metavar="STUDENT",
-        help="folder of a student (or of several: the best by validation), .onnx file, s3://…, or owner/name on the "
-        f"Hugging Face hub; default: {VARIABLE}, else {' or '.join(_FOLDERS)}",
+        help="folder of a student (or of several: one of all speakers, or the best by validation), .onnx file, "
+        f"s3://…, or owner/name on the Hugging Face hub; default: {VARIABLE}, else {' or '.join(_FOLDERS)}",
     )
     model.add_argument("--onnx", default="", metavar="FILE", help="an .onnx file; needs neither PyTorch nor Ray")
     parser.add_argument("--device", default="cpu", help="of PyTorch: cpu, cuda (default: cpu); ONNX runs on the CPU")
