@@ -92,6 +92,8 @@ def open_labels_table(uri: str) -> LabelsTable:
     folder = absolute(uri)
     if exists(join(folder, "labels")):
         folder = join(folder, "labels")
+    elif exists(join(folder, "plan")):
+        raise UserError(f"{uri} has a plan but no labels yet: run label_corpus.py without --dry_run, to its end.")
     paths = [info.path for info in list_files(folder, ".parquet")]
     if not paths:
         raise UserError(f"{uri} has no Parquet files: give the --output of label_corpus.py.")

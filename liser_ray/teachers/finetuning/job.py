@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,6 +64,8 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     labeled = read_labeled_set(config.labeled)
     folds = folds_of(labeled)
     wanted = choose_folds(config.folds, folds)
+    if not config.base.startswith("hf://"):
+        config = replace(config, base=absolute(config.base))  # Ray Train's workers have folders of their own
     base_folder = fetch(config.base, "Give the speech model with --base.")
     if config.head_only:
         base = load_base(base_folder, torch.device("cpu"))

@@ -109,6 +109,11 @@ class TestRefused:
         with pytest.raises(UserError, match="no Parquet files"):
             open_labels_table(str(folder))
 
+    def test_a_plan_alone(self, tmp_path):
+        write_labels(tmp_path / "plan")
+        with pytest.raises(UserError, match="no labels yet"):
+            open_labels_table(str(tmp_path))
+
     @pytest.mark.parametrize(
         "columns",
         [

@@ -67,7 +67,8 @@ def test_ravdess_is_learned_by_a_network_that_has_heard_voices(test_data, tmp_pa
 def test_two_workers_one_of_them_killed_are_one_process_and_folds_may_come_one_by_one(tones, ray_session, tmp_path):
     pretrain_speech_base(tmp_path / "base", seed=0, speakers=1, steps=2)  # which has no dropout
     train = replace(tones.train, epochs=30)
-    tones = replace(tones, base=str(tmp_path / "base"), folds="0", train=train, checkpoint_every_s=0)
+    relative = os.path.relpath(tmp_path / "base")  # Ray Train's workers have folders of their own
+    tones = replace(tones, base=relative, folds="0", train=train, checkpoint_every_s=0)
     killed: list[int] = []
     folder = Path(tones.output, "training/fold-0")
     killer = threading.Thread(target=kill_a_worker, args=(folder, killed), daemon=True)
