@@ -67,7 +67,13 @@ def evaluate(config: EvaluationConfig) -> Evaluation:
         raise UserError(f"{config.model} has classifiers of other labels than one another: evaluate them one by one.")
     check_writable(output)
     speech = load_labeled_speech(labeled)
-    asked = [_asked(one, speech, labels, config) for one in classifiers]
+    pairs = [(one, _asked(one, speech, labels, config)) for one in classifiers]
+    if not (pairs := [(one, numbers) for one, numbers in pairs if len(numbers)]):  # those of all speakers are left out
+        raise UserError(
+            f"{config.model} has no {config.speakers} speakers in {speech.name}. Give --speakers all to score it on "
+            "those whom it has heard as well."
+        )
+    classifiers, asked = [one for one, _ in pairs], [numbers for _, numbers in pairs]
     found = {name: _ask(name, classifiers, asked, speech, labels, config.seed) for name in _shown(names, asked)}
     records = {name: _records(classifiers, answers, speech, labels) for name, answers in found.items()}
     conditions = {name: _scores(records[name], classifiers, found[name], speech, labels) for name in names}
@@ -113,14 +119,7 @@ def _asked(one: Classifier, speech: LabeledSpeech, labels: CommonLabels, config:
     usable = np.flatnonzero(np.isin(speech.label_index, labels.of_set))
     if one.labeled != speech.name or not one.speakers or config.speakers == "all":
         return usable
-    speakers = one.speakers.get(config.speakers, ())
-    asked = np.intersect1d(usable, speech.of_speakers(speakers))
-    if not len(asked):
-        raise UserError(
-            f"{one.name} has no {config.speakers} speakers in {speech.name}. Give --speakers all to score it on those "
-            "whom it has heard as well."
-        )
-    return asked
+    return np.intersect1d(usable, speech.of_speakers(one.speakers.get(config.speakers, ())))
 
 
 def _ask(

@@ -43,13 +43,15 @@ def manifest(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def students(tmp_path_factory) -> Path:
-    """Two students of two folds, who say that they were trained on the set."""
+    """Two students of two folds, who say that they were trained on the set, and one of all speakers."""
     folder = tmp_path_factory.mktemp("students")
     config = NetworkConfig(normalisation="speech")
     for fold, test in enumerate((["4"], ["5", "1"])):
         others = [one for one in SPEAKERS if one not in test]
         parts = {"train": others[1:], "validation": others[:1], "test": test}
         write_student(folder / f"seed-0-fold-{fold}", config, labeled="mine", fold=fold, speakers=parts)
+    everybody = {"train": SPEAKERS, "validation": [], "test": []}
+    write_student(folder / "seed-0-all", config, labeled="mine", fold=-1, speakers=everybody)
     return folder
 
 
