@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from liser_ray.corpora.utterance import EVERYBODY
 from liser_ray.media.waveform import check_audible
 from liser_ray.prediction.backend import Backend, OnnxBackend
 from liser_ray.prediction.pieces import RunningStatistics, SlidingWindow, step_samples
@@ -272,7 +271,7 @@ def _best_below(folder: Path, source: str) -> Path:
         raise UserError(f"There is no student in {source}: no {CARD_FILE} in it or in the folders below it.")
 
     def rank(path: Path) -> tuple[bool, float]:
-        card = StudentCard.parse(path.read_bytes(), str(path)).content
-        return card.get("fold") == EVERYBODY, card.get("validation_uar") or 0.0  # None: no speakers
+        card = StudentCard.parse(path.read_bytes(), str(path))
+        return card.of_all_speakers, card.content.get("validation_uar") or 0.0  # None: no speakers
 
     return max(cards, key=rank).parent

@@ -6,7 +6,6 @@ from typing import Any, get_args
 
 import numpy as np
 
-from liser_ray.corpora.utterance import EVERYBODY
 from liser_ray.results.metrics import recalls, uar, war
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import OF_RECORDING, NetworkConfig, Normalisation, Pooling
@@ -69,6 +68,12 @@ class StudentCard:
         return float(self.content.get("temperature", 1.0))
 
     @property
+    def of_all_speakers(self) -> bool:
+        """Whether it has learned from all speakers of its set, so that nobody is left to score it on."""
+        speakers = self.content.get("speakers")
+        return speakers is not None and not speakers["validation"] and not speakers["test"]
+
+    @property
     def of_recording(self) -> bool:
         """Whether it has to know the whole recording before it hears the first window."""
         return self.network.normalisation in OF_RECORDING
@@ -105,7 +110,7 @@ def model_card(card: StudentCard, name: str) -> str:
             f"student nor its teachers have heard: UAR {uar(confusion):.3f}, WAR {war(confusion):.3f}. Recalls:\n\n"
             f"| {' | '.join(card.labels)} |\n|{' --- |' * len(card.labels)}\n| {' | '.join(shares)} |"
         )
-    fold = "no fold" if content.get("fold") == EVERYBODY else f"fold {content.get('fold', '?')}"
+    fold = "all speakers" if card.of_all_speakers else f"fold {content.get('fold', '?')}"
     unsaid = dict.fromkeys(content.get("trusted", ()), " (does not say whom it has heard)")
     teachers = [f"{one['name']}{unsaid.get(name, '')}" for name, one in content.get("teachers", {}).items()]
     return f"""---
