@@ -113,7 +113,7 @@ def test_a_scheduler_that_goes_on_knows_what_it_compares_with(kind):
     assert decisions == [scheduler.CONTINUE, scheduler.STOP]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_lost_process_is_replaced_and_one_that_is_lost_for_ever_is_told(config, inputs, tmp_path, ray_session):
     space = parse_space(["loss.lambdas.speech=0.1,1,5"], config.taught)
     settings = [{"loss.lambdas.speech": value} for value in (0.1, 1.0, 5.0)]
@@ -138,7 +138,7 @@ def test_a_lost_process_is_replaced_and_one_that_is_lost_for_ever_is_told(config
     assert list(read_results(plan.folder).values()) == [first, last]  # the same command tries the other one again
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_trials_leave_the_only_cpu_to_their_workers(config, inputs, tmp_path, ray_session):
     # A cluster of one CPU and a bit, as if something else held the others.
     holder = ray.remote(num_cpus=ray.available_resources()["CPU"] - 1.1)(dict).remote()
