@@ -18,7 +18,7 @@ def contents(folder):
     return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_fitted_files_load_and_are_fitted_once(tmp_path):
     takes = (Take("one", 0, "happy", 1.2, 25),)
     make_corpus(tmp_path / "corpus", size=CorpusSize(takes, useless=False, audio_speakers=1, audio_takes=1))

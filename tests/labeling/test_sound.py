@@ -122,10 +122,11 @@ def test_a_target_of_ones_own_reaches_the_students_loss(second, tones, tmp_path)
         recipe=str(tmp_path / "loud.yaml"),
         folds="0",
         trusted=["loudness"],
-        train=TrainConfig(epochs=2),
+        train=TrainConfig(epochs=30, learning_rate=1e-3),
     )
     train_students(config)
     (card,) = (json.loads(path.read_text()) for path in tmp_path.glob("out/*/student.json"))
     losses = [epoch["loudness"] for epoch in card["history"]]
     assert all(np.isfinite(losses))
-    assert 0 < losses[1] < losses[0]
+    # Three rows in an order that depends on the run, and random segments of them: single epochs prove nothing.
+    assert 0 < np.mean(losses[-10:]) < 0.9 * np.mean(losses[:5])

@@ -249,7 +249,7 @@ class TestDistilLabeled:
             StudentConfig(distil_labeled="labels", train=train)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_killed_and_started_again_it_is_as_if_never_stopped(tones, tone_labels, tmp_path):
     command = [sys.executable, "jobs/train_student.py", "--labeled", tones, "--unlabeled", tone_labels, "--folds", "0"]
     command += ["--train.epochs", "30", "--train.batch_size", "10", "--checkpoint_every_s", "0"]
