@@ -119,20 +119,10 @@ def test_what_can_not_be_evaluated_is_said(manifest, tmp_path):
 
 def test_the_job_prints_a_table(manifest, tmp_path, capsys):
     student = write_student(tmp_path / "student", NetworkConfig(normalisation="speech"))
-    arguments = [
-        "--step_s",
-        1,
-        "--model",
-        student,
-        "--labeled",
-        manifest,
-        "--output",
-        tmp_path / "out",
-        "--conditions",
-        "all",
-    ]
+    arguments = ["--model", student, "--labeled", manifest, "--output", tmp_path / "out"]
+    arguments += ["--conditions", "recorded", "middle1s"]
     load_job(JOB).main([str(one) for one in arguments])
     text = capsys.readouterr().out
-    assert all(one.words in text for one in CONDITIONS.values())
+    assert all(CONDITIONS[name].words in text for name in ("recorded", "middle1s"))
     assert "recordings of boredom" in text
     assert "angry=anger" in text

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs/tune_lambdas.py"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_grid_killed_and_resumed(tones, tone_labels, tmp_path, ray_session):
     output = tmp_path / "search"
     train = TrainConfig(epochs=2, batch_size=10)
