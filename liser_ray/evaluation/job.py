@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
@@ -49,6 +49,7 @@ class _Answers:
     def __init__(self) -> None:
         self.probabilities: list[np.ndarray] = []
         self.recordings: list[int] = []
+        self.n_unheard = 0
 
 
 def evaluate(config: EvaluationConfig) -> Evaluation:
@@ -74,7 +75,7 @@ def evaluate(config: EvaluationConfig) -> Evaluation:
             "those whom it has heard as well."
         )
     classifiers, asked = [one for one, _ in pairs], [numbers for _, numbers in pairs]
-    found = {name: _ask(name, classifiers, asked, speech, labels, config.seed) for name in _shown(names, asked)}
+    found = {name: _ask(name, classifiers, asked, speech, labels, config.seed) for name in _shown(names)}
     records = {name: _records(classifiers, answers, speech, labels) for name, answers in found.items()}
     conditions = {name: _scores(records[name], classifiers, found[name], speech, labels) for name in names}
     content = {
@@ -106,7 +107,7 @@ def evaluate(config: EvaluationConfig) -> Evaluation:
     return evaluation
 
 
-def _shown(names: Sequence[str], asked: Sequence[np.ndarray]) -> Any:  # noqa: ANN401
+def _shown(names: Sequence[str]) -> Iterator[str]:
     """The conditions, one after the other, with progress."""
     with Counting("conditions", len(names)) as counting:
         for name in names:
@@ -130,7 +131,11 @@ def _ask(
     labels: CommonLabels,
     seed: int,
 ) -> list[_Answers]:
-    """The classifiers' answers in a condition; what they can't hear then (too soft) is left out."""
+    """The classifiers' answers in a condition; what they can't hear then (too soft) is left out, and counted.
+
+    Raises:
+        UserError: a classifier hears none of its recordings then.
+    """
     answers = [_Answers() for _ in classifiers]
     waveforms = [speech.waveform(k) for k in range(len(speech))]
     sets = [set(one.tolist()) for one in asked]
@@ -141,9 +146,12 @@ def _ask(
                 try:
                     probabilities = one.probabilities(sound)[labels.of_classifier]
                 except WaveformError:
+                    into.n_unheard += 1
                     continue
                 into.probabilities.append(probabilities / probabilities.sum())
                 into.recordings.append(number)
+    if not all(one.recordings for one in answers):
+        raise UserError(f"In the condition {name} no recording can be heard: leave it out of --conditions.")
     return answers
 
 
@@ -202,6 +210,7 @@ def _scores(
     total = np.sum([confusion for record in records for confusion in record.confusions.values()], axis=0)
     found = interval(records, "uar")
     return {
+        "unheard": sum(one.n_unheard for one in answers),
         "uar": found.value,
         "uar_interval": [found.low, found.high],
         "interval_over": found.over,

@@ -45,6 +45,9 @@ def facts(content: Mapping[str, Any]) -> Iterator[str]:
     over = next(iter(content["conditions"].values()))["interval_over"]
     chance = score_text(1 / len(labels["names"]))
     yield f"UAR with its 95 % interval over {over}; of {len(labels['names'])} labels, so that chance is {chance}."
+    for name, one in content["conditions"].items():
+        if one["unheard"]:
+            yield f"Left out, since they are silent then: {one['unheard']:,} recordings, {CONDITIONS[name].words}."
     if labels["pairs"]:
         yield f"Labels taken for the same: {', '.join(labels['pairs'])}."
     if labels["only_set"]:

@@ -126,3 +126,20 @@ def test_the_job_prints_a_table(manifest, tmp_path, capsys):
     assert all(CONDITIONS[name].words in text for name in ("recorded", "middle1s"))
     assert "recordings of boredom" in text
     assert "angry=anger" in text
+
+
+def test_what_is_silent_in_a_condition_is_left_out_and_said(tmp_path):
+    """One recording of the four is so soft that 20 dB less are silence."""
+    rows = []
+    for number in range(4):
+        sound = tone(number % 2, 1.0, np.random.default_rng(number)) // (2000 if number == 3 else 1)
+        soundfile.write(tmp_path / f"{number}.wav", sound, 16_000)
+        rows.append((f"{number}.wav", ("angry", "sad")[number % 2], str(number // 2)))
+    with (tmp_path / "soft.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label", "speaker"), *rows])
+    student = write_student(tmp_path / "student", NetworkConfig(normalisation="speech"))
+    config = EvaluationConfig(str(student), str(tmp_path / "soft.csv"), str(tmp_path / "out"), ("recorded", "softer20"))
+    conditions = evaluate(config).content["conditions"]
+    assert [one["unheard"] for one in conditions.values()] == [0, 1]
+    assert np.sum(conditions["softer20"]["confusion"]) == 3
+    assert "silent then: 1 recordings, 20 dB softer" in (tmp_path / "out/evaluation.md").read_text()

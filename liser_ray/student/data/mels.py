@@ -41,14 +41,13 @@ class LogMels:
     def __len__(self) -> int:
         return len(self.ends)
 
-    @property
-    def starts(self) -> np.ndarray:
-        """Where each recording begins in `frames`, int64 [N]."""
-        return np.append(0, self.ends[:-1])
+    def starts(self, rows: np.ndarray) -> np.ndarray:
+        """Where these recordings (int64 [n]) begin in `frames`, int64 [n]."""
+        return np.where(rows > 0, self.ends[rows - 1], 0)
 
     def first_frames(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
         """Where segments of these recordings (int64 [n]) begin in them; see `segment_starts`."""
-        return segment_starts(self.ends[rows] - self.starts[rows], places)
+        return segment_starts(self.ends[rows] - self.starts(rows), places)
 
 
 def segment_starts(n_frames: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -75,13 +74,13 @@ class SegmentCutter:
 
     def __call__(self, rows: np.ndarray, first_frames: np.ndarray) -> Tensor:
         """Segments float32 [n, 64, 94], from these frames of these recordings on (both int64 [n])."""
-        starts = self._mels.starts[rows] + first_frames
+        starts = self._mels.starts(rows) + first_frames
         at = torch.from_numpy(starts).to(self._frames.device, non_blocking=True)
         return self._frames[at[:, None] + self._offsets].transpose(1, 2)
 
     def pieces(self, rows: np.ndarray, places: np.ndarray) -> Tensor:
         """Segments float32 [n, 64, 94] of these frames of these recordings (int64 [n, 94] and [n]); -1 is silence."""
-        at = torch.from_numpy(self._mels.starts[rows][:, None] + places).to(self._frames.device, non_blocking=True)
+        at = torch.from_numpy(self._mels.starts(rows)[:, None] + places).to(self._frames.device, non_blocking=True)
         silent = torch.from_numpy(places < 0).to(self._frames.device, non_blocking=True)
         return self._frames[at.clamp(min=0)].masked_fill(silent[:, :, None], math.log(TINY_POWER)).transpose(1, 2)
 

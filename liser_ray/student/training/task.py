@@ -197,7 +197,7 @@ class StudentTask:
         mels, wanted = self.labeled.mels, self._config.augment
         if self._bounds is None:
             return self._cut(rows, mels.first_frames(rows, places))
-        n_frames = mels.ends[rows] - mels.starts[rows]
+        n_frames = mels.ends[rows] - mels.starts(rows)
         inputs = self._cut.pieces(rows, augment.pieces(n_frames, self._bounds[rows], wanted.pieces, places, rng))
         return augment.add_babble(inputs, wanted.babble, rng, self._talkers) if wanted.babble else inputs
 
@@ -205,7 +205,7 @@ class StudentTask:
         """Random segments of the training recordings, with the silence around them cut off."""
         assert self._bounds is not None
         rows, mels = rng.choice(self.labeled.train, n), self.labeled.mels
-        n_frames = mels.ends[rows] - mels.starts[rows]
+        n_frames = mels.ends[rows] - mels.starts(rows)
         return self._cut.pieces(rows, augment.pieces(n_frames, self._bounds[rows], 1, rng.random(n), rng))
 
     def _as_heard(self, inputs: Tensor, rng: np.random.Generator) -> Tensor:
