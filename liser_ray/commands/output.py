@@ -19,7 +19,8 @@ class Output:
         labels: that there are.
         widest: characters of the longest name that is to come.
         timeline: a line for each window as well; in CSV, instead of one for each recording.
-        abstain_below: answers with less than this probability are "unsure".
+        abstain_below: answers with less than this probability are "unsure", and if it is above 0 all those on
+            recordings that are unlike the training's.
     """
 
     def __init__(self, form: str, labels: tuple[str, ...], widest: int, timeline: bool, abstain_below: float):
@@ -33,25 +34,36 @@ class Output:
 
     def add(self, name: str, prediction: Prediction) -> None:
         """What was predicted of a recording."""
+        unlike = bool(prediction.unlike)
         starts, ends = prediction.window_start_s.tolist(), prediction.window_end_s.tolist()
         windows = list(zip(starts, ends, prediction.window_probabilities, strict=True)) if self._timeline else []
         self._header()
         if self._form == "json":
             found: dict[str, object] = {"file": name, "duration_s": round(prediction.duration_s, 3)}
-            found |= self._as_json(prediction.probabilities)
+            found |= self._as_json(prediction.probabilities, unlike) | {"unlike_training": list(prediction.unlike)}
             if self._timeline:
                 found["windows"] = [
-                    {"start_s": start, "end_s": end, **self._as_json(shares)} for start, end, shares in windows
+                    {"start_s": start, "end_s": end, **self._as_json(shares, unlike)} for start, end, shares in windows
                 ]
             _print(json.dumps(found))
         elif self._form == "csv":
             for start, end, shares in windows or [(0.0, prediction.duration_s, prediction.probabilities)]:
                 numbers = [f"{share:.4f}" for share in (shares.max(), *shares)]
-                _csv_row(name, f"{start:.3f}", f"{end:.3f}", self._answer(shares), *numbers, "")
+                _csv_row(
+                    name,
+                    f"{start:.3f}",
+                    f"{end:.3f}",
+                    self._answer(shares, unlike),
+                    *numbers,
+                    "; ".join(prediction.unlike),
+                    "",
+                )
         else:
-            _print(f"{name:<{self._name_width}}  {self._shown(prediction.probabilities)}")
+            _print(f"{name:<{self._name_width}}  {self._shown(prediction.probabilities, unlike)}")
+            if unlike:
+                print(f"warning: {name} is unlike the training: {'; '.join(prediction.unlike)}.", file=sys.stderr)
             for start, end, shares in windows:
-                _print(f"{start:8.1f} - {end:6.1f} s  {self._shown(shares)}")
+                _print(f"{start:8.1f} - {end:6.1f} s  {self._shown(shares, unlike)}")
 
     def fail(self, name: str, why: str) -> None:
         """A recording that there is no prediction of; in a table to read it is an error message."""
@@ -61,28 +73,29 @@ class Output:
             _print(json.dumps({"file": name, "error": why}))
         else:
             self._header()
-            _csv_row(name, "", "", "", "", *("" for _ in self._labels), why)
+            _csv_row(name, "", "", "", "", *("" for _ in self._labels), "", why)
 
     def _header(self) -> None:
         if self._has_header:
             return
         self._has_header = True
         if self._form == "csv":
-            _csv_row("file", "start_s", "end_s", "emotion", "probability", *self._labels, "error")
+            _csv_row("file", "start_s", "end_s", "emotion", "probability", *self._labels, "unlike_training", "error")
         else:
             _print(f"{'file':<{self._name_width}}  {'emotion':<{self._label_width}}  probability")
 
-    def _answer(self, shares: np.ndarray) -> str:
-        return self._labels[int(shares.argmax())] if shares.max() >= self._abstain_below else "unsure"
+    def _answer(self, shares: np.ndarray, unlike: bool) -> str:
+        is_unsure = shares.max() < self._abstain_below or (unlike and self._abstain_below > 0)
+        return "unsure" if is_unsure else self._labels[int(shares.argmax())]
 
-    def _shown(self, shares: np.ndarray) -> str:
+    def _shown(self, shares: np.ndarray, unlike: bool) -> str:
         probability = float(shares.max())
-        return f"{self._answer(shares):<{self._label_width}}  {probability:.2f} {bar(probability)}".rstrip()
+        return f"{self._answer(shares, unlike):<{self._label_width}}  {probability:.2f} {bar(probability)}".rstrip()
 
-    def _as_json(self, shares: np.ndarray) -> dict[str, object]:
+    def _as_json(self, shares: np.ndarray, unlike: bool) -> dict[str, object]:
         rounded = [round(float(share), 4) for share in shares]
         by_label = dict(zip(self._labels, rounded, strict=True))
-        return {"emotion": self._answer(shares), "probability": max(rounded), "probabilities": by_label}
+        return {"emotion": self._answer(shares, unlike), "probability": max(rounded), "probabilities": by_label}
 
 
 def bar(share: float) -> str:

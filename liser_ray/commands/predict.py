@@ -55,7 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_classes_argument(parser)
     parser.add_argument(
-        "--abstain_below", type=float, default=0.0, metavar="P", help='say "unsure" where no label has this probability'
+        "--abstain_below",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help='say "unsure" where no label has this probability, and of recordings that are unlike the training',
     )
     parser.add_argument(
         "--plot", default="", metavar="PNG", help="draw a picture; a folder for several recordings; both may be s3://…"

@@ -20,6 +20,8 @@ class Prediction:
         window_probabilities: float32 [W, K], each sum 1.
         step_s: from window to window.
         duration_s: of the recording.
+        unlike: in what the recording is unlike those of the training (`liser_ray.student.familiar`), in words; then
+            the probabilities mean little.
     """
 
     labels: tuple[str, ...]
@@ -27,6 +29,7 @@ class Prediction:
     window_probabilities: np.ndarray
     step_s: float
     duration_s: float
+    unlike: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:

@@ -16,6 +16,7 @@ from liser_ray.prediction.sound import ArrayReader, file_blocks, open_sound
 from liser_ray.prediction.stream import EmotionStream
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.card import CARD_FILE, WEIGHTS_FILE, StudentCard, model_card
+from liser_ray.student.familiar import unlike
 from liser_ray.student.front_end import EVALUATION_STRIDE_S, SAMPLE_RATE_HZ
 
 _BLOCK_WINDOWS = 128
@@ -217,7 +218,8 @@ class Student:
         of_kept = np.concatenate(logits)[:, kept] / self.card.temperature
         labels = tuple(self.labels[i] for i in kept)
         whole = softmax(of_kept.mean(axis=0))
-        return Prediction(labels, whole, softmax(of_kept), step_s, n_samples / SAMPLE_RATE_HZ)
+        strange = () if statistics is None else unlike(statistics, self.card.content.get("heard", {}))
+        return Prediction(labels, whole, softmax(of_kept), step_s, n_samples / SAMPLE_RATE_HZ, strange)
 
     def _files(self, name: str) -> dict[str, bytes]:
         card = json.dumps(self.card.content, indent=1) + "\n"

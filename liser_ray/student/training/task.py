@@ -13,7 +13,8 @@ from liser_ray.student.config import LossConfig, Normalisation
 from liser_ray.student.data.mels import LogMels, SegmentCutter
 from liser_ray.student.data.order import EpochPlan, labeled_crops, step_rng
 from liser_ray.student.data.unlabeled import Segments, TargetWindows
-from liser_ray.student.features import BandNormalisation, recording_statistics
+from liser_ray.student.features import BandNormalisation, BandStatistics, recording_statistics
+from liser_ray.student.front_end import N_BANDS
 from liser_ray.student.losses import SegmentTarget, Targets, joined, loss_terms
 from liser_ray.student.network import StudentLogits, StudentNetwork
 from liser_ray.student.training.config import TrainConfig
@@ -21,6 +22,8 @@ from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.teachers.targets import Target
 from liser_ray.training.fit import Losses, ProcessGroup, Step, balanced_weights, validation_scores
 from liser_ray.training.precision import Precision, widened
+
+_N_HEARD = 512
 
 
 class UnlabeledSegments(Protocol):
@@ -156,6 +159,20 @@ class StudentTask:
             return None
         return validation_scores(self.validation.logits(model.classifier.eval(), precision), self.validation.truth)
 
+    def heard_statistics(self) -> np.ndarray:
+        """Statistics of random training segments as they are heard, float32 [512, 3, 64]: weight, mean and deviation.
+
+        None of them where the network does not normalise by "speech".
+        """
+        if self._of_speech is None:
+            return np.zeros((0, 3, N_BANDS), np.float32)
+        rng = np.random.default_rng(self._seed)
+        rows, _ = self._versions(rng.choice(self.labeled.train, _N_HEARD), rng)
+        segments = self._in_the_world(self._segments_of(rows, rng.random(_N_HEARD), rng), rng)
+        mean, std, weight = _speech_statistics(segments)
+        assert weight is not None
+        return torch.stack([weight.expand_as(mean), mean, std], dim=1)[..., 0].cpu().numpy()
+
     def _drawn_before(self, epoch: int) -> tuple[int, int]:
         """Unlabeled rows that all processes and this one have drawn; shares of a batch are not always even."""
         steps = [step for earlier in range(1, epoch) for step in self.plan(earlier).steps(self._seed, earlier)]
@@ -170,11 +187,7 @@ class StudentTask:
         mine, share = self._share(0), self._share(len(rows))
         rows, places = rows[mine], places[mine]
         wanted, n_labels = self._config.augment, self.labeled.n_labels
-        speeds = np.array([*wanted.speeds, *[1.0] * wanted.copies])
-        version = np.zeros(len(rows), np.int64)
-        if len(speeds) > 1:
-            version = rng.integers(len(speeds), size=len(rows))
-        heard = rows + len(self.labeled.label_index) * version
+        heard, speeds = self._versions(rows, rng)
         inputs = self._segments_of(heard, places, rng)
         truth = torch.from_numpy(self.labeled.label_index[rows]).to(inputs.device, non_blocking=True)
         if wanted.mixup_alpha and len(rows):
@@ -188,9 +201,18 @@ class StudentTask:
         if self.labeled.windows:
             first_frames = self.labeled.mels.first_frames(heard, places)
             windows = self.labeled.windows.items()
-            of_labeled = {name: one.means(rows, first_frames, speeds[version]) for name, one in windows}
+            of_labeled = {name: one.means(rows, first_frames, speeds) for name, one in windows}
             targets = {name: joined(of_labeled[name], target) for name, target in targets.items()}
         return Batch(self._as_heard(inputs, rng), Targets(truth, targets))
+
+    def _versions(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """In which way each recording is heard: its row among the spectrograms, int64 [n], and its speed, float [n]."""
+        wanted = self._config.augment
+        speeds = np.array([*wanted.speeds, *[1.0] * wanted.copies])
+        version = np.zeros(len(rows), np.int64)
+        if len(speeds) > 1:
+            version = rng.integers(len(speeds), size=len(rows))
+        return rows + len(self.labeled.label_index) * version, speeds[version]
 
     def _segments_of(self, rows: np.ndarray, places: np.ndarray, rng: np.random.Generator) -> Tensor:
         """Segments float32 [n, 64, 94] of recordings, at these places of them (float [n], 0..1) or cut at random."""
@@ -208,18 +230,29 @@ class StudentTask:
         n_frames = mels.ends[rows] - mels.starts(rows)
         return self._cut.pieces(rows, augment.pieces(n_frames, self._bounds[rows], 1, rng.random(n), rng))
 
-    def _as_heard(self, inputs: Tensor, rng: np.random.Generator) -> Tensor:
-        """Segments as the network gets them, float32 [n, 64, 94]."""
+    def _in_the_world(self, inputs: Tensor, rng: np.random.Generator) -> Tensor:
+        """Segments float32 [n, 64, 94] in noise and through narrow bands."""
         wanted = self._config.augment
         if wanted.noise:
             inputs = augment.add_noise(inputs, wanted.noise, rng)
         if wanted.narrow:
             inputs = augment.narrow(inputs, wanted.narrow, rng)
+        return inputs
+
+    def _as_heard(self, inputs: Tensor, rng: np.random.Generator) -> Tensor:
+        """Segments as the network gets them, float32 [n, 64, 94]."""
+        wanted = self._config.augment
+        inputs = self._in_the_world(inputs, rng)
         if self._of_speech is not None:
-            n_frames = torch.full((len(inputs),), inputs.shape[2], device=inputs.device)
-            inputs = self._of_speech(inputs, recording_statistics(inputs, n_frames, "speech"))
+            inputs = self._of_speech(inputs, _speech_statistics(inputs))
         if wanted.band_masks or wanted.frame_masks:
             inputs = augment.spec_augment(
                 inputs, rng, wanted.band_masks, wanted.max_bands, wanted.frame_masks, wanted.max_frames
             )
         return inputs
+
+
+def _speech_statistics(segments: Tensor) -> BandStatistics:
+    """Of each of some segments float32 [n, 64, 94]."""
+    n_frames = torch.full((len(segments),), segments.shape[2], device=segments.device)
+    return recording_statistics(segments, n_frames, "speech")
