@@ -48,8 +48,10 @@ def unlike(statistics: np.ndarray, heard: Mapping[str, Sequence[float]]) -> tupl
         statistics: of the recording, see `measures`.
         heard: `ranges` of the training; of what it lacks nothing is said.
     """
-    found = measures(statistics)
-    known = ((name, *heard[name]) for name in _WORDS if name in heard)
-    return tuple(
-        _WORDS[name].format(found[name], low, high) for name, low, high in known if not low <= found[name] <= high
-    )
+    found, words = measures(statistics), []
+    for name, template in _WORDS.items():
+        if name in heard:
+            low, high = heard[name]
+            if not low <= found[name] <= high:
+                words.append(template.format(found[name], low, high))
+    return tuple(words)
