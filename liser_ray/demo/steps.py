@@ -90,6 +90,8 @@ def speech_settings(folder: Path, networks: DemoNetworks) -> FinetuneConfig:
 def compare_students(folder: Path, train: TrainConfig = TRAIN) -> str:
     """Train one student from labels alone and one that its teachers help, on the same speakers; print and plot scores.
 
+    With the teachers' help also one of all speakers, which is to be used.
+
     Args:
         folder: of the demo, labeled.
         train: how both are trained.
@@ -100,16 +102,12 @@ def compare_students(folder: Path, train: TrainConfig = TRAIN) -> str:
     from liser_ray.student.training.job import train_students
 
     records: dict[str, tuple[Record, ...]] = {}
+    config = StudentConfig(labeled=str(folder / "corpus/audio/labels.csv"), unlabeled=str(folder), train=train)
     for recipe in RECIPES:
-        config = StudentConfig(
-            labeled=str(folder / "corpus/audio/labels.csv"),
-            unlabeled=str(folder),
-            output=str(folder / "students" / recipe),
-            recipe=recipe,
-            train=train,
-        )
+        config = replace(config, recipe=recipe, output=str(folder / "students" / recipe))
         records[recipe] = train_students(config).records
         print(f"      {recipe}: UAR {interval_text(interval(records[recipe], 'uar'))}", flush=True)
+    train_students(replace(config, folds="none"))
     base, helped = (records[recipe] for recipe in RECIPES)
     for name, png in (("differences", differences_plot(records)), ("speakers", speakers_plot(helped))):
         write_bytes(str(folder / f"students/{name}.png"), png)

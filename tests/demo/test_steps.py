@@ -4,6 +4,7 @@ import pytest
 from tone_files import write_tone_labels, write_tones
 
 from liser_ray.demo.steps import TRAIN, compare_students
+from liser_ray.prediction.student import Student
 
 
 @pytest.fixture(scope="module")
@@ -22,5 +23,8 @@ def test_two_students_side_by_side_and_pictures_of_them(folder, capsys):
     text = capsys.readouterr().out
     for words in ("no-dstl: UAR .", "conf-vid-sp-dstl: UAR ."):
         assert words in text
+    used = Student.from_pretrained(folder / "students/conf-vid-sp-dstl")
+    assert used.card.of_all_speakers
+    assert used.card.content["cross_validated"]["speakers"] == 8
     for name in ("differences", "speakers"):
         assert (folder / f"students/{name}.png").read_bytes().startswith(b"\x89PNG")

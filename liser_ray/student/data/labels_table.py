@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from liser_ray.corpora.folds import Fold
+from liser_ray.corpora.utterance import EVERYBODY
 from liser_ray.labeling.schema import RECIPE_KEY, flat_windows, read_recipe
 from liser_ray.results.records import sorted_speakers
 from liser_ray.runtime.errors import UserError
@@ -137,7 +138,8 @@ def choose_target(
     Args:
         table: of the targets.
         name: of a target; or of a teacher that is several, such as "speech" of speech_fold_0, speech_fold_1 ..., of
-            which it is the one that was tuned on this fold of this set.
+            which it is the one that was tuned on this fold of this set; for a student of all speakers, who is scored
+            on nobody, the one that is best on speakers whom it has not heard.
         labeled, labels, fold: of the student.
         trusted: names that may be of teachers which do not say whom they have heard.
 
@@ -176,9 +178,10 @@ def _of_fold(table: LabelsTable, name: str, labeled: str, fold: Fold) -> Target:
             f"{table.uri} has no target {name}: there are {', '.join(table.targets)}. Label with a teacher of this "
             f"name, or leave it out with --loss.lambdas.{name} 0."
         )
-    of_fold = [
-        one for one in fitting if one.tuned_on and (one.tuned_on.labeled, one.tuned_on.fold) == (labeled, fold.index)
-    ]
+    of_set = [one for one in fitting if one.tuned_on and one.tuned_on.labeled == labeled]
+    if fold.index == EVERYBODY and of_set:
+        return max(of_set, key=lambda one: one.held_out.uar if one.held_out else 0.0)
+    of_fold = [one for one in of_set if one.tuned_on and one.tuned_on.fold == fold.index]
     if len(of_fold) != 1:
         found, names = (of_fold, "several targets") if of_fold else (fitting, "no target")
         raise UserError(
