@@ -58,7 +58,7 @@ class Ours:
         group, config = ProcessGroup(device), TrainConfig()
         self.task = StudentTask(
             StudentNetwork(len(speech.labels), {}).to(device),
-            Labeled(mels, speech.label_index, len(speech.labels), train),
+            Labeled(mels, speech, train),
             None,
             EvaluationSet(speech, validation, "none", device),
             config,

@@ -84,7 +84,7 @@ def make_training(
     validation = SPEECH.of_speakers(FOLD.validation) if validation is None else validation
     task = StudentTask(
         wrap(StudentNetwork(len(LABELS), heads)),
-        Labeled(MELS, SPEECH.label_index, len(LABELS), SPEECH.of_speakers(FOLD.train)),
+        Labeled(MELS, SPEECH, SPEECH.of_speakers(FOLD.train)),
         unlabeled,
         EvaluationSet(SPEECH, validation, "none", CPU),
         config,

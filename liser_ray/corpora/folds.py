@@ -47,9 +47,14 @@ def folds_of(labeled: LabeledSet, seed: int = 0) -> tuple[Fold, ...]:
     label. Where validation speakers are not fixed, about 20 % of a fold's other speakers are drawn, at least one of
     three. The seed (0 or more) is of the division and of the drawing; the order of the recordings does not matter.
 
+    A fold of sets that are joined is the fold with this number of each of them. All speakers of a set that has no fold
+    of a number train in it, so that with other numbers of folds too each speaker is tested once.
+
     Raises:
         UserError: if there are not speakers enough for any fold.
     """
+    if labeled.joined:
+        return _joined_folds(labeled, seed)
     if any(one.fold is not None for one in labeled.utterances):
         return _manifest_folds(labeled, seed)
     published = CORPORA[labeled.name].folds if labeled.name in CORPORA else ()
@@ -90,6 +95,19 @@ def numbers(text: str, option: str) -> list[int]:
     if not all(part.isdecimal() for part in parts):
         raise UserError(f"{option} {text}: give whole numbers such as 0,1,2.")
     return [int(part) for part in dict.fromkeys(parts)]
+
+
+def _joined_folds(labeled: LabeledSet, seed: int) -> tuple[Fold, ...]:
+    of_parts = [(part.prefix, folds_of(one, seed)) for one, part in labeled.joined]
+    joined = []
+    for index in sorted({fold.index for _, folds in of_parts for fold in folds}):
+        speakers: dict[str, set[str]] = {"train": set(), "validation": set(), "test": set()}
+        for prefix, folds in of_parts:
+            fold = next((one for one in folds if one.index == index), everybody(folds))
+            for name, found in speakers.items():
+                found.update(prefix + speaker for speaker in getattr(fold, name))
+        joined.append(Fold(index, **{name: frozenset(found) for name, found in speakers.items()}))
+    return tuple(joined)
 
 
 def _manifest_folds(labeled: LabeledSet, seed: int) -> tuple[Fold, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.ordered import in_order
-from liser_ray.corpora.utterance import LabeledSet, Utterance
+from liser_ray.corpora.utterance import LabeledSet, Part, Utterance, only_part
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.source import sound_source
 from liser_ray.media.waveform import WaveformError, decode_waveform
@@ -40,6 +40,7 @@ class LabeledSpeech:
     uris: tuple[str, ...]  # of each recording
     skipped: dict[str, int]  # how many files or recordings were passed over, by the reason in words
     problems: tuple[tuple[str, str], ...]  # (address, reason with details) of each listed recording that is not used
+    joined: tuple[Part, ...] = ()  # the sets that it is joined of; none: it is one
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -50,6 +51,23 @@ class LabeledSpeech:
             raise IndexError(f"recording {index} of {len(self)}")
         return self.pcm[self.ends[index - 1] if index else 0 : self.ends[index]]
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The sets that it is joined of, or itself."""
+        return self.joined or (only_part(self.name, self.labels),)
+
+    @property
+    def part_index(self) -> np.ndarray:
+        """Which of the `parts` each recording is of, int64 [N]."""
+        prefixes = [part.prefix for part in self.parts]
+        found = (next(k for k, one in enumerate(prefixes) if name.startswith(one)) for name in self.speakers)
+        return np.fromiter(found, np.int64, len(self))
+
+    @property
+    def labels_of_parts(self) -> np.ndarray:
+        """Which of the labels each of the `parts` has, bool [parts, K]."""
+        return np.array([np.isin(np.arange(len(self.labels)), part.places) for part in self.parts])
+
     def of_speakers(self, speakers: Collection[str]) -> np.ndarray:
         """Indices of the recordings of these speakers, int64, ascending."""
         wanted = frozenset(speakers)
@@ -57,26 +75,30 @@ class LabeledSpeech:
 
 
 def training_recordings(speech: LabeledSpeech, fold: Fold, fraction: float = 1.0) -> np.ndarray:
-    """The recordings that may be learned from, of each label the same share, int64 [n], ascending.
+    """The recordings that may be learned from, of each label of each set the same share, int64 [n], ascending.
 
-    The draw is the fold's alone: the same for a student, whatever its seed, as for its teacher, and those of a smaller
-    share are among those of a larger one.
+    The draw is the fold's and the set's alone: the same for a student, whatever its seed, as for its teacher, and for
+    one of several sets as for one of this set. Those of a smaller share are among those of a larger one.
 
     Args:
         speech, fold: of all recordings those of the fold's training speakers.
         fraction: of each label's recordings, above 0, up to 1; at least one.
 
     Raises:
-        UserError: a label has none.
+        UserError: a label that a set has has none there.
     """
-    candidates, rng = speech.of_speakers(fold.train), np.random.default_rng(fold.index % 2**32)
-    of_labels = [candidates[speech.label_index[candidates] == label] for label in range(len(speech.labels))]
-    if missing := [name for name, of in zip(speech.labels, of_labels, strict=True) if not len(of)]:
-        raise UserError(
-            f"{speech.name}, fold {fold.index}: no training recording has the label {', '.join(missing)}. More "
-            "speakers or fewer labels are needed."
-        )
-    return np.sort(np.concatenate([rng.permutation(of)[: max(1, round(fraction * len(of)))] for of in of_labels]))
+    chosen = []
+    for part in speech.parts:
+        candidates = speech.of_speakers(part.own_names(fold.train))
+        rng = np.random.default_rng(fold.index % 2**32)
+        of_labels = [candidates[speech.label_index[candidates] == place] for place in part.places]
+        if missing := [name for name, of in zip(part.labels, of_labels, strict=True) if not len(of)]:
+            raise UserError(
+                f"{part.name}, fold {fold.index}: no training recording has the label {', '.join(missing)}. More "
+                "speakers or fewer labels are needed."
+            )
+        chosen += [rng.permutation(of)[: max(1, round(fraction * len(of)))] for of in of_labels]
+    return np.sort(np.concatenate(chosen))
 
 
 def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> LabeledSpeech:
@@ -113,6 +135,7 @@ def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> 
         uris=tuple(one.uri for one in utterances),
         skipped=dict(Counter(labeled.skipped) + Counter(problem.reason for problem in unusable.values())),
         problems=tuple((labeled.utterances[k].uri, str(unusable[k])) for k in sorted(unusable)),
+        joined=tuple(part for _, part in labeled.joined),
     )
     log.info(
         "%s: %s recordings of %d speakers, %.2f h; skipped: %s",
@@ -205,16 +228,22 @@ def _check_left(labeled: LabeledSet, kept: list[int], unusable: dict[int, _Unusa
             f"{labeled.name}: {len(unreadable)} of {total} recordings can't be read. {first_of(unreadable)} "
             "Check that the set is complete and whole."
         )
-    left = {labeled.utterances[k].label for k in kept}
-    for label in labeled.labels:
-        listed = [k for k, one in enumerate(labeled.utterances) if one.label == label]
-        if not listed:
-            raise UserError(
-                f"{labeled.name}: there is no recording of the label {label!r}. Get the whole set, or list what there "
-                "is in a manifest."
-            )
-        if label not in left:
-            raise UserError(
-                f"{labeled.name}: none of the {len(listed)} recordings of the label {label!r} can be used. "
-                f"{first_of(listed)} Mend them, or list the others in a manifest."
-            )
+    left = {*kept}
+    for part in labeled.parts:
+        for label, place in zip(part.labels, part.places, strict=True):
+            as_listed = labeled.labels[place]
+            listed = [
+                k
+                for k, one in enumerate(labeled.utterances)
+                if one.label == as_listed and one.speaker.startswith(part.prefix)
+            ]
+            if not listed:
+                raise UserError(
+                    f"{part.name}: there is no recording of the label {label!r}. Get the whole set, or list what "
+                    "there is in a manifest."
+                )
+            if not left.intersection(listed):
+                raise UserError(
+                    f"{part.name}: none of the {len(listed)} recordings of the label {label!r} can be used. "
+                    f"{first_of(listed)} Mend them, or list the others in a manifest."
+                )

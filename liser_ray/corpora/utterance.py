@@ -1,7 +1,8 @@
 """What a labeled set is made of, recordings with one label and one speaker each, and what is known of a corpus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from liser_ray.results.records import sorted_speakers
 
@@ -20,14 +21,38 @@ class Utterance:
     sex: str = ""  # the speaker's, "man" or "woman"; "" where it is not known
 
 
+class Part(NamedTuple):
+    """One of the sets that a labeled set is joined of; one by itself is its own only part."""
+
+    name: str
+    labels: tuple[str, ...]  # as the part calls them, in its order
+    places: tuple[int, ...]  # where these stand among the labels of the whole
+    prefix: str  # of its speakers' names in the whole
+
+    def own_names(self, speakers: Iterable[str]) -> dict[str, str]:
+        """Of the whole's speakers those of the part, and what it calls them."""
+        return {name: name.removeprefix(self.prefix) for name in speakers if name.startswith(self.prefix)}
+
+
+def only_part(name: str, labels: tuple[str, ...]) -> Part:
+    """A set that is not joined."""
+    return Part(name, labels, tuple(range(len(labels))), "")
+
+
 @dataclass(frozen=True)
 class LabeledSet:
     """A labeled set as it is listed, before anything is decoded."""
 
-    name: str  # "ravdess", "cremad", or a manifest's stem
+    name: str  # "ravdess", "cremad", or a manifest's stem; "ravdess+cremad" of both
     labels: tuple[str, ...]  # in the order of the network's outputs
     utterances: tuple[Utterance, ...]  # in an order that does not depend on how the files lie or the rows stand
     skipped: dict[str, int]  # how many files were passed over, by the reason in words ("songs", "videos", ...)
+    joined: tuple[tuple["LabeledSet", Part], ...] = ()  # the sets that it is joined of; none: it is one
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The sets that it is joined of, or itself."""
+        return tuple(part for _, part in self.joined) or (only_part(self.name, self.labels),)
 
     @property
     def speakers(self) -> tuple[str, ...]:

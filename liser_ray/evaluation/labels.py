@@ -1,26 +1,12 @@
-"""Names of emotions: corpora spell the same one differently."""
+"""The labels that a classifier and a set have in common."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from liser_ray.corpora.labels import meaning
 from liser_ray.runtime.errors import UserError
-
-SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "neutral": ("neu", "n", "normal"),
-    "calm": ("relaxed",),
-    "happy": ("happiness", "hap", "joy", "joyful", "h"),
-    "sad": ("sadness", "s"),
-    "angry": ("anger", "ang", "a"),
-    "fearful": ("fear", "fea", "afraid", "anxiety", "anxious", "f"),
-    "disgust": ("disgusted", "dis", "d"),
-    "surprised": ("surprise", "sur", "pleasant surprise", "pleasant_surprise", "u"),
-    "contempt": ("contemptuous", "c"),
-    "bored": ("boredom",),
-}
-
-_MEANING = {name: meaning for meaning, names in SYNONYMS.items() for name in (meaning, *names)}
 
 
 class CommonLabels(NamedTuple):
@@ -43,7 +29,7 @@ class CommonLabels(NamedTuple):
 
 
 def common_labels(classifier: Sequence[str], labeled: Sequence[str], given: Sequence[str] = ()) -> CommonLabels:
-    """Match labels: the same name, a usual synonym (`SYNONYMS`), or as ``given``, ``classifier's=set's`` each.
+    """Match labels: the same name, usual names of one emotion, or as ``given``, ``classifier's=set's`` each.
 
     Raises:
         UserError: fewer than two are common, two of one side mean the same, or a given pair names what is not there.
@@ -57,8 +43,8 @@ def common_labels(classifier: Sequence[str], labeled: Sequence[str], given: Sequ
                 f"{', '.join(classifier)}; the set has {', '.join(labeled)}."
             )
         said[of_classifier] = of_set
-    place = {_meaning(name): k for k, name in enumerate(labeled)}
-    pairs = {k: place.get(_meaning(said.get(name, name))) for k, name in enumerate(classifier)}
+    place = {meaning(name): k for k, name in enumerate(labeled)}
+    pairs = {k: place.get(meaning(said.get(name, name))) for k, name in enumerate(classifier)}
     known = {one: other for one, other in pairs.items() if other is not None}
     if len(place) < len(labeled) or len(set(known.values())) < len(known):
         raise UserError(
@@ -80,8 +66,3 @@ def common_labels(classifier: Sequence[str], labeled: Sequence[str], given: Sequ
         only_set=tuple(name for k, name in enumerate(labeled) if k not in theirs),
         only_classifier=tuple(name for k, name in enumerate(classifier) if k not in ours),
     )
-
-
-def _meaning(name: str) -> str:
-    plain = name.strip().lower()
-    return _MEANING.get(plain, plain)

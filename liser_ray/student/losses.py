@@ -1,6 +1,6 @@
 """The student's loss: equations (4) and (5) of Pendyala et al. 2025, in the precision of the logits (not half)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -75,16 +75,30 @@ def joined(first: SegmentTarget, second: SegmentTarget) -> SegmentTarget:
     return SegmentTarget(*(torch.cat([one.to(two.device), two]) for one, two in zip(first, second, strict=True)))
 
 
+class SetLabels(NamedTuple):
+    """The labels that a labeled set has, which may be some of those that the student knows.
+
+    Attributes:
+        places: A_d, where they stand among the student's, int64 [K_d], ascending.
+        weights: c_d, of each of them, float [K_d].
+    """
+
+    places: Tensor
+    weights: Tensor
+
+
 class Targets(NamedTuple):
     """What the items of a mini-batch should come to; its N_l labeled items stand before the N_u unlabeled ones.
 
     Attributes:
         truth: of the labeled items: labels int64 [N_l], or soft targets float [N_l, K_S].
         by_name: of each target those of the unlabeled items, N_u, or those of all items.
+        sizes: how many of the labeled items, one after the other, are of each labeled set; (): all are of one.
     """
 
     truth: Tensor
     by_name: Mapping[str, SegmentTarget]
+    sizes: tuple[int, ...] = ()
 
 
 def loss_terms(
@@ -92,7 +106,7 @@ def loss_terms(
     targets: Targets,
     config: LossConfig,
     teachers: Mapping[str, Target],
-    class_weights: Tensor | None = None,
+    sets: Sequence[SetLabels] = (),
 ) -> dict[str, Tensor]:
     """Sums over a mini-batch of N_l labeled and N_u unlabeled items: "supervised", and by the targets' names; λ too.
 
@@ -108,16 +122,14 @@ def loss_terms(
     of which a teacher has nothing to say has no term of it; it counts in N_l + N_u all the same. A term with λ = 0
     stays in the graph with gradients of zero, because data-parallel training waits for the gradient of every parameter.
 
-    L_sup = CE(g_sup(s), y) = -Σ_k c_k · y_k · log softmax(g_sup(s))_k. With label smoothing ε (Szegedy et al. 2016) y_k
-    becomes (1 - ε) · y_k + ε / K.
+    L_sup is that of `supervised_losses`.
 
     Args:
         logits: of all N_l + N_u items, labeled ones first; the heads of the targets.
         targets: of the same items.
         config: λ of each target, the distance, confidence and label smoothing.
         teachers: of each target its kind, and its temperature for calibrated confidence; its values stay as they are.
-        class_weights: c, float [K_S]; 1 for all by default. Give them a mean of 1 over the training recordings to keep
-            the balance with the distillation terms.
+        sets: the labeled sets' labels; by default there is one, which has all labels, each with the weight 1.
 
     Raises:
         ValueError: logits and targets are not equally many, or there are none.
@@ -126,19 +138,41 @@ def loss_terms(
     numbers = [len(one) for name in config.lambdas for one in targets.by_name[name]]
     if not n_items or not n_labeled <= n_items or (numbers and {*numbers} not in ({n_items}, {n_items - n_labeled})):
         raise ValueError(f"{n_items} logits for {n_labeled} labeled items and {numbers} values and marks of validity.")
-    supervised = F.cross_entropy(
-        logits.supervised[:n_labeled],
-        targets.truth,
-        class_weights,
-        reduction="none",
-        label_smoothing=config.label_smoothing,
-    )
+    supervised = supervised_losses(logits.supervised[:n_labeled], targets, sets, config.label_smoothing)
     terms = {SUPERVISED: supervised.sum()}
     for name, weight in config.lambdas.items():
         outputs = logits.teachers[name][n_items - numbers[0] :]
         loss = _distillation_loss(outputs, targets.by_name[name], config, teachers[name])
         terms[name] = weight * loss.sum()
     return terms
+
+
+def supervised_losses(
+    logits: Tensor, targets: Targets, sets: Sequence[SetLabels] = (), label_smoothing: float = 0.0
+) -> Tensor:
+    """L_sup of each labeled item, float [N_l], of logits float [N_l, K_S].
+
+    Of an item s of the labeled set d, which has the labels A_d, K_d of the K_S that the student knows:
+
+    L_sup = CE(g_sup(s), y) = -Σ_{k ∈ A_d} c_dk · y_k · log softmax_{A_d}(g_sup(s))_k
+
+    softmax_{A_d} is over the labels A_d alone: a label that a set does not have gets no loss from its recordings, since
+    nobody was asked about it there. With label smoothing ε (Szegedy et al. 2016) y_k becomes (1 - ε) · y_k + ε / K_d.
+    With one set, A_d is all labels.
+
+    Give c a mean of 1 over the training recordings to keep the balance with the distillation terms.
+    """
+    n_labels = logits.shape[1]
+    one = SetLabels(torch.arange(n_labels, device=logits.device), logits.new_ones(n_labels))
+    sizes = targets.sizes or (len(logits),)
+    losses = []
+    for of, own, truth in zip(sets or (one,), logits.split(sizes), targets.truth.split(sizes), strict=True):
+        own_truth = truth[:, of.places] if truth.is_floating_point() else torch.searchsorted(of.places, truth)
+        weights = of.weights.to(own.dtype)
+        losses.append(
+            F.cross_entropy(own[:, of.places], own_truth, weights, reduction="none", label_smoothing=label_smoothing)
+        )
+    return torch.cat(losses)
 
 
 def _distillation_loss(outputs: Tensor, target: SegmentTarget, config: LossConfig, teacher: Target) -> Tensor:

@@ -14,7 +14,8 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     rest, as Platt (1999) has it: that twenty of twenty were right does not mean that all will be.
 
     Args:
-        logits: float [N, K], of recordings that did not train the classifier. Logarithms of a softmax will do.
+        logits: float [N, K], of recordings that did not train the classifier. Logarithms of a softmax will do. Those of
+            labels that a recording's set does not have are -inf.
         truth: int [N], 0..K-1.
 
     Raises:
@@ -23,12 +24,12 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     if not len(truth):
         raise ValueError("No recordings to fit a temperature to.")
 
-    n, n_labels = logits.shape
+    n, possible = len(truth), np.isfinite(logits)
 
     def cross_entropy(log_temperature: float) -> float:
-        scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
+        scaled = np.where(possible, log_softmax(logits / np.exp(log_temperature), axis=1), 0)
         right = scaled[np.arange(n), truth]
-        others = (scaled.sum(axis=1) - right) / (n_labels - 1)
+        others = (scaled.sum(axis=1) - right) / (possible.sum(axis=1) - 1)
         return float(-(((n + 1) * right + others) / (n + 2)).mean())
 
     bounds = np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from liser_ray.evaluation.labels import SYNONYMS, common_labels
+from liser_ray.corpora.labels import SYNONYMS
+from liser_ray.evaluation.labels import common_labels
 from liser_ray.runtime.errors import UserError
 
 RAVDESS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")

@@ -20,11 +20,21 @@ _BATCH_WINDOWS = {"cpu": 64, "cuda": 1024}
 
 
 class EvaluationSet:
-    """Recordings ``indices``, int64 [n], of a set, to score a student with this normalisation on, again and again."""
+    """Recordings ``indices``, int64 [n], of a set, to score a student with this normalisation on, again and again.
+
+    Where sets are joined, the labels that a recording's own set has compete for it.
+
+    Attributes:
+        truth: their labels, int64 [n].
+        of_parts: which of them are of each of the joined sets, bool [n] each; of those that any is of.
+    """
 
     def __init__(self, speech: LabeledSpeech, indices: np.ndarray, normalisation: Normalisation, device: torch.device):
         self.truth = speech.label_index[indices]
         self._speech, self._indices, self._device = speech, indices, device
+        part_index = speech.part_index[indices]
+        self.of_parts = [part_index == part for part in np.unique(part_index)]
+        self._possible = speech.labels_of_parts[part_index]
         self._log_mel = LogMel(normalisation).to(device)
         self._of_recording = BandNormalisation(normalisation) if normalisation in OF_RECORDING else None
         self.n_windows = np.array([window_count(len(speech.waveform(int(i)))) for i in indices], np.int64)
@@ -36,7 +46,7 @@ class EvaluationSet:
 
     @torch.no_grad()
     def logits(self, classify: Callable[[Tensor], Tensor], precision: Precision = "float32") -> np.ndarray:
-        """Mean logits of each recording, float32 [n, K].
+        """Mean logits of each recording, float32 [n, K]; -inf for labels that its set does not have.
 
         Args:
             classify: a classifier in evaluation mode: windows float32 [w, 64, 94] to logits [w, K].
@@ -55,7 +65,8 @@ class EvaluationSet:
                 found.append(classify(windows).float())
         by_window = torch.cat(found).cpu().numpy()
         firsts = np.cumsum(self.n_windows) - self.n_windows
-        return np.add.reduceat(by_window, firsts, axis=0) / self.n_windows.astype(np.float32)[:, None]
+        means = np.add.reduceat(by_window, firsts, axis=0) / self.n_windows.astype(np.float32)[:, None]
+        return np.where(self._possible, means, np.float32(-np.inf))
 
     def _windows(self) -> Iterator[Tensor]:
         """Spectrograms of all windows, float32 [at most a batch, 64, 94]."""

@@ -148,7 +148,7 @@ def make_training(
     of_labeled = _of_labeled(inputs, job.fold, targets)
     task = StudentTask(
         student,
-        Labeled(inputs.mels, speech.label_index, len(speech.labels), train, targets, of_labeled),
+        Labeled(inputs.mels, speech, train, targets, of_labeled),
         _unlabeled(job, inputs, targets, seed, group),
         validation or validation_set(config, inputs, job.fold, group.device),
         config.train,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.student import augment
 from liser_ray.student.config import LossConfig, Normalisation
 from liser_ray.student.data.mels import LogMels, SegmentCutter
@@ -15,7 +16,7 @@ from liser_ray.student.data.order import EpochPlan, labeled_crops, step_rng
 from liser_ray.student.data.unlabeled import Segments, TargetWindows
 from liser_ray.student.features import BandNormalisation, BandStatistics, recording_statistics
 from liser_ray.student.front_end import N_BANDS
-from liser_ray.student.losses import SegmentTarget, Targets, joined, loss_terms
+from liser_ray.student.losses import SegmentTarget, SetLabels, Targets, joined, loss_terms
 from liser_ray.student.network import StudentLogits, StudentNetwork
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
@@ -54,15 +55,14 @@ class Labeled:
 
     Attributes:
         mels: spectrograms of the whole set; where it is heard in S ways, S times N of them (`at_speeds`, `elsewhere`).
-        label_index: int64 [N], of the whole set, 0..n_labels-1.
+        speech: the whole set, N recordings.
         train: int64 [n], recordings to learn from.
         targets: that the student learns from, by name.
         windows: what the teachers of all of these say of the N recordings, by name; empty: they are not asked.
     """
 
     mels: LogMels
-    label_index: np.ndarray
-    n_labels: int
+    speech: LabeledSpeech
     train: np.ndarray
     targets: Mapping[str, Target] = field(default_factory=dict)
     windows: Mapping[str, TargetWindows] = field(default_factory=dict)
@@ -117,10 +117,8 @@ class StudentTask:
         self._bounds: np.ndarray | None = None
         if config.augment.pieces or config.augment.babble:
             self._bounds = augment.speech_bounds(labeled.mels.frames, labeled.mels.ends)
-        self._class_weights: Tensor | None = None
-        if config.class_weights == "balanced":
-            weights = balanced_weights(labeled.label_index[labeled.train], labeled.n_labels)
-            self._class_weights = torch.from_numpy(weights).to(group.device)
+        self._part_index = labeled.speech.part_index
+        self._sets = [SetLabels(*(one.to(group.device) for one in of)) for of in self._labels_of_sets()]
 
     def plan(self, epoch: int) -> EpochPlan:
         """How the recordings make the batches of an epoch, from 1 on."""
@@ -138,7 +136,8 @@ class StudentTask:
             self._segments = self._unlabeled.start(*self._drawn_before(epoch))
         for step in plan.steps(self._seed, epoch):
             rows = self.labeled.train[step.labeled]
-            places = labeled_crops(len(self.labeled.label_index), self._seed, step.lap)[rows]
+            rows = rows[np.argsort(self._part_index[rows], kind="stable")]  # set by set
+            places = labeled_crops(len(self.labeled.speech), self._seed, step.lap)[rows]
             rng = step_rng(self._seed, step.lap, step.number, self._group.rank)
             yield Step([self._batch(rows, places, step.n_unlabeled, rng)], len(rows) + step.n_unlabeled)
         is_last = epoch == self._config.epochs * len(self._plans)
@@ -149,15 +148,29 @@ class StudentTask:
         """The terms of equation (4) or (5), and of the segments that have targets the share without one."""
         logits = forward(part.inputs)
         wide = StudentLogits(widened(logits.supervised), {name: widened(one) for name, one in logits.teachers.items()})
-        terms = loss_terms(wide, part.targets, self._loss, self._teachers, self._class_weights)
+        terms = loss_terms(wide, part.targets, self._loss, self._teachers, self._sets)
         missing = {f"without_{name}": ~target.valid for name, target in part.targets.by_name.items()}
         return Losses(terms, {name: (one.sum(), len(one)) for name, one in missing.items()})
 
     def validate(self, model: Any, precision: Precision) -> tuple[float, float] | None:  # noqa: ANN401
-        """Mean cross-entropy and UAR of the supervised head."""
+        """Mean cross-entropy and UAR of the supervised head; of several sets the mean over the sets."""
         if not len(self.validation):
             return None
-        return validation_scores(self.validation.logits(model.classifier.eval(), precision), self.validation.truth)
+        logits, truth = self.validation.logits(model.classifier.eval(), precision), self.validation.truth
+        loss, uar = np.mean([validation_scores(logits[of], truth[of]) for of in self.validation.of_parts], axis=0)
+        return float(loss), float(uar)
+
+    def _labels_of_sets(self) -> Iterator[SetLabels]:
+        """Of each labeled set its labels; the weights of its training recordings sum to the same as any other's."""
+        speech, train = self.labeled.speech, self.labeled.train
+        for number, has in enumerate(speech.labels_of_parts):
+            places = np.flatnonzero(has)
+            truth = np.searchsorted(places, speech.label_index[train[self._part_index[train] == number]])
+            weights = np.ones(len(places), np.float32)
+            if self._config.class_weights == "balanced":
+                weights = balanced_weights(truth, len(places))
+            balance = len(train) / (len(truth) * len(speech.parts))
+            yield SetLabels(torch.from_numpy(places), torch.from_numpy(weights * np.float32(balance)))
 
     def heard_statistics(self) -> np.ndarray:
         """Statistics of random training segments as they are heard, float32 [512, 3, 64]: weight, mean and deviation.
@@ -186,12 +199,13 @@ class StudentTask:
     def _batch(self, rows: np.ndarray, places: np.ndarray, n_unlabeled: int, rng: np.random.Generator) -> Batch:
         mine, share = self._share(0), self._share(len(rows))
         rows, places = rows[mine], places[mine]
-        wanted, n_labels = self._config.augment, self.labeled.n_labels
+        wanted, speech = self._config.augment, self.labeled.speech
+        sizes = tuple(np.bincount(self._part_index[rows], minlength=len(speech.parts)).tolist())
         heard, speeds = self._versions(rows, rng)
         inputs = self._segments_of(heard, places, rng)
-        truth = torch.from_numpy(self.labeled.label_index[rows]).to(inputs.device, non_blocking=True)
+        truth = torch.from_numpy(speech.label_index[rows]).to(inputs.device, non_blocking=True)
         if wanted.mixup_alpha and len(rows):
-            inputs, truth = augment.mixup(inputs, truth, n_labels, wanted.mixup_alpha, rng)
+            inputs, truth = augment.mixup(inputs, truth, len(speech.labels), wanted.mixup_alpha, rng, sizes)
         if n_unlabeled and self._segments is not None:
             segments = self._segments.take(n_unlabeled, share)
             inputs, targets = torch.cat([inputs, segments.log_mel]), segments.targets
@@ -203,7 +217,7 @@ class StudentTask:
             windows = self.labeled.windows.items()
             of_labeled = {name: one.means(rows, first_frames, speeds) for name, one in windows}
             targets = {name: joined(of_labeled[name], target) for name, target in targets.items()}
-        return Batch(self._as_heard(inputs, rng), Targets(truth, targets))
+        return Batch(self._as_heard(inputs, rng), Targets(truth, targets, sizes))
 
     def _versions(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """In which way each recording is heard: its row among the spectrograms, int64 [n], and its speed, float [n]."""
@@ -212,7 +226,7 @@ class StudentTask:
         version = np.zeros(len(rows), np.int64)
         if len(speeds) > 1:
             version = rng.integers(len(speeds), size=len(rows))
-        return rows + len(self.labeled.label_index) * version, speeds[version]
+        return rows + len(self.labeled.speech) * version, speeds[version]
 
     def _segments_of(self, rows: np.ndarray, places: np.ndarray, rng: np.random.Generator) -> Tensor:
         """Segments float32 [n, 64, 94] of recordings, at these places of them (float [n], 0..1) or cut at random."""
