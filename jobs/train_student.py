@@ -17,6 +17,7 @@ The job can be killed at any time: the same command goes on from the last checkp
 
   python jobs/train_student.py --labeled ravdess:data/RAVDESS --recipe no-dstl
   python jobs/train_student.py --labeled ravdess:data/RAVDESS --recipe strong --seeds 0,1,2,3,4 --output out/strong
+  python jobs/train_student.py --labeled ravdess:data/RAVDESS cremad:data/CREMA-D --recipe strong
   python jobs/train_student.py --labeled ravdess:data/RAVDESS --unlabeled out/labels --seeds 0,1,2 --output out/conf
   python jobs/train_student.py --labeled cremad:s3://bucket/CREMA-D --unlabeled s3://bucket/labels --workers 1
       --recipe vid-sp-dstl --loss.lambdas.speech 5 --loss.lambdas.face 1 --output s3://bucket/students
@@ -31,7 +32,9 @@ a better network and training. strong-vid-dstl and so on are the others with it;
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the settings, train, print the scores."""
     bare = {"--train.two_stage": "true", "--train.placebo": "true", "--network.bidirectional": "true"}
-    config = parse_settings(StudentConfig, DESCRIPTION, argv, bare, ("--trusted",), defaults_of)
+    config = parse_settings(
+        StudentConfig, DESCRIPTION, argv, bare, ("--labeled", "--label_map", "--trusted"), defaults_of
+    )
     logging.getLogger("liser_ray").setLevel(logging.INFO)
     # What follows is imported where it is needed: PyTorch takes seconds.
     from liser_ray.student.training.job import train_students

@@ -33,7 +33,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     def parse(arguments: Sequence[str]) -> SearchConfig:
         switches = ("--resume", "--train.two_stage", "--train.placebo", "--network.bidirectional")
         bare = dict.fromkeys(switches, "true")
-        return parse_settings(SearchConfig, DESCRIPTION, arguments, bare, ("--space", "--trusted"), defaults_of)
+        return parse_settings(
+            SearchConfig,
+            DESCRIPTION,
+            arguments,
+            bare,
+            ("--labeled", "--label_map", "--space", "--trusted"),
+            defaults_of,
+        )
 
     config = parse(given)
     logging.getLogger("liser_ray").setLevel(logging.INFO)

@@ -55,6 +55,11 @@ class LabeledSet:
         return tuple(part for _, part in self.joined) or (only_part(self.name, self.labels),)
 
     @property
+    def labels_by_set(self) -> dict[str, tuple[str, ...]]:
+        """Its labels by its name, and those of the sets that it is joined of, as these call them."""
+        return {self.name: self.labels, **{part.name: part.labels for part in self.parts}}
+
+    @property
     def speakers(self) -> tuple[str, ...]:
         """All speakers, in natural order: "2" before "10"."""
         return sorted_speakers(one.speaker for one in self.utterances)

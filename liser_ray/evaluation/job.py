@@ -18,7 +18,7 @@ from liser_ray.evaluation.labels import CommonLabels, common_labels
 from liser_ray.evaluation.report import markdown, plot
 from liser_ray.media.waveform import WaveformError
 from liser_ray.results.metrics import brier_score, confusion_matrix, expected_calibration_error
-from liser_ray.results.records import SEXES, FoldResult, Record, record_to_json
+from liser_ray.results.records import SEXES, FoldResult, Record, identity, record_to_json, set_names
 from liser_ray.results.scores import by_sex, interval, label_recalls, pooled, speaker_scores
 from liser_ray.runtime.display import Counting
 from liser_ray.runtime.errors import UserError
@@ -118,9 +118,10 @@ def _shown(names: Sequence[str]) -> Iterator[str]:
 def _asked(one: Classifier, speech: LabeledSpeech, labels: CommonLabels, config: EvaluationConfig) -> np.ndarray:
     """The recordings that a classifier is asked about, int64 [n]."""
     usable = np.flatnonzero(np.isin(speech.label_index, labels.of_set))
-    if one.labeled != speech.name or not one.speakers or config.speakers == "all":
+    if speech.name not in set_names(one.labeled) or not one.speakers or config.speakers == "all":
         return usable
-    return np.intersect1d(usable, speech.of_speakers(one.speakers.get(config.speakers, ())))
+    asked = [identity(one.labeled, name) for name in one.speakers.get(config.speakers, ())]
+    return np.intersect1d(usable, speech.of_speakers([name for of_set, name in asked if of_set == speech.name]))
 
 
 def _ask(

@@ -32,7 +32,7 @@ class ReproductionConfig(StudentConfig):
         readme: Markdown files whose marked places get the tables; pictures go beside the first one into docs/images.
     """
 
-    labeled: list[str] = field(default_factory=list)  # type: ignore[assignment]  # several, each with its own students
+    labeled: list[str] = field(default_factory=list)  # each with its own students
     output: str = "out/tables"
     seeds: str = "0,1,2"
     parts: list[Part] = field(default_factory=lambda: ["table-2", "table-3", "figure-2"])

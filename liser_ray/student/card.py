@@ -1,12 +1,14 @@
 """What a student says of itself: its labels, how it listens, whom it was trained on, how well it does."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
 
 from liser_ray.results.metrics import recalls, uar, war
+from liser_ray.results.records import identity
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import OF_RECORDING, NetworkConfig, Normalisation, Pooling
 from liser_ray.student.front_end import FRAME_SAMPLES, N_BANDS, SAMPLE_RATE_HZ, SEGMENT_S, STRIDE_SAMPLES
@@ -94,22 +96,7 @@ def model_card(card: StudentCard, name: str) -> str:
     """The README of a published student, as the Hugging Face hub shows it; ``name`` is its repository or folder."""
     content = card.content
     speakers = content.get("speakers", {})
-    scores = "It was scored on no speakers."
-    if found := content.get("cross_validated"):
-        low, high = found["uar_interval"]
-        scores = (
-            "It has learned from all speakers, so that nobody is left to score it on. Students of its recipe, each "
-            f"on speakers whom it has not heard ({found['speakers']} speakers, {found['seeds']} seeds), have UAR "
-            f"{found['uar']:.3f} [{low:.3f}, {high:.3f}] (95 % interval over {found['interval_over']}) and WAR "
-            f"{found['war']:.3f}."
-        )
-    if np.any(confusion := np.sum(list(content.get("confusions", {}).values()), axis=0)):
-        shares = [f"{share:.3f}" if np.isfinite(share) else "-" for share in recalls(confusion)]
-        scores = (
-            f"On {confusion.sum():,} recordings of {len(speakers.get('test', []))} test speakers, whom neither the "
-            f"student nor its teachers have heard: UAR {uar(confusion):.3f}, WAR {war(confusion):.3f}. Recalls:\n\n"
-            f"| {' | '.join(card.labels)} |\n|{' --- |' * len(card.labels)}\n| {' | '.join(shares)} |"
-        )
+    scores = "\n\n".join(_scores(card)) or "It was scored on no speakers."
     fold = "all speakers" if card.of_all_speakers else f"fold {content.get('fold', '?')}"
     unsaid = dict.fromkeys(content.get("trusted", ()), " (does not say whom it has heard)")
     teachers = [f"{one['name']}{unsaid.get(name, '')}" for name, one in content.get("teachers", {}).items()]
@@ -145,6 +132,7 @@ or `liser-ray predict --model {name} speech.wav --timeline`.
 * Recipe `{content.get("recipe", "?")}`, {fold}, seed {content.get("seed", "?")}, on
   {content.get("n_recordings", {}).get("train", 0):,} labeled recordings of {content.get("labeled", "?")} and
   {content.get("n_recordings", {}).get("unlabeled", 0):,} spans that teachers labeled.
+{"".join(_set_line(name, facts) for name, facts in content.get("sets", {}).items())}\
 * Training speakers: {_names(speakers.get("train"))}.
 * Validation speakers: {_names(speakers.get("validation"))}. Test speakers: {_names(speakers.get("test"))}.
 * Teachers: {_names(teachers)}.
@@ -162,6 +150,37 @@ and on other voices, languages, rooms and microphones the scores above do not ho
 Emotion recognition at work and in schools is forbidden in the European Union (AI Act, article 5), and elsewhere it may
 need consent. The terms of the training recordings apply to what is made from them.
 """
+
+
+def _scores(card: StudentCard) -> Iterator[str]:
+    """What is known of how well it does, on each labeled set that it has learned from, in words."""
+    content, joined = card.content, len(card.content.get("sets", {})) > 1
+    found = {"": content["cross_validated"]} if "cross_validated" in content else content.get("cross_validated_on", {})
+    for name, scores in found.items():
+        low, high = scores["uar_interval"]
+        yield (
+            "It has learned from all speakers, so that nobody is left to score it on. Students of its recipe, each "
+            f"on speakers {f'of {name} ' if name else ''}whom it has not heard ({scores['speakers']} speakers, "
+            f"{scores['seeds']} seeds), have UAR {scores['uar']:.3f} [{low:.3f}, {high:.3f}] (95 % interval over "
+            f"{scores['interval_over']}) and WAR {scores['war']:.3f}."
+        )
+    of_sets: dict[str, list[np.ndarray]] = {}
+    for speaker, counts in content.get("confusions", {}).items():
+        of_sets.setdefault(identity(content.get("labeled", ""), speaker)[0], []).append(np.array(counts))
+    for name, confusions in of_sets.items():
+        confusion = np.sum(confusions, axis=0)
+        shares = [f"{share:.3f}" if np.isfinite(share) else "-" for share in recalls(confusion)]
+        yield (
+            f"On {confusion.sum():,} recordings of {len(confusions)} test speakers{f' of {name}' * joined}, whom "
+            f"neither the student nor its teachers have heard: UAR {uar(confusion):.3f}, WAR {war(confusion):.3f}. "
+            f"Recalls:\n\n| {' | '.join(card.labels)} |\n|{' --- |' * len(card.labels)}\n| {' | '.join(shares)} |"
+        )
+
+
+def _set_line(name: str, facts: dict[str, Any]) -> str:
+    """Of one of several labeled sets how much was learned from, and its labels."""
+    labels = [own if own == whole else f"{own} ({whole})" for own, whole in facts["labels"].items()]
+    return f"* Of {name} {facts['recordings']:,} recordings with the labels {', '.join(labels)}.\n"
 
 
 def _names(names: list[str] | None) -> str:

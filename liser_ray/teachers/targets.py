@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from liser_ray.results.records import identity, set_names
 from liser_ray.runtime.errors import UserError
 
 TargetKind = Literal["distribution", "scalar"]
@@ -19,9 +20,10 @@ class TunedOn:
     """On what a teacher was tuned.
 
     Attributes:
-        labeled: name of the labeled set.
+        labeled: name of the labeled set; of several that were joined, such as "ravdess+cremad".
         fold: of its test speakers.
-        heard: speakers whose recordings chose its weights, its epoch or its temperature, in order.
+        heard: speakers whose recordings chose its weights, its epoch or its temperature, in order; of joined sets as
+            "ravdess/2".
         labeled_fraction: share of these speakers' recordings, 0..1, as `liser_ray.corpora.speech.training_recordings`
             draws it; 1 also where it is not known.
     """
@@ -30,6 +32,15 @@ class TunedOn:
     fold: int
     heard: tuple[str, ...]
     labeled_fraction: float = 1.0
+
+    def shares_sets_with(self, labeled: str) -> bool:
+        """Whether it was tuned on a set of this name, or on one of those that are joined in it."""
+        return not set(set_names(self.labeled)).isdisjoint(set_names(labeled))
+
+    def heard_of(self, labeled: str, speakers: Collection[str]) -> list[str]:
+        """Whom it has heard of some speakers of a set, by its own names for them."""
+        asked = {identity(labeled, speaker) for speaker in speakers}
+        return [speaker for speaker in self.heard if identity(self.labeled, speaker) in asked]
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "TunedOn":
@@ -110,11 +121,12 @@ def refuse_leak(target: Target, labeled: str, scored_speakers: Collection[str]) 
 
     Args:
         target: of any kind of teacher; one that does not say whom it has heard is the caller's to judge.
-        labeled: name of the student's labeled set; the same speaker's name in another set is another speaker.
+        labeled: name of the student's labeled set, joined of several or not; the same speaker's name in another set is
+            another speaker.
         scored_speakers: of the student's fold.
     """
     tuned = target.tuned_on
-    both = sorted(set(tuned.heard) & set(scored_speakers)) if tuned and tuned.labeled == labeled else []
+    both = sorted(tuned.heard_of(labeled, scored_speakers)) if tuned else []
     if tuned and both:
         raise UserError(
             f"The teacher of {target.name} was tuned on speakers {', '.join(both)} of {tuned.labeled} (fold "
@@ -128,7 +140,7 @@ def refuse_more_labels(target: Target, labeled: str, fraction: float) -> None:
     It would tell the student of labels that the student is said to do without.
     """
     tuned = target.tuned_on
-    if tuned and tuned.labeled == labeled and tuned.labeled_fraction > fraction:
+    if tuned and tuned.shares_sets_with(labeled) and tuned.labeled_fraction > fraction:
         raise UserError(
             f"The teacher of {target.name} was tuned on {tuned.labeled_fraction:.0%} of {labeled}'s training "
             f"recordings, and the student learns from {fraction:.0%}. Tune one with finetune_speech_teacher.py "

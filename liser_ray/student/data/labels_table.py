@@ -129,7 +129,7 @@ def choose_target(
     table: LabelsTable,
     name: str,
     labeled: str,
-    labels: tuple[str, ...],
+    labels: Mapping[str, tuple[str, ...]],
     fold: Fold,
     trusted: Collection[str],
 ) -> Target:
@@ -140,7 +140,8 @@ def choose_target(
         name: of a target; or of a teacher that is several, such as "speech" of speech_fold_0, speech_fold_1 ..., of
             which it is the one that was tuned on this fold of this set; for a student of all speakers, who is scored
             on nobody, the one that is best on speakers whom it has not heard.
-        labeled, labels, fold: of the student.
+        labeled, fold: of the student.
+        labels: of its set, and of those that are joined in it, by name.
         trusted: names that may be of teachers which do not say whom they have heard.
 
     Raises:
@@ -151,12 +152,13 @@ def choose_target(
     refuse_leak(target, labeled, fold.test | fold.validation)
     tuned, speakers = target.tuned_on, fold.train | fold.validation | fold.test
     # One by its own name may well have labels of its own, as a classifier of faces that was tuned on the set's videos.
-    if name not in table.targets and target.kind == "distribution" and set(target.labels) != set(labels):
+    of_set = tuned.labeled if tuned and tuned.labeled in labels else labeled
+    if name not in table.targets and target.kind == "distribution" and set(target.labels) != set(labels[of_set]):
         raise UserError(
-            f"The teacher of {target.name} in {table.uri} knows the labels {', '.join(target.labels)}, but {labeled} "
-            f"has {', '.join(labels)}. Label the videos with a teacher that was tuned on {labeled} as it is now."
+            f"The teacher of {target.name} in {table.uri} knows the labels {', '.join(target.labels)}, but {of_set} "
+            f"has {', '.join(labels[of_set])}. Label the videos with a teacher that was tuned on {of_set} as it is now."
         )
-    if tuned and tuned.labeled == labeled and tuned.heard and not speakers & set(tuned.heard):
+    if tuned and tuned.shares_sets_with(labeled) and tuned.heard and not tuned.heard_of(labeled, speakers):
         raise UserError(
             f"The teacher of {target.name} in {table.uri} says that it has heard {', '.join(tuned.heard)} of "
             f"{labeled}, which has no such speakers, but {', '.join(sorted_speakers(speakers))}. Name them as it does."
@@ -178,7 +180,7 @@ def _of_fold(table: LabelsTable, name: str, labeled: str, fold: Fold) -> Target:
             f"{table.uri} has no target {name}: there are {', '.join(table.targets)}. Label with a teacher of this "
             f"name, or leave it out with --loss.lambdas.{name} 0."
         )
-    of_set = [one for one in fitting if one.tuned_on and one.tuned_on.labeled == labeled]
+    of_set = [one for one in fitting if one.tuned_on and one.tuned_on.shares_sets_with(labeled)]
     if fold.index == EVERYBODY and of_set:
         return max(of_set, key=lambda one: one.held_out.uar if one.held_out else 0.0)
     of_fold = [one for one in of_set if one.tuned_on and one.tuned_on.fold == fold.index]

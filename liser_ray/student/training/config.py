@@ -128,7 +128,8 @@ class StudentConfig(WorkerSettings):
 
     Attributes:
         labeled: a published set (ravdess:FOLDER ...), a CSV or a Parquet file with the columns path, label, speaker and
-            perhaps fold and sex; folders and files may be s3:// addresses.
+            perhaps fold and sex; folders and files may be s3:// addresses. Of several a student learns from all, with
+            the same weight for each, and is scored on each.
         unlabeled: output of label_corpus.py, a folder or s3:// prefix; not needed for recipes without teachers.
         output: folder or s3:// prefix for a folder per fold and seed, and records/. The same command goes on where it
             was.
@@ -145,13 +146,14 @@ class StudentConfig(WorkerSettings):
         min_valid: share of a teacher's window that must show the face, or be speech, for the window to count, 0..1.
         distil_labeled: output of label_corpus.py of the labeled recordings themselves (--input as --labeled): students
             learn what teachers say of these too, beside the unlabeled ones or without any.
+        label_map: pairs ONE=OTHER of labels that mean the same in several labeled sets, where that is not plain.
         memory_gb: a labels table whose spectrograms take no more is held in memory, a larger one is streamed.
         loss: weights and distances of the loss.
         network: variants of the network.
         train: the training itself.
     """
 
-    labeled: str = ""
+    labeled: list[str] | str = ""
     unlabeled: str = ""
     output: str = "out/student"
     recipe: str = "conf-vid-sp-dstl"
@@ -161,6 +163,7 @@ class StudentConfig(WorkerSettings):
     min_teacher_uar: float = 0.0
     min_valid: float = 0.5
     distil_labeled: str = ""
+    label_map: list[str] = field(default_factory=list)
     memory_gb: float = 4.0
     loss: LossConfig = field(default_factory=LossConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)

@@ -1,10 +1,10 @@
-"""The job from its settings to a student per fold and seed, and a record per seed."""
+"""The job from its settings to a student per fold and seed, and a record per seed and labeled set."""
 
 import hashlib
 import json
 import logging
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any, cast
@@ -12,9 +12,10 @@ from typing import Any, cast
 import numpy as np
 
 from liser_ray.corpora.folds import Fold, choose_folds, everybody, folds_of, numbers
-from liser_ray.corpora.labeled import FORMS, read_labeled_set
+from liser_ray.corpora.joined import read_labeled_sets
+from liser_ray.corpora.labeled import FORMS
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech, training_recordings
-from liser_ray.corpora.utterance import EVERYBODY, LabeledSet
+from liser_ray.corpora.utterance import EVERYBODY, LabeledSet, Part
 from liser_ray.results.records import FoldResult, Record, record_to_json
 from liser_ray.results.scores import interval, pooled
 from liser_ray.runtime.display import Counting
@@ -43,6 +44,7 @@ from liser_ray.student.training.run import (
     calibrate,
     read_card,
     segment_settings,
+    sets_facts,
     train_run,
     trusted,
 )
@@ -60,7 +62,7 @@ _PACKAGES = ("ray", "torch", "torchaudio", "numpy")
 
 @dataclass(frozen=True)
 class StudentResult:
-    """Where the students of a recipe with its variants are, a record per seed, and the runs that this call trained."""
+    """Where the students of a recipe with its variants are, a record per seed and labeled set, and what was trained."""
 
     output: str
     name: str
@@ -96,16 +98,24 @@ def train_students(config: StudentConfig) -> StudentResult:
         inputs = make_inputs(config, checked)
         n_steps = sum(_n_steps(job, inputs) for job in missing)
         train_runs(train_run, missing, inputs, workers, join(output, "training"), n_steps, gpu_share=0.25)
-    records = []
+    records: list[Record] = []
+    whole: dict[str, list[Record]] = {}  # of all folds, by set
     for seed in seeds:
         calibrate([run(seed, fold).output for fold in (*checked.fold_numbers, EVERYBODY)])
         cards = [read_card(run(seed, fold).output) for fold in checked.fold_numbers]
-        if cards := [card for card in cards if card is not None]:
-            records.append(record := _record(checked, seed, cards))
+        cards = [card for card in cards if card is not None]
+        for record in _records(checked, seed, cards):
             write_bytes(join(output, RECORDS_FOLDER, record_file(record)), record_to_json(record).encode())
-    if whole := [record for record in records if len(record.folds) == len(checked.fold_numbers)]:
+            records.append(record)
+            if len(cards) == len(checked.fold_numbers):
+                whole.setdefault(record.labeled, []).append(record)
+    if whole:
+        found = {labeled: _cross_validated(of_set) for labeled, of_set in whole.items()}
+        facts = (
+            {"cross_validated_on": found} if checked.speech.joined else {"cross_validated": found[checked.speech.name]}
+        )
         for seed in seeds:
-            add_to_card(run(seed, EVERYBODY).output, {"cross_validated": _cross_validated(whole)})
+            add_to_card(run(seed, EVERYBODY).output, facts)
     return StudentResult(output, checked.name, tuple(records), tuple(job.name for job in missing))
 
 
@@ -114,7 +124,7 @@ def check(config: StudentConfig) -> Checked:
     recipe = read_recipe(config.recipe)
     names = tuple(recipe.loss(config.loss).lambdas)
     _check_options(config, recipe, names)
-    labeled = read_labeled_set(config.labeled)
+    labeled = read_labeled_sets(config.labeled, config.label_map)
     every_fold = folds_of(labeled)
     folds = [everybody(every_fold)] if config.folds == "none" else choose_folds(config.folds, every_fold)
     also_none = [*every_fold, *(fold for fold in folds if fold.index == EVERYBODY)]
@@ -142,9 +152,11 @@ def check(config: StudentConfig) -> Checked:
         labeled_targets = LabeledTargets(of_labeled, _matched(speech, of_labeled), wanted)
     for fold in folds:
         training_recordings(speech, fold, config.train.labeled_fraction)
-        if fold.index != EVERYBODY and not len(speech.of_speakers(fold.test)):
-            raise UserError(f"{speech.name}: fold {fold.index} has no usable recording to test on.")
-    name = run_name(config.recipe, config.loss, config.train, recipe.left_out, config.distilled)
+        for part in speech.parts:
+            tested = part.own_names(fold.test)
+            if tested and not len(speech.of_speakers(tested)):
+                raise UserError(f"{part.name}: fold {fold.index} has no usable recording to test on.")
+    name = run_name(config.recipe, config.loss, config.train, recipe.left_out, config.distilled, speech.name)
     return Checked(
         recipe=recipe,
         name=name,
@@ -258,7 +270,7 @@ def choose_targets(
     table: LabelsTable, names: Collection[str], labeled: LabeledSet, fold: Fold, trusted: Collection[str]
 ) -> dict[str, Target]:
     """What a student of a fold learns from, by name; errors as of `choose_target`."""
-    return {name: choose_target(table, name, labeled.name, labeled.labels, fold, trusted) for name in names}
+    return {name: choose_target(table, name, labeled.name, labeled.labels_by_set, fold, trusted) for name in names}
 
 
 def _check_options(config: StudentConfig, recipe: Recipe, names: Collection[str]) -> None:
@@ -295,6 +307,8 @@ def _facts(
     data: dict[str, Any] = {
         "labeled": {"name": speech.name, "recordings": len(speech), "sha256": _digest(speech), "labels": speech.labels}
     }
+    if speech.joined:
+        data["labeled"]["sets"] = sets_facts(speech, np.arange(len(speech)))
     if table is not None:
         data["unlabeled"] = {"rows": table.n_rows, "hours": round(table.seconds / 3600, 4), "sha256": table.sha256}
     if labeled_targets is not None:
@@ -333,27 +347,38 @@ def _digest(speech: LabeledSpeech) -> str:
     return digest.hexdigest()
 
 
-def _record(checked: Checked, seed: int, cards: list[dict[str, Any]]) -> Record:
-    """The students of a seed as one record, those of folds that an earlier call trained too."""
-    results = [
-        FoldResult(
-            fold=card["fold"],
-            best_epoch=card["best_epoch"],
-            epochs=len(card["history"]),
-            validation_uar=card["validation_uar"],
-            confusions={speaker: np.array(counts, np.int64) for speaker, counts in card["confusions"].items()},
-        )
-        for card in cards
-    ]
-    speech = checked.speech
-    tested = {speaker for result in results for speaker in result.confusions}
+def _records(checked: Checked, seed: int, cards: list[dict[str, Any]]) -> Iterator[Record]:
+    """The students of a seed as a record of each labeled set, those of folds that an earlier call trained too.
+
+    A set's labels and speakers are called as it calls them, so that students of other sets beside it compare.
+    """
     machines = {json.dumps(card["facts"]["machine"]): card["facts"]["machine"] for card in cards}
-    return Record(
-        recipe=checked.name,
-        labeled=speech.name,
-        labels=speech.labels,
-        seed=seed,
-        folds=tuple(results),
-        sexes={speaker: sex for speaker, sex in speech.sexes.items() if speaker in tested},
-        content=checked.facts | {"machines": list(machines.values())},
+    for part in checked.speech.parts:
+        results = [result for card in cards if (result := _fold_result(card, part)).confusions]
+        tested = {speaker for result in results for speaker in result.confusions}
+        sexes = {own: checked.speech.sexes.get(name) for name, own in part.own_names(checked.speech.sexes).items()}
+        if results:
+            yield Record(
+                recipe=checked.name,
+                labeled=part.name,
+                labels=part.labels,
+                seed=seed,
+                folds=tuple(results),
+                sexes={speaker: sex for speaker, sex in sexes.items() if speaker in tested},
+                content=checked.facts | {"machines": list(machines.values())},
+            )
+
+
+def _fold_result(card: dict[str, Any], part: Part) -> FoldResult:
+    """What a student's card says of the speakers of a set."""
+    counts = np.ix_(part.places, part.places)
+    return FoldResult(
+        fold=card["fold"],
+        best_epoch=card["best_epoch"],
+        epochs=len(card["history"]),
+        validation_uar=card.get("sets", {}).get(part.name, card)["validation_uar"],
+        confusions={
+            own: np.array(card["confusions"][name], np.int64)[counts]
+            for name, own in part.own_names(card["confusions"]).items()
+        },
     )

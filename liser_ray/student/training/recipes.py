@@ -14,6 +14,7 @@ from typing import Any, cast
 import yaml
 
 from liser_ray.results.paper import with_share
+from liser_ray.results.records import set_names
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
 from liser_ray.student.training.config import Distilled, TrainConfig
@@ -124,11 +125,13 @@ def run_name(
     train: TrainConfig,
     left_out: Collection[str] = (),
     distilled: Distilled = "unlabeled",
+    labeled: str = "",
 ) -> str:
     """A recipe with the paper's ablations and ours: "vid-dstl+distill-ce", "sp-dstl+two-stage", "no-dstl+50%-labels".
 
     What learns from other things has another name, so that tables keep it apart: "vid-sp-dstl+no-face" (λ is 0, or the
-    target is left out), "sp-dstl+placebo", "no-dstl+738-steps" (an epoch), "sp-dstl+distil-labeled" (too, or "-only").
+    target is left out), "sp-dstl+placebo", "no-dstl+738-steps" (an epoch), "sp-dstl+distil-labeled" (too, or "-only"),
+    "strong+on-ravdess-cremad" (``labeled`` is the name of joined sets).
     """
     found = replace(read_recipe(recipe), left_out=frozenset(left_out))
     name = found.name
@@ -144,6 +147,8 @@ def run_name(
         name += "+two-stage" * train.two_stage + "+placebo" * train.placebo
     if train.epoch_steps != found.settings.get("train.epoch_steps", 0):
         name += f"+{train.epoch_steps}-steps"
+    if len(sets := set_names(labeled)) > 1:
+        name += f"+on-{'-'.join(sets)}"
     return with_share(name, round(100 * train.labeled_fraction))
 
 

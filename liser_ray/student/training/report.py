@@ -25,23 +25,26 @@ def print_result(result: StudentResult) -> None:
         console.print(f"Students of all speakers: {result.output}/seed-*-all", soft_wrap=True)
         console.print("Nobody is left to score them on. Their cards get the recipe's scores from --folds all.")
         return
-    labels, labeled = records[0].labels, records[0].labeled
-    console.print(_run_table(records))
-    total = np.sum([confusion for record in records for confusion in record.confusions.values()], axis=0)
-    console.print(confusion_table(labels, total, "all folds and seeds"))
-    found = interval(records, "uar")
-    scores = f"UAR {interval_text(found)} · WAR {interval_text(interval(records, 'war'))}"
-    console.print(f"{result.name}: {scores} (95 % interval over {found.over}; chance {1 / len(labels):.3f})")
-    paper = paper_score(result.name, labeled)
-    if paper is not None:
-        console.print(f"The paper's: UAR {score_text(paper.uar)} · WAR {score_text(paper.war)}")
+    sets = {record.labeled: [one for one in records if one.labeled == record.labeled] for record in records}
+    for labeled, of_set in sets.items():
+        labels, of = of_set[0].labels, f" of {labeled}" * (len(sets) > 1)
+        console.print(_run_table(of_set, of))
+        total = np.sum([confusion for record in of_set for confusion in record.confusions.values()], axis=0)
+        console.print(confusion_table(labels, total, f"all folds and seeds{of}"))
+        found = interval(of_set, "uar")
+        scores = f"UAR {interval_text(found)} · WAR {interval_text(interval(of_set, 'war'))}"
+        chance = f"chance {1 / len(labels):.3f}"
+        console.print(f"{result.name}{of}: {scores} (95 % interval over {found.over}; {chance})")
+        paper = paper_score(result.name, labeled)
+        if paper is not None:
+            console.print(f"The paper's: UAR {score_text(paper.uar)} · WAR {score_text(paper.war)}")
     console.print(f"Students: {result.output}/seed-*-fold-*, with curves.png", soft_wrap=True)
     console.print(f"Records: {result.output}/{RECORDS_FOLDER}", soft_wrap=True)
 
 
-def _run_table(records: Sequence[Record]) -> Table:
+def _run_table(records: Sequence[Record], of_set: str) -> Table:
     columns = ("seed", "fold", "speakers", "n", "epoch", "val. UAR", "UAR", "WAR", "F1")
-    table = scores_table("Scores on each fold's test speakers", columns)
+    table = scores_table(f"Scores on each fold's test speakers{of_set}", columns)
     for record in records:
         for fold in record.folds:
             confusion = np.sum(list(fold.confusions.values()), axis=0)

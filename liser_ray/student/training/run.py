@@ -39,7 +39,7 @@ from liser_ray.student.training.task import Labeled, StudentTask, Unlabeled, Unl
 from liser_ray.teachers.targets import Target
 from liser_ray.teachers.temperature import fit_temperature
 from liser_ray.training.facts import machine_facts
-from liser_ray.training.fit import FitSettings, ProcessGroup, Training, run_seed
+from liser_ray.training.fit import FitSettings, ProcessGroup, Training, run_seed, validation_scores
 from liser_ray.training.job import train_to_end
 from liser_ray.training.precision import able_precision
 
@@ -172,6 +172,18 @@ def validation_set(config: StudentConfig, inputs: RunInputs, fold: int, device: 
     return EvaluationSet(inputs.speech, indices, config.network.normalisation, device)
 
 
+def sets_facts(speech: LabeledSpeech, recordings: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Of each set that is joined how many of some recordings are of it, and what its labels are called in the whole."""
+    counts = np.bincount(speech.part_index[recordings], minlength=len(speech.parts)).tolist()
+    return {
+        part.name: {
+            "recordings": count,
+            "labels": {own: speech.labels[place] for own, place in zip(part.labels, part.places, strict=True)},
+        }
+        for part, count in zip(speech.parts, counts, strict=True)
+    }
+
+
 def trusted(targets: Mapping[str, Target]) -> list[str]:
     """Names of targets whose teachers do not say whom they have heard."""
     return [name for name, target in targets.items() if target.tuned_on is None]
@@ -184,7 +196,10 @@ def read_card(uri: str) -> dict[str, Any] | None:
 
 
 def _validation_answers(task: StudentTask, speech: LabeledSpeech, fold: Fold, training: Training) -> dict[str, Tensor]:
-    """What the student says of its validation speakers: "logits" [n, K], "truth" [n], "speaker" [n], their place."""
+    """What the student says of its validation speakers: "logits" [n, K], "truth" [n], "speaker" [n], their place.
+
+    Logits of labels that a recording's set does not have are -inf.
+    """
     speakers = sorted_speakers(fold.validation)
     indices = speech.of_speakers(fold.validation)
     return {
@@ -310,9 +325,16 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
         "network": asdict(config.network),
         "facts": inputs.facts | {"machine": machine_facts(device, config.precision)},
     }
-    if len(task.validation):
-        answers = _validation_answers(task, speech, fold, training)
+    answers = _validation_answers(task, speech, fold, training) if len(task.validation) else {}
+    if answers:
         write_bytes(join(job.output, VALIDATION_FILE), safetensors.torch.save(answers))
+    if speech.joined:
+        card["sets"] = sets_facts(speech, task.labeled.train)
+        part_index = speech.part_index[speech.of_speakers(fold.validation)]
+        for number, of_set in enumerate(card["sets"].values()):
+            said = {name: values[part_index == number].numpy() for name, values in answers.items()}
+            known = bool(np.any(part_index == number))
+            of_set["validation_uar"] = validation_scores(said["logits"], said["truth"])[1] if known else None
     weights = {name: value.contiguous().cpu() for name, value in classifier.state_dict().items()}
     write_bytes(join(job.output, WEIGHTS_FILE), safetensors.torch.save(weights))
     picture = plot_curves(training.history, training.best.epoch, f"{inputs.name}, {job.name}")
