@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import soundfile
 from small_labels import FACE, speech_target, write_labels
 from tones import LABELS, make_tones
@@ -31,6 +32,18 @@ def write_tones(folder: Path, name: str = "tones") -> str:
     with (folder / f"{name}.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["path", "label", "speaker", "fold"], *rows])
     return str(folder / f"{name}.csv")
+
+
+def write_calls(folder: Path) -> str:
+    """A second set with three folds: 12 tones, deep and high alone, of speakers who are called as some of the first."""
+    speech, rows = make_tones("abc", takes=2, shortest_s=1.0, longest_s=2.0, seed=5), []
+    for i in np.flatnonzero(speech.label_index != LABELS.index("middle")):
+        soundfile.write(folder / f"{i}.wav", speech.waveform(i), 16_000)
+        label, speaker = ("deep", "", "high")[speech.label_index[i]], speech.speakers[i]
+        rows.append([f"{i}.wav", label, speaker, "abc".index(speaker), "woman"])
+    with (folder / "calls.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["path", "label", "speaker", "fold", "sex"], *rows])
+    return str(folder / "calls.csv")
 
 
 def write_tone_labels(folder: Path, manifest: str, labeled_fraction: float = 1.0) -> str:

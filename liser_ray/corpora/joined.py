@@ -56,7 +56,8 @@ def join(sets: Sequence[LabeledSet], label_map: Sequence[str] = ()) -> LabeledSe
         ]
         others = [f"{own}={label}" for own, label in as_joined.items() if own != label]
         missing = [label for label in labels if label not in of_set]
-        log.info("%s: %s; without: %s", one.name, ", ".join(others) or "labels as they are", ", ".join(missing) or "-")
+        without = f"; without {', '.join(missing)}" if missing else ""
+        log.info("%s: %s%s", one.name, ", ".join(others) or "labels as they are", without)
     skipped = sum((Counter(one.skipped) for one in sets), Counter[str]())
     return LabeledSet(JOINT.join(names), labels, tuple(utterances), dict(skipped), tuple(joined))
 

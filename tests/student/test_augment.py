@@ -56,6 +56,13 @@ def test_mixup_mixes_labels_as_the_inputs(n, alpha, seed):
     assert targets.min() >= 0
 
 
+def test_mixup_mixes_recordings_of_one_set_alone():
+    truth = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
+    mixed, targets = mixup(truth[:, None].float(), truth, 3, 1.0, np.random.default_rng(0), (3, 2, 4))
+    assert torch.equal(targets, torch.nn.functional.one_hot(truth, 3).float())
+    torch.testing.assert_close(mixed[:, 0], truth.float())
+
+
 LENGTHS = st.integers(94, 400)
 
 

@@ -10,12 +10,14 @@ from liser_ray.student.config import LossConfig
 from liser_ray.student.losses import (
     DISTANCES,
     SegmentTarget,
+    SetLabels,
     Targets,
     ce_distillation,
     confidence_weights,
     huber_distance,
     loss_terms,
     mae_distillation,
+    supervised_losses,
 )
 from liser_ray.student.network import StudentLogits, StudentNetwork
 from liser_ray.teachers.targets import Target
@@ -85,8 +87,39 @@ def test_the_supervised_term_by_hand(truth, smoothing, weights, expected):
     truth = torch.tensor(truth, dtype=torch.float64 if isinstance(truth[0], list) else torch.int64)
     logits = StudentLogits(HALF.repeat(len(truth), 1), {})
     weights = weights and torch.tensor(weights, dtype=torch.float64)
-    terms = loss_terms(logits, Targets(truth, {}), LossConfig(label_smoothing=smoothing), {}, weights)
+    sets = [SetLabels(torch.arange(3), weights)] if weights is not None else []
+    terms = loss_terms(logits, Targets(truth, {}), LossConfig(label_smoothing=smoothing), {}, sets)
     assert terms["supervised"].item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_labels_that_a_set_does_not_have_do_not_compete_for_its_recordings(soft, smoothing):
+    """The equation, item by item; and absent labels get no gradient."""
+    logits, rng = random_logits(7, 5), np.random.default_rng(3)
+    places, weights = ([0, 1, 2, 3, 4], [1, 3, 4]), (np.array([1, 2, 0.5, 1, 3]), np.array([0.3, 1, 2]))
+    sizes = (3, 4)
+    of_item = np.repeat([0, 1], sizes)
+    truth = np.array([0, 4, 2, 3, 1, 4, 3])
+    wanted = np.eye(5)[truth]
+    if soft:
+        wanted = np.stack(
+            [0.7 * one + 0.3 * np.eye(5)[rng.choice(places[k])] for one, k in zip(wanted, of_item, strict=True)]
+        )
+    expected = []
+    for item, k in enumerate(of_item):
+        raw = logits[item].detach().numpy()
+        denominator = sum(math.exp(raw[label]) for label in places[k])
+        smoothed = {label: (1 - smoothing) * wanted[item, label] + smoothing / len(places[k]) for label in places[k]}
+        of_label = dict(zip(places[k], weights[k], strict=True))
+        expected.append(-sum(of_label[label] * smoothed[label] * (raw[label] - LOG(denominator)) for label in of_label))
+    targets = Targets(torch.from_numpy(wanted if soft else truth), {}, sizes)
+    sets = [SetLabels(torch.tensor(at), torch.from_numpy(c)) for at, c in zip(places, weights, strict=True)]
+    losses = supervised_losses(logits, targets, sets, smoothing)
+    np.testing.assert_allclose(losses.detach(), expected, rtol=1e-12)
+    losses.sum().backward()
+    assert not logits.grad[3:, [0, 2]].any()
+    assert logits.grad[:3].all()
 
 
 class TestDistillation:

@@ -48,6 +48,12 @@ def test_always_right_and_always_wrong_stay_within_the_limits():
     assert fit_temperature(logits, np.ones(20, np.int64)) == pytest.approx(MAX_TEMPERATURE, rel=0.05)
 
 
+def test_labels_that_a_recordings_set_does_not_have_do_not_count():
+    logits, truth = drawn(200, 3)
+    more = np.insert(logits, 1, -np.inf, axis=1)
+    assert fit_temperature(more, np.array([0, 2, 3])[truth]) == pytest.approx(fit_temperature(logits, truth), rel=1e-9)
+
+
 def test_no_recordings_have_no_temperature():
     with pytest.raises(ValueError, match="No recordings"):
         fit_temperature(np.zeros((0, 4)), np.zeros(0, np.int64))

@@ -161,7 +161,8 @@ def choose_target(
     if tuned and tuned.shares_sets_with(labeled) and tuned.heard and not tuned.heard_of(labeled, speakers):
         raise UserError(
             f"The teacher of {target.name} in {table.uri} says that it has heard {', '.join(tuned.heard)} of "
-            f"{labeled}, which has no such speakers, but {', '.join(sorted_speakers(speakers))}. Name them as it does."
+            f"{tuned.labeled}, which has no such speakers, but {', '.join(sorted_speakers(speakers))}. Name them as it "
+            "does."
         )
     if tuned is None and name not in trusted:
         raise UserError(

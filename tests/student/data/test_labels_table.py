@@ -156,7 +156,7 @@ class TestRefused:
 
 
 def choose(table, name="speech", labels=SPEECH_LABELS, trusted=("face",)):
-    return choose_target(table, name, "ravdess", labels, FOLD, trusted)
+    return choose_target(table, name, "ravdess", {"ravdess": labels}, FOLD, trusted)
 
 
 class TestChooseTarget:
@@ -181,6 +181,54 @@ class TestChooseTarget:
         with pytest.raises(UserError, match="no target by a teacher speech of ravdess fold 0, only fold_1, fold_0"):
             choose(table)
         assert choose(table, "fold_0").name == "fold_0"  # it has heard others with the same names
+
+    def test_of_joined_sets_each_sets_own_teacher_may_teach_with_the_labels_of_that_set(self, table_of):
+        named = {"ravdess/1": "1", "ravdess/5": "5", "ravdess/7": "7", "cremad/1": "1", "cremad/7": "7"}
+        fold = Fold(0, frozenset(list(named)[:1]), frozenset(["ravdess/5", "cremad/1"]), frozenset(["ravdess/7"]))
+        labels = {"ravdess+cremad": ("a", "b", "c"), "ravdess": ("a", "b"), "cremad": ("B", "c")}
+        joined = ("speech", "ravdess+cremad", labels, fold, ())
+
+        def tuned(labeled, labels, heard, fold=0):
+            return table_of(speech_target(f"{labeled[:3]}_{fold}", labels, fold, heard, labeled))
+
+        for table in (
+            tuned("ravdess", ("b", "a"), ("1", "17")),
+            tuned("ravdess+cremad", ("a", "b", "c"), ("ravdess/1", "cremad/9")),
+        ):
+            assert choose_target(table, *joined) in table.targets.values()
+        with pytest.raises(UserError, match="knows the labels a, b, c, but ravdess has a, b"):
+            choose_target(tuned("ravdess", ("a", "b", "c"), ("1",)), *joined)
+        with pytest.raises(UserError, match=r"no target by a teacher speech of ravdess\+cremad fold 0"):
+            choose_target(tuned("ravdess", ("a", "b"), ("1",), fold=1), *joined)
+
+    def test_who_heard_a_scored_speaker_of_any_of_the_joined_sets_is_refused(self, table_of):
+        fold = Fold(0, frozenset(["ravdess/1", "cremad/5"]), frozenset(["ravdess/5"]), frozenset(["cremad/1"]))
+        labels = {"ravdess+cremad": SPEECH_LABELS, "ravdess": SPEECH_LABELS, "cremad": SPEECH_LABELS}
+
+        def teach(labeled, heard, student="ravdess+cremad", fold=fold):
+            table = table_of(speech_target("told", heard=heard, labeled=labeled))
+            return choose_target(table, "told", student, labels, fold, ("told",))
+
+        alone = Fold(0, frozenset("1"), frozenset(), frozenset("5"))
+        for given in (
+            ("ravdess", ("1",)),
+            ("cremad", ("5",)),
+            ("mine", ("1", "5")),
+            ("ravdess+cremad", ("ravdess/1", "cremad/5")),
+            ("ravdess+mine", ("ravdess/1", "mine/5"), "ravdess", alone),
+        ):
+            assert teach(*given).tuned_on.labeled == given[0]
+        for *given, named in (
+            ("ravdess", ("1", "5"), "speakers 5 of ravdess"),
+            ("cremad", ("1", "5"), "speakers 1 of cremad"),
+            ("ravdess+cremad", ("ravdess/1", "cremad/1"), r"speakers cremad/1 of ravdess\+cremad"),
+            ("cremad+mine", ("cremad/1", "mine/2"), r"speakers cremad/1 of cremad\+mine"),
+            ("ravdess+mine", ("ravdess/5", "mine/1"), "ravdess", alone, r"speakers ravdess/5 of ravdess\+mine"),
+        ):
+            with pytest.raises(UserError, match=f"was tuned on {named}"):
+                teach(*given)
+        with pytest.raises(UserError, match="has heard 01, 05 of cremad, which has no such speakers, but cremad/1"):
+            teach("cremad", ("01", "05"))
 
     def test_several_of_a_fold_are_several_teachers(self, table_of):
         names = ("hubert_fold_0", "self_fold_0")

@@ -60,7 +60,7 @@ def load(request, weights):
 
 def choose(target, trusted=("face",)):
     table = LabelsTable("labels", (), {target.name: target}, {}, "")
-    return choose_target(table, "face", "ravdess", SPEECH_LABELS, FOLD, trusted)
+    return choose_target(table, "face", "ravdess", {"ravdess": SPEECH_LABELS}, FOLD, trusted)
 
 
 def test_there_is_no_other_kind():
