@@ -184,6 +184,7 @@ def _check_teachers(students: Sequence[StudentConfig]) -> None:
     wanted: dict[tuple[str, str, float], dict[str, StudentConfig]] = {}  # by set, table, share of the labels; by target
     for student in students:
         for name in read_recipe(student.recipe).loss(student.loss).lambdas:
+            assert isinstance(student.labeled, str)  # as `_students` has it
             of = student.labeled, student.unlabeled, student.train.labeled_fraction
             wanted.setdefault(of, {})[name] = student
     for (address, uri, fraction), by_name in wanted.items():

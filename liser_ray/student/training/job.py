@@ -102,8 +102,8 @@ def train_students(config: StudentConfig) -> StudentResult:
     whole: dict[str, list[Record]] = {}  # of all folds, by set
     for seed in seeds:
         calibrate([run(seed, fold).output for fold in (*checked.fold_numbers, EVERYBODY)])
-        cards = [read_card(run(seed, fold).output) for fold in checked.fold_numbers]
-        cards = [card for card in cards if card is not None]
+        read = (read_card(run(seed, fold).output) for fold in checked.fold_numbers)
+        cards = [card for card in read if card is not None]
         for record in _records(checked, seed, cards):
             write_bytes(join(output, RECORDS_FOLDER, record_file(record)), record_to_json(record).encode())
             records.append(record)
@@ -356,7 +356,7 @@ def _records(checked: Checked, seed: int, cards: list[dict[str, Any]]) -> Iterat
     for part in checked.speech.parts:
         results = [result for card in cards if (result := _fold_result(card, part)).confusions]
         tested = {speaker for result in results for speaker in result.confusions}
-        sexes = {own: checked.speech.sexes.get(name) for name, own in part.own_names(checked.speech.sexes).items()}
+        sexes = checked.speech.sexes
         if results:
             yield Record(
                 recipe=checked.name,
@@ -364,7 +364,7 @@ def _records(checked: Checked, seed: int, cards: list[dict[str, Any]]) -> Iterat
                 labels=part.labels,
                 seed=seed,
                 folds=tuple(results),
-                sexes={speaker: sex for speaker, sex in sexes.items() if speaker in tested},
+                sexes={own: sexes[name] for name, own in part.own_names(sexes).items() if own in tested},
                 content=checked.facts | {"machines": list(machines.values())},
             )
 

@@ -298,7 +298,7 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
     history = [score.flat for score in training.history]
     heard = {speech.speakers[i] for i in task.labeled.train}
     used = {"train": heard, "validation": fold.validation, "test": fold.test}
-    card = {
+    card: dict[str, Any] = {
         "format": FORMAT,
         "recipe": inputs.name,
         "labeled": speech.name,
