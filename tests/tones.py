@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from liser_ray.corpora.segments import WHOLE
 from liser_ray.corpora.speech import LabeledSpeech
 
 LABELS = ("low", "middle", "high")
@@ -36,6 +37,7 @@ def make_tones(
         speakers=tuple(spoken_by),
         sexes={},
         uris=tuple(f"{number}.wav" for number in range(len(truth))),
+        segments=(WHOLE,) * len(truth),
         skipped={},
         problems=(),
     )

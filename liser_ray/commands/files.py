@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from liser_ray.media.container import VIDEO_SUFFIXES
 from liser_ray.runtime.errors import UserError
+from liser_ray.storage.addresses import absolute, split
 
 # fmt: off
 SUFFIXES = VIDEO_SUFFIXES | {
@@ -33,15 +34,17 @@ class Input(NamedTuple):
 def find_inputs(names: Iterable[str]) -> Iterator[Input]:
     """The recordings behind the names, in order: those of folders and globs by name, folders with all below them.
 
-    Names are of files, folders, globs (for shells that pass them on), ``s3://bucket/`` with key, prefix or glob, ``-``.
+    Names are of files, folders, globs (for shells that pass them on), ``s3://bucket/`` with key, prefix or glob, ``-``;
+    those with another scheme stay as they are, and are refused when they are opened.
     """
-    for name in names:
+    for given in names:
+        name = absolute(given) if given.startswith("file:") else given
         if name.startswith("s3://"):
             found = list(_on_s3(name))
         elif os.path.isdir(name):
             paths = Path(name).rglob("*")
             found = sorted(str(path) for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
-        elif _WILD & set(name) and not os.path.isfile(name):
+        elif _WILD & set(name) and "://" not in name and not os.path.isfile(name):
             found = sorted(path for path in glob.glob(name, recursive=True) if os.path.isfile(path))
         else:
             found = [name]  # if it is not there, that is said when it is opened
@@ -51,8 +54,7 @@ def find_inputs(names: Iterable[str]) -> Iterator[Input]:
 
 
 def _on_s3(uri: str) -> Iterator[str]:
-    from liser_ray.storage.addresses import split  # boto3, for those who have something on S3
-    from liser_ray.storage.listing import look, walk
+    from liser_ray.storage.listing import look, walk  # boto3, for those who have something on S3
 
     bucket, key = split(uri)
     if not bucket:
@@ -78,7 +80,6 @@ def check_destination(address: str, is_folder: bool = False) -> None:
         return
     if not re.fullmatch(r"s3://[^/]+.*" if is_folder else r"s3://[^/]+/.*[^/]", address):
         raise UserError(f"{address}: give a path or s3://bucket/{'folder' if is_folder else 'file'}.")
-    from liser_ray.storage.addresses import absolute
     from liser_ray.storage.files import check_writable  # PyArrow and boto3, for those who have something on S3
 
     check_writable(absolute(address) if is_folder else posixpath.dirname(absolute(address)))

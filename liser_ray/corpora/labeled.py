@@ -9,8 +9,8 @@ import posixpath
 import re
 from collections import Counter
 
-from liser_ray.corpora import cremad, ravdess
-from liser_ray.corpora.manifest import Manifest, is_manifest
+from liser_ray.corpora import cremad, mspface, ravdess
+from liser_ray.corpora.manifest import Manifest, Row, is_manifest
 from liser_ray.corpora.utterance import Corpus, LabeledSet, Utterance
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, is_s3
@@ -30,7 +30,7 @@ SOUND_SUFFIXES = (
 FORMS = f"{', '.join(f'{name}:<folder or s3://…>' for name in CORPORA)}, or a manifest (.csv or .parquet)"
 """How a labeled set may be given, for errors."""
 
-_COLUMNS = "Needed are path, label and speaker; fold and sex may be given."
+_COLUMNS = "Needed are path, label and speaker; start, end, fold and sex may be given."
 _SEXES = {"man": "man", "male": "man", "m": "man", "woman": "woman", "female": "woman", "f": "woman", "": ""}
 _PREFIX = re.compile(r"([A-Za-z][\w-]*):(?!//)")
 _FOLD = re.compile(r"(\d+)(\.0*)?")  # tools write whole numbers as 3.0 where a column had gaps
@@ -42,8 +42,8 @@ def read_labeled_set(spec: str) -> LabeledSet:
     It is named by a name of `CORPORA` and where it lies, as in ``ravdess:<folder>``: a local folder or an ``s3://``
     prefix in which the corpus lies as it was published, in any depth and any format of sound. Or by a manifest: a
     ``.csv`` or ``.parquet`` file with the columns ``path`` (relative to its folder, absolute, or ``s3://``), ``label``,
-    ``speaker`` and optionally ``fold`` and ``sex`` (man, male, m, woman, female, f, or nothing); others are ignored,
-    and blanks around values.
+    ``speaker`` and optionally ``start`` and ``end`` (of a segment of the file, see `liser_ray.corpora.manifest`),
+    ``fold`` and ``sex`` (man, male, m, woman, female, f, or nothing); others are ignored, and blanks around values.
 
     Raises:
         UserError: if the name is unknown, nothing is there, no recording is found, the manifest is faulty, or there
@@ -68,15 +68,15 @@ def read_labeled_set(spec: str) -> LabeledSet:
 
 
 def input_address(spec: str) -> str:
-    """The absolute address of an input: of a published set its name and folder, as in ``ravdess:/data/RAVDESS``."""
+    """The absolute address of an input: of a published set or list name and folder, as in ``ravdess:/data/RAVDESS``."""
     prefix = _PREFIX.match(spec)
-    if prefix and prefix[1].lower() in CORPORA:
+    if prefix and prefix[1].lower() in {*CORPORA, mspface.NAME}:
         return f"{prefix[1].lower()}:{absolute(spec[prefix.end() :])}"
     return absolute(spec)
 
 
 def input_folder(spec: str) -> str:
-    """Where an input lies: of a published set the folder alone."""
+    """Where an input lies: of a published set or list the folder alone."""
     prefix = _PREFIX.match(address := input_address(spec))
     return address[prefix.end() :] if prefix else address
 
@@ -112,13 +112,13 @@ def _read_corpus(corpus: Corpus, root: str) -> LabeledSet:
 def _read_manifest(uri: str) -> LabeledSet:
     if not is_manifest(uri):
         raise UserError(f"{uri} is no labeled set. Give {FORMS}.")
-    manifest = Manifest(uri, needed=("path", "label", "speaker"), optional=("fold", "sex"), hint=_COLUMNS)
+    manifest = Manifest(uri, ("label", "speaker"), ("fold", "sex"), address="path", hint=_COLUMNS)
     utterances = []
     of_speaker: dict[str, Utterance] = {}  # the first of each, with a sex where one is known
     spelled: dict[str, str] = {}  # labels by their lower case
-    for number, row in enumerate(manifest.rows(as_text=True), start=1):
-        values = dict(zip(manifest.schema.names, map(str.strip, row), strict=True))
-        one = _utterance(values, manifest, f"The manifest {uri}: row {number}")
+    for row in manifest.rows(as_text=True):
+        values = dict(zip(manifest.schema.names, map(str.strip, row.values), strict=True))
+        one = _utterance(row, values, f"The manifest {uri}: row {row.number}")
         utterances.append(one)
         if one.label != (other := spelled.setdefault(one.label.lower(), one.label)):
             both = " and ".join(map(repr, sorted((other, one.label))))
@@ -139,11 +139,12 @@ def _read_manifest(uri: str) -> LabeledSet:
     labels = tuple(sorted(spelled.values()))
     name = posixpath.splitext(posixpath.basename(uri))[0]
     # The order of the rows must not matter to what is trained: sets are compared over copies of a manifest.
-    return LabeledSet(name, labels, tuple(sorted(utterances, key=lambda one: (one.uri, one.label, one.speaker))), {})
+    order = sorted(utterances, key=lambda one: (one.uri, one.segment.start_s, str(one), one.label, one.speaker))
+    return LabeledSet(name, labels, tuple(order), {})
 
 
-def _utterance(values: dict[str, str], manifest: Manifest, where: str) -> Utterance:
-    """The recording in a row; `where` begins what is said of a fault."""
+def _utterance(row: Row, values: dict[str, str], where: str) -> Utterance:
+    """The recording in a row with these values; `where` begins what is said of a fault."""
     for name, value in values.items():
         if not value and name != "sex":
             raise UserError(f"{where} has no {name}. Fill it in or take the row out.")
@@ -154,9 +155,10 @@ def _utterance(values: dict[str, str], manifest: Manifest, where: str) -> Uttera
     if sex.lower() not in _SEXES:
         raise UserError(f"{where} has the sex {sex!r}. Write man or woman, or leave it empty where it is not known.")
     return Utterance(
-        manifest.resolve(values["path"]),
+        row.uri,
         values["label"],
         values["speaker"],
         int(found[1]) if found else None,
         _SEXES[sex.lower()],
+        row.segment,
     )

@@ -10,6 +10,7 @@ import posixpath
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +22,9 @@ from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.labeled import input_address, input_folder
 from liser_ray.corpora.plan_table import ROWS_PER_GROUP, TALLIED, PlanWriter, Tally, as_table, plan_rows
 from liser_ray.corpora.probe import probe_all
-from liser_ray.corpora.recordings import Recording, list_recordings, reach_all
+from liser_ray.corpora.recordings import Recording, input_roots, list_recordings, reach_all
 from liser_ray.corpora.schema import plan_schema
+from liser_ray.corpora.segments import SEGMENT_COLUMNS, Segment
 from liser_ray.media.outcome import Stage, Status
 from liser_ray.runtime.display import Counting
 from liser_ray.runtime.errors import UserError
@@ -37,7 +39,6 @@ from liser_ray.storage.files import (
     replace_parquet,
     write_bytes,
 )
-from liser_ray.storage.roots import roots_of
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +61,12 @@ class PlanSummary:
     filtered: dict[str, int]  # rows that end here already, by reason code
     failed: dict[str, int]
     ignored_files: int  # files of the folder that are no videos by their suffix
-    duplicates: int  # rows of the manifest that name a recording again
+    duplicates: int  # rows of the list that name a recording again
     extra_columns: dict[str, str]  # names and types of the manifest's columns that are carried along
     files: int  # how many Parquet files there are
     needs_video: bool = True  # whether recordings without pictures are of no use
+    media_folder: str = ""  # absolute, where the files of the list are; "": in its own folder
+    gone: int = 0  # recordings of a published list whose file is not there
     format_version: int = FORMAT_VERSION
 
     @property
@@ -78,17 +81,19 @@ def make_plan(
     config: PlanConfig,
     taken_columns: Collection[str] = (),
     needs_video: bool = True,
+    media_folder: str = "",
 ) -> PlanSummary:
     """Find the recordings, read their headers, cut them into spans and write the plan, over an old one.
 
     Memory stays bounded: recordings stream through.
 
     Args:
-        input_uri: folder, ``s3://bucket/prefix``, one file, or a manifest; see `list_recordings`.
+        input_uri: folder, ``s3://bucket/prefix``, one file, or a list; see `list_recordings`.
         output_uri: folder or prefix that gets ``plan/`` and ``plan.json``; None: only the summary (a dry run).
         config: the settings.
         taken_columns: names that a manifest's columns may not have, besides those of the plan's: labeling adds them.
         needs_video: whether recordings without pictures are of no use.
+        media_folder: where the files of a list are; empty: in its own folder.
 
     Raises:
         UserError: if the input can't be listed, holds nothing, is a manifest with a column of ours or lies in a folder
@@ -97,12 +102,13 @@ def make_plan(
     if output_uri:
         _refuse_own_folders(input_uri, output_uri)
         _clear(output_uri)
-    roots = roots_of(input_folder(input_uri), config.allowed_roots)
-    listing = list_recordings(input_uri, output_uri, roots, needs_video)
+    roots = input_roots(input_uri, media_folder, config.allowed_roots)
+    listed = (input_uri, output_uri, roots, needs_video, media_folder)
+    listing = list_recordings(*listed)
     schema = plan_schema(listing.extra_schema, taken_columns)
     with Counting("recordings planned", listing.total) as progress, PlanWriter(output_uri, schema) as writer:
         if progress.on_terminal and listing.total is None:
-            _count_ahead(progress, (input_uri, output_uri, roots, needs_video))
+            _count_ahead(progress, listed)
         writer.write_all(probe_all(listing.recordings, config, roots, needs_video), config.span_seconds, progress)
     summary = PlanSummary(
         input_uri=input_address(input_uri),
@@ -112,6 +118,8 @@ def make_plan(
         extra_columns={one.name: str(one.type) for one in listing.extra_schema},
         files=writer.files,
         needs_video=needs_video,
+        media_folder=media_folder and absolute(media_folder),
+        gone=listing.gone,
         **vars(writer.tally),
     )
     if output_uri:
@@ -184,7 +192,7 @@ def replan_failed(
         UserError: if there is no plan.
     """
     summary = _plan_to_change(output_uri, config)
-    roots = roots_of(input_folder(summary.input_uri), summary.config.allowed_roots)
+    roots = input_roots(summary.input_uri, summary.media_folder, summary.config.allowed_roots)
     fs, _ = filesystem(output_uri)
     n_failed = sum(n for reason, n in summary.failed.items() if reasons is None or reason in reasons)
     with Counting("failed recordings", n_failed) as progress:
@@ -214,8 +222,8 @@ def extend_plan(output_uri: str, config: PlanConfig | None = None) -> PlanSummar
         UserError: there is no plan, the input can't be listed, or a manifest has other columns than it had.
     """
     summary = _plan_to_change(output_uri, config)
-    roots = roots_of(input_folder(summary.input_uri), summary.config.allowed_roots)
-    listed = (summary.input_uri, output_uri, roots, summary.needs_video)
+    roots = input_roots(summary.input_uri, summary.media_folder, summary.config.allowed_roots)
+    listed = (summary.input_uri, output_uri, roots, summary.needs_video, summary.media_folder)
     listing = list_recordings(*listed)
     columns = {one.name: str(one.type) for one in listing.extra_schema}
     if columns != summary.extra_columns:
@@ -239,7 +247,8 @@ def extend_plan(output_uri: str, config: PlanConfig | None = None) -> PlanSummar
             "again with --retry_failed all.",
             f"{planned.changed:,}",
         )
-    now = _recounted(output_uri, replace(summary, ignored_files=listing.ignored_files, duplicates=listing.duplicates))
+    passed_over = {name: getattr(listing, name) for name in ("ignored_files", "duplicates", "gone")}
+    now = _recounted(output_uri, replace(summary, **passed_over))
     n_recordings, n_spans = now.recordings - summary.recordings, now.spans - summary.spans
     log.info("New in the plan: %s recordings, %s spans", f"{n_recordings:,}", f"{n_spans:,}")
     return now
@@ -255,13 +264,16 @@ class _PlannedRecordings:
         self._addresses: set[bytes] = set()
         self._versions: set[bytes] = set()
         for path in self.paths:
-            table = pq.read_table(path, columns=["uri", "recording_id"], filesystem=fs)
-            self._addresses.update(spans.address_id(uri) for uri in pc.unique(table["uri"]).to_pylist())
+            names = pq.read_schema(path, filesystem=fs).names
+            places = [name for name in ("uri", *SEGMENT_COLUMNS) if name in names]
+            table = pq.read_table(path, columns=["recording_id", *places], filesystem=fs)
+            recordings = table.group_by(places).aggregate([]).to_pylist()
+            self._addresses.update(spans.address_id(one["uri"], _segment_of(one)) for one in recordings)
             self._versions.update(bytes.fromhex(one) for one in pc.unique(table["recording_id"]).to_pylist())
 
     def lacks(self, recording: Recording) -> bool:
         """Whether the plan has no version of a recording."""
-        return spans.address_id(recording.uri) not in self._addresses
+        return spans.address_id(recording.uri, recording.segment) not in self._addresses
 
     def new(self, recordings: Iterable[Recording]) -> Iterator[Recording]:
         """Those of which the plan has no version."""
@@ -269,8 +281,14 @@ class _PlannedRecordings:
             if self.lacks(recording):
                 yield recording
                 continue
-            identity = spans.recording_id(recording.uri, recording.size_bytes, recording.version)
+            identity = spans.recording_id(recording.uri, recording.size_bytes, recording.version, recording.segment)
             self.changed += recording.problem is None and bytes.fromhex(identity) not in self._versions
+
+
+def _segment_of(row: dict[str, Any]) -> Segment:
+    """Where in its file the recording of a row is."""
+    start_s, end_s = (row.get(name) for name in SEGMENT_COLUMNS)
+    return Segment(start_s or 0.0, end_s)
 
 
 def _plan_to_change(output_uri: str, config: PlanConfig | None) -> PlanSummary:
@@ -290,7 +308,8 @@ def _probed_again(
     """The table of a plan with the rows that these rows' recordings have now in their places."""
     old = table.take(again)
     extras = old.select(table.schema.names[len(plan_schema()) :]).to_pylist()
-    named = zip(old["uri"].to_pylist(), (tuple(extra.values()) for extra in extras), strict=True)
+    of_files = zip(old["uri"].to_pylist(), extras, strict=True)
+    named = ((uri, _segment_of(extra), tuple(extra.values())) for uri, extra in of_files)
     kept = np.delete(np.arange(table.num_rows), again)
     parts, rows, n_fresh = [table.take(kept)], [], []
     for probed in probe_all(reach_all(named, roots), summary.config, roots, summary.needs_video):
@@ -326,7 +345,7 @@ def _refuse_own_folders(input_uri: str, output_uri: str) -> None:
 
 def _count_ahead(
     progress: Counting,
-    listed: tuple[str, str | None, tuple[str, ...], bool],
+    listed: tuple[str, str | None, tuple[str, ...], bool, str],
     counts: Callable[[Recording], bool] = lambda _: True,
 ) -> None:
     """Go through a listing (arguments of `list_recordings`) once more beside the slower probing, for the time left."""

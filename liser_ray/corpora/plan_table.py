@@ -30,7 +30,7 @@ def plan_rows(probed: Probed, span_seconds: float) -> Iterator[tuple[Any, ...]]:
     A recording that can't be labeled has one, from 0 to its end (0 if that is not known).
     """
     recording, header = probed.recording, probed.header
-    identity = spans.recording_id(recording.uri, recording.size_bytes, recording.version)
+    identity = spans.recording_id(recording.uri, recording.size_bytes, recording.version, recording.segment)
     duration_s = header.duration_s or 0.0 if header else 0.0
     picture = (header.width, header.height, header.frame_rate_hz or 0.0) if header else (0, 0, 0.0)
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
-from itertools import chain, islice
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TypeAlias
 
 from joblib import cpu_count
@@ -23,6 +23,7 @@ HEADERS_PER_S3_CALL = 8
 """On S3 nearly all of a probe is waiting, so a child reads several headers at once; on a disk that only costs."""
 
 _CALLS_IN_FLIGHT = 256  # each holds a file descriptor
+_RECORDINGS_PER_CALL = 1024  # that are segments of the same files
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Probed:
     """A recording with its header, or why it can't be labeled; both where the header itself is the reason."""
 
     recording: Recording
-    header: Header | None = None
+    header: Header | None = None  # its file's, with the length of the recording
     problem: Problem | None = None
 
 
@@ -46,21 +47,20 @@ def probe_all(
     workers = config.probe_workers or cpu_count()
     with Sandbox(workers, preload=[read_headers.__module__]) as sandbox:
 
-        def submit(group: list[Recording]) -> _Headers:
-            uris = [one.uri for one in group if one.problem is None]
+        def submit(uris: list[str]) -> _Headers:
             if uris:
                 return sandbox.submit(read_headers, uris, roots, timeout_s=config.probe_timeout_s)
             nothing: _Headers = Future()
             nothing.set_result([])
             return nothing
 
-        for group, future in in_order(submit, _groups(recordings), _CALLS_IN_FLIGHT):
-            calls = [future]
-            if len(group) > 1 and future.exception():
-                calls = [submit([one]) for one in group if one.problem is None]
-            outcomes = chain.from_iterable(map(_outcomes, calls))
+        for group, future in in_order(lambda group: submit(_files(group)), _groups(recordings), _CALLS_IN_FLIGHT):
+            uris, calls = _files(group), [future]
+            if len(uris) > 1 and future.exception():
+                calls = [submit([uri]) for uri in uris]
+            outcomes = dict(zip(uris, chain.from_iterable(map(_outcomes, calls)), strict=True))
             for recording in group:
-                yield _judged(recording, recording.problem or next(outcomes), config, needs_video)
+                yield _judged(recording, recording.problem or outcomes[recording.uri], config, needs_video)
 
 
 def judge(header: Header, config: PlanConfig, needs_video: bool = True) -> Problem | None:
@@ -91,10 +91,19 @@ def _judged(
     recording: Recording, outcome: Header | MediaError | Problem, config: PlanConfig, needs_video: bool
 ) -> Probed:
     if isinstance(outcome, Header):
-        return Probed(recording, outcome, judge(outcome, config, needs_video))
-    if isinstance(outcome, MediaError):
-        outcome = Problem(Stage.PLAN, outcome.reason, outcome.detail)
-    return Probed(recording, None, outcome)
+        header = outcome
+        try:
+            if header.duration_s:
+                start_s, end_s = recording.segment.within(header.duration_s)
+                header = replace(header, duration_s=end_s - start_s)
+        except MediaError as error:
+            return Probed(recording, replace(header, duration_s=0.0), _problem(error))
+        return Probed(recording, header, judge(header, config, needs_video))
+    return Probed(recording, None, _problem(outcome) if isinstance(outcome, MediaError) else outcome)
+
+
+def _problem(error: MediaError) -> Problem:
+    return Problem(Stage.PLAN, error.reason, error.detail)
 
 
 def _outcomes(future: _Headers) -> list[Header | MediaError]:
@@ -104,8 +113,20 @@ def _outcomes(future: _Headers) -> list[Header | MediaError]:
         return [error]
 
 
+def _files(group: list[Recording]) -> list[str]:
+    """The files to look into, each once."""
+    return list(dict.fromkeys(one.uri for one in group if one.problem is None))
+
+
 def _groups(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:
-    """Recordings whose headers are read in one call."""
-    iterator = iter(recordings)
-    for first in iterator:
-        yield [first, *islice(iterator, HEADERS_PER_S3_CALL - 1)] if is_s3(first.uri) else [first]
+    """Recordings whose headers are read in one call: those of one file, on S3 of several."""
+    group: list[Recording] = []
+    uris: set[str] = set()
+    for one in recordings:
+        uris.add(one.uri)
+        if group and (len(uris) > (HEADERS_PER_S3_CALL if is_s3(one.uri) else 1) or len(group) == _RECORDINGS_PER_CALL):
+            yield group
+            group, uris = [], {one.uri}
+        group.append(one)
+    if group:
+        yield group

@@ -1,36 +1,43 @@
-"""What there is to label: recordings in a folder, below an S3 prefix, in a manifest, or one file."""
+"""What there is to label: recordings in a folder, below an S3 prefix, in a list, or one file."""
 
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from liser_ray.corpora import mspface
 from liser_ray.corpora.labeled import SOUND_SUFFIXES, input_address, input_folder, read_labeled_set
 from liser_ray.corpora.manifest import Manifest, is_manifest
 from liser_ray.corpora.ordered import in_order
+from liser_ray.corpora.segments import SEGMENT_COLUMNS, WHOLE, Segment
 from liser_ray.media.container import VIDEO_SUFFIXES
 from liser_ray.media.outcome import Problem, Reason, Stage
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, is_below, is_s3, split
 from liser_ray.storage.listing import Found, look, walk
+from liser_ray.storage.roots import roots_of
 
 _AT_ONCE = 64  # requests: an S3 store takes 20 to 100 ms for each
-_TEXT = (pa.string(), pa.large_string(), pa.string_view())
+_SEGMENT_FIELDS = [pa.field(name, pa.float64()) for name in SEGMENT_COLUMNS]
+
+Listed: TypeAlias = tuple[str, Segment, tuple[Any, ...]]
+"""What a list says of a recording: its file's address, where in it, and its values in further columns."""
 
 
 @dataclass(frozen=True)
 class Recording:
     """One recording as the store lists it (see `Found`), before any byte of it is read."""
 
-    uri: str
-    size_bytes: int  # 0 if it can't be reached
+    uri: str  # of its file
+    size_bytes: int  # of its file; 0 if it can't be reached
     version: str
     extra: tuple[Any, ...] = ()  # values of the manifest's other columns, in the order of `Listing.extra_schema`
     problem: Problem | None = None  # why it can't be labeled, as far as that is known without a look inside
+    segment: Segment = WHOLE  # where in its file it is
 
 
 @dataclass
@@ -42,62 +49,102 @@ class Listing:
     total: int | None = None  # how many there will be, where that is known at the start
     ignored_files: int = 0  # passed over because of their suffix
     duplicates: int = 0  # rows of the manifest passed over because an earlier one names the same recording
+    gone: int = 0  # recordings of a published list passed over because their file is not there
 
 
 def list_recordings(
-    input_uri: str, skip_uri: str | None = None, roots: tuple[str, ...] = (), needs_video: bool = True
+    input_uri: str,
+    skip_uri: str | None = None,
+    roots: tuple[str, ...] = (),
+    needs_video: bool = True,
+    media_folder: str = "",
 ) -> Listing:
     """List what a user gave as input; at most a page of a store's listing is in memory.
 
-    A folder or prefix is searched through (`liser_ray.storage.listing.walk`). Of a manifest (``.parquet``, ``.csv``)
-    the column ``uri`` counts, relative to the manifest's folder; its other columns are carried along with their types,
-    dictionary columns as their values (a CSV's are text, as they stand there). A row whose file is not there is a
-    `Recording` with a problem. Of rows that name the same recording the first is kept, so that nothing is labeled
-    twice. A published set of labeled speech, such as ``ravdess:<folder>``, has label and speaker as columns. What lies
-    outside of the roots (see `liser_ray.storage.roots.roots_of`) has the problem DENIED.
+    A folder or prefix is searched through (`liser_ray.storage.listing.walk`). Of a manifest (see
+    `liser_ray.corpora.manifest`) a row is a recording: a file, or a segment of it, whose place is then in two further
+    columns (`SEGMENT_COLUMNS`). Its other columns are carried along with their types, dictionary columns as their
+    values (those of text are text, as they stand there). A row whose file is not there is a `Recording` with a
+    problem. Of rows that name the same recording the first is kept, so that nothing is labeled twice. A published set
+    of labeled speech, such as ``ravdess:<folder>``, has label and speaker as columns; of the lists of MSP-Face
+    (``mspface:<folder>``) the segments are listed whose videos are in the media folder. What lies outside of the roots
+    (see `input_roots`) has the problem DENIED.
 
     Args:
-        input_uri: folder, file or manifest; a local path or an ``s3://`` URI.
+        input_uri: folder, file or list; a local path or an ``s3://`` URI.
         skip_uri: a folder or prefix that is left out without counting: the job's own output below its input.
         needs_video: whether files of sound are left alone.
+        media_folder: where the files of a list are; empty: in its own folder.
 
     Raises:
-        UserError: if the input does not exist, can't be listed, holds no video, or is a manifest without ``uri``;
-            while iterating as well.
+        UserError: if the input does not exist, can't be listed, holds no video, or is a list that can't be read; while
+            iterating as well.
     """
     uri = input_address(input_uri)
-    if uri != input_folder(uri):
+    if uri.startswith(f"{mspface.NAME}:"):
+        return _list_mspface(input_folder(uri), media_folder, roots)
+    is_set = uri != input_folder(uri)
+    file = None if is_set else _find_file(uri)
+    if file is not None and is_manifest(uri):
+        return _list_manifest(uri, roots, media_folder and absolute(media_folder))
+    if media_folder:
+        raise UserError(f"--media_folder is for lists, whose recordings lie there; {input_uri} is none. Leave it out.")
+    if is_set:
         return _list_labeled(uri, roots)
-    file = _find_file(uri)
     if file is not None:
-        return _list_manifest(uri, roots) if is_manifest(uri) else Listing(iter([_recording(file)]), total=1)
+        return Listing(iter([_recording(file)]), total=1)
     listing = Listing()
     suffixes = VIDEO_SUFFIXES if needs_video else VIDEO_SUFFIXES.union(SOUND_SUFFIXES)
     listing.recordings = _keep_recordings(listing, uri, walk(uri, roots), skip_uri and absolute(skip_uri), suffixes)
     return listing
 
 
+def input_roots(input_uri: str, media_folder: str, allowed: Iterable[str]) -> tuple[str, ...]:
+    """The roots (see `liser_ray.storage.roots`) of an input, with what else is allowed."""
+    return roots_of(media_folder or input_folder(input_uri), allowed)
+
+
 def _list_labeled(spec: str, roots: tuple[str, ...]) -> Listing:
     found = read_labeled_set(spec).utterances
     columns = pa.schema([("label", pa.string()), ("speaker", pa.string())])
-    rows = ((one.uri, (one.label, one.speaker)) for one in found)
+    rows = ((one.uri, WHOLE, (one.label, one.speaker)) for one in found)
     return Listing(reach_all(rows, roots), columns, total=len(found))
 
 
-def reach_all(rows: Iterable[tuple[str, tuple[Any, ...]]], roots: tuple[str, ...] = ()) -> Iterator[Recording]:
-    """The recording at each address as it is now, or its problem, with the other values of its row; many at once."""
+def _list_mspface(lists: str, media_folder: str, roots: tuple[str, ...]) -> Listing:
+    if not media_folder:
+        raise UserError(f"{mspface.NAME}:{lists} is of lists alone: give --media_folder, where the videos lie.")
+    rows = mspface.read_segments(lists)
+    files = (posixpath.splitext(one.uri) for one in walk(absolute(media_folder), roots))
+    videos = {posixpath.basename(stem): stem + suffix for stem, suffix in files if suffix.lower() in VIDEO_SUFFIXES}
+    listed = [(videos[name], segment, (*segment, *values)) for name, segment, values in rows if name in videos]
+    schema = pa.schema([*_SEGMENT_FIELDS, *mspface.COLUMNS])
+    return Listing(reach_all(listed, roots), schema, total=len(listed), gone=len(rows) - len(listed))
+
+
+def reach_all(rows: Iterable[Listed], roots: tuple[str, ...] = ()) -> Iterator[Recording]:
+    """The recording of each row as it is now, or its problem; many at once, and a file once for all that follow it."""
+    last: tuple[str, Future[Found]] | None = None
+
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        for (_, extra), future in in_order(lambda row: threads.submit(look, row[0], roots), rows, 16 * _AT_ONCE):
-            yield _recording(future.result(), extra)
+
+        def find(row: Listed) -> Future[Found]:
+            nonlocal last
+            if last is None or last[0] != row[0]:
+                last = row[0], threads.submit(look, row[0], roots)
+            return last[1]
+
+        for (_, segment, extra), future in in_order(find, rows, 16 * _AT_ONCE):
+            yield _recording(future.result(), extra, segment)
 
 
-def _recording(found: Found, extra: tuple[Any, ...] = ()) -> Recording:
+def _recording(found: Found, extra: tuple[Any, ...] = (), segment: Segment = WHOLE) -> Recording:
     if found.error is None:
         problem = None if found.size_bytes else Problem(Stage.PLAN, Reason.EMPTY, "0 bytes")
-        return Recording(found.uri, found.size_bytes, found.version, extra, problem)
+        return Recording(found.uri, found.size_bytes, found.version, extra, problem, segment)
     reasons = {FileNotFoundError: Reason.MISSING, PermissionError: Reason.DENIED}
     reason = reasons.get(type(found.error), Reason.READ_ERROR)
-    return Recording(found.uri, 0, "", extra, Problem(Stage.PLAN, reason, str(found.error)))
+    return Recording(found.uri, 0, "", extra, Problem(Stage.PLAN, reason, str(found.error)), segment)
 
 
 def _find_file(uri: str) -> Found | None:
@@ -135,26 +182,21 @@ def _keep_recordings(
         )
 
 
-def _list_manifest(uri: str, roots: tuple[str, ...]) -> Listing:
-    manifest = Manifest(uri, needed=["uri"])
-    if manifest.schema.field("uri").type not in _TEXT:
-        raise manifest.no_text("uri")
-    extra = pa.schema([one for one in manifest.schema if one.name != "uri"])
-    listing = Listing(extra_schema=extra, total=manifest.total)
+def _list_manifest(uri: str, roots: tuple[str, ...], media_folder: str) -> Listing:
+    manifest = Manifest(uri, folder=media_folder, hint="A column uri, path or file names the files.")
+    in_files = _SEGMENT_FIELDS if manifest.has_segments else []
+    listing = Listing(extra_schema=pa.schema([*in_files, *manifest.schema]), total=manifest.total)
 
-    def new_rows() -> Iterator[tuple[str, tuple[Any, ...]]]:
-        """Address and other values of each row, the first of each address only."""
+    def new_rows() -> Iterator[Listed]:
+        """The first row of each recording."""
         seen: set[int] = set()  # hashes of 64 bits: the addresses themselves would take several times the memory
-        place = manifest.schema.names.index("uri")
-        for number, row in enumerate(manifest.rows(), start=1):
-            if not row[place]:
-                raise UserError(f"The manifest {uri}: row {number} has no uri. Fill it in or take the row out.")
-            address = manifest.resolve(row[place])
-            if hash(address) in seen:
+        for row in manifest.rows():
+            recording = hash((row.uri, row.segment))
+            if recording in seen:
                 listing.duplicates += 1
                 continue
-            seen.add(hash(address))
-            yield address, row[:place] + row[place + 1 :]
+            seen.add(recording)
+            yield row.uri, row.segment, (*(row.segment if in_files else ()), *row.values)
 
     listing.recordings = reach_all(new_rows(), roots)
     return listing

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from liser_ray.corpora.segments import WHOLE, Segment
+
 MICROSECONDS = 1_000_000
 WINDOW_FRAMES = 16
 FRAME_RATE_HZ = 30
@@ -17,7 +19,7 @@ TEACHER_BYTES_PER_S = 95  # softmaxes of 2 windows over 8 labels
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a recording, from its start in seconds."""
+    """A stretch of a recording, in seconds from the recording's start."""
 
     span_id: str  # 32 hex digits, the same whenever the same recording is planned with the same span length
     start_s: float
@@ -25,14 +27,18 @@ class Span:
     too_short: bool  # whether it holds less than one clip of 16 frames at 30 Hz
 
 
-def recording_id(uri: str, size_bytes: int, version: str) -> str:
-    """32 hex digits that stand for one version of one recording: BLAKE2b of its address, size and ETag or mtime."""
-    return _digest(uri, str(size_bytes), version)
+def recording_id(uri: str, size_bytes: int, version: str, segment: Segment = WHOLE) -> str:
+    """32 hex digits for a version of a recording: BLAKE2b of its file's address, size, ETag or mtime, and its place."""
+    return _digest(uri, str(size_bytes), version, *_place(segment))
 
 
-def address_id(uri: str) -> bytes:
-    """16 bytes that stand for a recording's address, whatever its version."""
-    return bytes.fromhex(_digest(uri))
+def address_id(uri: str, segment: Segment = WHOLE) -> bytes:
+    """16 bytes that stand for where a recording is, whatever its version."""
+    return bytes.fromhex(_digest(uri, *_place(segment)))
+
+
+def _place(segment: Segment) -> tuple[str, ...]:
+    return () if segment == WHOLE else tuple(map(repr, segment))
 
 
 def span_id(recording: str, start_us: int, span_us: int) -> str:

@@ -12,10 +12,13 @@ import numpy as np
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.ordered import in_order
+from liser_ray.corpora.segments import WHOLE, Segment
 from liser_ray.corpora.utterance import LabeledSet, Part, Utterance, only_part
 from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.outcome import MediaError, Reason
+from liser_ray.media.reader import Reader
 from liser_ray.media.source import sound_source
-from liser_ray.media.waveform import WaveformError, decode_waveform
+from liser_ray.media.waveform import WaveformError, check_audible, decode_waveform
 from liser_ray.runtime.display import Counting
 from liser_ray.runtime.errors import UserError
 
@@ -37,9 +40,10 @@ class LabeledSpeech:
     label_index: np.ndarray  # int64 [N], indices into `labels`
     speakers: tuple[str, ...]  # of each recording
     sexes: dict[str, str]  # of each speaker, "man" or "woman", where it is known
-    uris: tuple[str, ...]  # of each recording
+    uris: tuple[str, ...]  # of each recording's file
+    segments: tuple[Segment, ...]  # of each recording, where in its file it is
     skipped: dict[str, int]  # how many files or recordings were passed over, by the reason in words
-    problems: tuple[tuple[str, str], ...]  # (address, reason with details) of each listed recording that is not used
+    problems: tuple[tuple[str, str], ...]  # (which, reason with details) of each listed recording that is not used
     joined: tuple[Part, ...] = ()  # the sets that it is joined of; none: it is one
 
     def __len__(self) -> int:
@@ -104,10 +108,10 @@ def training_recordings(speech: LabeledSpeech, fold: Fold, fraction: float = 1.0
 def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> LabeledSpeech:
     """Decode every recording of a set.
 
-    Recordings that can't be used are skipped and listed: "unreadable" (missing ones as well), "empty", "shorter than
-    0.1 s", "silent" (peak at most -80 dB of full scale), "not finite" (NaN or infinite samples). Of recordings with the
-    same samples, label and speaker the first is kept, the others are "duplicate"; if label or speaker differ, none is
-    kept: "contradicting duplicates". So many workers decode at once.
+    Recordings that can't be used are skipped and listed: "unreadable" (missing ones as well, and segments that do not
+    lie in their file), "empty", "shorter than 0.1 s", "silent" (peak at most -80 dB of full scale), "not finite" (NaN
+    or infinite samples). Of recordings with the same samples, label and speaker the first is kept, the others are
+    "duplicate"; if label or speaker differ, none is kept: "contradicting duplicates". So many workers decode at once.
 
     Raises:
         UserError: if more than half of the recordings are unreadable, or a label has none left.
@@ -133,8 +137,9 @@ def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> 
         speakers=tuple(one.speaker for one in utterances),
         sexes={one.speaker: one.sex for one in utterances if one.sex},
         uris=tuple(one.uri for one in utterances),
+        segments=tuple(one.segment for one in utterances),
         skipped=dict(Counter(labeled.skipped) + Counter(problem.reason for problem in unusable.values())),
-        problems=tuple((labeled.utterances[k].uri, str(unusable[k])) for k in sorted(unusable)),
+        problems=tuple((str(labeled.utterances[k]), str(unusable[k])) for k in sorted(unusable)),
         joined=tuple(part for _, part in labeled.joined),
     )
     log.info(
@@ -148,8 +153,12 @@ def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> 
     return speech
 
 
-def read_waveform(uri: str) -> np.ndarray:
+def read_waveform(uri: str, segment: Segment = WHOLE) -> np.ndarray:
     """Decode the best sound track of a recording, local or on S3, in any format, rate and number of channels.
+
+    Args:
+        uri: of its file.
+        segment: the part of it that is the recording; nothing far outside is read.
 
     Returns:
         int16 [samples], 16 kHz, mono (the mean of the channels).
@@ -157,8 +166,23 @@ def read_waveform(uri: str) -> np.ndarray:
     Raises:
         WaveformError: see there.
     """
+    if segment != WHOLE:
+        return _read_segment(uri, segment)
     with sound_source(uri) as source:
         return np.concatenate(list(decode_waveform(source)))
+
+
+def _read_segment(uri: str, segment: Segment) -> np.ndarray:
+    """As the labeling job decodes it, so that the two are alike to the sample."""
+    try:
+        with Reader(uri) as reader:
+            file_s = reader.header.duration_s
+            start_s, end_s = segment.within(reader.measure_duration_s() if file_s is None else file_s)
+            pcm = reader.span(start_s, end_s).pcm()
+    except MediaError as error:
+        raise WaveformError("empty" if error.reason is Reason.EMPTY else "unreadable", error.detail) from error
+    check_audible(len(pcm), float(np.abs(pcm.astype(np.int32)).max(initial=0)))
+    return pcm
 
 
 class _Unusable(NamedTuple):
@@ -181,7 +205,7 @@ class _Decoded(NamedTuple):
 
 def _decode(utterance: Utterance) -> _Decoded:
     try:
-        pcm = read_waveform(utterance.uri)
+        pcm = read_waveform(utterance.uri, utterance.segment)
     except WaveformError as error:
         return _Decoded(problem=_Unusable(error.reason, error.detail))
     return _Decoded(pcm, hashlib.blake2b(pcm.data, digest_size=16).digest())
@@ -207,7 +231,7 @@ def _duplicates(utterances: tuple[Utterance, ...], digests: list[bytes]) -> dict
         meanings = {(utterances[k].label, utterances[k].speaker) for k in group}
         first = utterances[group[0]]
         if len(meanings) == 1:
-            dropped |= {k: _Unusable("duplicate", f"the same sound as {first.uri}") for k in group[1:]}
+            dropped |= {k: _Unusable("duplicate", f"the same sound as {first}") for k in group[1:]}
             continue
         said = " and ".join(f"{label} of speaker {speaker}" for label, speaker in sorted(meanings))
         dropped |= {k: _Unusable("contradicting duplicates", f"the same sound is {said}") for k in group}
@@ -220,7 +244,7 @@ def _check_left(labeled: LabeledSet, kept: list[int], unusable: dict[int, _Unusa
 
     def first_of(indices: Iterable[int]) -> str:
         k = min(indices)
-        return f"The first: {labeled.utterances[k].uri}: {unusable[k]}."
+        return f"The first: {labeled.utterances[k]}: {unusable[k]}."
 
     unreadable = [k for k, problem in unusable.items() if problem.reason == "unreadable"]
     if len(unreadable) > total / 2:

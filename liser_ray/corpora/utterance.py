@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from liser_ray.corpora.segments import WHOLE, Segment
 from liser_ray.results.records import sorted_speakers
 
 EVERYBODY = -1
@@ -14,11 +15,16 @@ EVERYBODY = -1
 class Utterance:
     """One labeled recording."""
 
-    uri: str  # absolute path or s3://bucket/key
+    uri: str  # of its file: absolute path or s3://bucket/key
     label: str
     speaker: str  # by a name that is unique within the set
     fold: int | None = None  # in which the speaker is tested, where a manifest says so
     sex: str = ""  # the speaker's, "man" or "woman"; "" where it is not known
+    segment: Segment = WHOLE  # where in its file it is
+
+    def __str__(self) -> str:
+        """Which recording it is, in words."""
+        return self.uri if self.segment == WHOLE else f"{self.uri} {self.segment}"
 
 
 class Part(NamedTuple):

@@ -102,8 +102,9 @@ class LabelConfig:
     """Label recordings of people talking with teachers, into a Parquet table.
 
     Attributes:
-        input: folder, s3://bucket/prefix, one recording, or a Parquet/CSV manifest with a uri column. Empty: the
-            generated demo corpus with its small teachers.
+        input: folder, s3://bucket/prefix, one recording, a Parquet/CSV manifest with a uri column, ravdess:FOLDER and
+            the like, or mspface:FOLDER with the lists of MSP-Face. Empty: the generated demo corpus with its small
+            teachers.
         output: folder or s3:// prefix for plan/, labels/, checkpoint/, runs/, run.json and report.html. The same
             command goes on where it was.
         teachers: each as NAME=KIND:ADDRESS, such as face=s2d:s2d.pth,landmarks.pth or speech=speech:out/teachers/fold-*
@@ -111,6 +112,8 @@ class LabelConfig:
             s2d, face, speech and student, see docs/label.md. Sound alone is decoded where no teacher looks at faces.
         require: names of the teachers without which a span does not count as labeled; none given: all. A face that is
             not required may be missing.
+        media_folder: folder or prefix that the files of a list are in, the only ones that are then read; empty: they
+            are where the list says, from its own folder.
         plan: how recordings are probed and cut into spans.
         media: faces, voice activity and limits.
         media_pool: CPU workers that decode and find faces.
@@ -133,6 +136,7 @@ class LabelConfig:
     output: str = "out/demo"
     teachers: list[str] | dict[str, Any] = field(default_factory=list)
     require: list[str] | None = None
+    media_folder: str = ""
     plan: PlanConfig = field(default_factory=PlanConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
     media_pool: PoolConfig = field(default_factory=PoolConfig)

@@ -19,10 +19,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from liser_ray.corpora.labeled import input_folder
 from liser_ray.corpora.plan_table import as_table, plan_rows
 from liser_ray.corpora.probe import probe_all
-from liser_ray.corpora.recordings import list_recordings
+from liser_ray.corpora.recordings import input_roots, list_recordings
 from liser_ray.corpora.schema import plan_schema
 from liser_ray.labeling.config import LabelConfig, Pools, Prices, fit_pools
 from liser_ray.labeling.monitor import monitored
@@ -36,7 +35,6 @@ from liser_ray.runtime.cluster import cluster_size, ray_resources, start_ray
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, is_s3, join
 from liser_ray.storage.files import delete_folder, filesystem, replace_parquet, write_bytes
-from liser_ray.storage.roots import roots_of
 
 LISTED_AT_MOST = 20_000
 """Recordings to draw from: of a longer input the first ones, since listing 10 million takes longer than measuring."""
@@ -272,8 +270,8 @@ def _cluster(config: LabelConfig, pools: Pools) -> tuple[Cluster, Pools]:
 
 def draw_spans(config: LabelConfig, count: int) -> tuple[pa.Table, int, Counter[str]]:
     """Rows of a plan, evenly over the recordings; how many recordings they are from; those of no use by reason."""
-    roots = roots_of(input_folder(config.input), config.plan.allowed_roots)
-    listing = list_recordings(config.input, config.output, roots, config.needs.face)
+    roots = input_roots(config.input, config.media_folder, config.plan.allowed_roots)
+    listing = list_recordings(config.input, config.output, roots, config.needs.face, config.media_folder)
     listed = list(islice(listing.recordings, LISTED_AT_MOST))
     schema = plan_schema(listing.extra_schema, ADDED_COLUMNS)
     status, reason = schema.get_field_index("status"), schema.get_field_index("reason")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from liser_ray.corpora.segments import SEGMENT_COLUMNS
 from liser_ray.labeling.progress import Work
 from liser_ray.labeling.schema import CLIPS, ON_THE_WAY, bytes_column, empty_column, ending, list_column
 from liser_ray.media.detector import check_detector
@@ -55,8 +56,10 @@ class MediaStage:
             return self._row(span, None, None)
         started = time.monotonic()
         media: SpanMedia | None = None
-        arguments = (span["uri"], span["start_s"], span["end_s"], self._config, self._needs, self._roots)
+        in_file = span.get(SEGMENT_COLUMNS[0]) or 0.0
+        place = (span["uri"], in_file + span["start_s"], in_file + span["end_s"])
         try:
+            arguments = (*place, self._config, self._needs, self._roots)
             media = self._sandbox.call(prepare_span, *arguments, timeout_s=self._config.timeout_s)
             problem = media.problem
         except MediaError as error:

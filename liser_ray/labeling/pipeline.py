@@ -11,7 +11,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.data.checkpoint import CheckpointConfig
 from ray.util.annotations import RayDeprecationWarning
 
-from liser_ray.corpora.labeled import input_folder
+from liser_ray.corpora.recordings import input_roots
 from liser_ray.labeling.config import LabelConfig, PoolConfig, Pools
 from liser_ray.labeling.finish import finish
 from liser_ray.labeling.media_stage import MediaStage
@@ -23,14 +23,13 @@ from liser_ray.media.outcome import Stage
 from liser_ray.storage.addresses import is_s3
 from liser_ray.storage.files import filesystem
 from liser_ray.storage.retries import TRANSIENT_ERRORS
-from liser_ray.storage.roots import roots_of
 
 _TASK_CPUS = 0.1  # reading and writing wait for the store
 
 
 def label_spans(config: LabelConfig, plan: str, schema: pa.Schema, pools: Pools, counts: JobCounts) -> Dataset:
     """The labels rows, of this schema, of the plan in a folder, when somebody takes them; counts are reported to."""
-    roots = roots_of(input_folder(config.input), config.plan.allowed_roots)
+    roots = input_roots(config.input, config.media_folder, config.plan.allowed_roots)
     table = find_table(config)
     fs, read = (filesystem(table.labels)[0], whole_label_files(table)) if table else filesystem(plan)
     context = DataContext.get_current()

@@ -28,6 +28,7 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
         UserError: the input can't be listed, or the output can't be written.
     """
     check_readable(input_folder(config.input))
+    check_readable(config.media_folder)
     check_writable(config.output)
     summary = load_plan_summary(config.output)
     goes_on = exists(OutputFolders(absolute(config.output)).run_card)
@@ -45,7 +46,7 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
         log.info("The plan in %s is used. Recordings that came since are added with --extend.", config.output)
         return summary
     output = None if goes_on else config.output
-    return make_plan(config.input, output, config.plan, ADDED_COLUMNS, config.needs.face)
+    return make_plan(config.input, output, config.plan, ADDED_COLUMNS, config.needs.face, config.media_folder)
 
 
 def hours_text(seconds: float, of_s: float | None = None) -> str:
@@ -70,10 +71,13 @@ def describe_plan(plan: PlanSummary, n_teachers: int = 2) -> str:
         lines.append(f"  {plan.ignored_files:,} other files left alone (nothing to label by their suffix)")
     if plan.duplicates:
         lines.append(f"  {plan.duplicates:,} rows of the manifest name a recording a second time: left out")
+    if plan.gone:
+        lines.append(f"  {plan.gone:,} recordings of the list are gone: no such file in {plan.media_folder}")
     return "\n".join(lines)
 
 
 def _same_rows(summary: PlanSummary, config: LabelConfig) -> bool:
     decides = ("span_seconds", "max_pixels", "max_frame_rate_hz", "max_recording_hours", "allowed_roots")
     same = all(getattr(summary.config, name) == getattr(config.plan, name) for name in decides)
-    return same and summary.needs_video == config.needs.face
+    in_the_same = summary.media_folder == (config.media_folder and absolute(config.media_folder))
+    return same and in_the_same and summary.needs_video == config.needs.face

@@ -19,7 +19,7 @@ from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.detector import check_detector
 from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.addresses import join
+from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import check_readable, check_writable, list_files, read_bytes, write_bytes
 from liser_ray.storage.run_record import package_versions, plain
 from liser_ray.teachers.targets import Target
@@ -40,6 +40,7 @@ def check_settings(config: LabelConfig) -> list[Target]:
 
     check_writable(config.output)
     check_readable(input_folder(config.input))
+    check_readable(config.media_folder)
     if not config.entries:
         raise UserError(
             "No teacher: give --teachers at least one NAME=KIND:ADDRESS, such as speech=speech:out/teachers/fold-*."
@@ -63,6 +64,7 @@ def make_recipe(config: LabelConfig, targets: Sequence[Target]) -> dict[str, Any
         {
             "schema_version": SCHEMA_VERSION,
             "input": input_address(config.input),
+            "media_folder": absolute(config.media_folder) if config.media_folder else None,
             "span_seconds": config.plan.span_seconds,
             "max_pixels": config.plan.max_pixels,
             "max_frame_rate_hz": config.plan.max_frame_rate_hz,

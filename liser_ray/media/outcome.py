@@ -35,6 +35,7 @@ class Reason(StrEnum):
     NOT_MEDIA = "not_media"  # no container of video or sound
     NO_DURATION = "no_duration"  # the end can't be found in bounded time
     TOO_LARGE = "too_large"  # frame size or frame rate beyond the plan's limits
+    BAD_SEGMENT = "bad_segment"  # the manifest gives it no length, or a place outside of its file
     TRUNCATED = "truncated"  # the data ends before this span
     CORRUPT = "corrupt"  # the data of this span can't be decoded
     # failed: the work on it

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
 from typing import IO
 
 import av
@@ -14,6 +15,8 @@ import numpy as np
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.container import ByteSource
 from liser_ray.media.waveform import WaveformError, decode_waveform
+from liser_ray.runtime.errors import UserError
+from liser_ray.storage.addresses import absolute
 
 STDIN = "-"
 _IN_MEMORY_BYTES = 64 << 20  # of standard input; the rest goes to a temporary file
@@ -29,7 +32,7 @@ class _LocalSource:
 
 @contextmanager
 def open_sound(uri: str) -> Iterator[ByteSource]:
-    """The bytes of a recording: a local path, an ``s3://`` address, or ``-`` for standard input.
+    """The bytes of a recording: a local path, a ``file://`` or ``s3://`` address, or ``-`` for standard input.
 
     Standard input is read to its end first, since many formats want to seek.
 
@@ -43,7 +46,11 @@ def open_sound(uri: str) -> Iterator[ByteSource]:
             yield source
         return
     try:
-        with _spooled() if uri == STDIN else open(uri, "rb") as file:
+        path = absolute(uri) if "://" in uri else uri
+    except UserError as error:
+        raise WaveformError("unreadable", str(error)) from error
+    try:
+        with _spooled() if uri == STDIN else open(path, "rb") as file:
             if file.seek(0, os.SEEK_END) == 0:
                 raise WaveformError("empty", "0 bytes")
             file.seek(0)
@@ -71,8 +78,9 @@ class ArrayReader:
     """
 
     def __init__(self, sample_rate_hz: int):
-        if not 1_000 <= sample_rate_hz <= 768_000 or sample_rate_hz != int(sample_rate_hz):
-            raise ValueError(f"A sample rate of {sample_rate_hz} Hz: give a whole number such as 16000 or 44100.")
+        is_number = isinstance(sample_rate_hz, Real)
+        if not is_number or not 1_000 <= sample_rate_hz <= 768_000 or sample_rate_hz != int(sample_rate_hz):
+            raise ValueError(f"A sample rate of {sample_rate_hz!r} Hz: give a whole number such as 16000 or 44100.")
         self._rate_hz = int(sample_rate_hz)
         self._resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE_HZ) if self._rate_hz != SAMPLE_RATE_HZ else None
 
@@ -103,12 +111,20 @@ def _joined(frames: list[av.AudioFrame]) -> np.ndarray:
     return np.concatenate([*parts, np.zeros(0, np.float32)])
 
 
+def refuse_path(samples: object) -> None:
+    """A ValueError for who gives a file's name in place of a waveform."""
+    if isinstance(samples, str | bytes | os.PathLike):
+        name = os.fsdecode(samples)
+        raise ValueError(f"{name!r} is no waveform. Of a file, call predict_file({name!r}).")
+
+
 def _mono(samples: np.ndarray) -> np.ndarray:
     """float32 [n], -1..1."""
+    refuse_path(samples)
     array = np.asarray(samples)
     if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[0] > array.shape[1] > 0):
         raise ValueError(f"A waveform of shape {array.shape}: give [samples] or [channels, samples].")
-    if array.dtype == np.int16:
+    if array.dtype.newbyteorder("=") == np.int16:  # of either byte order
         array = array.astype(np.float32) / 32768
     elif not np.issubdtype(array.dtype, np.floating):
         raise ValueError(f"A waveform of {array.dtype}: give int16, or floats from -1 to 1.")

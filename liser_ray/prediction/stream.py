@@ -53,6 +53,7 @@ class EmotionStream:
         self._n_estimates = 0
         self._sum = np.zeros(len(self.labels))
         self._temperature = card.temperature
+        self._is_finished = False
 
     def add(self, samples: np.ndarray) -> list[Estimate]:
         """The estimates that the next sound completes, oldest first.
@@ -62,14 +63,25 @@ class EmotionStream:
 
         Raises:
             WaveformError: NaN or infinite samples; the stream stays as it was.
-            ValueError: shape, type or range are none of a waveform.
+            ValueError: shape, type or range are none of a waveform, or the stream is finished.
         """
+        self._refuse_finished()
         return self._hear(self._reader.add(samples))
 
     def finish(self) -> list[Estimate]:
-        """The estimates that are left at the end; of less than 3 s of sound the only one, as of a short recording."""
+        """The estimates that are left at the end; of less than 3 s of sound the only one, as of a short recording.
+
+        Raises:
+            ValueError: the stream is finished already.
+        """
+        self._refuse_finished()
+        self._is_finished = True
         estimates = self._hear(self._reader.finish())
         return estimates + [self._estimate(window) for window in self._windows.finish()]
+
+    def _refuse_finished(self) -> None:
+        if self._is_finished:
+            raise ValueError("This stream is finished. For another recording make another one with Student.stream.")
 
     def _hear(self, sound: np.ndarray) -> list[Estimate]:
         estimates = []

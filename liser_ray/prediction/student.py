@@ -12,14 +12,16 @@ from liser_ray.media.waveform import check_audible
 from liser_ray.prediction.backend import Backend, OnnxBackend
 from liser_ray.prediction.pieces import RunningStatistics, SlidingWindow, step_samples
 from liser_ray.prediction.prediction import Prediction, kept_labels, softmax
-from liser_ray.prediction.sound import ArrayReader, file_blocks, open_sound
+from liser_ray.prediction.sound import ArrayReader, file_blocks, open_sound, refuse_path
 from liser_ray.prediction.stream import EmotionStream
 from liser_ray.runtime.errors import UserError
+from liser_ray.storage.addresses import absolute
 from liser_ray.student.card import CARD_FILE, WEIGHTS_FILE, StudentCard, model_card
 from liser_ray.student.familiar import unlike
 from liser_ray.student.front_end import EVALUATION_STRIDE_S, SAMPLE_RATE_HZ
 
 _BLOCK_WINDOWS = 128
+_HUB = "https://huggingface.co/"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 _ARRAY_BLOCK = 1 << 16
 
@@ -86,7 +88,7 @@ class Student:
     def predict(
         self,
         waveform: np.ndarray,
-        sample_rate_hz: int,
+        sample_rate_hz: int | None = None,
         step_s: float = EVALUATION_STRIDE_S,
         classes: Sequence[str] = (),
     ) -> Prediction:
@@ -94,15 +96,18 @@ class Student:
 
         Args:
             waveform: float -1..1, or int16; [samples] or [channels, samples], whose mean is taken; at least 0.1 s.
-            sample_rate_hz: of the waveform; it is resampled to 16 kHz.
+            sample_rate_hz: of the waveform, which has to be said; it is resampled to 16 kHz.
             step_s: from 3-s window to window, a multiple of 0.1 s, which is the paper's.
             classes: labels to choose among; none: all.
 
         Raises:
             WaveformError: it is empty, shorter than 0.1 s, silent or not finite.
-            ValueError: shape, type, range or rate are none of a waveform.
+            ValueError: shape, type, range or rate are none of a waveform, or it is a file's name.
             UserError: another step, or other classes than the student's.
         """
+        refuse_path(waveform)
+        if sample_rate_hz is None:
+            raise ValueError("predict needs the waveform's rate: predict(waveform, sample_rate_hz).")
         reader = ArrayReader(sample_rate_hz)
         sound = np.concatenate([reader.add(waveform), reader.finish()])
         check_audible(len(sound), float(np.abs(sound).max(initial=0)) * 32768)
@@ -119,7 +124,8 @@ class Student:
         """What it says of a file, in bounded memory however long it is.
 
         Args:
-            uri: of a sound or video file in any format; a local path, ``s3://…``, or ``-`` for standard input.
+            uri: of a sound or video file in any format; a local path, ``file://…``, ``s3://…``, or ``-`` for standard
+                input.
             step_s, classes: see `predict`.
             listen: is given the sound as it comes, float32 [n], 16 kHz, and the share of the file that is read, 0..1.
 
@@ -233,9 +239,11 @@ class Student:
 
 
 def _local(source: str) -> Path:
-    path = Path(source)
     if source.startswith(("s3://", "hf://")):
         return _fetched(source)
+    if source.startswith(_HUB):
+        raise UserError(f"{source}: of the Hugging Face hub give {source.removeprefix(_HUB)}, owner and name alone.")
+    path = Path(absolute(source) if "://" in source else source)
     if path.exists():
         return path
     if _HUB_NAME.fullmatch(source) and not source.startswith(".") and path.suffix != ".onnx":

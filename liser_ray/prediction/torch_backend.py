@@ -1,5 +1,7 @@
 """The student in PyTorch."""
 
+import os
+
 import numpy as np
 import safetensors.torch
 import torch
@@ -20,6 +22,11 @@ from liser_ray.student.network import EmotionClassifier
 
 _BATCH_WINDOWS = {"cpu": 8, "cuda": 1024}
 """On a CPU as many as stay in its caches: 64 take twice as long each."""
+
+if hasattr(os, "register_at_fork"):
+    # OpenMP's threads, which the folding of a student's layers starts, are not there in a forked child, and their work
+    # would be waited for without end. One thread needs none of them.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class TorchBackend:

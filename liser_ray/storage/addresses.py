@@ -1,13 +1,17 @@
 """Addresses of files and folders: what a user gives is checked and made absolute once, by `absolute` or `resolve`."""
 
+import os
 import posixpath
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.runtime.redaction import refuse_credentials
 
 _S3 = "s3://"
+_FILE = re.compile(r"file:(?://(?:localhost)?(?=/)|(?=/[^/]))", re.IGNORECASE)
+_SCHEME = re.compile(r"[A-Za-z][\w+.-]*://")
 
 
 def is_s3(uri: str) -> bool:
@@ -21,7 +25,10 @@ def has_empty_part(uri: str) -> bool:
 
 
 def absolute(uri: str) -> str:
-    """Absolute path for local files (``file://`` taken off), ``s3://bucket/key`` as it is; no trailing slash.
+    """Absolute path for local files, ``s3://bucket/key`` as it is; no trailing slash.
+
+    Of a ``file://`` address the escapes are resolved (``%20`` is a blank), as RFC 8089 has them; a path is taken as it
+    stands.
 
     Raises:
         UserError: if the scheme is neither a local path, ``file`` nor ``s3``, an S3 address has an empty part, or the
@@ -33,10 +40,13 @@ def absolute(uri: str) -> str:
         raise UserError(f"{uri} has an empty part (//), with which nothing can be opened. Give {whole}.")
     if is_s3(uri):
         return uri.rstrip("/")
-    path = uri.removeprefix("file://")
-    if "://" in path:
-        raise UserError(f"{uri}: can't read this kind of address. Give a folder, a file or s3://bucket/prefix.")
-    return str(Path(path).expanduser().absolute())
+    if is_file := _FILE.match(uri):
+        return str(Path(unquote(uri[is_file.end() :])).absolute())
+    if scheme := _SCHEME.match(uri):
+        on_web = scheme[0].lower() in ("http://", "https://")
+        first = "Download it, and give" if on_web else "Give"
+        raise UserError(f"{uri}: can't read this kind of address. {first} a folder, a file or s3://bucket/prefix.")
+    return str(Path(os.path.expanduser(uri)).absolute())
 
 
 def resolve(uri: str, folder: str) -> str:
@@ -48,7 +58,7 @@ def resolve(uri: str, folder: str) -> str:
     if has_empty_part(uri):
         refuse_credentials(uri)
         return uri
-    if "://" in uri or uri.startswith("/"):
+    if uri.startswith("/") or _SCHEME.match(uri) or _FILE.match(uri):
         return absolute(uri)
     scheme = _S3 if is_s3(folder) else ""
     return scheme + posixpath.normpath(join(folder.removeprefix(scheme), uri))

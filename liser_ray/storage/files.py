@@ -5,6 +5,7 @@ S3 settings come from the environment as the AWS tools read them; see `liser_ray
 
 import os
 import posixpath
+import re
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,10 @@ import pyarrow.parquet as pq
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, is_s3, join
 from liser_ray.storage.retries import read_exactly, retried
+
+_UNSUITED = re.compile(r"[?\x00-\x1f]")
+"""Ray Data takes what follows a question mark in a path for a query, and finds no Parquet file (2.60); it loses line
+breaks, too."""
 
 _RAYS_COPY = "/runtime_resources/working_dir_files/_ray_pkg_"
 
@@ -133,9 +138,13 @@ def check_writable(uri: str) -> None:
     """Write and delete a small file there.
 
     Raises:
-        UserError: if that fails, and why.
+        UserError: if that fails, and why; or the address has a character that a library on the way can't take.
     """
     folder = absolute(uri)
+    if found := _UNSUITED.search(folder):
+        raise UserError(
+            f"The output {folder!r} has {found[0]!r} in its name, and could not be read back. Give another."
+        )
     probe = join(folder, f".liser-write-test-{uuid.uuid4().hex[:8]}")
     if is_s3(folder):
         from liser_ray.storage import s3

@@ -36,16 +36,28 @@ def read_classifier(
     Those first that its folder lacks, then those that are in the folder and have no place in it.
 
     Raises:
-        UserError: the folder holds no such model (``what`` in words), or none that loads without running code.
+        UserError: the folder holds no such model (``what`` in words), none that loads without running code, or one
+            whose weights have other sizes than its config.json says.
     """
     try:
         with quiet():
-            model, info = auto_class.from_pretrained(folder, output_loading_info=True, dtype=torch.float32, **FROM_DISK)
+            # Sizes that differ are told here: Transformers' own error points at a table that it has logged.
+            model, info = auto_class.from_pretrained(
+                folder, output_loading_info=True, ignore_mismatched_sizes=True, dtype=torch.float32, **FROM_DISK
+            )
     except LOAD_ERRORS as error:
         raise UserError(
             f"Can't load {what} from {folder}: {why_not_loaded(error)}. A folder with its config.json and "
             "model.safetensors, as save_pretrained writes it, is needed."
         ) from error
+    if differ := sorted(info["mismatched_keys"]):
+        name, *sizes = differ[0]
+        stored, expected = (" x ".join(map(str, size)) for size in sizes)
+        more = f" ({len(differ)} differ so)" if len(differ) > 1 else ""
+        raise UserError(
+            f"{folder}: {name} is {stored} in its weights, and {expected} by its config.json{more}. If it is the head, "
+            "id2label there has to name as many labels as the head has outputs."
+        )
     missing, unexpected = (frozenset(map(str, info[keys])) for keys in ("missing_keys", "unexpected_keys"))
     return model.to(device).eval(), missing, unexpected
 

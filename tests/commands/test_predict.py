@@ -79,6 +79,8 @@ def test_folders_globs_and_videos(run, speech_folder, tmp_path):
     names = [line.split()[0] for line in out.splitlines()[1:]]
     below = [speech_folder / name for name in ("deeper/high.wav", "low.wav", "middle.flac")]
     assert names == [str(path) for path in (*below, tmp_path / "talk.mp4")]
+    (tmp_path / "c d").symlink_to(speech_folder)
+    assert run(f"file://{tmp_path}/c%20d/*.wav")[1].split()[3] == f"{tmp_path}/c"
     code, out, _ = run(speech_folder / "**" / "*.wav")
     assert code == 0
     assert [Path(line.split()[0]).name for line in out.splitlines()[1:]] == ["high.wav", "low.wav"]
@@ -117,6 +119,8 @@ def test_bad_recordings_are_named_and_the_others_done(run, speech_folder, tmp_pa
         write("10ms.wav", speech[:160]): "shorter than 0.1 s: 0.010 s",
         write("nan.wav", np.full(16_000, np.nan), subtype="FLOAT"): "not finite",
         tmp_path / "no" / "*.wav": "no recordings there",
+        "https://example.org/a.wav?x=[1]": "can't read this kind of address. Download it",
+        "gs://lab/a.wav": "can't read this kind of address. Give",
     }
     good = [
         write("8.wav", np.tile(speech[:, None], (1, 8))),
@@ -130,7 +134,7 @@ def test_bad_recordings_are_named_and_the_others_done(run, speech_folder, tmp_pa
     for line, (path, reason) in zip(lines, bad.items(), strict=True):
         assert line.startswith(f"error: {path}: ")
         assert reason in line
-    assert summary == "7 of 10 recordings could not be used."
+    assert summary == "9 of 12 recordings could not be used."
 
 
 def test_abstaining_and_choosing_among_fewer(run, speech_folder):

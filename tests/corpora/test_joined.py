@@ -128,6 +128,7 @@ def speech_of(labeled):
         speakers=tuple(one.speaker for one in utterances),
         sexes={},
         uris=tuple(one.uri for one in utterances),
+        segments=tuple(one.segment for one in utterances),
         skipped={},
         problems=(),
         joined=tuple(part for _, part in labeled.joined),

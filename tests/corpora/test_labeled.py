@@ -178,6 +178,20 @@ class TestManifest:
         )
         assert labeled.speakers == ("2", "007", "10")
 
+    def test_segments_of_one_file_are_utterances_of_their_own(self, tmp_path):
+        labeled = read_labeled_set(
+            self.write(
+                tmp_path,
+                "file,start,end,label,speaker\nb.wav,0 days 00:00:01,0 days 00:00:03,happy,2\n"
+                "a.wav,0 days 00:00:01.5,NaT,happy,1\na.wav,0 days,0 days 00:00:01.5,angry,1\n",
+            )
+        )
+        assert [(one.uri.rpartition("/")[2], one.segment, one.label) for one in labeled.utterances] == [
+            ("a.wav", (0.0, 1.5), "angry"),
+            ("a.wav", (1.5, None), "happy"),
+            ("b.wav", (1.0, 3.0), "happy"),
+        ]
+
     def test_parquet_with_numbers_and_categories(self, tmp_path):
         columns = {
             "path": ["2.wav", "1.wav"],
@@ -204,7 +218,7 @@ class TestManifest:
         ("text", "words"),
         [
             ("path,emotion\na,b\n", "no column 'label' and no column 'speaker'. It has: path, emotion. Needed are"),
-            ("path;label;speaker\na;b;c\n", "It has: path;label;speaker"),
+            ("path-label-speaker\na-b-c\n", "It has: path-label-speaker"),
             ("path,label,speaker\n", "has no rows"),
             ("", "can't be read"),
             ("path,label,speaker\na,x,1\nb,,2\n", "row 2 has no label"),

@@ -8,8 +8,10 @@ import soundfile as sf
 from media_files import moving_gradient, voice_like, write_video
 
 from liser_ray.corpora.labeled import read_labeled_set
+from liser_ray.corpora.segments import Segment
 from liser_ray.corpora.speech import load_labeled_speech
 from liser_ray.corpora.utterance import LabeledSet, Utterance
+from liser_ray.media.reader import Reader
 from liser_ray.runtime.errors import UserError
 
 RATE_HZ = 16_000
@@ -114,6 +116,49 @@ class TestFormats:
         assert loudest_hz(wave) == pytest.approx(440, abs=2)
         middle = wave[4000:12000] / 32768
         assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.375 / np.sqrt(2), rel=0.05)  # the mean of both channels
+
+
+class TestSegments:
+    """A file of half a second of each of some pitches."""
+
+    PITCHES_HZ = (300, 500, 700, 900)
+
+    def labeled(self, path, *segments):
+        utterances = [Utterance(str(path), "xy"[k % 2], str(k), segment=one) for k, one in enumerate(segments)]
+        return LabeledSet("set", ("x", "y"), tuple(utterances), {})
+
+    @pytest.fixture(params=["wav", "mp4"])
+    def file(self, tmp_path, request):
+        sound = np.concatenate([tone(hz, 0.5, 48_000) for hz in self.PITCHES_HZ]).astype(np.float32)
+        if request.param == "mp4":
+            return write_video(tmp_path / "a.mp4", moving_gradient, duration_s=2.0, audio=sound)
+        return write(tmp_path / "a.wav", sound, 48_000)
+
+    def test_only_what_lies_in_a_segment_is_heard(self, file):
+        segments = [Segment(k / 2, (k + 1) / 2) for k in range(4)]
+        speech = load_labeled_speech(self.labeled(file, *segments))
+        for k, hz in enumerate(self.PITCHES_HZ):
+            pcm = speech.waveform(k)
+            assert len(pcm) == 8000
+            for part in (pcm[:2000], pcm[-2000:]):
+                assert loudest_hz(part) == pytest.approx(hz, abs=10)
+        assert speech.segments == tuple(segments)
+
+    def test_it_is_what_the_labeling_job_decodes_there(self, file):
+        with Reader(str(file)) as reader:
+            there = reader.span(0.3, 1.45).pcm()
+        speech = load_labeled_speech(self.labeled(file, Segment(0.3, 1.45), Segment(1.0, None)))
+        np.testing.assert_array_equal(speech.waveform(0), there)
+        assert len(speech.waveform(1)) == pytest.approx(16_000, abs=700)
+
+    def test_one_outside_of_its_file_is_named_and_not_padded(self, file):
+        fitting = [Segment(0, 1), Segment(1, 2), Segment(0.25, 1.25)]
+        outside = [Segment(1, 3), Segment(5, 6), Segment(1, 1)]
+        speech = load_labeled_speech(self.labeled(file, *fitting, *outside))
+        assert [len(speech.waveform(k)) for k in range(len(speech))] == [16_000] * 3
+        assert {which.partition(" ")[2] for which, _ in speech.problems} == {str(one) for one in outside}
+        assert speech.skipped == {"unreadable": 3}
+        assert "a segment from 1 to 3 s of a file of 2" in speech.problems[0][1]
 
 
 class TestProblems:

@@ -2,6 +2,7 @@ import json
 import shutil
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 from itertools import islice
 
@@ -10,16 +11,18 @@ import pyarrow.parquet as pq
 import pytest
 from media_files import moving_gradient, voice_like, write_video
 
-from liser_ray.corpora import plan, plan_table
+from liser_ray.corpora import plan, plan_table, recordings
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.plan import extend_plan, load_plan_summary, make_plan, replan_failed
 from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.schema import plan_schema
 from liser_ray.labeling.schema import ADDED_COLUMNS, CLIPS, labels_schema
+from liser_ray.media.isolation import Sandbox
 from liser_ray.media.outcome import Reason
 from liser_ray.runtime import display
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage import s3
+from liser_ray.storage.listing import look
 from liser_ray.teachers.targets import Target
 
 CONFIG = PlanConfig(span_seconds=1.0, probe_workers=1)
@@ -152,11 +155,78 @@ def test_columns_of_the_manifest_are_carried_to_every_row(videos, tmp_path):
 TABLE = labels_schema([Target("face", "distribution", ("a", "b"), 16 / 30, 16 / 30, "", "face")])
 
 
-@pytest.mark.parametrize("name", [*(one for one in TABLE.names if one != "uri"), CLIPS.name, *plan_schema().names[-5:]])
+OURS = [name for name in TABLE.names if name not in {"uri", "start_s", "end_s"}]
+
+
+@pytest.mark.parametrize("name", [*OURS, CLIPS.name, *plan_schema().names[-5:]])
 def test_a_column_with_the_name_of_one_of_ours_is_refused_before_any_work(tmp_path, name):
     pq.write_table(pa.table({"uri": ["a.mp4"], name: ["x"]}), tmp_path / "m.parquet")
     with pytest.raises(UserError, match=f"'{name}' has the name of a column of the table. Rename it"):
         make_plan(str(tmp_path / "m.parquet"), str(tmp_path / "out"), CONFIG, ADDED_COLUMNS)
+
+
+class TestSegments:
+    LIST = (
+        "uri,start,end,who\nb.mkv,0.5,2.75,p\nb.mkv,2,2.5,q\nb.mkv,2,,r\na.mkv,,0.8,s\nb.mkv,2,9,t\nb.mkv,3.5,4,u\n"
+        "b.mkv,2,2,v\ngone.mkv,1,2,w\nb.mkv,0,3.05,x\nb.mkv,,,y\n"
+    )
+
+    def write(self, folder, text=LIST):
+        (folder / "m.csv").write_text(text)
+        return str(folder / "m.csv")
+
+    def test_each_is_planned_from_its_own_start_as_far_as_it_lies_in_its_file(self, videos, tmp_path):
+        summary = make_plan(self.write(tmp_path), str(tmp_path / "out"), CONFIG, media_folder=str(videos))
+        table = read(tmp_path / "out")
+        rows = [
+            (row["who"], row["start_s"], row["end_s"], row["reason"], row["segment_start_s"], row["segment_end_s"])
+            for row in table.to_pylist()
+        ]
+        assert rows == [
+            *(("p", start, end, "", 0.5, 2.75) for start, end in [(0.0, 1.0), (1.0, 2.0)]),
+            ("p", 2.0, 2.25, "too_short", 0.5, 2.75),
+            ("q", 0.0, 0.5, "too_short", 2.0, 2.5),
+            ("r", 0.0, pytest.approx(1.0, abs=0.01), "", 2.0, None),
+            ("s", 0.0, 0.8, "", 0.0, 0.8),
+            *((who, 0.0, 0.0, "bad_segment", *place) for who, *place in [("t", 2, 9), ("u", 3.5, 4), ("v", 2, 2)]),
+            ("w", 0.0, 0.0, "missing", 1.0, 2.0),
+            *(("x", start, start + 1, "", 0.0, 3.05) for start in (0.0, 1.0, 2.0)),
+            *(("y", start, start + 1, "", 0.0, None) for start in (0.0, 1.0, 2.0)),
+        ]
+        ids = {row["who"]: row["recording_id"] for row in table.to_pylist()}
+        assert len(set(ids.values())) == len(ids)
+        assert len(set(table["span_id"].to_pylist())) == table.num_rows
+        make_plan(str(videos), str(tmp_path / "whole"), CONFIG)
+        assert ids["y"] in read(tmp_path / "whole")["recording_id"].to_pylist()  # all of a file, as ever
+        assert (summary.recordings, summary.failed) == (10, {"bad_segment": 3, "missing": 1})
+        assert "from 2 to 9 s of a file of 3.0" in table["detail"].to_pylist()[6]
+        assert make_plan(self.write(tmp_path), str(tmp_path / "out"), CONFIG, media_folder=str(videos)) == summary
+        assert read(tmp_path / "out") == table
+
+    def test_those_that_have_come_since_and_those_that_failed_are_planned_as_at_once(self, videos, tmp_path):
+        whole, grown = (str(tmp_path / name) for name in ("whole", "grown"))
+        (tmp_path / "in").mkdir()
+        first = "".join(self.LIST.splitlines(keepends=True)[:3])
+        make_plan(self.write(tmp_path / "in", first), grown, CONFIG)
+        for name in ("a.mkv", "b.mkv"):
+            shutil.copy2(videos / name, tmp_path / "in")
+        replan_failed(grown)
+        self.write(tmp_path / "in")
+        extended = extend_plan(grown)
+        once = make_plan(str(tmp_path / "in/m.csv"), whole, CONFIG)
+        assert read(grown).equals(read(whole))
+        assert (extended.spans, extended.failed) == (once.spans, once.failed)
+
+    def test_a_file_is_looked_into_once_for_segments_that_follow_each_other(self, videos, tmp_path, monkeypatch):
+        looked, called, submit = Counter(), Counter(), Sandbox.submit
+        monkeypatch.setattr(recordings, "look", lambda uri, roots=(): looked.update([uri]) or look(uri, roots))
+        monkeypatch.setattr(Sandbox, "submit", lambda self, f, *a, **k: called.update(a[0]) or submit(self, f, *a, **k))
+        rows = [f"{name}.mkv,{number / 100},{number / 100 + 0.6}\n" for name in "ab" for number in range(20)]
+        manifest = self.write(tmp_path, "uri,start,end\n" + "".join(rows))
+        summary = make_plan(manifest, None, CONFIG, media_folder=str(videos))
+        assert (summary.spans, summary.recordings) == (40, 40)
+        assert called == {f"{videos}/a.mkv": 1, f"{videos}/b.mkv": 1}
+        assert looked == called | {manifest: 1}
 
 
 def test_files_end_between_recordings(videos, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from liser_ray.corpora.recordings import list_recordings
+from liser_ray.corpora.recordings import input_roots, list_recordings
 from liser_ray.media.outcome import Reason
 from liser_ray.runtime.errors import UserError
 
@@ -126,6 +126,25 @@ class TestManifest:
         assert listing.extra_schema == pa.schema([("speaker", pa.string()), ("note", pa.string())])
         assert [one.extra for one in listing.recordings] == [("007", "one, two")]
 
+    def test_segments_of_a_file_are_recordings_of_their_own(self, tmp_path):
+        fill(tmp_path, "media/a.mp4", "media/b.mp4")
+        (tmp_path / "m.csv").write_text("uri;end;who;start\na.mp4;2;x;0,5\na.mp4;4.5;y;2\na.mp4;2.0;z;.5\nb.mp4;;x;1\n")
+        listing = list_recordings(str(tmp_path / "m.csv"), media_folder=f"{tmp_path}/media")
+        found = [(one.uri.rpartition("/")[2], one.segment, one.extra) for one in listing.recordings]
+        assert found == [
+            ("a.mp4", (0.5, 2.0), (0.5, 2.0, "x")),
+            ("a.mp4", (2.0, 4.5), (2.0, 4.5, "y")),
+            ("b.mp4", (1.0, None), (1.0, None, "x")),
+        ]
+        assert listing.extra_schema.names == ["segment_start_s", "segment_end_s", "who"]
+        assert listing.duplicates == 1
+
+    def test_a_media_folder_is_for_lists(self, tmp_path):
+        fill(tmp_path, "a.mp4")
+        for given in (tmp_path, tmp_path / "a.mp4"):
+            with pytest.raises(UserError, match="--media_folder is for lists"):
+                list_recordings(str(given), media_folder=str(tmp_path))
+
     def test_a_row_without_its_file_is_kept_as_missing(self, tmp_path):
         fill(tmp_path, "a.mp4", "folder/b.mp4")
         manifest = self.write(tmp_path, uri=["gone.mp4", "a.mp4", "folder"], speaker=["s", "t", "u"])
@@ -141,7 +160,7 @@ class TestManifest:
     @pytest.mark.parametrize(
         ("columns", "message"),
         [
-            ({"path": ["a.mp4"]}, "no column 'uri'. It has: path"),
+            ({"video": ["a.mp4"]}, "no column 'uri'. It has: video. A column uri, path or file names"),
             ({"uri": [1, 2]}, "is int64, not text"),
             ({"uri": pa.array([], pa.string())}, "has no rows"),
             ({"uri": ["a.mp4", ""]}, "row 2 has no uri"),
@@ -161,6 +180,64 @@ class TestManifest:
         for name in ("m.parquet", "empty.csv", "ragged.csv"):
             with pytest.raises(UserError, match=f"{name} can't be read"):
                 list(list_recordings(str(tmp_path / name)).recordings)
+
+
+MSP_FACE = {
+    "segments_data.txt": "1.5\t2.75\tMSP-FACE_0001_0001.mp4\r\n3\t4\tMSP-FACE_0001_0002.mp4\r\n"
+    "0.1\t9\tMSP-FACE_0002_0001.mp4\r\n0\t1\tMSP-FACE_0003_0001.mp4\r\n",
+    "Doc/speaker_id_segments.txt": "MSP-FACE_0001_0001.mp4,Speaker_264\r\nMSP-FACE_0003_0001.mp4,Speaker_4\r\n",
+    "Doc/speaker_id_gender.txt": "Speaker_264,Male\r\nSpeaker_4,Female",
+    "label_consensus.json": '{"MSP-FACE_0001_0001.mp4": [{"EmoClass_Major": "H", "EmoAct": "5.4", "EmoDom": "5.0", '
+    '"EmoVal": "4.9", "SpkrID": "264", "Gender": "Male", "Split_Set": "Train"}]}',
+}
+
+
+class TestMspFace:
+    @pytest.fixture
+    def lists(self, tmp_path):
+        for name, text in MSP_FACE.items():
+            (tmp_path / "lists" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "lists" / name).write_text(text, newline="")
+        fill(tmp_path / "media", "more/MSP-FACE_0001.mkv", "MSP-FACE_0001.info.json", "MSP-FACE_0003.MP4", "other.mp4")
+        return f"mspface:{tmp_path}/lists"
+
+    def test_segments_whose_videos_are_there_are_listed_and_the_others_counted(self, lists, tmp_path):
+        media = f"{tmp_path}/media"
+        listing = list_recordings(lists, media_folder=media, roots=input_roots(lists, media, []))
+        found = list(listing.recordings)
+        assert [(one.uri.removeprefix(f"{media}/"), one.segment, one.problem) for one in found] == [
+            ("more/MSP-FACE_0001.mkv", (1.5, 2.75), None),
+            ("more/MSP-FACE_0001.mkv", (3.0, 4.0), None),
+            ("MSP-FACE_0003.MP4", (0.0, 1.0), None),
+        ]
+        assert (listing.gone, listing.total) == (1, 3)
+        first, second, third = (dict(zip(listing.extra_schema.names, one.extra, strict=True)) for one in found)
+        assert first == {
+            **{"segment_start_s": 1.5, "segment_end_s": 2.75, "segment": "MSP-FACE_0001_0001.mp4", "SpkrID": "264"},
+            **{"Gender": "Male", "EmoClass_Major": "H", "EmoAct": "5.4", "EmoDom": "5.0", "EmoVal": "4.9"},
+            "Split_Set": "Train",
+        }
+        assert (second["SpkrID"], second["Gender"], second["EmoClass_Major"]) == (None, None, None)
+        assert (third["SpkrID"], third["Gender"]) == ("4", "Female")
+
+    def test_what_is_missing_or_no_such_list_is_said(self, lists, tmp_path):
+        with pytest.raises(UserError, match="give --media_folder, where the videos lie"):
+            list_recordings(lists)
+        with pytest.raises(UserError, match=r"has no segments_data\.txt"):
+            list_recordings(f"mspface:{tmp_path}/media", media_folder=str(tmp_path))
+        (tmp_path / "lists/segments_data.txt").write_text("0\tsoon\ta.mp4\n")
+        with pytest.raises(UserError, match="not as MSP-Face publishes them"):
+            list_recordings(lists, media_folder=str(tmp_path))
+
+    def test_the_published_lists(self, test_data, tmp_path):
+        lists = test_data / "msp_face"
+        if not lists.is_dir():
+            pytest.skip("no msp_face in LISER_TEST_DATA")
+        fill(tmp_path, "MSP-FACE_0253.mp4")
+        listing = list_recordings(f"mspface:{lists}", media_folder=str(tmp_path))
+        found = {one.extra[2]: one for one in listing.recordings}
+        assert len(found) + listing.gone == 27_325
+        assert found["MSP-FACE_0253_0006.mp4"].extra[3:6] == ("27", "Female", "H")
 
 
 class TestS3:

@@ -2,21 +2,26 @@
 
 import time
 
+import numpy as np
 import poison
 import pyarrow as pa
 import pytest
-from talking_heads import write_talking_head
+import soundfile
+from talking_heads import voice, write_talking_head
 
 from liser_ray.corpora.schema import plan_schema
+from liser_ray.corpora.segments import SEGMENT_COLUMNS
 from liser_ray.labeling import media_stage
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.schema import CLIPS, ON_THE_WAY, labels_schema
 from liser_ray.media.faces import FaceConfig
+from liser_ray.media.flac import decode_flac
 from liser_ray.media.span import MediaConfig, Needs
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.targets import Target
 
-SCHEMA = labels_schema([Target("face", "distribution", ("a", "b"), 16 / 30, 16 / 30, "", "face")])
+TARGET = Target("face", "distribution", ("a", "b"), 16 / 30, 16 / 30, "", "face")
+SCHEMA = labels_schema([TARGET])
 
 
 EVERYTHING = Needs()
@@ -93,3 +98,20 @@ def test_what_lies_outside_of_the_roots_is_not_opened(tmp_path):
     (row,) = table.to_pylist()
     assert (row["status"], row["stage"], row["reason"]) == ("failed", "media", "denied")
     assert "--plan.allowed_roots" in row["detail"]
+
+
+def test_a_segments_times_count_from_its_start_in_the_file(tmp_path):
+    sound = voice(6.0, 3)
+    soundfile.write(tmp_path / "a.wav", sound, 16_000)
+    uri = str(tmp_path / "a.wav")
+    carried = pa.schema([(name, pa.float64()) for name in SEGMENT_COLUMNS])
+    schema = labels_schema([TARGET], carried)
+    table = planned(uri, uri).to_pylist()
+    for row, start_s in zip(table, (1.25, 3.0), strict=True):
+        row |= {"start_s": 1.0, "end_s": 2.5, **dict(zip(SEGMENT_COLUMNS, (start_s, None), strict=True))}
+    stage = MediaStage(schema, lambda work: None, MediaConfig(), Needs(clips=False, face=False, speech=False))
+    rows = [row for part in stage(pa.Table.from_pylist(table, plan_schema(carried))) for row in part.to_pylist()]
+    for row, at in zip(rows, (2.25, 4.0), strict=True):
+        expected = sound[round(at * 16_000) : round((at + 1.5) * 16_000)] * 32768
+        np.testing.assert_allclose(decode_flac(row["audio"]), expected, atol=1)
+        assert (row["start_s"], row["segment_start_s"]) == (1.0, at - 1.0)

@@ -71,6 +71,16 @@ def test_a_broken_chunk_is_refused_and_the_stream_goes_on(student, whole):
     np.testing.assert_allclose([one.probabilities for one in estimates], whole.window_probabilities, atol=1e-4)
 
 
+@pytest.mark.parametrize("rate_hz", [16_000, 44_100])
+def test_a_finished_stream_takes_nothing_more(student, rate_hz):
+    stream = student.stream(rate_hz)
+    stream.add(SPEECH)
+    stream.finish()
+    for use in (lambda: stream.add(SPEECH), stream.finish):
+        with pytest.raises(ValueError, match=r"is finished\. For another recording make another one"):
+            use()
+
+
 def test_an_hour_is_held_in_as_little_as_a_minute(student):
     """The state's size does not grow, nor what the network is given for an estimate."""
     seen = []

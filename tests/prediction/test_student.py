@@ -1,4 +1,8 @@
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
@@ -36,6 +40,9 @@ def test_the_same_sound_in_other_types_rates_and_channels_is_predicted_alike(stu
     as_float = SPEECH.astype(np.float32) / 32768
     np.testing.assert_array_equal(student.predict(as_float, 16_000).probabilities, expected)
     np.testing.assert_allclose(student.predict(as_float.astype(np.float64), 16_000).probabilities, expected, atol=1e-6)
+    for kind in (">i2", ">f4"):
+        swapped = (SPEECH if kind == ">i2" else as_float).astype(kind)
+        np.testing.assert_array_equal(student.predict(swapped, 16_000).probabilities, expected)
     eight_channels = np.tile(as_float, (8, 1))
     np.testing.assert_allclose(student.predict(eight_channels, 16_000).probabilities, expected, atol=1e-5)
     assert student.predict(SPEECH[::2], 8_000).duration_s == pytest.approx(4, abs=0.01)
@@ -47,6 +54,8 @@ def test_a_file_is_predicted_as_its_samples(student, tmp_path):
         soundfile.write(tmp_path / name, SPEECH, 16_000)
         found = student.predict_file(str(tmp_path / name))
         np.testing.assert_allclose(found.window_probabilities, expected.window_probabilities, atol=1e-6)
+    soundfile.write(tmp_path / "a b.wav", SPEECH, 16_000)
+    assert student.predict_file(f"file://{tmp_path}/a%20b.wav").label == expected.label
     time_s = np.arange(2 * 192_000) / 192_000
     soundfile.write(tmp_path / "a.wav", 0.3 * np.sin(2 * np.pi * 400 * time_s), 192_000)
     assert student.predict_file(str(tmp_path / "a.wav")).duration_s == pytest.approx(2, abs=0.01)
@@ -76,6 +85,10 @@ def test_sound_without_anything_to_hear_is_refused_in_words(student, waveform, w
         (SPEECH.astype(np.float32), 16_000, "divided by 32768"),
         (SPEECH, 0, "16000 or 44100"),
         (SPEECH, 44_100.5, "16000 or 44100"),
+        (SPEECH, "16000", "16000 or 44100"),
+        (SPEECH, None, r"predict\(waveform, sample_rate_hz\)"),
+        ("a.wav", 16_000, r"call predict_file\('a\.wav'\)"),
+        (Path("a.wav"), None, r"call predict_file\('a\.wav'\)"),
     ],
 )
 def test_an_array_that_is_no_waveform_is_refused_with_what_to_give(student, waveform, rate_hz, words):
@@ -232,3 +245,36 @@ def test_what_is_no_student_is_refused_with_what_to_do(tmp_path):
     ):
         with pytest.raises(UserError, match=words):
             Student.from_pretrained(tmp_path / name)
+    for address, words in (
+        ("https://huggingface.co/owner/name", "give owner/name"),
+        ("https://example.org/student", "Download it, and give a folder"),
+    ):
+        with pytest.raises(UserError, match=words):
+            Student.from_pretrained(address)
+
+
+FORKED = """
+import os, signal, sys
+import numpy as np
+from liser_ray import Student
+
+sound = np.random.default_rng(0).normal(0, 0.1, 4 * 16_000)
+for source in sys.argv[1:]:
+    student = Student.from_pretrained(source)
+    for _ in range(2):  # before it has predicted, and after
+        child = os.fork()
+        if not child:
+            signal.alarm(60)
+            student.predict(sound, 16_000, 0.5)
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7, source
+        student.predict(sound, 16_000, 0.5)
+"""
+
+
+def test_a_student_that_was_loaded_before_a_fork_predicts_in_the_child(student, student_folder, tmp_path):
+    """Elsewhere: the threads of this process are one."""
+    (tmp_path / "student.onnx").write_bytes(student.export_onnx())
+    command = [sys.executable, "-c", FORKED, str(student_folder), str(tmp_path / "student.onnx")]
+    threads = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}
+    subprocess.run(command, env=os.environ | threads, check=True, timeout=120)

@@ -47,6 +47,14 @@ def test_a_relative_output_of_a_submitted_job_is_refused_since_ray_would_delete_
     check_writable(str(tmp_path / "labels"))
 
 
+@pytest.mark.parametrize("name", ["what?", "a?b/labels", "a\nb"])
+def test_an_output_that_ray_data_could_not_read_back_is_refused(tmp_path, name):
+    for folder in (str(tmp_path), "s3://lab"):
+        with pytest.raises(UserError, match=r"has '(\?|\\n)' in its name, and could not be read back"):
+            check_writable(f"{folder}/{name}")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("given", "whole"), [("s3://lab//labels", "s3://lab/labels"), ("s3://lab/a///b//", "s3://lab/a/b")]
 )

@@ -491,6 +491,15 @@ def test_a_head_that_gives_no_distribution_is_refused(models, tmp_path, changes,
         load(tmp_path / "m")
 
 
+def test_a_head_of_another_size_than_its_labels_is_named_with_both_sizes(models, tmp_path):
+    shutil.copytree(models / "hubert", tmp_path / "m")
+    edit_json(tmp_path / "m/config.json", id2label={str(k): f"emotion {k}" for k in range(9)})
+    with pytest.raises(
+        UserError, match=r"m: classifier\.bias is \d in its weights, and 9 by its config\.json \(2 differ"
+    ):
+        load(tmp_path / "m")
+
+
 @pytest.mark.parametrize("lost", [("projector.weight", "projector.bias", "classifier.weight"), ()])
 def test_a_head_of_another_kind_is_named_by_its_keys(models, tmp_path, lost):
     shutil.copytree(models / "hubert", tmp_path / "m")

@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from liser_ray.corpora.ordered import in_order
+from liser_ray.corpora.segments import SEGMENT_COLUMNS
 from liser_ray.labeling.page.agreement import canonical
 from liser_ray.labeling.resume import OutputFolders, whole_label_files
-from liser_ray.labeling.schema import flat_windows
+from liser_ray.labeling.schema import flat_windows, set_columns
 from liser_ray.media.outcome import Status
 from liser_ray.storage.files import filesystem
 from liser_ray.teachers.targets import Target
@@ -235,13 +236,21 @@ class TableStatistics:
 
 
 def count_table(folders: OutputFolders, targets: Sequence[Target], n_faces: int = 0) -> TableStatistics:
-    """Count the rows of a job's table as it is now (the job may be running), and keep so many rows with a face."""
+    """Count the rows of a job's table as it is now (the job may be running), and keep so many rows with a face.
+
+    The times in what is kept are those of the files, also where the recordings are segments of them.
+    """
     fs, _ = filesystem(folders.labels)
     columns = [*_COLUMNS, *(f"targets.{one.name}.{part}" for one in targets for part in ("values", "valid"))]
 
     def read(path: str) -> pa.Table:
         with pq.ParquetFile(path, filesystem=fs) as file:
-            return file.read(columns=columns)
+            in_file = [name for name in SEGMENT_COLUMNS[:1] if name in file.schema_arrow.names]
+            rows = file.read(columns=[*columns, *in_file])
+        for name in in_file:
+            times = {time: pc.add(rows[time], rows[name]) for time in ("start_s", "end_s")}
+            rows = set_columns(rows.drop_columns(name), times)
+        return rows
 
     statistics = TableStatistics(targets, n_faces)
     # Not with the dataset's own scanner, which holds a gigabyte of row groups that nobody waits for.

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from liser_ray.corpora.segments import SEGMENT_COLUMNS
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.student.data.labels_table import LabelsTable, read_rows
+from liser_ray.student.data.labels_table import LabelsTable, has_column, read_rows
 from liser_ray.student.data.unlabeled import (
     UNIT_HZ,
     SegmentSettings,
@@ -39,16 +40,21 @@ def match_rows(speech: LabeledSpeech, table: LabelsTable) -> Matches:
     """Which labeled recordings the labeled rows of a table are of.
 
     A row that holds a whole recording is known by its samples, wherever the files lay when the table was made. Other
-    recordings (longer than a span, or with a length of another opinion in their header) are known by their address,
-    unless a row of it reaches beyond what is there now.
+    recordings (longer than a span, or with a length of another opinion in their header) are known by their address (and
+    where in the file they begin, if they are segments), unless a row of it reaches beyond what is there now.
     """
     from liser_ray.media.span import SOUND_HASH, digest  # OpenCV and ONNX, for the few who need it
 
-    rows = _read(table, ["uri", "start_s", "end_s", "content_hash"])
+    in_file = SEGMENT_COLUMNS[:1] if has_column(table, SEGMENT_COLUMNS[0]) else ()
+    rows = _read(table, ["uri", "start_s", "end_s", "content_hash", *in_file])
     of_sound = {digest(speech.waveform(k)): k for k in range(len(speech))}
     by_sound = np.array([of_sound.get(one[SOUND_HASH], -1) for one in rows["content_hash"].to_pylist()], np.int64)
-    of_address = {uri: k for k, uri in enumerate(speech.uris) if k not in {*by_sound.tolist()}}
-    by_address = np.array([of_address.get(uri, -1) for uri in rows["uri"].to_pylist()], np.int64)
+    known = {*by_sound.tolist()}
+    places = zip(speech.uris, (one.start_s for one in speech.segments), strict=True)
+    of_place = {place: k for k, place in enumerate(places) if k not in known}
+    begins_s = rows[in_file[0]].to_pylist() if in_file else [0.0] * len(rows)
+    of_rows = zip(rows["uri"].to_pylist(), begins_s, strict=True)
+    by_address = np.array([of_place.get(place, -1) for place in of_rows], np.int64)
     lengths_s = np.diff(speech.ends, prepend=0) / SAMPLE_RATE_HZ
     beyond = rows["end_s"].to_numpy() > lengths_s[by_address] + _LONGER_S
     by_address[np.isin(by_address, by_address[beyond])] = -1

@@ -219,6 +219,12 @@ def _scale(sums: list[np.ndarray]) -> Scale:
     return Scale(float(mean), math.sqrt(max(squares / max(n, 1) - mean**2, 0)) or 1.0)
 
 
+def has_column(table: LabelsTable, name: str) -> bool:
+    """Whether a table has a column that only some have, as those that its manifest gave it."""
+    fs, _ = filesystem(table.uri)
+    return name in pq.read_schema(table.groups[0].path, filesystem=fs).names
+
+
 def read_rows(table: LabelsTable, group: RowGroup, columns: list[str], batch_rows: int) -> Iterator[pa.Table]:
     """The labeled rows of a group, a few at a time."""
     fs, _ = filesystem(table.uri)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -164,3 +165,14 @@ def test_numbers_of_any_range_are_counted_alike_in_any_order_and_lie_in_their_bi
     assert one.counts.tolist() == np.histogram(values, one.edges)[0].tolist()
     largest = np.abs(values).max()
     assert one.edges[-1] <= max(2 * largest, 2**-10)
+
+
+def test_what_is_kept_of_segments_has_the_times_of_their_files(tmp_path):
+    """Or faces of others would be shown."""
+    folders = write_job(tmp_path, [row(1, start_s=2.0, end_s=5.0), lost_row(2, start_s=1.0, end_s=4.0)])
+    path = next((tmp_path / "labels").iterdir())
+    pq.write_table(pq.read_table(path).append_column("segment_start_s", pa.array([30.0, 7.0])), path)
+    found = count_table(folders, TARGETS, n_faces=1)
+    assert found.faces["start_s"].to_pylist() == [32.0]
+    (lost,) = (one for outcome, one in found.outcomes.items() if outcome.status == "failed")
+    assert (lost.examples[0]["start_s"], lost.seconds) == (8.0, 3.0)

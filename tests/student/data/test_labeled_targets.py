@@ -1,10 +1,15 @@
 """What teachers say of labeled recordings, from the rows of a table to a segment of a recording."""
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from small_labels import FACE, SPEECH_LABELS, speech_target, write_labels
 from tones import make_tones, tone
 
+from liser_ray.corpora.segments import Segment
 from liser_ray.student.data.labeled_targets import Matches, joined_windows, match_rows, recording_windows
 from liser_ray.student.data.labels_table import Scale, open_labels_table
 from liser_ray.student.data.unlabeled import SegmentSettings, TargetWindows
@@ -64,6 +69,24 @@ class TestMatchRows:
         assert match((SPEECH.uris[1], 0.0, SPEECH.waveform(0)))[0] == [0]
         both = [(SPEECH.uris[1], 0.0, SPEECH.waveform(1)), (SPEECH.uris[1], 0.0, SPEECH.waveform(2)[:20_000])]
         assert match(*both)[0] == [1, -1]
+
+
+def test_a_segment_is_known_by_its_file_and_where_it_begins(tmp_path, write):
+    """Two recordings in rows of two seconds, both in one file, in which a third begins elsewhere."""
+    begins_s = {0: 0.0, 1: 7.5, 2: 9.0}
+    rows = [(at, row) for k, at in begins_s.items() for row in spans(k, "talk.wav")]
+    write(*(row for _, row in rows))
+    for path in tmp_path.glob("*.parquet"):
+        table = pq.read_table(path)
+        numbers = [int(span, 16) for span in table["span_id"].to_pylist()]
+        in_file = pa.array([rows[number][0] for number in numbers], pa.float64())
+        pq.write_table(table.append_column("segment_start_s", in_file), path)
+    segments = tuple(Segment({**begins_s, 2: 100.0}.get(k, 200.0 + k), None) for k in range(len(SPEECH)))
+    speech = replace(SPEECH, uris=("talk.wav",) * len(SPEECH), segments=segments)
+    found = match_rows(speech, open_labels_table(str(tmp_path)))
+    n = [len(spans(k, "")) for k in range(3)]
+    assert found.recording.tolist() == [0] * n[0] + [1] * n[1] + [-1] * n[2]
+    assert found.start_s.tolist()[n[0] : n[0] + n[1]] == [SPAN_S * k for k in range(n[1])]
 
 
 def test_windows_of_rows_lie_where_they_do_in_the_recording(write):

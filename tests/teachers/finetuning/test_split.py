@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liser_ray.corpora.folds import Fold
+from liser_ray.corpora.segments import WHOLE
 from liser_ray.corpora.speech import LabeledSpeech, training_recordings
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.finetuning.split import MIN_SPEAKERS, split_fold
@@ -23,6 +24,7 @@ def labeled_speech(rows, labels=LABELS):
         speakers=tuple(speaker for _, speaker in rows),
         sexes={},
         uris=tuple(f"/{k}.wav" for k in range(len(rows))),
+        segments=(WHOLE,) * len(rows),
         skipped={},
         problems=(),
     )
