@@ -109,7 +109,8 @@ class LabelConfig:
             command goes on where it was.
         teachers: each as NAME=KIND:ADDRESS, such as face=s2d:s2d.pth,landmarks.pth or speech=speech:out/teachers/fold-*
             (a pattern gives speech_fold_0 and so on), or in a file by name, with all settings of its kind. Kinds are
-            s2d, face, speech and student, see docs/label.md. Sound alone is decoded where no teacher looks at faces.
+            s2d, face, speech, student and speaks, see docs/label.md. Sound alone is decoded where no teacher looks at
+            faces.
         require: names of the teachers without which a span does not count as labeled; none given: all. A face that is
             not required may be missing.
         media_folder: folder or prefix that the files of a list are in, the only ones that are then read; empty: they
@@ -167,8 +168,12 @@ class LabelConfig:
 
     @cached_property
     def entries(self) -> tuple[TeacherEntry, ...]:
-        """The teachers, those of faces first: their clips are large, and are dropped as soon as may be."""
-        return tuple(sorted(read_teachers(self.teachers), key=lambda entry: entry.takes != "clips"))
+        """The teachers, those of faces first: their clips are large, and are dropped as soon as may be.
+
+        Of these first the one that says in which windows the face speaks: others are not asked about the rest.
+        """
+        teachers = read_teachers(self.teachers)
+        return tuple(sorted(teachers, key=lambda entry: (entry.takes != "clips", entry.kind != "speaks")))
 
     @property
     def required(self) -> tuple[str, ...]:

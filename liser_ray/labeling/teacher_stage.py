@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,7 @@ from liser_ray.media.span import CLIPS_HASH, SOUND_HASH, digest
 from liser_ray.media.speech import speech_shares
 from liser_ray.teachers.batches import Windows, choose_device
 from liser_ray.teachers.kinds import TeacherEntry
+from liser_ray.teachers.speaks import SpeaksTeacher, judge
 from liser_ray.teachers.targets import Takes, Target
 from liser_ray.teachers.teacher import Answer, Teacher
 from liser_ray.teachers.windows import sound_windows
@@ -97,8 +98,7 @@ class TeacherStage:
         media: dict[int, np.ndarray] = {}
         for row in open_rows:
             if (found := _read(spans, row, teacher.takes)) is None:
-                words = "the data changed on its way from the media stage"
-                problems[row] = Problem(first, Reason.HASH_MISMATCH, words)
+                problems[row] = _changed(first)
             else:
                 media[row] = found
         filled: dict[str, pa.Array] = {}
@@ -118,6 +118,8 @@ class TeacherStage:
             asked = sum(len(one.asked) for one in windows.values())
             n_windows += asked
             n_slots += math.ceil(asked / teacher.batch_size) * teacher.batch_size
+            if isinstance(teacher, SpeaksTeacher):
+                spans = _with_sound(spans, name, teacher, windows, answers, problems, name in self._required)
             kinds = spans.schema.field("targets").type
             for target in teacher.targets:
                 kind = kinds.field(target.name).type
@@ -157,6 +159,15 @@ def _read(spans: pa.Table, row: int, takes: Takes) -> np.ndarray | None:
     return data if digest(data) == spans["content_hash"][row].as_py()[place] else None
 
 
+def _changed(name: str) -> Problem:
+    return Problem(name, Reason.HASH_MISMATCH, "the data changed on its way from the media stage")
+
+
+def _stretches(spans: pa.Table, row: int) -> np.ndarray:
+    """Of a span's speech, int64 [S, 2]."""
+    return np.array(spans[SPEECH.name][row].as_py(), np.int64).reshape(-1, 2)
+
+
 def _windows(spans: pa.Table, row: int, media: np.ndarray, teacher: Teacher) -> SpanWindows:
     if teacher.takes == "clips":
         valid, start_s = (np.array(spans[one.name][row].as_py(), np.float32) for one in (CLIP_VALID, CLIP_START_S))
@@ -165,10 +176,45 @@ def _windows(spans: pa.Table, row: int, media: np.ndarray, teacher: Teacher) -> 
     target = teacher.targets[0]
     window_s = target.window_s or len(media) / SAMPLE_RATE_HZ
     windows, start_s = sound_windows(media, window_s, target.hop_s or window_s, teacher.hears_s)
-    stretches = np.array(spans[SPEECH.name][row].as_py(), np.int64).reshape(-1, 2)
     starts = np.round(start_s * SAMPLE_RATE_HZ).astype(np.int64)
-    valid = speech_shares(stretches, starts, round(window_s * SAMPLE_RATE_HZ))
+    valid = speech_shares(_stretches(spans, row), starts, round(window_s * SAMPLE_RATE_HZ))
     return SpanWindows(windows, np.arange(len(windows)), start_s, valid)
+
+
+def _with_sound(
+    spans: pa.Table,
+    name: str,
+    teacher: SpeaksTeacher,
+    windows: dict[int, SpanWindows],
+    answers: dict[int, Answers],
+    problems: dict[int, Problem],
+    required: bool,
+) -> pa.Table:
+    """Make correlations with the sound of a span's landmarks, in place; where nobody speaks, the clips are invalid.
+
+    Returns:
+        The spans, with what is left valid for the teachers after this one.
+    """
+    clip_valid = [np.array(one, np.float32) for one in spans[CLIP_VALID.name].to_pylist()]
+    for row in list(answers):
+        of_row, (answer,) = windows[row], answers.pop(row).values()
+        pcm = _read(spans, row, "sound")
+        if pcm is None:
+            problems[row] = _changed(name)
+            continue
+        points = np.zeros((len(of_row.valid), CLIP_SHAPE[0], 68, 2), np.float32)
+        points[of_row.asked] = answer.values.reshape(-1, *points.shape[1:])
+        found = judge(points, of_row.valid == 1, pcm, _stretches(spans, row))
+        asked = np.flatnonzero(found.known)
+        windows[row] = replace(of_row, asked=asked, valid=of_row.valid * found.known)
+        answers[row] = {name: Answer(found.correlation[asked, None])}
+        mute = found.known & (found.correlation < teacher.threshold)
+        clip_valid[row][mute] = 0
+        if required and len(asked) and mute.sum() == len(asked):
+            highest = found.correlation[asked].max()
+            words = f"mouth and sound correlate by {highest:.2f} at most, in {len(asked)} windows"
+            problems[row] = Problem(name, Reason.NOT_SPEAKING, words)
+    return set_columns(spans, {CLIP_VALID.name: list_column(clip_valid, CLIP_VALID.type)})
 
 
 def _target_column(

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     NO_FACE = "no_face"  # no window shows the followed face
     TWO_FACES = "two_faces"  # a second face is there in most frames
     NO_SPEECH = "no_speech"  # voice activity below the minimum
+    NOT_SPEAKING = "not_speaking"  # the followed face does not move its mouth with what is heard
     # failed: the recording
     MISSING = "missing"  # no such file or object
     EMPTY = "empty"  # 0 bytes
@@ -49,7 +50,15 @@ class Reason(StrEnum):
 
 
 FILTERED_REASONS = frozenset(
-    {Reason.NO_AUDIO, Reason.NO_VIDEO, Reason.TOO_SHORT, Reason.NO_FACE, Reason.TWO_FACES, Reason.NO_SPEECH}
+    {
+        Reason.NO_AUDIO,
+        Reason.NO_VIDEO,
+        Reason.TOO_SHORT,
+        Reason.NO_FACE,
+        Reason.TWO_FACES,
+        Reason.NO_SPEECH,
+        Reason.NOT_SPEAKING,
+    }
 )
 """Reasons of status ``filtered``; all others are of status ``failed``."""
 

@@ -5,11 +5,18 @@ Architecture: Chen et al. 2018, "MobileFaceNets", with 136 outputs as in the PyT
 """
 
 from collections import OrderedDict
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liser_ray.teachers.weights import load_strictly, read_checkpoint
+
+LANDMARK_HINT = (
+    "Get S2D's landmark network (mobilefacenet_model_best.pth.tar, docs/label.md) and give its path, s3:// or hf:// "
+    "address:"
+)
 INPUT_PX = 112
 FEATURE_CHANNELS = 128
 FEATURE_PX = 14
@@ -64,7 +71,7 @@ class MobileFaceNet(nn.Module):
         self.conv_3 = residual_bottlenecks(4, 64, 128)
         self.conv_34 = Bottleneck(64, 256, 128, stride=2)
         self.conv_4 = residual_bottlenecks(6, 128, 256)
-        # From here on the layers find the landmarks themselves, which S2D does not use: a file loads strictly.
+        # From here on the layers find the landmarks themselves, which S2D does not use.
         self.conv_45 = Bottleneck(128, 512, 128, stride=2)
         self.conv_5 = residual_bottlenecks(2, 128, 256)
         self.conv_6_sep = conv_block(128, 512)
@@ -85,9 +92,32 @@ class MobileFaceNet(nn.Module):
         Returns:
             float [N, 128, 14, 14]
         """
-        x = F.interpolate(frames, size=(INPUT_PX, INPUT_PX), mode="bilinear", align_corners=True)
+        return self._guidance(F.interpolate(frames, (INPUT_PX, INPUT_PX), mode="bilinear", align_corners=True))
+
+    def points(self, frames: Tensor) -> Tensor:
+        """The 68 landmarks (those of iBUG 300-W, in its order).
+
+        Args:
+            frames: float [N, 3, H, W], RGB, 0..1, as it was trained on, of square cuts around the face.
+
+        Returns:
+            float [N, 68, 2], x and y as shares of the picture's side.
+        """
+        x = self._guidance(F.interpolate(frames, (INPUT_PX, INPUT_PX), mode="bilinear", antialias=True))
+        x = self.conv_6_sep(self.conv_5(self.conv_45(x)))
+        points: Tensor = self.output_layer(x)
+        return points.unflatten(1, (68, 2))
+
+    def _guidance(self, x: Tensor) -> Tensor:
         x = self.conv_23(self.conv2_dw(self.conv1(x)))
         return self.conv_4(self.conv_34(self.conv_3(x)))
+
+
+def load_mobilefacenet(path: Path) -> MobileFaceNet:
+    """The network with the weights of a file, on the CPU; UserError if they are another network's."""
+    with torch.device("meta"):
+        empty = MobileFaceNet()
+    return load_strictly(empty, read_checkpoint(path), "S2D's landmark network, MobileFaceNet")
 
 
 def new_mobilefacenet(seed: int) -> MobileFaceNet:

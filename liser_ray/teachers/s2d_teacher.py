@@ -12,9 +12,9 @@ from liser_ray.teachers import batches
 from liser_ray.teachers.clips import ClipTeacher
 from liser_ray.teachers.kinds.s2d import Options
 from liser_ray.teachers.labels import agreed_labels
-from liser_ray.teachers.mobilefacenet import MobileFaceNet
+from liser_ray.teachers.mobilefacenet import LANDMARK_HINT, MobileFaceNet, load_mobilefacenet
 from liser_ray.teachers.s2d import INPUT_PX, VideoTransformer, load_s2d
-from liser_ray.teachers.weights import Checkpoint, load_strictly, read_checkpoint
+from liser_ray.teachers.weights import Checkpoint, read_checkpoint
 from liser_ray.training.precision import Precision, able_precision
 
 FERV39K_LABELS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -24,10 +24,7 @@ _S2D_HINT = (
     "Get an S2D checkpoint fine-tuned on FERV39k (Hugging Face: cyinen/S2D, see docs/label.md) and give its path, "
     "s3:// or hf:// address: face=s2d:S2D_WEIGHTS,LANDMARK_WEIGHTS."
 )
-_LANDMARK_HINT = (
-    "Get S2D's landmark network (mobilefacenet_model_best.pth.tar, docs/label.md) and give its path, s3:// or hf:// "
-    "address: face=s2d:S2D_WEIGHTS,LANDMARK_WEIGHTS."
-)
+_LANDMARK_HINT = f"{LANDMARK_HINT} face=s2d:S2D_WEIGHTS,LANDMARK_WEIGHTS."
 _LABELS_HINT = "give all their names as the teacher's labels"
 
 
@@ -41,9 +38,7 @@ def load_s2d_teacher(name: str, options: Options, device: torch.device, precisio
     if not given and not carried and n_outputs == len(FERV39K_LABELS):
         given = FERV39K_LABELS
     labels = agreed_labels(n_outputs, str(path), carried, given, _LABELS_HINT)
-    with torch.device("meta"):
-        empty = MobileFaceNet()
-    landmarks = load_strictly(empty, read_checkpoint(landmark_path), "S2D's landmark network, MobileFaceNet")
+    landmarks = load_mobilefacenet(landmark_path)
     digest = f"{sha256(path)}+{sha256(landmark_path)}"
     return s2d_teacher(name, transformer, landmarks, labels, digest, device, precision, options.batch_size)
 

@@ -77,6 +77,12 @@ def test_pools_are_fitted_to_the_cluster(config, cluster, expected):
         assert num_cpus is None or pool.num_cpus == num_cpus
 
 
+def test_who_says_whether_the_face_speaks_is_asked_first():
+    teachers = [*LISER, "talks=speaks:landmarks.pth"]
+    assert [one.name for one in config(teachers=teachers).entries] == ["talks", "face", "speech"]
+    assert [*config(teachers=teachers, face=PoolConfig()).teacher_groups] == ["clips", "face", "sound"]
+
+
 def test_nothing_is_fitted_to_a_cluster_that_has_no_workers_yet():
     pool = PoolConfig(actors=2, num_cpus=1, num_gpus=0.5)
     for open_values in (
@@ -104,7 +110,7 @@ def test_what_is_decoded_follows_from_what_the_teachers_take():
         ({"teachers": ["face"]}, "NAME=KIND:ADDRESS"),
         ({"teachers": ["face=s2d.pth"]}, "of which kind"),
         ({"teachers": ["a=speech:x", "a=speech:y"]}, "comes twice"),
-        ({"teachers": ["a=oracle:x"]}, "no kind of teacher 'oracle': give one of face, s2d, speech"),
+        ({"teachers": ["a=oracle:x"]}, "no kind of teacher 'oracle': give one of face, s2d, speaks, speech"),
         ({"teachers": {"a": {"kind": "speech", "wieghts": "x"}}}, "speech has the settings weights"),
         ({"teachers": {"a": 3}}, "give its kind"),
         ({"teachers": LISER, "require": ["faces"]}, "no teacher 'faces'"),

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from talking_points import faces_at, loudness, phases_of, sound_of
 
 from liser_ray.labeling.schema import (
     CLIP_VALID,
@@ -20,6 +21,7 @@ from liser_ray.media.flac import decode_flac, encode_flac
 from liser_ray.media.outcome import Problem, Reason
 from liser_ray.media.span import digest
 from liser_ray.teachers.kinds import read_teachers
+from liser_ray.teachers.speaks import SpeaksTeacher
 from liser_ray.teachers.targets import Target
 from liser_ray.teachers.teacher import Answer, Teacher
 
@@ -209,3 +211,101 @@ def test_a_worker_whose_gpu_is_lost_ends_and_does_not_fail_the_rest(monkeypatch,
     else:
         found = predict_spans(predict, INPUTS, "face")
         assert [one.reason for one in found] == [Reason.TEACHER_ERROR] * 3
+
+
+class PointsByColour(torch.nn.Module):
+    """Landmarks whose mouth is where the brightness of the picture says: a whole circle from black to white."""
+
+    def points(self, frames):
+        phases = frames.mean(dim=(1, 2, 3)).numpy() * 2 * np.pi
+        return torch.from_numpy(faces_at(phases).astype(np.float32))
+
+
+class Speaks:
+    """An entry of it, and of what it takes."""
+
+    name = "speaks"
+
+    def __init__(self, threshold):
+        self._threshold = threshold
+
+    def load(self, device, precision):
+        return SpeaksTeacher("speaks", PointsByColour(), "", self._threshold, device)
+
+
+class Brightness(Teacher):
+    """A scalar of clips."""
+
+    takes = "clips"
+    targets = (Target("brightness", "scalar", ("brightness",), 16 / 30, 16 / 30, "", "brightness"),)
+
+    def __call__(self, windows):
+        return {"brightness": Answer(np.array([[one.mean()] for one in windows], np.float32).reshape(-1, 1))}
+
+
+class Bright:
+    name = "brightness"
+
+    def load(self, device, precision):
+        return Brightness()
+
+
+def spans_of(people, n_windows=6, spoken=1.0):
+    """A span for each (seed of the mouth, 0: still, and seed of the sound), of which the first share is speech."""
+    rows, clips = [], []
+    for mouth, heard in people:
+        phases = phases_of(loudness(mouth, 16 * n_windows) * (mouth > 0)) / (2 * np.pi) % 1
+        clips.append(np.zeros((n_windows, *CLIP_SHAPE), np.uint8))
+        clips[-1][:] = np.round(phases * 255).reshape(n_windows, 16, 1, 1, 1)
+        pcm = sound_of(loudness(heard, 16 * n_windows))
+        start_s = (np.arange(n_windows) * 16 / 30).tolist()
+        rows.append({
+            "audio": encode_flac(pcm), "speech": [0, round(len(pcm) * spoken)], "clip_start_s": start_s,
+            "clip_valid": [1.0] * n_windows, "content_hash": digest(pcm) + digest(clips[-1]), CLIPS.name: b"",
+        })  # fmt: skip
+    targets = [*SpeaksTeacher("speaks", PointsByColour(), "", 0, torch.device("cpu")).targets, *Brightness.targets]
+    schema = pa.schema([*labels_schema(targets), *ON_THE_WAY])
+    nothing = {"start_s": [], "values": [], "valid": []}
+    rest = {field.name: "" if field.type == pa.string() else 0.0 for field in schema}
+    rest |= {"face_box": [], "targets": {one.name: nothing for one in targets}}
+    table = pa.Table.from_pylist([rest | row for row in rows], schema)
+    return set_columns(table, {CLIPS.name: pa.chunked_array([bytes_column(one) for one in clips])})
+
+
+def test_a_face_that_does_not_speak_is_filtered_and_nobody_else_is_asked_about_it():
+    spans = spans_of([(1, 1), (0, 2)])
+    speaker, listener = stage(Speaks(0.6), Bright(), required=("speaks", "brightness"))(spans).to_pylist()
+    assert min(map(min, speaker["targets"]["speaks"]["values"])) > 0.6
+    assert speaker["targets"]["speaks"]["valid"] == speaker["targets"]["brightness"]["valid"] == [1.0] * 6
+    assert (speaker["status"], listener["status"], listener["stage"]) == ("", "filtered", "speaks")
+    assert listener["reason"] == "not_speaking"
+    assert "in 6 windows" in listener["detail"]
+    assert len(listener["targets"]["speaks"]["values"]) == 6
+    assert listener["targets"]["brightness"]["values"] == []
+
+
+def test_where_speaking_is_not_required_its_windows_are_invalid_for_later_teachers_in_any_pool():
+    spans = stage(Speaks(0.6), required=())(spans_of([(0, 2), (1, 1)]))
+    listener, speaker = stage(Bright(), required=())(spans).to_pylist()
+    assert (listener["status"], speaker["status"]) == ("", "")
+    assert listener["targets"]["speaks"]["valid"] == [1.0] * 6
+    assert listener["targets"]["brightness"]["valid"] == [0.0] * 6
+    assert speaker["targets"]["brightness"]["valid"] == [1.0] * 6
+
+
+@pytest.mark.parametrize(("threshold", "spoken", "n_windows"), [(-1, 1.0, 6), (1, 0.0, 6), (1, 1.0, 2)])
+def test_a_face_of_which_nothing_is_known_or_asked_stays_as_it_is(threshold, spoken, n_windows):
+    """Whatever it correlates by, without speech, or in less than two seconds."""
+    spans = spans_of([(0, 2)], n_windows, spoken)
+    (row,) = stage(Speaks(threshold), Bright(), required=("speaks", "brightness"))(spans).to_pylist()
+    assert row["status"] == ""
+    assert row["targets"]["speaks"]["valid"] == [float(threshold < 0)] * n_windows
+    assert row["targets"]["brightness"]["valid"] == [1.0] * n_windows
+
+
+def test_a_changed_sound_is_not_compared_with_a_face():
+    spans = spans_of([(1, 1), (1, 2)])
+    changed = set_columns(spans, {"audio": spans["audio"].take([1, 0])})
+    for row in stage(Speaks(0.2), required=("speaks",))(changed).to_pylist():
+        assert (row["status"], row["stage"], row["reason"]) == ("failed", "speaks", "hash_mismatch")
+        assert row["targets"]["speaks"]["values"] == []
