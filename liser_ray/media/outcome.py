@@ -36,6 +36,7 @@ class Reason(StrEnum):
     NO_DURATION = "no_duration"  # the end can't be found in bounded time
     TOO_LARGE = "too_large"  # frame size or frame rate beyond the plan's limits
     TRUNCATED = "truncated"  # the data ends before this span
+    TIMES_JUMP = "times_jump"  # the clock jumps in this span: what is of the same moment is not known
     CORRUPT = "corrupt"  # the data of this span can't be decoded
     # failed: the work on it
     DENIED = "denied"  # the store refuses access, or it lies outside of the allowed roots
