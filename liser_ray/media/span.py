@@ -18,7 +18,7 @@ from liser_ray.media.flac import encode_flac
 from liser_ray.media.outcome import MediaError, Problem, Reason, Stage
 from liser_ray.media.reader import Reader
 from liser_ray.media.speech import speech_stretches
-from liser_ray.media.timeline import FRAME_RATE_HZ, MAX_HOLD_S
+from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.runtime.errors import UserError
 
 _DIGEST_DIGITS = 32
@@ -95,6 +95,7 @@ class SpanMedia(SpanFaces):
     note: str = ""
 
 
+_SLACK_S = 0.1  # so unlike in length are the tracks of nearly any file
 _SECOND_TRY_WITHIN_S = 20.0
 _open_reader: tuple[str, Reader] | None = None  # spans of one recording follow each other: it is opened once
 
@@ -165,12 +166,12 @@ def _prepare(
 def common_cells(start_s: float, end_s: float, n_cells: int) -> tuple[int, int]:
     """First cell and end of the part of a span that is labeled, where all tracks cover it from one time to another.
 
-    What lacks at an end of the span counts from `MAX_HOLD_S` on. The part begins with a window of the span's.
+    At an end of the span, a tenth of a second may lack. The part begins with a window of the span's.
     """
     first, end = 0, n_cells
-    if start_s > MAX_HOLD_S:
+    if start_s > _SLACK_S:
         first = math.ceil(start_s * FRAME_RATE_HZ / WINDOW_CELLS - 1e-6) * WINDOW_CELLS
-    if end_s < n_cells / FRAME_RATE_HZ - MAX_HOLD_S:
+    if end_s < n_cells / FRAME_RATE_HZ - _SLACK_S:
         end = math.floor(end_s * FRAME_RATE_HZ + 1e-6)
     return first, end
 

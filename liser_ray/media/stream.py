@@ -20,7 +20,7 @@ from liser_ray.media.frame import SampledFrame, Scalers, orientation
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.source import Source
 from liser_ray.media.stretches import MAX_BACK_S
-from liser_ray.media.timeline import FRAME_RATE_HZ, MAX_HOLD_S, Timeline, first_cell, shown_cells
+from liser_ray.media.timeline import FRAME_RATE_HZ, MAX_HOLD_S, Timeline, first_cell, order_ticks, shown_cells
 
 _AUDIO_PREROLL_S = 0.5  # decoded before the span: what decoders need until their output no longer depends on the start
 _AUDIO_TAIL_S = 0.1  # decoded after the span: what the resampler needs to fill the last samples
@@ -54,6 +54,7 @@ class SpanStream:
         self._sound_done = self._tracks.audio is None
         self._pictures_done = self._tracks.video is None
         self._pictures_s: tuple[float, float] | None = None  # from the first one's start to the last one's end
+        self._pictures_end_s = -math.inf  # of all that were decoded
         self._ended = False  # whether the piece's end was reached
         self._packets_until_s = -math.inf  # where in the span
         self._packets = self._demux()
@@ -70,7 +71,7 @@ class SpanStream:
         aspect = _pixel_aspect(self._tracks.video)
         for first, n_cells, picture in shown_cells(self._pictures(), self.n_cells):
             start_s = self._pictures_s[0] if self._pictures_s else first / FRAME_RATE_HZ
-            self._pictures_s = start_s, (first + n_cells) / FRAME_RATE_HZ
+            self._pictures_s = start_s, min((first + n_cells) / FRAME_RATE_HZ, self._pictures_end_s)
             yield SampledFrame(first, n_cells, picture, *orientation(picture), aspect, scalers)
         self._finish_sound()
         if self._pictures_s is None:
@@ -159,6 +160,7 @@ class SpanStream:
                 stated_s = self._timeline.length_s(picture.duration, video) or 0.0
                 duration_s = max(stated_s, default_s)
                 next_s = time_s + (stated_s or default_s)
+                self._pictures_end_s = max(self._pictures_end_s, time_s + duration_s)
                 # After an error, pictures are guessed from what is missing, until one that refers to no other.
                 self.n_decode_errors += picture.is_corrupt
                 damaged = picture.is_corrupt or (damaged and not picture.key_frame)
@@ -212,7 +214,7 @@ class SpanStream:
                 return
             if time_s is not None:
                 self._packets_until_s = max(self._packets_until_s, time_s)
-            order_s = self._time_s(packet.dts, packet.stream)
+            order_s = self._time_s(order_ticks(packet), packet.stream) if packet.dts is not None else None
             if order_s is not None:
                 if self._timeline.stretch is None and order_s < latest.get(track, -math.inf) - MAX_BACK_S:
                     where = f"between {self.start_s:.2f} and {self.end_s:.2f} s"

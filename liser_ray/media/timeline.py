@@ -104,10 +104,9 @@ class Timeline:
         """What packets tell of their times, by the container's clock."""
         for packet in packets:
             start = packet.pts if packet.pts is not None else packet.dts
-            order = packet.dts if packet.dts is not None else packet.pts
             start_s = self.length_s(start, packet.stream)
             end_s = None if start_s is None else start_s + (self.length_s(packet.duration, packet.stream) or 0.0)
-            order_s = self.length_s(order, packet.stream)
+            order_s = self.length_s(order_ticks(packet), packet.stream)
             yield Stamp(packet.stream.index, order_s, start_s, end_s, packet.pos, packet.is_keyframe)
 
     def seek_end(self) -> bool:
@@ -143,6 +142,16 @@ class Timeline:
             return max(known)
         # Matroska and WAV tell it for the file alone.
         return container.duration / av.time_base if container.duration is not None and container.duration > 0 else None
+
+
+def order_ticks(packet: av.Packet) -> int | None:
+    """The time stamp that ascends in a track, by which a jump is seen.
+
+    FFmpeg counts on over a jump where a stream does not give it, which shows in that it is after the presentation's.
+    """
+    if packet.pts is None or packet.dts is None:
+        return packet.dts if packet.pts is None else packet.pts
+    return min(packet.dts, packet.pts)
 
 
 def first_cell(time_s: float) -> int:
