@@ -153,13 +153,11 @@ def _searched(
     """Places where a pattern occurs: the position that its match counts from, and the match."""
     if n_bytes > MAX_SEARCH_BYTES:
         return
-    while start < n_bytes:
-        source.seek(start)
-        block = source.read(_BLOCK_BYTES)
-        if not block:
-            return
+    source.seek(start)
+    kept = b""
+    while block := source.read(_BLOCK_BYTES):
+        block = kept + block
         is_last = start + len(block) >= n_bytes
-        for found in pattern.finditer(block):
-            if is_last or found.start() < len(block) - _OVERLAP_BYTES:
-                yield start, found
-        start += len(block) - (0 if is_last else _OVERLAP_BYTES)
+        limit = len(block) if is_last else max(0, len(block) - _OVERLAP_BYTES)
+        yield from ((start, found) for found in pattern.finditer(block) if found.start() < limit)
+        kept, start = block[limit:], start + limit

@@ -27,9 +27,6 @@ from liser_ray.media.timeline import Piece, Timeline
 MAX_PIXELS = 4096 * 4096
 """Pictures with more pixels are not decoded: 4K fits either way up."""
 
-_STREAMS = frozenset({"mpegts", "mpeg"})
-"""Containers without an index, whose clock may jump; all others are read from where FFmpeg's seeking lands."""
-
 _NEAR_S = 0.001
 _SAME_S = 0.25  # what is stated of a stream that goes on may be off by the last picture or two
 
@@ -45,7 +42,9 @@ class Header:
     has_audio: bool
     has_video: bool  # cover art is no video
     size_bytes: int  # of the file
-    breaks_s: tuple[float, ...] = ()  # where another piece starts: sound and pictures on both sides do not belong together
+    breaks_s: tuple[
+        float, ...
+    ] = ()  # where another piece starts: sound and pictures on both sides do not belong together
 
 
 class Reader:
@@ -60,7 +59,7 @@ class Reader:
         self._max_pixels = max_pixels
         self._source = Source(uri, roots)
         self._in_use: Timeline | None = None
-        self._fresh: Piece | None = None  # whose container `_in_use` has just been opened
+        self._is_fresh = False  # whether nothing was read of it
         try:
             self._pieces: list[Piece] = []
             for file in self._files():
@@ -74,8 +73,8 @@ class Reader:
         """The part from ``start_s`` to ``end_s``, in seconds from time zero.
 
         Raises:
-            MediaError: TOO_LARGE if the pictures have more than ``max_pixels``; TIMES_JUMP if it reaches over the end of
-                a piece; what opening can raise.
+            MediaError: TOO_LARGE if the pictures have more than ``max_pixels``; TIMES_JUMP if it reaches over the end
+                of a piece; what opening can raise.
         """
         if self.header.width * self.header.height > self._max_pixels:
             raise MediaError(Reason.TOO_LARGE, f"pictures of {self.header.width} x {self.header.height}")
@@ -83,11 +82,11 @@ class Reader:
         piece = self._pieces[max(0, index)]
         if index + 1 < len(self._pieces) and end_s > (break_s := self._pieces[index + 1].start_s) + _NEAR_S:
             raise MediaError(Reason.TIMES_JUMP, f"times jump at {break_s:.2f} s: give spans that end there")
-        if self._fresh is not piece:
-            self._open(piece.file, piece.stretch)
-        self._fresh = None
-        assert self._in_use is not None
-        return SpanStream(self._in_use, self._source, piece.start_s, start_s, end_s, self._max_pixels)
+        timeline = self._in_use
+        if timeline is None or not self._is_fresh or len(self._pieces) > 1 or piece.stretch is not None:
+            timeline = self._open(piece.file, piece.stretch)
+        self._is_fresh = False
+        return SpanStream(timeline, self._source, piece.start_s, start_s, end_s, self._max_pixels)
 
     def measure_duration_s(self, max_bytes: int) -> float | None:
         """The end of the last packet, in seconds from time zero. Decodes nothing.
@@ -132,23 +131,22 @@ class Reader:
             if self._pieces and error.reason in (Reason.NOT_MEDIA, Reason.TRUNCATED):
                 return
             raise
+        n_bytes = file[1] - file[0]
         stated_s = timeline.stated_duration_s()
-        durations: list[tuple[float | None, Stretch | None]] = [(stated_s, None)]
-        is_joined = file != (0, self._source.size_bytes)
-        if timeline.tracks.container.format.name in _STREAMS and self._source.size_bytes <= MAX_SEARCH_BYTES:
+        found: list[Stretch] = []
+        if timeline.may_jump(n_bytes) and n_bytes <= MAX_SEARCH_BYTES:
             leader = next(iter(timeline.tracks)).index
             found = find_stretches(timeline.stamps(self._packets(timeline)), leader)
-            durations = [(one.end_s - one.start_s, one) for one in found] or durations
-            if len(found) == 1 and stated_s is not None and abs(stated_s - durations[0][0]) < _SAME_S:
-                durations = [(stated_s, found[0])]
-        elif stated_s is None and is_joined:
-            durations = [(self._measured_s(file), None)]
+        durations: list[tuple[float | None, Stretch | None]] = [(one.end_s - one.start_s, one) for one in found]
+        if len(found) == 1 and stated_s is not None and abs(stated_s - (found[0].end_s - found[0].start_s)) < _SAME_S:
+            durations = [(stated_s, found[0])]
+        if not found or (len(found) == 1 and not timeline.is_stream):
+            is_joined = n_bytes < self._source.size_bytes
+            durations = [(self._measured_s(file) if is_joined and stated_s is None else stated_s, None)]
         for duration_s, stretch in durations:
             last = self._pieces[-1] if self._pieces else None
             start_s = round(last.start_s + (last.duration_s or 0.0), 6) if last else 0.0
             self._pieces.append(Piece(start_s, duration_s, file, stretch))
-        if len(self._pieces) == 1 and self._pieces[0].stretch is None:
-            self._fresh = self._pieces[0]
 
     def _measured_s(self, file: tuple[int, int], max_bytes: int = MAX_SEARCH_BYTES) -> float | None:
         for near_end in (True, False):
@@ -163,6 +161,7 @@ class Reader:
         raise MediaError(Reason.NO_DURATION, "no packet has a time")
 
     def _packets(self, timeline: Timeline) -> Iterator[av.Packet]:
+        self._is_fresh = False
         return read_packets(timeline.tracks, self._source)
 
     def _open(self, file: tuple[int, int], stretch: Stretch | None = None) -> Timeline:
@@ -186,7 +185,7 @@ class Reader:
         if not any(tracks):
             container.close()
             raise MediaError(Reason.NOT_MEDIA, f"{container.format.name} without sound or video")
-        self._in_use = Timeline(tracks, stretch)
+        self._in_use, self._is_fresh = Timeline(tracks, stretch), True
         return self._in_use
 
     def _header(self) -> Header:
@@ -211,4 +210,4 @@ class Reader:
     def _close_container(self) -> None:
         if self._in_use is not None:
             self._in_use.tracks.container.close()
-        self._in_use = self._fresh = None
+        self._in_use = None

@@ -25,6 +25,7 @@ from liser_ray.media.timeline import FRAME_RATE_HZ, MAX_HOLD_S, Timeline, first_
 _AUDIO_PREROLL_S = 0.5  # decoded before the span: what decoders need until their output no longer depends on the start
 _AUDIO_TAIL_S = 0.1  # decoded after the span: what the resampler needs to fill the last samples
 _SEEK_BACK_S = (0.0, 2.0, 20.0, 200.0, math.inf)  # how much earlier to try where a seek lands behind the span's start
+_BEFORE_ALL_S = 1.0  # to go to the very start; at the first time stamp, FFmpeg may pass over the first key frame
 _INTERLEAVE_S = 5.0  # how far apart in the file sound and pictures of the same time may be
 _MAX_DEMUX_ERRORS = 100
 
@@ -229,7 +230,7 @@ class SpanStream:
         A container that was just opened stands at its start, which needs no seek (and some can't).
         """
         wanted_s = self._in_piece_s - _AUDIO_PREROLL_S
-        if self._timeline.stretch is not None:
+        if self._timeline.stretch is not None and self._timeline.is_stream:
             byte = self._timeline.seek_byte(wanted_s)
             if byte is not None:
                 self._tracks.container.seek(byte, unsupported_byte_offset=True)
@@ -237,10 +238,11 @@ class SpanStream:
         packets: list[av.Packet] = []
         leader = next(iter(self._tracks))
         for back_s in _SEEK_BACK_S:
-            if wanted_s <= 0:
+            if wanted_s <= 0 and not self._timeline.begins_inside:
                 break
+            target_s = max(-_BEFORE_ALL_S, wanted_s - back_s)
             try:
-                self._tracks.container.seek(self._timeline.ticks(max(0.0, wanted_s - back_s), leader), stream=leader)
+                self._tracks.container.seek(self._timeline.ticks(target_s, leader), stream=leader)
             except av.FFmpegError:
                 self._source.check()
                 continue

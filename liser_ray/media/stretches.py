@@ -1,8 +1,8 @@
 """Stretches of a stream in which its clock goes on: what lies between two jumps.
 
-Transport and program streams are joined, cut and recorded over pauses as they are: their clock then starts anew or jumps
-in the middle of the file, at other bytes for the sound than for the pictures. And they have no index, so that to seek
-by time is to guess. One pass over the packets, of which nothing is decoded, gives both.
+Transport and program streams are joined, cut and recorded over pauses as they are: their clock then starts anew or
+jumps in the middle of the file, at other bytes for the sound than for the pictures. And they have no index, so that to
+seek by time is to guess. One pass over the packets, of which nothing is decoded, gives both.
 """
 
 from collections.abc import Iterable
@@ -15,6 +15,7 @@ MAX_BACK_S = 0.2
 
 _MAX_STEP_S = 3.0  # forward, beyond what all tracks have reached: so long may every track pause
 _MAX_SKEW_S = 5.0  # how much earlier than the other a track may start that comes later in the file
+_MAX_LENGTH_S = 1.0  # of the last packet, whatever it states
 _MIN_LENGTH_S = 0.1  # less is a damaged time stamp, and no window
 _MAX_STRETCHES = 256
 _SEEK_POINT_EVERY_S = 1.0
@@ -91,13 +92,15 @@ class Stretch:
             self.bytes_of[stamp.track] = (first if first is not None else byte, max(byte, last or 0))
         if stamp.order_s is None or stamp.start_s is None or stamp.end_s is None:
             return
-        if stamp.track == leader and stamp.is_key and stamp.byte is not None:
+        if stamp.track == leader and stamp.is_key and byte is not None:
             others = [time_s for track, time_s in self._latest.items() if track != leader]
             time_s = max([stamp.start_s, *others])
             if not self.seek_points or time_s >= self.seek_points[-1][0] + _SEEK_POINT_EVERY_S:
-                self.seek_points.append((time_s, stamp.byte))
+                self.seek_points.append((time_s, byte))
         start_s, end_s = self.times_of.get(stamp.track, (stamp.start_s, stamp.end_s))
-        self.times_of[stamp.track] = min(start_s, stamp.start_s), max(end_s, stamp.end_s)
+        # In MP4, what comes before a jump lasts until the next.
+        stamp_end_s = min(stamp.end_s, stamp.start_s + _MAX_LENGTH_S)
+        self.times_of[stamp.track] = min(start_s, stamp.start_s), max(end_s, stamp_end_s)
         self._earliest_s = min(self._earliest_s, stamp.order_s)
         self._latest[stamp.track] = stamp.order_s
 

@@ -2,8 +2,8 @@
 
 A recording is one or more *pieces*, one after the other, and each has one clock for both tracks: nearly all have one
 piece; joined files one for each file, streams one for each stretch between two jumps of their clock. Time zero of a
-piece is the earliest start among its tracks, wherever its clock begins. Pictures lie on a grid of 30 Hz that starts with
-a span (`shown_cells`); where the samples of a span lie is for `liser_ray.media.audio.SpanSound`.
+piece is the earliest start among its tracks, wherever its clock begins. Pictures lie on a grid of 30 Hz that starts
+with a span (`shown_cells`); where the samples of a span lie is for `liser_ray.media.audio.SpanSound`.
 """
 
 import math
@@ -28,6 +28,11 @@ every second picture starts right at a middle."""
 MAX_HOLD_S = 0.25
 """How long a picture may stay on display beyond its own duration: a gap in a broken stream shows nothing."""
 
+_STREAMS = frozenset({"mpegts", "mpeg"})  # without an index; FFmpeg can go to any byte of them
+
+_MAX_DELAY_S = 5.0  # from decoding a picture to showing it
+_LEAST_BYTES_PER_S = 2000  # of sound and pictures together
+
 _AT_ZERO_S = 0.5
 """A clock that begins later has an offset, and what the container calls its duration may count from zero or not."""
 
@@ -50,6 +55,7 @@ class Timeline:
     def __init__(self, tracks: Tracks, stretch: Stretch | None = None):
         self.tracks = tracks
         self.stretch = stretch
+        self.is_stream = tracks.container.format.name in _STREAMS
         # A stream makes a new fraction of it at each look, for each packet and picture.
         self._time_bases = {
             track.index: (track.time_base.numerator, track.time_base.denominator)
@@ -58,8 +64,10 @@ class Timeline:
         }
         starts = [self.length_s(track.start_time, track) for track in tracks]
         self._origin_s = min((start_s for start_s in starts if start_s is not None), default=0.0)
+        own_s = self._origin_s
         if stretch is not None:
             self._origin_s = stretch.start_s
+        self.begins_inside = abs(self._origin_s - own_s) > _AT_ZERO_S
 
     def time_s(self, ticks: int | None, track: Stream) -> float | None:
         """Seconds from time zero of a time stamp; None where there is none."""
@@ -107,7 +115,16 @@ class Timeline:
             start_s = self.length_s(start, packet.stream)
             end_s = None if start_s is None else start_s + (self.length_s(packet.duration, packet.stream) or 0.0)
             order_s = self.length_s(order_ticks(packet), packet.stream)
+            if order_s is not None and start_s is not None and start_s - order_s > _MAX_DELAY_S:
+                order_s = start_s  # Matroska has no other, and FFmpeg takes it from a few pictures before
             yield Stamp(packet.stream.index, order_s, start_s, end_s, packet.pos, packet.is_keyframe)
+
+    def may_jump(self, n_bytes: int) -> bool:
+        """Whether the clock of a file of that size has to be looked at, packet by packet.
+
+        That of a stream always; any other only where what the header states is too long for so few bytes.
+        """
+        return self.is_stream or n_bytes < _LEAST_BYTES_PER_S * (self.tracks.container.duration or 0) / av.time_base
 
     def seek_end(self) -> bool:
         """Go to shortly before the end by the container's own figure; whether there is one, and the container can."""

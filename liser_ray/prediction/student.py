@@ -4,11 +4,12 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from liser_ray.media.waveform import check_audible
+from liser_ray.media.waveform import check_audible, sound_start_s
 from liser_ray.prediction.backend import Backend, OnnxBackend
 from liser_ray.prediction.pieces import RunningStatistics, SlidingWindow, step_samples
 from liser_ray.prediction.prediction import Prediction, kept_labels, softmax
@@ -138,7 +139,7 @@ class Student:
                 if listen is not None:
                     listen(block, source.tell() / size_bytes)
 
-            return self._predict(blocks, step_s, classes, heard)
+            return replace(self._predict(blocks, step_s, classes, heard), start_s=sound_start_s(source))
 
     def stream(self, sample_rate_hz: int = 16_000, classes: Sequence[str] = ()) -> EmotionStream:
         """A stream to put chunks of sound of that rate into, which gives an estimate every 0.1 s; see `predict`."""
