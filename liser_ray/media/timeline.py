@@ -128,11 +128,11 @@ class Timeline:
 
     def seek_end(self) -> bool:
         """Go to shortly before the end by the container's own figure; whether there is one, and the container can."""
-        container, leader = self.tracks.container, next(iter(self.tracks))
+        container = self.tracks.container
         if not container.duration or container.duration <= 0:
             return False
         try:
-            container.seek(int(container.duration / av.time_base / leader.time_base), stream=leader)
+            container.seek(container.duration)
         except av.FFmpegError:
             return False
         return True

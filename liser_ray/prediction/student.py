@@ -220,7 +220,7 @@ class Student:
         labels = tuple(self.labels[i] for i in kept)
         whole = softmax(of_kept.mean(axis=0))
         strange = () if statistics is None else unlike(statistics, self.card.content.get("heard", {}))
-        return Prediction(labels, whole, softmax(of_kept), step_s, n_samples / SAMPLE_RATE_HZ, strange)
+        return Prediction(labels, whole, softmax(of_kept), step_s, n_samples / SAMPLE_RATE_HZ, unlike=strange)
 
     def _files(self, name: str) -> dict[str, bytes]:
         card = json.dumps(self.card.content, indent=1) + "\n"
