@@ -47,7 +47,8 @@ class Output:
                 ]
             _print(json.dumps(found))
         elif self._form == "csv":
-            for start, end, shares in windows or [(0.0, prediction.duration_s, prediction.probabilities)]:
+            end_s = prediction.start_s + prediction.duration_s
+            for start, end, shares in windows or [(prediction.start_s, end_s, prediction.probabilities)]:
                 numbers = [f"{share:.4f}" for share in (shares.max(), *shares)]
                 _csv_row(
                     name,

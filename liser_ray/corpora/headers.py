@@ -3,11 +3,9 @@
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
+from liser_ray.media.joined import MAX_SEARCH_BYTES
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.reader import Header, Reader
-
-MAX_SEARCH_BYTES = 512 << 20
-"""Where the header does not tell the length, files up to this size are read through for it."""
 
 
 def read_headers(uris: list[str], roots: tuple[str, ...] = ()) -> list[Header | MediaError]:
@@ -22,8 +20,8 @@ def _read_header(uri: str, roots: tuple[str, ...]) -> Header | MediaError:
     try:
         with Reader(uri, roots=roots) as reader:
             header = reader.header
-            if header.duration_s is None and header.size_bytes <= MAX_SEARCH_BYTES:
-                header = dataclasses.replace(header, duration_s=reader.measure_duration_s())
+            if header.duration_s is None:
+                header = dataclasses.replace(header, duration_s=reader.measure_duration_s(MAX_SEARCH_BYTES))
             return header
     except MediaError as error:
         return error

@@ -45,7 +45,7 @@ def plan_rows(probed: Probed, span_seconds: float) -> Iterator[tuple[Any, ...]]:
         span_us = round(span_seconds * spans.MICROSECONDS)
         yield row(spans.span_id(identity, 0, span_us), 0.0, duration_s, probed.problem)
         return
-    for span in spans.cut(identity, duration_s, span_seconds):
+    for span in spans.cut(identity, duration_s, span_seconds, header.breaks_s if header else ()):
         yield row(span.span_id, span.start_s, span.end_s, _TOO_SHORT if span.too_short else None)
 
 

@@ -1,8 +1,9 @@
 """Recordings cut into spans: pure arithmetic, in whole microseconds."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from liser_ray.corpora.segments import WHOLE, Segment
 
@@ -51,16 +52,18 @@ def _digest(*parts: str) -> str:
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
 
-def cut(recording: str, duration_s: float, span_seconds: float) -> Iterator[Span]:
-    """The spans of a recording, one after the other, without gaps; the last may be short.
+def cut(recording: str, duration_s: float, span_seconds: float, breaks_s: Sequence[float] = ()) -> Iterator[Span]:
+    """The spans of a recording, one after the other, without gaps; the last may be short, and the last before a break.
 
     A recording (its `recording_id` and its length, more than 0) no longer than `span_seconds` is one span. Times are
     whole microseconds, the unit of container headers, divided once: no rounding errors add up, however long it is.
     """
     span_us = round(span_seconds * MICROSECONDS)
     duration_us = max(1, round(duration_s * MICROSECONDS))
-    for start_us in range(0, duration_us, span_us):
-        end_us = min(start_us + span_us, duration_us)
+    breaks_us = [round(break_s * MICROSECONDS) for break_s in breaks_s]
+    pieces = pairwise([0, *breaks_us, duration_us])
+    for start_us, piece_end_us in ((start, end) for first, end in pieces for start in range(first, end, span_us)):
+        end_us = min(start_us + span_us, piece_end_us)
         yield Span(
             span_id=span_id(recording, start_us, span_us),
             start_s=start_us / MICROSECONDS,

@@ -49,7 +49,7 @@ class SpanSound:
     """
 
     def __init__(self, n_samples: int):
-        self.is_empty = True  # whether no frame so far lies in the span
+        self.covered_s: tuple[float, float] | None = None  # from the first frame to the last one, within the span
         self._pcm = np.zeros(n_samples, np.int16)
         self._duration_s = n_samples / SAMPLE_RATE_HZ
         self._run: Resampler | None = None
@@ -70,7 +70,8 @@ class SpanSound:
             self._run, self._run_start_s = Resampler(frame), time_s
         self._run_samples += self._run.add(frame)
         if end_s > 0 and time_s < self._duration_s:
-            self.is_empty = False
+            first_s, last_s = self.covered_s or (self._duration_s, 0.0)
+            self.covered_s = max(0.0, min(first_s, time_s)), min(self._duration_s, max(last_s, end_s))
 
     def finish(self) -> np.ndarray:
         """The span's sound, int16 [n_samples]."""

@@ -65,6 +65,14 @@ class SpanFaces:
     face_box: np.ndarray
     other_faces: float
 
+    def part(self, first_cell: int, end_cell: int) -> "SpanFaces":
+        """The windows that lie in a part of the span, which begins with one."""
+        kept = slice(first_cell // clips.WINDOW_CELLS, end_cell // clips.WINDOW_CELLS)
+        n_kept = len(self.clip_start_s[kept])
+        return SpanFaces(
+            self.clips[kept], self.clip_start_s[:n_kept], self.clip_valid[kept], self.face_box[kept], self.other_faces
+        )
+
 
 NO_FACES = SpanFaces(
     clips=np.zeros((0, clips.WINDOW_CELLS, clips.CROP_PX, clips.CROP_PX, 3), np.uint8),

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"  # frame size or frame rate beyond the plan's limits
     BAD_SEGMENT = "bad_segment"  # the manifest gives it no length, or a place outside of its file
     TRUNCATED = "truncated"  # the data ends before this span
+    TIMES_JUMP = "times_jump"  # the clock jumps in this span: what is of the same moment is not known
     CORRUPT = "corrupt"  # the data of this span can't be decoded
     # failed: the work on it
     DENIED = "denied"  # the store refuses access, or it lies outside of the allowed roots

@@ -4,37 +4,47 @@ A span's result is a pure function of (file, start, end): each span starts from 
 because both carry state over a seek (MPEG demuxers learn seek points as they read, AAC-SBR and Opus decoders never
 forget all). Opening anew costs milliseconds, and no request, since `Source` keeps the header's bytes.
 
-Who decides what: which tracks are used, `liser_ray.media.container`; what is when, `liser_ray.media.timeline`; where to
-seek, what is decoded and what counts as damage, `liser_ray.media.stream`; where samples lie, `liser_ray.media.audio`.
+Who decides what: which tracks are used, `liser_ray.media.container`; of which pieces a recording is, and what is when,
+`liser_ray.media.timeline`; where to seek, what is decoded and what counts as damage, `liser_ray.media.stream`; where
+samples lie, `liser_ray.media.audio`.
 """
 
-import math
+from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
 import av
 
 from liser_ray.media.container import choose_tracks, open_container
+from liser_ray.media.joined import MAX_SEARCH_BYTES, Part, files_in
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.source import Source
-from liser_ray.media.stream import SpanStream
-from liser_ray.media.timeline import Timeline
+from liser_ray.media.stream import SpanStream, read_packets
+from liser_ray.media.stretches import Stretch, find_stretches
+from liser_ray.media.timeline import Piece, Timeline
 
 MAX_PIXELS = 4096 * 4096
 """Pictures with more pixels are not decoded: 4K fits either way up."""
+
+_NEAR_S = 0.001
+_SAME_S = 0.25  # what is stated of a stream that goes on may be off by the last picture or two
 
 
 @dataclass(frozen=True)
 class Header:
     """What the container says before anything is decoded."""
 
-    duration_s: float | None  # from time zero (the first stream's start) to the last stream's end, if it says that
+    duration_s: float | None  # of all pieces, each from the start of its first track to the end of its last; if known
     width: int  # of the stored pictures, before any turn; 0 without video
     height: int
     frame_rate_hz: float  # mean rate; 0 if unknown or without video
     has_audio: bool
     has_video: bool  # cover art is no video
     size_bytes: int  # of the file
+    breaks_s: tuple[
+        float, ...
+    ] = ()  # where another piece starts: sound and pictures on both sides do not belong together
 
 
 class Reader:
@@ -48,11 +58,13 @@ class Reader:
         """
         self._max_pixels = max_pixels
         self._source = Source(uri, roots)
-        self._fresh: Timeline | None = None
         self._in_use: Timeline | None = None
+        self._is_fresh = False  # whether nothing was read of it
         try:
-            self._fresh = self._open()
-            self.header = _header(self._fresh, self._source.size_bytes)
+            self._pieces: list[Piece] = []
+            for file in self._files():
+                self._add_pieces(file)
+            self.header = self._header()
         except BaseException:
             self.close()
             raise
@@ -61,41 +73,36 @@ class Reader:
         """The part from ``start_s`` to ``end_s``, in seconds from time zero.
 
         Raises:
-            MediaError: TOO_LARGE if the pictures have more than ``max_pixels``; what opening can raise.
+            MediaError: TOO_LARGE if the pictures have more than ``max_pixels``; TIMES_JUMP if it reaches over the end
+                of a piece; what opening can raise.
         """
         if self.header.width * self.header.height > self._max_pixels:
             raise MediaError(Reason.TOO_LARGE, f"pictures of {self.header.width} x {self.header.height}")
-        _close(self._in_use)
-        self._in_use, self._fresh = self._fresh or self._open(), None
-        return SpanStream(self._in_use, self._source, start_s, end_s, self._max_pixels)
+        index = bisect_right(self._pieces, start_s + _NEAR_S, key=lambda piece: piece.start_s) - 1
+        piece = self._pieces[max(0, index)]
+        if index + 1 < len(self._pieces) and end_s > (break_s := self._pieces[index + 1].start_s) + _NEAR_S:
+            raise MediaError(Reason.TIMES_JUMP, f"times jump at {break_s:.2f} s: give spans that end there")
+        timeline = self._in_use
+        if timeline is None or not self._is_fresh or len(self._pieces) > 1 or piece.stretch is not None:
+            timeline = self._open(piece.file, piece.stretch)
+        self._is_fresh = False
+        return SpanStream(timeline, self._source, piece.start_s, start_s, end_s, self._max_pixels)
 
-    def measure_duration_s(self) -> float:
-        """The end of the last packet, in seconds from time zero. Reads the whole file, decodes nothing.
+    def measure_duration_s(self, max_bytes: int) -> float | None:
+        """The end of the last packet, in seconds from time zero. Decodes nothing.
+
+        Reads from where the header says that the end is; else all of the file, or returns None if it is larger.
 
         Raises:
             MediaError: READ_ERROR; NO_DURATION if no packet has a time.
         """
-        timeline = self._open()
-        end_s = -math.inf
-        try:
-            for packet in timeline.tracks.container.demux(*timeline.tracks):
-                if packet.pts is not None:
-                    last_s = timeline.time_s(packet.pts + (packet.duration or 0), packet.stream)
-                    end_s = end_s if last_s is None else max(end_s, last_s)
-        except av.FFmpegError:
-            pass  # as far as the data goes
-        finally:
-            _close(timeline)
-        self._source.check()
-        if not math.isfinite(end_s):
-            raise MediaError(Reason.NO_DURATION, "no packet has a time")
-        return end_s
+        last = self._pieces[-1]
+        length_s = self._measured_s(last.file, max_bytes)
+        return None if length_s is None else last.start_s + length_s
 
     def close(self) -> None:
         """Close the container and the file."""
-        _close(self._in_use)
-        _close(self._fresh)
-        self._in_use = self._fresh = None
+        self._close_container()
         self._source.release()
 
     def __enter__(self) -> Self:
@@ -104,17 +111,71 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self) -> Timeline:
-        self._source.seek(0)
+    def _files(self) -> list[tuple[int, int]]:
         self._source.in_header = True
         try:
-            container = open_container(self._source)
+            return files_in(self._source)
+        except MediaError:
+            raise
+        except Exception:
+            self._source.check()
+            raise
+        finally:
+            self._source.in_header = False
+
+    def _add_pieces(self, file: tuple[int, int]) -> None:
+        """Add the pieces of a file; of one that is joined to others, and is none, there are none."""
+        try:
+            timeline = self._open(file)
+        except MediaError as error:
+            if self._pieces and error.reason in (Reason.NOT_MEDIA, Reason.TRUNCATED):
+                return
+            raise
+        n_bytes = file[1] - file[0]
+        stated_s = timeline.stated_duration_s()
+        found: list[Stretch] = []
+        if timeline.may_jump(n_bytes) and n_bytes <= MAX_SEARCH_BYTES:
+            leader = next(iter(timeline.tracks)).index
+            found = find_stretches(timeline.stamps(self._packets(timeline)), leader)
+        durations: list[tuple[float | None, Stretch | None]] = [(one.end_s - one.start_s, one) for one in found]
+        if len(found) == 1 and stated_s is not None and abs(stated_s - (found[0].end_s - found[0].start_s)) < _SAME_S:
+            durations = [(stated_s, found[0])]
+        if not found or (len(found) == 1 and not timeline.is_stream):
+            is_joined = n_bytes < self._source.size_bytes
+            durations = [(self._measured_s(file) if is_joined and stated_s is None else stated_s, None)]
+        for duration_s, stretch in durations:
+            last = self._pieces[-1] if self._pieces else None
+            start_s = round(last.start_s + (last.duration_s or 0.0), 6) if last else 0.0
+            self._pieces.append(Piece(start_s, duration_s, file, stretch))
+
+    def _measured_s(self, file: tuple[int, int], max_bytes: int = MAX_SEARCH_BYTES) -> float | None:
+        for near_end in (True, False):
+            timeline = self._open(file)
+            if near_end and not timeline.seek_end():
+                continue
+            if not near_end and file[1] - file[0] > max_bytes:
+                return None
+            ends = [timeline.packet_end_s(packet) for packet in self._packets(timeline)]
+            if known := [end_s for end_s in ends if end_s is not None]:
+                return max(known)
+        raise MediaError(Reason.NO_DURATION, "no packet has a time")
+
+    def _packets(self, timeline: Timeline) -> Iterator[av.Packet]:
+        self._is_fresh = False
+        return read_packets(timeline.tracks, self._source)
+
+    def _open(self, file: tuple[int, int], stretch: Stretch | None = None) -> Timeline:
+        self._close_container()
+        part = Part(self._source, *file)
+        self._source.in_header = True
+        try:
+            container = open_container(part)
         except MemoryError:
             raise
         except Exception as error:
             self._source.check()
-            self._source.seek(0)
-            if self._source.read(12)[4:8] == b"ftyp":
+            part.seek(0)
+            if part.read(12)[4:8] == b"ftyp":
                 words = "an MP4 whose index (moov) is missing or broken: cut off?"
                 raise MediaError(Reason.TRUNCATED, words) from error
             raise MediaError(Reason.NOT_MEDIA, f"no container of video or sound: {error}") from error
@@ -124,23 +185,29 @@ class Reader:
         if not any(tracks):
             container.close()
             raise MediaError(Reason.NOT_MEDIA, f"{container.format.name} without sound or video")
-        return Timeline(tracks)
+        self._in_use, self._is_fresh = Timeline(tracks, stretch), True
+        return self._in_use
 
+    def _header(self) -> Header:
+        assert self._in_use is not None
+        if len(self._pieces) > 1:
+            self._open(self._pieces[0].file)
+        tracks = self._in_use.tracks
+        video = tracks.video
+        rate = video.average_rate if video is not None else None  # FFmpeg's guess may be the time base: 1000 in WebM
+        last = self._pieces[-1]
+        return Header(
+            duration_s=None if last.duration_s is None else last.start_s + last.duration_s,
+            width=video.width if video is not None else 0,
+            height=video.height if video is not None else 0,
+            frame_rate_hz=float(rate) if rate else 0.0,
+            has_audio=tracks.audio is not None,
+            has_video=video is not None,
+            size_bytes=self._source.size_bytes,
+            breaks_s=tuple(piece.start_s for piece in self._pieces[1:]),
+        )
 
-def _header(timeline: Timeline, size_bytes: int) -> Header:
-    video = timeline.tracks.video
-    rate = video.average_rate if video is not None else None  # FFmpeg's guess may be the time base: 1000 in WebM
-    return Header(
-        duration_s=timeline.stated_duration_s(),
-        width=video.width if video is not None else 0,
-        height=video.height if video is not None else 0,
-        frame_rate_hz=float(rate) if rate else 0.0,
-        has_audio=timeline.tracks.audio is not None,
-        has_video=video is not None,
-        size_bytes=size_bytes,
-    )
-
-
-def _close(timeline: Timeline | None) -> None:
-    if timeline is not None:
-        timeline.tracks.container.close()
+    def _close_container(self) -> None:
+        if self._in_use is not None:
+            self._in_use.tracks.container.close()
+        self._in_use = None

@@ -21,6 +21,7 @@ _RECENT_BLOCKS = 8  # sound and picture may lie apart: reads then alternate betw
 _HEADER_BLOCKS = 16
 _PIECE_BYTES = 16 << 10  # the index of a fragment of 10 s
 _HEADER_PIECES = 4096
+_FFMPEG_READS_BYTES = 64 << 10  # at most
 
 
 class Source:
@@ -64,7 +65,7 @@ class Source:
             return b""
         if self._position in self._pieces:
             data = self._pieces[self._position][:n_bytes]
-        elif self.in_header and index not in self._header and len(self._header) >= _HEADER_BLOCKS:
+        elif self.in_header and self._is_piece(index, n_bytes):
             data = self._piece(index, offset, min(n_bytes, _PIECE_BYTES))
         else:
             data = self._block(index)[offset : offset + n_bytes]
@@ -90,6 +91,10 @@ class Source:
     def release(self) -> None:
         """Close the file. Not named `close`: each container would call that, and the next one reads on."""
         self._file.close()
+
+    def _is_piece(self, index: int, n_bytes: int) -> bool:
+        """Whether a read looks for an index: not one that searches the whole file."""
+        return index not in self._header and len(self._header) >= _HEADER_BLOCKS and n_bytes <= _FFMPEG_READS_BYTES
 
     def _block(self, index: int) -> bytes:
         for blocks in (self._header, self._recent):

@@ -4,17 +4,21 @@
 limit without hurting anything but this span.
 """
 
+import math
 import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import xxhash
 
+from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.clips import WINDOW_CELLS
 from liser_ray.media.faces import NO_FACES, FaceConfig, SpanFaces, find_faces
 from liser_ray.media.flac import encode_flac
 from liser_ray.media.outcome import MediaError, Problem, Reason, Stage
 from liser_ray.media.reader import Reader
 from liser_ray.media.speech import speech_stretches
+from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.runtime.errors import UserError
 
 _DIGEST_DIGITS = 32
@@ -76,6 +80,9 @@ class SpanMedia(SpanFaces):
         content_hash: of the sound and, where they are looked for, of the clips, see `digest`; empty if there is a
             problem.
         problem: why the span is of no use, None if it is.
+        start_s, end_s: of the part that sound and pictures both cover, in seconds of the recording; the times of clips
+            and speech count from there.
+        note: which of them reach how far, if that is less than the span.
     """
 
     audio: bytes
@@ -83,8 +90,12 @@ class SpanMedia(SpanFaces):
     speech_fraction: float
     content_hash: str
     problem: Problem | None
+    start_s: float
+    end_s: float
+    note: str = ""
 
 
+_SLACK_S = 0.1  # so unlike in length are the tracks of nearly any file
 _SECOND_TRY_WITHIN_S = 20.0
 _open_reader: tuple[str, Reader] | None = None  # spans of one recording follow each other: it is opened once
 
@@ -117,6 +128,17 @@ def _prepare(
     stream = _reader(uri, roots).span(start_s, end_s)
     found = find_faces(stream, stream.n_cells, config.faces) if needs.clips else NO_FACES
     pcm = stream.pcm()
+    first, end = common_cells(*stream.covered_s(), stream.n_cells)
+    start_s, end_s, note = stream.start_s, stream.end_s, ""
+    if (first, end) != (0, stream.n_cells):
+        note = stream.reach()
+        if end - first < WINDOW_CELLS:
+            raise MediaError(Reason.TOO_SHORT, f"less than one window has both sound and pictures: {note}")
+        found = found.part(first, end)
+        pcm = pcm[round(first / FRAME_RATE_HZ * SAMPLE_RATE_HZ) : round(end / FRAME_RATE_HZ * SAMPLE_RATE_HZ)]
+        if end < stream.n_cells:
+            end_s = start_s + end / FRAME_RATE_HZ
+        start_s += first / FRAME_RATE_HZ
     stretches = speech_stretches(pcm)
     spoken = float((stretches[:, 1] - stretches[:, 0]).sum() / len(pcm)) if len(pcm) else 0.0
     problem = None
@@ -135,7 +157,23 @@ def _prepare(
         speech_fraction=spoken,
         content_hash="" if problem else digest(pcm) + (digest(found.clips) if needs.clips else ""),
         problem=problem,
+        start_s=start_s,
+        end_s=end_s,
+        note=note,
     )
+
+
+def common_cells(start_s: float, end_s: float, n_cells: int) -> tuple[int, int]:
+    """First cell and end of the part of a span that is labeled, where all tracks cover it from one time to another.
+
+    At an end of the span, a tenth of a second may lack. The part begins with a window of the span's.
+    """
+    first, end = 0, n_cells
+    if start_s > _SLACK_S:
+        first = math.ceil(start_s * FRAME_RATE_HZ / WINDOW_CELLS - 1e-6) * WINDOW_CELLS
+    if end_s < n_cells / FRAME_RATE_HZ - _SLACK_S:
+        end = math.floor(end_s * FRAME_RATE_HZ + 1e-6)
+    return first, end
 
 
 def _reader(uri: str, roots: tuple[str, ...]) -> Reader:

@@ -5,8 +5,9 @@ beyond its end, which pictures are damaged, and what it means if a track has not
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import NoReturn
 
 import av
 import numpy as np
@@ -14,14 +15,17 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ, SpanSound
+from liser_ray.media.container import Tracks
 from liser_ray.media.frame import SampledFrame, Scalers, orientation
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.source import Source
-from liser_ray.media.timeline import FRAME_RATE_HZ, Timeline, first_cell, shown_cells
+from liser_ray.media.stretches import MAX_BACK_S
+from liser_ray.media.timeline import FRAME_RATE_HZ, MAX_HOLD_S, Timeline, first_cell, order_ticks, shown_cells
 
 _AUDIO_PREROLL_S = 0.5  # decoded before the span: what decoders need until their output no longer depends on the start
 _AUDIO_TAIL_S = 0.1  # decoded after the span: what the resampler needs to fill the last samples
-_SEEK_BACK_S = (0.0, 2.0, 20.0)  # how much earlier to try where a seek lands behind the span's start
+_SEEK_BACK_S = (0.0, 2.0, 20.0, 200.0, math.inf)  # how much earlier to try where a seek lands behind the span's start
+_BEFORE_ALL_S = 1.0  # to go to the very start; at the first time stamp, FFmpeg may pass over the first key frame
 _INTERLEAVE_S = 5.0  # how far apart in the file sound and pictures of the same time may be
 _MAX_DEMUX_ERRORS = 100
 
@@ -30,13 +34,17 @@ class SpanStream:
     """A span of a recording: iterate once for the frames in order, then ask for the sound.
 
     Attributes:
-        start_s, end_s: in seconds from time zero.
+        start_s, end_s: in seconds from the recording's time zero.
         n_cells: cells of the span's 30-Hz grid.
         n_decode_errors: packets and pictures that were broken, so far.
     """
 
-    def __init__(self, timeline: Timeline, source: Source, start_s: float, end_s: float, max_pixels: int):
+    def __init__(
+        self, timeline: Timeline, source: Source, piece_s: float, start_s: float, end_s: float, max_pixels: int
+    ):
+        """Of a container that was just opened, from times in the recording; its piece begins at ``piece_s``."""
         self.start_s, self.end_s = start_s, end_s
+        self._in_piece_s = start_s - piece_s
         self.n_cells = round((end_s - start_s) * FRAME_RATE_HZ)
         self.n_decode_errors = 0
         self._timeline, self._tracks = timeline, timeline.tracks
@@ -46,7 +54,9 @@ class SpanStream:
         self._sound = SpanSound(round(self._duration_s * SAMPLE_RATE_HZ))
         self._sound_done = self._tracks.audio is None
         self._pictures_done = self._tracks.video is None
-        self._ended = False  # whether the file's end was reached
+        self._pictures_s: tuple[float, float] | None = None  # from the first one's start to the last one's end
+        self._pictures_end_s = -math.inf  # of all that were decoded
+        self._ended = False  # whether the piece's end was reached
         self._packets_until_s = -math.inf  # where in the span
         self._packets = self._demux()
 
@@ -54,20 +64,19 @@ class SpanStream:
         """Frames in order; none without a video track.
 
         Raises:
-            MediaError: TOO_LARGE, READ_ERROR; at the end, if there was no picture: CORRUPT if there were decode
-                errors, TRUNCATED if the file ends.
+            MediaError: TOO_LARGE, READ_ERROR, TIMES_JUMP; at the end, if there was no picture: see `pcm`.
         """
         if self._tracks.video is None:
             return
         scalers = Scalers()
         aspect = _pixel_aspect(self._tracks.video)
-        n_shown = 0
         for first, n_cells, picture in shown_cells(self._pictures(), self.n_cells):
-            n_shown += 1
+            start_s = self._pictures_s[0] if self._pictures_s else first / FRAME_RATE_HZ
+            self._pictures_s = start_s, min((first + n_cells) / FRAME_RATE_HZ, self._pictures_end_s)
             yield SampledFrame(first, n_cells, picture, *orientation(picture), aspect, scalers)
         self._finish_sound()
-        if n_shown == 0:
-            self._check_nothing("picture")
+        if self._pictures_s is None:
+            self._raise_nothing(Reason.NO_VIDEO, "picture")
 
     def pcm(self) -> np.ndarray:
         """The sound, int16 [round((end_s - start_s) * 16000)]: 16 kHz, mono, gaps as zeros.
@@ -75,25 +84,55 @@ class SpanStream:
         Call it after the iteration; before or instead of it, the pictures are skipped and can't be had any more.
 
         Raises:
-            MediaError: NO_AUDIO without a sound track, READ_ERROR; if there was no sound: CORRUPT if there were decode
-                errors, TRUNCATED if the file ends.
+            MediaError: NO_AUDIO without a sound track, READ_ERROR, TIMES_JUMP; if there was no sound: CORRUPT if there
+                were decode errors, NO_AUDIO (NO_VIDEO) if there were pictures (sound), else TRUNCATED if the file
+                ends before, TIMES_JUMP if it goes on behind the span.
         """
         if self._tracks.audio is None:
             raise MediaError(Reason.NO_AUDIO, "no sound track")
         self._finish_sound()
         pcm = self._sound.finish()
-        if self._sound.is_empty:
-            self._check_nothing("sound")
+        if self._sound.covered_s is None:
+            self._raise_nothing(Reason.NO_AUDIO, "sound")
         return pcm
 
-    def _check_nothing(self, what: str) -> None:
-        """Raise if it is a defect that a track has nothing here; a track may also start later, or pause."""
-        if self.n_decode_errors or self._ended:
-            # The packet that a cut goes through is a decode error, too: what counts is whether more came after it.
-            cut_off = self._ended and self._packets_until_s < self._duration_s / 2
-            reason = Reason.TRUNCATED if cut_off or not self.n_decode_errors else Reason.CORRUPT
-            where = f"no {what} between {self.start_s:.2f} and {self.end_s:.2f} s"
-            raise MediaError(reason, f"{where}, {self.n_decode_errors} decode errors")
+    def covered_s(self) -> tuple[float, float]:
+        """The part that all tracks that were asked for cover, in seconds from the span's start; ask after `pcm`."""
+        covered = [one for one in (self._pictures_s, self._sound.covered_s) if one is not None]
+        return max(start for start, _ in covered), min(end for _, end in covered)
+
+    def reach(self) -> str:
+        """Which part of the span which track covers, in words; ask after `pcm`."""
+        covered = {"pictures": self._pictures_s, "sound": self._sound.covered_s}
+        found = [(name, one) for name, one in covered.items() if one is not None]
+        times = ((name, self.start_s + start, self.start_s + end) for name, (start, end) in found)
+        return ", ".join(f"{name} from {start:.2f} to {end:.2f} s" for name, start, end in times)
+
+    def _raise_nothing(self, absent: Reason, what: str) -> NoReturn:
+        """Say why a track has nothing here: damage, the end of the file, or that only the other track reaches here."""
+        where = f"no {what} between {self.start_s:.2f} and {self.end_s:.2f} s"
+        other_s = self._pictures_s if absent == Reason.NO_AUDIO else self._sound.covered_s
+        # The packet that a cut goes through is a decode error, too: what counts is whether more came after it.
+        cut_off = self._ended and self._packets_until_s < self._duration_s / 2
+        if self.n_decode_errors and not cut_off:
+            raise MediaError(Reason.CORRUPT, f"{where}, {self.n_decode_errors} decode errors")
+        if other_s is not None:
+            raise MediaError(absent, f"{where}: {self._reach(absent)}")
+        if self._ended:
+            raise MediaError(Reason.TRUNCATED, f"{where}, {self.n_decode_errors} decode errors")
+        raise MediaError(Reason.TIMES_JUMP, f"{where}, nor anything else, but later: times jump")
+
+    def _reach(self, absent: Reason) -> str:
+        """Where the track that has nothing here ends or begins, if that is known."""
+        track = self._tracks.audio if absent == Reason.NO_AUDIO else self._tracks.video
+        start_s, end_s = self._timeline.reach_s(track) if track is not None else (None, None)
+        name = "the sound" if absent == Reason.NO_AUDIO else "the picture"
+        offset_s = self.start_s - self._in_piece_s
+        if end_s is not None and end_s <= self._in_piece_s + MAX_HOLD_S:
+            return f"{name} ends at {offset_s + end_s:.2f} s"
+        if start_s is not None and start_s >= self._in_piece_s + self._duration_s - MAX_HOLD_S:
+            return f"{name} begins at {offset_s + start_s:.2f} s"
+        return f"{name} pauses or has ended"
 
     def _pictures(self) -> Iterator[tuple[float, float, av.VideoFrame]]:
         """Good pictures in order: (time from the span's start, duration, picture); sound is collected on the way."""
@@ -118,10 +157,11 @@ class SpanStream:
                 time_s = self._time_s(picture.pts if picture.pts is not None else picture.dts, video)
                 time_s = next_s if time_s is None else time_s
                 if not math.isfinite(time_s):
-                    time_s = -self.start_s  # a stream without any times starts at time zero
+                    time_s = -self._in_piece_s  # a stream without any times starts at time zero
                 stated_s = self._timeline.length_s(picture.duration, video) or 0.0
                 duration_s = max(stated_s, default_s)
                 next_s = time_s + (stated_s or default_s)
+                self._pictures_end_s = max(self._pictures_end_s, time_s + duration_s)
                 # After an error, pictures are guessed from what is missing, until one that refers to no other.
                 self.n_decode_errors += picture.is_corrupt
                 damaged = picture.is_corrupt or (damaged and not picture.key_frame)
@@ -166,14 +206,21 @@ class SpanStream:
 
     def _demux(self) -> Iterator[av.Packet]:
         """The packets from a little before the span until both tracks are done or are `_INTERLEAVE_S` beyond it."""
+        latest: dict[int, float] = {}
         for packet in chain(self._seek(), self._read()):
-            time_s = self._packet_time_s(packet)
+            time_s, track = self._packet_time_s(packet), packet.stream.index
             if (self._sound_done and self._pictures_done) or (
                 time_s is not None and time_s > self._duration_s + _INTERLEAVE_S
             ):
                 return
             if time_s is not None:
                 self._packets_until_s = max(self._packets_until_s, time_s)
+            order_s = self._time_s(order_ticks(packet), packet.stream) if packet.dts is not None else None
+            if order_s is not None:
+                if self._timeline.stretch is None and order_s < latest.get(track, -math.inf) - MAX_BACK_S:
+                    where = f"between {self.start_s:.2f} and {self.end_s:.2f} s"
+                    raise MediaError(Reason.TIMES_JUMP, f"times jump back by {latest[track] - order_s:.2f} s {where}")
+                latest[track] = order_s
             yield packet
         self._ended = True
 
@@ -182,22 +229,29 @@ class SpanStream:
 
         A container that was just opened stands at its start, which needs no seek (and some can't).
         """
+        wanted_s = self._in_piece_s - _AUDIO_PREROLL_S
+        if self._timeline.stretch is not None and self._timeline.is_stream:
+            byte = self._timeline.seek_byte(wanted_s)
+            if byte is not None:
+                self._tracks.container.seek(byte, unsupported_byte_offset=True)
+            return []
         packets: list[av.Packet] = []
         leader = next(iter(self._tracks))
         for back_s in _SEEK_BACK_S:
-            if self.start_s - _AUDIO_PREROLL_S <= 0:
+            if wanted_s <= 0 and not self._timeline.begins_inside:
                 break
-            target = self._timeline.ticks(self.start_s - _AUDIO_PREROLL_S - back_s, leader)
+            target_s = max(-_BEFORE_ALL_S, wanted_s - back_s)
             try:
-                self._tracks.container.seek(target, stream=leader)
+                self._tracks.container.seek(self._timeline.ticks(target_s, leader), stream=leader)
             except av.FFmpegError:
                 self._source.check()
                 continue
             packets = []
             missing = {track.index for track in self._tracks}
             for packet in self._read():
-                packets.append(packet)
                 time_s = self._packet_time_s(packet)
+                if packet.stream.index == leader.index or time_s is None or time_s >= -_AUDIO_PREROLL_S:
+                    packets.append(packet)  # older sound is not decoded, and may be hours
                 if time_s is not None and time_s > 0:
                     break
                 if packet.is_keyframe and time_s is not None:
@@ -210,21 +264,16 @@ class SpanStream:
         return packets
 
     def _read(self) -> Iterator[av.Packet]:
-        """Packets from where the container stands; bad places are skipped, a failed read is raised."""
-        for _ in range(_MAX_DEMUX_ERRORS):
-            try:
-                for packet in self._tracks.container.demux(*self._tracks):
-                    if packet.size > 0:  # an empty one would end the decoder's stream; that is done once, at the end
-                        yield packet
-                break
-            except MemoryError:
-                raise
-            except Exception as error:
-                self._source.check()
-                if not isinstance(error, av.FFmpegError):
-                    raise
-                self.n_decode_errors += 1
-        self._source.check()
+        """Packets of the piece from where the container stands; bad places are skipped, a failed read is raised."""
+
+        def count_error() -> None:
+            self.n_decode_errors += 1
+
+        for packet in read_packets(self._tracks, self._source, count_error):
+            if self._timeline.is_past(packet):
+                return
+            if self._timeline.holds(packet):
+                yield packet
 
     def _packet_time_s(self, packet: av.Packet) -> float | None:
         return self._time_s(packet.pts if packet.pts is not None else packet.dts, packet.stream)
@@ -232,7 +281,29 @@ class SpanStream:
     def _time_s(self, ticks: int | None, track: Stream) -> float | None:
         """Seconds from the span's start."""
         time_s = self._timeline.time_s(ticks, track)
-        return None if time_s is None else time_s - self.start_s
+        return None if time_s is None else time_s - self._in_piece_s
+
+
+def read_packets(tracks: Tracks, source: Source, on_error: Callable[[], None] = lambda: None) -> Iterator[av.Packet]:
+    """Packets from where a container stands to its end; ``on_error`` is called for each bad place that is skipped.
+
+    Raises:
+        MediaError: a read failed.
+    """
+    for _ in range(_MAX_DEMUX_ERRORS):
+        try:
+            for packet in tracks.container.demux(*tracks):
+                if packet.size > 0:  # an empty one would end the decoder's stream; that is done once, at the end
+                    yield packet
+            break
+        except MemoryError:
+            raise
+        except Exception as error:
+            source.check()
+            if not isinstance(error, av.FFmpegError):
+                raise
+            on_error()
+    source.check()
 
 
 def _picture_duration_s(video: VideoStream) -> float:

@@ -8,6 +8,8 @@ from av.container import InputContainer
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ, Resampler
 from liser_ray.media.container import ByteSource, choose_tracks, open_container
+from liser_ray.media.joined import Part, files_in
+from liser_ray.media.outcome import MediaError
 from liser_ray.media.timeline import Timeline
 
 MIN_DURATION_S = 0.1
@@ -60,7 +62,30 @@ def check_audible(n_samples: int, peak: float) -> None:
         raise WaveformError("silent", f"no sample above {SILENCE_DB:.0f} dB of full scale")
 
 
+def sound_start_s(source: ByteSource) -> float:
+    """How long after the recording's start, which may be that of its pictures, its sound begins.
+
+    Raises:
+        WaveformError: "unreadable": no container of video or sound.
+    """
+    source.seek(0)
+    with _open(source) as container:
+        tracks = choose_tracks(container)
+        start_s = Timeline(tracks).reach_s(tracks.audio)[0] if tracks.audio is not None else None
+        return start_s or 0.0
+
+
 def _blocks(source: ByteSource) -> Iterator[np.ndarray]:
+    """The sound of the file, or of all that are joined in it, one after the other."""
+    try:
+        files = files_in(source)
+    except MediaError as error:
+        raise WaveformError("unreadable", error.detail) from error
+    for first, end in files:
+        yield from _blocks_of(Part(source, first, end))
+
+
+def _blocks_of(source: ByteSource) -> Iterator[np.ndarray]:
     """The sound as it is decoded, int16 [n]; what comes in another format goes on behind it."""
     with _open(source) as container:
         tracks = choose_tracks(container, pictures=False)

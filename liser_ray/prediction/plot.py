@@ -108,7 +108,7 @@ def prediction_plot(overview: Overview, prediction: Prediction, title: str) -> b
     picture.set_ylabel("log-Mel, Hz")
     picture.grid(visible=False)
 
-    middle_s = (prediction.window_start_s + prediction.window_end_s) / 2
+    middle_s = (prediction.window_start_s + prediction.window_end_s) / 2 - prediction.start_s  # as the sound above
     for i, label in enumerate(prediction.labels):
         colour, style = COLOURS[i % len(COLOURS)], LINES[i % len(LINES)]
         marker = "o" if len(middle_s) < _FEW_WINDOWS else None

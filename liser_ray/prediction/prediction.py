@@ -19,7 +19,8 @@ class Prediction:
             student's card.
         window_probabilities: float32 [W, K], each sum 1.
         step_s: from window to window.
-        duration_s: of the recording.
+        duration_s: of the recording's sound.
+        start_s: when that begins, from the recording's start.
         unlike: in what the recording is unlike those of the training (`liser_ray.student.familiar`), in words; then
             the probabilities mean little.
     """
@@ -29,6 +30,7 @@ class Prediction:
     window_probabilities: np.ndarray
     step_s: float
     duration_s: float
+    start_s: float = 0.0
     unlike: tuple[str, ...] = ()
 
     @property
@@ -44,12 +46,12 @@ class Prediction:
     @property
     def window_start_s(self) -> np.ndarray:
         """Where each window begins in the recording, float64 [W]."""
-        return np.round(np.arange(len(self.window_probabilities)) * self.step_s, 3)
+        return np.round(self.start_s + np.arange(len(self.window_probabilities)) * self.step_s, 3)
 
     @property
     def window_end_s(self) -> np.ndarray:
         """Where each window ends, float64 [W]: 3 s later, or where a shorter recording does."""
-        return np.minimum(self.window_start_s + SEGMENT_S, round(self.duration_s, 3))
+        return np.minimum(self.window_start_s + SEGMENT_S, round(self.start_s + self.duration_s, 3))
 
     @property
     def as_dict(self) -> dict[str, float]:

@@ -4,11 +4,12 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from liser_ray.media.waveform import check_audible
+from liser_ray.media.waveform import check_audible, sound_start_s
 from liser_ray.prediction.backend import Backend, OnnxBackend
 from liser_ray.prediction.pieces import RunningStatistics, SlidingWindow, step_samples
 from liser_ray.prediction.prediction import Prediction, kept_labels, softmax
@@ -144,7 +145,7 @@ class Student:
                 if listen is not None:
                     listen(block, source.tell() / size_bytes)
 
-            return self._predict(blocks, step_s, classes, heard)
+            return replace(self._predict(blocks, step_s, classes, heard), start_s=sound_start_s(source))
 
     def stream(self, sample_rate_hz: int = 16_000, classes: Sequence[str] = ()) -> EmotionStream:
         """A stream to put chunks of sound of that rate into, which gives an estimate every 0.1 s; see `predict`."""
@@ -225,7 +226,7 @@ class Student:
         labels = tuple(self.labels[i] for i in kept)
         whole = softmax(of_kept.mean(axis=0))
         strange = () if statistics is None else unlike(statistics, self.card.content.get("heard", {}))
-        return Prediction(labels, whole, softmax(of_kept), step_s, n_samples / SAMPLE_RATE_HZ, strange)
+        return Prediction(labels, whole, softmax(of_kept), step_s, n_samples / SAMPLE_RATE_HZ, unlike=strange)
 
     def _files(self, name: str) -> dict[str, bytes]:
         card = json.dumps(self.card.content, indent=1) + "\n"

@@ -47,6 +47,19 @@ def test_a_timeline_has_a_line_for_each_window(run, speech_folder):
     assert len(out.splitlines()) == 2 + 2
 
 
+def test_a_timeline_counts_from_the_files_own_start(run, tmp_path):
+    """Of a file whose sound comes after its pictures, by a clock that starts later; and of two joined."""
+    pictures = {"frames": moving_gradient, "fps": 10, "duration_s": 4, "audio_codec": "aac", "audio_rate_hz": 16_000}
+    sound = voice_like(np.arange(2 * 16_000) / 16_000)
+    late = write_video(tmp_path / "late.mkv", audio=sound, video_start_s=600.0, audio_start_s=602.0, **pictures)
+    _, out, _ = run("--csv", "--timeline", late)
+    assert [float(row["start_s"]) for row in csv.DictReader(io.StringIO(out))] == [pytest.approx(2, abs=0.1)]
+    once = write_video(tmp_path / "once.mp4", audio=voice_like(np.arange(4 * 16_000) / 16_000), **pictures)
+    (tmp_path / "twice.mp4").write_bytes(2 * once.read_bytes())
+    _, out, _ = run("--json", tmp_path / "twice.mp4")
+    assert json.loads(out)["duration_s"] == pytest.approx(8, abs=0.2)
+
+
 def test_json_has_an_object_a_line_with_errors_too(run, speech_folder, tmp_path):
     code, out, _ = run("--json", "--timeline", speech_folder / "low.wav", tmp_path / "none.wav")
     good, bad = map(json.loads, out.splitlines())

@@ -61,3 +61,9 @@ def test_ids_stay_what_they_are_from_release_to_release():
 def test_expected_size_grows_with_teachers():
     assert 60e6 < expected_output_bytes(3600, teachers=2) < 70e6
     assert expected_output_bytes(3600, teachers=5) > expected_output_bytes(3600, teachers=1)
+
+
+def test_spans_end_where_times_jump():
+    spans = list(cut("r", 40.0, 16.0, (5.0, 37.5)))
+    assert [(span.start_s, span.end_s) for span in spans] == [(0, 5), (5, 21), (21, 37), (37, 37.5), (37.5, 40)]
+    assert [span.too_short for span in spans] == [False, False, False, True, False]

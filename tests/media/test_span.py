@@ -1,11 +1,12 @@
-"""A span after one that failed: what the open recording remembers must not cost it."""
+"""What becomes of a span: the part that both tracks cover; and of one after a failure, which must not cost it."""
 
 import pytest
-from talking_heads import write_talking_head
+from talking_heads import voice, write_talking_head
 
 from liser_ray.media import source
 from liser_ray.media import span as spans
 from liser_ray.media.faces import FaceConfig
+from liser_ray.media.flac import decode_flac
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.span import MediaConfig, Needs, prepare_span
 
@@ -75,3 +76,38 @@ def test_keys_that_expire_while_a_recording_is_open_cost_no_span(recording, fail
     with pytest.raises(MediaError):
         prepare_span(recording, 0.0, 1.6, CONFIG, Needs())
     assert len(opened) == 3
+
+
+@pytest.mark.parametrize(
+    ("picture", "sound", "labeled"),
+    [
+        ((0.0, 3.2), (0.0, 1.7), (0.0, 1.7)),
+        ((0.0, 1.6), (0.0, 3.2), (0.0, 1.6)),
+        ((0.0, 3.2), (1.2, 2.0), (1.6, 3.2)),
+        ((0.9, 2.3), (0.0, 3.2), (1.0667, 3.2)),
+    ],
+    ids=["sound ends", "picture ends", "sound is late", "picture is late"],
+)
+def test_of_tracks_of_unlike_length_the_common_part_is_labeled(tmp_path, picture, sound, labeled):
+    """Where each begins and how long it is; what is labeled begins with a window of the span's."""
+    path = write_talking_head(
+        tmp_path / "a.mp4",
+        picture[1],
+        video_start_s=picture[0],
+        audio=voice(sound[1]),
+        audio_start_s=sound[0],
+    )
+    media = prepare_span(str(path), 0.0, 3.2, CONFIG, Needs(speech=False))
+    assert (media.start_s, media.end_s) == pytest.approx(labeled, abs=0.08)
+    assert len(decode_flac(media.audio)) == pytest.approx((media.end_s - media.start_s) * 16_000, abs=1)
+    assert len(media.clips) == len(media.clip_start_s) == int((media.end_s - media.start_s) * 30 + 1e-6) // 16
+    assert media.clip_start_s[0] == 0
+    assert (media.clip_valid > 0).all()
+    assert "pictures from" in media.note
+
+
+def test_less_than_a_window_in_common_is_too_short(tmp_path):
+    path = write_talking_head(tmp_path / "a.mp4", 3.2, audio=voice(0.4))
+    with pytest.raises(MediaError, match=r"sound from 0\.00 to 0\.4") as caught:
+        prepare_span(str(path), 0.0, 3.2, CONFIG, Needs(speech=False))
+    assert caught.value.reason == Reason.TOO_SHORT
