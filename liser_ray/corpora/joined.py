@@ -8,7 +8,7 @@ from dataclasses import replace
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.labels import meaning
 from liser_ray.corpora.utterance import LabeledSet, Part
-from liser_ray.results.records import JOINT
+from liser_ray.results.set_names import JOINT
 from liser_ray.runtime.errors import UserError
 
 log = logging.getLogger(__name__)

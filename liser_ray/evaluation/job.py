@@ -18,8 +18,9 @@ from liser_ray.evaluation.labels import CommonLabels, common_labels
 from liser_ray.evaluation.report import markdown, plot
 from liser_ray.media.waveform import WaveformError
 from liser_ray.results.metrics import brier_score, confusion_matrix, expected_calibration_error
-from liser_ray.results.records import SEXES, FoldResult, Record, identity, record_to_json, set_names
+from liser_ray.results.records import SEXES, FoldResult, Record, record_to_json
 from liser_ray.results.scores import by_sex, interval, label_recalls, pooled, speaker_scores
+from liser_ray.results.set_names import identity, set_names
 from liser_ray.runtime.display import Counting
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from liser_ray.results.set_names import set_names
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, is_s3
 from liser_ray.storage.files import list_files, read_bytes
 
 FORMAT = 1
-JOINT = "+"  # between the names of sets that are joined
 SEXES = ("man", "woman")
 
 _NUMBERS = re.compile(r"\[\n([\d\s.,eE+-]+)\]")
@@ -103,17 +103,6 @@ def is_taught_by_more(record: Record) -> bool:
     tuned = [one["tuned_on"] for one in targets if one["tuned_on"]]
     tuned = [one for one in tuned if record.labeled in set_names(one["labeled"])]
     return any(one.get("labeled_fraction", 1.0) > recipe["train"]["labeled_fraction"] for one in tuned)
-
-
-def set_names(labeled: str) -> list[str]:
-    """The sets that a set is joined of, by its name: "ravdess" and "cremad" for "ravdess+cremad"; or itself alone."""
-    return labeled.split(JOINT)
-
-
-def identity(labeled: str, speaker: str) -> tuple[str, str]:
-    """The set that a speaker is of, and the name there: in the joined "ravdess+cremad" it stands in "ravdess/2"."""
-    of_set, _, name = speaker.partition("/")
-    return (of_set, name) if JOINT in labeled and of_set in set_names(labeled) else (labeled, speaker)
 
 
 def sorted_speakers(speakers: Iterable[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 
 from liser_ray.results.metrics import recalls, uar, war
-from liser_ray.results.records import identity
+from liser_ray.results.set_names import identity
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import OF_RECORDING, NetworkConfig, Normalisation, Pooling
 from liser_ray.student.front_end import FRAME_SAMPLES, N_BANDS, SAMPLE_RATE_HZ, SEGMENT_S, STRIDE_SAMPLES

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from liser_ray.results.records import identity, set_names
+from liser_ray.results.set_names import identity, set_names
 from liser_ray.runtime.errors import UserError
 
 TargetKind = Literal["distribution", "scalar"]

@@ -66,7 +66,7 @@ class EvaluationSet:
         by_window = torch.cat(found).cpu().numpy()
         firsts = np.cumsum(self.n_windows) - self.n_windows
         means = np.add.reduceat(by_window, firsts, axis=0) / self.n_windows.astype(np.float32)[:, None]
-        return np.where(self._possible, means, np.float32(-np.inf))
+        return np.where(self._possible, means, np.float32(-np.inf)) if self._speech.joined else means
 
     def _windows(self) -> Iterator[Tensor]:
         """Spectrograms of all windows, float32 [at most a batch, 64, 94]."""

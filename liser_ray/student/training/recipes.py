@@ -14,7 +14,7 @@ from typing import Any, cast
 import yaml
 
 from liser_ray.results.paper import with_share
-from liser_ray.results.records import set_names
+from liser_ray.results.set_names import set_names
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
 from liser_ray.student.training.config import Distilled, TrainConfig
