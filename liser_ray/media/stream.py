@@ -20,7 +20,7 @@ from liser_ray.media.frame import SampledFrame, Scalers, orientation
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.source import Source
 from liser_ray.media.stretches import MAX_BACK_S
-from liser_ray.media.timeline import FRAME_RATE_HZ, MAX_HOLD_S, Timeline, first_cell, order_ticks, shown_cells
+from liser_ray.media.timeline import FRAME_RATE_HZ, MAX_HOLD_S, Timeline, first_cell, shown_cells
 
 _AUDIO_PREROLL_S = 0.5  # decoded before the span: what decoders need until their output no longer depends on the start
 _AUDIO_TAIL_S = 0.1  # decoded after the span: what the resampler needs to fill the last samples
@@ -215,7 +215,7 @@ class SpanStream:
                 return
             if time_s is not None:
                 self._packets_until_s = max(self._packets_until_s, time_s)
-            order_s = self._time_s(order_ticks(packet), packet.stream) if packet.dts is not None else None
+            order_s = self._timeline.order_s(packet)
             if order_s is not None:
                 if self._timeline.stretch is None and order_s < latest.get(track, -math.inf) - MAX_BACK_S:
                     where = f"between {self.start_s:.2f} and {self.end_s:.2f} s"

@@ -26,7 +26,7 @@ class Stamp:
     """What a packet tells without being decoded; times by the container's clock."""
 
     track: int  # index
-    order_s: float | None  # when it is decoded: ascending in a track
+    order_s: float | None  # when it is decoded: ascending in a track; None: not known
     start_s: float | None  # when it is presented
     end_s: float | None
     byte: int | None  # where it lies in the file; None: behind the one before

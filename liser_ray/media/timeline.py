@@ -111,13 +111,22 @@ class Timeline:
     def stamps(self, packets: Iterable[av.Packet]) -> Iterator[Stamp]:
         """What packets tell of their times, by the container's clock."""
         for packet in packets:
-            start = packet.pts if packet.pts is not None else packet.dts
-            start_s = self.length_s(start, packet.stream)
+            start_s = self.length_s(packet.pts if packet.pts is not None else packet.dts, packet.stream)
             end_s = None if start_s is None else start_s + (self.length_s(packet.duration, packet.stream) or 0.0)
-            order_s = self.length_s(order_ticks(packet), packet.stream)
-            if order_s is not None and start_s is not None and start_s - order_s > _MAX_DELAY_S:
-                order_s = start_s  # Matroska has no other, and FFmpeg takes it from a few pictures before
-            yield Stamp(packet.stream.index, order_s, start_s, end_s, packet.pos, packet.is_keyframe)
+            yield Stamp(packet.stream.index, self.order_s(packet), start_s, end_s, packet.pos, packet.is_keyframe)
+
+    def order_s(self, packet: av.Packet) -> float | None:
+        """The clock by which packets of a track ascend, which shows its jumps; None where it is not known.
+
+        Where a container does not store it, FFmpeg counts it on from packets before: over a jump it is far from when
+        the picture is shown, or after that.
+        """
+        order_s, start_s = (self.length_s(ticks, packet.stream) for ticks in (packet.dts, packet.pts))
+        if start_s is None:
+            return order_s
+        if order_s is not None and 0 <= start_s - order_s <= _MAX_DELAY_S:
+            return order_s
+        return start_s if packet.is_keyframe else None
 
     def may_jump(self, n_bytes: int) -> bool:
         """Whether the clock of a file of that size has to be looked at, packet by packet.
@@ -159,16 +168,6 @@ class Timeline:
             return max(known)
         # Matroska and WAV tell it for the file alone.
         return container.duration / av.time_base if container.duration is not None and container.duration > 0 else None
-
-
-def order_ticks(packet: av.Packet) -> int | None:
-    """The time stamp that ascends in a track, by which a jump is seen.
-
-    FFmpeg counts on over a jump where a stream does not give it, which shows in that it is after the presentation's.
-    """
-    if packet.pts is None or packet.dts is None:
-        return packet.dts if packet.pts is None else packet.pts
-    return min(packet.dts, packet.pts)
 
 
 def first_cell(time_s: float) -> int:
