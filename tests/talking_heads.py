@@ -13,10 +13,17 @@ from liser_ray.demo.voices import random_voice, speak
 SIZE = (240, 240)  # width, height; OpenCV's cascade takes twice as long at 320
 
 
-def portrait_at(time_s: float, phase: float = 0.0) -> np.ndarray:
-    """The portrait, uint8 [240, 240, 3], drifting by a few pixels."""
-    shift = np.float32([[1, 0, 6 * np.sin(time_s + phase)], [0, 1, 4 * np.cos(1.3 * time_s + phase)]])
-    return cv2.warpAffine(_portrait(), shift, SIZE, borderMode=cv2.BORDER_REPLICATE)
+_MOUTH = (124.0, 108.0)  # x, y in the portrait
+
+
+def portrait_at(time_s: float, phase: float = 0.0, talks: bool = True) -> np.ndarray:
+    """The portrait, uint8 [240, 240, 3], drifting by a few pixels; its jaw goes down and up if it talks."""
+    x, y = np.meshgrid(np.arange(SIZE[0], dtype=np.float32), np.arange(SIZE[1], dtype=np.float32))
+    x, y = x - 6 * np.float32(np.sin(time_s + phase)), y - 4 * np.float32(np.cos(1.3 * time_s + phase))
+    if talks:
+        near = np.exp(-(((x - _MOUTH[0]) / 18) ** 2) - ((y - _MOUTH[1]) / 12) ** 2)
+        y = y - np.float32(4 * np.sin(9 * time_s)) * near
+    return cv2.remap(_portrait(), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 @cache

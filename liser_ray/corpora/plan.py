@@ -26,6 +26,7 @@ from liser_ray.corpora.recordings import Recording, input_roots, list_recordings
 from liser_ray.corpora.schema import plan_schema
 from liser_ray.corpora.segments import SEGMENT_COLUMNS, Segment
 from liser_ray.media.outcome import Stage, Status
+from liser_ray.media.track_choice import ANY, Wanted
 from liser_ray.runtime.display import Counting
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, is_below, join
@@ -67,7 +68,14 @@ class PlanSummary:
     needs_video: bool = True  # whether recordings without pictures are of no use
     media_folder: str = ""  # absolute, where the files of the list are; "": in its own folder
     gone: int = 0  # recordings of a published list whose file is not there
+    video_track: int | None = None  # that is asked for
+    audio_track: int | None = None
     format_version: int = FORMAT_VERSION
+
+    @property
+    def wanted(self) -> Wanted:
+        """The tracks that the headers are of."""
+        return Wanted(self.video_track, self.audio_track)
 
     @property
     def hours(self) -> float:
@@ -82,6 +90,7 @@ def make_plan(
     taken_columns: Collection[str] = (),
     needs_video: bool = True,
     media_folder: str = "",
+    wanted: Wanted = ANY,
 ) -> PlanSummary:
     """Find the recordings, read their headers, cut them into spans and write the plan, over an old one.
 
@@ -94,6 +103,7 @@ def make_plan(
         taken_columns: names that a manifest's columns may not have, besides those of the plan's: labeling adds them.
         needs_video: whether recordings without pictures are of no use.
         media_folder: where the files of a list are; empty: in its own folder.
+        wanted: tracks that are asked for.
 
     Raises:
         UserError: if the input can't be listed, holds nothing, is a manifest with a column of ours or lies in a folder
@@ -109,7 +119,8 @@ def make_plan(
     with Counting("recordings planned", listing.total) as progress, PlanWriter(output_uri, schema) as writer:
         if progress.on_terminal and listing.total is None:
             _count_ahead(progress, listed)
-        writer.write_all(probe_all(listing.recordings, config, roots, needs_video), config.span_seconds, progress)
+        found = probe_all(listing.recordings, config, roots, needs_video, wanted)
+        writer.write_all(found, config.span_seconds, progress)
     summary = PlanSummary(
         input_uri=input_address(input_uri),
         config=config,
@@ -120,6 +131,8 @@ def make_plan(
         needs_video=needs_video,
         media_folder=media_folder and absolute(media_folder),
         gone=listing.gone,
+        video_track=wanted.video,
+        audio_track=wanted.audio,
         **vars(writer.tally),
     )
     if output_uri:
@@ -239,7 +252,7 @@ def extend_plan(output_uri: str, config: PlanConfig | None = None) -> PlanSummar
     ):
         if progress.on_terminal:
             _count_ahead(progress, listed, planned.lacks)
-        new = probe_all(planned.new(listing.recordings), summary.config, roots, summary.needs_video)
+        new = probe_all(planned.new(listing.recordings), summary.config, roots, summary.needs_video, summary.wanted)
         writer.write_all(new, summary.config.span_seconds, progress)
     if planned.changed:
         log.warning(
@@ -312,7 +325,7 @@ def _probed_again(
     named = ((uri, _segment_of(extra), tuple(extra.values())) for uri, extra in of_files)
     kept = np.delete(np.arange(table.num_rows), again)
     parts, rows, n_fresh = [table.take(kept)], [], []
-    for probed in probe_all(reach_all(named, roots), summary.config, roots, summary.needs_video):
+    for probed in probe_all(reach_all(named, roots), summary.config, roots, summary.needs_video, summary.wanted):
         fresh = list(plan_rows(probed, summary.config.span_seconds))
         n_fresh.append(len(fresh))
         rows += fresh

@@ -15,6 +15,7 @@ from liser_ray.corpora.recordings import Recording
 from liser_ray.media.isolation import Sandbox, check_system
 from liser_ray.media.outcome import MediaError, Problem, Reason, Stage
 from liser_ray.media.reader import Header
+from liser_ray.media.track_choice import ANY, Wanted
 from liser_ray.storage.addresses import is_s3
 
 _Headers: TypeAlias = "Future[list[Header | MediaError]]"
@@ -36,12 +37,16 @@ class Probed:
 
 
 def probe_all(
-    recordings: Iterable[Recording], config: PlanConfig, roots: tuple[str, ...] = (), needs_video: bool = True
+    recordings: Iterable[Recording],
+    config: PlanConfig,
+    roots: tuple[str, ...] = (),
+    needs_video: bool = True,
+    wanted: Wanted = ANY,
 ) -> Iterator[Probed]:
-    """Every recording with its header or its problem, in the same order; ``needs_video``: see `judge`.
+    """Every recording with its header, of the tracks that are wanted, or its problem, in the same order.
 
     A call that hangs or dies is done again one recording at a time, so that only the culprit fails. For ``roots`` see
-    `liser_ray.storage.roots`. Raises a UserError if this system is not Linux.
+    `liser_ray.storage.roots`, for ``needs_video`` `judge`. Raises a UserError if this system is not Linux.
     """
     check_system()
     workers = config.probe_workers or cpu_count()
@@ -49,7 +54,7 @@ def probe_all(
 
         def submit(uris: list[str]) -> _Headers:
             if uris:
-                return sandbox.submit(read_headers, uris, roots, timeout_s=config.probe_timeout_s)
+                return sandbox.submit(read_headers, uris, roots, wanted, timeout_s=config.probe_timeout_s)
             nothing: _Headers = Future()
             nothing.set_result([])
             return nothing
@@ -70,9 +75,9 @@ def judge(header: Header, config: PlanConfig, needs_video: bool = True) -> Probl
         return Problem(Stage.PLAN, reason, detail)
 
     if needs_video and not header.has_video:
-        return problem(Reason.NO_VIDEO, "no video track")
+        return problem(*header.lacks["video"])
     if not header.has_audio:
-        return problem(Reason.NO_AUDIO, "no audio track")
+        return problem(*header.lacks["audio"])
     if header.width * header.height > config.max_pixels:
         size = f"{header.width} x {header.height} pixels"
         return problem(Reason.TOO_LARGE, f"{size}: more than max_pixels ({config.max_pixels})")

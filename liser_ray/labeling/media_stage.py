@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from liser_ray.corpora.segments import SEGMENT_COLUMNS
 from liser_ray.labeling.progress import Work
-from liser_ray.labeling.schema import CLIPS, ON_THE_WAY, bytes_column, empty_column, ending, list_column
+from liser_ray.labeling.schema import CLIPS, ON_THE_WAY, bytes_column, empty_column, ending, list_column, one_line
 from liser_ray.media.detector import check_detector
 from liser_ray.media.isolation import Sandbox
 from liser_ray.media.outcome import MediaError, Problem, Stage
@@ -59,7 +59,8 @@ class MediaStage:
         in_file = span.get(SEGMENT_COLUMNS[0]) or 0.0
         place = (span["uri"], in_file + span["start_s"], in_file + span["end_s"])
         try:
-            arguments = (*place, self._config, self._needs, self._roots)
+            language = str(span.get("language") or "")  # a column of the manifest
+            arguments = (*place, self._config, self._needs, self._roots, language)
             media = self._sandbox.call(prepare_span, *arguments, timeout_s=self._config.timeout_s)
             problem = media.problem
         except MediaError as error:
@@ -72,7 +73,7 @@ class MediaStage:
         schema = pa.schema([*self._schema, *ON_THE_WAY], self._schema.metadata)
         if media:
             # Of a span that sound and pictures do not both cover, the row is the part that they do.
-            span = {**span, "start_s": media.start_s, "end_s": media.end_s, "detail": media.note}
+            span = {**span, "start_s": media.start_s, "end_s": media.end_s, "detail": one_line(media.note)}
             for name in ("audio", "speech_fraction", "other_faces", "content_hash"):
                 values[name] = pa.array([getattr(media, name)], schema.field(name).type)
             for name in ("clip_start_s", "clip_valid", "face_box", "speech"):

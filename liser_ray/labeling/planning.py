@@ -46,7 +46,8 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
         log.info("The plan in %s is used. Recordings that came since are added with --extend.", config.output)
         return summary
     output = None if goes_on else config.output
-    return make_plan(config.input, output, config.plan, ADDED_COLUMNS, config.needs.face, config.media_folder)
+    wanted = config.media.wanted()
+    return make_plan(config.input, output, config.plan, ADDED_COLUMNS, config.needs.face, config.media_folder, wanted)
 
 
 def hours_text(seconds: float, of_s: float | None = None) -> str:
@@ -80,4 +81,5 @@ def _same_rows(summary: PlanSummary, config: LabelConfig) -> bool:
     decides = ("span_seconds", "max_pixels", "max_frame_rate_hz", "max_recording_hours", "allowed_roots")
     same = all(getattr(summary.config, name) == getattr(config.plan, name) for name in decides)
     in_the_same = summary.media_folder == (config.media_folder and absolute(config.media_folder))
-    return same and in_the_same and summary.needs_video == config.needs.face
+    same_tracks = summary.wanted == config.media.wanted()
+    return same and in_the_same and same_tracks and summary.needs_video == config.needs.face

@@ -1,24 +1,78 @@
 """Decoded sound, in whatever rates and layouts it comes, as 16-kHz mono; and where in a span its samples lie."""
 
+import contextlib
+
 import av
 import numpy as np
 
 SAMPLE_RATE_HZ = 16_000
+MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
+"""Of sound that is taken: a broken header may say that a second has one sample."""
 
 MAX_DRIFT_S = 0.06
 """Time stamps further than this from the count of samples start a new run; less is jitter and is ignored."""
 
+SILENCE_DB = -80.0
+"""Sound whose peak, relative to full scale, is no higher is silence."""
+
+SILENCE_PEAK = 10 ** (SILENCE_DB / 20)
+
+_CANCELLED = 0.02
+"""Channels cancel out where their sum has less of their energy: it is 1 for independent channels, 2 for two alike."""
+
+_HELD_S = 0.5
 _WARM_UP_S = 0.1  # sound before the span that still goes through the resampler, far longer than its filter
 
 
+class Cancelling:
+    """Whether the channels of a sound cancel each other out, as two do of which one was inverted."""
+
+    def __init__(self) -> None:
+        self._energies = np.zeros(1)  # of the channels so far
+        self._energy_of_sum = 0.0
+
+    def alone(self, channels: np.ndarray) -> int | None:
+        """The one channel to take in place of all if they do, by all so far; the next part is float [channels, n]."""
+        channels = np.nan_to_num(channels.astype(np.float64))
+        if len(channels) != len(self._energies):
+            self._energies, self._energy_of_sum = np.zeros(len(channels)), 0.0
+        self._energies += np.square(channels).sum(axis=1)
+        self._energy_of_sum += float(np.square(channels.sum(axis=0)).sum())
+        cancel = self._energy_of_sum < _CANCELLED * self._energies.sum()
+        return int(self._energies.argmax()) if cancel else None
+
+
 class Resampler:
-    """Decoded sound of one format without gaps, at 16 kHz mono."""
+    """Decoded sound of one format without gaps, at 16 kHz mono.
+
+    Channels are mixed as FFmpeg mixes their layout; to their mean where it knows none. Where they cancel each other out
+    (one of two was inverted), the loudest is taken alone.
+
+    Attributes:
+        duration_s: of what it was given.
+    """
 
     def __init__(self, first: av.AudioFrame):
-        self.duration_s = 0.0  # of what it was given
+        """For frames of the format of the first one; a `ValueError` if its rate is none that sound has."""
+        if not MIN_RATE_HZ <= first.sample_rate <= MAX_RATE_HZ:
+            raise ValueError(f"a sample rate of {first.sample_rate} Hz")
+        self.duration_s = 0.0
         self._format = _format_of(first)
         self._n_in = 0
-        self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
+        self._n_channels = first.layout.nb_channels
+        self._cancelling = Cancelling()
+        self._held: list[av.AudioFrame] = []  # until they are enough to tell whether the channels cancel out
+        self._held_samples = 0
+        self._knows_layout = self._n_channels <= 2 or _knows(first)
+        self._alone: int | None = None  # the one channel that is taken
+        self._resampler = _to_mono()
+
+    @property
+    def note(self) -> str:
+        """What is done with the channels, if that is unusual; else ""."""
+        if self._alone is not None:
+            return f"channel {self._alone + 1} of {self._n_channels} alone, since the channels cancel out"
+        return "" if self._knows_layout else f"mean of {self._n_channels} channels of no known layout"
 
     def takes(self, frame: av.AudioFrame) -> bool:
         """Whether a frame has the format of the first one."""
@@ -29,11 +83,32 @@ class Resampler:
         self._n_in += frame.samples
         self.duration_s = self._n_in / frame.sample_rate
         frame.pts = None  # the resampler counts samples; jitter in the time stamps is not its concern
-        return self._through(frame)
+        if self._n_channels < 2:
+            return self._through(frame)
+        self._held.append(frame)
+        self._held_samples += frame.samples
+        return self._mixed() if self._held_samples >= _HELD_S * frame.sample_rate else []
 
     def finish(self) -> list[np.ndarray]:
         """What the resampler still holds."""
-        return self._through(None)
+        return [*self._mixed(), *self._through(None)]
+
+    def _mixed(self) -> list[np.ndarray]:
+        """What comes out for the frames that were held back."""
+        frames, self._held, self._held_samples = self._held, [], 0
+        heard = [channels_of(frame) for frame in frames]
+        alone = self._cancelling.alone(np.concatenate(heard, axis=1)) if heard else self._alone
+        out: list[np.ndarray] = []
+        if alone != self._alone:
+            out += self._through(None)
+            self._resampler, self._alone = _to_mono(), alone
+        for frame, channels in zip(frames, heard, strict=True):
+            if alone is None and self._knows_layout:
+                out += self._through(frame)
+            else:
+                mono = channels.mean(axis=0) if alone is None else channels[alone]
+                out += self._through(_mono_frame(mono, frame.sample_rate))
+        return out
 
     def _through(self, frame: av.AudioFrame | None) -> list[np.ndarray]:
         # A resampler with nothing to do hands the None that ends the stream back.
@@ -50,6 +125,7 @@ class SpanSound:
 
     def __init__(self, n_samples: int):
         self.covered_s: tuple[float, float] | None = None  # from the first frame to the last one, within the span
+        self.note = ""  # see `Resampler`
         self._pcm = np.zeros(n_samples, np.int16)
         self._duration_s = n_samples / SAMPLE_RATE_HZ
         self._run: Resampler | None = None
@@ -85,7 +161,39 @@ class SpanSound:
         start = round(self._run_start_s * SAMPLE_RATE_HZ)
         source = samples[max(0, -start) : max(0, len(self._pcm) - start)]
         self._pcm[max(0, start) : max(0, start) + len(source)] = source
+        self.note = self._run.note or self.note
         self._run, self._run_samples = None, []
+
+
+def channels_of(frame: av.AudioFrame) -> np.ndarray:
+    """The samples, float32 [channels, n], where 1 is full scale."""
+    array = frame.to_ndarray()
+    if not frame.format.is_planar:
+        array = array.reshape(-1, frame.layout.nb_channels).T
+    if array.dtype == np.uint8:
+        return (array.astype(np.float32) - 128) / 128
+    full_scale = 1.0 if array.dtype.kind == "f" else 2.0 ** (8 * array.dtype.itemsize - 1)
+    return array.astype(np.float32) / np.float32(full_scale)
+
+
+def _to_mono() -> av.AudioResampler:
+    return av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
+
+
+def _knows(frame: av.AudioFrame) -> bool:
+    """Whether FFmpeg can mix the layout."""
+    with contextlib.suppress(av.FFmpegError, ValueError):
+        silence = av.AudioFrame(format=frame.format.name, layout=frame.layout.name, samples=16)
+        silence.sample_rate = frame.sample_rate
+        _to_mono().resample(silence)
+        return True
+    return False
+
+
+def _mono_frame(samples: np.ndarray, sample_rate_hz: int) -> av.AudioFrame:
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None], np.float32), format="flt", layout="mono")
+    frame.sample_rate = sample_rate_hz
+    return frame
 
 
 def _format_of(frame: av.AudioFrame) -> tuple[int, str, str]:

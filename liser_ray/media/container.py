@@ -1,14 +1,15 @@
-"""How FFmpeg is let at a recording: with the bytes that we hand it, nothing else; and which tracks are used."""
+"""How FFmpeg is let at a recording: with the bytes that we hand it, nothing else; and what is used of it."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
+
+from liser_ray.media.outcome import Reason
 
 Track = VideoStream | AudioStream
 
@@ -63,6 +64,35 @@ def open_container(source: ByteSource) -> InputContainer:
     return av.open(source, "r", buffer_size=_IO_BUFFER_BYTES, options=_OPTIONS, metadata_errors="replace")
 
 
+class Lack(NamedTuple):
+    """Why there is no track of a kind."""
+
+    reason: Reason
+    words: str
+
+
+NO_TRACK: Mapping[str, Lack] = {
+    "video": Lack(Reason.NO_VIDEO, "no video track"),
+    "audio": Lack(Reason.NO_AUDIO, "no sound track"),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which tracks of a recording are used.
+
+    Attributes:
+        video, audio: index among all its streams; None: there is none to use.
+        lacks: by "video" and "audio", why there is none.
+        note: what was chosen, and why, where there was a choice; else "".
+    """
+
+    video: int | None
+    audio: int | None
+    lacks: Mapping[str, Lack] = field(default_factory=dict)
+    note: str = ""
+
+
 @dataclass(frozen=True)
 class Tracks:
     """What of a container is used, the pictures first: iterate for the tracks that there are."""
@@ -70,28 +100,7 @@ class Tracks:
     container: InputContainer
     video: VideoStream | None
     audio: AudioStream | None
+    choice: Choice
 
     def __iter__(self) -> Iterator[Track]:
         return (track for track in (self.video, self.audio) if track is not None)
-
-
-def choose_tracks(container: InputContainer, pictures: bool = True) -> Tracks:
-    """The best video track that is no cover art, and the best sound beside it; the others are not read.
-
-    Decoders get one thread each: a machine has as many processes that decode as cores.
-    """
-    video: VideoStream | None = None
-    if pictures:
-        videos = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
-        best = container.streams.best("video")
-        video = next((one for one in videos if best is not None and one.index == best.index), None)
-        video = video or next(iter(videos), None)
-    audio = container.streams.best("audio", related=video)
-    assert audio is None or isinstance(audio, AudioStream)
-    chosen = Tracks(container, video, audio)
-    for stream in container.streams:
-        if stream.index not in {track.index for track in chosen}:
-            stream.discard = Discard.all
-    for track in chosen:
-        track.codec_context.thread_count = 1
-    return chosen

@@ -11,6 +11,9 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from liser_ray.media import hdr
+from liser_ray.media.outcome import MediaError, Reason
+
 _MAX_SCALERS = 64
 _SCALABLE_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})  # FFmpeg's AVColorSpace: from RGB to YCbCr
 _UNSPECIFIED_MATRIX = 2
@@ -24,19 +27,41 @@ Box = tuple[float, float, float, float]
 
 
 class Scalers:
-    """FFmpeg's scalers by source and target size and format: setting one up costs more than a picture's conversion."""
+    """FFmpeg's scalers by source and target size and format: setting one up costs more than a picture's conversion.
+
+    Attributes:
+        note: what was done with the colours, if that is unusual; else "".
+    """
 
     def __init__(self) -> None:
+        self.note = ""
         self._scalers: dict[tuple[int, int, int, int, str], VideoReformatter] = {}
 
     def convert(self, picture: av.VideoFrame, width: int, height: int, pixel_format: str) -> np.ndarray:
-        """The picture in another size and format; uint8 [height, width] for gray, [height, width, 3] for rgb24."""
+        """The picture in another size and format; uint8 [height, width] for gray, [height, width, 3] for rgb24.
+
+        Raises:
+            MediaError: CORRUPT: FFmpeg can't convert such pictures.
+        """
+        try:
+            if not hdr.is_hdr(picture):
+                return self._convert(picture, width, height, pixel_format)
+            self.note = f"pictures converted from HDR ({hdr.name(picture)})"
+            return hdr.to_sdr(self._convert(picture, width, height, "rgb48le"), picture, pixel_format)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise MediaError(
+                Reason.CORRUPT, f"pictures in {picture.format.name} can't be converted: {error}"
+            ) from error
+
+    def _convert(self, picture: av.VideoFrame, width: int, height: int, pixel_format: str) -> np.ndarray:
         if picture.colorspace not in _SCALABLE_MATRICES:
             # FFmpeg's scalers refuse YCgCo, ICtCp and the like. As YCbCr, their colours are a little off; brightness is
             # right, and faces are found.
             picture.colorspace = _UNSPECIFIED_MATRIX
         own = picture.format.name
-        if pixel_format == "rgb24" and own.startswith("yuv") and (picture.width, picture.height) != (width, height):
+        if pixel_format != "gray" and own.startswith("yuv") and (picture.width, picture.height) != (width, height):
             # FFmpeg scales in a picture's own format and converts the result in a third of the time of both at once.
             picture = self._reformat(picture, width, height, own)
         return self._reformat(picture, width, height, pixel_format).to_ndarray()
@@ -169,7 +194,7 @@ def cut_out(picture: av.VideoFrame, x: int, y: int, width: int, height: int) -> 
         rows, row_bytes = slice(y // step_y, y // step_y + mine.height), mine.width * sample_bytes
         first = x // step_x * sample_bytes
         _rows(mine)[: mine.height, :row_bytes] = _rows(whole)[rows, first : first + row_bytes]
-    part.colorspace, part.color_range = picture.colorspace, picture.color_range
+    _copy_colours(picture, part)
     return part
 
 
@@ -184,8 +209,14 @@ def every_nth_row(picture: av.VideoFrame, n: int) -> av.VideoFrame:
     _rows(mine)[: part.height, :row_bytes] = _rows(whole)[: picture.height : n, :row_bytes]
     for colour in part.planes[1:]:  # which FFmpeg takes into account: no colour is 128
         _rows(colour)[:] = 128
-    part.colorspace, part.color_range = picture.colorspace, picture.color_range
+    _copy_colours(picture, part)
     return part
+
+
+def _copy_colours(picture: av.VideoFrame, part: av.VideoFrame) -> None:
+    """What the numbers mean."""
+    for name in ("colorspace", "color_range", "color_trc", "color_primaries"):
+        setattr(part, name, getattr(picture, name))
 
 
 def _rows(plane: VideoPlane) -> np.ndarray:

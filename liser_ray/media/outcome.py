@@ -28,12 +28,14 @@ class Reason(StrEnum):
     TOO_SHORT = "too_short"  # less than one window
     NO_FACE = "no_face"  # no window shows the followed face
     TWO_FACES = "two_faces"  # a second face is there in most frames
+    STILL_FACE = "still_face"  # a photograph: the face does not move
     NO_SPEECH = "no_speech"  # voice activity below the minimum
     NOT_SPEAKING = "not_speaking"  # the followed face does not move its mouth with what is heard
     # failed: the recording
     MISSING = "missing"  # no such file or object
     EMPTY = "empty"  # 0 bytes
     NOT_MEDIA = "not_media"  # no container of video or sound
+    NO_DECODER = "no_decoder"  # sound or pictures in a codec that this machine can't decode
     NO_DURATION = "no_duration"  # the end can't be found in bounded time
     TOO_LARGE = "too_large"  # frame size or frame rate beyond the plan's limits
     BAD_SEGMENT = "bad_segment"  # the manifest gives it no length, or a place outside of its file
@@ -57,6 +59,7 @@ FILTERED_REASONS = frozenset(
         Reason.TOO_SHORT,
         Reason.NO_FACE,
         Reason.TWO_FACES,
+        Reason.STILL_FACE,
         Reason.NO_SPEECH,
         Reason.NOT_SPEAKING,
     }

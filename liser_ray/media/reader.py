@@ -4,25 +4,26 @@ A span's result is a pure function of (file, start, end): each span starts from 
 because both carry state over a seek (MPEG demuxers learn seek points as they read, AAC-SBR and Opus decoders never
 forget all). Opening anew costs milliseconds, and no request, since `Source` keeps the header's bytes.
 
-Who decides what: which tracks are used, `liser_ray.media.container`; of which pieces a recording is, and what is when,
+Who decides what: which tracks are used, `liser_ray.media.track_choice`; of which pieces a recording is, and what is when,
 `liser_ray.media.timeline`; where to seek, what is decoded and what counts as damage, `liser_ray.media.stream`; where
 samples lie, `liser_ray.media.audio`.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Self
 
 import av
 
-from liser_ray.media.container import choose_tracks, open_container
+from liser_ray.media.container import NO_TRACK, Choice, Lack
 from liser_ray.media.joined import MAX_SEARCH_BYTES, Part, files_in
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.source import Source
 from liser_ray.media.stream import SpanStream, read_packets
 from liser_ray.media.stretches import Stretch, find_stretches
 from liser_ray.media.timeline import Piece, Timeline
+from liser_ray.media.track_choice import ANY, Wanted, open_tracks
 
 MAX_PIXELS = 4096 * 4096
 """Pictures with more pixels are not decoded: 4K fits either way up."""
@@ -39,24 +40,26 @@ class Header:
     width: int  # of the stored pictures, before any turn; 0 without video
     height: int
     frame_rate_hz: float  # mean rate; 0 if unknown or without video
-    has_audio: bool
-    has_video: bool  # cover art is no video
+    has_audio: bool  # that can be decoded
+    has_video: bool  # likewise; cover art is no video
     size_bytes: int  # of the file
-    breaks_s: tuple[
-        float, ...
-    ] = ()  # where another piece starts: sound and pictures on both sides do not belong together
+    # Where another piece starts: sound and pictures on both sides do not belong together.
+    breaks_s: tuple[float, ...] = ()
+    lacks: Mapping[str, Lack] = field(default_factory=lambda: NO_TRACK)  # why there is no "audio" or "video"
 
 
 class Reader:
     """An open recording. A context manager; one span at a time: the next one ends the one before."""
 
-    def __init__(self, uri: str, max_pixels: int = MAX_PIXELS, roots: tuple[str, ...] = ()):
+    def __init__(self, uri: str, max_pixels: int = MAX_PIXELS, roots: tuple[str, ...] = (), wanted: Wanted = ANY):
         """Open a local or S3 recording, which must lie in the roots if there are any, and read its header.
 
         Raises:
-            MediaError: MISSING, EMPTY, DENIED, READ_ERROR, TRUNCATED (an MP4 without its index) or NOT_MEDIA.
+            MediaError: MISSING, EMPTY, DENIED, READ_ERROR, TRUNCATED (an MP4 without its index), NOT_MEDIA, or
+                NO_DECODER for any of its tracks.
         """
-        self._max_pixels = max_pixels
+        self._max_pixels, self._wanted = max_pixels, wanted
+        self._choices: dict[tuple[int, int], Choice] = {}  # by file
         self._source = Source(uri, roots)
         self._in_use: Timeline | None = None
         self._is_fresh = False  # whether nothing was read of it
@@ -169,7 +172,8 @@ class Reader:
         part = Part(self._source, *file)
         self._source.in_header = True
         try:
-            container = open_container(part)
+            tracks = open_tracks(part, self._wanted, choice=self._choices.get(file))
+            timeline = Timeline(tracks, stretch)
         except MemoryError:
             raise
         except Exception as error:
@@ -181,12 +185,15 @@ class Reader:
             raise MediaError(Reason.NOT_MEDIA, f"no container of video or sound: {error}") from error
         finally:
             self._source.in_header = False
-        tracks = choose_tracks(container)
+        self._choices[file] = tracks.choice
         if not any(tracks):
-            container.close()
-            raise MediaError(Reason.NOT_MEDIA, f"{container.format.name} without sound or video")
-        self._in_use, self._is_fresh = Timeline(tracks, stretch), True
-        return self._in_use
+            tracks.container.close()
+            undecodable = [one.words for one in tracks.choice.lacks.values() if one.reason is Reason.NO_DECODER]
+            if undecodable:
+                raise MediaError(Reason.NO_DECODER, ", ".join(undecodable))
+            raise MediaError(Reason.NOT_MEDIA, f"{tracks.container.format.name} without sound or video")
+        self._in_use, self._is_fresh = timeline, True
+        return timeline
 
     def _header(self) -> Header:
         assert self._in_use is not None
@@ -205,6 +212,7 @@ class Reader:
             has_video=video is not None,
             size_bytes=self._source.size_bytes,
             breaks_s=tuple(piece.start_s for piece in self._pieces[1:]),
+            lacks=tracks.choice.lacks,
         )
 
     def _close_container(self) -> None:

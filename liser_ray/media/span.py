@@ -8,9 +8,11 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 
+import av
 import numpy as np
 import xxhash
 
+from liser_ray.media import still
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.clips import WINDOW_CELLS
 from liser_ray.media.faces import NO_FACES, FaceConfig, SpanFaces, find_faces
@@ -19,6 +21,7 @@ from liser_ray.media.outcome import MediaError, Problem, Reason, Stage
 from liser_ray.media.reader import Reader
 from liser_ray.media.speech import speech_stretches
 from liser_ray.media.timeline import FRAME_RATE_HZ
+from liser_ray.media.track_choice import Wanted
 from liser_ray.runtime.errors import UserError
 
 _DIGEST_DIGITS = 32
@@ -34,6 +37,10 @@ class MediaConfig:
         faces: how the face is found and cut out.
         min_speech_fraction: a span with less of its time judged speech (Silero VAD, 0 to 1) is filtered as no_speech.
         max_other_faces: a span that shows a second face in more of its frames (0 to 1) is filtered as two_faces.
+        video_track: which of a recording's video tracks is used, counted from 0 as FFmpeg's v:0; none given: the one
+            with the default flag, else the first that can be decoded.
+        audio_track: likewise of its sound tracks (a:0); none given: of those that are not silent the one with the
+            default flag, else the one in the language of the manifest's column language, else the first.
         timeout_s: wall-clock limit for one span, in seconds.
         memory_mb: memory limit of the child process that decodes, in MiB.
     """
@@ -41,6 +48,8 @@ class MediaConfig:
     faces: FaceConfig = field(default_factory=FaceConfig)
     min_speech_fraction: float = 0.05
     max_other_faces: float = 0.5
+    video_track: int | None = None
+    audio_track: int | None = None
     timeout_s: float = 120.0
     memory_mb: int = 2048
 
@@ -51,6 +60,13 @@ class MediaConfig:
         for name in ("timeout_s", "memory_mb"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} is {getattr(self, name)}: give a number above 0.")
+        for name in ("video_track", "audio_track"):
+            if (getattr(self, name) or 0) < 0:
+                raise UserError(f"{name} is {getattr(self, name)}: the first is 0.")
+
+    def wanted(self, language: str = "") -> Wanted:
+        """The tracks that are asked for."""
+        return Wanted(self.video_track, self.audio_track, language)
 
 
 @dataclass(frozen=True)
@@ -82,7 +98,8 @@ class SpanMedia(SpanFaces):
         problem: why the span is of no use, None if it is.
         start_s, end_s: of the part that sound and pictures both cover, in seconds of the recording; the times of clips
             and speech count from there.
-        note: which of them reach how far, if that is less than the span.
+        note: what is not usual, else "": which of them reach how far, if that is less than the span, which track was
+            taken, colours converted ...
     """
 
     audio: bytes
@@ -97,43 +114,53 @@ class SpanMedia(SpanFaces):
 
 _SLACK_S = 0.1  # so unlike in length are the tracks of nearly any file
 _SECOND_TRY_WITHIN_S = 20.0
-_open_reader: tuple[str, Reader] | None = None  # spans of one recording follow each other: it is opened once
+_open_reader: tuple[tuple[str, Wanted], Reader] | None = (
+    None  # spans of one recording follow each other: it is opened once
+)
 
 
 def prepare_span(
-    uri: str, start_s: float, end_s: float, config: MediaConfig, needs: Needs, roots: tuple[str, ...] = ()
+    uri: str,
+    start_s: float,
+    end_s: float,
+    config: MediaConfig,
+    needs: Needs,
+    roots: tuple[str, ...] = (),
+    language: str = "",
 ) -> SpanMedia:
     """Decode a span of a local or S3 recording, follow its face, cut the clips, and measure its speech.
 
-    Times are in seconds from the recording's start. For ``roots`` see `liser_ray.storage.roots`.
+    Times are in seconds from the recording's start. For ``roots`` see `liser_ray.storage.roots`, for ``language``
+    `Wanted`.
 
     Raises:
         MediaError: the span can't be had, with a reason code.
     """
-    kept, started = _open_reader is not None and _open_reader[0] == uri, time.monotonic()
+    key, started = (uri, config.wanted(language)), time.monotonic()
+    kept = _open_reader is not None and _open_reader[0] == key
     try:
-        return _prepare(uri, start_s, end_s, config, needs, roots)
+        return _prepare(_reader(*key, roots), start_s, end_s, config, needs)
     except Exception as error:
         _close_reader()  # it remembers a failed read, and has the keys to the store that it was opened with
         refused = isinstance(error, MediaError) and error.reason in (Reason.DENIED, Reason.READ_ERROR)
         # Expired keys are refused at once; after a long silence of the store there is no time for a second one.
         if kept and refused and time.monotonic() - started < _SECOND_TRY_WITHIN_S:
-            return prepare_span(uri, start_s, end_s, config, needs, roots)
+            return prepare_span(uri, start_s, end_s, config, needs, roots, language)
+        if isinstance(error, av.FFmpegError) and not isinstance(error, MemoryError):
+            raise MediaError(Reason.CORRUPT, f"can't be decoded: {error}") from error
         raise
 
 
-def _prepare(
-    uri: str, start_s: float, end_s: float, config: MediaConfig, needs: Needs, roots: tuple[str, ...]
-) -> SpanMedia:
-    stream = _reader(uri, roots).span(start_s, end_s)
+def _prepare(reader: Reader, start_s: float, end_s: float, config: MediaConfig, needs: Needs) -> SpanMedia:
+    stream = reader.span(start_s, end_s)
     found = find_faces(stream, stream.n_cells, config.faces) if needs.clips else NO_FACES
     pcm = stream.pcm()
     first, end = common_cells(*stream.covered_s(), stream.n_cells)
-    start_s, end_s, note = stream.start_s, stream.end_s, ""
+    start_s, end_s, notes = stream.start_s, stream.end_s, [stream.note]
     if (first, end) != (0, stream.n_cells):
-        note = stream.reach()
+        notes.append(stream.reach())
         if end - first < WINDOW_CELLS:
-            raise MediaError(Reason.TOO_SHORT, f"less than one window has both sound and pictures: {note}")
+            raise MediaError(Reason.TOO_SHORT, f"less than one window has both sound and pictures: {notes[-1]}")
         found = found.part(first, end)
         pcm = pcm[round(first / FRAME_RATE_HZ * SAMPLE_RATE_HZ) : round(end / FRAME_RATE_HZ * SAMPLE_RATE_HZ)]
         if end < stream.n_cells:
@@ -142,6 +169,9 @@ def _prepare(
     stretches = speech_stretches(pcm)
     spoken = float((stretches[:, 1] - stretches[:, 0]).sum() / len(pcm)) if len(pcm) else 0.0
     problem = None
+    moves = still.motion(found.clips[found.clip_valid == 1])
+    is_still = moves is not None and moves < still.MIN_MOTION
+    stillness = f"a photograph: the face moves by {moves or 0:.3f}, people by {still.MIN_MOTION} and more"
     if needs.face and found.other_faces > config.max_other_faces:
         problem = Problem(Stage.MEDIA, Reason.TWO_FACES, f"a second face in {found.other_faces:.0%} of the frames")
     elif needs.face and not found.clip_valid.any():
@@ -150,8 +180,15 @@ def _prepare(
         )
     elif needs.speech and spoken < config.min_speech_fraction:
         problem = Problem(Stage.MEDIA, Reason.NO_SPEECH, f"{spoken:.0%} of the time is speech")
+    elif needs.face and is_still:
+        problem = Problem(Stage.MEDIA, Reason.STILL_FACE, stillness)
+    elif is_still:
+        found = replace(found, clip_valid=np.zeros_like(found.clip_valid))
+        notes.append(stillness)
+    note = "; ".join(filter(None, notes))
     if problem:
         found = replace(found, clips=found.clips[:0])
+        problem = replace(problem, detail="; ".join(filter(None, (problem.detail, note))))
     return SpanMedia(
         **vars(found),
         audio=b"" if problem else encode_flac(pcm),
@@ -178,11 +215,11 @@ def common_cells(start_s: float, end_s: float, n_cells: int) -> tuple[int, int]:
     return first, end
 
 
-def _reader(uri: str, roots: tuple[str, ...]) -> Reader:
+def _reader(uri: str, wanted: Wanted, roots: tuple[str, ...]) -> Reader:
     global _open_reader
-    if _open_reader is None or _open_reader[0] != uri:
+    if _open_reader is None or _open_reader[0] != (uri, wanted):
         _close_reader()
-        _open_reader = (uri, Reader(uri, roots=roots))
+        _open_reader = ((uri, wanted), Reader(uri, roots=roots, wanted=wanted))
     return _open_reader[1]
 
 

@@ -15,7 +15,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ, SpanSound
-from liser_ray.media.container import Tracks
+from liser_ray.media.container import Track, Tracks
 from liser_ray.media.frame import SampledFrame, Scalers, orientation
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.source import Source
@@ -58,6 +58,9 @@ class SpanStream:
         self._pictures_end_s = -math.inf  # of all that were decoded
         self._ended = False  # whether the piece's end was reached
         self._packets_until_s = -math.inf  # where in the span
+        self._given: set[int] = set()  # tracks of which a decoder got something, by index
+        self._decoded: set[int] = set()  # those of which it gave something
+        self._scalers = Scalers()
         self._packets = self._demux()
 
     def __iter__(self) -> Iterator[SampledFrame]:
@@ -68,12 +71,11 @@ class SpanStream:
         """
         if self._tracks.video is None:
             return
-        scalers = Scalers()
         aspect = _pixel_aspect(self._tracks.video)
         for first, n_cells, picture in shown_cells(self._pictures(), self.n_cells):
             start_s = self._pictures_s[0] if self._pictures_s else first / FRAME_RATE_HZ
             self._pictures_s = start_s, min((first + n_cells) / FRAME_RATE_HZ, self._pictures_end_s)
-            yield SampledFrame(first, n_cells, picture, *orientation(picture), aspect, scalers)
+            yield SampledFrame(first, n_cells, picture, *orientation(picture), aspect, self._scalers)
         self._finish_sound()
         if self._pictures_s is None:
             self._raise_nothing(Reason.NO_VIDEO, "picture")
@@ -84,17 +86,25 @@ class SpanStream:
         Call it after the iteration; before or instead of it, the pictures are skipped and can't be had any more.
 
         Raises:
-            MediaError: NO_AUDIO without a sound track, READ_ERROR, TIMES_JUMP; if there was no sound: CORRUPT if there
-                were decode errors, NO_AUDIO (NO_VIDEO) if there were pictures (sound), else TRUNCATED if the file
+            MediaError: NO_AUDIO or NO_DECODER without a sound track, READ_ERROR, TIMES_JUMP; if there was no sound:
+                CORRUPT if there were decode errors, NO_DECODER if nothing came of the track, NO_AUDIO (NO_VIDEO) if there were pictures (sound), else TRUNCATED if the file
                 ends before, TIMES_JUMP if it goes on behind the span.
         """
         if self._tracks.audio is None:
-            raise MediaError(Reason.NO_AUDIO, "no sound track")
+            raise MediaError(*self._tracks.choice.lacks["audio"])
         self._finish_sound()
-        pcm = self._sound.finish()
+        try:
+            pcm = self._sound.finish()
+        except av.FFmpegError as error:
+            raise MediaError(Reason.CORRUPT, f"sound that can't be resampled: {error}") from error
         if self._sound.covered_s is None:
             self._raise_nothing(Reason.NO_AUDIO, "sound")
         return pcm
+
+    @property
+    def note(self) -> str:
+        """What was done with the recording so far that is not usual; else ""."""
+        return "; ".join(filter(None, (self._tracks.choice.note, self._scalers.note, self._sound.note)))
 
     def covered_s(self) -> tuple[float, float]:
         """The part that all tracks that were asked for cover, in seconds from the span's start; ask after `pcm`."""
@@ -116,16 +126,33 @@ class SpanStream:
         cut_off = self._ended and self._packets_until_s < self._duration_s / 2
         if self.n_decode_errors and not cut_off:
             raise MediaError(Reason.CORRUPT, f"{where}, {self.n_decode_errors} decode errors")
+        if not cut_off and self._is_undecodable(absent):
+            raise MediaError(
+                Reason.NO_DECODER, f"no decoder for this {self._track(absent).codec_context.name}: {where}"
+            )
         if other_s is not None:
             raise MediaError(absent, f"{where}: {self._reach(absent)}")
         if self._ended:
             raise MediaError(Reason.TRUNCATED, f"{where}, {self.n_decode_errors} decode errors")
         raise MediaError(Reason.TIMES_JUMP, f"{where}, nor anything else, but later: times jump")
 
+    def _track(self, absent: Reason) -> Track:
+        track = self._tracks.audio if absent == Reason.NO_AUDIO else self._tracks.video
+        assert track is not None
+        return track
+
+    def _is_undecodable(self, absent: Reason) -> bool:
+        """Whether a decoder made nothing of the track's packets, or there are none where the header says so."""
+        track = self._track(absent)
+        if track.index in self._decoded:
+            return False
+        _, end_s = self._timeline.reach_s(track)
+        is_stated = absent == Reason.NO_VIDEO and end_s is not None and end_s > self._in_piece_s + MAX_HOLD_S
+        return track.index in self._given or is_stated
+
     def _reach(self, absent: Reason) -> str:
         """Where the track that has nothing here ends or begins, if that is known."""
-        track = self._tracks.audio if absent == Reason.NO_AUDIO else self._tracks.video
-        start_s, end_s = self._timeline.reach_s(track) if track is not None else (None, None)
+        start_s, end_s = self._timeline.reach_s(self._track(absent))
         name = "the sound" if absent == Reason.NO_AUDIO else "the picture"
         offset_s = self.start_s - self._in_piece_s
         if end_s is not None and end_s <= self._in_piece_s + MAX_HOLD_S:
@@ -149,11 +176,12 @@ class SpanStream:
                 pictures = video.codec_context.decode(packet)
             except MemoryError:
                 raise
-            except av.FFmpegError:
+            except Exception:
                 self.n_decode_errors += 1
                 damaged = True
                 continue
             for picture in pictures:
+                self._decoded.add(video.index)
                 time_s = self._time_s(picture.pts if picture.pts is not None else picture.dts, video)
                 time_s = next_s if time_s is None else time_s
                 if not math.isfinite(time_s):
@@ -196,12 +224,13 @@ class SpanStream:
             return
         try:
             for frame in audio.codec_context.decode(packet):
+                self._decoded.add(audio.index)
                 frame_s = self._time_s(frame.pts, audio)
                 self._sound.add(frame, frame_s)
                 self._sound_done |= frame_s is not None and frame_s > self._duration_s + _AUDIO_TAIL_S
         except MemoryError:
             raise
-        except (av.FFmpegError, ValueError):  # ValueError: a format that the resampler does not take
+        except Exception:
             self.n_decode_errors += 1
 
     def _demux(self) -> Iterator[av.Packet]:
@@ -221,6 +250,7 @@ class SpanStream:
                     where = f"between {self.start_s:.2f} and {self.end_s:.2f} s"
                     raise MediaError(Reason.TIMES_JUMP, f"times jump back by {latest[track] - order_s:.2f} s {where}")
                 latest[track] = order_s
+            self._given.add(track)
             yield packet
         self._ended = True
 
@@ -243,7 +273,7 @@ class SpanStream:
             target_s = max(-_BEFORE_ALL_S, wanted_s - back_s)
             try:
                 self._tracks.container.seek(self._timeline.ticks(target_s, leader), stream=leader)
-            except av.FFmpegError:
+            except (av.FFmpegError, OverflowError):
                 self._source.check()
                 continue
             packets = []
@@ -298,10 +328,8 @@ def read_packets(tracks: Tracks, source: Source, on_error: Callable[[], None] = 
             break
         except MemoryError:
             raise
-        except Exception as error:
+        except Exception:
             source.check()
-            if not isinstance(error, av.FFmpegError):
-                raise
             on_error()
     source.check()
 

@@ -1,21 +1,20 @@
 """The sound of one whole recording as 16-kHz mono PCM, block by block, or the words for why it can't be used."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import av
 import numpy as np
-from av.container import InputContainer
 
-from liser_ray.media.audio import SAMPLE_RATE_HZ, Resampler
-from liser_ray.media.container import ByteSource, choose_tracks, open_container
+from liser_ray.media.audio import SAMPLE_RATE_HZ, SILENCE_DB, SILENCE_PEAK, Resampler
+from liser_ray.media.container import ByteSource, Tracks
 from liser_ray.media.joined import Part, files_in
 from liser_ray.media.outcome import MediaError
 from liser_ray.media.timeline import Timeline
+from liser_ray.media.track_choice import open_tracks
 
 MIN_DURATION_S = 0.1
-SILENCE_DB = -80.0  # peak, relative to full scale
 
-_SILENCE_PEAK = 10 ** (SILENCE_DB / 20) * 32768
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -40,10 +39,11 @@ def decode_waveform(source: ByteSource) -> Iterator[np.ndarray]:
         WaveformError: see there; what is wrong with all of it ("silent") at its end.
     """
     n_samples = peak = 0
-    for block in _blocks(source):
-        n_samples += len(block)
-        peak = max(peak, int(block.max()), -int(block.min()))  # abs(-32768) overflows int16
-        yield block
+    with _errors_as_reasons():
+        for block in _blocks(source):
+            n_samples += len(block)
+            peak = max(peak, int(block.max()), -int(block.min()))  # abs(-32768) overflows int16
+            yield block
     check_audible(n_samples, peak)
 
 
@@ -58,7 +58,7 @@ def check_audible(n_samples: int, peak: float) -> None:
         raise WaveformError("empty", "no samples")
     if n_samples < MIN_DURATION_S * SAMPLE_RATE_HZ:
         raise WaveformError(f"shorter than {MIN_DURATION_S} s", f"{n_samples / SAMPLE_RATE_HZ:.3f} s")
-    if peak <= _SILENCE_PEAK:
+    if peak <= SILENCE_PEAK * 32768:
         raise WaveformError("silent", f"no sample above {SILENCE_DB:.0f} dB of full scale")
 
 
@@ -68,9 +68,8 @@ def sound_start_s(source: ByteSource) -> float:
     Raises:
         WaveformError: "unreadable": no container of video or sound.
     """
-    source.seek(0)
-    with _open(source) as container:
-        tracks = choose_tracks(container)
+    tracks = _open(source, pictures=True)
+    with _errors_as_reasons(), tracks.container:
         start_s = Timeline(tracks).reach_s(tracks.audio)[0] if tracks.audio is not None else None
         return start_s or 0.0
 
@@ -87,10 +86,10 @@ def _blocks(source: ByteSource) -> Iterator[np.ndarray]:
 
 def _blocks_of(source: ByteSource) -> Iterator[np.ndarray]:
     """The sound as it is decoded, int16 [n]; what comes in another format goes on behind it."""
-    with _open(source) as container:
-        tracks = choose_tracks(container, pictures=False)
+    tracks = _open(source, pictures=False)
+    with tracks.container as container:
         if tracks.audio is None:
-            raise WaveformError("unreadable", "no sound track")
+            raise WaveformError("unreadable", tracks.choice.lacks["audio"].words)
         packets = container.demux(tracks.audio)
         resampler: Resampler | None = None
         n_samples = n_errors = 0
@@ -98,7 +97,7 @@ def _blocks_of(source: ByteSource) -> Iterator[np.ndarray]:
         while more:
             try:
                 packet = next(packets, None)
-            except av.FFmpegError:  # the container ends in the middle of something
+            except Exception:  # the container ends in the middle of something
                 n_errors += 1
                 packet = None
             more = packet is not None
@@ -114,7 +113,9 @@ def _blocks_of(source: ByteSource) -> Iterator[np.ndarray]:
                     blocks += resampler.add(frame)
             except av.EOFError:
                 pass
-            except (av.FFmpegError, ValueError):  # ValueError: a format that the resampler does not take
+            except WaveformError:
+                raise
+            except Exception:
                 n_errors += 1
             if not more and resampler is not None:
                 blocks += resampler.finish()
@@ -134,16 +135,29 @@ def _check_finite(frame: av.AudioFrame) -> None:
         raise WaveformError("not finite", "NaN or infinite samples")
 
 
-def _open(source: ByteSource) -> InputContainer:
+def _open(source: ByteSource, pictures: bool) -> Tracks:
     try:
-        return open_container(source)
-    except MemoryError:
-        raise
+        return open_tracks(source, pictures=pictures)
     except Exception as error:
         source.seek(0)
         if source.read(len(_LFS_POINTER)) == _LFS_POINTER:
             raise WaveformError(
                 "unreadable", "a Git LFS pointer in place of the recording; run git lfs pull"
             ) from error
-        words = getattr(error, "strerror", None) or error  # FFmpeg's number says nothing to anybody
-        raise WaveformError("unreadable", f"no container of video or sound ({words})") from error
+        raise WaveformError("unreadable", f"no container of video or sound ({_words(error)})") from error
+
+
+@contextmanager
+def _errors_as_reasons() -> Iterator[None]:
+    """Whatever else goes wrong while a file is decoded is the file's fault, and costs no other."""
+    try:
+        yield
+    except WaveformError:
+        raise
+    except Exception as error:
+        raise WaveformError("unreadable", f"can't be decoded ({_words(error)})") from error
+
+
+def _words(error: Exception) -> str:
+    """FFmpeg's number says nothing to anybody."""
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)

@@ -12,7 +12,7 @@ from typing import IO
 import av
 import numpy as np
 
-from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.audio import MAX_RATE_HZ, MIN_RATE_HZ, SAMPLE_RATE_HZ, Cancelling
 from liser_ray.media.container import ByteSource
 from liser_ray.media.waveform import WaveformError, decode_waveform
 from liser_ray.runtime.errors import UserError
@@ -79,22 +79,24 @@ class ArrayReader:
 
     def __init__(self, sample_rate_hz: int):
         is_number = isinstance(sample_rate_hz, Real)
-        if not is_number or not 1_000 <= sample_rate_hz <= 768_000 or sample_rate_hz != int(sample_rate_hz):
+        if not is_number or not MIN_RATE_HZ <= sample_rate_hz <= MAX_RATE_HZ or sample_rate_hz != int(sample_rate_hz):
             raise ValueError(f"A sample rate of {sample_rate_hz!r} Hz: give a whole number such as 16000 or 44100.")
         self._rate_hz = int(sample_rate_hz)
+        self._cancelling = Cancelling()
         self._resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE_HZ) if self._rate_hz != SAMPLE_RATE_HZ else None
 
     def add(self, samples: np.ndarray) -> np.ndarray:
         """What comes out of the resampler, float32 [m], of the next samples.
 
         Args:
-            samples: int16, or float in -1..1; [n], or [channels, n], whose mean is taken.
+            samples: int16, or float in -1..1; [n], or [channels, n], whose mean is taken, or the loudest where they
+                cancel each other out.
 
         Raises:
             WaveformError: "not finite".
             ValueError: shape, type or range are none of these.
         """
-        mono = _mono(samples)
+        mono = _mono(samples, self._cancelling)
         if self._resampler is None or not len(mono):
             return mono
         frame = av.AudioFrame.from_ndarray(mono[None], format="flt", layout="mono")
@@ -118,7 +120,7 @@ def refuse_path(samples: object) -> None:
         raise ValueError(f"{name!r} is no waveform. Of a file, call predict_file({name!r}).")
 
 
-def _mono(samples: np.ndarray) -> np.ndarray:
+def _mono(samples: np.ndarray, cancelling: Cancelling) -> np.ndarray:
     """float32 [n], -1..1."""
     refuse_path(samples)
     array = np.asarray(samples)
@@ -135,8 +137,10 @@ def _mono(samples: np.ndarray) -> np.ndarray:
             f"A waveform with values up to {np.abs(array).max():.0f}: give floats from -1 to 1 (16-bit numbers "
             "divided by 32768), or the int16 array itself."
         )
-    mono = array.mean(axis=0) if array.ndim == 2 else array
-    return np.ascontiguousarray(mono, np.float32)
+    if array.ndim == 2:
+        alone = cancelling.alone(array)
+        array = array.mean(axis=0) if alone is None else array[alone]
+    return np.ascontiguousarray(array, np.float32)
 
 
 @contextmanager

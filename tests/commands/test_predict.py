@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from media_files import moving_gradient, voice_like, write_video
+from odd_files import Sound, rename_codec, write_tracks
 from small_students import EMOTIONS, write_student
 from tones import tone
 
@@ -58,6 +59,18 @@ def test_a_timeline_counts_from_the_files_own_start(run, tmp_path):
     (tmp_path / "twice.mp4").write_bytes(2 * once.read_bytes())
     _, out, _ = run("--json", tmp_path / "twice.mp4")
     assert json.loads(out)["duration_s"] == pytest.approx(8, abs=0.2)
+
+
+def test_what_can_not_be_decoded_costs_no_other_recording(run, speech_folder, tmp_path):
+    sine = voice_like(np.arange(32_000) / 16_000)
+    undecodable = rename_codec(write_tracks(tmp_path / "a.mp4", [Sound(sine)], duration_s=2), b"mp4a", b"ac-4")
+    soundfile.write(tmp_path / "b.wav", np.repeat(sine[:16_000, None], 17, axis=1), 16_000)
+    code, out, _ = run("--json", undecodable, tmp_path / "b.wav", speech_folder / "low.wav")
+    bad, many_channels, good = map(json.loads, out.splitlines())
+    assert code == 3
+    assert bad["error"].startswith("unreadable: no decoder for ac4")
+    assert many_channels["duration_s"] == 1
+    assert good["duration_s"] == 2
 
 
 def test_json_has_an_object_a_line_with_errors_too(run, speech_folder, tmp_path):

@@ -105,14 +105,14 @@ def test_of_several_read_at_once_only_the_one_that_kills_the_child_fails(videos,
     assert probed[0].header.duration_s == pytest.approx(1.0, abs=0.05)
 
 
-def die_of_cut(uris, roots):
+def die_of_cut(uris, *_):
     if any(uri.endswith("cut.mp4") for uri in uris):
         os._exit(11)
     return read_headers(uris)
 
 
 def test_an_error_that_nobody_thought_of_is_a_value_too(videos, monkeypatch):
-    def broken(uri, roots):
+    def broken(uri, **_):
         raise ValueError("surprise")
 
     monkeypatch.setattr(headers, "Reader", broken)

@@ -7,6 +7,7 @@ import poison
 import pyarrow as pa
 import pytest
 import soundfile
+from odd_files import Sound, write_tracks
 from talking_heads import voice, write_talking_head
 
 from liser_ray.corpora.schema import plan_schema
@@ -37,14 +38,15 @@ def stage(monkeypatch):
     return make_stage(MediaConfig(faces=FaceConfig("opencv"), timeout_s=60, memory_mb=700))
 
 
-def planned(*uris, status="", reason=""):
+def planned(*uris, status="", reason="", **carried):
     outcome = {"status": status, "stage": "plan" if status else "", "reason": reason, "detail": reason}
     rows = [
         {"span_id": uri, "uri": uri, "recording_id": uri, "start_s": 0.0, "end_s": 1.6, **outcome}
         | {"recording_s": 1.6, "size_bytes": 1, "width": 1, "height": 1, "frame_rate_hz": 25.0}
+        | carried
         for uri in uris
     ]
-    return pa.Table.from_pylist(rows, plan_schema())
+    return pa.Table.from_pylist(rows, plan_schema(pa.schema([(name, pa.string()) for name in carried])))
 
 
 def test_poison_costs_its_own_row(stage, tmp_path):
@@ -115,3 +117,17 @@ def test_a_segments_times_count_from_its_start_in_the_file(tmp_path):
         expected = sound[round(at * 16_000) : round((at + 1.5) * 16_000)] * 32768
         np.testing.assert_allclose(decode_flac(row["audio"]), expected, atol=1)
         assert (row["start_s"], row["segment_start_s"]) == (1.0, at - 1.0)
+
+
+def test_the_language_of_the_manifest_decides_among_tracks_and_the_row_says_so(tmp_path):
+    path = tmp_path / "a.mkv"
+    write_tracks(path, [Sound(voice(1.6), "eng"), Sound(voice(1.6, seed=1), "ger")], duration_s=1.6)
+    stage = make_stage(MediaConfig(timeout_s=60), needs=Needs(clips=False, face=False))
+    details, sounds = [], []
+    for language in ("de", "en", ""):
+        ((row,),) = (table.to_pylist() for table in stage(planned(str(path), language=language)))
+        assert row["status"] == ""
+        details.append(row["detail"])
+        sounds.append(row["content_hash"])
+    assert details == ["sound of track a:1", "sound of track a:0", "sound of track a:0"]
+    assert sounds[0] != sounds[1] == sounds[2]

@@ -51,7 +51,7 @@ def test_a_failed_read_costs_its_own_span_alone(recording, fail_on):
     spans._close_reader()
     opened, failing = fail_on
     opened.clear()
-    spans._reader(recording, ())  # its header is read well
+    spans._reader(recording, CONFIG.wanted(), ())  # its header is read well
     failing.update({0, 1})
     with pytest.raises(MediaError) as caught:
         prepare_span(recording, 0.0, 1.6, CONFIG, Needs())

@@ -13,6 +13,7 @@ from liser_ray.media.isolation import Sandbox
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.reader import Reader
 from liser_ray.media.timeline import FRAME_RATE_HZ
+from liser_ray.media.track_choice import ANY, Wanted
 
 FACE_PX = 112
 _MARGIN = 0.25
@@ -30,8 +31,11 @@ class FacePicture:
     problem: str = ""
 
 
-def contact_sheet(rows: pa.Table) -> list[FacePicture]:
-    """The middle one of each span's faces; rows have ``uri``, ``start_s`` and ``face_box`` with at least one face."""
+def contact_sheet(rows: pa.Table, wanted: Wanted = ANY) -> list[FacePicture]:
+    """The middle one of each span's faces; rows have ``uri``, ``start_s`` and ``face_box`` with at least one face.
+
+    ``wanted`` are the tracks that were asked for.
+    """
     pictures = []
     with Sandbox(workers=2, memory_mb=2048, preload=[face_jpeg.__module__]) as sandbox:
         pending = []
@@ -39,7 +43,8 @@ def contact_sheet(rows: pa.Table) -> list[FacePicture]:
             windows = [window for window, box in enumerate(row["face_box"]) if any(box)]
             window = windows[len(windows) // 2]
             start_s = row["start_s"] + window * _WINDOW_S
-            future = sandbox.submit(face_jpeg, row["uri"], start_s, row["face_box"][window], timeout_s=_TIMEOUT_S)
+            arguments = (row["uri"], start_s, row["face_box"][window], wanted)
+            future = sandbox.submit(face_jpeg, *arguments, timeout_s=_TIMEOUT_S)
             pending.append((row["uri"], start_s + _WINDOW_S / 2, future))
         for uri, time_s, future in pending:
             try:
@@ -49,7 +54,7 @@ def contact_sheet(rows: pa.Table) -> list[FacePicture]:
     return pictures
 
 
-def face_jpeg(uri: str, start_s: float, box: list[float]) -> bytes:
+def face_jpeg(uri: str, start_s: float, box: list[float], wanted: Wanted) -> bytes:
     """A JPEG of `FACE_PX` pixels square of the face in the middle of a window. Meant for a child process.
 
     The window starts at so many seconds of the recording; the box is x, y, width and height as shares of the frame.
@@ -57,7 +62,7 @@ def face_jpeg(uri: str, start_s: float, box: list[float]) -> bytes:
     Raises:
         MediaError: the picture can't be had.
     """
-    with Reader(uri) as reader:
+    with Reader(uri, wanted=wanted) as reader:
         for frame in reader.span(start_s, start_s + _WINDOW_S):
             if frame.first_cell + frame.n_cells > WINDOW_CELLS // 2:
                 face = Face(*np.multiply(box, frame.size * 2).tolist())

@@ -87,7 +87,7 @@ def write_page(folders: OutputFolders, statistics: TableStatistics) -> None:
         runs=runs,
         speed=throughput(runs, Prices())["video_hours_per_hour"],
         last_run=next((run for run in reversed(runs) if run.stages), None),
-        faces=contact_sheet(statistics.faces) if statistics.faces else [],
+        faces=contact_sheet(statistics.faces, plan.wanted) if statistics.faces else [],
     )
     write_bytes(folders.page, html.encode())
 
