@@ -73,7 +73,9 @@ class MediaStage:
         schema = pa.schema([*self._schema, *ON_THE_WAY], self._schema.metadata)
         if media:
             # Of a span that sound and pictures do not both cover, the row is the part that they do.
-            span = {**span, "start_s": media.start_s, "end_s": media.end_s, "detail": one_line(media.note)}
+            in_file = span.get(SEGMENT_COLUMNS[0]) or 0.0
+            times = {"start_s": media.start_s - in_file, "end_s": media.end_s - in_file}
+            span = {**span, **times, "detail": one_line(media.note)}
             for name in ("audio", "speech_fraction", "other_faces", "content_hash"):
                 values[name] = pa.array([getattr(media, name)], schema.field(name).type)
             for name in ("clip_start_s", "clip_valid", "face_box", "speech"):

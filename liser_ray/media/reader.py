@@ -4,9 +4,9 @@ A span's result is a pure function of (file, start, end): each span starts from 
 because both carry state over a seek (MPEG demuxers learn seek points as they read, AAC-SBR and Opus decoders never
 forget all). Opening anew costs milliseconds, and no request, since `Source` keeps the header's bytes.
 
-Who decides what: which tracks are used, `liser_ray.media.track_choice`; of which pieces a recording is, and what is when,
-`liser_ray.media.timeline`; where to seek, what is decoded and what counts as damage, `liser_ray.media.stream`; where
-samples lie, `liser_ray.media.audio`.
+Who decides what: which tracks are used, `liser_ray.media.track_choice`; of which pieces a recording is, and what is
+when, `liser_ray.media.timeline`; where to seek, what is decoded and what counts as damage, `liser_ray.media.stream`;
+where samples lie, `liser_ray.media.audio`.
 """
 
 from bisect import bisect_right

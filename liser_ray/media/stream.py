@@ -87,8 +87,9 @@ class SpanStream:
 
         Raises:
             MediaError: NO_AUDIO or NO_DECODER without a sound track, READ_ERROR, TIMES_JUMP; if there was no sound:
-                CORRUPT if there were decode errors, NO_DECODER if nothing came of the track, NO_AUDIO (NO_VIDEO) if there were pictures (sound), else TRUNCATED if the file
-                ends before, TIMES_JUMP if it goes on behind the span.
+                CORRUPT if there were decode errors, NO_DECODER if nothing came of the track's packets, NO_AUDIO
+                (NO_VIDEO) if there were pictures (sound), else TRUNCATED if the file ends before, TIMES_JUMP if it goes
+                on behind the span.
         """
         if self._tracks.audio is None:
             raise MediaError(*self._tracks.choice.lacks["audio"])
@@ -172,6 +173,8 @@ class SpanStream:
             if packet is not None and packet.stream.index != video.index:
                 self._decode_sound(packet)
                 continue
+            if packet is not None:
+                self._given.add(video.index)
             try:
                 pictures = video.codec_context.decode(packet)
             except MemoryError:
@@ -222,6 +225,8 @@ class SpanStream:
         time_s = None if packet is None else self._packet_time_s(packet)
         if time_s is not None and time_s < -_AUDIO_PREROLL_S:
             return
+        if packet is not None:
+            self._given.add(audio.index)
         try:
             for frame in audio.codec_context.decode(packet):
                 self._decoded.add(audio.index)
@@ -250,7 +255,6 @@ class SpanStream:
                     where = f"between {self.start_s:.2f} and {self.end_s:.2f} s"
                     raise MediaError(Reason.TIMES_JUMP, f"times jump back by {latest[track] - order_s:.2f} s {where}")
                 latest[track] = order_s
-            self._given.add(track)
             yield packet
         self._ended = True
 
