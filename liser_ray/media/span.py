@@ -175,9 +175,7 @@ def _prepare(reader: Reader, start_s: float, end_s: float, config: MediaConfig, 
     if needs.face and found.other_faces > config.max_other_faces:
         problem = Problem(Stage.MEDIA, Reason.TWO_FACES, f"a second face in {found.other_faces:.0%} of the frames")
     elif needs.face and not found.clip_valid.any():
-        problem = Problem(
-            Stage.MEDIA, Reason.NO_FACE, "; ".join(filter(None, ["no window shows one followed face", note]))
-        )
+        problem = Problem(Stage.MEDIA, Reason.NO_FACE, "no window shows one followed face")
     elif needs.speech and spoken < config.min_speech_fraction:
         problem = Problem(Stage.MEDIA, Reason.NO_SPEECH, f"{spoken:.0%} of the time is speech")
     elif needs.face and is_still:
