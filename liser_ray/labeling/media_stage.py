@@ -56,11 +56,9 @@ class MediaStage:
             return self._row(span, None, None)
         started = time.monotonic()
         media: SpanMedia | None = None
-        in_file = span.get(SEGMENT_COLUMNS[0]) or 0.0
-        place = (span["uri"], in_file + span["start_s"], in_file + span["end_s"])
+        language = str(span.get("language") or "")  # a column of the manifest
+        arguments = (span["uri"], *_in_file_s(span), self._config, self._needs, self._roots, language)
         try:
-            language = str(span.get("language") or "")  # a column of the manifest
-            arguments = (*place, self._config, self._needs, self._roots, language)
             media = self._sandbox.call(prepare_span, *arguments, timeout_s=self._config.timeout_s)
             problem = media.problem
         except MediaError as error:
@@ -73,9 +71,12 @@ class MediaStage:
         schema = pa.schema([*self._schema, *ON_THE_WAY], self._schema.metadata)
         if media:
             # Of a span that sound and pictures do not both cover, the row is the part that they do.
-            in_file = span.get(SEGMENT_COLUMNS[0]) or 0.0
-            times = {"start_s": media.start_s - in_file, "end_s": media.end_s - in_file}
-            span = {**span, **times, "detail": one_line(media.note)}
+            start_s, end_s = _in_file_s(span)
+            cut = {
+                "start_s": span["start_s"] + (media.start_s - start_s),
+                "end_s": span["end_s"] + (media.end_s - end_s),
+            }
+            span = {**span, **cut, "detail": one_line(media.note)}
             for name in ("audio", "speech_fraction", "other_faces", "content_hash"):
                 values[name] = pa.array([getattr(media, name)], schema.field(name).type)
             for name in ("clip_start_s", "clip_valid", "face_box", "speech"):
@@ -88,3 +89,9 @@ class MediaStage:
                 known = one.name in span
                 values[one.name] = pa.array([span[one.name]], one.type) if known else empty_column(one.type, 1)
         return pa.Table.from_arrays([values[name] for name in schema.names], schema=schema)
+
+
+def _in_file_s(span: dict[str, Any]) -> tuple[float, float]:
+    """Start and end in the file, of which the recording may be a segment."""
+    segment_s = span.get(SEGMENT_COLUMNS[0]) or 0.0
+    return segment_s + span["start_s"], segment_s + span["end_s"]
