@@ -35,7 +35,8 @@ def test_every_span_ends_in_one_row_with_the_right_reason_in_words_and_the_colum
     found = {}
     for (name, _), row in sorted(rows.items()):
         found.setdefault(name, []).append((row["status"], row["stage"], row["reason"]))
-        assert bool(row["detail"]) == (row["status"] != "labeled"), name
+        # What was cut off in the middle of a span is labeled as far as it goes, and says how far that is.
+        assert bool(row["detail"]) == (row["status"] != "labeled" or name == "truncated.mp4"), name
         assert row["speaker"] == len(name)
     assert found == EXPECTED
     assert len(rows) == labeled.plan.spans == sum(labeled.outcomes.values())
