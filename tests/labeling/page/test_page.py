@@ -150,8 +150,9 @@ def test_a_table_of_sound_alone_says_nothing_of_faces_or_pairs(tmp_path):
         "n = 6 win",
     ):
         assert words in text
+    said = text.replace("video_track", "")  # a setting in the recipe
     for words in ("Size of the face", "Do they agree?", "This page shows people", "video"):
-        assert words not in text
+        assert words not in said
 
 
 def test_three_targets_of_two_kinds_are_all_shown(tmp_path):
@@ -203,7 +204,7 @@ def test_runs_come_in_the_order_of_their_start_whatever_their_time_zone(tmp_path
 def test_faces_are_shown_only_when_asked_for_and_with_a_warning(tmp_path, monkeypatch):
     asked = []
 
-    def some_faces(rows):
+    def some_faces(rows, wanted):
         asked.append(len(rows))
         return [
             FacePicture("recordings/1.mp4", 1.5, "AAAA"),
