@@ -13,7 +13,7 @@ from liser_ray.corpora.joined import join, read_labeled_sets
 from liser_ray.corpora.labeled import CORPORA
 from liser_ray.corpora.speech import LabeledSpeech, training_recordings
 from liser_ray.corpora.utterance import LabeledSet, Utterance
-from liser_ray.results.records import identity
+from liser_ray.results.set_names import identity
 from liser_ray.runtime.errors import UserError
 
 RAVDESS, CREMAD = (CORPORA[name].labels for name in ("ravdess", "cremad"))
