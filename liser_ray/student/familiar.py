@@ -1,11 +1,11 @@
 """Whether a recording is like those that a student has learned from, by the statistics of its bands. No PyTorch.
 
-A student answers whatever it hears, music too, and is often sure of it. Two numbers that it computes anyway, for its
-normalisation, tell the plainest cases: noise that covers the voice, a hum, a filter that no training recording had.
-Voices, languages and rooms that are new to it they do not tell.
+A student answers whatever it hears, music too. Two numbers that it computes anyway, for its normalisation, tell the
+plainest cases: noise that covers the voice, a hum, a filter that no training recording had. Both are too small there;
+that one is larger than in training means nothing. Voices, languages and rooms that are new to it they do not tell.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -13,11 +13,11 @@ from liser_ray.student.front_end import N_BANDS
 
 _DB = 10 / np.log(10)
 _AUDIBLE = 40 / _DB
-_TAILS = (0.005, 0.995)
+_TAIL = 0.005
 
 _WORDS = {
-    "movement_db": "its bands move by {:.1f} dB ({:.1f} to {:.1f} in training)",
-    "bands": f"{{:.0f}} of its {N_BANDS} bands sound ({{:.0f}} to {{:.0f}} in training)",
+    "movement_db": "its bands move by {:.1f} dB (in training by {:.1f} and more)",
+    "bands": f"{{:.0f}} of its {N_BANDS} bands sound (in training {{:.0f}} and more)",
 }
 
 
@@ -34,24 +34,23 @@ def measures(statistics: np.ndarray) -> dict[str, float]:
     }
 
 
-def ranges(heard: Iterable[np.ndarray]) -> dict[str, list[float]]:
-    """Within what limits 99 % of training segments lie, by name of `measures`, of their statistics; none of none."""
+def least(heard: Iterable[np.ndarray]) -> dict[str, float]:
+    """What all but 0.5 % of training segments reach, by name of `measures`, of their statistics; nothing of none."""
     if not (found := [measures(one) for one in heard]):
         return {}
-    return {name: [round(float(q), 2) for q in np.quantile([one[name] for one in found], _TAILS)] for name in _WORDS}
+    return {name: round(float(np.quantile([one[name] for one in found], _TAIL)), 2) for name in _WORDS}
 
 
-def unlike(statistics: np.ndarray, heard: Mapping[str, Sequence[float]]) -> tuple[str, ...]:
+def unlike(statistics: np.ndarray, heard: Mapping[str, float]) -> tuple[str, ...]:
     """In what a recording is unlike the training's, in words; nothing if it is like them.
 
     Args:
         statistics: of the recording, see `measures`.
-        heard: `ranges` of the training; of what it lacks nothing is said.
+        heard: `least` of the training; of what it lacks nothing is said.
     """
-    found, words = measures(statistics), []
-    for name, template in _WORDS.items():
-        if name in heard:
-            low, high = heard[name]
-            if not low <= found[name] <= high:
-                words.append(template.format(found[name], low, high))
-    return tuple(words)
+    found = measures(statistics)
+    return tuple(
+        words.format(found[name], heard[name])
+        for name, words in _WORDS.items()
+        if name in heard and found[name] < heard[name]
+    )

@@ -28,7 +28,7 @@ from liser_ray.student.data.unlabeled import (
     UnlabeledRecordings,
     no_windows,
 )
-from liser_ray.student.familiar import ranges
+from liser_ray.student.familiar import least
 from liser_ray.student.features import corpus_statistics
 from liser_ray.student.network import StudentNetwork, count_parameters
 from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig
@@ -321,7 +321,7 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
         "history": history,
         "parameters": {"training": count_parameters(task.model), "inference": count_parameters(classifier)},
         "front_end": FRONT_END,
-        "heard": ranges(task.heard_statistics()),
+        "heard": least(task.heard_statistics()),
         "network": asdict(config.network),
         "facts": inputs.facts | {"machine": machine_facts(device, config.precision)},
     }
