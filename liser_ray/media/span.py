@@ -114,9 +114,8 @@ class SpanMedia(SpanFaces):
 
 _SLACK_S = 0.1  # so unlike in length are the tracks of nearly any file
 _SECOND_TRY_WITHIN_S = 20.0
-_open_reader: tuple[tuple[str, Wanted], Reader] | None = (
-    None  # spans of one recording follow each other: it is opened once
-)
+# Spans of one recording follow each other: it is opened once.
+_open_reader: tuple[tuple[str, Wanted], Reader] | None = None
 
 
 def prepare_span(
