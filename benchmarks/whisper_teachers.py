@@ -17,10 +17,10 @@ import torch
 from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import load_labeled_speech
-from liser_ray.teachers.finetuning.config import FinetuneConfig, TrainSettings
-from liser_ray.teachers.finetuning.head import PIECES_S, HeadTask, freeze
-from liser_ray.teachers.finetuning.run import TeacherJob, new_training
-from liser_ray.teachers.finetuning.split import split_fold
+from liser_ray.finetuning.config import FinetuneConfig, TrainSettings
+from liser_ray.finetuning.head import PIECES_S, HeadTask, freeze
+from liser_ray.finetuning.run import TeacherJob, new_training
+from liser_ray.finetuning.split import split_fold
 from liser_ray.training.fit import ProcessGroup, run_seed
 
 RESULTS = Path(__file__).parent / "results/whisper_teachers.jsonl"

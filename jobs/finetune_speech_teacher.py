@@ -4,8 +4,8 @@ import logging
 from collections.abc import Sequence
 
 from liser_ray.commands.settings import parse_settings
+from liser_ray.finetuning.config import FinetuneConfig
 from liser_ray.runtime.exits import run
-from liser_ray.teachers.finetuning.config import FinetuneConfig
 
 DESCRIPTION = """\
 Tune a pretrained speech model (HuBERT, Whisper ...) to label emotions, with LoRA on its attention or by a head alone:
@@ -27,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = parse_settings(FinetuneConfig, DESCRIPTION, argv, {"--head_only": "true"}, lists=("--lora.targets",))
     logging.getLogger("liser_ray").setLevel(logging.INFO)
     # What follows is imported where it is needed: PyTorch and Transformers take ten seconds.
-    from liser_ray.teachers.finetuning.job import finetune
-    from liser_ray.teachers.finetuning.report import print_result
+    from liser_ray.finetuning.job import finetune
+    from liser_ray.finetuning.report import print_result
 
     print_result(finetune(config))
 

@@ -27,7 +27,7 @@ ON_RAY = (
     "tests/search/test_on_ray.py",
     "tests/student/data/test_stream.py",
     "tests/student/training/test_job.py::test_on_ray",
-    "tests/teachers/finetuning/test_job.py::test_two_workers",
+    "tests/finetuning/test_job.py::test_two_workers",
 )
 """Files and tests that ask for `ray_session`, and no others: the longest chain of a parallel run."""
 

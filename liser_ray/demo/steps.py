@@ -8,6 +8,7 @@ from pathlib import Path
 
 from liser_ray.demo.corpus import make_corpus
 from liser_ray.demo.networks import DemoNetworks, fit_networks
+from liser_ray.finetuning.config import FinetuneConfig, TrainSettings
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.results.plots import differences_plot, speakers_plot
 from liser_ray.results.records import Record
@@ -18,7 +19,6 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import is_s3
 from liser_ray.storage.files import write_bytes
 from liser_ray.student.training.config import StudentConfig, TrainConfig
-from liser_ray.teachers.finetuning.config import FinetuneConfig, TrainSettings
 
 RECIPES = ("no-dstl", "conf-vid-sp-dstl")
 TRAIN = TrainConfig(epochs=20, learning_rate=1e-3)
@@ -48,7 +48,7 @@ def demo_settings(config: LabelConfig, n_steps: int = 3) -> LabelConfig:
     Raises:
         UserError: if the output is no folder.
     """
-    from liser_ray.teachers.finetuning.job import finetune  # seconds to import
+    from liser_ray.finetuning.job import finetune  # seconds to import
 
     if is_s3(config.output):
         raise UserError("The demo makes its corpus in a folder: give --output one, or your own videos as --input.")

@@ -86,7 +86,7 @@ def _student(path: Path, step_s: float) -> Classifier:
 def _audio_classifiers(folders: dict[str, str]) -> list[Classifier]:
     import torch  # and Transformers: for those who evaluate one
 
-    from liser_ray.teachers.finetuning.task import logits_of
+    from liser_ray.finetuning.task import logits_of
     from liser_ray.teachers.speech_models import SpeechModel, load_models
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

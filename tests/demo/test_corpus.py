@@ -9,9 +9,9 @@ from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.demo.corpus import AUDIO_FOLDS, CorpusSize, Take, make_corpus
 from liser_ray.demo.people import EMOTIONS
+from liser_ray.finetuning.split import MIN_SPEAKERS
 from liser_ray.media.reader import Reader
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.finetuning.split import MIN_SPEAKERS
 
 SIZE = CorpusSize(
     takes=(Take("one", 0, "happy", 1.0, 25), Take("two", 1, "sad", 1.0, 30)),

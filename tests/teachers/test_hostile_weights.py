@@ -13,9 +13,9 @@ from peft import LoraConfig, get_peft_model
 from small_teachers import SPEECH_LABELS, make_speech_base, make_teachers
 from transformers import AutoModelForAudioClassification
 
+from liser_ray.finetuning.config import LoraSettings
+from liser_ray.finetuning.model import build_model
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.finetuning.config import LoraSettings
-from liser_ray.teachers.finetuning.model import build_model
 from liser_ray.teachers.kinds import read_teachers
 from liser_ray.teachers.teacher import Teacher
 from liser_ray.teachers.weights import load_plain

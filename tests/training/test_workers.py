@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from liser_ray.finetuning.config import FinetuneConfig
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.training.config import StudentConfig
-from liser_ray.teachers.finetuning.config import FinetuneConfig
 from liser_ray.training.config import WorkerSettings
 from liser_ray.training.workers import fit_workers
 

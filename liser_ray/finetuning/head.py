@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.finetuning.config import TrainSettings
+from liser_ray.finetuning.split import TeacherSplit
+from liser_ray.finetuning.task import whole_pieces
 from liser_ray.results.metrics import confusion_matrix, uar
 from liser_ray.runtime.display import Counting
-from liser_ray.teachers.finetuning.config import TrainSettings
-from liser_ray.teachers.finetuning.split import TeacherSplit
-from liser_ray.teachers.finetuning.task import whole_pieces
 from liser_ray.teachers.pooled_head import PooledHead
 from liser_ray.teachers.speech_inputs import Preparation, read_preparation
 from liser_ray.teachers.speech_models import load_base

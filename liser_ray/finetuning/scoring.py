@@ -9,8 +9,8 @@ import torch
 from scipy.special import softmax
 
 from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.finetuning.task import score_recordings
 from liser_ray.results.metrics import confidence_auroc, confusion_matrix, expected_calibration_error, uar, war
-from liser_ray.teachers.finetuning.task import score_recordings
 from liser_ray.teachers.kinds.speech import WINDOW_S
 from liser_ray.teachers.speech import SpeechTeacher
 from liser_ray.teachers.speech_models import SpeechModel

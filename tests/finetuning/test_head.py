@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from finetuning.conftest import FOLD
 from small_teachers import OF_SPECTROGRAMS, make_spectrogram_model, make_speech_base
-from teachers.finetuning.conftest import FOLD
 from tones import LABELS
 
+from liser_ray.finetuning.config import FinetuneConfig, TrainSettings
+from liser_ray.finetuning.head import PIECES_S, FrozenSpeech, HeadTask, freeze
+from liser_ray.finetuning.run import TeacherJob, new_training, write_bundle
+from liser_ray.finetuning.split import split_fold
 from liser_ray.results.metrics import confusion_matrix, uar
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.bundles import read_bundle
-from liser_ray.teachers.finetuning.config import FinetuneConfig, TrainSettings
-from liser_ray.teachers.finetuning.head import PIECES_S, FrozenSpeech, HeadTask, freeze
-from liser_ray.teachers.finetuning.run import TeacherJob, new_training, write_bundle
-from liser_ray.teachers.finetuning.split import split_fold
 from liser_ray.teachers.kinds import read_teachers
 from liser_ray.teachers.pooled_head import LayerStatistics
 from liser_ray.teachers.speech_inputs import read_preparation

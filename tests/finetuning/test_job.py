@@ -18,10 +18,10 @@ from tone_files import write_tones
 
 from liser_ray.corpora.speech import read_waveform
 from liser_ray.demo.speech_base import pretrain_speech_base
+from liser_ray.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
+from liser_ray.finetuning.job import finetune
+from liser_ray.finetuning.report import print_result
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
-from liser_ray.teachers.finetuning.job import finetune
-from liser_ray.teachers.finetuning.report import print_result
 from liser_ray.teachers.kinds import read_teachers
 from liser_ray.teachers.windows import sound_windows
 

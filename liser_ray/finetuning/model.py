@@ -7,9 +7,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
+from liser_ray.finetuning.config import LoraSettings
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.finetuning.config import LoraSettings
 from liser_ray.teachers.speech_inputs import Preparation, read_preparation
 from liser_ray.teachers.speech_models import HEAD, linear_layers, load_base
 from liser_ray.teachers.transformers_folders import quiet

@@ -12,18 +12,18 @@ import torch
 from liser_ray.corpora.folds import Fold, choose_folds, folds_of
 from liser_ray.corpora.labeled import FORMS, read_labeled_set
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
+from liser_ray.finetuning.config import FinetuneConfig
+from liser_ray.finetuning.head import freeze
+from liser_ray.finetuning.model import build_model
+from liser_ray.finetuning.run import TeacherJob, train_head, train_lora
+from liser_ray.finetuning.scoring import HEARINGS, score_confusion
+from liser_ray.finetuning.split import split_fold
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.storage.files import check_writable, exists, write_bytes
 from liser_ray.storage.run_record import plain, refuse_changed_recipe
 from liser_ray.teachers.bundles import BUNDLE_FILE, TeacherBundle, read_bundle
-from liser_ray.teachers.finetuning.config import FinetuneConfig
-from liser_ray.teachers.finetuning.head import freeze
-from liser_ray.teachers.finetuning.model import build_model
-from liser_ray.teachers.finetuning.run import TeacherJob, train_head, train_lora
-from liser_ray.teachers.finetuning.scoring import HEARINGS, score_confusion
-from liser_ray.teachers.finetuning.split import split_fold
 from liser_ray.teachers.speech_inputs import read_preparation
 from liser_ray.teachers.speech_models import load_base
 from liser_ray.training.job import train_runs

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from liser_ray.finetuning.task import crop, epoch_batches
 from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.teachers.finetuning.task import crop, epoch_batches
 from liser_ray.teachers.speech_inputs import RawSound
 
 

@@ -3,9 +3,9 @@ import torch
 from small_teachers import make_speech_base
 from transformers import HubertModel, Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
 
+from liser_ray.finetuning.config import LoraSettings
+from liser_ray.finetuning.model import build_model
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.finetuning.config import LoraSettings
-from liser_ray.teachers.finetuning.model import build_model
 from liser_ray.training.fit import trained_weights
 
 CPU = torch.device("cpu")

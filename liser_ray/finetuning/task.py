@@ -11,9 +11,9 @@ from peft import PeftModel
 from torch import nn
 
 from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.finetuning.config import TrainSettings
+from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.teachers.finetuning.config import TrainSettings
-from liser_ray.teachers.finetuning.split import TeacherSplit
 from liser_ray.teachers.speech_inputs import Preparation
 from liser_ray.training.fit import Losses, ProcessGroup, Step, balanced_weights, validation_scores
 from liser_ray.training.precision import Precision, mixed, widened

@@ -10,19 +10,19 @@ from transformers import PreTrainedModel
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.finetuning import bundle
+from liser_ray.finetuning.config import FinetuneConfig
+from liser_ray.finetuning.head import FrozenSpeech, HeadTask
+from liser_ray.finetuning.model import build_model
+from liser_ray.finetuning.scoring import HEARINGS, predict, score, score_held_out
+from liser_ray.finetuning.split import TeacherSplit, split_fold
+from liser_ray.finetuning.task import TeacherTask
 from liser_ray.results.records import sorted_speakers
 from liser_ray.runtime.display import Tell
 from liser_ray.storage.addresses import join
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.storage.run_record import package_versions
 from liser_ray.teachers.bundles import BUNDLE_FILE, FORMAT
-from liser_ray.teachers.finetuning import bundle
-from liser_ray.teachers.finetuning.config import FinetuneConfig
-from liser_ray.teachers.finetuning.head import FrozenSpeech, HeadTask
-from liser_ray.teachers.finetuning.model import build_model
-from liser_ray.teachers.finetuning.scoring import HEARINGS, predict, score, score_held_out
-from liser_ray.teachers.finetuning.split import TeacherSplit, split_fold
-from liser_ray.teachers.finetuning.task import TeacherTask
 from liser_ray.teachers.pooled_head import PooledHead, write_head
 from liser_ray.teachers.speech_inputs import read_preparation
 from liser_ray.teachers.speech_models import load_models

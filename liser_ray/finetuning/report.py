@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from liser_ray.teachers.finetuning.job import FinetuneResult
+from liser_ray.finetuning.job import FinetuneResult
 from liser_ray.training.report import confusion_table, scores_table, speakers_text
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from finetuning.conftest import FOLD
 from small_teachers import make_spectrogram_model
-from teachers.finetuning.conftest import FOLD
 
 from liser_ray.corpora.speech import LabeledSpeech
-from liser_ray.teachers.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
-from liser_ray.teachers.finetuning.model import build_model
-from liser_ray.teachers.finetuning.run import TeacherJob, make_training
-from liser_ray.teachers.finetuning.task import score_recordings
+from liser_ray.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
+from liser_ray.finetuning.model import build_model
+from liser_ray.finetuning.run import TeacherJob, make_training
+from liser_ray.finetuning.task import score_recordings
 from liser_ray.teachers.speech_inputs import RawSound
 from liser_ray.training.checkpoint import loaded, saved
 from liser_ray.training.fit import ProcessGroup, Training, trained_weights

@@ -7,21 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from finetuning.conftest import FOLD
 from peft import PeftModel
 from sklearn.metrics import recall_score
 from small_teachers import make_spectrogram_model
-from teachers.finetuning.conftest import FOLD
 from tones import LABELS
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from liser_ray.corpora.speech import training_recordings
+from liser_ray.finetuning.bundle import base_name
+from liser_ray.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
+from liser_ray.finetuning.run import TeacherJob, make_training, write_bundle
+from liser_ray.finetuning.split import TeacherSplit, split_fold
 from liser_ray.results.metrics import confidence_auroc
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.bundles import read_bundle
-from liser_ray.teachers.finetuning.bundle import base_name
-from liser_ray.teachers.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
-from liser_ray.teachers.finetuning.run import TeacherJob, make_training, write_bundle
-from liser_ray.teachers.finetuning.split import TeacherSplit, split_fold
 from liser_ray.teachers.kinds import read_teachers
 from liser_ray.teachers.kinds import speech as speech_kind
 from liser_ray.teachers.speech_models import base_address

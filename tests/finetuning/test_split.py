@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.segments import WHOLE
 from liser_ray.corpora.speech import LabeledSpeech, training_recordings
+from liser_ray.finetuning.split import MIN_SPEAKERS, split_fold
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.finetuning.split import MIN_SPEAKERS, split_fold
 
 LABELS = ("happy", "neutral", "sad")
 SHARE = 0.2
