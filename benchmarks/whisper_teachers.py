@@ -50,7 +50,7 @@ def main() -> None:
             settings = TrainSettings(learning_rate=learning_rate, weight_decay=weight_decay, seed=seed)
             split = split_fold(speech, fold, settings.selection_share, settings.seed)
             task = HeadTask(frozen, split, settings, run_seed(seed, fold.index), group, KINDS[pieces])
-            training = new_training(TeacherJob(FinetuneConfig(train=settings), fold, ""), task, group)
+            training = new_training(TeacherJob(FinetuneConfig(train=settings).method(), fold, ""), task, group)
             training.run()
             task.validate(task.model, "float32")
             best = training.best

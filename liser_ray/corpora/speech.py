@@ -30,31 +30,19 @@ _IN_FLIGHT_PER_WORKER = 8
 _NO_SAMPLES = np.zeros(0, np.int16)
 
 
-@dataclass(frozen=True, eq=False)
-class LabeledSpeech:
-    """The N usable recordings of a labeled set, in its order; arrays without copies of one another."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabeledRecordings:
+    """The N usable recordings of a labeled set, in its order: what is known of them without their sound."""
 
     name: str
     labels: tuple[str, ...]  # in the order of the network's outputs; each has recordings
-    pcm: np.ndarray  # int16 [total samples], 16 kHz, mono, all recordings one after the other
-    ends: np.ndarray  # int64 [N], where each recording ends in `pcm`, in samples
     label_index: np.ndarray  # int64 [N], indices into `labels`
     speakers: tuple[str, ...]  # of each recording
-    sexes: dict[str, str]  # of each speaker, "man" or "woman", where it is known
-    uris: tuple[str, ...]  # of each recording's file
-    segments: tuple[Segment, ...]  # of each recording, where in its file it is
     skipped: dict[str, int]  # how many files or recordings were passed over, by the reason in words
-    problems: tuple[tuple[str, str], ...]  # (which, reason with details) of each listed recording that is not used
     joined: tuple[Part, ...] = ()  # the sets that it is joined of; none: it is one
 
     def __len__(self) -> int:
-        return len(self.ends)
-
-    def waveform(self, index: int) -> np.ndarray:
-        """The sound of one recording, int16 [samples], 16 kHz; a view. Raises IndexError from N on and below 0."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"recording {index} of {len(self)}")
-        return self.pcm[self.ends[index - 1] if index else 0 : self.ends[index]]
+        return len(self.label_index)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -79,24 +67,42 @@ class LabeledSpeech:
         return np.array([k for k, speaker in enumerate(self.speakers) if speaker in wanted], np.int64)
 
 
-def training_recordings(speech: LabeledSpeech, fold: Fold, fraction: float = 1.0) -> np.ndarray:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabeledSpeech(LabeledRecordings):
+    """Labeled recordings with their sound; arrays without copies of one another."""
+
+    pcm: np.ndarray  # int16 [total samples], 16 kHz, mono, all recordings one after the other
+    ends: np.ndarray  # int64 [N], where each recording ends in `pcm`, in samples
+    sexes: dict[str, str]  # of each speaker, "man" or "woman", where it is known
+    uris: tuple[str, ...]  # of each recording's file
+    segments: tuple[Segment, ...]  # of each recording, where in its file it is
+    problems: tuple[tuple[str, str], ...]  # (which, reason with details) of each listed recording that is not used
+
+    def waveform(self, index: int) -> np.ndarray:
+        """The sound of one recording, int16 [samples], 16 kHz; a view. Raises IndexError from N on and below 0."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"recording {index} of {len(self)}")
+        return self.pcm[self.ends[index - 1] if index else 0 : self.ends[index]]
+
+
+def training_recordings(recordings: LabeledRecordings, fold: Fold, fraction: float = 1.0) -> np.ndarray:
     """The recordings that may be learned from, of each label of each set the same share, int64 [n], ascending.
 
     The draw is the fold's and the set's alone: the same for a student, whatever its seed, as for its teacher, and for
     one of several sets as for one of this set. Those of a smaller share are among those of a larger one.
 
     Args:
-        speech, fold: of all recordings those of the fold's training speakers.
+        recordings, fold: of all recordings those of the fold's training speakers.
         fraction: of each label's recordings, above 0, up to 1; at least one.
 
     Raises:
         UserError: a label that a set has has none there.
     """
     chosen = []
-    for part in speech.parts:
-        candidates = speech.of_speakers(part.own_names(fold.train))
+    for part in recordings.parts:
+        candidates = recordings.of_speakers(part.own_names(fold.train))
         rng = np.random.default_rng(fold.index % 2**32)
-        of_labels = [candidates[speech.label_index[candidates] == place] for place in part.places]
+        of_labels = [candidates[recordings.label_index[candidates] == place] for place in part.places]
         if missing := [name for name, of in zip(part.labels, of_labels, strict=True) if not len(of)]:
             raise UserError(
                 f"{part.name}, fold {fold.index}: no training recording has the label {', '.join(missing)}. More "

@@ -1,1 +1,1 @@
-"""Training of speech teachers: a pretrained model with LoRA or left as it is, and a new head, one teacher per fold."""
+"""Training of teachers, one per fold. What is said and done for all kinds is here, a kind's own in its `Method`."""

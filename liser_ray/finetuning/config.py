@@ -1,10 +1,83 @@
-"""Every setting of the speech teachers' training."""
+"""Every setting of the training of teachers: those that all have in common, and those of speech teachers."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.training.config import WorkerSettings
+
+if TYPE_CHECKING:  # PyTorch, which settings need not wait for
+    from liser_ray.finetuning.method import Method
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """What decides on the weights of any teacher, beside what it is tuned from.
+
+    Attributes:
+        epochs: at most so many passes over the training recordings.
+        patience: epochs without a better UAR on the selection recordings after which training stops.
+        batch_size: recordings per step, over all workers.
+        learning_rate: the highest, after a linear warm-up over the first tenth of the steps; then falls linearly to 0.
+        weight_decay: of AdamW.
+        class_weights: "balanced" weighs each label by the inverse of how often it occurs.
+        labeled_fraction: share of the training recordings, of each label alike, that is learned or selected from, 0..1:
+            those that a student with this --train.labeled_fraction learns from.
+        selection_share: part of the training recordings that picks the epoch and the temperature, 0..1.
+        seed: with the fold's number of new weights, order and whatever else is drawn.
+    """
+
+    epochs: int = 50
+    patience: int = 10
+    batch_size: int = 32
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.01
+    class_weights: Literal["none", "balanced"] = "none"
+    labeled_fraction: float = 1.0
+    selection_share: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.patience, self.batch_size) < 1:
+            raise UserError("epochs, patience and batch_size must be 1 or more.")
+        if self.learning_rate <= 0 or self.weight_decay < 0:
+            raise UserError("learning_rate must be above 0, weight_decay 0 or more.")
+        if not 0 < self.labeled_fraction <= 1:
+            raise UserError(f"labeled_fraction is {self.labeled_fraction}: give a share above 0, up to 1.")
+        if not 0 < self.selection_share < 1:
+            raise UserError(f"selection_share is {self.selection_share}: give a share between 0 and 1, such as 0.2.")
+
+
+@dataclass(frozen=True)
+class TeacherConfig(WorkerSettings, ABC):
+    """Tune a teacher of labels for each fold of a labeled set.
+
+    Attributes:
+        labeled: a published set (ravdess:FOLDER ...), a CSV or a Parquet file with the columns path, label, speaker and
+            perhaps fold and sex; folders and files may be s3:// addresses.
+        output: folder or s3:// prefix for fold-0/, fold-1/ ... and evaluation.json. The same command goes on where it
+            was.
+        folds: "all", or numbers such as 0,2.
+        train: the training itself.
+        workers: processes that share each batch of a fold (data parallel); 0: train in this process, one fold after
+            the other, which spares a small model the minute in which the workers start.
+        gpus_per_worker: -1: one where the cluster has any, else 0.
+        cpus_per_worker: 0: one beside a GPU, else what the folds that train at once leave to each.
+    """
+
+    labeled: str = ""
+    output: str = "out/teachers"
+    folds: str = "all"
+    train: TuneSettings = field(default_factory=TuneSettings)
+    workers: int = field(default=1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self.check_workers(self.train.batch_size)
+
+    @abstractmethod
+    def method(self) -> "Method[Any]":
+        """What is done with these settings; imports what takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -29,81 +102,48 @@ class LoraSettings:
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """What decides on the weights of a teacher, beside its base model and its data.
+class TrainSettings(TuneSettings):
+    """What decides on the weights of a speech teacher, beside its base model and its data.
 
     Attributes:
-        epochs: at most so many passes over the training recordings.
-        patience: epochs without a better UAR on the selection recordings after which training stops.
-        batch_size: recordings per step, over all workers.
         micro_batch_size: recordings that a worker holds at once; a larger share of a batch is taken in several
             passes whose gradients are summed.
-        learning_rate: the highest, after a linear warm-up over the first tenth of the steps; then falls linearly to 0.
-        weight_decay: of AdamW.
         crop_s: recordings longer than this give a random piece of this length in each epoch, in seconds; 0.5 trains
             on windows like those the labeling job asks about.
-        class_weights: "balanced" weighs each label by the inverse of how often it occurs.
-        labeled_fraction: share of the training recordings, of each label alike, that is learned or selected from, 0..1:
-            those that a student with this --train.labeled_fraction learns from.
-        selection_share: part of the training recordings that picks the epoch and the temperature, 0..1.
         seed: with the fold's number of head, LoRA, order, crops, dropout and SpecAugment.
     """
 
-    epochs: int = 50
-    patience: int = 10
-    batch_size: int = 32
     micro_batch_size: int = 16
-    learning_rate: float = 5e-4
-    weight_decay: float = 0.01
     crop_s: float = 10.0
-    class_weights: Literal["none", "balanced"] = "none"
-    labeled_fraction: float = 1.0
-    selection_share: float = 0.2
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.patience, self.batch_size, self.micro_batch_size) < 1:
-            raise UserError("epochs, patience, batch_size and micro_batch_size must be 1 or more.")
-        if self.learning_rate <= 0 or self.weight_decay < 0:
-            raise UserError("learning_rate must be above 0, weight_decay 0 or more.")
+        super().__post_init__()
+        if self.micro_batch_size < 1:
+            raise UserError("micro_batch_size must be 1 or more.")
         if self.crop_s < 0.5:
             raise UserError(f"crop_s is {self.crop_s}: give 0.5 seconds or more.")
-        if not 0 < self.labeled_fraction <= 1:
-            raise UserError(f"labeled_fraction is {self.labeled_fraction}: give a share above 0, up to 1.")
-        if not 0 < self.selection_share < 1:
-            raise UserError(f"selection_share is {self.selection_share}: give a share between 0 and 1, such as 0.2.")
 
 
 @dataclass(frozen=True)
-class FinetuneConfig(WorkerSettings):
+class FinetuneConfig(TeacherConfig):
     """Tune a pretrained speech model to label emotions, one teacher per fold.
 
     Attributes:
-        labeled: a published set (ravdess:FOLDER ...), a CSV or a Parquet file with the columns path, label, speaker and
-            perhaps fold and sex; folders and files may be s3:// addresses.
-        output: folder or s3:// prefix for fold-0/, fold-1/ ... and evaluation.json. The same command goes on where it
-            was.
         base: pretrained speech model: a folder, s3:// or hf:// address of any that Transformers has an audio classifier
             of, such as HuBERT, WavLM, wav2vec 2.0, Whisper, AST or W2V-BERT.
         head_only: freeze the base, hear each recording once with it, and train a small head on all its layers, in place
             of LoRA: minutes where LoRA takes hours. Not used then: lora, train.crop_s and train.micro_batch_size.
-        folds: "all", or numbers such as 0,2.
         lora: the trained part of the attention.
         train: the training itself.
-        workers: processes that share each batch of a fold (data parallel); 0: train in this process, one fold after
-            the other, which spares a small model the minute in which the workers start.
-        gpus_per_worker: -1: one where the cluster has any, else 0.
-        cpus_per_worker: 0: one beside a GPU, else what the folds that train at once leave to each.
     """
 
-    labeled: str = ""
-    output: str = "out/teachers"
     base: str = "hf://facebook/hubert-base-ls960"
-    folds: str = "all"
     head_only: bool = False
     lora: LoraSettings = field(default_factory=LoraSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
-    workers: int = field(default=1, kw_only=True)
 
-    def __post_init__(self) -> None:
-        self.check_workers(self.train.batch_size)
+    def method(self) -> "Method[Any]":
+        """LoRA's, or a head's."""
+        from liser_ray.finetuning.speech import HeadMethod, LoraMethod
+
+        return HeadMethod(self) if self.head_only else LoraMethod(self)

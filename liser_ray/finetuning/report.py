@@ -1,12 +1,20 @@
 """What a person reads at the end of the training: a row per fold, and what is mistaken for what."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from liser_ray.finetuning.bundle import calibrated
 from liser_ray.finetuning.job import FinetuneResult
 from liser_ray.training.report import confusion_table, scores_table, speakers_text
+
+_WAYS = {
+    "windows_of_3s": ("3s", "mean of 0.5-s windows heard with 3 s around them"),
+    "windows": ("w", "mean of 0.5-s windows, as for labeling"),
+}
+"""Of asking about windows: in a column's title, and what that means."""
 
 
 def print_result(result: FinetuneResult) -> None:
@@ -21,29 +29,30 @@ def print_result(result: FinetuneResult) -> None:
 
 
 def _fold_table(result: FinetuneResult) -> Table:
-    chance = 1 / len(result.labels)
-    title = (
-        f"Scores on each fold's test speakers (chance {chance:.3f}); w: mean of 0.5-s windows, as for labeling; "
-        "3s: of such windows heard with 3 s around them"
-    )
+    chance, overall = 1 / len(result.labels), result.evaluation["overall"]
+    ways = [way for way in _WAYS if way in overall]
+    notes = [f"{short}: {meaning}" for short, meaning in map(_WAYS.__getitem__, ways)]
+    title = "; ".join([f"Scores on each fold's test speakers (chance {chance:.3f})", *notes])
     # ECE: expected calibration error of single windows, without and with the fitted temperature
-    table = scores_table(title, ("fold", "speakers", "n", "UAR", "WAR", "UAR 3s", "UAR w", "ECE w"))
+    uars = [f"UAR {_WAYS[way][0]}" for way in ways]
+    table = scores_table(title, ("fold", "speakers", "n", "UAR", "WAR", *uars, "ECE"))
     for number, bundle in result.bundles.items():
         scores = bundle.content["scores"]
-        errors = [scores["windows"][key] for key in ("calibration_error", "calibration_error_with_temperature")]
+        single = scores[calibrated(scores)]
+        errors = [single[key] for key in ("calibration_error", "calibration_error_with_temperature")]
         table.add_row(
             str(number),
             speakers_text(bundle.content["speakers"]["test"]),
             f"{scores['n_recordings']:,}",
-            *_recalls(scores),
+            *_recalls(scores, ways),
             " → ".join(f"{error:.2f}" for error in errors),
         )
     n_recordings = sum(scores["n_recordings"] for scores in result.evaluation["folds"].values())
     table.add_section()
-    table.add_row("all", "", f"{n_recordings:,}", *_recalls(result.evaluation["overall"]), "")
+    table.add_row("all", "", f"{n_recordings:,}", *_recalls(overall, ways), "")
     return table
 
 
-def _recalls(scores: dict[str, Any]) -> list[str]:
-    ways = (("recordings", "uar"), ("recordings", "war"), ("windows_of_3s", "uar"), ("windows", "uar"))
-    return [f"{scores[way][name]:.3f}" for way, name in ways]
+def _recalls(scores: dict[str, Any], ways: Sequence[str]) -> list[str]:
+    asked = [("recordings", "uar"), ("recordings", "war"), *((way, "uar") for way in ways)]
+    return [f"{scores[way][name]:.3f}" for way, name in asked]

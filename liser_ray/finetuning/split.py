@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from liser_ray.corpora.folds import Fold
-from liser_ray.corpora.speech import LabeledSpeech, training_recordings
+from liser_ray.corpora.speech import LabeledRecordings, training_recordings
 from liser_ray.runtime.errors import UserError
 
 MIN_SPEAKERS = 5
@@ -29,9 +29,14 @@ class TeacherSplit:
     test: np.ndarray
     held_out_by: Literal["speaker", "recording"]
 
+    @property
+    def heard(self) -> np.ndarray:
+        """Those that decide on the teacher, int64 [n + m]."""
+        return np.concatenate([self.train, self.selection])
+
 
 def split_fold(
-    speech: LabeledSpeech, fold: Fold, selection_share: float, seed: int, labeled_fraction: float = 1.0
+    recordings: LabeledRecordings, fold: Fold, selection_share: float, seed: int, labeled_fraction: float = 1.0
 ) -> TeacherSplit:
     """Hold out a share of the training speakers, or of each label's recordings where they are fewer than five.
 
@@ -42,30 +47,30 @@ def split_fold(
         UserError: if a part has no recordings, or the training part lacks a label.
     """
     rng = np.random.default_rng((seed, fold.index))
-    candidates = training_recordings(speech, fold, labeled_fraction)
-    speakers = sorted({speech.speakers[i] for i in candidates})
+    candidates = training_recordings(recordings, fold, labeled_fraction)
+    speakers = sorted({recordings.speakers[i] for i in candidates})
     held_out_by: Literal["speaker", "recording"]
     if len(speakers) >= MIN_SPEAKERS:
         held_out_by = "speaker"
         n_selected = _share_of(len(speakers), selection_share)
         selected = set(rng.choice(speakers, n_selected, replace=False).tolist())
-        in_selection = np.array([speech.speakers[i] in selected for i in candidates])
+        in_selection = np.array([recordings.speakers[i] in selected for i in candidates])
     else:
         held_out_by = "recording"
         in_selection = np.zeros(len(candidates), bool)
-        for label in np.unique(speech.label_index[candidates]):
-            of_label = np.flatnonzero(speech.label_index[candidates] == label)
+        for label in np.unique(recordings.label_index[candidates]):
+            of_label = np.flatnonzero(recordings.label_index[candidates] == label)
             n_selected = _share_of(len(of_label), selection_share)
             in_selection[rng.permutation(of_label)[:n_selected]] = True
     split = TeacherSplit(
         train=candidates[~in_selection],
         selection=candidates[in_selection],
-        test=speech.of_speakers(fold.test),
+        test=recordings.of_speakers(fold.test),
         held_out_by=held_out_by,
     )
-    missing = sorted(set(range(len(speech.labels))) - set(speech.label_index[split.train].tolist()))
+    missing = sorted(set(range(len(recordings.labels))) - set(recordings.label_index[split.train].tolist()))
     if missing:
-        names = ", ".join(speech.labels[i] for i in missing)
+        names = ", ".join(recordings.labels[i] for i in missing)
         raise UserError(
             f"Fold {fold.index}: no training recording has the label {names}. More speakers or fewer labels are needed."
         )

@@ -1,4 +1,4 @@
-"""The card of a trained speech teacher."""
+"""The card of a trained teacher."""
 
 import json
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class TeacherBundle:
     content: dict[str, Any]
 
     def temperature(self, hears_s: float) -> float:
-        """Of 0.5-s windows that are heard with so many seconds around them, fitted to its selection recordings.
+        """Of windows that are heard with so many seconds around them, fitted to its selection recordings.
 
-        The nearest that was fitted; softmaxes are without it.
+        The nearest that was fitted; softmaxes are without it. 0 is a window itself, whatever its length.
         """
         return float(_nearest(self.content["temperatures"], hears_s))
 
@@ -52,7 +52,7 @@ def read_bundle(uri: str) -> TeacherBundle:
     """
     path = join(absolute(uri), BUNDLE_FILE)
     if not exists(path):
-        raise UserError(f"{uri} has no {BUNDLE_FILE}: give a teacher that finetune_speech_teacher.py has made.")
+        raise UserError(f"{uri} has no {BUNDLE_FILE}: give a teacher that a job of finetune_*.py has made.")
     content = json.loads(read_bytes(path))
     if content.get("format") != FORMAT:
         raise UserError(f"{path} has the format {content.get('format')}; this version reads {FORMAT}.")

@@ -17,7 +17,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 from liser_ray.corpora.speech import training_recordings
 from liser_ray.finetuning.bundle import base_name
 from liser_ray.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
-from liser_ray.finetuning.run import TeacherJob, make_training, write_bundle
+from liser_ray.finetuning.run import TeacherJob, new_training, write_bundle
 from liser_ray.finetuning.split import TeacherSplit, split_fold
 from liser_ray.results.metrics import confidence_auroc
 from liser_ray.runtime.errors import UserError
@@ -39,10 +39,11 @@ def tune(base, speech, split: TeacherSplit | None, output: Path, labeled_fractio
         lora=LoraSettings(rank=4, **lora),
         train=TrainSettings(epochs=2, batch_size=8, learning_rate=1e-2, crop_s=0.6, labeled_fraction=labeled_fraction),
     )
-    job = TeacherJob(config, FOLD, str(output))
-    training = make_training(job, speech, base, ProcessGroup(torch.device("cpu")), split)
+    job, group = TeacherJob(config.method(), FOLD, str(output)), ProcessGroup(torch.device("cpu"))
+    split = split or job.split(speech)
+    training = new_training(job, job.method.task(speech, None, split, job.seed, group), group)
     training.run()
-    write_bundle(job, training)
+    write_bundle(job, training, speech, split)
     return training
 
 

@@ -46,11 +46,12 @@ def frozen(base, speech) -> FrozenSpeech:
 def training(frozen: FrozenSpeech, fold=FOLD, **changes) -> Training:
     settings = replace(SETTINGS, **changes)
     task = HeadTask(frozen, split_fold(frozen.speech, fold, 0.2, 0), settings, 0, ProcessGroup(CPU))
-    return new_training(TeacherJob(FinetuneConfig(train=settings), fold, ""), task, ProcessGroup(CPU))
+    return new_training(TeacherJob(FinetuneConfig(train=settings).method(), fold, ""), task, ProcessGroup(CPU))
 
 
 def bundle_of(one: Training, base: Path, output: Path, fold=FOLD) -> Path:
-    write_bundle(TeacherJob(FinetuneConfig(base=str(base), head_only=True), fold, str(output)), one)
+    method = FinetuneConfig(base=str(base), head_only=True).method()
+    write_bundle(TeacherJob(method, fold, str(output)), one, one.task.speech, one.task.split)
     return output / f"fold-{fold.index}"
 
 

@@ -12,7 +12,7 @@ from small_teachers import make_spectrogram_model
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
 from liser_ray.finetuning.model import build_model
-from liser_ray.finetuning.run import TeacherJob, make_training
+from liser_ray.finetuning.run import TeacherJob, new_training
 from liser_ray.finetuning.task import score_recordings
 from liser_ray.teachers.speech_inputs import RawSound
 from liser_ray.training.checkpoint import loaded, saved
@@ -23,8 +23,9 @@ SETTINGS = TrainSettings(epochs=3, batch_size=8, learning_rate=1e-2, crop_s=0.6)
 
 
 def training(base: Path, speech: LabeledSpeech, fold=FOLD, **changes) -> Training:
-    config = FinetuneConfig(lora=LoraSettings(rank=4), train=replace(SETTINGS, **changes))
-    return make_training(TeacherJob(config, fold, ""), speech, base, ProcessGroup(CPU))
+    config = FinetuneConfig(base=str(base), lora=LoraSettings(rank=4), train=replace(SETTINGS, **changes))
+    job, group = TeacherJob(config.method(), fold, ""), ProcessGroup(CPU)
+    return new_training(job, job.method.task(speech, None, job.split(speech), job.seed, group), group)
 
 
 def without_time(one: Training) -> list:

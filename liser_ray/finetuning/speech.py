@@ -1,0 +1,228 @@
+"""Speech teachers: a pretrained model with LoRA, or left as it is under a new head."""
+
+import json
+import re
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from peft import PeftModel
+from scipy.special import softmax
+from transformers import PreTrainedModel
+
+from liser_ray.corpora.speech import LabeledRecordings, LabeledSpeech, load_labeled_speech
+from liser_ray.corpora.utterance import LabeledSet
+from liser_ray.finetuning.bundle import base_name
+from liser_ray.finetuning.config import FinetuneConfig
+from liser_ray.finetuning.head import FrozenSpeech, HeadTask, freeze
+from liser_ray.finetuning.method import Ask, CardText, Method
+from liser_ray.finetuning.model import build_model
+from liser_ray.finetuning.scoring import Predictions, Way
+from liser_ray.finetuning.split import TeacherSplit
+from liser_ray.finetuning.task import TeacherTask, score_recordings
+from liser_ray.storage.addresses import absolute
+from liser_ray.storage.fetch import fetch, sha256
+from liser_ray.teachers.kinds.speech import WINDOW_S
+from liser_ray.teachers.pooled_head import write_head
+from liser_ray.teachers.speech import SpeechTeacher
+from liser_ray.teachers.speech_inputs import PREPROCESSORS, read_preparation
+from liser_ray.teachers.speech_models import SpeechModel, load_base, load_models
+from liser_ray.teachers.windows import sound_windows
+from liser_ray.training.fit import ProcessGroup, Task
+from liser_ray.training.precision import Precision
+
+HEARINGS = {"windows": WINDOW_S, "windows_of_3s": 3.0}
+"""Ways of hearing a recording's 0.5-s windows, and the seconds that are heard for each."""
+
+
+class SpeechMethod(Method[FinetuneConfig]):
+    """What both have in common."""
+
+    def __init__(self, config: FinetuneConfig):
+        if not config.base.startswith("hf://"):
+            config = replace(config, base=absolute(config.base))  # Ray Train's workers have folders of their own
+        super().__init__(config)
+
+    @property
+    def base_folder(self) -> Path:
+        """Where the base model lies on this machine."""
+        return fetch(self.config.base, "Give the speech model with --base.")
+
+    def read(self, labeled: LabeledSet) -> LabeledSpeech:
+        """Their sound."""
+        return load_labeled_speech(labeled)
+
+    def recipe(self) -> dict[str, Any]:
+        """Its base, and LoRA if it is that."""
+        base = {"address": self.config.base, "sha256": sha256(self.base_folder)}
+        return {"base": base, "lora": None} | self._settings()
+
+    def write(self, folder: Path, recordings: LabeledRecordings, task: Task) -> None:
+        """The trained part; labels and preprocessor as Transformers reads them."""
+        self._write_trained(folder, task, *self._base_name())
+        (folder / "labels.json").write_text(json.dumps(list(recordings.labels)))
+        (folder / PREPROCESSORS[0]).write_text(cast("TeacherTask | HeadTask", task).prepare.to_json())
+
+    def asked(self, folder: Path, recordings: LabeledRecordings, device: torch.device) -> Ask:
+        """In all ways."""
+        (model,) = load_models({"teacher": str(folder)}, device)
+        speech, precision = cast("LabeledSpeech", recordings), self.config.precision
+        return lambda indices: predict(model, speech, indices, device, precision)
+
+    def facts(self) -> dict[str, Any]:
+        """Its base, and LoRA if it is that."""
+        name, revision = self._base_name()
+        base = {"name": name, "revision": revision, "sha256": sha256(self.base_folder)}
+        return {"base": base, "settings": self._settings()}
+
+    def text(self, card: Mapping[str, Any]) -> CardText:
+        """How it was made of its base."""
+        base = card["base"]["name"]
+        return CardText(
+            title="Speech emotion teacher",
+            library="peft" if "lora" in card["settings"] else "liser-ray",
+            base=base if re.fullmatch(r"[\w.-]+/[\w.-]+", base) else "",
+            task="audio-classification",
+            how=f"{base} {self._how()}",
+            takes="16 kHz mono",
+            ways={
+                "recordings": "whole recordings",
+                "windows_of_3s": "mean of 0.5-s windows, each heard with 3 s",
+                "windows": "mean of 0.5-s windows",
+            },
+            warning="Acted speech teaches acted emotions: on spontaneous speech expect much less. It knows nothing of "
+            "what a person feels.",
+            use=self._use(base),
+        )
+
+    def _base_name(self) -> tuple[str, str | None]:
+        return base_name(self.config.base, self.base_folder)
+
+    def _settings(self) -> dict[str, Any]:
+        return {}
+
+    @abstractmethod
+    def _write_trained(self, folder: Path, task: Task, base: str, revision: str | None) -> None: ...
+
+    @abstractmethod
+    def _how(self) -> str: ...
+
+    @abstractmethod
+    def _use(self, base: str) -> str: ...
+
+
+class LoraMethod(SpeechMethod):
+    """Low-rank updates of the attention, and a new head."""
+
+    def check(self, labeled: LabeledSet) -> None:
+        """Of the base model with its updates."""
+        config = self.config
+        build_model(self.base_folder, len(labeled.labels), config.lora, config.train.seed, torch.device("cpu"))
+
+    def inputs(self, recordings: LabeledRecordings, indices: np.ndarray) -> None:
+        """Nothing but the sound."""
+
+    def task(
+        self,
+        recordings: LabeledRecordings,
+        inputs: None,
+        split: TeacherSplit,
+        seed: int,
+        group: ProcessGroup,
+    ) -> TeacherTask:
+        """Of pieces of recordings."""
+        config, base_folder, speech = self.config, self.base_folder, cast("LabeledSpeech", recordings)
+        model = build_model(base_folder, len(speech.labels), config.lora, seed, group.device)
+        prepare = read_preparation(base_folder, cast("PreTrainedModel", model.get_base_model()))
+        return TeacherTask(model, speech, split, config.train, prepare, seed, group)
+
+    def _settings(self) -> dict[str, Any]:
+        return {"lora": asdict(self.config.lora)}
+
+    def _write_trained(self, folder: Path, task: Task, base: str, revision: str | None) -> None:
+        model = cast("PeftModel", task.model)
+        settings = model.peft_config["default"]
+        settings.base_model_name_or_path, settings.revision = base, revision
+        model.save_pretrained(str(folder))
+
+    def _how(self) -> str:
+        return f"with LoRA (rank {self.config.lora.rank}) and a new head"
+
+    def _use(self, base: str) -> str:
+        return _LORA_USE.format(base=base)
+
+
+class HeadMethod(SpeechMethod):
+    """A head on all layers of the base, which hears each recording once for all folds."""
+
+    def check(self, labeled: LabeledSet) -> None:
+        """Of the base model."""
+        base = load_base(self.base_folder, torch.device("cpu"))
+        base.refuse_missing()
+        read_preparation(self.base_folder, base.model)
+
+    def inputs(self, recordings: LabeledRecordings, indices: np.ndarray) -> FrozenSpeech:
+        """What the base makes of the recordings."""
+        return freeze(cast("LabeledSpeech", recordings), indices, self.base_folder, self.config.precision)
+
+    def task(
+        self,
+        recordings: LabeledRecordings,
+        inputs: FrozenSpeech,
+        split: TeacherSplit,
+        seed: int,
+        group: ProcessGroup,
+    ) -> HeadTask:
+        """Of pieces of recordings, as the base has heard them."""
+        return HeadTask(inputs, split, self.config.train, seed, group)
+
+    def _write_trained(self, folder: Path, task: Task, base: str, revision: str | None) -> None:
+        write_head(folder, cast("HeadTask", task).model, base, revision)
+
+    def _how(self) -> str:
+        return "as it is, with a head on all its layers"
+
+    def _use(self, base: str) -> str:
+        return _HEAD_USE
+
+
+def predict(
+    model: SpeechModel, speech: LabeledSpeech, indices: np.ndarray, device: torch.device, precision: Precision
+) -> Predictions:
+    """Ask a teacher about recordings, whole and in all ways of hearing their windows."""
+    logits = score_recordings(model.network, speech, indices, model.prepare, device, precision)
+    truth, ways = speech.label_index[indices], {}
+    for name, hears_s in HEARINGS.items():
+        teacher = SpeechTeacher("teacher", [model], device, precision, hears_s=hears_s)
+        windows = [sound_windows(speech.waveform(i), WINDOW_S, WINDOW_S, hears_s)[0] for i in indices]
+        counts = [len(one) for one in windows]
+        found = teacher([window for one in windows for window in one])[model.name].values
+        means = np.stack([one.mean(axis=0) for one in np.split(found, np.cumsum(counts)[:-1])])
+        ways[name] = Way(hears_s, means, np.repeat(truth, counts), found)
+    return Predictions(truth, softmax(logits, axis=1).astype(np.float32), ways)
+
+
+_LORA_USE = """\
+```python
+import json
+from peft import PeftModel
+from transformers import AutoModelForAudioClassification
+
+labels = json.load(open("labels.json"))
+base = AutoModelForAudioClassification.from_pretrained("{base}", num_labels=len(labels))
+model = PeftModel.from_pretrained(base, ".").eval()
+```
+"""
+_HEAD_USE = """\
+```python
+import torch
+from liser_ray.teachers.kinds.speech import Options, load
+
+teacher = load("speech", Options("."), torch.device("cpu"), "float32")
+softmax = teacher(windows)["speech"].values  # of windows float32 [N, 8000], 16 kHz, -1..1
+```
+"""
