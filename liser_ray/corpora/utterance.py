@@ -75,7 +75,7 @@ class LabeledSet:
 class Corpus:
     """A published labeled set: names and layout of its files."""
 
-    name: str  # what stands before the colon where a user names the set, as in ravdess:FOLDER
+    name: str  # in lower case: what stands before the colon where a user names the set, as in ravdess:FOLDER
     title: str  # its name in messages
     labels: tuple[str, ...]  # in the order of the network's outputs
     # Label, speaker and sex ("man", "woman", or "" where it is not known) of a recording, from its path below the

@@ -115,10 +115,10 @@ def setting_key(setting: Setting) -> str:
 
 
 def _distribution(name: str, text: str, taught: Sequence[str]) -> BaseDistribution:
-    if name == "network.normalisation":
+    if name in ("network.normalisation", "train.augment.copies"):
         raise UserError(
-            "network.normalisation can't be searched: the spectrograms are made once, for all trials. Search with each "
-            "--network.normalisation by itself."
+            f"{name} can't be searched: the spectrograms are made once, for all trials. Search with each --{name} by "
+            "itself."
         )
     known: dict[str, Any] = {f"{_LAMBDAS}{one}": float for one in taught}
     known |= {field: kind for field, kind in _fields_of(StudentConfig) if "." in field}

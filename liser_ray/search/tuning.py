@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, assert_never, cast
 
 import numpy as np
 import optuna
@@ -112,8 +112,11 @@ def make_scheduler(config: SearchConfig, known: Sequence[SettingResult]) -> Tria
     scheduler: TrialScheduler
     if config.scheduler == "asha":
         scheduler = AsyncHyperBandScheduler(max_t=_NEVER, reduction_factor=3, **common)  # its last epoch ends a trial
-    else:  # with an end to its time slice it pauses trials while there is little to compare with
+    elif config.scheduler == "median":
+        # With an end to its time slice it pauses trials while there is little to compare with.
         scheduler = MedianStoppingRule(hard_stop=True, min_time_slice=cast("int", math.inf), **common)
+    else:
+        assert_never(config.scheduler)
     controller: Any = None  # with which they would pause trials; ours can only be stopped
     for result in filter(lambda one: one.curve, known):
         trial, report = TuneTrial("known", stub=True), {}

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self, assert_never
 
 import numpy as np
 import torch
@@ -358,9 +358,12 @@ def learning_rate_factor(settings: FitSettings, at: int, n_steps: int) -> float:
     if settings.schedule == "constant":
         return 1.0
     warm_up = max(1, round(settings.warm_up * n_steps))
-    falling = (n_steps - at) / n_steps
-    if settings.schedule == "cosine":
+    if settings.schedule == "linear":
+        falling = (n_steps - at) / n_steps
+    elif settings.schedule == "cosine":
         falling = 0.5 * (1 + math.cos(math.pi * max(0, at - warm_up) / max(1, n_steps - warm_up)))
+    else:
+        assert_never(settings.schedule)
     return min((at + 1) / warm_up, falling)
 
 

@@ -36,6 +36,7 @@ def test_any_field_can_be_searched():
         ("loss.lambdas.dog=1", "no such field. There are loss.lambdas.speech, "),
         ("unlabeled=a,b", "no such field"),
         ("network.normalisation=none,utterance", "spectrograms"),
+        ("train.augment.copies=0,3", "spectrograms"),
         ("train.epochs=1.5", "not a whole number"),
         ("loss.lambdas.speech=a", "not a number"),
         ("loss.lambdas.speech=nan", "not finite"),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
 import numpy as np
@@ -162,7 +162,7 @@ def make_training(
 
 def fit_settings(train: TrainConfig) -> FitSettings:
     """How the weights are found."""
-    names = ("epochs", "learning_rate", "stages", "keep", "validate_every", "weight_decay", "schedule", "ema_decay")
+    names = [one.name for one in fields(FitSettings) if hasattr(train, one.name)]
     return FitSettings(**{name: getattr(train, name) for name in names})
 
 
