@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from liser_ray.runtime.errors import UserError
+from liser_ray.student.config import LossConfig
 from liser_ray.training.config import WorkerSettings
 
 if TYPE_CHECKING:  # PyTorch, which settings need not wait for
@@ -134,13 +135,32 @@ class FinetuneConfig(TeacherConfig):
         head_only: freeze the base, hear each recording once with it, and train a small head on all its layers, in place
             of LoRA: minutes where LoRA takes hours. Not used then: lora, train.crop_s and train.micro_batch_size.
         lora: the trained part of the attention.
+        recipe: what the model learns from beside the labels; of a student's recipe only the loss counts. "emodistill"
+            and its ablations learn from a prosodic and a linguistic teacher.
+        distil_labeled: output of label_corpus.py of the labeled recordings themselves (--input as --labeled), by the
+            teachers of the recipe.
+        trusted: names of targets that may teach although their teachers do not say whom they have heard.
+        loss: weights and temperatures of what is learned from teachers.
+        projections: sizes by name, such as {prosody: 64, words: 768}: the head is then EmoDistill's, of a projection
+            for each. Where embeddings are learned they have the size of the teacher's.
         train: the training itself.
     """
 
     base: str = "hf://facebook/hubert-base-ls960"
     head_only: bool = False
     lora: LoraSettings = field(default_factory=LoraSettings)
+    recipe: str = "no-dstl"
+    distil_labeled: str = ""
+    trusted: tuple[str, ...] = ()
+    loss: LossConfig = field(default_factory=LossConfig)
+    projections: dict[str, int] = field(default_factory=dict)
     train: TrainSettings = field(default_factory=TrainSettings)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, size in self.projections.items():
+            if not name.isidentifier() or size < 1:
+                raise UserError(f"projections.{name} is {size}: give sizes of 1 or more, by names of targets.")
 
     def method(self) -> "Method[Any]":
         """LoRA's, or a head's."""

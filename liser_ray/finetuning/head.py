@@ -1,6 +1,6 @@
 """What a head on a frozen speech model learns: pieces of recordings, whose features are computed once."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.finetuning.config import TrainSettings
+from liser_ray.finetuning.distillation import Lesson
 from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.finetuning.task import whole_pieces
 from liser_ray.results.metrics import confusion_matrix, uar
@@ -87,6 +88,8 @@ class HeadTask:
         seed: of weights and order.
         group: the processes that share each batch.
         kinds: of the pieces to learn from, as in `PIECES_S`.
+        lesson: what is learned of teachers.
+        projections: of the head, see `PooledHead`.
     """
 
     def __init__(
@@ -97,14 +100,17 @@ class HeadTask:
         seed: int,
         group: ProcessGroup,
         kinds: Sequence[int] = range(len(PIECES_S)),
+        lesson: Lesson | None = None,
+        projections: Mapping[str, int] | None = None,
     ):
         self.uars: list[float] = []  # of each length, when it was last validated
         self.speech, self.split, self.prepare = frozen.speech, split, frozen.prepare
         self._frozen, self._settings, self._seed, self._group = frozen, settings, seed, group
+        self._lesson = lesson
         self._train, self._selection = _Pieces(frozen, split.train, kinds), _Pieces(frozen, split.selection)
         n_layers, n_features = frozen.statistics.shape[1:]
         torch.manual_seed(seed)
-        self.model = PooledHead(n_layers, n_features, len(self.speech.labels)).to(group.device)
+        self.model = PooledHead(n_layers, n_features, len(self.speech.labels), projections).to(group.device)
         statistics, weight = frozen.statistics[self._train.index].astype(np.float32), self._train.weight[:, None, None]
         mean = (statistics * weight).sum(axis=0) / weight.sum()
         deviation = np.sqrt(((statistics - mean) ** 2 * weight).sum(axis=0) / weight.sum())
@@ -126,19 +132,24 @@ class HeadTask:
             yield Step([self._train.of(self.split.train[mine])], float(weight))
 
     def losses(self, forward: Callable[..., Any], part: np.ndarray) -> Losses:
-        """Cross-entropy of pieces, given as places among those that train."""
-        losses, truth = self._cross_entropy(forward, self._train, part)
-        weight = self._train.weight[part] * self._weights[truth]
-        return Losses({"loss": losses @ torch.from_numpy(weight).to(losses)})
+        """Cross-entropy of pieces, given as places among those that train, and the terms of the teachers."""
+        pieces = self._train
+        logits, losses = self._cross_entropy(forward, pieces, part)
+        weights = pieces.weight[part] * self._weights[self._truth(pieces, part)]
+        terms = {"loss": losses @ torch.from_numpy(weights).to(losses)}
+        if self._lesson is not None:
+            recordings, share = pieces.recording[part], torch.from_numpy(pieces.weight[part])
+            terms |= self._lesson.terms(logits, self.model.classifier, recordings, share)
+        return Losses(terms)
 
     @torch.inference_mode()
     def validate(self, model: nn.Module, precision: Precision) -> tuple[float, float]:
         """Cross-entropy of the selection pieces, and the mean of the lengths' UARs by a recording's mean softmax."""
         model.eval()
         pieces, everything = self._selection, np.arange(len(self._selection.index))
-        losses, _ = self._cross_entropy(model, pieces, everything)
+        logits, losses = self._cross_entropy(model, pieces, everything)
         loss = float(losses @ torch.from_numpy(pieces.weight).to(losses)) / float(pieces.weight.sum())
-        softmax = model(self._of(pieces, everything)).softmax(1).cpu().numpy()
+        softmax = logits.softmax(1).cpu().numpy()
         self.uars = [self._uar(softmax, pieces.kind == kind) for kind in range(len(PIECES_S))]
         return loss, float(np.mean(self.uars))
 
@@ -151,14 +162,15 @@ class HeadTask:
 
     def _cross_entropy(
         self, forward: Callable[..., Any], pieces: "_Pieces", which: np.ndarray
-    ) -> tuple[Tensor, np.ndarray]:
-        """Of each piece, float32 [n], and their labels, int64 [n]."""
-        truth = self.speech.label_index[pieces.recording[which]]
-        logits = forward(self._of(pieces, which)).float()
-        return F.cross_entropy(logits, torch.from_numpy(truth).to(logits.device), reduction="none"), truth
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of each piece, float32 [n, K], and their cross-entropy, float32 [n]."""
+        statistics = torch.from_numpy(self._frozen.statistics[pieces.index[which]])
+        logits = forward(statistics.to(self._group.device).float()).float()
+        truth = torch.from_numpy(self._truth(pieces, which)).to(logits.device)
+        return logits, F.cross_entropy(logits, truth, reduction="none")
 
-    def _of(self, pieces: "_Pieces", which: np.ndarray) -> Tensor:
-        return torch.from_numpy(self._frozen.statistics[pieces.index[which]]).to(self._group.device).float()
+    def _truth(self, pieces: "_Pieces", which: np.ndarray) -> np.ndarray:
+        return self.speech.label_index[pieces.recording[which]]
 
 
 class _Pieces:

@@ -58,7 +58,7 @@ def finetune(config: TeacherConfig) -> FinetuneResult:
     folds = folds_of(labeled)
     wanted = choose_folds(config.folds, folds)
     method = config.method()
-    method.check(labeled)
+    method.check(labeled, wanted)
     jobs = [TeacherJob(method, fold, output) for fold in wanted]
     recordings = method.read(labeled)
     n_steps, heard = {}, {}
@@ -80,7 +80,7 @@ def finetune(config: TeacherConfig) -> FinetuneResult:
     missing = [job for job in jobs if not exists(join(bundle_of(job.fold), BUNDLE_FILE))]
     if missing:
         indices = np.unique(np.concatenate([heard[job.name] for job in missing]))
-        shared = Shared(recordings, method.inputs(recordings, indices))
+        shared = Shared(recordings, method.inputs(recordings, indices, [job.fold for job in missing]))
         n_all_steps = sum(n_steps[job.name] for job in missing)
         train_runs(train_teacher, missing, shared, method.config, join(output, "training"), n_all_steps)
     done = [fold for fold in folds if exists(join(bundle_of(fold), BUNDLE_FILE))]

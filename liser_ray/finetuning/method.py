@@ -1,13 +1,14 @@
 """What differs between teachers that take different things; the rest of their training is the same for all."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 
+from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledRecordings
 from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.finetuning.config import TeacherConfig
@@ -57,8 +58,8 @@ class Method(ABC, Generic[ConfigT]):
         self.config = config
 
     @abstractmethod
-    def check(self, labeled: LabeledSet) -> None:
-        """Refuse, with a `UserError`, what can't be tuned, before any recording is opened."""
+    def check(self, labeled: LabeledSet, folds: Sequence[Fold]) -> None:
+        """Refuse, with a `UserError`, what can't be tuned for these folds, before any recording is opened."""
 
     @abstractmethod
     def read(self, labeled: LabeledSet) -> LabeledRecordings:
@@ -69,8 +70,13 @@ class Method(ABC, Generic[ConfigT]):
         """What decides on its teachers beside set and training, for JSON: an output is not gone on with another one."""
 
     @abstractmethod
-    def inputs(self, recordings: LabeledRecordings, indices: np.ndarray) -> Any:  # noqa: ANN401 (the method's own)
-        """What is computed once, for all folds, of the recordings that they learn and select from, int64 [n]."""
+    def inputs(
+        self,
+        recordings: LabeledRecordings,
+        indices: np.ndarray,
+        folds: Sequence[Fold],
+    ) -> Any:  # noqa: ANN401 (the method's own)
+        """What is computed once, for all these folds, of the recordings that they learn and select from, int64 [n]."""
 
     @abstractmethod
     def task(

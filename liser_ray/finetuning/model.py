@@ -1,5 +1,6 @@
 """What LoRA trains: a frozen speech model with updates of its attention and a new head."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,20 @@ from torch import nn
 from liser_ray.finetuning.config import LoraSettings
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.runtime.errors import UserError
+from liser_ray.teachers.projected_head import ProjectedHead
 from liser_ray.teachers.speech_inputs import Preparation, read_preparation
 from liser_ray.teachers.speech_models import HEAD, linear_layers, load_base
 from liser_ray.teachers.transformers_folders import quiet
 
 
-def build_model(base_folder: Path, n_labels: int, lora: LoraSettings, seed: int, device: torch.device) -> PeftModel:
+def build_model(
+    base_folder: Path,
+    n_labels: int,
+    lora: LoraSettings,
+    seed: int,
+    device: torch.device,
+    projections: Mapping[str, int] | None = None,
+) -> PeftModel:
     """A base model from disk, frozen, with LoRA updates (zero at first) and a new head.
 
     The head is Transformers' own, mostly a linear projection, the mean over time and a linear layer. LayerDrop is off:
@@ -27,6 +36,7 @@ def build_model(base_folder: Path, n_labels: int, lora: LoraSettings, seed: int,
         lora: rank, scale and targets.
         seed: of the new weights; PyTorch's global generator is set to it.
         device: where the model goes.
+        projections: sizes, by name: the last layer is then EmoDistill's.
 
     Raises:
         UserError: the folder holds no such model, lacks weights of it, or has none of the LoRA targets.
@@ -49,6 +59,8 @@ def build_model(base_folder: Path, n_labels: int, lora: LoraSettings, seed: int,
         nn.init.normal_(layer.weight, std=getattr(model.config, "initializer_range", 0.02))
         nn.init.zeros_(layer.bias)
         model.set_submodule(name, layer.to(device))
+    if projections:
+        model.set_submodule(last, ProjectedHead(layer.in_features, projections, n_labels).to(device))
     settings = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]  # fractions work

@@ -3,7 +3,7 @@
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,10 +14,12 @@ from peft import PeftModel
 from scipy.special import softmax
 from transformers import PreTrainedModel
 
+from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledRecordings, LabeledSpeech, load_labeled_speech
 from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.finetuning.bundle import base_name
 from liser_ray.finetuning.config import FinetuneConfig
+from liser_ray.finetuning.distillation import Said, check_lesson, lesson, lesson_facts, read_said
 from liser_ray.finetuning.head import FrozenSpeech, HeadTask, freeze
 from liser_ray.finetuning.method import Ask, CardText, Method
 from liser_ray.finetuning.model import build_model
@@ -59,7 +61,7 @@ class SpeechMethod(Method[FinetuneConfig]):
     def recipe(self) -> dict[str, Any]:
         """Its base, and LoRA if it is that."""
         base = {"address": self.config.base, "sha256": sha256(self.base_folder)}
-        return {"base": base, "lora": None} | self._settings()
+        return {"base": base, "lora": None} | self._settings() | lesson_facts(self.config)
 
     def write(self, folder: Path, recordings: LabeledRecordings, task: Task) -> None:
         """The trained part; labels and preprocessor as Transformers reads them."""
@@ -77,7 +79,7 @@ class SpeechMethod(Method[FinetuneConfig]):
         """Its base, and LoRA if it is that."""
         name, revision = self._base_name()
         base = {"name": name, "revision": revision, "sha256": sha256(self.base_folder)}
-        return {"base": base, "settings": self._settings()}
+        return {"base": base, "settings": self._settings() | lesson_facts(self.config)}
 
     def text(self, card: Mapping[str, Any]) -> CardText:
         """How it was made of its base."""
@@ -118,27 +120,33 @@ class SpeechMethod(Method[FinetuneConfig]):
 class LoraMethod(SpeechMethod):
     """Low-rank updates of the attention, and a new head."""
 
-    def check(self, labeled: LabeledSet) -> None:
-        """Of the base model with its updates."""
-        config = self.config
-        build_model(self.base_folder, len(labeled.labels), config.lora, config.train.seed, torch.device("cpu"))
+    def check(self, labeled: LabeledSet, folds: Sequence[Fold]) -> None:
+        """Of the base model with its updates, and of what teachers say."""
+        check_lesson(self.config, labeled, folds)
+        self._model(len(labeled.labels), self.config.train.seed, torch.device("cpu"))
 
-    def inputs(self, recordings: LabeledRecordings, indices: np.ndarray) -> None:
-        """Nothing but the sound."""
+    def inputs(self, recordings: LabeledRecordings, indices: np.ndarray, folds: Sequence[Fold]) -> Said | None:
+        """What teachers say of the recordings."""
+        return read_said(self.config, cast("LabeledSpeech", recordings), folds)
 
     def task(
         self,
         recordings: LabeledRecordings,
-        inputs: None,
+        inputs: Said | None,
         split: TeacherSplit,
         seed: int,
         group: ProcessGroup,
     ) -> TeacherTask:
         """Of pieces of recordings."""
-        config, base_folder, speech = self.config, self.base_folder, cast("LabeledSpeech", recordings)
-        model = build_model(base_folder, len(speech.labels), config.lora, seed, group.device)
-        prepare = read_preparation(base_folder, cast("PreTrainedModel", model.get_base_model()))
-        return TeacherTask(model, speech, split, config.train, prepare, seed, group)
+        config, speech = self.config, cast("LabeledSpeech", recordings)
+        model = self._model(len(speech.labels), seed, group.device)
+        prepare = read_preparation(self.base_folder, cast("PreTrainedModel", model.get_base_model()))
+        taught = lesson(config, inputs, split.fold)
+        return TeacherTask(model, speech, split, config.train, prepare, seed, group, taught)
+
+    def _model(self, n_labels: int, seed: int, device: torch.device) -> PeftModel:
+        config = self.config
+        return build_model(self.base_folder, n_labels, config.lora, seed, device, config.projections)
 
     def _settings(self) -> dict[str, Any]:
         return {"lora": asdict(self.config.lora)}
@@ -159,26 +167,33 @@ class LoraMethod(SpeechMethod):
 class HeadMethod(SpeechMethod):
     """A head on all layers of the base, which hears each recording once for all folds."""
 
-    def check(self, labeled: LabeledSet) -> None:
-        """Of the base model."""
+    def check(self, labeled: LabeledSet, folds: Sequence[Fold]) -> None:
+        """Of the base model, and of what teachers say."""
+        check_lesson(self.config, labeled, folds)
         base = load_base(self.base_folder, torch.device("cpu"))
         base.refuse_missing()
         read_preparation(self.base_folder, base.model)
 
-    def inputs(self, recordings: LabeledRecordings, indices: np.ndarray) -> FrozenSpeech:
-        """What the base makes of the recordings."""
-        return freeze(cast("LabeledSpeech", recordings), indices, self.base_folder, self.config.precision)
+    def inputs(
+        self, recordings: LabeledRecordings, indices: np.ndarray, folds: Sequence[Fold]
+    ) -> tuple[FrozenSpeech, Said | None]:
+        """What the base makes of the recordings, and what teachers say of them."""
+        speech = cast("LabeledSpeech", recordings)
+        said = read_said(self.config, speech, folds)
+        return freeze(speech, indices, self.base_folder, self.config.precision), said
 
     def task(
         self,
         recordings: LabeledRecordings,
-        inputs: FrozenSpeech,
+        inputs: tuple[FrozenSpeech, Said | None],
         split: TeacherSplit,
         seed: int,
         group: ProcessGroup,
     ) -> HeadTask:
         """Of pieces of recordings, as the base has heard them."""
-        return HeadTask(inputs, split, self.config.train, seed, group)
+        config, (frozen, said) = self.config, inputs
+        taught = lesson(config, said, split.fold)
+        return HeadTask(frozen, split, config.train, seed, group, lesson=taught, projections=config.projections)
 
     def _write_trained(self, folder: Path, task: Task, base: str, revision: str | None) -> None:
         write_head(folder, cast("HeadTask", task).model, base, revision)

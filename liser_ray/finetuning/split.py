@@ -18,12 +18,14 @@ class TeacherSplit:
     """Indices of recordings; training and selection both lie in the fold's training speakers.
 
     Attributes:
+        fold: whose it is.
         train: int64 [n].
         selection: int64 [m], picks epoch and temperature.
         test: int64 [k], of the fold's test speakers.
         held_out_by: whether selection holds other speakers than train, or other recordings of the same ones.
     """
 
+    fold: Fold
     train: np.ndarray
     selection: np.ndarray
     test: np.ndarray
@@ -63,6 +65,7 @@ def split_fold(
             n_selected = _share_of(len(of_label), selection_share)
             in_selection[rng.permutation(of_label)[:n_selected]] = True
     split = TeacherSplit(
+        fold=fold,
         train=candidates[~in_selection],
         selection=candidates[in_selection],
         test=recordings.of_speakers(fold.test),

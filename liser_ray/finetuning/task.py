@@ -12,8 +12,10 @@ from torch import nn
 
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.finetuning.config import TrainSettings
+from liser_ray.finetuning.distillation import Lesson
 from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.teachers.projected_head import ProjectedHead
 from liser_ray.teachers.speech_inputs import Preparation
 from liser_ray.training.fit import Losses, ProcessGroup, Step, balanced_weights, validation_scores
 from liser_ray.training.precision import Precision, mixed, widened
@@ -22,10 +24,10 @@ _BATCHES_PER_BUCKET = 16
 
 
 class Pieces(NamedTuple):
-    """Pieces of recordings, int16 [n] each, and their labels, int64 [B]."""
+    """Pieces of recordings, int16 [n] each, and which recordings these are, int64 [B]."""
 
     waveforms: list[np.ndarray]
-    truth: np.ndarray
+    recordings: np.ndarray
 
 
 class TeacherTask:
@@ -38,6 +40,7 @@ class TeacherTask:
         prepare: sound to the model's inputs.
         seed: of order and pieces.
         group: the processes that share each batch.
+        lesson: what is learned of teachers.
     """
 
     def __init__(
@@ -49,7 +52,9 @@ class TeacherTask:
         prepare: Preparation,
         seed: int,
         group: ProcessGroup,
+        lesson: Lesson | None = None,
     ):
+        self._lesson = lesson
         self.model, self.speech, self.split, self.prepare = model, speech, split, prepare
         self._settings, self._seed, self._group = settings, seed, group
         n_samples = np.diff(speech.ends, prepend=0)[split.train]
@@ -77,12 +82,22 @@ class TeacherTask:
             yield Step(parts, float(self._weights[self.speech.label_index[indices]].sum()))
 
     def losses(self, forward: Callable[..., Any], part: Pieces) -> Losses:
-        """Cross-entropy, weighted by label if asked for."""
+        """Cross-entropy, weighted by label if asked for, and the terms of the teachers."""
         device = self._group.device
         inputs = {name: one.to(device) for name, one in self.prepare.pieces(part.waveforms).items()}
         logits = widened(forward(**inputs).logits)
-        truth, weight = torch.from_numpy(part.truth).to(device), torch.from_numpy(self._weights).to(logits)
-        return Losses({"loss": F.cross_entropy(logits, truth, weight=weight, reduction="sum")})
+        truth = torch.from_numpy(self.speech.label_index[part.recordings]).to(device)
+        weight = torch.from_numpy(self._weights).to(logits)
+        terms = {"loss": F.cross_entropy(logits, truth, weight=weight, reduction="sum")}
+        if self._lesson is not None:
+            head = self._last_layer()
+            terms |= self._lesson.terms(logits, head, part.recordings, torch.ones(len(truth)))
+        return Losses(terms)
+
+    def _last_layer(self) -> nn.Module | None:
+        """EmoDistill's head, where the model has it."""
+        trained = (one for one in self.model.modules() if isinstance(one, ProjectedHead) and one.projected)
+        return next(trained, None)
 
     def validate(self, model: nn.Module, precision: Precision) -> tuple[float, float]:
         """Mean cross-entropy and UAR over the selection recordings, of which each process hears its share."""
@@ -100,7 +115,7 @@ class TeacherTask:
         rngs = [np.random.default_rng((self._seed, epoch, index)) for index in indices]
         waveforms = [self.speech.waveform(index) for index in indices]
         crops = [crop(one, n_samples, rng) for one, rng in zip(waveforms, rngs, strict=True)]
-        return Pieces(crops, self.speech.label_index[indices])
+        return Pieces(crops, indices)
 
 
 def score_recordings(

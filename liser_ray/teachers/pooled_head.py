@@ -1,6 +1,7 @@
-"""A small head on a frozen speech model: all its layers weighed, mean and deviation over time, and a linear layer."""
+"""A small head on a frozen speech model: all its layers weighed, mean and deviation over time, and a classifier."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from liser_ray.runtime.errors import UserError
+from liser_ray.teachers.projected_head import ProjectedHead, head_of_weights
 from liser_ray.teachers.weights import load_strictly, read_checkpoint, save_checkpoint
 
 HEAD_FILE = "head.safetensors"
@@ -33,18 +35,21 @@ class LayerStatistics(nn.Module):
 class PooledHead(nn.Module):
     """Logits from the statistics of layers; L layers, F numbers of each.
 
-    They are standardised by what they are on the training recordings, which stays with the head.
+    They are standardised by what they are on the training recordings, which stays with the head. The classifier is a
+    linear layer, or with ``projections`` EmoDistill's, of these sizes.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, n_layers: int, n_features: int, n_labels: int):
+    def __init__(self, n_layers: int, n_features: int, n_labels: int, projections: Mapping[str, int] | None = None):
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_layers, n_features))
         self.register_buffer("deviation", torch.ones(n_layers, n_features))
         self.layers = nn.Parameter(torch.zeros(n_layers))
-        self.classifier = nn.Linear(n_features, n_labels)
+        self.classifier: nn.Linear | ProjectedHead = (
+            ProjectedHead(n_features, projections, n_labels) if projections else nn.Linear(n_features, n_labels)
+        )
 
     @property
     def n_labels(self) -> int:
@@ -83,12 +88,13 @@ class HeadedModel(nn.Module):
 def read_head(path: Path) -> PooledHead:
     """A head from its file, frozen; UserError if it is none."""
     checkpoint = read_checkpoint(path)
-    shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
     try:
-        (n_layers, n_features), (n_labels, _) = shapes["mean"], shapes["classifier.weight"]
+        n_layers, n_features = checkpoint.tensors["mean"].shape
+        head = PooledHead(n_layers, n_features, 1)
+        head.classifier = head_of_weights(checkpoint.tensors, "classifier.")
     except (KeyError, ValueError) as error:
         raise UserError(f"{path} is no head that finetune_speech_teacher.py has made.") from error
-    return load_strictly(PooledHead(n_layers, n_features, n_labels), checkpoint, "a head on a frozen speech model")
+    return load_strictly(head, checkpoint, "a head on a frozen speech model")
 
 
 def write_head(folder: Path, head: PooledHead, base: str, revision: str | None) -> None:

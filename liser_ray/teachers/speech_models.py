@@ -26,6 +26,7 @@ from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers.bundles import TeacherBundle, find_bundle
 from liser_ray.teachers.labels import agreed_labels, labels_of_config
 from liser_ray.teachers.pooled_head import HEAD_CONFIG, HEAD_FILE, HeadedModel, LayerStatistics, read_head
+from liser_ray.teachers.projected_head import head_of_weights
 from liser_ray.teachers.speech_inputs import PREPROCESSORS, Preparation, hear_only_what_is_there, read_preparation
 from liser_ray.teachers.transformers_folders import LOAD_ERRORS, quiet, read_classifier
 from liser_ray.teachers.weights import listed, why_not_loaded
@@ -225,9 +226,8 @@ def _adapted(base: BaseModel, folder: Path, given: Sequence[str]) -> tuple[nn.Mo
     # deepcopy takes what its memo has as copied already: new modules, the same tensors.
     model = copy.deepcopy(base.model, {id(tensor): tensor for tensor in tensors})
     for name in linear_layers(model, HEAD):
-        weight = weights.get(f"base_model.model.{name}.weight")
-        if weight is not None:
-            model.set_submodule(name, nn.Linear(weight.shape[1], weight.shape[0], device=model.device))
+        if any(key.startswith(f"base_model.model.{name}.") for key in weights):
+            model.set_submodule(name, head_of_weights(weights, f"base_model.model.{name}.").to(model.device))
     n_outputs = model.get_parameter(f"{linear_layers(model, HEAD)[-1]}.weight").shape[0]
     try:
         config.inference_mode = True

@@ -67,9 +67,9 @@ def test_small_passes_are_the_whole_batch_and_a_piece_is_the_same_whoever_hears_
     )
     for whole, passes in zip(wholes, small, strict=True):
         (part,) = whole.parts
-        assert max(len(one.truth) for one in passes.parts) == 3
+        assert max(len(one.recordings) for one in passes.parts) == 3
         assert whole.weight == passes.weight
-        np.testing.assert_array_equal(part.truth, np.concatenate([one.truth for one in passes.parts]))
+        np.testing.assert_array_equal(part.recordings, np.concatenate([one.recordings for one in passes.parts]))
         pieces = [piece for one in passes.parts for piece in one.waveforms]
         for one, other in zip(part.waveforms, pieces, strict=True):
             np.testing.assert_array_equal(one, other)

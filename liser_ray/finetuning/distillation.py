@@ -1,0 +1,168 @@
+"""What a speech model learns of other teachers while it is tuned: EmoDistill's student (Shome and Etemad 2024).
+
+Teachers are asked about the labeled recordings themselves, and of each recording the mean over their windows counts:
+EmoDistill's have one, the whole utterance. Whatever piece of the recording the model hears should come to that.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from liser_ray.corpora.folds import Fold
+from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.corpora.utterance import LabeledSet
+from liser_ray.finetuning.config import FinetuneConfig
+from liser_ray.runtime.errors import UserError
+from liser_ray.student.config import LossConfig
+from liser_ray.student.data.labeled_targets import match_rows, recording_windows
+from liser_ray.student.data.labels_table import LabelsTable, choose_target, open_labels_table
+from liser_ray.student.data.unlabeled import SegmentSettings, TargetWindows
+from liser_ray.student.losses import SegmentTarget, target_losses
+from liser_ray.student.training.learned import learned_targets, refuse_unlearnable
+from liser_ray.student.training.recipes import read_recipe
+from liser_ray.teachers.projected_head import ProjectedHead
+from liser_ray.teachers.targets import Target, target_of
+
+
+class Said(NamedTuple):
+    """What teachers say of the recordings, for the models of all folds.
+
+    Attributes:
+        by_name: of each target of the table, and of its embedding, float32 [N, D] and bool [N].
+        targets: of each fold what is learned, by the names of the loss's terms.
+    """
+
+    by_name: dict[str, SegmentTarget]
+    targets: dict[int, dict[str, Target]]
+
+
+class Lesson(NamedTuple):
+    """What the model of a fold learns beside the labels.
+
+    Attributes:
+        loss: weights and temperatures.
+        targets: by the names of the loss's terms.
+        said: of all N recordings, likewise.
+    """
+
+    loss: LossConfig
+    targets: Mapping[str, Target]
+    said: Mapping[str, SegmentTarget]
+
+    def terms(self, logits: Tensor, head: object, recordings: np.ndarray, weights: Tensor) -> dict[str, Tensor]:
+        """Each term's sum over n pieces of recordings.
+
+        Args:
+            logits: of the pieces, float [n, K], as ``head`` has just given them.
+            head: the classifier's last layer; a `ProjectedHead` where embeddings are learned.
+            recordings: int64 [n], which each piece is of.
+            weights: of the pieces, float [n].
+        """
+        found = {}
+        at = torch.from_numpy(recordings)
+        for name, weight in self.loss.weights.items():
+            target = self.targets[name]
+            outputs = logits
+            if target.kind == "embedding":
+                assert isinstance(head, ProjectedHead)
+                outputs = head.projected[target_of(name)].to(logits.dtype)
+            said = SegmentTarget(*(one[at].to(logits.device) for one in self.said[name]))
+            found[name] = weight * (target_losses(outputs, said, self.loss, target) @ weights.to(logits))
+        return found
+
+
+def loss_of(config: FinetuneConfig) -> LossConfig:
+    """The loss of the recipe, with what is given in place of it; UserError: it names a target that is not there."""
+    return read_recipe(config.recipe).loss(config.loss)
+
+
+def check_lesson(config: FinetuneConfig, labeled: LabeledSet, folds: Sequence[Fold]) -> None:
+    """Refuse, with a `UserError`, what no model of these folds can learn, before anything is heard."""
+    loss = loss_of(config)
+    if loss.taught and not config.distil_labeled:
+        raise UserError(
+            f"{config.recipe} learns from teachers: as --distil_labeled give the output of label_corpus.py with "
+            "--input as --labeled here."
+        )
+    if config.distil_labeled and not loss.taught:
+        raise UserError(f"{config.recipe} learns from labels alone: give a --recipe with teachers, such as emodistill.")
+    if loss.heads != "predicting" and loss.lambdas:
+        raise UserError("A model that is tuned has one head: give --loss.heads predicting, as emodistill has it.")
+    if not loss.taught:
+        return
+    table = open_labels_table(config.distil_labeled)
+    for targets in _targets(config, table, labeled.name, labeled.labels, folds).values():
+        refuse_unlearnable(targets, loss, labeled.labels)
+        for name in loss.embeddings:
+            size, given = targets[name].embedding_size, config.projections.get(name)
+            if given != size:
+                raise UserError(
+                    f"The embedding of {targets[name].name} has {size} dimensions, and its projection "
+                    f"{given or 'is not there'}: give --projections.{name} {size}."
+                )
+
+
+def read_said(config: FinetuneConfig, speech: LabeledSpeech, folds: Sequence[Fold]) -> Said | None:
+    """What the teachers say of the recordings; None: nobody is asked."""
+    loss = loss_of(config)
+    if not loss.taught:
+        return None
+    table = open_labels_table(config.distil_labeled)
+    matches = match_rows(speech, table)
+    if not (matches.recording >= 0).any():
+        raise UserError(
+            f"{table.uri} has no row of a recording of {speech.name}: as --distil_labeled give the output of "
+            "label_corpus.py with --input as --labeled here."
+        )
+    targets = {
+        number: learned_targets(of_fold, loss)
+        for number, of_fold in _targets(config, table, speech.name, speech.labels, folds).items()
+    }
+    wanted = {one.name: one for of_fold in targets.values() for one in of_fold.values()}.values()
+    windows = recording_windows(
+        table, matches, len(speech), wanted, SegmentSettings(speech.labels, scales=table.scales)
+    )
+    return Said({name: _means(one) for name, one in windows.items()}, targets)
+
+
+def lesson(config: FinetuneConfig, said: Said | None, fold: Fold) -> Lesson | None:
+    """That of a fold's model."""
+    if said is None:
+        return None
+    targets = said.targets[fold.index]
+    return Lesson(loss_of(config), targets, {name: said.by_name[one.name] for name, one in targets.items()})
+
+
+def lesson_facts(config: FinetuneConfig) -> dict[str, Any]:
+    """What decides on a model beside the labels, for JSON; nothing where that is nothing."""
+    loss, found = loss_of(config), dict[str, Any]()
+    if loss.taught:
+        table = open_labels_table(config.distil_labeled).sha256
+        found = {"recipe": config.recipe, "loss": asdict(loss), "distil_labeled": table}
+    return found | ({"projections": config.projections} if config.projections else {})
+
+
+def _targets(
+    config: FinetuneConfig, table: LabelsTable, name: str, labels: tuple[str, ...], folds: Collection[Fold]
+) -> dict[int, dict[str, Target]]:
+    """Of each fold the targets that its model may learn from, by name; errors as of `choose_target`."""
+    names = loss_of(config).taught
+    return {
+        fold.index: {one: choose_target(table, one, name, {name: labels}, fold, config.trusted) for one in names}
+        for fold in folds
+    }
+
+
+def _means(windows: TargetWindows) -> SegmentTarget:
+    """Of each recording the mean over its windows that count."""
+    n_windows = np.diff(windows.ends, prepend=0)
+    recording = np.repeat(np.arange(len(n_windows)), n_windows)[windows.counted]
+    counts = np.bincount(recording, minlength=len(n_windows))
+    sums = np.zeros((len(n_windows), windows.values.shape[1]), np.float32)
+    np.add.at(sums, recording, windows.values[windows.counted].astype(np.float32))
+    means = sums / np.maximum(counts, 1)[:, None]
+    return SegmentTarget(torch.from_numpy(means), torch.from_numpy(counts > 0))

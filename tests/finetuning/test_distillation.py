@@ -1,0 +1,188 @@
+"""EmoDistill's student: a speech model that is tuned learns from teachers of its labeled recordings too."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from finetuning.conftest import FOLD
+from small_labels import write_labels
+from tones import LABELS
+
+from liser_ray.corpora.folds import Fold
+from liser_ray.corpora.utterance import LabeledSet, Utterance
+from liser_ray.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
+from liser_ray.finetuning.distillation import Lesson, check_lesson, lesson, read_said
+from liser_ray.finetuning.run import TeacherJob, new_training, write_bundle
+from liser_ray.runtime.errors import UserError
+from liser_ray.student.config import LossConfig
+from liser_ray.student.losses import SegmentTarget
+from liser_ray.teachers.kinds import read_teachers
+from liser_ray.teachers.projected_head import ProjectedHead, head_of_weights
+from liser_ray.teachers.targets import Target, TunedOn
+from liser_ray.teachers.windows import sound_windows
+from liser_ray.training.fit import ProcessGroup, Training, trained_weights
+
+CPU = torch.device("cpu")
+SIZE = 6
+BOTH = LossConfig(
+    lambdas={"prosody": 1.0, "words": 0.5},
+    embeddings={"prosody": 2.0, "words": 1.0},
+    temperatures={"words": 3.0},
+    distillation="kl",
+    heads="predicting",
+)
+
+
+def target(name: str, heard=tuple("abcdef"), fold=0, size=SIZE, labels=tuple(LABELS)) -> Target:
+    """Of a whole recording, by a teacher that was tuned on a fold of the tones."""
+    tuned = TunedOn("tones", fold, tuple(heard))
+    return Target(name, "distribution", labels, 0.0, 0.0, "0" * 64, name, size, tuned)
+
+
+def labeled_set(speech) -> LabeledSet:
+    utterances = (Utterance(*one) for one in zip(speech.uris, np.array(LABELS)[speech.label_index], speech.speakers))
+    return LabeledSet(speech.name, tuple(LABELS), tuple(utterances), {})
+
+
+@pytest.fixture(scope="module")
+def table(speech, tmp_path_factory):
+    """What two teachers say of all recordings but the last one, with the rows that say it."""
+    folder = tmp_path_factory.mktemp("table")
+    sounds = [(speech.uris[k], 0.0, speech.waveform(k)) for k in range(len(speech) - 1)]
+    rows = write_labels(folder, targets=(target("prosody"), target("words")), sounds=sounds)
+    return folder, rows
+
+
+def config(base, table, **changes) -> FinetuneConfig:
+    settings = FinetuneConfig(
+        base=str(base),
+        recipe="emodistill",
+        distil_labeled=str(table[0]),
+        loss=BOTH,
+        projections={"prosody": SIZE, "words": SIZE},
+        head_only=True,
+        train=TrainSettings(epochs=2, batch_size=4, learning_rate=0.01),
+        workers=0,
+    )
+    return replace(settings, **changes)
+
+
+def training(speech, config: FinetuneConfig) -> Training:
+    job = TeacherJob(config.method(), FOLD, "")
+    split = job.split(speech)
+    inputs = job.method.inputs(speech, split.heard, [FOLD])
+    group = ProcessGroup(CPU)
+    return new_training(job, job.method.task(speech, inputs, split, job.seed, group), group)
+
+
+def test_what_is_said_is_of_each_recording_and_of_nobody_whom_no_row_is_of(base, speech, table):
+    found = lesson(config(base, table), read_said(config(base, table), speech, [FOLD]), FOLD)
+    assert found is not None and list(found.targets) == ["prosody", "words", "prosody.embedding", "words.embedding"]
+    values, valid = found.said["words"]
+    assert valid.tolist() == [True] * (len(speech) - 1) + [False]
+    for k, row in enumerate(table[1]):
+        in_order = [target("words").labels.index(label) for label in speech.labels]
+        np.testing.assert_allclose(values[k], row["values"]["words"][0][in_order], rtol=1e-6)
+        np.testing.assert_allclose(found.said["prosody.embedding"].values[k], row["embedding"]["prosody"][0], rtol=1e-6)
+
+
+@pytest.mark.numerics
+def test_the_terms_are_the_equation_written_out():
+    rng = np.random.default_rng(0)
+    n, k = 5, 4
+    logits = torch.tensor(rng.normal(size=(n, k)), requires_grad=True)
+    head = ProjectedHead(3, {"prosody": SIZE, "words": SIZE}, k).double()
+    head(torch.tensor(rng.normal(size=(n, 3))))
+    softmax, vectors = torch.tensor(rng.dirichlet(np.ones(k), n)), torch.tensor(rng.normal(size=(n, SIZE)))
+    valid = torch.tensor([True, False, True, True, True])
+    names = {"prosody": softmax, "words": softmax, "prosody.embedding": vectors, "words.embedding": vectors}
+    targets = {name: target(name.partition(".")[0]) for name in ("prosody", "words")}
+    targets |= {f"{name}.embedding": one.of_embedding() for name, one in targets.items()}
+    taught = Lesson(BOTH, targets, {name: SegmentTarget(one, valid) for name, one in names.items()})
+    recordings, weights = np.array([3, 3, 0, 1, 2]), torch.tensor([0.5, 0.5, 1, 1, 1], dtype=torch.float64)
+    found = taught.terms(logits, head, recordings, weights)
+
+    def kl(temperature):
+        log_t = (softmax[recordings].log() / temperature).log_softmax(1)
+        return (log_t.exp() * (log_t - (logits / temperature).log_softmax(1))).sum(1)
+
+    def minus_cosine(name):
+        one, other = head.projected[name], vectors[recordings]
+        return -(one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1))
+
+    counts = weights * valid[recordings]
+    expected = {
+        "prosody": kl(1.0) @ counts,
+        "words": 0.5 * (kl(3.0) @ counts),
+        "prosody.embedding": 2.0 * (minus_cosine("prosody") @ counts),
+        "words.embedding": minus_cosine("words") @ counts,
+    }
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-9)
+    sum(found.values()).backward()
+    assert logits.grad is not None and not logits.grad[3].any() and logits.grad[0].any()
+
+
+@pytest.mark.parametrize("head_only", [True, False], ids=["head", "lora"])
+def test_what_is_tuned_comes_close_to_its_teachers_and_answers_from_its_folder_as_in_training(
+    base, speech, table, tmp_path, head_only
+):
+    taught = config(base, table, head_only=head_only, lora=LoraSettings(rank=2))
+    job, one = TeacherJob(taught.method(), FOLD, str(tmp_path)), training(speech, taught)
+    one.run()
+    first, last = one.history[0].terms, one.history[-1].terms
+    assert last["prosody.embedding"] < first["prosody.embedding"] and last["words.embedding"] < first["words.embedding"]
+    write_bundle(job, one, speech, job.split(speech))
+    (entry,) = read_teachers([f"speech=speech:{tmp_path}/fold-0"])
+    windows = sound_windows(speech.waveform(3), 0.5, 0.5)[0]
+    answered = entry.load(CPU)(windows)["speech"].values
+    inputs = one.task.prepare.windows(torch.from_numpy(windows))
+    with torch.inference_mode():
+        model = one.model.eval()
+        if head_only:
+            logits = model(job.method.base_statistics(CPU)(**inputs))
+        else:
+            logits = model(**inputs).logits
+    np.testing.assert_allclose(answered, logits.softmax(1).numpy(), atol=1e-5)
+
+
+def test_weights_of_zero_are_labels_alone_to_the_byte(base, speech, table):
+    alone = config(base, table, recipe="no-dstl", distil_labeled="", loss=LossConfig())
+    nothing = replace(BOTH, lambdas={"prosody": 0.0, "words": 0.0}, embeddings={"prosody": 0.0, "words": 0.0})
+    first, second = training(speech, alone), training(speech, config(base, table, loss=nothing))
+    first.run()
+    second.run()
+    for one, other in zip(*(trained_weights(each.model).values() for each in (first, second)), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_can_not_be_learned_is_refused_before_anything_is_heard(base, speech, table, tmp_path):
+    labeled = labeled_set(speech)
+    check_lesson(config(base, table), labeled, [FOLD])
+    heard_test_speaker = tmp_path / "leak"
+    targets = (target("prosody"), target("words", heard="abcdeh"))
+    write_labels(heard_test_speaker, targets=targets, sounds=[(speech.uris[0], 0.0, speech.waveform(0))])
+    other_fold = Fold(1, train=FOLD.train, validation=FOLD.test, test=FOLD.validation)
+    for changes, folds, words in (
+        ({"distil_labeled": ""}, [FOLD], "--distil_labeled"),
+        ({"recipe": "no-dstl", "loss": LossConfig()}, [FOLD], "labels alone"),
+        ({"loss": replace(BOTH, heads="own")}, [FOLD], "--loss.heads predicting"),
+        ({"projections": {"prosody": SIZE, "words": 5}}, [FOLD], "--projections.words 6"),
+        ({"projections": {}}, [FOLD], f"--projections.prosody {SIZE}"),
+        ({"distil_labeled": str(heard_test_speaker)}, [FOLD], "words was tuned on speakers h"),
+        ({"loss": replace(BOTH, lambdas={"face": 1.0})}, [FOLD], "face"),
+    ):
+        with pytest.raises(UserError, match=words):
+            check_lesson(config(base, table, **changes), labeled, folds)
+    check_lesson(config(base, table), labeled, [other_fold])  # a target by its own name; nobody scored has been heard
+
+
+def test_a_head_is_known_by_its_weights():
+    for head in (torch.nn.Linear(3, 4), ProjectedHead(3, {"type": 5, "words": 2}, 4)):
+        again = head_of_weights({f"x.{name}": one for name, one in head.state_dict().items()}, "x.")
+        again.load_state_dict(head.state_dict())
+        torch.testing.assert_close(again(torch.ones(2, 3)), head(torch.ones(2, 3)))
+
+
