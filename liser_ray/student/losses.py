@@ -1,6 +1,6 @@
 """The student's loss: equations (4) and (5) of Pendyala et al. 2025, in the precision of the logits (not half)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from liser_ray.student.config import SUPERVISED, Distillation, LossConfig
 from liser_ray.student.network import StudentLogits
 from liser_ray.teachers.targets import Target
+from liser_ray.training.distillation import Distance, at_temperature, harmless, kl_distillation, logit_distillation
 
 
 def mae_distillation(logits: Tensor, teacher: Tensor) -> Tensor:
@@ -26,18 +27,12 @@ def ce_distillation(logits: Tensor, teacher: Tensor) -> Tensor:
     return -(teacher * logits.log_softmax(dim=-1)).sum(dim=-1)
 
 
-def kl_distillation(logits: Tensor, teacher: Tensor) -> Tensor:
-    """KL(t || softmax(g)) = Σ_k t_k · (log t_k - log softmax(g)_k), likewise: cross-entropy that can come to 0."""
-    return F.kl_div(logits.log_softmax(dim=-1), teacher, reduction="none").sum(dim=-1)
-
-
-DISTANCES: dict[Distillation, Callable[[Tensor, Tensor], Tensor]] = {
+DISTANCES: dict[Distillation, Distance] = {
     "mae": mae_distillation,
     "mae-sum": lambda logits, teacher: mae_distillation(logits, teacher) * teacher.shape[-1],
     "ce": ce_distillation,
     "kl": kl_distillation,
 }
-"""Logits and the teacher's softmaxes, float [N, K], to a distance for each item, float [N]."""
 
 
 def huber_distance(outputs: Tensor, teacher: Tensor) -> Tensor:
@@ -51,11 +46,9 @@ def huber_distance(outputs: Tensor, teacher: Tensor) -> Tensor:
 def confidence_weights(teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """w = max_k t_k of equation (5) for each item: the largest of a teacher's softmaxes, float [N, K] to [N], 1/K..1.
 
-    The temperature is T of softmax(log(t) / T), as in `liser_ray.teachers.temperature.with_temperature`; above 1 makes
-    the teacher less sure, 1 leaves it as it is.
+    They are taken at a temperature, as by `at_temperature`.
     """
-    smallest = torch.finfo(torch.float32).tiny  # the logarithm of 0 would be infinite
-    return (teacher.clamp(min=smallest).log() / temperature).softmax(dim=-1).amax(dim=-1)
+    return at_temperature(teacher, temperature).amax(dim=-1)
 
 
 class SegmentTarget(NamedTuple):
@@ -177,11 +170,10 @@ def supervised_losses(
 
 def _distillation_loss(outputs: Tensor, target: SegmentTarget, config: LossConfig, teacher: Target) -> Tensor:
     """A distillation term of each item before λ: w · L, float [n]."""
-    # Even multiplied by zero a NaN would stay NaN, so missing targets give way to harmless ones.
-    values = torch.where(target.valid[:, None], target.values, 1 / target.values.shape[-1])
+    values = harmless(*target)
     if teacher.kind == "scalar":
         return huber_distance(outputs, values) * target.valid
-    loss = DISTANCES[config.distillation](outputs, values)
+    loss = logit_distillation(outputs, values, target.valid, distance=DISTANCES[config.distillation])
     if config.confidence != "none":
         loss = loss * confidence_weights(values, teacher.temperature if config.confidence == "calibrated" else 1.0)
-    return loss * target.valid
+    return loss
