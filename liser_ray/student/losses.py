@@ -10,7 +10,14 @@ from torch import Tensor
 from liser_ray.student.config import SUPERVISED, Distillation, LossConfig
 from liser_ray.student.network import StudentLogits
 from liser_ray.teachers.targets import Target
-from liser_ray.training.distillation import Distance, at_temperature, harmless, kl_distillation, logit_distillation
+from liser_ray.training.distillation import (
+    Distance,
+    at_temperature,
+    embedding_distillation,
+    harmless,
+    kl_distillation,
+    logit_distillation,
+)
 
 
 def mae_distillation(logits: Tensor, teacher: Tensor) -> Tensor:
@@ -85,7 +92,7 @@ class Targets(NamedTuple):
 
     Attributes:
         truth: of the labeled items: labels int64 [N_l], or soft targets float [N_l, K_S].
-        by_name: of each target those of the unlabeled items, N_u, or those of all items.
+        by_name: of each target (or its embedding) those of the unlabeled items, N_u, or those of all items.
         sizes: how many of the labeled items, one after the other, are of each labeled set; (): all are of one.
     """
 
@@ -108,7 +115,12 @@ def loss_terms(
     Equation (5), with confidence:  L = [ Σ_l L_sup + Σ_u Σ_t λ_t · w_t · L_t ] / (N_l + N_u)
 
     In the paper t is the speech teacher (λ_sd, L_sd) and the video teacher (λ_vd, L_vd). L_t is one of `DISTANCES`
-    where the target is a distribution, and `huber_distance`, whose w_t is 1, where it is a scalar.
+    where the target is a distribution, and `huber_distance`, whose w_t is 1, where it is a scalar. A target without a
+    head of its own is learned by the one that predicts.
+
+    EmoDistill (Shome and Etemad 2024) is this on labeled items, with the terms of embeddings beside those of
+    distributions:  L = α · L_logit + β · L_emb + γ · L_CE.  L_logit is `logit_distillation` and L_emb is
+    `embedding_distillation`, each summed over both teachers; here each teacher has its own α and β, and γ is 1.
 
     The division is the caller's. Unlabeled items have no supervised term, and labeled ones no distillation terms,
     unless targets are given of all items: then Σ_l (L_sup + Σ_t λ_t · w_t · L_t) takes the place of Σ_l L_sup. An item
@@ -118,9 +130,9 @@ def loss_terms(
     L_sup is that of `supervised_losses`.
 
     Args:
-        logits: of all N_l + N_u items, labeled ones first; the heads of the targets.
+        logits: of all N_l + N_u items, labeled ones first; the heads of the targets, and the projections.
         targets: of the same items.
-        config: λ of each target, the distance, confidence and label smoothing.
+        config: λ and temperature of each target, β of each embedding, the distance, confidence and label smoothing.
         teachers: of each target its kind, and its temperature for calibrated confidence; its values stay as they are.
         sets: the labeled sets' labels; by default there is one, which has all labels, each with the weight 1.
 
@@ -128,14 +140,15 @@ def loss_terms(
         ValueError: logits and targets are not equally many, or there are none.
     """
     n_items, n_labeled = len(logits.supervised), len(targets.truth)
-    numbers = [len(one) for name in config.lambdas for one in targets.by_name[name]]
+    numbers = [len(one) for name in config.weights for one in targets.by_name[name]]
     if not n_items or not n_labeled <= n_items or (numbers and {*numbers} not in ({n_items}, {n_items - n_labeled})):
         raise ValueError(f"{n_items} logits for {n_labeled} labeled items and {numbers} values and marks of validity.")
     supervised = supervised_losses(logits.supervised[:n_labeled], targets, sets, config.label_smoothing)
     terms = {SUPERVISED: supervised.sum()}
-    for name, weight in config.lambdas.items():
-        outputs = logits.teachers[name][n_items - numbers[0] :]
-        loss = _distillation_loss(outputs, targets.by_name[name], config, teachers[name])
+    for name, weight in config.weights.items():
+        outputs = logits.teachers.get(name, logits.supervised)[n_items - numbers[0] :]
+        temperature = config.temperatures.get(name, 1.0)
+        loss = _distillation_loss(outputs, targets.by_name[name], config, teachers[name], temperature)
         terms[name] = weight * loss.sum()
     return terms
 
@@ -168,12 +181,17 @@ def supervised_losses(
     return torch.cat(losses)
 
 
-def _distillation_loss(outputs: Tensor, target: SegmentTarget, config: LossConfig, teacher: Target) -> Tensor:
-    """A distillation term of each item before λ: w · L, float [n]."""
+def _distillation_loss(
+    outputs: Tensor, target: SegmentTarget, config: LossConfig, teacher: Target, temperature: float
+) -> Tensor:
+    """A distillation term of each item before its weight: w · L, float [n]."""
+    if teacher.kind == "embedding":
+        return embedding_distillation(outputs, *target)
     values = harmless(*target)
     if teacher.kind == "scalar":
         return huber_distance(outputs, values) * target.valid
-    loss = logit_distillation(outputs, values, target.valid, distance=DISTANCES[config.distillation])
+    distance, squared = DISTANCES[config.distillation], config.temperature_squared
+    loss = logit_distillation(outputs, values, target.valid, temperature, squared, distance)
     if config.confidence != "none":
         loss = loss * confidence_weights(values, teacher.temperature if config.confidence == "calibrated" else 1.0)
     return loss
