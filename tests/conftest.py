@@ -43,6 +43,7 @@ NUMERICAL = (
     "tests/student/training/test_evaluation.py",
     "tests/student/training/test_task.py",
     "tests/student/training/test_two_processes.py",
+    "tests/training/test_distillation.py",
     "tests/training/test_fit.py",
 )
 """Files of numerical tests throughout, beside those that bear the mark ``numerics`` themselves."""

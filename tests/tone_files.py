@@ -1,6 +1,7 @@
 """Tones as files, and a labels table whose teachers know their labels: all that a student's training reads."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,15 @@ def write_targets_of_tones(folder: Path, manifest: str, **settings) -> str:
     sounds = [(f"elsewhere/{i}.wav", 0.0, speech.waveform(i)) for i in range(len(speech))]
     write_labels(folder, **{"targets": speech_targets(manifest), "sounds": sounds, "seed": 1} | settings)
     return str(folder)
+
+
+def emodistill_targets(manifest: str) -> list[Target]:
+    """Of a prosodic and of a linguistic teacher for each fold, with an answer and an embedding for each recording."""
+    return [
+        replace(one, name=one.name.replace("speech", name), teacher=name, window_s=0.0, hop_s=0.0, embedding_size=size)
+        for name, size in (("prosody", 6), ("words", 5))
+        for one in speech_targets(manifest)
+    ]
 
 
 def speech_targets(manifest: str, labeled_fraction: float = 1.0) -> list[Target]:

@@ -70,8 +70,9 @@ class Lesson(NamedTuple):
             if target.kind == "embedding":
                 assert isinstance(head, ProjectedHead)
                 outputs = head.projected[target_of(name)].to(logits.dtype)
+            temperature = self.loss.temperatures.get(name, 1.0)
             said = SegmentTarget(*(one[at].to(logits.device) for one in self.said[name]))
-            found[name] = weight * (target_losses(outputs, said, self.loss, target) @ weights.to(logits))
+            found[name] = weight * (target_losses(outputs, said, self.loss, target, temperature) @ weights.to(logits))
         return found
 
 

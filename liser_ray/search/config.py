@@ -68,5 +68,10 @@ class SearchConfig(StudentConfig):
 
     @property
     def taught(self) -> tuple[str, ...]:
-        """Names of the targets that the students learn from."""
+        """Names of the targets whose values the students learn."""
         return tuple(read_recipe(self.recipe).loss(self.loss).lambdas)
+
+    @property
+    def embedded(self) -> tuple[str, ...]:
+        """Names of the targets whose embeddings the students learn."""
+        return tuple(read_recipe(self.recipe).loss(self.loss).embeddings)

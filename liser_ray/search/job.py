@@ -19,6 +19,7 @@ from liser_ray.search.results import SearchResult, SettingResult, ranked, read_r
 from liser_ray.search.space import (
     Setting,
     Space,
+    by_target,
     combinations,
     draw,
     ends_or_choices,
@@ -52,12 +53,13 @@ def search(config: SearchConfig) -> SearchResult:
             wrong. With what to do.
     """
     config = replace(config, output=absolute(config.output), resume=False)
-    space = parse_space(config.space or config.default_space, config.taught)
+    space = parse_space(config.space or config.default_space, config.taught, config.embedded)
     settings, seeds = _settings(config, space), numbers(config.seeds, "--seeds")
     checked = check(config)
-    if idle := sorted(one for one in checked.recipe.left_out if f"loss.lambdas.{one}" in space):
+    if idle := sorted(one for one in checked.recipe.left_out if {*by_target([one], [one])} & space.keys()):
         raise UserError(
-            f"{idle[0]} is left out by min_teacher_uar, and has no λ to search: give --loss.lambdas.{idle[0]} 0."
+            f"{idle[0]} is left out by min_teacher_uar or gate, and has nothing to search: give "
+            f"--loss.lambdas.{idle[0]} 0."
         )
     first, others = _folds(config, checked)
     check_writable(config.output)

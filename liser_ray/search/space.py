@@ -21,15 +21,17 @@ Space = Mapping[str, BaseDistribution]
 """What each field may be, by the fields' names: choices, or a range, which is logarithmic where it begins above 0."""
 C = TypeVar("C")
 
-_LAMBDAS = "loss.lambdas."
+_LAMBDAS, _TEMPERATURES, _EMBEDDINGS = "loss.lambdas.", "loss.temperatures.", "loss.embeddings."
+_SYMBOLS = {_LAMBDAS: "λ_", _TEMPERATURES: "τ_", _EMBEDDINGS: "β_"}
 
 
-def parse_space(texts: Sequence[str], taught: Sequence[str] = ()) -> Space:
+def parse_space(texts: Sequence[str], taught: Sequence[str] = (), embedded: Sequence[str] = ()) -> Space:
     """The space of texts such as "loss.lambdas.speech=0.1,1,10" or "train.learning_rate=1e-4..1e-2".
 
     Args:
         texts: each of a field.
-        taught: names of the targets that have a λ.
+        taught: names of the targets that have a λ, and so perhaps a temperature.
+        embedded: names of the targets whose embeddings have a weight.
 
     Raises:
         UserError: no such field, one that can't be searched, no value of its kind, a field twice, or nothing.
@@ -41,10 +43,16 @@ def parse_space(texts: Sequence[str], taught: Sequence[str] = ()) -> Space:
             raise UserError(f"--space {text}: give NAME=VALUE,VALUE or NAME=LOW..HIGH, as loss.lambdas.speech=0.1,1.")
         if name in space:
             raise UserError(f"{name} is searched twice: give all its values after one =.")
-        space[name] = _distribution(name, values, taught)
+        space[name] = _distribution(name, values, [*by_target(taught, embedded)])
     if not space:
         raise UserError("Nothing to search: give --space, such as --space train.learning_rate=1e-4,1e-3.")
     return space
+
+
+def by_target(taught: Sequence[str], embedded: Sequence[str]) -> Iterator[str]:
+    """Names of the fields that each target of the loss has for itself; of what see `parse_space`."""
+    for of, names in ((_LAMBDAS, taught), (_TEMPERATURES, taught), (_EMBEDDINGS, embedded)):
+        yield from (f"{of}{name}" for name in names)
 
 
 def is_range(values: BaseDistribution) -> bool:
@@ -101,7 +109,8 @@ def setting_name(setting: Setting) -> str:
 
 def short_name(name: str) -> str:
     """Of a field: "λ_speech" of "loss.lambdas.speech", "learning_rate" of "train.learning_rate"."""
-    return "λ_" * name.startswith(_LAMBDAS) + name.rpartition(".")[2]
+    before, _, last = name.rpartition(".")
+    return _SYMBOLS.get(f"{before}.", "") + last
 
 
 def value_text(value: Value) -> str:
@@ -114,13 +123,13 @@ def setting_key(setting: Setting) -> str:
     return hashlib.sha256(json.dumps(dict(setting), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _distribution(name: str, text: str, taught: Sequence[str]) -> BaseDistribution:
+def _distribution(name: str, text: str, of_targets: Sequence[str]) -> BaseDistribution:
     if name in ("network.normalisation", "train.augment.copies"):
         raise UserError(
             f"{name} can't be searched: the spectrograms are made once, for all trials. Search with each --{name} by "
             "itself."
         )
-    known: dict[str, Any] = {f"{_LAMBDAS}{one}": float for one in taught}
+    known: dict[str, Any] = dict.fromkeys(of_targets, float)
     known |= {field: kind for field, kind in _fields_of(StudentConfig) if "." in field}
     if name not in known:
         raise UserError(f"--space {name}: no such field. There are {', '.join(known)}.")

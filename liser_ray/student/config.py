@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from liser_ray.runtime.errors import UserError
+from liser_ray.teachers.targets import embedding_of
 
 Pooling = Literal["last", "mean", "attention"]
 """How the LSTM's steps become one vector, see `liser_ray.student.network`."""
@@ -21,6 +22,9 @@ OF_RECORDING: tuple[Normalisation, ...] = (*UTTERANCE, "speech")
 Distillation = Literal["mae", "mae-sum", "ce", "kl"]
 """Distance between a distillation head and a distribution: mean absolute error over the labels or its sum,
 cross-entropy, or Kullback-Leibler divergence."""
+
+Heads = Literal["own", "predicting"]
+"""What learns a teacher's distribution: a head of its own (LiSER), or the one that predicts (EmoDistill)."""
 
 Confidence = Literal["none", "raw", "calibrated"]
 """Whether a teacher's largest probability weighs its term, equation (5), or not, equation (4); "calibrated" takes it at
@@ -69,7 +73,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What the student's loss is made of: equations (4) and (5).
+    """What the student's loss is made of: equations (4) and (5), and what EmoDistill has beside them.
 
     Attributes:
         lambdas: weight of each target's term by the target's name, such as {speech: 5, face: 1}, the paper's λ_sd and
@@ -77,18 +81,49 @@ class LossConfig:
         distillation: distance between a distillation head and its target, where that is a distribution.
         confidence: whether what a teacher is sure of counts more.
         label_smoothing: share of each true label that is spread evenly over all labels, 0..1.
+        heads: what learns the targets that are distributions, each a head of its "own", or the "predicting" one, whose
+            labels they must have.
+        temperatures: τ of a target by its name, at which both its softmax and the student's are compared; 1 where none
+            is given.
+        temperature_squared: multiply a target's term by its τ².
+        embeddings: weight of the negative cosine between a target's embedding and a projection of the student's, by the
+            target's name; 0 leaves it out. As with λ the recipe says which names there are.
+        embedding_size: dimensions that are left of an embedding, by a principal component analysis of those that the
+            student learns from.
     """
 
     lambdas: dict[str, float] = field(default_factory=dict)
     distillation: Distillation = "mae"
     confidence: Confidence = "none"
     label_smoothing: float = 0.0
+    heads: Heads = "own"
+    temperatures: dict[str, float] = field(default_factory=dict)
+    temperature_squared: bool = False
+    embeddings: dict[str, float] = field(default_factory=dict)
+    embedding_size: int = 32
 
     def __post_init__(self) -> None:
-        for name, value in self.lambdas.items():
-            if not (math.isfinite(value) and value >= 0):
-                raise UserError(f"lambdas.{name} is {value}: give 0 or more; the paper tries 0.1, 0.5, 1, 5 and 10.")
-            if not name.isidentifier() or name == SUPERVISED:
-                raise UserError(f"lambdas.{name}: a target's name has letters, digits and _, and is not {SUPERVISED}.")
+        for of in ("lambdas", "embeddings", "temperatures"):
+            for name, value in getattr(self, of).items():
+                if not (math.isfinite(value) and value >= 0):
+                    raise UserError(
+                        f"{of}.{name} is {value}: give 0 or more; LiSER's paper tries λ 0.1, 0.5, 1, 5, 10."
+                    )
+                if not name.isidentifier() or name == SUPERVISED:
+                    raise UserError(f"{of}.{name}: a target's name has letters, digits and _, and is not {SUPERVISED}.")
+        if not all(self.temperatures.values()):
+            raise UserError(f"temperatures are {self.temperatures}: give numbers above 0, such as 0.5 or 4.")
+        if self.embedding_size < 1:
+            raise UserError(f"embedding_size is {self.embedding_size}: give 1 or more.")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"label_smoothing is {self.label_smoothing}: give a share from 0 to below 1, such as 0.1.")
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """Names of the targets that something is learned of."""
+        return tuple(dict.fromkeys([*self.lambdas, *self.embeddings]))
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of each term but that of the labels, by the name of a target or of its embedding."""
+        return self.lambdas | {embedding_of(name): value for name, value in self.embeddings.items()}

@@ -1,6 +1,6 @@
 """The student's loss: equations (4) and (5) of Pendyala et al. 2025, in the precision of the logits (not half)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,6 +10,14 @@ from torch import Tensor
 from liser_ray.student.config import SUPERVISED, Distillation, LossConfig
 from liser_ray.student.network import StudentLogits
 from liser_ray.teachers.targets import Target
+from liser_ray.training.distillation import (
+    Distance,
+    at_temperature,
+    embedding_distillation,
+    harmless,
+    kl_distillation,
+    logit_distillation,
+)
 
 
 def mae_distillation(logits: Tensor, teacher: Tensor) -> Tensor:
@@ -26,18 +34,12 @@ def ce_distillation(logits: Tensor, teacher: Tensor) -> Tensor:
     return -(teacher * logits.log_softmax(dim=-1)).sum(dim=-1)
 
 
-def kl_distillation(logits: Tensor, teacher: Tensor) -> Tensor:
-    """KL(t || softmax(g)) = Σ_k t_k · (log t_k - log softmax(g)_k), likewise: cross-entropy that can come to 0."""
-    return F.kl_div(logits.log_softmax(dim=-1), teacher, reduction="none").sum(dim=-1)
-
-
-DISTANCES: dict[Distillation, Callable[[Tensor, Tensor], Tensor]] = {
+DISTANCES: dict[Distillation, Distance] = {
     "mae": mae_distillation,
     "mae-sum": lambda logits, teacher: mae_distillation(logits, teacher) * teacher.shape[-1],
     "ce": ce_distillation,
     "kl": kl_distillation,
 }
-"""Logits and the teacher's softmaxes, float [N, K], to a distance for each item, float [N]."""
 
 
 def huber_distance(outputs: Tensor, teacher: Tensor) -> Tensor:
@@ -51,11 +53,9 @@ def huber_distance(outputs: Tensor, teacher: Tensor) -> Tensor:
 def confidence_weights(teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """w = max_k t_k of equation (5) for each item: the largest of a teacher's softmaxes, float [N, K] to [N], 1/K..1.
 
-    The temperature is T of softmax(log(t) / T), as in `liser_ray.teachers.temperature.with_temperature`; above 1 makes
-    the teacher less sure, 1 leaves it as it is.
+    They are taken at a temperature, as by `at_temperature`.
     """
-    smallest = torch.finfo(torch.float32).tiny  # the logarithm of 0 would be infinite
-    return (teacher.clamp(min=smallest).log() / temperature).softmax(dim=-1).amax(dim=-1)
+    return at_temperature(teacher, temperature).amax(dim=-1)
 
 
 class SegmentTarget(NamedTuple):
@@ -92,7 +92,7 @@ class Targets(NamedTuple):
 
     Attributes:
         truth: of the labeled items: labels int64 [N_l], or soft targets float [N_l, K_S].
-        by_name: of each target those of the unlabeled items, N_u, or those of all items.
+        by_name: of each target (or its embedding) those of the unlabeled items, N_u, or those of all items.
         sizes: how many of the labeled items, one after the other, are of each labeled set; (): all are of one.
     """
 
@@ -115,7 +115,12 @@ def loss_terms(
     Equation (5), with confidence:  L = [ Σ_l L_sup + Σ_u Σ_t λ_t · w_t · L_t ] / (N_l + N_u)
 
     In the paper t is the speech teacher (λ_sd, L_sd) and the video teacher (λ_vd, L_vd). L_t is one of `DISTANCES`
-    where the target is a distribution, and `huber_distance`, whose w_t is 1, where it is a scalar.
+    where the target is a distribution, and `huber_distance`, whose w_t is 1, where it is a scalar. A target without a
+    head of its own is learned by the one that predicts.
+
+    EmoDistill (Shome and Etemad 2024) is this on labeled items, with the terms of embeddings beside those of
+    distributions:  L = α · L_logit + β · L_emb + γ · L_CE.  L_logit is `logit_distillation` and L_emb is
+    `embedding_distillation`, each summed over both teachers; here each teacher has its own α and β, and γ is 1.
 
     The division is the caller's. Unlabeled items have no supervised term, and labeled ones no distillation terms,
     unless targets are given of all items: then Σ_l (L_sup + Σ_t λ_t · w_t · L_t) takes the place of Σ_l L_sup. An item
@@ -125,9 +130,9 @@ def loss_terms(
     L_sup is that of `supervised_losses`.
 
     Args:
-        logits: of all N_l + N_u items, labeled ones first; the heads of the targets.
+        logits: of all N_l + N_u items, labeled ones first; the heads of the targets, and the projections.
         targets: of the same items.
-        config: λ of each target, the distance, confidence and label smoothing.
+        config: λ and temperature of each target, β of each embedding, the distance, confidence and label smoothing.
         teachers: of each target its kind, and its temperature for calibrated confidence; its values stay as they are.
         sets: the labeled sets' labels; by default there is one, which has all labels, each with the weight 1.
 
@@ -135,14 +140,15 @@ def loss_terms(
         ValueError: logits and targets are not equally many, or there are none.
     """
     n_items, n_labeled = len(logits.supervised), len(targets.truth)
-    numbers = [len(one) for name in config.lambdas for one in targets.by_name[name]]
+    numbers = [len(one) for name in config.weights for one in targets.by_name[name]]
     if not n_items or not n_labeled <= n_items or (numbers and {*numbers} not in ({n_items}, {n_items - n_labeled})):
         raise ValueError(f"{n_items} logits for {n_labeled} labeled items and {numbers} values and marks of validity.")
     supervised = supervised_losses(logits.supervised[:n_labeled], targets, sets, config.label_smoothing)
     terms = {SUPERVISED: supervised.sum()}
-    for name, weight in config.lambdas.items():
-        outputs = logits.teachers[name][n_items - numbers[0] :]
-        loss = _distillation_loss(outputs, targets.by_name[name], config, teachers[name])
+    for name, weight in config.weights.items():
+        outputs = logits.teachers.get(name, logits.supervised)[n_items - numbers[0] :]
+        temperature = config.temperatures.get(name, 1.0)
+        loss = target_losses(outputs, targets.by_name[name], config, teachers[name], temperature)
         terms[name] = weight * loss.sum()
     return terms
 
@@ -175,13 +181,25 @@ def supervised_losses(
     return torch.cat(losses)
 
 
-def _distillation_loss(outputs: Tensor, target: SegmentTarget, config: LossConfig, teacher: Target) -> Tensor:
-    """A distillation term of each item before λ: w · L, float [n]."""
-    # Even multiplied by zero a NaN would stay NaN, so missing targets give way to harmless ones.
-    values = torch.where(target.valid[:, None], target.values, 1 / target.values.shape[-1])
+def target_losses(
+    outputs: Tensor, target: SegmentTarget, config: LossConfig, teacher: Target, temperature: float
+) -> Tensor:
+    """What is lost of a target by each item, before its weight: w · L, float [n].
+
+    Args:
+        outputs: of the head, or the projection, that learns it, float [n, K].
+        target: of the same items.
+        config: the distance, confidence, and whether τ² is a factor.
+        teacher: the target's kind, and its temperature for calibrated confidence.
+        temperature: τ.
+    """
+    if teacher.kind == "embedding":
+        return embedding_distillation(outputs, *target)
+    values = harmless(*target)
     if teacher.kind == "scalar":
         return huber_distance(outputs, values) * target.valid
-    loss = DISTANCES[config.distillation](outputs, values)
+    distance, squared = DISTANCES[config.distillation], config.temperature_squared
+    loss = logit_distillation(outputs, values, target.valid, temperature, squared, distance)
     if config.confidence != "none":
         loss = loss * confidence_weights(values, teacher.temperature if config.confidence == "calibrated" else 1.0)
-    return loss * target.valid
+    return loss

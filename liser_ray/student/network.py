@@ -11,8 +11,10 @@ block                     what                                                  
 6  distillation           Linear 64 to 32, ReLU, Linear 32 to K
 ========================  ==========================================================  ============================
 
-There is a block 6 for each target that the student learns from; the paper has one for its speech teacher (K is K_S),
-and its block 7 is the video teacher's.
+There is a block 6 for each target that the student learns from by a head of its own; the paper has one for its speech
+teacher (K is K_S), and its block 7 is the video teacher's. Of a teacher's embedding a projection learns, Linear 64 to
+32, GELU, Linear 32 to D: EmoDistill (Shome and Etemad 2024) has disjoint ones with GELU, and does not say how deep they
+are. A last layer without GELU is there because a vector that has hardly a negative part comes close to few directions.
 
 Filters and hidden size are settings; the table has the paper's. The first axis of a kernel or pool is frequency;
 convolutions keep the size ("same" padding), pools drop what fills no whole cell. The paper does not say what follows
@@ -30,6 +32,7 @@ from torch import Tensor, nn
 from liser_ray.student.config import NetworkConfig, Pooling
 from liser_ray.student.features import BandNormalisation
 from liser_ray.student.front_end import N_BANDS
+from liser_ray.teachers.targets import embedding_of
 
 _DISTILLATION_HIDDEN_SIZE = 32
 _BAND_POOLING = 2 * 4 * 4
@@ -40,7 +43,8 @@ class StudentLogits(NamedTuple):
 
     Attributes:
         supervised: float [B, K_S], of the head that learns from labels and that predicts.
-        teachers: float [B, K] each, of the heads that follow teachers, by the targets' names.
+        teachers: float [B, K] each, of the heads that follow teachers, by the targets' names; of the projections float
+            [B, D], by the embeddings' names.
     """
 
     supervised: Tensor
@@ -129,24 +133,35 @@ class StudentNetwork(nn.Module):
         n_labels: K_S, labels of the labeled set: 8 for RAVDESS, 6 for CREMA-D.
         heads: how many values each target has, by name; their order decides on first weights.
         config: variants; None: the paper's network.
+        projections: how many dimensions the embedding has that is learned of a target, by the target's name.
 
     Attributes:
         classifier: blocks 1 to 5; this alone, with its weights, is the network for prediction.
     """
 
-    def __init__(self, n_labels: int, heads: Mapping[str, int], config: NetworkConfig | None = None):
+    def __init__(
+        self,
+        n_labels: int,
+        heads: Mapping[str, int],
+        config: NetworkConfig | None = None,
+        projections: Mapping[str, int] | None = None,
+    ):
         super().__init__()
-        self.head_sizes = dict(heads)
+        self._names = tuple(heads), tuple(projections or {})
         self.classifier = EmotionClassifier(n_labels, config)
+        size = self.classifier.encoded_size
         # "_head", since a ModuleDict refuses the names of its own methods, such as "type".
-        self.heads = nn.ModuleDict(
-            {f"{name}_head": _distillation_head(self.classifier.encoded_size, n) for name, n in heads.items()}
+        self.heads = nn.ModuleDict({f"{name}_head": _two_layers(size, nn.ReLU(), n) for name, n in heads.items()})
+        self.projections = nn.ModuleDict(
+            {f"{name}_projection": _two_layers(size, nn.GELU(), n) for name, n in (projections or {}).items()}
         )
 
     def forward(self, log_mel: Tensor) -> StudentLogits:
         """Logits of all heads, of what the classifier takes."""
         encoded = self.classifier.encode(log_mel)
-        teachers = {name: self.heads[f"{name}_head"](encoded) for name in self.head_sizes}
+        heads, projections = self._names
+        teachers = {name: self.heads[f"{name}_head"](encoded) for name in heads}
+        teachers |= {embedding_of(name): self.projections[f"{name}_projection"](encoded) for name in projections}
         return StudentLogits(self.classifier.head(encoded), teachers)
 
 
@@ -155,6 +170,6 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _distillation_head(n_inputs: int, n_values: int) -> nn.Sequential:
+def _two_layers(n_inputs: int, activation: nn.Module, n_values: int) -> nn.Sequential:
     hidden = _DISTILLATION_HIDDEN_SIZE
-    return nn.Sequential(nn.Linear(n_inputs, hidden), nn.ReLU(), nn.Linear(hidden, n_values))
+    return nn.Sequential(nn.Linear(n_inputs, hidden), activation, nn.Linear(hidden, n_values))

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from liser_ray.results.set_names import identity, set_names
 from liser_ray.runtime.errors import UserError
 
-TargetKind = Literal["distribution", "scalar"]
-"""Of the values of a window: probabilities that sum to 1, or any one number."""
+TargetKind = Literal["distribution", "scalar", "embedding"]
+"""Of the values of a window: probabilities that sum to 1, any one number, or a vector (`Target.of_embedding`)."""
 
 
 Takes = Literal["clips", "sound"]
@@ -73,7 +73,7 @@ class Target:
     Attributes:
         name: of the column, letters, digits and _.
         kind: of the values.
-        labels: names of the K values of a window, in order; of a scalar its one.
+        labels: names of the K values of a window, in order; of a scalar its one, of an embedding none.
         window_s: length of a window in seconds; 0: the whole span is one.
         hop_s: from the start of one window to that of the next.
         sha256: of all that decides on the values: weights and how they are used.
@@ -114,6 +114,31 @@ class Target:
     def named(self, name: str) -> "Target":
         """The same target in a column of another name."""
         return replace(self, name=name)
+
+    def of_embedding(self) -> "Target":
+        """The vectors that are stored beside its values, as a target of their own, which no table names."""
+        return replace(self, name=embedding_of(self.name), kind="embedding", labels=())
+
+    @property
+    def n_values(self) -> int:
+        """K; of an embedding D."""
+        return self.embedding_size if self.kind == "embedding" else len(self.labels)
+
+    @property
+    def path(self) -> tuple[str, str]:
+        """Where its values are: a column of the table's targets, and a field of it."""
+        column, _, field = self.name.partition(".")
+        return column, field or "values"
+
+
+def embedding_of(name: str) -> str:
+    """What the embedding of a target is called."""
+    return f"{name}.embedding"
+
+
+def target_of(name: str) -> str:
+    """Whose embedding is called so; the name of a target is its own."""
+    return name.partition(".")[0]
 
 
 def refuse_leak(target: Target, labeled: str, scored_speakers: Collection[str]) -> None:

@@ -17,6 +17,19 @@ def test_the_default_is_the_papers_grid():
     assert SearchConfig(recipe="vid-dstl").default_space == ("loss.lambdas.face=0.1,0.5,1,5,10",)
 
 
+def test_temperatures_and_weights_of_embeddings_are_searched_by_target():
+    config = SearchConfig(recipe="strong-emodistill-without-words")
+    assert config.default_space == ("loss.lambdas.prosody=0.1,0.5,1,5,10",)
+    texts = ["loss.temperatures.prosody=0.5,2", "loss.embeddings.prosody=0.1..10"]
+    settings = list(combinations(parse_space(texts, config.taught, config.embedded)))
+    assert setting_name(settings[0]) == "τ_prosody 0.5, β_prosody 0.1"
+    loss = with_setting(config, settings[-1]).loss
+    assert (loss.temperatures, loss.embeddings) == ({"prosody": 2.0}, {"prosody": 10.0})
+    for name in ("temperatures.words", "embeddings.words"):
+        with pytest.raises(UserError, match="no such field"):
+            parse_space([f"loss.{name}=1,2"], config.taught, config.embedded)
+
+
 def test_any_field_can_be_searched():
     fields = ["epochs=5,10", "two_stage=true,false", "augment.mixup_alpha=0,0.4"]
     settings = list(combinations(parse_space(["network.pooling=last,mean", *(f"train.{one}" for one in fields)])))

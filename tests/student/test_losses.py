@@ -1,5 +1,7 @@
 import math
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -276,6 +278,110 @@ class TestMissingTargets:
         assert torch.isfinite(found.total)
 
 
+class TestEmoDistill:
+    """α · L_logit + β · L_emb + L_CE on labeled items, by the head that predicts and a projection for each teacher."""
+
+    TAUGHT: ClassVar = {"prosody": target("prosody", 4, "distribution"), "words": target("words", 4, "distribution")}
+    SIZES: ClassVar = {"prosody": 3, "words": 5}
+    CONFIG: ClassVar = {
+        "lambdas": {"prosody": 0.5, "words": 2.0},
+        "distillation": "kl",
+        "heads": "predicting",
+        "temperatures": {"prosody": 0.5, "words": 4.0},
+        "embeddings": {"prosody": 3.0, "words": 0.25},
+    }
+
+    @pytest.fixture
+    def teachers(self):
+        embeddings = {
+            f"{name}.embedding": replace(one, embedding_size=self.SIZES[name]).of_embedding()
+            for name, one in self.TAUGHT.items()
+        }
+        return self.TAUGHT | embeddings
+
+    @pytest.fixture
+    def made(self):
+        """Of five items: logits with gradients, and targets of which the second teacher lacks two."""
+        valid = {"prosody": torch.ones(5, dtype=torch.bool), "words": torch.tensor([1, 0, 1, 1, 0], dtype=torch.bool)}
+        projected = {f"{name}.embedding": random_logits(5, size, size) for name, size in self.SIZES.items()}
+        told = {name: SegmentTarget(softmaxes(5, 4, size), valid[name]) for name, size in self.SIZES.items()}
+        told |= {
+            f"{name}.embedding": SegmentTarget(random_logits(5, size, 10 + size).detach(), valid[name])
+            for name, size in self.SIZES.items()
+        }
+        return StudentLogits(random_logits(5, 4, 1), projected), Targets(torch.arange(5) % 4, told)
+
+    def test_item_by_item(self, made, teachers):
+        logits, targets = made
+        found = total_loss(logits, targets, LossConfig(**self.CONFIG), teachers)
+        expected, settings = 0.0, LossConfig(**self.CONFIG)
+        for i in range(5):
+            z = logits.supervised[i].detach().numpy()
+            expected -= np.log(np.exp(z) / np.exp(z).sum())[targets.truth[i]]
+            for name in self.TAUGHT:
+                if not targets.by_name[name].valid[i]:
+                    continue
+                tau, e = settings.temperatures[name], targets.by_name[f"{name}.embedding"].values[i].numpy()
+                said = with_temperature(targets.by_name[name].values[i].numpy(), tau).astype(float)
+                own = np.exp(z / tau) / np.exp(z / tau).sum()
+                p = logits.teachers[f"{name}.embedding"][i].detach().numpy()
+                expected += settings.lambdas[name] * (said * np.log(said / own)).sum()
+                expected -= settings.embeddings[name] * (p @ e) / np.linalg.norm(p) / np.linalg.norm(e)
+        assert found.total.item() == pytest.approx(expected / 5, rel=1e-6)  # with_temperature gives float32
+
+    def test_equality_is_minus_2(self, made, teachers):
+        logits, targets = made
+        equal = {name: 2 * targets.by_name[name].values for name in logits.teachers}
+        everything = {
+            name: one._replace(valid=torch.ones(5, dtype=torch.bool)) for name, one in targets.by_name.items()
+        }
+        config = LossConfig(embeddings={"prosody": 1.0, "words": 1.0})
+        terms = loss_terms(
+            StudentLogits(logits.supervised, equal), Targets(targets.truth, everything), config, teachers
+        )
+        assert sum(terms[name].item() / 5 for name in equal) == pytest.approx(-2)
+
+    @pytest.mark.parametrize("junk", [0.0, math.nan, math.inf])
+    def test_of_a_teacher_that_says_nothing_there_is_no_gradient(self, made, teachers, junk):
+        """The gradients are those of a loss that the teacher is not in."""
+        logits, targets = made
+        nothing = torch.zeros(5, dtype=torch.bool)
+        for name in ("words", "words.embedding"):
+            targets.by_name[name].values[:] = junk
+            targets.by_name[name] = targets.by_name[name]._replace(valid=nothing)
+        total_loss(logits, targets, LossConfig(**self.CONFIG), teachers).total.backward()
+        with_it = logits.supervised.grad.clone(), logits.teachers["prosody.embedding"].grad.clone()
+        assert not logits.teachers["words.embedding"].grad.any()
+        logits.supervised.grad, logits.teachers["prosody.embedding"].grad = None, None
+        without = {of: {"prosody": given["prosody"]} for of, given in self.CONFIG.items() if isinstance(given, dict)}
+        total_loss(logits, targets, LossConfig(**self.CONFIG | without), teachers).total.backward()
+        assert torch.equal(logits.supervised.grad, with_it[0])
+        assert torch.equal(logits.teachers["prosody.embedding"].grad, with_it[1])
+
+    def test_weights_of_0_give_the_bytes_of_labels_alone(self, made, teachers):
+        logits, targets = made
+        alone = total_loss(logits, targets, LossConfig(), {})
+        alone.total.backward()
+        gradient, logits.supervised.grad = logits.supervised.grad, None
+        zeros = dict.fromkeys(self.TAUGHT, 0.0)
+        found = total_loss(
+            logits, targets, LossConfig(**self.CONFIG | {"lambdas": zeros, "embeddings": zeros}), teachers
+        )
+        found.total.backward()
+        assert torch.equal(found.total, alone.total)
+        assert torch.equal(logits.supervised.grad, gradient)
+        assert not any(one.grad.any() for one in logits.teachers.values())
+
+    def test_numeric_gradients(self, made, teachers):
+        logits, targets = made
+
+        def total(supervised, *projected):
+            of = StudentLogits(supervised, dict(zip(logits.teachers, projected, strict=True)))
+            return total_loss(of, targets, LossConfig(**self.CONFIG, temperature_squared=True), teachers).total
+
+        assert torch.autograd.gradcheck(total, (logits.supervised, *logits.teachers.values()))
+
+
 def test_logits_and_targets_of_different_batches_are_refused():
     logits, targets = batch(3, 4)
     fewer = SegmentTarget(softmaxes(3, 7), torch.ones(3, dtype=torch.bool))
@@ -295,6 +401,10 @@ def test_logits_and_targets_of_different_batches_are_refused():
         ({"lambdas": {"supervised": 1.0}}, "is not supervised"),
         ({"lambdas": {"my face": 1.0}}, "letters, digits and _"),
         ({"label_smoothing": 1.0}, "label_smoothing"),
+        ({"embeddings": {"words": -1.0}}, "embeddings.words is -1"),
+        ({"temperatures": {"words": math.nan}}, "temperatures.words is nan"),
+        ({"temperatures": {"words": 0.0}}, "give numbers above 0"),
+        ({"embedding_size": 0}, "embedding_size is 0"),
     ],
 )
 def test_settings_without_sense_are_refused(settings, words):

@@ -39,6 +39,14 @@ class TestSize:
     def test_prediction_needs_blocks_1_to_5_only_and_labels_alone_no_other(self):
         assert count_parameters(EmotionClassifier(8)) == count_parameters(StudentNetwork(8, {})) == 100_488
 
+    def test_projections_are_not_needed_to_predict_either(self, log_mel):
+        network = StudentNetwork(8, {"face": 7}, projections={"face": 5, "words": 32})
+        assert count_parameters(network.classifier) == 100_488
+        of_projections = sum(64 * 32 + 32 + 32 * n + n for n in (5, 32))
+        assert count_parameters(network) == count_parameters(StudentNetwork(8, {"face": 7})) + of_projections
+        expected = {"supervised": (3, 8), "face": (3, 7), "face.embedding": (3, 5), "words.embedding": (3, 32)}
+        assert shapes(network(log_mel)) == expected
+
     def test_sizes_are_settings(self):
         small = student(pooling="attention", filters=(8, 12, 20), hidden_size=10, bidirectional=True)
         convolutions = 8 * 9 + 8 * 12 * 9 + 12 * 20 * 3 + 3 * (8 + 12 + 20)  # weights, biases, batch norm
@@ -118,6 +126,17 @@ def test_every_head_trains_itself_and_what_all_share(log_mel, own):
     others = tuple({"classifier.head", "heads.speech", "heads.face"} - {own})
     for name, parameter in network.named_parameters():
         assert (parameter.grad is None) == name.startswith(others), name
+
+
+def test_projections_do_not_change_the_first_weights_of_the_rest(log_mel):
+    torch.manual_seed(0)
+    plain = StudentNetwork(8, HEADS)
+    torch.manual_seed(0)
+    other = StudentNetwork(8, HEADS, projections={"words": 4})
+    assert other.load_state_dict(plain.state_dict(), strict=False).missing_keys == [
+        f"projections.words_projection.{layer}.{part}" for layer in (0, 2) for part in ("weight", "bias")
+    ]
+    assert torch.equal(other(log_mel).supervised, plain(log_mel).supervised)
 
 
 class TestVariants:

@@ -168,9 +168,14 @@ def choose_target(
         raise UserError(
             f"The teacher of {target.name} in {table.uri} does not say whom it has heard; if that were speakers whom "
             f"the student is scored on, its score would be too high. Give --trusted {' '.join((*trusted, name))} if it "
-            f"has heard nobody of {labeled}, or leave it out with --loss.lambdas.{name} 0."
+            f"has heard nobody of {labeled}, or {_leave_out(name)}."
         )
     return target
+
+
+def _leave_out(name: str) -> str:
+    """How a target is left out, in words."""
+    return f"leave it out with --loss.lambdas.{name} 0 (and --loss.embeddings.{name} 0 if its embedding teaches too)"
 
 
 def _of_fold(table: LabelsTable, name: str, labeled: str, fold: Fold) -> Target:
@@ -179,7 +184,7 @@ def _of_fold(table: LabelsTable, name: str, labeled: str, fold: Fold) -> Target:
     if not fitting:
         raise UserError(
             f"{table.uri} has no target {name}: there are {', '.join(table.targets)}. Label with a teacher of this "
-            f"name, or leave it out with --loss.lambdas.{name} 0."
+            f"name, or {_leave_out(name)}."
         )
     of_set = [one for one in fitting if one.tuned_on and one.tuned_on.shares_sets_with(labeled)]
     if fold.index == EVERYBODY and of_set:
@@ -205,10 +210,13 @@ def refuse_two_teachers(of_unlabeled: Mapping[str, Target], of_labeled: Mapping[
             )
 
 
-def windows_of(rows: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What a target has of some rows: values float32 [W, K], how many windows each row has, and `valid` float32 [W]."""
+def windows_of(rows: pa.Table, name: str, field: str = "values") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a target has of some rows: values [W, K], how many windows each row has, and `valid` float32 [W].
+
+    Values are float32; of the field "embedding" they are the embeddings, float16 [W, D].
+    """
     column = rows["targets"].combine_chunks().field(name)
-    values, n_windows = flat_windows(column.field("values"))
+    values, n_windows = flat_windows(column.field(field))
     return values, n_windows, column.field("valid").flatten().to_numpy(zero_copy_only=False)
 
 

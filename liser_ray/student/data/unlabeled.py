@@ -79,7 +79,7 @@ class TargetWindows:
     """A target's values for the windows of N recordings, one after the other.
 
     Attributes:
-        values: float32 [W, K].
+        values: float32 [W, K]; of embeddings they may be float16.
         counted: bool [W], False for windows to be passed over.
         ends: int64 [N], where the windows of each recording end.
         window, hop: length of the windows and from one to the next, in 1/48,000 s; with window 0 there is one, of the
@@ -112,7 +112,8 @@ class TargetWindows:
             inside = before < ends
         at = np.where(inside, before + number, 0)
         inside &= self.counted[at]
-        total = (self.values[at] * inside[:, :, None]).sum(axis=1)
+        values = self.values[at].astype(np.result_type(self.values, np.float32), copy=False)  # no sums of float16
+        total = (values * inside[:, :, None]).sum(axis=1)
         n_windows = inside.sum(axis=1, keepdims=True)
         means = (total / np.maximum(n_windows, 1)).astype(np.float32)
         return SegmentTarget(torch.from_numpy(means), torch.from_numpy(n_windows[:, 0] > 0))
@@ -126,11 +127,11 @@ def no_windows(n_recordings: int, n_values: int) -> TargetWindows:
 
 def target_windows(rows: pa.Table, target: Target, settings: SegmentSettings) -> TargetWindows:
     """What a target has of rows of the labels table, as the student learns it: scalars with mean 0 and deviation 1."""
-    values, n_windows, valid = windows_of(rows, target.name)
+    values, n_windows, valid = windows_of(rows, *target.path)
     if target.kind == "scalar":
         mean, std = settings.scales[target.name]
         values = ((values - mean) / std).astype(np.float32)
-    elif set(target.labels) == set(settings.labels):
+    elif target.kind == "distribution" and set(target.labels) == set(settings.labels):
         values = values[:, [target.labels.index(label) for label in settings.labels]]
     counted = (valid >= settings.min_valid) & (valid > 0)
     window, hop = (round(seconds * UNIT_HZ) for seconds in (target.window_s, target.hop_s))
@@ -185,7 +186,9 @@ def columns_of(targets: Collection[Target]) -> list[str]:
 
 def target_columns(targets: Collection[Target]) -> list[str]:
     """Columns of the labels table that have what the teachers say."""
-    return [f"targets.{target.name}.{part}" for target in targets for part in ("values", "valid")]
+    paths = [target.path for target in targets]
+    found = [f"targets.{column}.{part}" for column, field in paths for part in (field, "valid")]
+    return list(dict.fromkeys(found))
 
 
 def _groups_in_order(table: LabelsTable, columns: list[str]) -> Iterator[tuple[pa.Table, list[np.ndarray]]]:

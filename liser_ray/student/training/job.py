@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any, cast
@@ -24,6 +24,7 @@ from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import check_writable, write_bytes
 from liser_ray.storage.run_record import package_versions, plain, refuse_changed_recipe
 from liser_ray.student.config import NetworkConfig
+from liser_ray.student.data.embeddings import table_embeddings
 from liser_ray.student.data.labeled_targets import Matches, match_rows, recording_windows
 from liser_ray.student.data.labels_table import (
     LabelsTable,
@@ -34,6 +35,7 @@ from liser_ray.student.data.labels_table import (
 from liser_ray.student.data.mels import BYTES_PER_S, at_speeds, compute_log_mels, elsewhere, padded_frames
 from liser_ray.student.data.unlabeled import TargetWindows, UnlabeledRecordings, load_unlabeled
 from liser_ray.student.training.config import RunJob, StudentConfig
+from liser_ray.student.training.learned import learned_targets, refuse_unlearnable
 from liser_ray.student.training.recipes import Recipe, read_recipe, run_name
 from liser_ray.student.training.reliability import judge_teachers
 from liser_ray.student.training.run import (
@@ -122,7 +124,7 @@ def train_students(config: StudentConfig) -> StudentResult:
 def check(config: StudentConfig) -> Checked:
     """Read all that is quickly read; a `UserError` says what can't be trained, and what to do."""
     recipe = read_recipe(config.recipe)
-    names = tuple(recipe.loss(config.loss).lambdas)
+    names = recipe.loss(config.loss).taught
     _check_options(config, recipe, names)
     labeled = read_labeled_sets(config.labeled, config.label_map)
     every_fold = folds_of(labeled)
@@ -144,7 +146,10 @@ def check(config: StudentConfig) -> Checked:
     weighted = recipe.loss(config.loss).confidence != "none"
     recipe = replace(recipe, left_out=judge_teachers(known, config.min_teacher_uar, weighted))
     known = {number: {name: of[name] for name in of if name not in recipe.left_out} for number, of in known.items()}
+    loss = recipe.loss(config.loss)
     of_folds = {number: of for number, of in known.items() if number != EVERYBODY}
+    for of in (*known.values(), *also.values()):
+        refuse_unlearnable(of, loss, labeled.labels)
     speech = load_labeled_speech(labeled)
     labeled_targets: LabeledTargets | None = None
     if of_labeled is not None:
@@ -227,19 +232,30 @@ def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
     if augment.copies:
         waveforms = chain(waveforms, elsewhere(recorded, augment.copies))
     recordings: UnlabeledRecordings | None = None
-    if table is not None and _is_held(config, table):
-        wanted = {target.name: target for of in checked.targets.values() for target in of.values()}.values()
-        with Counting("rows of labels read", table.n_rows) as counting:
-            recordings = load_unlabeled(table, wanted, segment_settings(config, checked), device, counting.show)
-    elif table is not None:
-        log.info("%s: %s rows are streamed", table.uri, f"{table.n_rows:,}")
+    embeddings: dict[str, np.ndarray] = {}
+    settings = segment_settings(config, checked)
+    if table is not None:
+        wanted = _learned(config, checked, checked.targets)
+        if _is_held(config, table):
+            with Counting("rows of labels read", table.n_rows) as counting:
+                recordings = load_unlabeled(table, wanted, settings, device, counting.show)
+        else:
+            log.info("%s: %s rows are streamed", table.uri, f"{table.n_rows:,}")
+        embeddings = {one.name: table_embeddings(table, one, settings) for one in wanted if one.kind == "embedding"}
     mels = compute_log_mels(waveforms, n_frames, normalisation, device)
     windows: dict[str, TargetWindows] = {}
     if (of_labeled := checked.labeled_targets) is not None:
-        told = {target.name: target for of in of_labeled.targets.values() for target in of.values()}.values()
-        settings = segment_settings(config, checked)
+        told = _learned(config, checked, of_labeled.targets)
         windows = recording_windows(of_labeled.table, of_labeled.matches, len(speech), told, settings)
-    return RunInputs(**vars(checked), mels=mels, recordings=recordings, labeled_windows=windows)
+    return RunInputs(**vars(checked), mels=mels, recordings=recordings, labeled_windows=windows, embeddings=embeddings)
+
+
+def _learned(
+    config: StudentConfig, checked: Checked, of_folds: Mapping[int, Mapping[str, Target]]
+) -> Collection[Target]:
+    """All that the students of any fold learn of their targets, each once."""
+    loss = checked.recipe.loss(config.loss)
+    return {one.name: one for of in of_folds.values() for one in learned_targets(of, loss).values()}.values()
 
 
 def _is_held(config: StudentConfig, table: LabelsTable) -> bool:

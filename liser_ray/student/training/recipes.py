@@ -1,8 +1,9 @@
 """Recipes: YAML files that say from which targets a student learns, and what else is not as in the paper.
 
 Those with a name are in ``configs/recipes`` of the repository, and come with the package. A file has any of the keys
-``network``, ``loss`` and ``train`` (fields of these settings; the names in ``loss: {lambdas: ...}`` are those of the
-targets), and ``extends``, the name of another recipe whose settings it has where it says nothing.
+``network``, ``loss`` and ``train`` (fields of these settings; the names in ``loss: {lambdas: ...}``, ``embeddings`` and
+``temperatures`` are those of the targets), and ``extends``, the name of another recipe whose settings it has where it
+says nothing.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -20,6 +21,7 @@ from liser_ray.student.config import LossConfig
 from liser_ray.student.training.config import Distilled, TrainConfig
 
 _GROUPS = ("network", "loss", "train")
+_BY_TARGET = ("lambdas", "embeddings", "temperatures")
 _FOLDER = files("liser_ray") / "recipes"  # a link to configs/recipes
 
 
@@ -30,6 +32,8 @@ class Recipe:
     Attributes:
         name: of the file, without its folder and ending.
         lambdas: weights of the targets that the student learns from, by name, in the order of its heads.
+        embeddings: weights of the targets' embeddings that it learns from, by the targets' names.
+        temperatures: of the targets in lambdas, by name; those that are not 1.
         settings: in place of the paper's, by the fields' names with dots, such as "network.pooling".
         extends: name of the recipe whose settings it has where it says nothing; "" without one.
         left_out: targets that are not good enough for these students, whatever λ is given.
@@ -37,30 +41,42 @@ class Recipe:
 
     name: str
     lambdas: Mapping[str, float]
+    embeddings: Mapping[str, float]
+    temperatures: Mapping[str, float]
     settings: Mapping[str, Any]
     extends: str
     left_out: frozenset[str] = frozenset()
 
     def loss(self, given: LossConfig) -> LossConfig:
-        """The recipe's loss: λ are its own where none is given, and confidence weighs only where it says so.
+        """The recipe's loss: weights are its own where none is given, and confidence weighs only where it says so.
 
         Args:
-            given: settings of what the recipe leaves in; confidence "none" is then as in the recipe. A target whose λ
-                is given as 0 is left out.
+            given: settings of what the recipe leaves in; confidence "none" is then as in the recipe. A target (or an
+                embedding) whose weight is given as 0 is left out.
 
         Raises:
-            UserError: a λ is given for a target that is not the recipe's.
+            UserError: a weight is given for a target or an embedding that is not the recipe's, or a temperature for a
+                target that has no λ there.
         """
-        if unknown := given.lambdas.keys() - self.lambdas.keys():
-            raise UserError(
-                f"--loss.lambdas.{min(unknown)}: the recipe {self.name} learns from "
-                f"{' and '.join(self.lambdas) or 'labels alone'}. Give another --recipe, or a file with these λ."
-            )
+        for of, own in (("lambdas", self.lambdas), ("embeddings", self.embeddings), ("temperatures", self.lambdas)):
+            if unknown := getattr(given, of).keys() - own.keys():
+                learned = " and ".join(own) or ("labels alone" if of != "embeddings" else "none")
+                raise UserError(
+                    f"--loss.{of}.{min(unknown)}: the recipe {self.name} learns from "
+                    f"{'the embeddings of ' * (of == 'embeddings')}{learned}. Give another --recipe, or a file with "
+                    f"these {'λ' if of == 'lambdas' else of}."
+                )
         confidence = self.settings.get("loss.confidence", "none")
-        lambdas = {**self.lambdas, **given.lambdas}
+        lambdas, embeddings = (
+            {name: value for name, value in {**own, **other}.items() if value > 0 and name not in self.left_out}
+            for own, other in ((self.lambdas, given.lambdas), (self.embeddings, given.embeddings))
+        )
+        temperatures = {**self.temperatures, **given.temperatures}
         return replace(
             given,
-            lambdas={name: value for name, value in lambdas.items() if value > 0 and name not in self.left_out},
+            lambdas=lambdas,
+            embeddings=embeddings,
+            temperatures={name: value for name, value in temperatures.items() if name in lambdas},
             confidence=confidence if "none" in (confidence, given.confidence) else given.confidence,
         )
 
@@ -88,18 +104,26 @@ def read_recipe(recipe: str) -> Recipe:
         raise UserError(f"--recipe {recipe} can't be read: {error}") from error
     groups = {group: content.get(group) or {} for group in _GROUPS}
     are_groups = all(isinstance(values, dict) for values in groups.values())
-    lambdas = groups["loss"].pop("lambdas", None) if are_groups else None
-    are_numbers = isinstance(lambdas, dict) and all(isinstance(value, int | float) for value in lambdas.values())
-    if unknown or not are_groups or not (lambdas is None or are_numbers):
+    by_target = {name: groups["loss"].pop(name) for name in _BY_TARGET if are_groups and name in groups["loss"]}
+    if unknown or not are_groups or not all(map(_are_numbers, by_target.values())):
         raise UserError(
-            f"--recipe {recipe}: a recipe has the keys extends, {', '.join(_GROUPS)}, and loss has lambdas such as "
-            f"{{speech: 1.0, face: 1.0}}; this one is {content}, with the lambdas {lambdas}."
+            f"--recipe {recipe}: a recipe has the keys extends, {', '.join(_GROUPS)}, and loss has "
+            f"{', '.join(_BY_TARGET)} such as {{speech: 1.0, face: 1.0}}; this one is {content}, with {by_target}."
         )
     extends = content.get("extends", "")
-    base = read_recipe(extends) if extends else Recipe("", {}, {}, "")
+    base = read_recipe(extends) if extends else Recipe("", {}, {}, {}, {}, "")
     own = {name: value for group in _GROUPS for name, value in _flat(group, groups[group])}
-    chosen = base.lambdas if lambdas is None else LossConfig(lambdas).lambdas
-    return Recipe(PurePosixPath(recipe).stem if is_file else recipe, chosen, {**base.settings, **own}, extends)
+    LossConfig(**by_target)  # refuses what is no weight or temperature
+    return Recipe(
+        name=PurePosixPath(recipe).stem if is_file else recipe,
+        **{name: by_target.get(name, getattr(base, name)) for name in _BY_TARGET},
+        settings={**base.settings, **own},
+        extends=extends,
+    )
+
+
+def _are_numbers(values: Any) -> bool:  # noqa: ANN401 (of a file)
+    return isinstance(values, dict) and all(isinstance(value, int | float) for value in values.values())
 
 
 def extends_of(run: str) -> str:
@@ -129,20 +153,31 @@ def run_name(
 ) -> str:
     """A recipe with the paper's ablations and ours: "vid-dstl+distill-ce", "sp-dstl+two-stage", "no-dstl+50%-labels".
 
-    What learns from other things has another name, so that tables keep it apart: "vid-sp-dstl+no-face" (λ is 0, or the
-    target is left out), "sp-dstl+placebo", "no-dstl+738-steps" (an epoch), "sp-dstl+distil-labeled" (too, or "-only"),
+    What learns from other things has another name, so that tables keep it apart: "vid-sp-dstl+no-face" (its weights are
+    0, or the target is left out; "+no-face-logits" and "+no-face-embedding" where the other is still learned),
+    "sp-dstl+placebo", "no-dstl+738-steps" (an epoch), "sp-dstl+distil-labeled" (too, or "-only"),
     "strong+on-ravdess-cremad" (``labeled`` is the name of joined sets).
     """
     found = replace(read_recipe(recipe), left_out=frozenset(left_out))
     name = found.name
     taught = found.loss(loss)
-    name += "".join(f"+no-{one}" for one in found.lambdas if one not in taught.lambdas)
+    name += "".join(
+        f"+no-{one}" for one in dict.fromkeys([*found.lambdas, *found.embeddings]) if one not in taught.taught
+    )
+    for what, of, still in (
+        ("logits", found.lambdas, taught.lambdas),
+        ("embedding", found.embeddings, taught.embeddings),
+    ):
+        name += "".join(f"+no-{one}-{what}" for one in of if one in taught.taught and one not in still)
     if taught.lambdas:
         confidence = taught.confidence
         if confidence != found.settings.get("loss.confidence", LossConfig.confidence):
             name += f"+{confidence}"
         if loss.distillation != found.settings.get("loss.distillation", LossConfig.distillation):
             name += f"+distill-{loss.distillation}"
+        if loss.heads != found.settings.get("loss.heads", LossConfig.heads):
+            name += f"+heads-{loss.heads}"
+    if taught.taught:
         name += {"unlabeled": "", "both": "+distil-labeled", "labeled": "+distil-labeled-only"}[distilled]
         name += "+two-stage" * train.two_stage + "+placebo" * train.placebo
     if train.epoch_steps != found.settings.get("train.epoch_steps", 0):

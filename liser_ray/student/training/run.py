@@ -15,9 +15,12 @@ from liser_ray.corpora.speech import LabeledSpeech, training_recordings
 from liser_ray.results.metrics import confusion_matrix
 from liser_ray.results.records import sorted_speakers
 from liser_ray.runtime.display import Tell
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import join
 from liser_ray.storage.files import exists, read_bytes, write_bytes
 from liser_ray.student.card import CARD_FILE, FORMAT, FRONT_END, WEIGHTS_FILE
+from liser_ray.student.config import LossConfig
+from liser_ray.student.data.embeddings import Reduction, fit_reduction, recordings_embeddings
 from liser_ray.student.data.labeled_targets import Matches
 from liser_ray.student.data.labels_table import LabelsTable
 from liser_ray.student.data.mels import LogMels
@@ -34,9 +37,10 @@ from liser_ray.student.network import StudentNetwork, count_parameters
 from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig
 from liser_ray.student.training.curves import curve_writer, plot_curves
 from liser_ray.student.training.evaluation import EvaluationSet
+from liser_ray.student.training.learned import learned_targets, own_heads
 from liser_ray.student.training.recipes import Recipe
 from liser_ray.student.training.task import Labeled, StudentTask, Unlabeled, UnlabeledSegments
-from liser_ray.teachers.targets import Target
+from liser_ray.teachers.targets import Target, target_of
 from liser_ray.teachers.temperature import fit_temperature
 from liser_ray.training.facts import machine_facts
 from liser_ray.training.fit import FitSettings, ProcessGroup, Training, run_seed, validation_scores
@@ -97,11 +101,13 @@ class RunInputs(Checked):
         mels: spectrograms of the labeled set, in each way that it is heard.
         recordings: the table's rows, if they are held in memory.
         labeled_windows: what teachers say of the labeled recordings, by the targets' names in their table.
+        embeddings: some of the table's, float16 [n, D] each, by the names of the embeddings in it.
     """
 
     mels: LogMels
     recordings: UnlabeledRecordings | None
     labeled_windows: dict[str, TargetWindows]
+    embeddings: dict[str, np.ndarray]
 
 
 def train_run(job: RunJob, inputs: RunInputs, group: ProcessGroup, tell: Tell) -> None:
@@ -136,16 +142,22 @@ def make_training(
     seed = run_seed(job.seed, job.fold)
     torch.manual_seed(seed)
     loss = inputs.recipe.loss(config.loss)
-    targets = {name: inputs.targets[job.fold][name] for name in loss.lambdas}
-    heads = {name: len(target.labels) for name, target in targets.items()}
-    student = StudentNetwork(len(speech.labels), heads, config.network).to(group.device)
+    targets = learned_targets(inputs.targets[job.fold], loss)
     train = training_recordings(speech, fold, config.train.labeled_fraction)
+    of_labeled = _of_labeled(inputs, job.fold, targets, loss)
+    reductions = {
+        name: _reduction(target, of_labeled.get(name), train, inputs, loss.embedding_size, group.device)
+        for name, target in targets.items()
+        if target.kind == "embedding"
+    }
+    projections = {target_of(name): one.axes.shape[1] for name, one in reductions.items()}
+    student = StudentNetwork(len(speech.labels), own_heads(targets, loss), config.network, projections)
+    student.to(group.device)
     if student.classifier.normalisation is not None:
         ends = inputs.mels.ends
         heard = np.arange(len(ends)).reshape(-1, len(speech))[:, train].ravel()  # in each way
         of_training = (torch.from_numpy(inputs.mels.frames[ends[i - 1] if i else 0 : ends[i]].T) for i in heard)
         student.classifier.normalisation.set_corpus(corpus_statistics(of_training))
-    of_labeled = _of_labeled(inputs, job.fold, targets)
     task = StudentTask(
         student,
         Labeled(inputs.mels, speech, train, targets, of_labeled),
@@ -156,6 +168,7 @@ def make_training(
         seed,
         group,
         config.network.normalisation,
+        reductions,
     )
     return Training(task, fit_settings(config.train), seed, group, able_precision(group.device, config.precision))
 
@@ -245,13 +258,36 @@ def add_to_card(output: str, facts: Mapping[str, Any]) -> None:
         write_bytes(join(output, CARD_FILE), json.dumps({**card, **facts}, indent=1).encode() + b"\n")
 
 
-def _of_labeled(inputs: RunInputs, fold: int, targets: dict[str, Target]) -> dict[str, TargetWindows]:
+def _of_labeled(inputs: RunInputs, fold: int, targets: dict[str, Target], loss: LossConfig) -> dict[str, TargetWindows]:
     """What the teachers say of the labeled recordings; nothing of what their table has no target of."""
     if inputs.labeled_targets is None:
         return {}
-    there = inputs.labeled_targets.targets[fold]
-    nothing = {name: no_windows(len(inputs.speech), len(target.labels)) for name, target in targets.items()}
+    there = learned_targets(inputs.labeled_targets.targets[fold], loss)
+    nothing = {name: no_windows(len(inputs.speech), target.n_values) for name, target in targets.items()}
     return nothing | {name: inputs.labeled_windows[there[name].name] for name in targets if name in there}
+
+
+def _reduction(
+    target: Target,
+    of_labeled: TargetWindows | None,
+    train: np.ndarray,
+    inputs: RunInputs,
+    size: int,
+    device: torch.device,
+) -> Reduction:
+    """Of an embedding, by what the student learns from: no recording of a validation or test speaker is among it.
+
+    Raises:
+        UserError: there is none.
+    """
+    known = [inputs.embeddings[target.name]] if target.name in inputs.embeddings else []
+    known += [recordings_embeddings(of_labeled, train)] if of_labeled is not None else []
+    if not any(map(len, known)):
+        raise UserError(
+            f"The table has no {target.name} of a recording that trains: label them with this teacher, or give "
+            f"--loss.embeddings.{target.teacher} 0."
+        )
+    return fit_reduction(np.concatenate([one for one in known if len(one)]), size, device)
 
 
 def _unlabeled(

@@ -11,6 +11,7 @@ from torch import Tensor
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.student import augment
 from liser_ray.student.config import LossConfig, Normalisation
+from liser_ray.student.data.embeddings import Reduction
 from liser_ray.student.data.mels import LogMels, SegmentCutter
 from liser_ray.student.data.order import EpochPlan, labeled_crops, step_rng
 from liser_ray.student.data.unlabeled import Segments, TargetWindows
@@ -20,7 +21,7 @@ from liser_ray.student.losses import SegmentTarget, SetLabels, Targets, joined, 
 from liser_ray.student.network import StudentLogits, StudentNetwork
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
-from liser_ray.teachers.targets import Target
+from liser_ray.teachers.targets import Target, target_of
 from liser_ray.training.fit import Losses, ProcessGroup, Step, balanced_weights, validation_scores
 from liser_ray.training.precision import Precision, widened
 
@@ -41,7 +42,7 @@ class Unlabeled:
     Attributes:
         n_rows: how many there are.
         start: gives their segments, from after so many rows on: of all processes together, and those of this one.
-        targets: that they have, by name.
+        targets: that they have, by the names of the loss's terms.
     """
 
     n_rows: int
@@ -57,7 +58,7 @@ class Labeled:
         mels: spectrograms of the whole set; where it is heard in S ways, S times N of them (`at_speeds`, `elsewhere`).
         speech: the whole set, N recordings.
         train: int64 [n], recordings to learn from.
-        targets: that the student learns from, by name.
+        targets: that the student learns from, by the names of the loss's terms.
         windows: what the teachers of all of these say of the N recordings, by name; empty: they are not asked.
     """
 
@@ -92,6 +93,7 @@ class StudentTask:
         seed: of order, crops and masks.
         group: the processes that share each batch.
         normalisation: of the network.
+        reductions: of the embeddings that are learned, by the names of their terms.
     """
 
     def __init__(
@@ -105,10 +107,12 @@ class StudentTask:
         seed: int,
         group: ProcessGroup,
         normalisation: Normalisation = "none",
+        reductions: Mapping[str, Reduction] | None = None,
     ):
         self.model, self.labeled, self.validation = model, labeled, validation
         self._unlabeled, self._config, self._loss = unlabeled, config, loss
         self._seed, self._group = seed, group
+        self._reductions = reductions or {}
         self._teachers = {**labeled.targets, **(unlabeled.targets if unlabeled else {})}
         self._plans = epoch_plans(config, len(labeled.train), unlabeled.n_rows if unlabeled else 0)
         self._cut = SegmentCutter(labeled.mels, group.device)
@@ -149,7 +153,8 @@ class StudentTask:
         logits = forward(part.inputs)
         wide = StudentLogits(widened(logits.supervised), {name: widened(one) for name, one in logits.teachers.items()})
         terms = loss_terms(wide, part.targets, self._loss, self._teachers, self._sets)
-        missing = {f"without_{name}": ~target.valid for name, target in part.targets.by_name.items()}
+        by_target = {target_of(name): target for name, target in part.targets.by_name.items()}
+        missing = {f"without_{name}": ~target.valid for name, target in by_target.items()}
         return Losses(terms, {name: (one.sum(), len(one)) for name, one in missing.items()})
 
     def validate(self, model: Any, precision: Precision) -> tuple[float, float] | None:  # noqa: ANN401
@@ -211,12 +216,16 @@ class StudentTask:
             inputs, targets = torch.cat([inputs, segments.log_mel]), segments.targets
         else:
             none = inputs.new_zeros(0, dtype=torch.bool)
-            targets = {name: SegmentTarget(inputs.new_zeros(0, n), none) for name, n in self.model.head_sizes.items()}
+            targets = {
+                name: SegmentTarget(inputs.new_zeros(0, one.n_values), none) for name, one in self._teachers.items()
+            }
         if self.labeled.windows:
             first_frames = self.labeled.mels.first_frames(heard, places)
             windows = self.labeled.windows.items()
             of_labeled = {name: one.means(rows, first_frames, speeds) for name, one in windows}
             targets = {name: joined(of_labeled[name], target) for name, target in targets.items()}
+        for name, reduce in self._reductions.items():
+            targets[name] = SegmentTarget(reduce(targets[name].values), targets[name].valid)
         return Batch(self._as_heard(inputs, rng), Targets(truth, targets, sizes))
 
     def _versions(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -153,6 +153,31 @@ def test_embeddings_are_not_read(tmp_path):
     assert [one.name for one in field.type] == ["values", "valid"]
 
 
+def test_embeddings_are_means_over_the_same_windows_held_or_streamed(tmp_path):
+    face, whole = replace(FACE, embedding_size=3), replace(speech_target("whole"), embedding_size=2)
+    whole = replace(whole, window_s=0.0, hop_s=0.0)
+    written = write_labels(tmp_path, rows=20, seed=2, targets=(face, whole))
+    table, settings = open_labels_table(str(tmp_path)), SegmentSettings(STUDENT_LABELS)
+    learned = {"face": face, "face.embedding": face.of_embedding(), "whole.embedding": whole.of_embedding()}
+    places = np.random.default_rng(1).random(len(written))
+    recordings = load_unlabeled(table, learned.values(), settings, CPU, lambda _: None)
+    in_memory = HeldSegments(recordings, learned, 0, 0, CPU).cut(np.arange(len(written)), places)
+    columns = columns_of(learned.values())
+    rows = pa.concat_tables([part for group in table.groups for part in read_rows(table, group, columns, 4)])
+    streamed = segments_of_rows(rows, places, learned, settings, LogMel())
+    firsts = recordings.mels.first_frames(np.arange(len(written)), places).tolist()
+    for name, grid in (("face", SECONDS["16 pictures"]), ("whole", (0, 0))):
+        found, also = in_memory.targets[f"{name}.embedding"], streamed.targets[f"{name}.embedding"]
+        assert found.values.dtype == torch.float32
+        assert torch.equal(found.values, also.values)
+        assert torch.equal(found.valid, also.valid)
+        for row, first, mean, known in zip(written, firsts, found.values, found.valid, strict=True):
+            expected = slow_mean(row["embedding"][name], row["valid"][name] >= 0.5, first, *grid)
+            assert known == (expected is not None)
+            np.testing.assert_allclose(mean, 0 if expected is None else expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(in_memory.targets["face"].valid, in_memory.targets["face.embedding"].valid)
+
+
 class TestTargetWindows:
     def test_values_are_in_the_students_order_whatever_the_teachers_is(self, labels):
         table, written = labels

@@ -15,7 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 from small_labels import FACE, speech_target, write_labels
-from tone_files import speakers_of, speech_targets, write_targets_of_tones
+from tone_files import emodistill_targets, speakers_of, speech_targets, write_targets_of_tones
 from tones import LABELS
 
 from liser_ray.corpora.folds import folds_of
@@ -30,7 +30,7 @@ from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.network import EmotionClassifier
 from liser_ray.student.training.config import AugmentConfig, StudentConfig, TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
-from liser_ray.student.training.job import train_students
+from liser_ray.student.training.job import check, train_students
 from liser_ray.teachers.targets import HeldOut, Target, TunedOn
 from liser_ray.teachers.temperature import fit_temperature
 
@@ -247,6 +247,113 @@ class TestDistilLabeled:
     def test_what_does_not_go_with_it(self, word, train):
         with pytest.raises(UserError, match=word):
             StudentConfig(distil_labeled="labels", train=train)
+
+
+class TestEmoDistill:
+    """Two teachers with embeddings, of the labeled recordings and of others; the strong student is the paper's here."""
+
+    @pytest.fixture(scope="class")
+    def recipe(self, tmp_path_factory):
+        file = tmp_path_factory.mktemp("recipe") / "emodistill.yaml"
+        both = "{prosody: 1, words: 2}"
+        file.write_text(f"loss: {{heads: predicting, distillation: kl, lambdas: {both}, embeddings: {both}}}")
+        return str(file)
+
+    @pytest.fixture(scope="class")
+    def of_tones(self, tones, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("emodistill_targets")
+        return write_targets_of_tones(folder, tones, targets=emodistill_targets(tones))
+
+    @pytest.fixture(scope="class")
+    def of_others(self, tones, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("emodistill_labels")
+        write_labels(folder, rows=12, targets=emodistill_targets(tones), lengths_s=(2.0, 5.0), rows_per_group=4)
+        return str(folder)
+
+    @pytest.fixture
+    def config(self, tones, recipe, of_tones, tmp_path):
+        def made(name="out", loss=None, **settings):
+            given = {"recipe": recipe, "distil_labeled": of_tones, "folds": "1", "train": TRAIN} | settings
+            loss = {"distillation": "kl", "heads": "predicting", "embedding_size": 4} | (loss or {})
+            return StudentConfig(tones, output=str(tmp_path / name), loss=LossConfig(**loss), **given)
+
+        return made
+
+    @pytest.fixture
+    def train(self, config, tmp_path):
+        def trained(name="out", **settings):
+            result = train_students(config(name, **settings))
+            folder = tmp_path / name / "seed-0-fold-1"
+            return result.name, json.loads((folder / "student.json").read_text()), folder
+
+        return trained
+
+    def test_it_learns_softmaxes_and_embeddings_of_both_teachers(self, train, of_others):
+        for name, unlabeled in (("emodistill+distil-labeled-only", ""), ("emodistill+distil-labeled", of_others)):
+            found, card, _ = train(name, unlabeled=unlabeled)
+            assert found == name
+            assert {one: target["name"] for one, target in card["teachers"].items()} == {
+                "prosody": "prosody_fold_1",
+                "words": "words_fold_1",
+            }
+            for score in card["history"]:
+                assert score["without_prosody"] == score["without_words"] == 0
+                assert score["prosody"] > 0 < score["words"]
+            last = card["history"][-1]
+            assert last["words.embedding"] < card["history"][0]["words.embedding"]
+            assert last["words.embedding"] >= -2
+            assert last["prosody.embedding"] >= -1
+
+    def test_projections_are_dropped_and_softmaxes_have_no_head_of_their_own(self, train):
+        _, card, folder = train()
+        sizes = card["parameters"]
+        assert sizes["inference"] == sum(p.numel() for p in EmotionClassifier(3).parameters())
+        assert sizes["training"] - sizes["inference"] == 2 * (64 * 32 + 32 + 32 * 4 + 4)
+        weights = safetensors.torch.load_file(folder / "student.safetensors")
+        assert weights.keys() == EmotionClassifier(3).state_dict().keys()
+
+    def test_with_weights_of_0_it_is_byte_for_byte_the_student_of_labels_alone(self, train):
+        nothing = {"lambdas": {"prosody": 0.0, "words": 0.0}, "embeddings": {"prosody": 0.0, "words": 0.0}}
+        _, card, folder = train(loss=nothing)
+        assert card["recipe"] == "emodistill+no-prosody+no-words"
+        _, _, alone = train("alone", recipe="no-dstl", distil_labeled="")
+        files = [(one / "student.safetensors").read_bytes() for one in (folder, alone)]
+        assert files[0] == files[1]
+
+    def test_what_is_left_out_is_in_the_name(self, train):
+        found, card, _ = train(loss={"lambdas": {"prosody": 0.0}, "embeddings": {"words": 0.0}})
+        assert found == "emodistill+no-prosody-logits+no-words-embedding+distil-labeled-only"
+        assert {"prosody.embedding", "words"} <= card["history"][0].keys()
+        assert {"prosody", "words.embedding"}.isdisjoint(card["history"][0])
+
+    @pytest.mark.parametrize("teacher", ["prosody", "words"])
+    @pytest.mark.parametrize("fold", [0, 1])
+    def test_either_teacher_that_has_heard_a_folds_test_speakers_is_refused(
+        self, config, tones, tmp_path, teacher, fold
+    ):
+        def leaky(one):
+            is_it = one.name == f"{teacher}_fold_{fold}"
+            return replace(one, tuned_on=replace(one.tuned_on, heard=tuple(speakers_of(fold)))) if is_it else one
+
+        table = write_targets_of_tones(tmp_path / "leaky", tones, targets=[*map(leaky, emodistill_targets(tones))])
+        refused = f"teacher of {teacher}_fold_{fold} was tuned on speakers {', '.join(speakers_of(fold))} of tones"
+        for settings in ({"distil_labeled": table}, {"distil_labeled": "", "unlabeled": table}):
+            with pytest.raises(UserError, match=refused):
+                check(config(folds=str(fold), **settings))
+            check(config(folds=str(1 - fold), **settings))  # whose own teachers have not
+
+    def test_a_table_without_embeddings_and_teachers_of_other_labels(self, config, tones, tmp_path):
+        targets = emodistill_targets(tones)
+        without = [replace(one, embedding_size=0) for one in targets]
+        table = write_targets_of_tones(tmp_path / "without", tones, targets=without)
+        with pytest.raises(UserError, match=r"no embedding of prosody_fold_0: .*--loss\.embeddings\.prosody 0"):
+            check(config(distil_labeled=table))
+        others = [
+            replace(FACE, name=name, tuned_on=TunedOn("", 0, ()), embedding_size=3) for name in ("prosody", "words")
+        ]
+        table = write_targets_of_tones(tmp_path / "others", tones, targets=others)
+        with pytest.raises(UserError, match=r"but the head that predicts has high, low, middle: .*--loss\.heads own"):
+            check(config(distil_labeled=table))
 
 
 @pytest.mark.soak

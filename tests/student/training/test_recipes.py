@@ -42,6 +42,39 @@ def test_lambdas_are_given_by_name_and_only_those_of_the_recipe():
             read_recipe(recipe).loss(config.loss)
 
 
+ABLATIONS = {
+    "strong-emodistill": ("prosody words", "prosody words"),
+    "strong-emodistill-without-logits": ("", "prosody words"),
+    "strong-emodistill-without-embeddings": ("prosody words", ""),
+    "strong-emodistill-without-prosody": ("words", "words"),
+    "strong-emodistill-without-words": ("prosody", "prosody"),
+}
+
+
+@pytest.mark.parametrize("recipe", ABLATIONS)
+def test_the_rows_of_emodistills_table(recipe):
+    config = parse("--recipe", recipe)
+    loss = read_recipe(recipe).loss(config.loss)
+    assert [[*loss.lambdas], [*loss.embeddings]] == [names.split() for names in ABLATIONS[recipe]]
+    assert {*loss.lambdas.values(), *loss.embeddings.values()} == {1.0}
+    assert (loss.heads, loss.distillation, loss.confidence) == ("predicting", "kl", "none")
+    strong = parse("--recipe", "strong")
+    assert (config.network, config.train) == (strong.network, strong.train)
+    assert config.loss.label_smoothing == strong.loss.label_smoothing
+
+
+def test_weights_and_temperatures_of_either_part_are_given_by_name():
+    given = ["--loss.embeddings.words", "0.5", "--loss.temperatures.words", "4", "--loss.lambdas.prosody", "0"]
+    config = parse("--recipe", "strong-emodistill", *given, "--loss.temperatures.prosody", "0.5")
+    loss = read_recipe("strong-emodistill").loss(config.loss)
+    assert loss.embeddings == {"prosody": 1.0, "words": 0.5}
+    assert (loss.lambdas, loss.temperatures) == ({"words": 1.0}, {"words": 4.0})
+    assert loss.taught == ("words", "prosody")
+    for of, words in (("embeddings", "learns from the embeddings of none"), ("temperatures", "learns from speech")):
+        with pytest.raises(UserError, match=rf"--loss\.{of}\.words: the recipe sp-dstl {words}"):
+            read_recipe("sp-dstl").loss(LossConfig(**{of: {"words": 1.0}}))
+
+
 def test_confidence_is_calibrated_where_asked_for_and_only_in_its_recipe():
     calibrated = LossConfig(confidence="calibrated")
     assert read_recipe("conf-vid-sp-dstl").loss(calibrated).confidence == "calibrated"
@@ -77,6 +110,8 @@ def test_a_recipe_may_be_a_file_of_ones_own(tmp_path):
         ("loss: {lambdas: [dog]}", "dog"),
         ("loss: {lambdas: {dog: loud}}", "loud"),
         ("loss: {lambdas: {dog: -1}}", "give 0 or more"),
+        ("loss: {embeddings: {dog: loud}}", "loud"),
+        ("loss: {temperatures: {dog: 0}}", "above 0"),
         ("loss: 1", "loss"),
         ("lr: 1", "lambdas"),
         ("- 1", "can't be read"),
@@ -127,6 +162,13 @@ def test_controls_have_names_of_their_own():
         assert run_name("sp-dstl", LossConfig(), PLAIN, distilled=distilled) == name
         assert run_name("no-dstl", LossConfig(), PLAIN, distilled=distilled) == "no-dstl"
     assert run_name("sp-dstl", LossConfig({"speech": 0.0}), PLAIN) == "sp-dstl+no-speech"
+    whole = "strong-emodistill"
+    kl = {"distillation": "kl", "heads": "predicting"}
+    without = LossConfig({"words": 0.0}, embeddings={"words": 0.0}, **kl)
+    assert run_name(whole, without, PLAIN) == run_name(whole, LossConfig(**kl), PLAIN, ["words"]) == f"{whole}+no-words"
+    assert run_name(whole, LossConfig({"words": 0.0}, **kl), PLAIN) == f"{whole}+no-words-logits"
+    less = LossConfig(embeddings={"words": 0.0}, **kl | {"heads": "own"})
+    assert run_name(whole, less, PLAIN, distilled="both") == (f"{whole}+no-words-embedding+heads-own+distil-labeled")
 
 
 @pytest.mark.parametrize(

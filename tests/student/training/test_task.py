@@ -159,7 +159,7 @@ def of_labeled(task, speeds=(1.0,)):
 @pytest.mark.parametrize("recordings", [None, UNLABELED])
 def test_labeled_recordings_have_targets_too_if_there_are_any(recordings):
     task = of_labeled(make_training(recordings=recordings).task, (0.8, 1.25))
-    alone = like(task, replace(task.labeled, targets={}, windows={}), task._unlabeled, task._config)
+    alone = like(task, replace(task.labeled, windows={}), task._unlabeled, task._config)
     n_labeled = 0
     for taught, plain in zip(task.steps(1), alone.steps(1), strict=True):
         (part,), (without,) = taught.parts, plain.parts
