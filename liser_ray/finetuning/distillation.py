@@ -165,5 +165,5 @@ def _means(windows: TargetWindows) -> SegmentTarget:
     counts = np.bincount(recording, minlength=len(n_windows))
     sums = np.zeros((len(n_windows), windows.values.shape[1]), np.float32)
     np.add.at(sums, recording, windows.values[windows.counted].astype(np.float32))
-    means = sums / np.maximum(counts, 1)[:, None]
+    means = sums / np.maximum(counts, 1)[:, None].astype(np.float32)
     return SegmentTarget(torch.from_numpy(means), torch.from_numpy(counts > 0))

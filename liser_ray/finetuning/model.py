@@ -51,8 +51,8 @@ def build_model(
     if hasattr(model, "freeze_feature_encoder"):
         model.freeze_feature_encoder()  # type: ignore[operator]  # or gradients would run through the convolutions
     torch.manual_seed(seed)
-    *projections, last = linear_layers(model, HEAD)
-    for name in (*projections, last):
+    *earlier, last = linear_layers(model, HEAD)
+    for name in (*earlier, last):
         old = model.get_submodule(name)
         assert isinstance(old, nn.Linear)
         layer = nn.Linear(old.in_features, n_labels if name == last else old.out_features)

@@ -4,7 +4,7 @@ Stated are two disjoint feed-forward projections with GELU, a linguistic and a p
 a feed-forward network from there to the logits. Depth and width are ours: two layers each, 256 wide in between.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -47,20 +47,24 @@ class ProjectedHead(nn.Module):
         return self.logits(torch.cat(list(projected.values()), dim=1))
 
 
+def is_projected(names: Iterable[str], prefix: str) -> bool:
+    """Whether weights of these names, of a layer's prefix such as "classifier.", are such a head's."""
+    return any(name.startswith(f"{prefix}projections.") for name in names)
+
+
 def head_of_weights(weights: Mapping[str, Tensor], prefix: str) -> nn.Linear | ProjectedHead:
-    """A head that weights fit which begin with a prefix, such as "classifier.": linear, or this one. KeyError: none."""
-    sizes = {
-        name.removeprefix(f"{prefix}projections.").removesuffix("_projection.2.weight"): tuple(weight.shape)
-        for name, weight in weights.items()
-        if name.startswith(f"{prefix}projections.") and name.endswith("_projection.2.weight")
-    }
-    if not sizes:
+    """A head, linear or this one, that has the shapes of a layer's weights; KeyError: there are not all of them."""
+    if not is_projected(weights, prefix):
         n_labels, n_inputs = weights[f"{prefix}weight"].shape
         return nn.Linear(n_inputs, n_labels)
-    first = next(iter(sizes))
-    n_inputs = weights[f"{prefix}projections.{first}_projection.0.weight"].shape[1]
-    n_labels = weights[f"{prefix}logits.2.weight"].shape[0]
-    return ProjectedHead(n_inputs, {name: shape[0] for name, shape in sizes.items()}, n_labels)
+    before, after = f"{prefix}projections.", "_projection.2.weight"
+    sizes = {
+        name.removeprefix(before).removesuffix(after): weight.shape[0]
+        for name, weight in weights.items()
+        if name.startswith(before) and name.endswith(after)
+    }
+    n_inputs = weights[f"{before}{next(iter(sizes), '')}_projection.0.weight"].shape[1]
+    return ProjectedHead(n_inputs, sizes, weights[f"{prefix}logits.2.weight"].shape[0])
 
 
 def _two_layers(n_inputs: int, n_hidden: int, n_outputs: int) -> nn.Sequential:

@@ -26,7 +26,7 @@ from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers.bundles import TeacherBundle, find_bundle
 from liser_ray.teachers.labels import agreed_labels, labels_of_config
 from liser_ray.teachers.pooled_head import HEAD_CONFIG, HEAD_FILE, HeadedModel, LayerStatistics, read_head
-from liser_ray.teachers.projected_head import head_of_weights
+from liser_ray.teachers.projected_head import head_of_weights, is_projected
 from liser_ray.teachers.speech_inputs import PREPROCESSORS, Preparation, hear_only_what_is_there, read_preparation
 from liser_ray.teachers.transformers_folders import LOAD_ERRORS, quiet, read_classifier
 from liser_ray.teachers.weights import listed, why_not_loaded
@@ -213,7 +213,8 @@ def _adapted(base: BaseModel, folder: Path, given: Sequence[str]) -> tuple[nn.Mo
     except LOAD_ERRORS as error:
         raise UserError(f"Can't read the adapter in {folder}: {why_not_loaded(error)}") from error
     provided = {key.removeprefix("base_model.model.") for key in weights}
-    if unset := base.missing - provided:
+    projected = [name for name in linear_layers(base.model, HEAD) if is_projected(provided, f"{name}.")]
+    if unset := {key for key in base.missing - provided if key.rpartition(".")[0] not in projected}:
         raise UserError(
             f"Neither the adapter in {folder} nor its base {base.folder} has {listed(sorted(unset))}. "
             'Tune and save the adapter with modules_to_save=["projector", "classifier"].'
@@ -226,8 +227,9 @@ def _adapted(base: BaseModel, folder: Path, given: Sequence[str]) -> tuple[nn.Mo
     # deepcopy takes what its memo has as copied already: new modules, the same tensors.
     model = copy.deepcopy(base.model, {id(tensor): tensor for tensor in tensors})
     for name in linear_layers(model, HEAD):
-        if any(key.startswith(f"base_model.model.{name}.") for key in weights):
-            model.set_submodule(name, head_of_weights(weights, f"base_model.model.{name}.").to(model.device))
+        if name in projected or f"{name}.weight" in provided:
+            layer = head_of_weights(weights, f"base_model.model.{name}.")
+            model.set_submodule(name, layer.to(model.device))
     n_outputs = model.get_parameter(f"{linear_layers(model, HEAD)[-1]}.weight").shape[0]
     try:
         config.inference_mode = True
