@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from liser_ray.commands.settings import parse_settings
 from liser_ray.runtime.exits import run
-from liser_ray.student.training.config import StudentConfig
+from liser_ray.student.training.config import SWITCHES, StudentConfig
 from liser_ray.student.training.recipes import defaults_of
 
 DESCRIPTION = """\
@@ -31,7 +31,7 @@ a better network and training. strong-vid-dstl and so on are the others with it;
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the settings, train, print the scores."""
-    bare = {"--train.two_stage": "true", "--train.placebo": "true", "--network.bidirectional": "true"}
+    bare = dict.fromkeys(SWITCHES, "true")
     config = parse_settings(
         StudentConfig, DESCRIPTION, argv, bare, ("--labeled", "--label_map", "--trusted"), defaults_of
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from liser_ray.commands.settings import parse_settings
 from liser_ray.runtime.exits import run
 from liser_ray.search.config import SearchConfig
+from liser_ray.student.training.config import SWITCHES
 from liser_ray.student.training.recipes import defaults_of
 
 DESCRIPTION = """\
@@ -31,13 +32,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if argv is None else argv
 
     def parse(arguments: Sequence[str]) -> SearchConfig:
-        switches = ("--resume", "--train.two_stage", "--train.placebo", "--network.bidirectional")
-        bare = dict.fromkeys(switches, "true")
         return parse_settings(
             SearchConfig,
             DESCRIPTION,
             arguments,
-            bare,
+            dict.fromkeys(("--resume", *SWITCHES), "true"),
             ("--labeled", "--label_map", "--space", "--trusted"),
             defaults_of,
         )

@@ -1,1 +1,1 @@
-"""The paper's tables and figure, run again."""
+"""The papers' tables and figure, run again."""

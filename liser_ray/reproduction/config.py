@@ -1,19 +1,26 @@
 """Which tables to make, and of what."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from liser_ray.results.paper import EMODISTILL
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.training.config import StudentConfig
+from liser_ray.student.training.recipes import read_recipe
 
+Paper = Literal["liser", "emodistill"]
 Part = Literal["table-2", "table-3", "figure-2"]
 
 
 @dataclass(frozen=True)
 class ReproductionConfig(StudentConfig):
-    """Train the configurations of the paper's tables, and set their scores beside the paper's.
+    """Train the configurations of a paper's tables, and set their scores beside the paper's.
 
     Attributes:
+        paper: LiSER's Tables 2 and 3 and Figure 2, or EmoDistill's rows with our student (recipes strong-emodistill ...
+            and strong) and the labels of a prosodic and a linguistic teacher for each fold, as --distil_labeled,
+            --unlabeled or both.
         labeled: labeled sets, such as ravdess:FOLDER cremad:FOLDER.
         unlabeled: output of label_corpus.py, with the labels of a speech teacher for each fold of each set. Without it
             only what learns from labels alone is run.
@@ -21,7 +28,7 @@ class ReproductionConfig(StudentConfig):
             was.
         recipe: those of the tables; leave it out.
         seeds: numbers such as 0,1,2.
-        parts: what to run: table-2, table-3 (ablations, on RAVDESS), figure-2 (fewer labels, on CREMA-D).
+        parts: what to run of LiSER's: table-2, table-3 (ablations, on RAVDESS), figure-2 (fewer labels, on CREMA-D).
         shares: of the labels, in percent, for figure-2, beside all of them.
         unlabeled_at: for figure-2 the table of each share, by the share: its speech teachers were tuned with it as
             --train.labeled_fraction (25: 0.25). A share without one is run from labels alone.
@@ -32,6 +39,7 @@ class ReproductionConfig(StudentConfig):
         readme: Markdown files whose marked places get the tables; pictures go beside the first one into docs/images.
     """
 
+    paper: Paper = "liser"
     labeled: list[str] = field(default_factory=list)  # each with its own students
     output: str = "out/tables"
     seeds: str = "0,1,2"
@@ -46,3 +54,14 @@ class ReproductionConfig(StudentConfig):
         super().__post_init__()
         if self.recipe != StudentConfig.recipe:
             raise UserError("The recipes are those of the tables: leave out --recipe, or train it by train_student.py.")
+        of_liser = ("parts", "shares", "unlabeled_at", "searches")
+        if self.paper != "liser":
+            plain = ReproductionConfig()
+            idle = [one for one in of_liser if getattr(self, one) != getattr(plain, one)]
+            if idle:
+                raise UserError(f"--{idle[0]} is of LiSER's tables: leave it out with --paper {self.paper}.")
+
+
+def defaults_of_paper(given: Any) -> Mapping[str, Any]:  # noqa: ANN401 (settings with a paper)
+    """What the recipes of a paper's tables have in place of LiSER's settings, by the fields' names, with dots."""
+    return read_recipe(EMODISTILL[0].recipe).settings if given.paper == "emodistill" else {}

@@ -1,7 +1,7 @@
 """The job from its settings to tables and pictures."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from liser_ray.corpora import ravdess
 from liser_ray.corpora.folds import choose_folds, folds_of, numbers
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.reproduction.config import ReproductionConfig
+from liser_ray.reproduction.emodistill import emodistill_students
 from liser_ray.results import tables
 from liser_ray.results.paper import BASE, CONFIGURATIONS, FIGURE_2, set_name, share_of
 from liser_ray.results.plots import confusion_plot, differences_plot, figure_2, speakers_plot
@@ -21,7 +22,7 @@ from liser_ray.storage.files import check_writable, exists, read_bytes, write_by
 from liser_ray.student.data.labels_table import open_labels_table
 from liser_ray.student.training.config import StudentConfig
 from liser_ray.student.training.job import RECORDS_FOLDER, choose_targets, record_file, train_students
-from liser_ray.student.training.recipes import extends_of, read_recipe, run_name
+from liser_ray.student.training.recipes import bases_of, read_recipe, run_name
 from liser_ray.teachers.targets import refuse_more_labels
 
 log = logging.getLogger(__name__)
@@ -59,11 +60,12 @@ def reproduce(config: ReproductionConfig) -> ReproductionResult:
 
 
 def make_tables(records: Sequence[Record]) -> dict[str, str]:
-    """All tables that can be made of some records, Markdown by name: "table-2", "ravdess-recalls" ..."""
+    """All tables that can be made of some records, Markdown by name: "table-2", "emodistill", "ravdess-recalls" ..."""
     recipes = {record.recipe for record in records}
     made = {
         "table-2": tables.table_2(records),
         "table-3": tables.table_3(records),
+        "emodistill": tables.emodistill_table(records),
         "results": tables.results_table(records),
         "sexes": tables.sexes_table(records),
     }
@@ -72,9 +74,9 @@ def make_tables(records: Sequence[Record]) -> dict[str, str]:
         made["others"] = tables.others_table(records, _TESTED - _VALIDATING)
     if recipes != {BASE}:
         made["differences"] = tables.differences_table(records)
-    extended = {recipe: extends_of(recipe) for recipe in recipes}
-    for base in sorted(recipes & set(extended.values())):
-        ours = [one for one in records if base in (one.recipe, extended[one.recipe])]
+    extended = {recipe: bases_of(recipe) for recipe in recipes}
+    for base in sorted(recipes & {base for of in extended.values() for base in of}):
+        ours = [one for one in records if base in (one.recipe, *extended[one.recipe])]
         made[f"{base}-differences"] = tables.differences_table(ours, base)
     for labeled in sets:
         made[f"{labeled}-recalls"] = tables.recalls_table([one for one in records if one.labeled == labeled])
@@ -101,8 +103,13 @@ def _train(config: ReproductionConfig, output: str, left_out: list[str]) -> None
     """Train what is asked for and write its records; what can't be run is noted."""
     if not config.labeled:
         raise UserError("Give --labeled ravdess:FOLDER and cremad:FOLDER, one of them, or --records FOLDER.")
-    students = list(_students(config, output, left_out))
-    _check_teachers(students)
+    sets = {read_labeled_set(address).name: address for address in config.labeled}
+    plain = StudentConfig(**{one.name: getattr(config, one.name) for one in fields(StudentConfig)} | {"labeled": ""})
+    if config.paper == "emodistill":
+        students = list(emodistill_students(plain, sets, output, left_out))
+    else:
+        students = list(_students(config, plain, sets, output, left_out))
+        _check_teachers(students)
     for student in students:
         log.info("%s", student.output)
         for record in train_students(student).records:
@@ -111,9 +118,10 @@ def _train(config: ReproductionConfig, output: str, left_out: list[str]) -> None
         raise UserError("Nothing to run: " + " ".join(left_out))
 
 
-def _students(config: ReproductionConfig, output: str, left_out: list[str]) -> Iterator[StudentConfig]:
-    """Settings of every training that is asked for; what can't be run is noted."""
-    sets = {read_labeled_set(address).name: address for address in config.labeled}
+def _students(
+    config: ReproductionConfig, plain: StudentConfig, sets: Mapping[str, str], output: str, left_out: list[str]
+) -> Iterator[StudentConfig]:
+    """Settings of every training of LiSER's tables that is asked for; what can't be run is noted."""
     shares = numbers(config.shares, "--shares")
     if not all(1 <= share <= 99 for share in shares):
         raise UserError(f"--shares {config.shares}: give percents of the labels from 1 to 99.")
@@ -121,7 +129,6 @@ def _students(config: ReproductionConfig, output: str, left_out: list[str]) -> I
         raise UserError(f"--unlabeled_at.{min(strange)}: --shares has {config.shares}. Give tables for these alone.")
     if unknown := config.loss.lambdas.keys() - {name for one in CONFIGURATIONS for name in read_recipe(one).lambdas}:
         raise UserError(f"--loss.lambdas.{min(unknown)}: no configuration of the paper learns from it.")
-    plain = StudentConfig(**{one.name: getattr(config, one.name) for one in fields(StudentConfig)} | {"labeled": ""})
     wanted: list[tuple[str, StudentConfig]] = []  # with the set's name
     if "table-2" in config.parts:
         wanted += [(name, replace(plain, recipe=recipe)) for name in sets for recipe in CONFIGURATIONS]
@@ -195,7 +202,7 @@ def _check_teachers(students: Sequence[StudentConfig]) -> None:
 
 
 def _write(result: ReproductionResult, readme: Sequence[str]) -> None:
-    lines = ["# LiSER's tables, run again", "", f"Figure 2: {FIGURE_2}", ""]
+    lines = ["# The papers' tables, run again", "", f"LiSER's Figure 2: {FIGURE_2}", ""]
     for name, table in result.tables.items():
         lines += [f"## {name}", "", table, ""]
     for name, png in result.pictures.items():

@@ -58,6 +58,17 @@ def pooled(records: Sequence[Record], metric: Metric) -> float:
     return float(scores(_counts(records).sum(axis=1), metric).mean())
 
 
+def fold_mean(records: Sequence[Record], metric: Metric) -> float:
+    """Score over the test recordings of a fold, 0..1; mean over the folds of all records, a seed each.
+
+    Of few speakers a fold it is another number than `pooled`: a label that a fold's speakers have not said counts
+    nothing in it. Errors: as for `pooled`.
+    """
+    _counts(records)
+    confusions = [np.sum([*fold.confusions.values()], axis=0) for record in records for fold in record.folds]
+    return float(scores(np.stack(confusions), metric).mean())
+
+
 def label_recalls(records: Sequence[Record]) -> dict[str, float]:
     """Recall of each label over all test speakers, 0..1, NaN for one that does not occur; mean over seeds.
 

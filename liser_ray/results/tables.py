@@ -7,6 +7,7 @@ from liser_ray.results.metrics import Metric
 from liser_ray.results.paper import (
     BASE,
     CONFIGURATIONS,
+    EMODISTILL,
     OTHERS,
     PAPER,
     PAPER_SETS,
@@ -16,8 +17,19 @@ from liser_ray.results.paper import (
     set_name,
 )
 from liser_ray.results.records import SEXES, Record
-from liser_ray.results.scores import Interval, by_sex, interval, label_recalls, of_speakers, paired_difference, pooled
+from liser_ray.results.scores import (
+    Interval,
+    by_sex,
+    fold_mean,
+    interval,
+    label_recalls,
+    of_speakers,
+    paired_difference,
+    pooled,
+)
 from liser_ray.runtime.errors import UserError
+
+_METRICS: tuple[Metric, Metric] = ("uar", "war")
 
 NOTHING = "—"
 NOT_RUN = "not run"
@@ -136,6 +148,25 @@ def table_3(records: Sequence[Record]) -> str:
     recipes = ("vid-dstl", "sp-dstl")
     rows = {words: [(recipe + end, "ravdess") for recipe in recipes] for words, end in _ABLATIONS.items()}
     return _beside_paper(records, "distillation", recipes, rows)
+
+
+def emodistill_table(records: Sequence[Record]) -> str:
+    """EmoDistill's rows: what our students of them come to on any set, beside the paper's HuBERT on IEMOCAP.
+
+    A recipe's variants, such as "strong-emodistill+distil-labeled", are in its row.
+    """
+    lines = []
+    for row in EMODISTILL:
+        runs = [run for run in _runs(records) if run[0].partition("+")[0] == row.recipe]
+        paper = [" / ".join(score_text(getattr(one, of)) for one in (row.base, row.large) if one) for of in _METRICS]
+        for recipe, labeled, of_run in runs:
+            ours = [_cell(of_run, "uar"), score_text(fold_mean(of_run, "uar")), _cell(of_run, "war")]
+            lines.append([row.what, recipe, set_name(labeled), str(len(of_run)), *ours, *paper])
+        if not runs:
+            lines.append([row.what, row.recipe or NOTHING, NOTHING, NOTHING, *[NOT_RUN if row.recipe else NOTHING] * 3])
+            lines[-1] += paper
+    head = ["row", "recipe", "set", "seeds", "UAR", "UAR, mean of folds", "WAR"]
+    return _table([*head, "paper's UA, HuBERT base / large on IEMOCAP", "paper's WA"], lines)
 
 
 def write_between_markers(text: str, name: str, content: str) -> str:

@@ -3,16 +3,18 @@ from types import SimpleNamespace
 
 import pytest
 from small_records import random_record
-from tone_files import write_tone_labels, write_tones
+from tone_files import emodistill_targets, write_targets_of_tones, write_tone_labels, write_tones
 
+from liser_ray.commands.settings import parse_settings
 from liser_ray.reproduction import job
-from liser_ray.reproduction.config import ReproductionConfig
+from liser_ray.reproduction.config import ReproductionConfig, defaults_of_paper
 from liser_ray.reproduction.job import make_tables, reproduce
-from liser_ray.results.paper import CONFIGURATIONS
+from liser_ray.results.paper import CONFIGURATIONS, EMODISTILL
 from liser_ray.results.records import is_taught_by_more, record_to_json
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
-from liser_ray.student.training.config import TrainConfig
+from liser_ray.student.training.config import StudentConfig, TrainConfig
+from liser_ray.student.training.recipes import defaults_of
 
 TRAIN = TrainConfig(epochs=1, batch_size=10)
 
@@ -104,6 +106,83 @@ def test_nothing_to_make_tables_of_is_said(tmp_path, records):
         ReproductionConfig(recipe="strong")
     with pytest.raises(UserError, match="shares"):
         reproduce(ReproductionConfig([write_tones(tmp_path)], shares="0,50", output=str(tmp_path / "out")))
+
+
+def emodistill(*arguments):
+    settings = ["--paper", "emodistill", "--seeds", "0", "--folds", "0,1", "--train.epochs", "1", *map(str, arguments)]
+    lists = ("--labeled",)
+    return parse_settings(ReproductionConfig, "", settings, lists=lists, defaults=defaults_of_paper)
+
+
+class TestEmoDistill:
+    @pytest.fixture
+    def rows(self, tmp_path, monkeypatch):
+        """Recipes that are run with a table of these teachers, what is left out, and their settings."""
+        tones = write_tones(tmp_path)
+        monkeypatch.setattr(
+            job, "train_students", lambda config: students.append(config) or SimpleNamespace(records=())
+        )
+        students = []
+
+        def asked(*arguments, teachers=("prosody", "words")):
+            students.clear()
+            targets = [one for one in emodistill_targets(tones) if one.teacher in teachers]
+            table = write_targets_of_tones(tmp_path / "-".join(teachers), tones, targets=targets)
+            given = ["--distil_labeled", table] if teachers else []
+            left_out = []
+            job._train(
+                emodistill("--labeled", tones, "--output", tmp_path, *given, *arguments), str(tmp_path), left_out
+            )
+            return [one.output.split("/")[-1].partition("+distil")[0] for one in students], left_out, students
+
+        (tmp_path / "records").mkdir()
+        return asked
+
+    def test_each_row_is_a_recipe_with_the_settings_of_strong(self, rows):
+        names, left_out, students = rows()
+        assert names == [row.recipe for row in EMODISTILL if row.recipe]
+        assert left_out == []
+        strong = parse_settings(StudentConfig, "", ["--recipe", "strong"], defaults=defaults_of)
+        for student in students:
+            assert student.network == strong.network
+            assert student.train == replace(strong.train, epochs=1)
+        assert students[0].output.endswith("/runs/tones/strong-emodistill+distil-labeled-only")
+
+    def test_what_a_table_has_no_teacher_for_is_left_out_and_named(self, rows):
+        names, left_out, _ = rows(teachers=["prosody"])
+        assert names == ["strong-emodistill-without-words", "strong"]
+        assert len(left_out) == 4
+        assert left_out[0].startswith("strong-emodistill+distil-labeled-only on tones: no teacher words in /")
+
+    def test_weights_are_those_of_the_rows_that_have_them_and_no_row_is_run_twice(self, rows):
+        without_words = ["--loss.lambdas.words", 0, "--loss.embeddings.words", 0]
+        names, _, students = rows(*without_words, "--loss.temperatures.prosody", 0.5, teachers=["prosody"])
+        assert names == [
+            "strong-emodistill+no-words",
+            "strong-emodistill-without-logits+no-words",
+            "strong-emodistill-without-embeddings+no-words",
+            "strong-emodistill-without-prosody+no-words",
+        ]
+        assert [one.loss.temperatures for one in students] == [{"prosody": 0.5}, {}, {"prosody": 0.5}, {}]
+
+    def test_settings_that_are_of_no_row(self, rows):
+        with pytest.raises(UserError, match="no row of EmoDistill's tables learns from dog"):
+            rows("--loss.embeddings.dog", 1)
+        with pytest.raises(UserError, match="--shares is of LiSER's tables"):
+            emodistill("--shares", "50")
+
+    def test_ours_stand_beside_the_papers(self):
+        recipes = ("strong", "strong-emodistill-without-words+distil-labeled-only")
+        made = make_tables([random_record(recipe=recipe) for recipe in recipes])
+        lines = [line.split(" | ") for line in made["emodistill"].splitlines() if line.startswith("| w")]
+        assert [len(line) for line in lines] == [9] * 6
+        assert lines[0][:2] == ["| whole", "strong-emodistill"]
+        assert lines[0][-5:] == ["not run"] * 3 + [".761 / .789", ".752 / .775 |"]
+        assert lines[4][:3] == ["| without the linguistic teacher", recipes[1], "RAVDESS"]
+        assert lines[4][-2:] == [".673", ".660 |"]
+        assert lines[5][1] == "strong"
+        assert "| prosodic teacher alone | — |" in made["emodistill"]
+        assert recipes[1] in made["strong-differences"]
 
 
 @pytest.fixture

@@ -8,6 +8,9 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import TRUSTED, LossConfig, NetworkConfig
 from liser_ray.training.config import WorkerSettings
 
+SWITCHES = ("--gate", "--train.two_stage", "--train.placebo", "--network.bidirectional", "--loss.temperature_squared")
+"""Settings of students that may stand on a command line without a value."""
+
 Distilled = Literal["unlabeled", "labeled", "both"]
 """Recordings of which a student learns what teachers say."""
 
@@ -143,6 +146,7 @@ class StudentConfig(WorkerSettings):
         trusted: names of targets that may teach although their teachers do not say whom they have heard.
         min_teacher_uar: teachers below this UAR on speakers who did not train them are left out, 0..1; 0: none. Of a
             teacher that is several it is the mean over the folds; one that does not say how good it is stays.
+        gate: teachers that are hardly better than chance on speakers who did not train them are left out, judged alike.
         min_valid: share of a teacher's window that must show the face, or be speech, for the window to count, 0..1.
         distil_labeled: output of label_corpus.py of the labeled recordings themselves (--input as --labeled): students
             learn what teachers say of these too, beside the unlabeled ones or without any.
@@ -161,6 +165,7 @@ class StudentConfig(WorkerSettings):
     seeds: str = "0"
     trusted: tuple[str, ...] = TRUSTED
     min_teacher_uar: float = 0.0
+    gate: bool = False
     min_valid: float = 0.5
     distil_labeled: str = ""
     label_map: list[str] = field(default_factory=list)

@@ -144,7 +144,7 @@ def check(config: StudentConfig) -> Checked:
     for number in known.keys() & also.keys():
         refuse_two_teachers(known[number], also[number])
     weighted = recipe.loss(config.loss).confidence != "none"
-    recipe = replace(recipe, left_out=judge_teachers(known, config.min_teacher_uar, weighted))
+    recipe = replace(recipe, left_out=judge_teachers(known, config.min_teacher_uar, weighted, config.gate))
     known = {number: {name: of[name] for name in of if name not in recipe.left_out} for number, of in known.items()}
     loss = recipe.loss(config.loss)
     of_folds = {number: of for number, of in known.items() if number != EVERYBODY}

@@ -126,10 +126,11 @@ def _are_numbers(values: Any) -> bool:  # noqa: ANN401 (of a file)
     return isinstance(values, dict) and all(isinstance(value, int | float) for value in values.values())
 
 
-def extends_of(run: str) -> str:
-    """Name of the recipe that a run's recipe extends, by the name of `run_name`; "" where there is none or no file."""
+def bases_of(run: str) -> tuple[str, ...]:
+    """Names of the recipe that a run's recipe extends, by the name of `run_name`, of the one that this extends ..."""
     recipe = run.partition("+")[0]
-    return read_recipe(recipe).extends if recipe in recipe_names() else ""
+    extends = read_recipe(recipe).extends if recipe in recipe_names() else ""
+    return (extends, *bases_of(extends)) if extends else ()
 
 
 def recipe_names() -> list[str]:

@@ -15,9 +15,9 @@ CHANCE_MARGIN = 0.05
 
 
 def judge_teachers(
-    by_fold: Mapping[int, Mapping[str, Target]], min_uar: float, weighted_by_confidence: bool
+    by_fold: Mapping[int, Mapping[str, Target]], min_uar: float, weighted_by_confidence: bool, gate: bool = False
 ) -> frozenset[str]:
-    """Names of the targets whose teachers are below a UAR; what else is bad is a warning.
+    """Names of the targets whose teachers are below a UAR, or hardly better than chance; what else is bad is a warning.
 
     The students of all folds have the same heads, so a teacher that is several is left out as a whole, by the mean over
     its folds: the UAR of one is good to about ± .05, and the worst of five would decide by its bad luck.
@@ -26,6 +26,7 @@ def judge_teachers(
         by_fold: targets by the fold's number and name.
         min_uar: 0..1; 0: none is left out.
         weighted_by_confidence: whether the teachers' confidence weighs their terms.
+        gate: whether teachers that are hardly better than chance are left out too.
 
     Raises:
         UserError: none is left.
@@ -37,15 +38,20 @@ def judge_teachers(
         said = [one.held_out.uar for one in targets.values() if one.held_out]
         for warning in (words for one in targets.values() for words in _doubts(one, weighted_by_confidence)):
             log.warning("%s", warning)
+        chance = 1 / len(next(iter(targets.values())).labels)
         if said and np.mean(said) < min_uar:
             left_out[name] = float(np.mean(said))
             log.warning("The teacher %s is left out: its UAR is %.3f, below %g.", name, left_out[name], min_uar)
-        elif min_uar and not said:
+        elif said and gate and np.mean(said) <= chance + CHANCE_MARGIN:
+            left_out[name] = float(np.mean(said))
+            log.warning("The teacher %s is left out: its UAR is %.3f, chance %.3f.", name, left_out[name], chance)
+        elif (min_uar or gate) and not said:
             log.warning("The teacher %s stays, although it does not say how good it is.", name)
     if names and len(left_out) == len(names):
         raise UserError(
-            f"No teacher has a UAR of {min_uar:g}, but {', '.join(f'{k} {uar:.3f}' for k, uar in left_out.items())}: "
-            "give a lower --min_teacher_uar, better teachers, or --recipe no-dstl."
+            f"No teacher has a UAR of {min_uar:g}{' and more than chance' * gate}, but "
+            f"{', '.join(f'{k} {uar:.3f}' for k, uar in left_out.items())}: give a lower --min_teacher_uar"
+            f"{' or no --gate' * gate}, better teachers, or --recipe no-dstl."
         )
     return frozenset(left_out)
 
@@ -59,7 +65,7 @@ def _doubts(target: Target, weighted_by_confidence: bool) -> Iterator[str]:
     if held_out.uar <= chance + CHANCE_MARGIN:
         yield (
             f"The teacher of {target.name} is hardly better than chance ({chance:.3f}): its UAR on speakers who did "
-            f"not train it is {held_out.uar:.3f}. --min_teacher_uar leaves such ones out."
+            f"not train it is {held_out.uar:.3f}. --gate leaves such ones out."
         )
     auroc = held_out.confidence_auroc
     if weighted_by_confidence and auroc is not None and auroc <= 0.5:

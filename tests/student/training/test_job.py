@@ -15,6 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 from small_labels import FACE, speech_target, write_labels
+from small_training import ALONE
 from tone_files import emodistill_targets, speakers_of, speech_targets, write_targets_of_tones
 from tones import LABELS
 
@@ -28,9 +29,10 @@ from liser_ray.results.scores import pooled
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.network import EmotionClassifier
-from liser_ray.student.training.config import AugmentConfig, StudentConfig, TrainConfig
+from liser_ray.student.training.config import AugmentConfig, RunJob, StudentConfig, TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
-from liser_ray.student.training.job import check, train_students
+from liser_ray.student.training.job import check, make_inputs, train_students
+from liser_ray.student.training.run import make_training
 from liser_ray.teachers.targets import HeldOut, Target, TunedOn
 from liser_ray.teachers.temperature import fit_temperature
 
@@ -325,6 +327,35 @@ class TestEmoDistill:
         assert found == "emodistill+no-prosody-logits+no-words-embedding+distil-labeled-only"
         assert {"prosody.embedding", "words"} <= card["history"][0].keys()
         assert {"prosody", "words.embedding"}.isdisjoint(card["history"][0])
+
+    def test_no_embedding_of_a_validation_or_test_speaker_decides_on_the_axes(self, config):
+        wanted = config()
+        inputs, rng = make_inputs(wanted, check(wanted)), np.random.default_rng(0)
+        fold = inputs.folds[1]
+
+        def axes(speakers=frozenset()):
+            """With other embeddings of these speakers."""
+            changed = np.isin(inputs.speech.speakers, [*speakers])
+            windows = {
+                name: replace(one, values=np.where(changed[:, None], rng.normal(size=one.values.shape), one.values))
+                for name, one in inputs.labeled_windows.items()
+            }
+            training = make_training(RunJob(wanted, 1, 0, ""), replace(inputs, labeled_windows=windows), ALONE)
+            return torch.cat([one.axes.flatten() for one in training.task._reductions.values()])
+
+        assert torch.equal(axes(fold.validation | fold.test), axes())
+        assert not torch.equal(axes(fold.train), axes())
+
+    def test_a_teacher_at_chance_is_named_and_with_the_gate_left_out(self, config, tones, tmp_path, caplog):
+        uars = {"prosody": HeldOut(0.35, None), "words": HeldOut(0.7, None)}
+        targets = [replace(one, held_out=uars[one.teacher]) for one in emodistill_targets(tones)]
+        table = write_targets_of_tones(tmp_path / "judged", tones, targets=targets)
+        assert check(config(distil_labeled=table)).name == "emodistill+distil-labeled-only"
+        assert "teacher of prosody_fold_1 is hardly better than chance (0.333)" in caplog.text
+        checked = check(config(distil_labeled=table, gate=True))
+        assert checked.name == "emodistill+no-prosody+distil-labeled-only"
+        assert list(checked.targets[1]) == ["words"]
+        assert checked.recipe.loss(LossConfig()).taught == ("words",)
 
     @pytest.mark.parametrize("teacher", ["prosody", "words"])
     @pytest.mark.parametrize("fold", [0, 1])

@@ -7,7 +7,7 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.network import EmotionClassifier, count_parameters
 from liser_ray.student.training.config import AugmentConfig, StudentConfig, TrainConfig
-from liser_ray.student.training.recipes import defaults_of, extends_of, read_recipe, recipe_names, run_name
+from liser_ray.student.training.recipes import bases_of, defaults_of, read_recipe, recipe_names, run_name
 
 PLAIN = TrainConfig()
 
@@ -172,11 +172,17 @@ def test_controls_have_names_of_their_own():
 
 
 @pytest.mark.parametrize(
-    ("run", "recipe"),
-    [("strong", ""), ("strong-sp-dstl+self", "strong"), ("strong-50k+50%-labels", "strong"), ("mine", "")],
+    ("run", "recipes"),
+    [
+        ("strong", ()),
+        ("strong-sp-dstl+self", ("strong",)),
+        ("strong-50k+50%-labels", ("strong",)),
+        ("strong-emodistill-without-words+distil-labeled", ("strong-emodistill", "strong")),
+        ("mine", ()),
+    ],
 )
-def test_what_a_runs_recipe_extends(run, recipe):
-    assert extends_of(run) == recipe
+def test_what_a_runs_recipe_extends(run, recipes):
+    assert bases_of(run) == recipes
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,10 @@ def folds(*uars, auroc=0.7, face=None):
 def judge(caplog):
     """Who is left out, and the warnings."""
 
-    def judged(by_fold, min_uar=0.0, weighted=True):
+    def judged(by_fold, min_uar=0.0, weighted=True, gate=False):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            left_out = judge_teachers(by_fold, min_uar, weighted)
+            left_out = judge_teachers(by_fold, min_uar, weighted, gate)
         return left_out, caplog.messages
 
     return judged
@@ -49,6 +49,20 @@ def test_a_fold_at_chance_is_named_whatever_the_mean(judge):
     assert left_out == set()
     assert "teacher of speech_fold_1 is hardly better than chance (0.250)" in words
     assert "0.300" in words
+
+
+def test_the_gate_leaves_out_who_is_at_chance_in_the_mean(judge):
+    face = HeldOut(0.7, None)
+    left_out, words = judge(folds(0.26, 0.32, face=face), gate=True)
+    assert left_out == {"speech"}
+    assert "teacher of speech_fold_0 is hardly better than chance (0.250)" in words[0]
+    assert words[1] == "The teacher speech is left out: its UAR is 0.290, chance 0.250."
+    assert judge(folds(0.26, 0.36, face=face), gate=True)[0] == set()
+    assert judge(folds(0.26, 0.32, face=face))[0] == set()
+    left_out, words = judge(folds(0.9, face=None), gate=True)
+    assert (left_out, words) == (set(), ["The teacher face stays, although it does not say how good it is."])
+    with pytest.raises(UserError, match=r"and more than chance, but speech 0\.290, face 0\.150: .* or no --gate"):
+        judge(folds(0.29, face=HeldOut(0.15, None)), gate=True)
 
 
 def test_a_confidence_that_tells_nothing_is_named_if_it_weighs(judge):
