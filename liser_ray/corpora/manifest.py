@@ -31,6 +31,9 @@ _ENCODINGS = (
     (b"\xfe\xff", "utf-16"),
 )
 
+TEXT = "text"
+"""The column of what is said in a recording."""
+
 _ADDRESSES = ("uri", "path", "file")
 _STARTS = ("start", "start_s", SEGMENT_COLUMNS[0])
 _ENDS = ("end", "end_s", SEGMENT_COLUMNS[1])
