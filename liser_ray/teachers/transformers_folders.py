@@ -4,7 +4,7 @@ Transformers only warns when weights are missing and goes on with random ones; h
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from liser_ray.runtime.errors import UserError
+from liser_ray.teachers.labels import agreed_labels, labels_of_config
 from liser_ray.teachers.weights import why_not_loaded
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError, UnpicklingError)
@@ -60,6 +61,36 @@ def read_classifier(
         )
     missing, unexpected = (frozenset(map(str, info[keys])) for keys in ("missing_keys", "unexpected_keys"))
     return model.to(device).eval(), missing, unexpected
+
+
+def refuse_other_tasks(model: PreTrainedModel, source: str) -> None:
+    """Raise a `UserError` for a head whose outputs are no probabilities of one label each."""
+    task, n_outputs = model.config.problem_type, model.config.num_labels or 0
+    if task in ("regression", "multi_label_classification") or n_outputs < 2:
+        what = {"regression": "numbers (regression)", "multi_label_classification": "several labels at once"}
+        raise UserError(
+            f"{source} gives {what.get(task or '', 'one output')}, not a distribution over labels: a softmax of it "
+            "would mean nothing. Give a classifier of one label out of several."
+        )
+
+
+def labels_of_model(model: PreTrainedModel, folder: Path, given: Sequence[str]) -> tuple[str, ...]:
+    """The labels of a classifier's own ``config.json``, or those ``given``, see `agreed_labels`."""
+    hint = f'set "id2label": {{"0": "neutral", "1": "happy", ...}} in {folder / "config.json"}'
+    return agreed_labels(
+        model.config.num_labels or 0, str(folder), labels_of_config(model.config.id2label), given, hint
+    )
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder; UserError if it holds none."""
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(folder, **FROM_DISK)
+    except LOAD_ERRORS as error:
+        raise UserError(
+            f"Can't read the tokenizer in {folder}: {error}. Copy the model's own (tokenizer.json ...) there."
+        ) from error
 
 
 @contextmanager
