@@ -39,8 +39,8 @@ _MAY_BE_EMPTY = ("sex", TEXT)
 _FOLD = re.compile(r"(\d+)(\.0*)?")  # tools write whole numbers as 3.0 where a column had gaps
 
 
-def read_labeled_set(spec: str) -> LabeledSet:
-    """List a labeled set; no recording is opened.
+def read_labeled_set(spec: str, without_files: bool = False) -> LabeledSet:
+    """List a labeled set; no recording is opened. A list need not name files if they are not asked for.
 
     It is named by a name of `CORPORA` and where it lies, as in ``ravdess:<folder>``: a local folder or an ``s3://``
     prefix in which the corpus lies as it was published, in any depth and any format of sound. Or by a manifest: a
@@ -55,7 +55,7 @@ def read_labeled_set(spec: str) -> LabeledSet:
     """
     prefix = _PREFIX.match(spec)
     if prefix is None:
-        labeled = _read_manifest(absolute(spec))
+        labeled = _read_manifest(absolute(spec), without_files)
     elif prefix[1].lower() not in CORPORA:
         raise UserError(f"{spec}: there is no labeled set {prefix[1]!r}. Give {FORMS}.")
     elif prefix.end() == len(spec):
@@ -114,10 +114,11 @@ def _read_corpus(corpus: Corpus, root: str) -> LabeledSet:
     return LabeledSet(corpus.name, corpus.labels, taken, dict(skipped))
 
 
-def _read_manifest(uri: str) -> LabeledSet:
+def _read_manifest(uri: str, without_files: bool) -> LabeledSet:
     if not is_manifest(uri):
         raise UserError(f"{uri} is no labeled set. Give {FORMS}.")
-    manifest = Manifest(uri, ("label", "speaker"), ("fold", "sex", TEXT), address="path", hint=_COLUMNS)
+    optional = ("fold", "sex", TEXT)
+    manifest = Manifest(uri, ("label", "speaker"), optional, "path", hint=_COLUMNS, without_files=without_files)
     utterances = []
     of_speaker: dict[str, Utterance] = {}  # the first of each, with a sex where one is known
     spelled: dict[str, str] = {}  # labels by their lower case
@@ -144,7 +145,9 @@ def _read_manifest(uri: str) -> LabeledSet:
     labels = tuple(sorted(spelled.values()))
     name = posixpath.splitext(posixpath.basename(uri))[0]
     # The order of the rows must not matter to what is trained: sets are compared over copies of a manifest.
-    order = sorted(utterances, key=lambda one: (one.uri, one.segment.start_s, str(one), one.label, one.speaker))
+    order = sorted(
+        utterances, key=lambda one: (one.uri, one.segment.start_s, str(one), one.label, one.speaker, one.text)
+    )
     return LabeledSet(name, labels, tuple(order), {})
 
 

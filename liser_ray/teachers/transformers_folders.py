@@ -31,27 +31,34 @@ def read_classifier(
     folder: Path,
     what: str,
     device: torch.device,
+    new_labels: Sequence[str] = (),
 ) -> tuple[PreTrainedModel, frozenset[str], frozenset[str]]:
     """A classifier in evaluation mode, float32, on a device; and the names of weights that do not fit.
 
-    Those first that its folder lacks, then those that are in the folder and have no place in it.
+    Those first that its folder lacks, then those that are in the folder and have no place in it. With new labels it
+    gets a new head for them: what of the folder's head has other sizes is then missing.
 
     Raises:
         UserError: the folder holds no such model (``what`` in words), none that loads without running code, or one
             whose weights have other sizes than its config.json says.
     """
+    settings: dict[str, Any] = dict(FROM_DISK)
+    if new_labels:
+        settings["id2label"] = dict(enumerate(new_labels))
+        settings["label2id"] = {label: number for number, label in enumerate(new_labels)}
     try:
         with quiet():
             # Sizes that differ are told here: Transformers' own error points at a table that it has logged.
             model, info = auto_class.from_pretrained(
-                folder, output_loading_info=True, ignore_mismatched_sizes=True, dtype=torch.float32, **FROM_DISK
+                folder, output_loading_info=True, ignore_mismatched_sizes=True, dtype=torch.float32, **settings
             )
     except LOAD_ERRORS as error:
         raise UserError(
             f"Can't load {what} from {folder}: {why_not_loaded(error)}. A folder with its config.json and "
             "model.safetensors, as save_pretrained writes it, is needed."
         ) from error
-    if differ := sorted(info["mismatched_keys"]):
+    differ = sorted(info["mismatched_keys"])
+    if differ and not new_labels:
         name, *sizes = differ[0]
         stored, expected = (" x ".join(map(str, size)) for size in sizes)
         more = f" ({len(differ)} differ so)" if len(differ) > 1 else ""
@@ -60,7 +67,7 @@ def read_classifier(
             "id2label there has to name as many labels as the head has outputs."
         )
     missing, unexpected = (frozenset(map(str, info[keys])) for keys in ("missing_keys", "unexpected_keys"))
-    return model.to(device).eval(), missing, unexpected
+    return model.to(device).eval(), missing | {str(name) for name, *_ in differ}, unexpected
 
 
 def refuse_other_tasks(model: PreTrainedModel, source: str) -> None:
