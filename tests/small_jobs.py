@@ -90,7 +90,7 @@ def write_job(
         input_uri, config.plan, len(planned), seconds, len(planned), len(planned), seconds, {}, {}, 2, 0, {}, 1
     )
     (folder / "plan.json").write_text(json.dumps(asdict(plan)))
-    write_run_card(folders, make_recipe(config, targets), plan, config)
+    write_run_card(folders, make_recipe(config, targets, {}), plan, config)
     return folders
 
 

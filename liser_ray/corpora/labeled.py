@@ -9,14 +9,16 @@ import posixpath
 import re
 from collections import Counter
 
-from liser_ray.corpora import cremad, mspface, ravdess
-from liser_ray.corpora.manifest import Manifest, Row, is_manifest
+from liser_ray.corpora import cremad, iemocap, mspface, ravdess
+from liser_ray.corpora.manifest import TEXT, Manifest, Row, is_manifest
 from liser_ray.corpora.utterance import Corpus, LabeledSet, Utterance
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, is_s3
 from liser_ray.storage.listing import walk
 
-CORPORA = {one.name: one for one in (ravdess.CORPUS, cremad.CORPUS)}
+CORPORA = {one.name: one for one in (ravdess.CORPUS, cremad.CORPUS, iemocap.CORPUS)}
+CORPORA |= {iemocap.BY_SESSION: iemocap.SESSIONS}
+"""By what stands before the colon where a user names the set."""
 
 # fmt: off
 SOUND_SUFFIXES = (
@@ -30,20 +32,22 @@ SOUND_SUFFIXES = (
 FORMS = f"{', '.join(f'{name}:<folder or s3://…>' for name in CORPORA)}, or a manifest (.csv or .parquet)"
 """How a labeled set may be given, for errors."""
 
-_COLUMNS = "Needed are path, label and speaker; start, end, fold and sex may be given."
+_COLUMNS = "Needed are path, label and speaker; start, end, fold, sex and text may be given."
 _SEXES = {"man": "man", "male": "man", "m": "man", "woman": "woman", "female": "woman", "f": "woman", "": ""}
 _PREFIX = re.compile(r"([A-Za-z][\w-]*):(?!//)")
+_MAY_BE_EMPTY = ("sex", TEXT)
 _FOLD = re.compile(r"(\d+)(\.0*)?")  # tools write whole numbers as 3.0 where a column had gaps
 
 
-def read_labeled_set(spec: str) -> LabeledSet:
-    """List a labeled set; no recording is opened.
+def read_labeled_set(spec: str, without_files: bool = False) -> LabeledSet:
+    """List a labeled set; no recording is opened. A list need not name files if they are not asked for.
 
     It is named by a name of `CORPORA` and where it lies, as in ``ravdess:<folder>``: a local folder or an ``s3://``
     prefix in which the corpus lies as it was published, in any depth and any format of sound. Or by a manifest: a
     ``.csv`` or ``.parquet`` file with the columns ``path`` (relative to its folder, absolute, or ``s3://``), ``label``,
     ``speaker`` and optionally ``start`` and ``end`` (of a segment of the file, see `liser_ray.corpora.manifest`),
-    ``fold`` and ``sex`` (man, male, m, woman, female, f, or nothing); others are ignored, and blanks around values.
+    ``fold``, ``sex`` (man, male, m, woman, female, f, or nothing) and ``text`` (what is said); others are ignored, and
+    blanks around values.
 
     Raises:
         UserError: if the name is unknown, nothing is there, no recording is found, the manifest is faulty, or there
@@ -51,7 +55,7 @@ def read_labeled_set(spec: str) -> LabeledSet:
     """
     prefix = _PREFIX.match(spec)
     if prefix is None:
-        labeled = _read_manifest(absolute(spec))
+        labeled = _read_manifest(absolute(spec), without_files)
     elif prefix[1].lower() not in CORPORA:
         raise UserError(f"{spec}: there is no labeled set {prefix[1]!r}. Give {FORMS}.")
     elif prefix.end() == len(spec):
@@ -88,16 +92,17 @@ def _read_corpus(corpus: Corpus, root: str) -> LabeledSet:
     if not uris and (is_s3(root) or not os.path.exists(root)):
         raise UserError(f"{root}: nothing there. Give the folder or prefix in which the corpus lies.")
     skipped: Counter[str] = Counter()
+    parse = corpus.parser(uris)
     candidates: list[tuple[str, int, Utterance]] = []
     best: dict[str, int] = {}  # name of a recording to the place of its best suffix
     for uri in uris:
         path, suffix = posixpath.splitext(uri.removeprefix(root).lstrip("/"))
-        facts = corpus.parse(path) if suffix.lower() in SOUND_SUFFIXES else "other files"
+        facts = parse(path) if suffix.lower() in SOUND_SUFFIXES else "other files"
         if isinstance(facts, str):
             skipped[facts] += 1
             continue
-        (label, speaker, sex), name, rank = facts, posixpath.basename(path), SOUND_SUFFIXES.index(suffix.lower())
-        candidates.append((name, rank, Utterance(uri, label, speaker, sex=sex)))
+        name, rank = posixpath.basename(path), SOUND_SUFFIXES.index(suffix.lower())
+        candidates.append((name, rank, Utterance(uri, **facts._asdict())))
         best[name] = min(rank, best.get(name, rank))
     if not candidates:
         met = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items())) or "an empty folder"
@@ -109,10 +114,11 @@ def _read_corpus(corpus: Corpus, root: str) -> LabeledSet:
     return LabeledSet(corpus.name, corpus.labels, taken, dict(skipped))
 
 
-def _read_manifest(uri: str) -> LabeledSet:
+def _read_manifest(uri: str, without_files: bool) -> LabeledSet:
     if not is_manifest(uri):
         raise UserError(f"{uri} is no labeled set. Give {FORMS}.")
-    manifest = Manifest(uri, ("label", "speaker"), ("fold", "sex"), address="path", hint=_COLUMNS)
+    optional = ("fold", "sex", TEXT)
+    manifest = Manifest(uri, ("label", "speaker"), optional, "path", hint=_COLUMNS, without_files=without_files)
     utterances = []
     of_speaker: dict[str, Utterance] = {}  # the first of each, with a sex where one is known
     spelled: dict[str, str] = {}  # labels by their lower case
@@ -139,14 +145,16 @@ def _read_manifest(uri: str) -> LabeledSet:
     labels = tuple(sorted(spelled.values()))
     name = posixpath.splitext(posixpath.basename(uri))[0]
     # The order of the rows must not matter to what is trained: sets are compared over copies of a manifest.
-    order = sorted(utterances, key=lambda one: (one.uri, one.segment.start_s, str(one), one.label, one.speaker))
+    order = sorted(
+        utterances, key=lambda one: (one.uri, one.segment.start_s, str(one), one.label, one.speaker, one.text)
+    )
     return LabeledSet(name, labels, tuple(order), {})
 
 
 def _utterance(row: Row, values: dict[str, str], where: str) -> Utterance:
     """The recording in a row with these values; `where` begins what is said of a fault."""
     for name, value in values.items():
-        if not value and name != "sex":
+        if not value and name not in _MAY_BE_EMPTY:
             raise UserError(f"{where} has no {name}. Fill it in or take the row out.")
     fold, sex = values.get("fold"), values.get("sex", "")
     found = _FOLD.fullmatch(fold) if fold else None
@@ -161,4 +169,5 @@ def _utterance(row: Row, values: dict[str, str], where: str) -> Utterance:
         int(found[1]) if found else None,
         _SEXES[sex.lower()],
         row.segment,
+        values.get(TEXT, ""),
     )

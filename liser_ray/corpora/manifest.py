@@ -31,6 +31,9 @@ _ENCODINGS = (
     (b"\xfe\xff", "utf-16"),
 )
 
+TEXT = "text"
+"""The column of what is said in a recording."""
+
 _ADDRESSES = ("uri", "path", "file")
 _STARTS = ("start", "start_s", SEGMENT_COLUMNS[0])
 _ENDS = ("end", "end_s", SEGMENT_COLUMNS[1])
@@ -51,7 +54,7 @@ class Row(NamedTuple):
     """A row of a manifest."""
 
     number: int  # from 1
-    uri: str  # absolute
+    uri: str  # absolute; "" in a list without files
     segment: Segment
     values: tuple[Any, ...]  # of the columns in `Manifest.schema`
 
@@ -78,6 +81,7 @@ class Manifest:
         address: str = _ADDRESSES[0],
         folder: str = "",
         hint: str = "",
+        without_files: bool = False,
     ):
         """Open a list by its absolute address: Parquet, or text of any usual separator in UTF-8, UTF-16 or UTF-32.
 
@@ -87,6 +91,7 @@ class Manifest:
             address: which column names the files where several may.
             folder: what addresses are relative to; empty: the list's own folder.
             hint: added to the error where a column is missing.
+            without_files: whether it need not name files; the addresses are then "" in one that does not.
 
         Raises:
             UserError: it can't be read, lacks a column, or has one twice.
@@ -102,9 +107,9 @@ class Manifest:
             raise UserError(f"{uri}: nothing there. Give a manifest (.csv or .parquet) that exists.") from error
         except _UNREADABLE as error:
             raise UserError(f"The manifest {uri} can't be read: {_words(error)}") from error
-        self._address = next((name for name in addresses if name in schema.names), address)
+        self._address = next((name for name in addresses if name in schema.names), "" if without_files else address)
         if missing := " and no column ".join(
-            repr(name) for name in (self._address, *needed) if name not in schema.names
+            repr(name) for name in (self._address, *needed) if name not in {*schema.names, ""}
         ):
             has = ", ".join(schema.names) or "none"
             raise UserError(f"The manifest {uri} has no column {missing}. It has: {has}. {hint}".rstrip())
@@ -120,7 +125,7 @@ class Manifest:
         for name in (*filter(None, read), *self.schema.names):
             if schema.names.count(name) > 1:
                 raise UserError(f"The manifest {uri} has two columns {name!r}. Rename one.")
-        if _value_type(schema.field(self._address)) not in _STRINGS:
+        if self._address and _value_type(schema.field(self._address)) not in _STRINGS:
             raise self._no_text(schema.field(self._address))
 
     def rows(self, as_text: bool = False) -> Iterator[Row]:
@@ -158,6 +163,8 @@ class Manifest:
         return found[0] if found else ""
 
     def _resolved(self, number: int, address: str | None) -> str:
+        if not self._address:
+            return ""
         if not address:
             raise UserError(
                 f"The manifest {self._uri}: row {number} has no {self._address}. Fill it in or take the row out."

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from liser_ray.corpora import mspface
 from liser_ray.corpora.labeled import SOUND_SUFFIXES, input_address, input_folder, read_labeled_set
-from liser_ray.corpora.manifest import Manifest, is_manifest
+from liser_ray.corpora.manifest import TEXT, Manifest, is_manifest
 from liser_ray.corpora.ordered import in_order
 from liser_ray.corpora.segments import SEGMENT_COLUMNS, WHOLE, Segment
 from liser_ray.media.container import VIDEO_SUFFIXES
@@ -66,9 +66,9 @@ def list_recordings(
     columns (`SEGMENT_COLUMNS`). Its other columns are carried along with their types, dictionary columns as their
     values (those of text are text, as they stand there). A row whose file is not there is a `Recording` with a
     problem. Of rows that name the same recording the first is kept, so that nothing is labeled twice. A published set
-    of labeled speech, such as ``ravdess:<folder>``, has label and speaker as columns; of the lists of MSP-Face
-    (``mspface:<folder>``) the segments are listed whose videos are in the media folder. What lies outside of the roots
-    (see `input_roots`) has the problem DENIED.
+    of labeled speech, such as ``ravdess:<folder>``, has label and speaker as columns, and text where it tells what is
+    said; of the lists of MSP-Face (``mspface:<folder>``) the segments are listed whose videos are in the media folder.
+    What lies outside of the roots (see `input_roots`) has the problem DENIED.
 
     Args:
         input_uri: folder, file or list; a local path or an ``s3://`` URI.
@@ -106,8 +106,9 @@ def input_roots(input_uri: str, media_folder: str, allowed: Iterable[str]) -> tu
 
 def _list_labeled(spec: str, roots: tuple[str, ...]) -> Listing:
     found = read_labeled_set(spec).utterances
-    columns = pa.schema([("label", pa.string()), ("speaker", pa.string())])
-    rows = ((one.uri, WHOLE, (one.label, one.speaker)) for one in found)
+    names = ["label", "speaker", *([TEXT] if any(one.text for one in found) else [])]
+    columns = pa.schema([(name, pa.string()) for name in names])
+    rows = ((one.uri, WHOLE, tuple(getattr(one, name) for name in names)) for one in found)
     return Listing(reach_all(rows, roots), columns, total=len(found))
 
 

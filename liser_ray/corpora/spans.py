@@ -72,6 +72,11 @@ def cut(recording: str, duration_s: float, span_seconds: float, breaks_s: Sequen
         )
 
 
+def is_whole(start_s: float, end_s: float, recording_s: float) -> bool:
+    """Whether a span is all of its recording, but for an end that is too short to be labeled."""
+    return start_s == 0 and (recording_s - end_s) * FRAME_RATE_HZ < WINDOW_FRAMES
+
+
 def expected_output_bytes(seconds: float, teachers: int) -> int:
     """About how large the labels table will be, with audio, for so many seconds of recordings."""
     return round(seconds * (FLAC_BYTES_PER_S + TABLE_BYTES_PER_S + TEACHER_BYTES_PER_S * teachers))

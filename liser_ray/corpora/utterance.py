@@ -1,6 +1,6 @@
 """What a labeled set is made of, recordings with one label and one speaker each, and what is known of a corpus."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ class Utterance:
     fold: int | None = None  # in which the speaker is tested, where a manifest says so
     sex: str = ""  # the speaker's, "man" or "woman"; "" where it is not known
     segment: Segment = WHOLE  # where in its file it is
+    text: str = ""  # what is said in it; "" where the set does not tell
 
     def __str__(self) -> str:
         """Which recording it is, in words."""
@@ -71,6 +72,16 @@ class LabeledSet:
         return sorted_speakers(one.speaker for one in self.utterances)
 
 
+class Facts(NamedTuple):
+    """What a published set says of a recording."""
+
+    label: str
+    speaker: str
+    sex: str = ""  # "man", "woman", or "" where it is not known
+    text: str = ""  # what is said, where the set tells it
+    fold: int | None = None  # in which the speaker is tested, where that is not one of the corpus' `folds`
+
+
 @dataclass(frozen=True)
 class Corpus:
     """A published labeled set: names and layout of its files."""
@@ -78,9 +89,9 @@ class Corpus:
     name: str  # in lower case: what stands before the colon where a user names the set, as in ravdess:FOLDER
     title: str  # its name in messages
     labels: tuple[str, ...]  # in the order of the network's outputs
-    # Label, speaker and sex ("man", "woman", or "" where it is not known) of a recording, from its path below the
-    # corpus' folder without suffix; or the words for why a file is not used ("songs", "other files", ...).
-    parse: Callable[[str], tuple[str, str, str] | str]
+    # From the addresses of all files, of which lists may be read: the function from a recording's path below the
+    # corpus' folder, without suffix, to its facts; or to the words for why a file is not used ("songs", ...).
+    parser: Callable[[Sequence[str]], Callable[[str], Facts | str]]
     example: str  # a recording's name, for the message where none is found
     # Test speakers and validation speakers of each published fold; each speaker is tested in one of them.
     folds: tuple[tuple[frozenset[str], frozenset[str]], ...] = ()

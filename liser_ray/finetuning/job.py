@@ -54,10 +54,10 @@ def finetune(config: TeacherConfig) -> FinetuneResult:
         raise UserError(f"No labeled speech: give --labeled {FORMS}.")
     output = absolute(config.output)
     check_writable(output)
-    labeled = read_labeled_set(config.labeled)
+    method = config.method()
+    labeled = read_labeled_set(config.labeled, without_files=method.takes == "text")
     folds = folds_of(labeled)
     wanted = choose_folds(config.folds, folds)
-    method = config.method()
     method.check(labeled, wanted)
     jobs = [TeacherJob(method, fold, output) for fold in wanted]
     recordings = method.read(labeled)

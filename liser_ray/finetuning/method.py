@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.finetuning.config import TeacherConfig
 from liser_ray.finetuning.scoring import Predictions
 from liser_ray.finetuning.split import TeacherSplit
+from liser_ray.teachers.targets import Takes
 from liser_ray.training.fit import ProcessGroup, Task
 
 ConfigT = TypeVar("ConfigT", bound=TeacherConfig)
@@ -52,7 +53,12 @@ class Method(ABC, Generic[ConfigT]):
     """How teachers of one kind are tuned. It goes to the processes that train them, so it holds its settings alone.
 
     What it computes for all folds (``inputs``) goes there once, beside the recordings.
+
+    Attributes:
+        takes: what its teachers take; of those of text no recording need have a file.
     """
+
+    takes: ClassVar[Takes] = "sound"
 
     def __init__(self, config: ConfigT):
         self.config = config

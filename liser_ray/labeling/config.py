@@ -11,11 +11,16 @@ from liser_ray.media.span import MediaConfig, Needs
 from liser_ray.runtime.cluster import CPUS_FOR_RAY
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.kinds import TeacherEntry, read_teachers
-from liser_ray.teachers.targets import Takes
 from liser_ray.training.precision import Precision
 
-GPU_SHARES: dict[Takes, float] = {"clips": 4.0, "sound": 1.0}
-"""How the pools on a GPU share it: with one of each 0.8 and 0.2. S2D needs about 100 times the arithmetic of HuBERT."""
+TRANSCRIPTS = "transcripts"
+"""The pool of the recogniser, in which there is no teacher."""
+
+GPU_SHARES: dict[str, float] = {"clips": 4.0, "sound": 1.0, TRANSCRIPTS: 1.0, "text": 1.0}
+"""How the pools on a GPU share it: with clips and sound 0.8 and 0.2, as S2D needs 100 times the arithmetic of HuBERT.
+
+In the order of the pipeline: clips are large, and are dropped as soon as may be; who takes text needs transcripts.
+"""
 
 CPU_SPANS, GPU_SPANS = 2, 4
 """Spans that an actor without a GPU or with one takes at a time. On a CPU S2D needs a minute for one: more than the
@@ -109,17 +114,21 @@ class LabelConfig:
             command goes on where it was.
         teachers: each as NAME=KIND:ADDRESS, such as face=s2d:s2d.pth,landmarks.pth or speech=speech:out/teachers/fold-*
             (a pattern gives speech_fold_0 and so on), or in a file by name, with all settings of its kind. Kinds are
-            s2d, face, speech, student and speaks, see docs/label.md. Sound alone is decoded where no teacher looks at
-            faces.
+            s2d, face, speech, student, words and speaks, see docs/label.md. Sound alone is decoded where no teacher
+            looks at faces.
         require: names of the teachers without which a span does not count as labeled; none given: all. A face that is
             not required may be missing.
+        transcribe: a speech recogniser of Transformers, such as hf://openai/whisper-tiny.en, that writes down what is
+            said in spans whose transcript is not known; a path, s3:// or hf:// address. Teachers of text (words) need
+            transcripts: from it, from a list's column text, or in the labels table that is the input.
         media_folder: folder or prefix that the files of a list are in, the only ones that are then read; empty: they
             are where the list says, from its own folder.
         plan: how recordings are probed and cut into spans.
         media: faces, voice activity and limits.
         media_pool: CPU workers that decode and find faces.
         teacher_pools: workers of teachers. Those that take face clips share the pool "clips", those of sound the pool
-            "sound"; one whose own name is given here has a pool of its own.
+            "sound", those of text "text"; one whose own name is given here has a pool of its own. The recogniser's is
+            called "transcripts".
         precision: arithmetic of the teachers. A CPU has instructions for bfloat16 (AVX512_BF16, AMX) or uses float32.
         spans_per_file: rows per Parquet file; 0: up to 768 (about 200 MB), less for a small job so that an
             interruption costs little.
@@ -137,6 +146,7 @@ class LabelConfig:
     output: str = "out/demo"
     teachers: list[str] | dict[str, Any] = field(default_factory=list)
     require: list[str] | None = None
+    transcribe: str = ""
     media_folder: str = ""
     plan: PlanConfig = field(default_factory=PlanConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
@@ -168,12 +178,12 @@ class LabelConfig:
 
     @cached_property
     def entries(self) -> tuple[TeacherEntry, ...]:
-        """The teachers, those of faces first: their clips are large, and are dropped as soon as may be.
+        """The teachers in the order of the pipeline, as `GPU_SHARES` has it.
 
-        Of these first the one that says in which windows the face speaks: others are not asked about the rest.
+        Of those of clips first the one that says in which windows the face speaks: others are not asked about the rest.
         """
         teachers = read_teachers(self.teachers)
-        return tuple(sorted(teachers, key=lambda entry: (entry.takes != "clips", entry.kind != "speaks")))
+        return tuple(sorted(teachers, key=lambda entry: ([*GPU_SHARES].index(entry.takes), entry.kind != "speaks")))
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -189,11 +199,21 @@ class LabelConfig:
 
     @property
     def teacher_groups(self) -> dict[str, list[TeacherEntry]]:
-        """The teachers of each pool, in the order of the pipeline."""
+        """The teachers of each pool, in the order of the pipeline; the recogniser's has none."""
         groups: dict[str, list[TeacherEntry]] = {}
-        for entry in self.entries:
-            groups.setdefault(entry.name if entry.name in self.teacher_pools else entry.takes, []).append(entry)
+        for takes in GPU_SHARES:
+            if takes == TRANSCRIPTS and self.transcribe:
+                groups[TRANSCRIPTS] = []
+            for entry in self.entries:
+                if entry.takes == takes:
+                    groups.setdefault(entry.name if entry.name in self.teacher_pools else takes, []).append(entry)
         return groups
+
+    @property
+    def clips_pools(self) -> tuple[str, ...]:
+        """The pools that face clips go to."""
+        groups = self.teacher_groups.items()
+        return tuple(name for name, entries in groups if any(one.takes == "clips" for one in entries))
 
 
 @dataclass(frozen=True)
@@ -285,7 +305,7 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float, nod
 
 def _gpu_shares(groups: Mapping[str, Sequence[TeacherEntry]]) -> dict[str, float]:
     """Of each GPU, by pool."""
-    weights = {name: GPU_SHARES[entries[0].takes] for name, entries in groups.items()}
+    weights = {name: GPU_SHARES[entries[0].takes if entries else TRANSCRIPTS] for name, entries in groups.items()}
     return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
 

@@ -19,7 +19,14 @@ from liser_ray.labeling.pipeline import run_pipeline
 from liser_ray.labeling.planning import describe_plan, plan_corpus
 from liser_ray.labeling.progress import JobCounts
 from liser_ray.labeling.resume import OutputFolders, count_outcomes, reconcile, remove_doubles, remove_failed
-from liser_ray.labeling.run_card import check_settings, load_runs, make_recipe, throughput, write_run_card
+from liser_ray.labeling.run_card import (
+    check_settings,
+    load_runs,
+    make_recipe,
+    sources_of_transcripts,
+    throughput,
+    write_run_card,
+)
 from liser_ray.labeling.schema import RECIPE_KEY, Outcomes, labels_schema
 from liser_ray.labeling.table_input import find_table
 from liser_ray.media.outcome import TRANSIENT_REASONS, Status
@@ -67,13 +74,15 @@ def label_corpus(config: LabelConfig) -> JobResult:
     """
     folders = OutputFolders(absolute(config.output))
     targets = check_settings(config)
-    recipe = make_recipe(config, targets)
-    refuse_changed_recipe(folders.run_card, recipe)
     goes_on = exists(folders.run_card)
     plan = load_plan_summary(folders.output) if goes_on else plan_corpus(config)
     if plan is None:
         raise UserError(f"{folders.output} has labels but no plan.json: it was changed by hand. Use another --output.")
-    schema = labels_schema(targets, _carried(plan, folders), {RECIPE_KEY: json.dumps(recipe)})
+    carried = _carried(plan, folders)
+    transcripts = sources_of_transcripts(config, carried)
+    recipe = make_recipe(config, targets, transcripts)
+    refuse_changed_recipe(folders.run_card, recipe)
+    schema = labels_schema(targets, carried, {RECIPE_KEY: json.dumps(recipe)}, bool(transcripts))
     if not goes_on:
         write_run_card(folders, recipe, plan, config)
     if config.retry_failed != "no":

@@ -28,7 +28,7 @@ from liser_ray.labeling.monitor import monitored
 from liser_ray.labeling.pipeline import label_spans
 from liser_ray.labeling.progress import Counts, JobCounts, Work, counted
 from liser_ray.labeling.resume import OutputFolders
-from liser_ray.labeling.run_card import check_settings
+from liser_ray.labeling.run_card import check_settings, sources_of_transcripts
 from liser_ray.labeling.schema import ADDED_COLUMNS, labels_schema
 from liser_ray.media.outcome import Stage
 from liser_ray.runtime.cluster import cluster_size, ray_resources, start_ray
@@ -128,13 +128,12 @@ def measure_corpus(config: LabelConfig) -> tuple[Measurement, str]:
         fs.create_dir(path, recursive=True)
     replace_parquet(join(path, "plan-00000.parquet"), fs, plan)
     carried = pa.schema([one for one in plan.schema if one.name not in plan_schema().names])
-    schema = labels_schema(targets, carried)
+    schema = labels_schema(targets, carried, transcripts=bool(sources_of_transcripts(config, carried)))
     before, after = _run(config, folder, schema, pools, len(plan))
     span_s = float((np.asarray(plan["end_s"]) - np.asarray(plan["start_s"])).mean())
     result = evaluate(before, after, span_s, pools, cluster_size()[0], cluster, fitted)
-    clips_pools = tuple(name for name, entries in config.teacher_groups.items() if entries[0].takes == "clips")
     lost = dict(unusable + Counter(result.lost))
-    result = replace(result, recordings=n_recordings, lost=lost, clips_pools=clips_pools)
+    result = replace(result, recordings=n_recordings, lost=lost, clips_pools=config.clips_pools)
     delete_folder(folder)
     pools_file = join(folder, "pools.yaml")
     teachers = {name: asdict(pool) for name, pool in fitted.teachers.items()}

@@ -7,13 +7,26 @@ from typing import Any
 
 import pyarrow as pa
 
+from liser_ray.corpora.manifest import TEXT
 from liser_ray.corpora.segments import SEGMENT_COLUMNS
+from liser_ray.corpora.spans import is_whole
 from liser_ray.labeling.progress import Work
-from liser_ray.labeling.schema import CLIPS, ON_THE_WAY, bytes_column, empty_column, ending, list_column, one_line
+from liser_ray.labeling.schema import (
+    CLIPS,
+    ON_THE_WAY,
+    TRANSCRIPT,
+    bytes_column,
+    empty_column,
+    ending,
+    list_column,
+    one_line,
+)
 from liser_ray.media.detector import check_detector
 from liser_ray.media.isolation import Sandbox
 from liser_ray.media.outcome import MediaError, Problem, Stage
 from liser_ray.media.span import MediaConfig, Needs, SpanMedia, prepare_span
+
+_TEXT_OF_MORE = "the list's text is of the whole recording, of which this is a span: not its transcript"
 
 
 class MediaStage:
@@ -69,6 +82,9 @@ class MediaStage:
     def _row(self, span: dict[str, Any], media: SpanMedia | None, problem: Problem | None) -> pa.Table:
         values: dict[str, pa.Array] = {}
         schema = pa.schema([*self._schema, *ON_THE_WAY], self._schema.metadata)
+        text = " ".join(str(span.get(TEXT) or "").split())
+        of_more = not is_whole(span["start_s"], span["end_s"], span["recording_s"])
+        values[TRANSCRIPT.name] = pa.array(["" if of_more else text], pa.string())
         if media:
             # Of a span that sound and pictures do not both cover, the row is the part that they do.
             start_s, end_s = _in_file_s(span)
@@ -76,7 +92,8 @@ class MediaStage:
                 "start_s": span["start_s"] + (media.start_s - start_s),
                 "end_s": span["end_s"] + (media.end_s - end_s),
             }
-            span = {**span, **cut, "detail": one_line(media.note)}
+            notes = (media.note, _TEXT_OF_MORE if text and of_more and TRANSCRIPT.name in schema.names else "")
+            span = {**span, **cut, "detail": one_line("; ".join(filter(None, notes)))}
             for name in ("audio", "speech_fraction", "other_faces", "content_hash"):
                 values[name] = pa.array([getattr(media, name)], schema.field(name).type)
             for name in ("clip_start_s", "clip_valid", "face_box", "speech"):

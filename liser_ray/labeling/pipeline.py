@@ -19,6 +19,7 @@ from liser_ray.labeling.progress import JobCounts
 from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, whole_label_files
 from liser_ray.labeling.table_input import ReopenRows, find_table
 from liser_ray.labeling.teacher_stage import TeacherStage
+from liser_ray.labeling.transcript_stage import TranscriptStage
 from liser_ray.media.outcome import Stage
 from liser_ray.storage.addresses import is_s3
 from liser_ray.storage.files import filesystem
@@ -52,15 +53,16 @@ def label_spans(config: LabelConfig, plan: str, schema: pa.Schema, pools: Pools,
         fn_constructor_args=(schema, count_media, *(() if table else (config.media, config.needs, roots))),
         **_pool_arguments(pools.media),
     )
-    last_of_clips = [name for name, entries in config.teacher_groups.items() if entries[0].takes == "clips"][-1:]
     for name, entries in config.teacher_groups.items():
         pool = pools.teachers[name]
-        is_last = [name] == last_of_clips
+        is_last = (name,) == config.clips_pools[-1:]
         count = partial(counts.add_work, name)
+        stage: type = TranscriptStage
+        arguments: tuple[Any, ...] = (config.transcribe, config.precision)
+        if entries:
+            stage, arguments = stage_of_pool(name), (entries, config.required, config.precision, is_last)
         spans = spans.map_batches(
-            stage_of_pool(name),
-            fn_constructor_args=(entries, config.required, config.precision, is_last, count, pool.num_gpus > 0),
-            **_pool_arguments(pool),
+            stage, fn_constructor_args=(*arguments, count, pool.num_gpus > 0), **_pool_arguments(pool)
         )
     finishing = partial(finish, columns=schema.names, count=counts.add_rows)
     return spans.map_batches(finishing, batch_size=None, batch_format="pyarrow", num_cpus=_TASK_CPUS)

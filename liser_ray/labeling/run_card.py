@@ -4,22 +4,26 @@ import json
 import platform
 import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
+
 from liser_ray.corpora.labeled import input_address, input_folder
+from liser_ray.corpora.manifest import TEXT
 from liser_ray.corpora.plan import PlanSummary
 from liser_ray.labeling.config import LabelConfig, Prices
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.schema import SCHEMA_VERSION
-from liser_ray.labeling.table_input import carried_targets, find_table
+from liser_ray.labeling.table_input import carried_targets, find_table, recipe_of
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.detector import check_detector
 from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
+from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.storage.files import check_readable, check_writable, list_files, read_bytes, write_bytes
 from liser_ray.storage.run_record import package_versions, plain
 from liser_ray.teachers.targets import Target
@@ -48,6 +52,10 @@ def check_settings(config: LabelConfig) -> list[Target]:
     if config.needs.clips:
         check_detector(config.media.faces.detector)
     teachers = [entry.load(torch.device("cpu")) for entry in config.entries]
+    if config.transcribe:
+        from liser_ray.teachers.recogniser import load_recogniser
+
+        load_recogniser(config.transcribe, torch.device("cpu"))
     table = find_table(config)
     targets = carried_targets(table) if table else []
     targets += [target for teacher in teachers for target in teacher.targets]
@@ -57,7 +65,31 @@ def check_settings(config: LabelConfig) -> list[Target]:
     return targets
 
 
-def make_recipe(config: LabelConfig, targets: Sequence[Target]) -> dict[str, Any]:
+def sources_of_transcripts(config: LabelConfig, carried: pa.Schema) -> dict[str, str]:
+    """Where the transcripts come from, for the recipe; none: there are none, and the table has no such column.
+
+    "text" is a list's column, "recogniser" the SHA-256 of one, "table" and so on those of the table that is the input.
+
+    Args:
+        config: the settings.
+        carried: columns of the list.
+
+    Raises:
+        UserError: there are none, and a teacher takes text.
+    """
+    table = find_table(config)
+    found = dict(recipe_of(table).get("transcripts", {})) if table else {TEXT: "list"} if TEXT in carried.names else {}
+    if config.transcribe:
+        found["recogniser"] = sha256(fetch(config.transcribe))
+    if not found and (name := next((one.name for one in config.entries if one.takes == "text"), "")):
+        raise UserError(
+            f"The teacher {name} takes text, and nothing says what is said in {config.input}: give a list with a "
+            f"column {TEXT}, or a speech recogniser, such as --transcribe hf://openai/whisper-tiny.en."
+        )
+    return found
+
+
+def make_recipe(config: LabelConfig, targets: Sequence[Target], transcripts: Mapping[str, str]) -> dict[str, Any]:
     """All that decides which rows there are and what is in them; the machines and limits do not."""
     media = {name: value for name, value in asdict(config.media).items() if name not in _COST_ONLY}
     return plain(
@@ -72,6 +104,7 @@ def make_recipe(config: LabelConfig, targets: Sequence[Target]) -> dict[str, Any
             "needs": asdict(config.needs),
             "required": sorted(config.required),
             "targets": [target.to_json() for target in targets],
+            **({"transcripts": transcripts} if transcripts else {}),  # tables from before there were any go on
             "front_end": {"sample_rate_hz": SAMPLE_RATE_HZ, "frame_rate_hz": FRAME_RATE_HZ, "window_frames": 16},
         }
     )

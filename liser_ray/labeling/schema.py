@@ -34,6 +34,9 @@ SPEECH = pa.field("speech", pa.list_(pa.int32()), nullable=False)
 ON_THE_WAY = (CLIPS, CLIP_START_S, CLIP_VALID, SPEECH)
 """Columns between the media stage and the teachers; never written."""
 
+TRANSCRIPT = pa.field("transcript", pa.string(), nullable=False)
+"""What is said in the span; "" where that is not known. Of jobs in which somebody tells it."""
+
 _DETAIL_CHARS = 500
 
 
@@ -54,8 +57,8 @@ def target_type(target: Target) -> pa.DataType:
     """Type of a target: of W windows where they start, float32 [W]; values [W, K]; valid [W]; embeddings [W, D].
 
     ``start_s`` is in seconds from the span's start. ``valid`` is the share of the window, 0..1, that shows the face (a
-    teacher of clips) or is speech (one of sound); where it is 0 a teacher of clips has nothing to say and values are
-    zeros.
+    teacher of clips) or is speech (one of sound), and 1 where there is text (one of text); where it is 0 a teacher of
+    clips or text has nothing to say and values are zeros.
     """
     fields = [("start_s", _PER_WINDOW), ("values", rows_of(len(target.labels))), ("valid", _PER_WINDOW)]
     if target.embedding_size:
@@ -64,7 +67,10 @@ def target_type(target: Target) -> pa.DataType:
 
 
 def labels_schema(
-    targets: Sequence[Target], extra: pa.Schema | None = None, metadata: Mapping[str, str] | None = None
+    targets: Sequence[Target],
+    extra: pa.Schema | None = None,
+    metadata: Mapping[str, str] | None = None,
+    transcripts: bool = False,
 ) -> pa.Schema:
     """Schema of ``labels/*.parquet``, pinned for a run by the teachers' targets and the carried columns.
 
@@ -72,6 +78,7 @@ def labels_schema(
         targets: of all teachers, in order.
         extra: columns of the manifest that are carried along.
         metadata: what every file says of itself.
+        transcripts: whether there are any.
 
     Raises:
         UserError: if a carried column has the name of one of ours.
@@ -83,6 +90,7 @@ def labels_schema(
         pa.field("face_box", rows_of(4), nullable=False),
         pa.field("other_faces", pa.float32(), nullable=False),
         pa.field("content_hash", pa.string(), nullable=False),
+        *([TRANSCRIPT] if transcripts else []),
         pa.field(
             "targets", pa.struct([pa.field(one.name, target_type(one), nullable=False) for one in targets]), False
         ),
@@ -105,7 +113,7 @@ def read_recipe(text: bytes, where: str) -> dict[str, Any]:
     return dict(recipe)
 
 
-ADDED_COLUMNS = (*labels_schema(()).names[len(SPAN_FIELDS) :], *(one.name for one in ON_THE_WAY))
+ADDED_COLUMNS = (*labels_schema((), transcripts=True).names[len(SPAN_FIELDS) :], *(one.name for one in ON_THE_WAY))
 """Columns that labeling adds: a manifest's may have none of these names, and hears of it before any work."""
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,15 @@ from liser_ray.corpora.plan import load_plan_summary
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.progress import Work
 from liser_ray.labeling.resume import OutputFolders, whole_label_files
-from liser_ray.labeling.schema import ON_THE_WAY, RECIPE_KEY, SPEECH, empty_column, list_column, read_recipe
+from liser_ray.labeling.schema import (
+    ON_THE_WAY,
+    RECIPE_KEY,
+    SPEECH,
+    TRANSCRIPT,
+    empty_column,
+    list_column,
+    read_recipe,
+)
 from liser_ray.media.flac import decode_flac
 from liser_ray.media.outcome import Status
 from liser_ray.media.speech import speech_stretches
@@ -46,9 +55,14 @@ def carried_targets(table: OutputFolders) -> list[Target]:
             f"{table.output} has {rows} of {plan.spans if plan else '?'} rows: let its job come to its end (the same "
             "command goes on), then give it as --input."
         )
-    metadata = pq.read_schema(paths[0], filesystem=fs).metadata or {}
-    recipe = read_recipe(metadata.get(RECIPE_KEY.encode(), b""), table.output)
-    return [Target.from_json(one) for one in recipe["targets"]]
+    return [Target.from_json(one) for one in recipe_of(table)["targets"]]
+
+
+def recipe_of(table: OutputFolders) -> dict[str, Any]:
+    """The recipe of a table; UserError if it is of another version of this package."""
+    fs, _ = filesystem(table.labels)
+    metadata = pq.read_schema(whole_label_files(table)[0], filesystem=fs).metadata or {}
+    return read_recipe(metadata.get(RECIPE_KEY.encode(), b""), table.output)
 
 
 class ReopenRows:
@@ -63,7 +77,8 @@ class ReopenRows:
         started = time.monotonic()
         rows = rows.combine_chunks()
         labeled = [one == Status.LABELED for one in rows["status"].to_pylist()]
-        columns: dict[str, pa.Array] = {name: rows[name].combine_chunks() for name in rows.schema.names}
+        columns: dict[str, pa.Array] = {TRANSCRIPT.name: empty_column(TRANSCRIPT.type, len(rows))}
+        columns |= {name: rows[name].combine_chunks() for name in rows.schema.names}
         columns["status"] = pa.array(
             ["" if is_open else one for one, is_open in zip(rows["status"].to_pylist(), labeled, strict=True)],
             pa.string(),

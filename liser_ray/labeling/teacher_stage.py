@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from liser_ray.labeling.schema import (
     CLIP_VALID,
     CLIPS,
     SPEECH,
+    TRANSCRIPT,
     bytes_in_place,
     empty_column,
     ending,
@@ -44,6 +46,9 @@ CLIP_SHAPE = (16, 224, 224, 3)
 
 Answers = Mapping[str, Answer]
 """By the targets' names."""
+
+Input = TypeVar("Input")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -94,11 +99,14 @@ class TeacherStage:
         started = time.monotonic()
         open_rows = [row for row, status in enumerate(spans["status"].to_pylist()) if not status]
         first, teacher = next(iter(self._teachers.items()))
+        needs_text = next((name for name in self._teachers if name in self._required and teacher.takes == "text"), "")
         problems: dict[int, Problem] = {}
         media: dict[int, np.ndarray] = {}
         for row in open_rows:
-            if (found := _read(spans, row, teacher.takes)) is None:
-                problems[row] = _changed(first)
+            if (found := read_input(spans, row, teacher.takes)) is None:
+                problems[row] = changed(first)
+            elif needs_text and not len(found):
+                problems[row] = Problem(needs_text, Reason.NO_WORDS, "it has no transcript")
             else:
                 media[row] = found
         filled: dict[str, pa.Array] = {}
@@ -150,8 +158,13 @@ class TeacherStage:
         return set_columns(spans, columns | {name: pa.array(said, pa.string()) for name, said in texts.items()})
 
 
-def _read(spans: pa.Table, row: int, takes: Takes) -> np.ndarray | None:
-    """A span's clips uint8 [W, 16, 224, 224, 3] or sound int16 [n]; None if they are not what the media stage made."""
+def read_input(spans: pa.Table, row: int, takes: Takes) -> np.ndarray | None:
+    """A span's clips uint8 [W, 16, 224, 224, 3], sound int16 [n] or transcript, one string or none.
+
+    None if clips or sound are not what the media stage made.
+    """
+    if takes == "text":
+        return np.array(list(filter(None, [spans[TRANSCRIPT.name][row].as_py()])), np.str_)
     if takes == "clips":
         data, place = bytes_in_place(spans[CLIPS.name], row).reshape(-1, *CLIP_SHAPE), CLIPS_HASH
     else:
@@ -159,7 +172,8 @@ def _read(spans: pa.Table, row: int, takes: Takes) -> np.ndarray | None:
     return data if digest(data) == spans["content_hash"][row].as_py()[place] else None
 
 
-def _changed(name: str) -> Problem:
+def changed(name: str) -> Problem:
+    """What ends a span whose data `read_input` does not take."""
     return Problem(name, Reason.HASH_MISMATCH, "the data changed on its way from the media stage")
 
 
@@ -173,6 +187,8 @@ def _windows(spans: pa.Table, row: int, media: np.ndarray, teacher: Teacher) -> 
         valid, start_s = (np.array(spans[one.name][row].as_py(), np.float32) for one in (CLIP_VALID, CLIP_START_S))
         asked = np.flatnonzero(valid > 0)
         return SpanWindows([media[window] for window in asked], asked, start_s, valid)  # views
+    if teacher.takes == "text":
+        return SpanWindows(media, np.arange(len(media)), np.zeros(1, np.float32), np.full(1, len(media), np.float32))
     target = teacher.targets[0]
     window_s = target.window_s or len(media) / SAMPLE_RATE_HZ
     windows, start_s = sound_windows(media, window_s, target.hop_s or window_s, teacher.hears_s)
@@ -198,9 +214,9 @@ def _with_sound(
     clip_valid = [np.array(one, np.float32) for one in spans[CLIP_VALID.name].to_pylist()]
     for row in list(answers):
         of_row, (answer,) = windows[row], answers.pop(row).values()
-        pcm = _read(spans, row, "sound")
+        pcm = read_input(spans, row, "sound")
         if pcm is None:
-            problems[row] = _changed(name)
+            problems[row] = changed(name)
             continue
         points = np.zeros((len(of_row.valid), CLIP_SHAPE[0], 68, 2), np.float32)
         points[of_row.asked] = answer.values.reshape(-1, *points.shape[1:])
@@ -240,25 +256,42 @@ def predict_spans(teacher: Teacher, inputs: Sequence[Windows], name: str) -> lis
     Returns:
         For each span its answers, or why there are none.
     """
+
+    def ask(together: Sequence[Windows]) -> list[Answers]:
+        answers = teacher([window for one in together for window in one])
+        numbers = [one for answer in answers.values() for one in answer if one is not None]
+        if not all(np.isfinite(one).all() for one in numbers):
+            raise FloatingPointError("numbers that are not finite")
+        ends = np.cumsum([len(one) for one in together])
+        return [
+            {target: answer.part(slice(end - len(one), end)) for target, answer in answers.items()}
+            for one, end in zip(together, ends.tolist(), strict=True)
+        ]
+
+    return ask_spans(ask, inputs, name)
+
+
+def ask_spans(
+    ask: Callable[[Sequence[Input]], Sequence[Found]], inputs: Sequence[Input], name: str
+) -> list[Found | Problem]:
+    """What somebody says of each span: asked of all together, and one by one if that fails.
+
+    Args:
+        ask: gives one thing for each span, and may raise whatever it likes.
+        inputs: of each span.
+        name: of whom is asked.
+    """
     if not inputs:
         return []
     try:
-        together = teacher([window for one in inputs for window in one])
-        numbers = [one for answer in together.values() for one in answer if one is not None]
-        if not all(np.isfinite(one).all() for one in numbers):
-            raise FloatingPointError("numbers that are not finite")
-        ends = np.cumsum([len(one) for one in inputs])
-        return [
-            {target: answer.part(slice(end - len(one), end)) for target, answer in together.items()}
-            for one, end in zip(inputs, ends.tolist(), strict=True)
-        ]
+        return [*ask(inputs)]
     except Exception as error:  # whatever it is, it costs the spans it belongs to and not the job
         if len(inputs) == 1:
             _end_without_gpu(name)
             log.warning("%s failed on a span: %s: %s", name, type(error).__name__, error)
             return [Problem(name, Reason.TEACHER_ERROR, f"{type(error).__name__}: {error}")]
         log.warning("%s failed on %d spans together (%s): now one by one", name, len(inputs), error)
-        return [predicted for one in inputs for predicted in predict_spans(teacher, [one], name)]
+        return [found for one in inputs for found in ask_spans(ask, [one], name)]
 
 
 def _end_without_gpu(name: str) -> None:

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     STILL_FACE = "still_face"  # a photograph: the face does not move
     NO_SPEECH = "no_speech"  # voice activity below the minimum
     NOT_SPEAKING = "not_speaking"  # the followed face does not move its mouth with what is heard
+    NO_WORDS = "no_words"  # it is not known that anything is said
     # failed: the recording
     MISSING = "missing"  # no such file or object
     EMPTY = "empty"  # 0 bytes
@@ -62,6 +63,7 @@ FILTERED_REASONS = frozenset(
         Reason.STILL_FACE,
         Reason.NO_SPEECH,
         Reason.NOT_SPEAKING,
+        Reason.NO_WORDS,
     }
 )
 """Reasons of status ``filtered``; all others are of status ``failed``."""

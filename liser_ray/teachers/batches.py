@@ -14,7 +14,8 @@ from liser_ray.runtime.errors import UserError
 _MOST_APART = 8  # batches at a time on a CPU; each of S2D's takes 200 to 250 MB beside the weights
 
 Windows = np.ndarray | Sequence[np.ndarray]
-"""What teachers are asked about: an array [N, ...], or N arrays of one shape and type, which are copied only once."""
+"""What teachers are asked about: an array [N, ...] (of text N strings), or N arrays of one shape and type, which are
+copied only once."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -144,6 +144,16 @@ def read_preparation(folder: Path, model: PreTrainedModel) -> Preparation:
         # WavLM base's file says the opposite, so the choice is not made in silence.
         _log.warning("%s has no preprocessor_config.json: windows get zero mean and unit variance", folder)
         return RawSound(normalised=True)
+    extractor = read_extractor(folder)
+    if takes_sound:
+        return RawSound(bool(extractor.do_normalize))
+    kind = model.config.model_type
+    context_s = _CONTEXTS[kind](model) if kind in _CONTEXTS else math.inf
+    return Spectrograms(extractor.to_json_string(), kind, min(LONGEST_S, context_s), extractor)
+
+
+def read_extractor(folder: Path) -> Any:  # noqa: ANN401 (Transformers' have no common type)
+    """The feature extractor in a folder; UserError if it can't be read, or is for another sample rate."""
     try:
         extractor = AutoFeatureExtractor.from_pretrained(folder, **FROM_DISK)
         rate_hz = extractor.sampling_rate
@@ -151,11 +161,7 @@ def read_preparation(folder: Path, model: PreTrainedModel) -> Preparation:
         raise UserError(f"Can't read preprocessor_config.json in {folder}: {error}") from error
     if rate_hz != SAMPLE_RATE_HZ:
         raise UserError(f"{folder} is a model for {rate_hz} Hz; one for {SAMPLE_RATE_HZ} Hz is needed.")
-    if takes_sound:
-        return RawSound(bool(extractor.do_normalize))
-    kind = model.config.model_type
-    context_s = _CONTEXTS[kind](model) if kind in _CONTEXTS else math.inf
-    return Spectrograms(extractor.to_json_string(), kind, min(LONGEST_S, context_s), extractor)
+    return extractor
 
 
 def hear_only_what_is_there(model: PreTrainedModel) -> None:

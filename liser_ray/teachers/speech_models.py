@@ -28,7 +28,13 @@ from liser_ray.teachers.labels import agreed_labels, labels_of_config
 from liser_ray.teachers.pooled_head import HEAD_CONFIG, HEAD_FILE, HeadedModel, LayerStatistics, read_head
 from liser_ray.teachers.projected_head import head_of_weights, is_projected
 from liser_ray.teachers.speech_inputs import PREPROCESSORS, Preparation, hear_only_what_is_there, read_preparation
-from liser_ray.teachers.transformers_folders import LOAD_ERRORS, quiet, read_classifier
+from liser_ray.teachers.transformers_folders import (
+    LOAD_ERRORS,
+    labels_of_model,
+    quiet,
+    read_classifier,
+    refuse_other_tasks,
+)
 from liser_ray.teachers.weights import listed, why_not_loaded
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -180,25 +186,8 @@ def _whole(base: BaseModel, given: Sequence[str]) -> tuple[nn.Module, tuple[str,
             f"{base.folder} has weights that a {base.model.config.model_type} classifier of Transformers has no place "
             f"for, so its answers would be wrong: {listed(sorted(base.unexpected))}."
         )
-    _refuse_other_tasks(base.model, str(base.folder))
-    return base.model, _labels_of_base(base, given)
-
-
-def _refuse_other_tasks(model: PreTrainedModel, source: str) -> None:
-    """Raise a `UserError` for a head whose outputs are no probabilities of one label each."""
-    task, n_outputs = model.config.problem_type, model.config.num_labels or 0
-    if task in ("regression", "multi_label_classification") or n_outputs < 2:
-        what = {"regression": "numbers (regression)", "multi_label_classification": "several labels at once"}
-        raise UserError(
-            f"{source} gives {what.get(task or '', 'one output')}, not a distribution over labels: a softmax of it "
-            "would mean nothing. Give a classifier of one label out of several."
-        )
-
-
-def _labels_of_base(base: BaseModel, given: Sequence[str]) -> tuple[str, ...]:
-    config, path = base.model.config, base.folder / "config.json"
-    hint = f'set "id2label": {{"0": "neutral", "1": "happy", ...}} in {path}'
-    return agreed_labels(config.num_labels or 0, str(base.folder), labels_of_config(config.id2label), given, hint)
+    refuse_other_tasks(base.model, str(base.folder))
+    return base.model, labels_of_model(base.model, base.folder, given)
 
 
 def _adapted(base: BaseModel, folder: Path, given: Sequence[str]) -> tuple[nn.Module, tuple[str, ...]]:
@@ -251,8 +240,8 @@ def _adapted(base: BaseModel, folder: Path, given: Sequence[str]) -> tuple[nn.Mo
         model.base_model.feature_extractor = base.convolutions
     carried = _carried_labels(folder)
     if carried is None and not any(key.startswith(HEAD[-1]) for key in provided):
-        _refuse_other_tasks(base.model, str(base.folder))
-        return adapted.eval(), _labels_of_base(base, given)
+        refuse_other_tasks(base.model, str(base.folder))
+        return adapted.eval(), labels_of_model(base.model, base.folder, given)
     hint = f'put a labels.json next to {ADAPTER_CONFIG}, such as ["neutral", "happy", "sad", "angry"]'
     return adapted.eval(), agreed_labels(n_outputs, f"The adapter in {folder}", carried or (), given, hint)
 

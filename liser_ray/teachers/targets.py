@@ -11,8 +11,9 @@ TargetKind = Literal["distribution", "scalar", "embedding"]
 """Of the values of a window: probabilities that sum to 1, any one number, or a vector (`Target.of_embedding`)."""
 
 
-Takes = Literal["clips", "sound"]
-"""What a teacher takes: face clips uint8 [16, 224, 224, 3] (RGB, 30 Hz), or sound float32 [n], 16 kHz mono, -1..1."""
+Takes = Literal["clips", "sound", "text"]
+"""What a teacher takes: face clips uint8 [16, 224, 224, 3] (RGB, 30 Hz), sound float32 [n], 16 kHz mono, -1..1, or
+text, the words of a whole span."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Transformers only warns when weights are missing and goes on with random ones; h
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from liser_ray.runtime.errors import UserError
+from liser_ray.teachers.labels import agreed_labels, labels_of_config
 from liser_ray.teachers.weights import why_not_loaded
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError, UnpicklingError)
@@ -30,27 +31,34 @@ def read_classifier(
     folder: Path,
     what: str,
     device: torch.device,
+    new_labels: Sequence[str] = (),
 ) -> tuple[PreTrainedModel, frozenset[str], frozenset[str]]:
     """A classifier in evaluation mode, float32, on a device; and the names of weights that do not fit.
 
-    Those first that its folder lacks, then those that are in the folder and have no place in it.
+    Those first that its folder lacks, then those that are in the folder and have no place in it. With new labels it
+    gets a new head for them: what of the folder's head has other sizes is then missing.
 
     Raises:
         UserError: the folder holds no such model (``what`` in words), none that loads without running code, or one
             whose weights have other sizes than its config.json says.
     """
+    settings: dict[str, Any] = dict(FROM_DISK)
+    if new_labels:
+        settings["id2label"] = dict(enumerate(new_labels))
+        settings["label2id"] = {label: number for number, label in enumerate(new_labels)}
     try:
         with quiet():
             # Sizes that differ are told here: Transformers' own error points at a table that it has logged.
             model, info = auto_class.from_pretrained(
-                folder, output_loading_info=True, ignore_mismatched_sizes=True, dtype=torch.float32, **FROM_DISK
+                folder, output_loading_info=True, ignore_mismatched_sizes=True, dtype=torch.float32, **settings
             )
     except LOAD_ERRORS as error:
         raise UserError(
             f"Can't load {what} from {folder}: {why_not_loaded(error)}. A folder with its config.json and "
             "model.safetensors, as save_pretrained writes it, is needed."
         ) from error
-    if differ := sorted(info["mismatched_keys"]):
+    differ = sorted(info["mismatched_keys"])
+    if differ and not new_labels:
         name, *sizes = differ[0]
         stored, expected = (" x ".join(map(str, size)) for size in sizes)
         more = f" ({len(differ)} differ so)" if len(differ) > 1 else ""
@@ -59,7 +67,37 @@ def read_classifier(
             "id2label there has to name as many labels as the head has outputs."
         )
     missing, unexpected = (frozenset(map(str, info[keys])) for keys in ("missing_keys", "unexpected_keys"))
-    return model.to(device).eval(), missing, unexpected
+    return model.to(device).eval(), missing | {str(name) for name, *_ in differ}, unexpected
+
+
+def refuse_other_tasks(model: PreTrainedModel, source: str) -> None:
+    """Raise a `UserError` for a head whose outputs are no probabilities of one label each."""
+    task, n_outputs = model.config.problem_type, model.config.num_labels or 0
+    if task in ("regression", "multi_label_classification") or n_outputs < 2:
+        what = {"regression": "numbers (regression)", "multi_label_classification": "several labels at once"}
+        raise UserError(
+            f"{source} gives {what.get(task or '', 'one output')}, not a distribution over labels: a softmax of it "
+            "would mean nothing. Give a classifier of one label out of several."
+        )
+
+
+def labels_of_model(model: PreTrainedModel, folder: Path, given: Sequence[str]) -> tuple[str, ...]:
+    """The labels of a classifier's own ``config.json``, or those ``given``, see `agreed_labels`."""
+    hint = f'set "id2label": {{"0": "neutral", "1": "happy", ...}} in {folder / "config.json"}'
+    return agreed_labels(
+        model.config.num_labels or 0, str(folder), labels_of_config(model.config.id2label), given, hint
+    )
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder; UserError if it holds none."""
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(folder, **FROM_DISK)
+    except LOAD_ERRORS as error:
+        raise UserError(
+            f"Can't read the tokenizer in {folder}: {error}. Copy the model's own (tokenizer.json ...) there."
+        ) from error
 
 
 @contextmanager

@@ -95,6 +95,22 @@ class TestPublished:
         check(folds_of(corpus("ravdess", range(20, 30))), [str(k) for k in range(20, 30)])
 
 
+def test_iemocap_leaves_out_a_speaker_and_validates_on_the_other_one_of_the_session():
+    labels, speakers = CORPORA["iemocap"].labels, [f"{k}{sex}" for k in range(1, 6) for sex in "FM"]
+    folds = folds_of(labeled_set([(label, one) for one in speakers for label in labels], "iemocap", labels))
+    assert [fold.test for fold in folds[:3]] == [{"1F"}, {"1M"}, {"2F"}]
+    assert [fold.validation for fold in folds[:3]] == [{"1M"}, {"1F"}, {"2M"}]
+    assert len(folds) == 10
+    check(folds, speakers)
+
+
+def test_iemocap_leaves_out_a_session():
+    rows = [(label, f"{k}{sex}", k - 1) for k in range(1, 6) for sex in "FM" for label in "ab"]
+    folds = folds_of(labeled_set(rows, "iemocap"))
+    assert [fold.test for fold in folds] == [{f"{k}F", f"{k}M"} for k in range(1, 6)]
+    assert {len(fold.validation) for fold in folds} == {2}
+
+
 class TestManifestFolds:
     def test_fold_k_tests_its_speakers(self):
         folds = folds_of(labeled_set([("x" if k % 2 else "y", str(k), (0, 3, 7)[k % 3]) for k in range(12)]))

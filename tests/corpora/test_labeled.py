@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from liser_ray.corpora.labeled import CORPORA, read_labeled_set
-from liser_ray.corpora.utterance import Corpus, LabeledSet, Utterance
+from liser_ray.corpora.utterance import Corpus, Facts, LabeledSet, Utterance
 from liser_ray.runtime.errors import UserError
 
 
@@ -60,8 +60,8 @@ class TestRavdess:
         fill(tmp_path, *speech, *songs, *videos, *others, *hidden)
         labeled = read_labeled_set(f"ravdess:{tmp_path}")
         assert labeled.utterances == (
-            Utterance(f"{tmp_path}/{speech[1]}", "surprised", "10", sex="woman"),
-            Utterance(f"{tmp_path}/{speech[0]}", "angry", "2", sex="woman"),
+            Utterance(f"{tmp_path}/{speech[1]}", "surprised", "10", sex="woman", text="Dogs are sitting by the door"),
+            Utterance(f"{tmp_path}/{speech[0]}", "angry", "2", sex="woman", text="Dogs are sitting by the door"),
         )
         assert labeled.speakers == ("2", "10")
         assert labeled.labels == CORPORA["ravdess"].labels
@@ -102,6 +102,8 @@ class TestCremad:
         assert counts == {"anger": 1271, "disgust": 1271, "fear": 1271, "happy": 1271, "neutral": 1087, "sad": 1270}
         assert labeled.skipped == {"known empty": 1, "other files": 1}
         assert {one.sex for one in labeled.utterances} == {""}
+        assert len({one.text for one in labeled.utterances}) == 12
+        assert "Don't forget a jacket" in {one.text for one in labeled.utterances}
 
     def test_takes_a_recording_once_and_as_wav_where_it_can(self, tmp_path):
         fill(
@@ -134,12 +136,80 @@ class TestCremad:
         assert labeled.skipped == {"other files": 2}
 
 
+TURNS = [
+    ("Ses01F_impro01_F000", "neu", "Excuse me. [LAUGHTER]"),
+    ("Ses01F_impro01_M000", "fru", "Do you have your forms?"),
+    ("Ses01M_script01_1_M012", "exc", "<BREATHING> It's  wonderful."),
+    ("Ses01M_script01_1_F003", "xxx", "Yeah."),
+    ("Ses02F_script01_1b_F001", "ang", "No: I said [GARBAGE] no."),
+    ("Ses03M_impro08a_M004", "hap", None),
+    ("Ses05M_script03_2_M045", "sad", "I know."),
+    ("Ses05M_script03_2_F017", "oth", "Oh."),
+]
+
+
+def write_iemocap(folder):
+    """As it is published: lists, dialogues and each rater's own files beside the turns."""
+    root, lists = folder / "IEMOCAP_full_release", {}
+    for number, (turn, label, text) in enumerate(TURNS):
+        dialogue, session = turn.rpartition("_")[0], f"Session{turn[4]}"
+        fill(root, f"{session}/sentences/wav/{dialogue}/{turn}.wav", f"{session}/dialog/wav/{dialogue}.wav")
+        evaluated = (
+            f"[{number}.2901 - {number + 2}.2357]\t{turn}\t{label}\t[2.5000, 2.5000, 2.5000]\nC-E2:\tFear;\t()\n"
+        )
+        said = f"{turn} [00{number}.2901-00{number + 2}.2357]: {text}\n" if text else "M: [coughs]\n"
+        for name, lines in (("EmoEvaluation", evaluated), ("transcriptions", said)):
+            lists.setdefault(f"{session}/dialog/{name}/{dialogue}.txt", []).append(lines)
+        lists[f"{session}/dialog/EmoEvaluation/Categorical/{dialogue}_e2_cat.txt"] = [f"{turn} :Fear; ()\n"]
+    for name, lines in lists.items():
+        head = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n" if "/EmoEvaluation/Ses" in name else ""
+        (fill(root, name) / name).write_text(head + "".join(lines))
+    return root
+
+
+class TestIemocap:
+    def test_four_labels_with_what_is_said(self, tmp_path):
+        labeled = read_labeled_set(f"iemocap:{write_iemocap(tmp_path)}")
+        found = [(one.uri.rpartition("/")[2], *one_of(one)) for one in labeled.utterances]
+        assert found == [
+            ("Ses01F_impro01_F000.wav", "neutral", "1F", "woman", "Excuse me."),
+            ("Ses01M_script01_1_M012.wav", "happiness", "1M", "man", "It's wonderful."),
+            ("Ses02F_script01_1b_F001.wav", "anger", "2F", "woman", "No: I said no."),
+            ("Ses03M_impro08a_M004.wav", "happiness", "3M", "man", ""),
+            ("Ses05M_script03_2_M045.wav", "sadness", "5M", "man", "I know."),
+        ]
+        assert labeled.labels == ("anger", "happiness", "sadness", "neutral")
+        others = {
+            name: labeled.skipped.pop(name) for name in ("without a majority", "frustrated", "of another emotion")
+        }
+        assert set(others.values()) == {1}
+        assert labeled.skipped.keys() == {"other files"}
+
+    def test_turns_without_the_lists_are_no_set(self, tmp_path):
+        fill(tmp_path, "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav")
+        assert "no IEMOCAP recording found, but 1 without an evaluation" in refusal(f"iemocap:{tmp_path}")
+
+    def test_the_same_set_by_sessions(self, tmp_path):
+        root = write_iemocap(tmp_path)
+        by_speaker, by_session = (read_labeled_set(f"{name}:{root}") for name in ("iemocap", "iemocap-sessions"))
+        assert (by_session.name, by_session.speakers) == ("iemocap", by_speaker.speakers)
+        assert {one.speaker: one.fold for one in by_session.utterances} == {
+            **{"1F": 0, "1M": 0, "2F": 1, "3M": 2, "5M": 4},
+        }
+        assert {one.fold for one in by_speaker.utterances} == {None}
+
+
+def one_of(utterance):
+    return utterance.label, utterance.speaker, utterance.sex, utterance.text
+
+
 def test_a_corpus_more_is_its_names_and_its_labels(tmp_path, monkeypatch):
     def parse(path):
         speaker, _, label = path.split("/")[-1].split("_")
-        return (label, speaker, "woman") if path.startswith("speech/") else "songs"
+        return Facts(label, speaker, "woman") if path.startswith("speech/") else "songs"
 
-    monkeypatch.setitem(CORPORA, "tess", Corpus("tess", "TESS", ("angry", "sad"), parse, "OAF_back_angry.wav"))
+    tess = Corpus("tess", "TESS", ("angry", "sad"), lambda uris: parse, "OAF_back_angry.wav")
+    monkeypatch.setitem(CORPORA, "tess", tess)
     fill(tmp_path, "speech/OAF_back_angry.wav", "speech/YAF_back_sad.wav", "song/OAF_back_sad.wav")
     labeled = read_labeled_set(f"tess:{tmp_path}")
     assert [(one.label, one.speaker, one.sex) for one in labeled.utterances] == [
@@ -214,6 +284,11 @@ class TestManifest:
         assert [one.sex for one in labeled.utterances] == ["man"] * 3 + ["woman"] * 3 + [""]
         assert {one.fold for one in labeled.utterances} == {None}
 
+    def test_what_is_said_where_it_is_known(self, tmp_path):
+        rows = 'path,label,speaker,text\na.wav,x,1,"Well, no. "\nb.wav,y,2,\n'
+        labeled = read_labeled_set(self.write(tmp_path, rows))
+        assert [one.text for one in labeled.utterances] == ["Well, no.", ""]
+
     @pytest.mark.parametrize(
         ("text", "words"),
         [
@@ -248,7 +323,7 @@ class TestManifest:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("iemocap:{}", "no labeled set 'iemocap'. Give ravdess:<folder"),
+        ("meld:{}", "no labeled set 'meld'. Give ravdess:<folder"),
         ("ravdess:{}/none", "nothing there"),
         ("{}/none.csv", "nothing there"),
         ("{}/none.parquet", "nothing there"),

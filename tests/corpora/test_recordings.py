@@ -85,8 +85,9 @@ def test_sound_is_listed_where_nobody_needs_to_be_seen(tmp_path):
 def test_a_labeled_set_has_its_labels_and_speakers_as_columns(tmp_path):
     fill(tmp_path, "Actor_01/03-01-05-01-01-01-01.wav", "Actor_02/03-01-03-01-01-01-02.wav", "README.txt")
     listing = list_recordings(f"ravdess:{tmp_path}", needs_video=False)
-    assert listing.extra_schema.names == ["label", "speaker"]
-    assert [one.extra for one in listing.recordings] == [("angry", "1"), ("happy", "2")]
+    assert listing.extra_schema.names == ["label", "speaker", "text"]
+    said = "Kids are talking by the door"
+    assert [one.extra for one in listing.recordings] == [("angry", "1", said), ("happy", "2", said)]
 
 
 class TestManifest:

@@ -1,0 +1,53 @@
+"""The stage that writes down what is said, before the teachers that take text."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from liser_ray.labeling.config import TRANSCRIPTS
+from liser_ray.labeling.progress import Work
+from liser_ray.labeling.schema import SPEECH, TRANSCRIPT, ending, set_columns
+from liser_ray.labeling.teacher_stage import ask_spans, changed, read_input
+from liser_ray.media.outcome import Problem
+from liser_ray.teachers.batches import choose_device
+from liser_ray.teachers.recogniser import load_recogniser
+from liser_ray.training.precision import Precision
+
+
+class TranscriptStage:
+    """Actor: the transcripts of spans that are still open, have speech, and have none yet."""
+
+    def __init__(self, address: str, precision: Precision, count: Callable[[Work], None], has_gpu: bool = False):
+        """Load a recogniser on this machine, on the GPU if Ray gave one; ``count`` gets the work of each call."""
+        self._recogniser = load_recogniser(address, torch.device(choose_device(has_gpu)), precision)
+        self._count = count
+
+    def __call__(self, spans: pa.Table) -> pa.Table:
+        """The sound of all these spans goes through the recogniser together; one that it fails on is failed."""
+        started = time.monotonic()
+        texts = {name: spans[name].to_pylist() for name in ("status", "stage", "reason", "detail", TRANSCRIPT.name)}
+        open_rows = [row for row, status in enumerate(texts["status"]) if not status]
+        sounds: dict[int, np.ndarray] = {}
+        problems: dict[int, Problem] = {}
+        for row in open_rows:
+            if texts[TRANSCRIPT.name][row] or not len(spans[SPEECH.name][row]):
+                continue
+            if (pcm := read_input(spans, row, "sound")) is None:
+                problems[row] = changed(TRANSCRIPTS)
+            else:
+                sounds[row] = pcm
+        for row, found in zip(sounds, ask_spans(self._recogniser, [*sounds.values()], TRANSCRIPTS), strict=True):
+            if isinstance(found, Problem):
+                problems[row] = found
+            else:
+                texts[TRANSCRIPT.name][row] = found
+        for row, problem in problems.items():
+            for name, text in ending(problem).items():
+                texts[name][row] = text
+        if open_rows:
+            work = Work(len(open_rows), len(problems), time.monotonic() - started, len(sounds), len(sounds))
+            self._count(work)
+        return set_columns(spans, {name: pa.array(said, pa.string()) for name, said in texts.items()})
