@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from liser_ray.commands.settings import parse_settings
 from liser_ray.finetuning.config import FinetuneConfig
 from liser_ray.runtime.exits import run
+from liser_ray.student.training.recipes import defaults_of_loss
 
 DESCRIPTION = """\
 Tune a pretrained speech model (HuBERT, Whisper ...) to label emotions, with LoRA on its attention or by a head alone:
@@ -17,6 +18,8 @@ The job can be killed at any time: the same command goes on from the last epoch.
   python jobs/finetune_speech_teacher.py --labeled cremad:s3://bucket/CREMA-D --output s3://bucket/teachers --folds 0,1
   python jobs/finetune_speech_teacher.py --labeled mine.csv --base models/hubert-large --workers 4 --train.epochs 20
   python jobs/finetune_speech_teacher.py --labeled ravdess:data/ravdess --base hf://openai/whisper-tiny.en --head_only
+  python jobs/finetune_speech_teacher.py --labeled iemocap:data/iemocap --recipe emodistill --distil_labeled out/labels
+      --projections.prosody 64 --projections.words 768
 
 Then: python jobs/label_corpus.py --teachers speech=speech:out/teachers/fold-* ...
 """
@@ -24,7 +27,8 @@ Then: python jobs/label_corpus.py --teachers speech=speech:out/teachers/fold-* .
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the settings, train, print the scores."""
-    config = parse_settings(FinetuneConfig, DESCRIPTION, argv, {"--head_only": "true"}, lists=("--lora.targets",))
+    lists = ("--lora.targets", "--trusted")
+    config = parse_settings(FinetuneConfig, DESCRIPTION, argv, {"--head_only": "true"}, lists, defaults_of_loss)
     logging.getLogger("liser_ray").setLevel(logging.INFO)
     # What follows is imported where it is needed: PyTorch and Transformers take ten seconds.
     from liser_ray.finetuning.job import finetune

@@ -38,6 +38,7 @@ class LabeledRecordings:
     labels: tuple[str, ...]  # in the order of the network's outputs; each has recordings
     label_index: np.ndarray  # int64 [N], indices into `labels`
     speakers: tuple[str, ...]  # of each recording
+    sexes: dict[str, str]  # of each speaker, "man" or "woman", where it is known
     skipped: dict[str, int]  # how many files or recordings were passed over, by the reason in words
     joined: tuple[Part, ...] = ()  # the sets that it is joined of; none: it is one
 
@@ -73,7 +74,6 @@ class LabeledSpeech(LabeledRecordings):
 
     pcm: np.ndarray  # int16 [total samples], 16 kHz, mono, all recordings one after the other
     ends: np.ndarray  # int64 [N], where each recording ends in `pcm`, in samples
-    sexes: dict[str, str]  # of each speaker, "man" or "woman", where it is known
     uris: tuple[str, ...]  # of each recording's file
     segments: tuple[Segment, ...]  # of each recording, where in its file it is
     problems: tuple[tuple[str, str], ...]  # (which, reason with details) of each listed recording that is not used

@@ -41,6 +41,7 @@ def labeled_texts(labeled: LabeledSet) -> LabeledTexts:
         labels=labeled.labels,
         label_index=np.array([labeled.labels.index(one.label) for one in spoken], np.int64),
         speakers=tuple(one.speaker for one in spoken),
+        sexes={one.speaker: one.sex for one in spoken if one.sex},
         skipped=dict(Counter(labeled.skipped) + Counter({_WITHOUT: len(labeled.utterances) - len(spoken)})),
         texts=tuple(one.text for one in spoken),
     )
@@ -79,7 +80,7 @@ def uar_by_heart(recordings: LabeledTexts) -> float:
     places: dict[str, int] = {}
     text_index = [places.setdefault(_words(one), len(places)) for one in recordings.texts]
     counts = np.zeros((len(places), len(recordings.labels)))
-    np.add.at(counts, (text_index, recordings.label_index), 1)
+    np.add.at(counts, (np.array(text_index), recordings.label_index), 1)
     return float((counts / counts.sum(axis=0)).max(axis=1).sum() / len(recordings.labels))
 
 

@@ -14,6 +14,7 @@ from liser_ray.finetuning.config import TeacherConfig
 from liser_ray.finetuning.method import Method
 from liser_ray.finetuning.run import Shared, TeacherJob, train_teacher
 from liser_ray.finetuning.scoring import score_confusion
+from liser_ray.results.records import RECORDS_FOLDER, FoldResult, Record, record_file, record_to_json
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import check_writable, exists, write_bytes
@@ -43,6 +44,8 @@ class FinetuneResult:
 
 def finetune(config: TeacherConfig) -> FinetuneResult:
     """Train the teachers of the wanted folds that are not there yet, and score them on their test speakers.
+
+    A record says what they made of whole recordings, as that of a student does.
 
     All that can be wrong with the settings is found before any work starts. Killed at any point and called again with
     the same settings, it goes on from the last checkpoint of each fold.
@@ -87,6 +90,8 @@ def finetune(config: TeacherConfig) -> FinetuneResult:
     bundles = {fold.index: read_bundle(bundle_of(fold)) for fold in done}
     evaluation = evaluate(bundles)
     write_bytes(join(output, "evaluation.json"), json.dumps(evaluation, indent=2).encode() + b"\n")
+    record = _record(method, recordings, recipe, bundles)
+    write_bytes(join(output, RECORDS_FOLDER, record_file(record)), record_to_json(record).encode())
     trained = tuple(job.fold.index for job in missing)
     return FinetuneResult(output, recordings.labels, bundles, trained, evaluation)
 
@@ -97,6 +102,34 @@ def evaluate(bundles: dict[int, TeacherBundle]) -> dict[str, Any]:
     ways = [way for way, one in next(iter(scores.values())).items() if isinstance(one, dict)]
     overall = {way: score_confusion(np.sum([one[way]["confusion"] for one in scores.values()], axis=0)) for way in ways}
     return {"folds": scores, "overall": overall}
+
+
+def _record(
+    method: Method[Any], recordings: LabeledRecordings, recipe: dict[str, Any], bundles: dict[int, TeacherBundle]
+) -> Record:
+    """What the teachers of all folds that are done say of whole test recordings."""
+    cards = [bundle.content for _, bundle in sorted(bundles.items())]
+    folds = [
+        FoldResult(
+            fold=card["fold"],
+            best_epoch=card["best_epoch"],
+            epochs=len(card["history"]),
+            validation_uar=card["validation_uar"],
+            confusions={speaker: np.array(counts, np.int64) for speaker, counts in card["confusions"].items()},
+        )
+        for card in cards
+    ]
+    tested = {speaker for fold in folds for speaker in fold.confusions}
+    machines = {json.dumps(card["machine"]): card["machine"] for card in cards}
+    return Record(
+        recipe=method.name,
+        labeled=recordings.name,
+        labels=recordings.labels,
+        seed=method.config.train.seed,
+        folds=tuple(folds),
+        sexes={speaker: sex for speaker, sex in recordings.sexes.items() if speaker in tested},
+        content={"recipe": recipe, "machines": list(machines.values())},
+    )
 
 
 def _recipe(method: Method[Any], recordings: LabeledRecordings, folds: Sequence[Fold]) -> dict[str, Any]:

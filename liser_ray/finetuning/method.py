@@ -56,9 +56,11 @@ class Method(ABC, Generic[ConfigT]):
 
     Attributes:
         takes: what its teachers take; of those of text no recording need have a file.
+        name: of its records.
     """
 
     takes: ClassVar[Takes] = "sound"
+    name: str
 
     def __init__(self, config: ConfigT):
         self.config = config

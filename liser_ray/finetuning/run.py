@@ -2,16 +2,20 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledRecordings
 from liser_ray.finetuning.bundle import model_card, upload
 from liser_ray.finetuning.method import Method
-from liser_ray.finetuning.scoring import fit_temperatures, score, score_held_out
+from liser_ray.finetuning.scoring import Predictions, fit_temperatures, score, score_held_out
 from liser_ray.finetuning.split import TeacherSplit, split_fold
+from liser_ray.results.metrics import confusion_matrix
 from liser_ray.results.records import sorted_speakers
 from liser_ray.runtime.display import Tell
 from liser_ray.storage.addresses import join
@@ -95,6 +99,13 @@ def write_bundle(job: TeacherJob, training: Training, recordings: LabeledRecordi
         upload(folder, join(job.output, folder.name))
 
 
+def _confusions(test: Predictions, speakers: Sequence[str]) -> dict[str, list[list[int]]]:
+    """Of each test speaker's whole recordings, counts [K, K]."""
+    predicted, n_labels = test.by_recording.argmax(axis=1), test.by_recording.shape[1]
+    of = {speaker: np.array([one == speaker for one in speakers]) for speaker in sorted_speakers(speakers)}
+    return {speaker: confusion_matrix(test.truth[at], predicted[at], n_labels).tolist() for speaker, at in of.items()}
+
+
 def _card(
     job: TeacherJob, training: Training, recordings: LabeledRecordings, split: TeacherSplit, folder: Path
 ) -> dict[str, Any]:
@@ -118,6 +129,8 @@ def _card(
         "n_recordings": {"train": len(split.train), "selection": len(split.selection), "test": len(split.test)},
         "best_epoch": training.best.epoch,
         "scores": score(test, temperatures),
+        "validation_uar": training.best.validation_uar,
+        "confusions": _confusions(test, [recordings.speakers[i] for i in split.test]),
         "held_out": score_held_out(held_out, temperatures),
         "temperatures": {str(held_out.ways[name].hears_s): value for name, value in temperatures.items()},
         "history": [one.flat for one in training.history],

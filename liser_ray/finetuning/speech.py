@@ -1,6 +1,7 @@
 """Speech teachers: a pretrained model with LoRA, or left as it is under a new head."""
 
 import json
+import posixpath
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.finetuning.task import TeacherTask, score_recordings
 from liser_ray.storage.addresses import absolute
 from liser_ray.storage.fetch import fetch, sha256
+from liser_ray.student.training.config import TrainConfig
+from liser_ray.student.training.recipes import run_name
 from liser_ray.teachers.kinds.speech import WINDOW_S
 from liser_ray.teachers.pooled_head import write_head
 from liser_ray.teachers.speech import SpeechTeacher
@@ -48,6 +51,8 @@ class SpeechMethod(Method[FinetuneConfig]):
         if not config.base.startswith("hf://"):
             config = replace(config, base=absolute(config.base))  # Ray Train's workers have folders of their own
         super().__init__(config)
+        recipe = run_name(config.recipe, config.loss, TrainConfig(), distilled="labeled")
+        self.name = f"{recipe}+{posixpath.basename(config.base.partition('@')[0].rstrip('/'))}"
 
     @property
     def base_folder(self) -> Path:

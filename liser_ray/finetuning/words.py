@@ -55,7 +55,7 @@ class Classifier(NamedTuple):
 class WordsMethod(Method[WordsConfig]):
     """From a pretrained model, or from nothing."""
 
-    takes = "text"
+    name, takes = "words", "text"
 
     def __init__(self, config: WordsConfig):
         if config.base and not config.base.startswith("hf://"):

@@ -15,13 +15,13 @@ from liser_ray.reproduction.emodistill import emodistill_students
 from liser_ray.results import tables
 from liser_ray.results.paper import BASE, CONFIGURATIONS, FIGURE_2, set_name, share_of
 from liser_ray.results.plots import confusion_plot, differences_plot, figure_2, speakers_plot
-from liser_ray.results.records import Record, read_records, record_to_json
+from liser_ray.results.records import RECORDS_FOLDER, Record, read_records, record_file, record_to_json
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import check_writable, exists, read_bytes, write_bytes
 from liser_ray.student.data.labels_table import open_labels_table
 from liser_ray.student.training.config import StudentConfig
-from liser_ray.student.training.job import RECORDS_FOLDER, choose_targets, record_file, train_students
+from liser_ray.student.training.job import choose_targets, train_students
 from liser_ray.student.training.recipes import bases_of, read_recipe, run_name
 from liser_ray.teachers.targets import refuse_more_labels
 

@@ -17,6 +17,8 @@ from liser_ray.storage.addresses import absolute, is_s3
 from liser_ray.storage.files import list_files, read_bytes
 
 FORMAT = 1
+RECORDS_FOLDER = "records"
+"""Below a job's output."""
 SEXES = ("man", "woman")
 
 _NUMBERS = re.compile(r"\[\n([\d\s.,eE+-]+)\]")
@@ -126,6 +128,11 @@ def record_to_json(record: Record) -> str:
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=np.ndarray.tolist)
     # Strings hold no line breaks in JSON, so only lists of numbers are met.
     return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+
+
+def record_file(record: Record) -> str:
+    """The file name of a record, such as ``ravdess-no-dstl-seed-0.json``."""
+    return f"{record.labeled}-{record.recipe}-seed-{record.seed}.json"
 
 
 def record_from_json(text: str, source: str) -> Record:

@@ -16,7 +16,7 @@ from liser_ray.corpora.joined import read_labeled_sets
 from liser_ray.corpora.labeled import FORMS
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech, training_recordings
 from liser_ray.corpora.utterance import EVERYBODY, LabeledSet, Part
-from liser_ray.results.records import FoldResult, Record, record_to_json
+from liser_ray.results.records import RECORDS_FOLDER, FoldResult, Record, record_file, record_to_json
 from liser_ray.results.scores import interval, pooled
 from liser_ray.runtime.display import Counting
 from liser_ray.runtime.errors import UserError
@@ -58,7 +58,6 @@ from liser_ray.training.job import train_runs
 
 log = logging.getLogger(__name__)
 
-RECORDS_FOLDER = "records"
 _PACKAGES = ("ray", "torch", "torchaudio", "numpy")
 
 
@@ -275,11 +274,6 @@ def _n_steps(job: RunJob, inputs: RunInputs) -> int:
     n_labeled = len(training_recordings(inputs.speech, inputs.folds[job.fold], train.labeled_fraction))
     plans = epoch_plans(train, n_labeled, inputs.table.n_rows if inputs.table else 0)
     return train.epochs * sum(plan.n_steps for plan in plans)
-
-
-def record_file(record: Record) -> str:
-    """The file name of a record, such as ``ravdess-no-dstl-seed-0.json``."""
-    return f"{record.labeled}-{record.recipe}-seed-{record.seed}.json"
 
 
 def choose_targets(

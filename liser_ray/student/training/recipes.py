@@ -144,6 +144,11 @@ def defaults_of(given: Any) -> Mapping[str, Any]:  # noqa: ANN401 (settings with
     return read_recipe(given.recipe).settings
 
 
+def defaults_of_loss(given: Any) -> Mapping[str, Any]:  # noqa: ANN401 (settings with a recipe)
+    """Of `defaults_of` those of the loss."""
+    return {name: value for name, value in defaults_of(given).items() if name.startswith("loss.")}
+
+
 def run_name(
     recipe: str,
     loss: LossConfig,

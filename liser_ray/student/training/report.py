@@ -8,10 +8,10 @@ from rich.table import Table
 
 from liser_ray.results.metrics import macro_f1, uar, war
 from liser_ray.results.paper import paper_score
-from liser_ray.results.records import Record, sorted_speakers
+from liser_ray.results.records import RECORDS_FOLDER, Record, sorted_speakers
 from liser_ray.results.scores import interval, pooled
 from liser_ray.results.tables import interval_text, score_text
-from liser_ray.student.training.job import RECORDS_FOLDER, StudentResult
+from liser_ray.student.training.job import StudentResult
 from liser_ray.training.report import confusion_table, scores_table, speakers_text
 
 
