@@ -7,6 +7,7 @@ from small_records import confusion, make_record, random_record
 from liser_ray.results import metrics
 from liser_ray.results.scores import (
     by_sex,
+    fold_mean,
     interval,
     label_recalls,
     paired_difference,
@@ -46,6 +47,13 @@ class TestScores:
         assert pooled([TWO_FOLDS], "war") == pytest.approx(9 / 16)
         # calm: 5 right of 8, said 5 + 4 times; sad: 4 right of 8, said 3 + 4 times
         assert pooled([TWO_FOLDS], "macro_f1") == pytest.approx((10 / 17 + 8 / 15) / 2)
+
+    def test_the_mean_of_folds_is_of_each_folds_own_labels(self):
+        """In the second fold nobody is sad."""
+        record = make_record({"1": confusion("1/2", "1/4")}, {"2": confusion("3/3", "0/0")})
+        assert pooled([record], "uar") == pytest.approx((4 / 5 + 1 / 4) / 2)
+        assert fold_mean([record], "uar") == pytest.approx(((1 / 2 + 1 / 4) / 2 + 1) / 2)
+        assert fold_mean([record, replace(record, seed=1)], "war") == pytest.approx((2 / 6 + 1) / 2)
 
     def test_of_each_label(self):
         assert label_recalls([TWO_FOLDS]) == pytest.approx({"calm": 5 / 8, "sad": 4 / 8})
