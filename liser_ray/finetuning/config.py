@@ -167,3 +167,47 @@ class FinetuneConfig(TeacherConfig):
         from liser_ray.finetuning.speech import HeadMethod, LoraMethod
 
         return HeadMethod(self) if self.head_only else LoraMethod(self)
+
+
+@dataclass(frozen=True)
+class ProsodyTrainSettings(TuneSettings):
+    """What decides on the weights of a prosodic teacher, beside its data.
+
+    Attributes:
+        crop_s: recordings longer than this give a random piece of this length in each epoch, in seconds.
+        dropout: of what the embedding is made of, and of the embedding, 0..1.
+    """
+
+    crop_s: float = 2.0
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crop_s < 0.5:
+            raise UserError(f"crop_s is {self.crop_s}: give 0.5 seconds or more.")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout is {self.dropout}: give a share from 0 on, below 1.")
+
+
+@dataclass(frozen=True)
+class ProsodyConfig(TeacherConfig):
+    """Train a residual network on descriptors of the voice to label emotions, one teacher per fold.
+
+    Attributes:
+        output: folder or s3:// prefix for fold-0/, fold-1/ ... and evaluation.json. The same command goes on where it
+            was.
+        descriptors: who computes them: "torch", this package; "opensmile", eGeMAPSv02 by openSMILE, whose package is to
+            be installed for it (pip install 'liser-ray[opensmile]'), and whose licence is non-commercial.
+        train: the training itself.
+    """
+
+    output: str = "out/prosody"
+    descriptors: Literal["torch", "opensmile"] = "torch"
+    train: ProsodyTrainSettings = field(default_factory=ProsodyTrainSettings)
+    workers: int = field(default=0, kw_only=True)
+
+    def method(self) -> "Method[Any]":
+        """The prosodic teacher's."""
+        from liser_ray.finetuning.prosody import ProsodyMethod
+
+        return ProsodyMethod(self)

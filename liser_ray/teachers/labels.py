@@ -1,10 +1,12 @@
 """Names of a teacher's outputs: whoever says what they are must say the same."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from liser_ray.runtime.errors import UserError
+from liser_ray.teachers.weights import Checkpoint
 
 
 def agreed_labels(
@@ -43,3 +45,15 @@ def labels_of_config(id2label: Mapping[Any, str] | None) -> tuple[str, ...]:
     labels = tuple(names[number] for number in sorted(names))
     named = sorted(names) == list(range(len(names))) and not any(re.fullmatch(r"LABEL_\d+|", name) for name in labels)
     return labels if named else ()
+
+
+def labels_of_checkpoint(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Names that a safetensors file has in its metadata entry "labels", a JSON list; none without."""
+    text = checkpoint.metadata.get("labels", "[]")
+    try:
+        labels = json.loads(text)
+    except json.JSONDecodeError:
+        labels = None
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise UserError(f'{checkpoint.path}: its metadata entry "labels" is no JSON list of names: {text}')
+    return tuple(labels)

@@ -1,20 +1,18 @@
 """S2D and its landmark network as a teacher of face clips."""
 
-import json
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
-from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers import batches
 from liser_ray.teachers.clips import ClipTeacher
 from liser_ray.teachers.kinds.s2d import Options
-from liser_ray.teachers.labels import agreed_labels
+from liser_ray.teachers.labels import agreed_labels, labels_of_checkpoint
 from liser_ray.teachers.mobilefacenet import LANDMARK_HINT, MobileFaceNet, load_mobilefacenet
 from liser_ray.teachers.s2d import INPUT_PX, VideoTransformer, load_s2d
-from liser_ray.teachers.weights import Checkpoint, read_checkpoint
+from liser_ray.teachers.weights import read_checkpoint
 from liser_ray.training.precision import Precision, able_precision
 
 FERV39K_LABELS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -34,7 +32,7 @@ def load_s2d_teacher(name: str, options: Options, device: torch.device, precisio
     checkpoint = read_checkpoint(path)
     transformer = load_s2d(checkpoint)
     n_outputs = transformer.config.num_classes
-    carried, given = _carried_labels(checkpoint), options.labels
+    carried, given = labels_of_checkpoint(checkpoint), options.labels
     if not given and not carried and n_outputs == len(FERV39K_LABELS):
         given = FERV39K_LABELS
     labels = agreed_labels(n_outputs, str(path), carried, given, _LABELS_HINT)
@@ -81,14 +79,3 @@ def s2d_forward(transformer: VideoTransformer, landmarks: MobileFaceNet, clips: 
     with torch.no_grad():
         guidance = landmarks(frames)
     return transformer(frames.unflatten(0, clips.shape[:2]), guidance)
-
-
-def _carried_labels(checkpoint: Checkpoint) -> tuple[str, ...]:
-    text = checkpoint.metadata.get("labels", "[]")
-    try:
-        labels = json.loads(text)
-    except json.JSONDecodeError:
-        labels = None
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise UserError(f'{checkpoint.path}: its metadata entry "labels" is no JSON list of names: {text}')
-    return tuple(labels)

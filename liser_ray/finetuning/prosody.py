@@ -1,0 +1,193 @@
+"""Prosodic teachers: a residual network on descriptors of the voice, from scratch."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from liser_ray.corpora.speech import LabeledRecordings, LabeledSpeech, load_labeled_speech
+from liser_ray.corpora.utterance import LabeledSet
+from liser_ray.finetuning.config import ProsodyConfig, ProsodyTrainSettings
+from liser_ray.finetuning.method import Ask, CardText, Method
+from liser_ray.finetuning.scoring import Predictions
+from liser_ray.finetuning.split import TeacherSplit
+from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.runtime.display import Counting
+from liser_ray.teachers.kinds.prosody import Options, load
+from liser_ray.teachers.prosody.descriptors import HOP_SAMPLES
+from liser_ray.teachers.prosody.network import ProsodyNetwork
+from liser_ray.teachers.prosody.sources import SOURCES
+from liser_ray.teachers.prosody.teacher import padded, write_prosody_network
+from liser_ray.training.fit import Losses, ProcessGroup, Step, Task, balanced_weights, validation_scores
+from liser_ray.training.precision import Precision, mixed, widened
+
+Described = Mapping[int, np.ndarray]
+"""Descriptors float32 [25, T] of recordings, by their indices."""
+
+_VALIDATED_AT_ONCE = 32
+
+
+class Batch(NamedTuple):
+    """Descriptors of pieces of recordings and their labels, int64 [B]."""
+
+    pieces: list[Tensor]
+    truth: np.ndarray
+
+
+class ProsodyTask:
+    """A prosodic teacher's `Task`.
+
+    Args:
+        recordings, described: those of the set, and the descriptors of all that the split trains and selects with.
+        split: which train and select.
+        settings: of the training.
+        seed: of weights, order and pieces.
+        group: the processes that share each batch.
+    """
+
+    def __init__(
+        self,
+        recordings: LabeledRecordings,
+        described: Described,
+        split: TeacherSplit,
+        settings: ProsodyTrainSettings,
+        seed: int,
+        group: ProcessGroup,
+    ):
+        self._recordings, self._described, self._split = recordings, described, split
+        self._settings, self._seed, self._group = settings, seed, group
+        self._longest = round(settings.crop_s * SAMPLE_RATE_HZ / HOP_SAMPLES)
+        torch.manual_seed(seed)
+        self.model = ProsodyNetwork(len(recordings.labels), settings.dropout).to(group.device)
+        frames = np.concatenate([described[index] for index in split.train], axis=1).astype(np.float64)
+        self.model.standardise(torch.from_numpy(frames.mean(axis=1)), torch.from_numpy(frames.std(axis=1)))
+        self._weights = np.ones(len(recordings.labels), np.float32)
+        if settings.class_weights == "balanced":
+            self._weights = balanced_weights(recordings.label_index[split.train], len(recordings.labels))
+
+    def n_steps(self, epoch: int) -> int:
+        """How many steps an epoch has."""
+        return -(-len(self._split.train) // self._settings.batch_size)
+
+    def steps(self, epoch: int) -> Iterator[Step]:
+        """All recordings once; every process draws the same batches, and takes its share of each."""
+        order = np.random.default_rng((self._seed, epoch)).permutation(self._split.train)
+        truth = self._recordings.label_index
+        for batch in np.array_split(order, self.n_steps(epoch)):
+            mine = batch[self._group.rank :: self._group.world_size]
+            pieces = [self._piece(index, epoch) for index in mine]
+            yield Step([Batch(pieces, truth[mine])], float(self._weights[truth[batch]].sum()))
+
+    def losses(self, forward: Callable[..., Any], part: Batch) -> Losses:
+        """Cross-entropy, weighted by label if asked for."""
+        logits = widened(forward(*self._inputs(part.pieces)))
+        truth, weight = torch.from_numpy(part.truth).to(logits.device), torch.from_numpy(self._weights).to(logits)
+        return Losses({"loss": F.cross_entropy(logits, truth, weight=weight, reduction="sum")})
+
+    @torch.inference_mode()
+    def validate(self, model: nn.Module, precision: Precision) -> tuple[float, float]:
+        """Mean cross-entropy and UAR over whole selection recordings."""
+        model.eval()
+        logits, selection = [], self._split.selection
+        for start in range(0, len(selection), _VALIDATED_AT_ONCE):
+            wholes = [torch.from_numpy(self._described[i]) for i in selection[start : start + _VALIDATED_AT_ONCE]]
+            with mixed(self._group.device, precision):
+                logits.append(model(*self._inputs(wholes)).float().cpu().numpy())
+        return validation_scores(np.concatenate(logits), self._recordings.label_index[selection])
+
+    def _inputs(self, pieces: list[Tensor]) -> tuple[Tensor, Tensor]:
+        values, n_frames = padded(pieces)
+        return values.to(self._group.device), n_frames.to(self._group.device)
+
+    def _piece(self, index: int, epoch: int) -> Tensor:
+        # By recording, not by position: the piece does not depend on who takes it, or when.
+        whole, rng = self._described[index], np.random.default_rng((self._seed, epoch, index))
+        start = int(rng.integers(max(1, whole.shape[1] - self._longest + 1)))
+        return torch.from_numpy(whole[:, start : start + self._longest])
+
+
+class ProsodyMethod(Method[ProsodyConfig]):
+    """A network from scratch, on descriptors that are computed once for all folds."""
+
+    def check(self, labeled: LabeledSet) -> None:
+        """That there is who computes the descriptors."""
+        SOURCES[self.config.descriptors](torch.zeros(SAMPLE_RATE_HZ))
+
+    def read(self, labeled: LabeledSet) -> LabeledSpeech:
+        """Their sound."""
+        return load_labeled_speech(labeled)
+
+    def recipe(self) -> dict[str, Any]:
+        """The descriptors."""
+        return self.facts()["settings"]
+
+    def inputs(self, recordings: LabeledRecordings, indices: np.ndarray) -> Described:
+        """Their descriptors, computed on this process's GPU if it has one."""
+        speech, describe = cast("LabeledSpeech", recordings), SOURCES[self.config.descriptors]
+        device, found = ProcessGroup.alone().device, {}
+        with Counting("recordings described", len(indices)) as counting:
+            for index in indices.tolist():
+                sound = torch.from_numpy(speech.waveform(index).astype(np.float32) / 32768)
+                found[index] = describe(sound.to(device)).cpu().numpy()
+                counting.advance()
+        return found
+
+    def task(
+        self,
+        recordings: LabeledRecordings,
+        inputs: Described,
+        split: TeacherSplit,
+        seed: int,
+        group: ProcessGroup,
+    ) -> ProsodyTask:
+        """Of pieces of recordings, as they are described."""
+        return ProsodyTask(recordings, inputs, split, self.config.train, seed, group)
+
+    def write(self, folder: Path, recordings: LabeledRecordings, task: Task) -> None:
+        """The network with its labels and the name of its descriptors."""
+        network = cast("ProsodyNetwork", task.model)
+        write_prosody_network(folder, network, recordings.labels, self.config.descriptors)
+
+    def asked(self, folder: Path, recordings: LabeledRecordings, device: torch.device) -> Ask:
+        """About whole recordings."""
+        teacher, speech = load("teacher", Options(str(folder)), device, "float32"), cast("LabeledSpeech", recordings)
+
+        def ask(indices: np.ndarray) -> Predictions:
+            sounds = [speech.waveform(index).astype(np.float32) / 32768 for index in indices]
+            return Predictions.of_wholes(teacher(sounds)["teacher"].values, speech.label_index[indices])
+
+        return ask
+
+    def facts(self) -> dict[str, Any]:
+        """The descriptors."""
+        return {"settings": {"descriptors": self.config.descriptors}}
+
+    def text(self, card: Mapping[str, Any]) -> CardText:
+        """That it knows the voice alone."""
+        return CardText(
+            title="Prosodic emotion teacher",
+            library="liser-ray",
+            base="",
+            task="audio-classification",
+            how=f"A residual network on 25 descriptors of the voice every 10 ms ({self.config.descriptors})",
+            takes="16 kHz mono, a whole span at a time",
+            ways={"recordings": "whole recordings"},
+            warning="Acted speech teaches acted emotions: on spontaneous speech expect much less. Loudness is one of "
+            "the descriptors: it hears how a recording was levelled.",
+            use=_USE,
+        )
+
+
+_USE = """\
+```python
+import torch
+from liser_ray.teachers.kinds.prosody import Options, load
+
+teacher = load("prosody", Options("."), torch.device("cpu"), "float32")
+softmax, embedding = teacher([sound])["prosody"]  # of spans float32 [samples], 16 kHz, -1..1
+```
+"""
