@@ -1,6 +1,6 @@
 """Prosodic teachers: a residual network on descriptors of the voice, from scratch."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledRecordings, LabeledSpeech, load_labeled_speech
 from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.finetuning.config import ProsodyConfig, ProsodyTrainSettings
@@ -113,7 +114,9 @@ class ProsodyTask:
 class ProsodyMethod(Method[ProsodyConfig]):
     """A network from scratch, on descriptors that are computed once for all folds."""
 
-    def check(self, labeled: LabeledSet) -> None:
+    name = "prosody"
+
+    def check(self, labeled: LabeledSet, folds: Sequence[Fold]) -> None:
         """That there is who computes the descriptors."""
         SOURCES[self.config.descriptors](torch.zeros(SAMPLE_RATE_HZ))
 
@@ -125,7 +128,7 @@ class ProsodyMethod(Method[ProsodyConfig]):
         """The descriptors."""
         return self.facts()["settings"]
 
-    def inputs(self, recordings: LabeledRecordings, indices: np.ndarray) -> Described:
+    def inputs(self, recordings: LabeledRecordings, indices: np.ndarray, folds: Sequence[Fold]) -> Described:
         """Their descriptors, computed on this process's GPU if it has one."""
         speech, describe = cast("LabeledSpeech", recordings), SOURCES[self.config.descriptors]
         device, found = ProcessGroup.alone().device, {}

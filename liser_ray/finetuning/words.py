@@ -259,7 +259,7 @@ def new_classifier(
         id2label=dict(enumerate(labels)),
         label2id={label: number for number, label in enumerate(labels)},
     )
-    return Classifier(BertForSequenceClassification(config).to(device), tokenizer)
+    return Classifier(BertForSequenceClassification(config).to(device), tokenizer)  # type: ignore[arg-type]
 
 
 _USE = """\

@@ -18,7 +18,7 @@ class ReproductionConfig(StudentConfig):
     """Train the configurations of a paper's tables, and set their scores beside the paper's.
 
     Attributes:
-        paper: LiSER's Tables 2 and 3 and Figure 2, or EmoDistill's rows with our student (recipes strong-emodistill ...
+        paper: LiSER's Tables 2 and 3 and Figure 2, or EmoDistill's rows with our student (recipes emodistill ...
             and strong) and the labels of a prosodic and a linguistic teacher for each fold, as --distil_labeled,
             --unlabeled or both.
         labeled: labeled sets, such as ravdess:FOLDER cremad:FOLDER.

@@ -20,7 +20,7 @@ def emodistill_students(
     Where a teacher is left out by its weights some rows become the same: the first of them is run.
 
     Args:
-        plain: of a student of no row; the settings are those of strong-emodistill.
+        plain: of a student of no row; the settings are those of emodistill.
         sets: addresses of the labeled sets, by name.
         output: of the job.
         left_out: gets what is not run, and why.

@@ -64,11 +64,11 @@ class EmoDistillRow:
 
 
 EMODISTILL = (
-    EmoDistillRow("whole", "strong-emodistill", PaperScore(0.7612, 0.7516), PaperScore(0.7891, 0.7749)),
-    EmoDistillRow("without L_logit", "strong-emodistill-without-logits", PaperScore(0.7402, 0.7394)),
-    EmoDistillRow("without L_emb", "strong-emodistill-without-embeddings", PaperScore(0.7401, 0.7388)),
-    EmoDistillRow("without the prosodic teacher", "strong-emodistill-without-prosody", PaperScore(0.7282, 0.7409)),
-    EmoDistillRow("without the linguistic teacher", "strong-emodistill-without-words", PaperScore(0.6727, 0.6601)),
+    EmoDistillRow("whole", "emodistill", PaperScore(0.7612, 0.7516), PaperScore(0.7891, 0.7749)),
+    EmoDistillRow("without L_logit", "emodistill-without-logits", PaperScore(0.7402, 0.7394)),
+    EmoDistillRow("without L_emb", "emodistill-without-embeddings", PaperScore(0.7401, 0.7388)),
+    EmoDistillRow("without the prosodic teacher", "emodistill-without-prosody", PaperScore(0.7282, 0.7409)),
+    EmoDistillRow("without the linguistic teacher", "emodistill-without-words", PaperScore(0.6727, 0.6601)),
     EmoDistillRow("without both teachers", "strong", PaperScore(0.7017, 0.6992)),
     EmoDistillRow("prosodic teacher alone", "", PaperScore(0.5008, 0.4942)),
     EmoDistillRow("linguistic teacher alone", "", PaperScore(0.7183, 0.7109)),

@@ -153,7 +153,7 @@ def table_3(records: Sequence[Record]) -> str:
 def emodistill_table(records: Sequence[Record]) -> str:
     """EmoDistill's rows: what our students of them come to on any set, beside the paper's HuBERT on IEMOCAP.
 
-    A recipe's variants, such as "strong-emodistill+distil-labeled", are in its row.
+    A recipe's variants, such as "emodistill+distil-labeled", are in its row.
     """
     lines = []
     for row in EMODISTILL:

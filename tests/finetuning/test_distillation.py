@@ -60,7 +60,7 @@ def table(speech, tmp_path_factory):
 def config(base, table, **changes) -> FinetuneConfig:
     settings = FinetuneConfig(
         base=str(base),
-        recipe="strong-emodistill",
+        recipe="emodistill",
         distil_labeled=str(table[0]),
         loss=BOTH,
         projections={"prosody": SIZE, "words": SIZE},

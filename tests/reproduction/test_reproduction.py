@@ -146,22 +146,22 @@ class TestEmoDistill:
         for student in students:
             assert student.network == strong.network
             assert student.train == replace(strong.train, epochs=1)
-        assert students[0].output.endswith("/runs/tones/strong-emodistill+distil-labeled-only")
+        assert students[0].output.endswith("/runs/tones/emodistill+distil-labeled-only")
 
     def test_what_a_table_has_no_teacher_for_is_left_out_and_named(self, rows):
         names, left_out, _ = rows(teachers=["prosody"])
-        assert names == ["strong-emodistill-without-words", "strong"]
+        assert names == ["emodistill-without-words", "strong"]
         assert len(left_out) == 4
-        assert left_out[0].startswith("strong-emodistill+distil-labeled-only on tones: no teacher words in /")
+        assert left_out[0].startswith("emodistill+distil-labeled-only on tones: no teacher words in /")
 
     def test_weights_are_those_of_the_rows_that_have_them_and_no_row_is_run_twice(self, rows):
         without_words = ["--loss.lambdas.words", 0, "--loss.embeddings.words", 0]
         names, _, students = rows(*without_words, "--loss.temperatures.prosody", 0.5, teachers=["prosody"])
         assert names == [
-            "strong-emodistill+no-words",
-            "strong-emodistill-without-logits+no-words",
-            "strong-emodistill-without-embeddings+no-words",
-            "strong-emodistill-without-prosody+no-words",
+            "emodistill+no-words",
+            "emodistill-without-logits+no-words",
+            "emodistill-without-embeddings+no-words",
+            "emodistill-without-prosody+no-words",
         ]
         assert [one.loss.temperatures for one in students] == [{"prosody": 0.5}, {}, {"prosody": 0.5}, {}]
 
@@ -172,11 +172,11 @@ class TestEmoDistill:
             emodistill("--shares", "50")
 
     def test_ours_stand_beside_the_papers(self):
-        recipes = ("strong", "strong-emodistill-without-words+distil-labeled-only")
+        recipes = ("strong", "emodistill-without-words+distil-labeled-only")
         made = make_tables([random_record(recipe=recipe) for recipe in recipes])
         lines = [line.split(" | ") for line in made["emodistill"].splitlines() if line.startswith("| w")]
         assert [len(line) for line in lines] == [9] * 6
-        assert lines[0][:2] == ["| whole", "strong-emodistill"]
+        assert lines[0][:2] == ["| whole", "emodistill"]
         assert lines[0][-5:] == ["not run"] * 3 + [".761 / .789", ".752 / .775 |"]
         assert lines[4][:3] == ["| without the linguistic teacher", recipes[1], "RAVDESS"]
         assert lines[4][-2:] == [".673", ".660 |"]

@@ -18,7 +18,7 @@ def test_the_default_is_the_papers_grid():
 
 
 def test_temperatures_and_weights_of_embeddings_are_searched_by_target():
-    config = SearchConfig(recipe="strong-emodistill-without-words")
+    config = SearchConfig(recipe="emodistill-without-words")
     assert config.default_space == ("loss.lambdas.prosody=0.1,0.5,1,5,10",)
     texts = ["loss.temperatures.prosody=0.5,2", "loss.embeddings.prosody=0.1..10"]
     settings = list(combinations(parse_space(texts, config.taught, config.embedded)))

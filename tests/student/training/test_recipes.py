@@ -43,11 +43,11 @@ def test_lambdas_are_given_by_name_and_only_those_of_the_recipe():
 
 
 ABLATIONS = {
-    "strong-emodistill": ("prosody words", "prosody words"),
-    "strong-emodistill-without-logits": ("", "prosody words"),
-    "strong-emodistill-without-embeddings": ("prosody words", ""),
-    "strong-emodistill-without-prosody": ("words", "words"),
-    "strong-emodistill-without-words": ("prosody", "prosody"),
+    "emodistill": ("prosody words", "prosody words"),
+    "emodistill-without-logits": ("", "prosody words"),
+    "emodistill-without-embeddings": ("prosody words", ""),
+    "emodistill-without-prosody": ("words", "words"),
+    "emodistill-without-words": ("prosody", "prosody"),
 }
 
 
@@ -65,8 +65,8 @@ def test_the_rows_of_emodistills_table(recipe):
 
 def test_weights_and_temperatures_of_either_part_are_given_by_name():
     given = ["--loss.embeddings.words", "0.5", "--loss.temperatures.words", "4", "--loss.lambdas.prosody", "0"]
-    config = parse("--recipe", "strong-emodistill", *given, "--loss.temperatures.prosody", "0.5")
-    loss = read_recipe("strong-emodistill").loss(config.loss)
+    config = parse("--recipe", "emodistill", *given, "--loss.temperatures.prosody", "0.5")
+    loss = read_recipe("emodistill").loss(config.loss)
     assert loss.embeddings == {"prosody": 1.0, "words": 0.5}
     assert (loss.lambdas, loss.temperatures) == ({"words": 1.0}, {"words": 4.0})
     assert loss.taught == ("words", "prosody")
@@ -162,7 +162,7 @@ def test_controls_have_names_of_their_own():
         assert run_name("sp-dstl", LossConfig(), PLAIN, distilled=distilled) == name
         assert run_name("no-dstl", LossConfig(), PLAIN, distilled=distilled) == "no-dstl"
     assert run_name("sp-dstl", LossConfig({"speech": 0.0}), PLAIN) == "sp-dstl+no-speech"
-    whole = "strong-emodistill"
+    whole = "emodistill"
     kl = {"distillation": "kl", "heads": "predicting"}
     without = LossConfig({"words": 0.0}, embeddings={"words": 0.0}, **kl)
     assert run_name(whole, without, PLAIN) == run_name(whole, LossConfig(**kl), PLAIN, ["words"]) == f"{whole}+no-words"
@@ -177,7 +177,7 @@ def test_controls_have_names_of_their_own():
         ("strong", ()),
         ("strong-sp-dstl+self", ("strong",)),
         ("strong-50k+50%-labels", ("strong",)),
-        ("strong-emodistill-without-words+distil-labeled", ("strong-emodistill", "strong")),
+        ("emodistill-without-words+distil-labeled", ("emodistill", "strong")),
         ("mine", ()),
     ],
 )
