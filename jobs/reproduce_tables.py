@@ -38,9 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     from liser_ray.reproduction.job import reproduce
 
     result = reproduce(config)
-    of_paper = {"liser": ("table-2", "table-3"), "emodistill": ("emodistill",)}
+    of_paper = {"liser": ("table-2", "table-3"), "emodistill": ("emodistill", "strong-differences")}
     for name in (*of_paper[config.paper], "results"):
-        print(f"\n{result.tables[name]}")
+        if name in result.tables:
+            print(f"\n{result.tables[name]}")
     for line in result.left_out:
         print(f"left out: {line}")
     print(f"\nTables and pictures: {result.output}/tables.md")

@@ -63,8 +63,9 @@ def plot_curves(history: Sequence[EpochScore], best_epoch: int, title: str) -> b
         left.plot(epochs, [score.terms[name] for score in history], color=colour, label=name)
     if len(terms) != 1:
         left.plot(epochs, [score.loss for score in history], color="black", label="loss", zorder=1)
-    if len(terms) > 1:
-        left.set_yscale("log")  # the teachers' terms are a hundredth of the other
+    if len(terms) > 1:  # the teachers' terms are a hundredth of the other, and those of embeddings fall below 0
+        below_0 = any(min(score.loss, *score.terms.values()) < 0 for score in history)
+        left.set_yscale("symlog", linthresh=0.01) if below_0 else left.set_yscale("log")
     left.set_ylabel("loss per recording")
     left.legend(frameon=False)
     validated = {score.epoch: score.validation_uar for score in history if score.validation_uar is not None}

@@ -104,7 +104,8 @@ def read_recipe(recipe: str) -> Recipe:
         raise UserError(f"--recipe {recipe} can't be read: {error}") from error
     groups = {group: content.get(group) or {} for group in _GROUPS}
     are_groups = all(isinstance(values, dict) for values in groups.values())
-    by_target = {name: groups["loss"].pop(name) for name in _BY_TARGET if are_groups and name in groups["loss"]}
+    given = {name: groups["loss"].pop(name, None) for name in _BY_TARGET} if are_groups else {}
+    by_target = {name: values for name, values in given.items() if values is not None}
     if unknown or not are_groups or not all(map(_are_numbers, by_target.values())):
         raise UserError(
             f"--recipe {recipe}: a recipe has the keys extends, {', '.join(_GROUPS)}, and loss has "
