@@ -26,7 +26,7 @@ CONFIG = ProsodyConfig(train=ProsodyTrainSettings(epochs=6, batch_size=8, learni
 
 @pytest.fixture(scope="module")
 def described(speech) -> dict[int, np.ndarray]:
-    return CONFIG.method().inputs(speech, np.arange(len(speech)))
+    return CONFIG.method().inputs(speech, np.arange(len(speech)), [FOLD])
 
 
 def training(speech, described, fold=FOLD, **changes) -> tuple[TeacherJob, Training]:
