@@ -174,10 +174,14 @@ class ProsodyTrainSettings(TuneSettings):
     """What decides on the weights of a prosodic teacher, beside its data.
 
     Attributes:
+        epochs: at most so many passes over the training recordings.
+        learning_rate: the highest, after a linear warm-up over the first tenth of the steps; then falls linearly to 0.
         crop_s: recordings longer than this give a random piece of this length in each epoch, in seconds.
         dropout: of what the embedding is made of, and of the embedding, 0..1.
     """
 
+    epochs: int = 30
+    learning_rate: float = 2e-3
     crop_s: float = 2.0
     dropout: float = 0.5
 

@@ -3,9 +3,10 @@
 import pytest
 
 FINETUNE, REPORT, TRAIN, TUNE = "finetune_speech_teacher", "report_corpus", "train_student", "tune_lambdas"
-EVALUATE = "evaluate"
+EVALUATE, PROSODY = "evaluate", "finetune_prosody_teacher"
 HELP = {
     FINETUNE: ("--labeled", "ravdess:FOLDER", "--lora.rank", "--train.crop_s", "in seconds", "--max_failures"),
+    PROSODY: ("--labeled", "ravdess:FOLDER", "--descriptors", "opensmile", "--train.crop_s", "in seconds", "--workers"),
     EVALUATE: ("--model", "--labeled", "--conditions", "--label_map", "ang=anger", "0.1 s"),
     "label_corpus": (
         *("--measure.gpus", "--input", "--plan.span_seconds", "--media.faces.detect_every", "--retry_failed"),
@@ -39,6 +40,8 @@ def test_help_names_every_field_and_its_unit(run, job):
         (FINETUNE, ["--labeled", "nosuchset:/data"], ["nosuchset", "cremad:"]),
         (FINETUNE, ["--labeled", "x.csv", "--train.crop_s", "0.1"], ["crop_s", "0.5"]),
         (FINETUNE, ["--labeled", "x.csv", "--lora.rank", "0"], ["LoRA", "rank"]),
+        (PROSODY, [], ["--labeled", "ravdess:"]),
+        (PROSODY, ["--labeled", "x.csv", "--train.dropout", "1"], ["dropout is 1.0", "below 1"]),
         (REPORT, [], ["has no run.json: give the --output of a label_corpus.py that has begun"]),
         (REPORT, ["--contact_sheet", "-1"], ["contact_sheet"]),
         (TRAIN, [], ["--labeled", "ravdess:"]),

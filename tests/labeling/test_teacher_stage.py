@@ -21,6 +21,8 @@ from liser_ray.media.flac import decode_flac, encode_flac
 from liser_ray.media.outcome import Problem, Reason
 from liser_ray.media.span import digest
 from liser_ray.teachers.kinds import read_teachers
+from liser_ray.teachers.prosody.network import ProsodyNetwork
+from liser_ray.teachers.prosody.teacher import write_prosody_network
 from liser_ray.teachers.speaks import SpeaksTeacher
 from liser_ray.teachers.targets import Target
 from liser_ray.teachers.teacher import Answer, Teacher
@@ -41,11 +43,15 @@ def schema(entries):
 
 @pytest.fixture
 def spans(schema):
+    return two_spans(schema)
+
+
+def two_spans(schema: pa.Schema) -> pa.Table:
     """Two spans as the media stage makes them: two windows each, the second one of the second span invalid."""
     rng = np.random.default_rng(0)
     clips = [rng.integers(0, 255, (2, *CLIP_SHAPE), np.uint8) for _ in range(2)]
     pcm = [rng.integers(-999, 999, 16_000, np.int16) for _ in range(2)]
-    nothing = {"start_s": [], "values": [], "valid": []}
+    targets = schema.field("targets").type
     rows = [
         {
             **{field.name: "" for field in schema if field.type == pa.string()},
@@ -53,7 +59,7 @@ def spans(schema):
             **{
                 "face_box": [],
                 "other_faces": 0.0,
-                "targets": dict.fromkeys(("face", "speech_fold_0", "speech_fold_1"), nothing),
+                "targets": {one.name: {part.name: [] for part in one.type} for one in targets},
             },
             **{
                 CLIPS.name: b"",
@@ -95,6 +101,24 @@ def test_sound_says_how_much_of_each_window_is_speech(spans, entries):
             assert np.shape(target["values"]) == (2, 4)
             assert (target["start_s"], target["valid"]) == ([0.0, 0.5], [0.5, 0.5])
         assert row["targets"]["face"]["values"] == []
+
+
+def test_a_teacher_of_whole_spans_has_one_window_of_each(tmp_path):
+    network = ProsodyNetwork(4).eval()
+    for fold in (0, 1):
+        (tmp_path / f"fold-{fold}").mkdir()
+        write_prosody_network(tmp_path / f"fold-{fold}", network, ("a", "b", "c", "d"), "torch")
+    (entry,) = read_teachers([f"prosody=prosody:{tmp_path}/fold-*"])
+    teacher = entry.load(torch.device("cpu"))
+    spans = two_spans(pa.schema([*labels_schema(teacher.targets), *ON_THE_WAY]))
+    rows = stage(entry, required=("prosody",))(spans).to_pylist()
+    sounds = [decode_flac(row["audio"]).astype(np.float32) / 32768 for row in rows]
+    expected = teacher(sounds)["prosody_fold_1"]
+    for row, values, embedding in zip(rows, expected.values, expected.embedding, strict=True):
+        target = row["targets"]["prosody_fold_1"]
+        assert (target["start_s"], target["valid"]) == ([0.0], [0.5])
+        np.testing.assert_allclose(target["values"], values[None], atol=1e-6)
+        np.testing.assert_allclose(target["embedding"], embedding[None], atol=1e-3)
 
 
 def test_clips_and_sound_that_changed_on_their_way_are_not_labeled(spans, entries):

@@ -13,6 +13,8 @@ WIDTHS = (16, 32, 64)
 """Channels of the blocks, each of which halves descriptors and frames."""
 EMBEDDING_SIZE = 64
 
+_STEM_FRAMES = 4
+
 
 class ResidualBlock(nn.Module):
     """Two convolutions whose result is added to what goes in, at half the size."""
@@ -45,7 +47,9 @@ class ProsodyNetwork(nn.Module):
         self.register_buffer("mean", torch.zeros(len(NAMES)))
         self.register_buffer("deviation", torch.ones(len(NAMES)))
         self.stem = nn.Sequential(
-            nn.Conv2d(1, WIDTHS[0], 3, stride=(1, 2), padding=1, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU()
+            nn.Conv2d(1, WIDTHS[0], (3, 5), stride=(1, _STEM_FRAMES), padding=(1, 2), bias=False),
+            nn.BatchNorm2d(WIDTHS[0]),
+            nn.ReLU(),
         )
         self.blocks = nn.ModuleList(ResidualBlock(a, b) for a, b in zip((WIDTHS[0], *WIDTHS), WIDTHS, strict=False))
         rows = len(NAMES)
@@ -70,7 +74,7 @@ class ProsodyNetwork(nn.Module):
         """
         maps = ((descriptors - self.mean[:, None]) / self.deviation[:, None])[:, None]
         heard = (torch.arange(maps.shape[3], device=maps.device) < n_frames[:, None])[:, None, None]
-        maps, heard = maps * heard, heard[..., ::2]
+        maps, heard = maps * heard, heard[..., ::_STEM_FRAMES]
         maps = self.stem(maps) * heard
         for block in self.blocks:
             heard = heard[..., ::2]

@@ -42,7 +42,10 @@ class Pitch(NamedTuple):
 
 
 def find_pitch(frames: Tensor) -> Pitch:
-    """Pitch of float32 [T, n], overlapping frames of one recording, n at least three of the longest periods."""
+    """Pitch of float32 [T, n], overlapping frames of one recording, n at least three of the longest periods.
+
+    Candidates and their strengths: Boersma 1993, eq. 23 (none) and 24.
+    """
     n = frames.shape[1]
     window = torch.hann_window(n, device=frames.device)
     longest, shortest = math.floor(SAMPLE_RATE_HZ / LOWEST_HZ), math.ceil(SAMPLE_RATE_HZ / HIGHEST_HZ)
