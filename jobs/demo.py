@@ -1,9 +1,11 @@
 """The whole flow on a small generated corpus: ``python jobs/demo.py``, as ``make demo`` does."""
 
 import logging
-import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from liser_ray.commands.settings import parse_settings
+from liser_ray.demo.config import DemoConfig
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.runtime.exits import run
 
@@ -11,18 +13,22 @@ DESCRIPTION = """\
 Make a small corpus and small teachers, label its videos, train two students on the labels (one from labeled speech
 alone, one with the teachers' help), and search the weights of the teachers' terms. A few minutes on two cores, no
 network, nothing to configure; all files are in out/demo. Started again, it goes on where it was.
+
+  python jobs/demo.py
+  python jobs/demo.py --paper emodistill    # the prosodic and the linguistic teacher, on speech; in out/demo-emodistill
 """
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the steps one after the other, each with its own report."""
-    if sys.argv[1:] if argv is None else argv:
-        print(DESCRIPTION)
-        return
+    wanted = parse_settings(DemoConfig, DESCRIPTION, argv)
     logging.getLogger("liser_ray").setLevel(logging.WARNING)
     # What follows is imported where it is needed: the teachers alone take ten seconds.
-    from pathlib import Path
+    if wanted.paper == "emodistill":
+        from liser_ray.demo.emodistill import run_emodistill
 
+        run_emodistill(Path("out/demo-emodistill").absolute())
+        return
     from liser_ray.demo.steps import compare_students, demo_settings, search_lambdas, step
     from liser_ray.labeling.job import label_corpus, print_result
 

@@ -7,7 +7,10 @@ Sources of the parts: source-filter theory (Fant 1960), the glottal pulse of KLG
 formants near Peterson & Barney 1952, prosody of emotions along the lines of Scherer 2003.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
+from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -24,6 +27,16 @@ _VOWEL_FORMANTS_HZ = np.array(
 _BANDWIDTHS_HZ = np.array([80.0, 100.0, 140.0, 200.0])
 _NASAL_FORMANTS_HZ = np.array([270, 1200, 2200])
 _GLIDE_FORMANTS_HZ = np.array([[300, 2100, 2800], [320, 700, 2200], [380, 1200, 1700]])
+
+
+CONSONANTS = ("fricative", "stop", "nasal", "glide")
+
+
+class Syllable(NamedTuple):
+    """What is said: a row of the vowels' formants, and one of `CONSONANTS`."""
+
+    vowel: int
+    consonant: str
 
 
 @dataclass(frozen=True)
@@ -91,10 +104,15 @@ def random_voice(rng: np.random.Generator) -> Voice:
     )
 
 
-def speak(voice: Voice, emotion: str, duration_s: float, rng: np.random.Generator) -> Utterance:
-    """An utterance of a length in one of `liser_ray.demo.people.EMOTIONS`; its whole content comes from `rng`."""
+def speak(
+    voice: Voice, emotion: str, duration_s: float, rng: np.random.Generator, said: Sequence[Syllable] = ()
+) -> Utterance:
+    """An utterance of a length in one of `liser_ray.demo.people.EMOTIONS`.
+
+    What is said is given, and begun again until the time is full, or comes from `rng` like all the rest.
+    """
     prosody = _varied(PROSODY[emotion], rng)
-    tracks = _articulate(voice, prosody, round(duration_s * TRACK_RATE_HZ), rng)
+    tracks = _articulate(voice, prosody, round(duration_s * TRACK_RATE_HZ), rng, said)
     n_samples = round(duration_s * SAMPLE_RATE_HZ)
     at_s = np.arange(n_samples) / SAMPLE_RATE_HZ
     track_s = np.arange(len(tracks.voicing)) / TRACK_RATE_HZ
@@ -138,11 +156,14 @@ def _varied(prosody: Prosody, rng: np.random.Generator) -> Prosody:
     )
 
 
-def _articulate(voice: Voice, prosody: Prosody, n_track: int, rng: np.random.Generator) -> _Tracks:
+def _articulate(
+    voice: Voice, prosody: Prosody, n_track: int, rng: np.random.Generator, said: Sequence[Syllable]
+) -> _Tracks:
     """Phrases of syllables with pauses between, until the time is full."""
     formants_hz = np.tile(np.array([450.0, 1400.0, 2400.0]), (n_track, 1))
     voicing, noise = np.zeros(n_track), np.zeros(n_track)
     noise_hz, pitch_octaves = np.full(n_track, 4000.0), np.zeros(n_track)
+    syllables = cycle(said)
     at = int(TRACK_RATE_HZ * rng.uniform(0.05, 0.12))
     while at < n_track:
         phrase_start, n_syllables = at, int(rng.integers(5, 10))
@@ -153,9 +174,12 @@ def _articulate(voice: Voice, prosody: Prosody, n_track: int, rng: np.random.Gen
             consonant, vowel = slice(at, at + onset), slice(at + onset, at + length)
             accent = rng.normal(0, prosody.pitch_range)
             pitch_octaves[at : at + length] += accent
-            formants_hz[vowel] = _VOWEL_FORMANTS_HZ[rng.integers(len(_VOWEL_FORMANTS_HZ))]
+            drawn = int(rng.integers(len(_VOWEL_FORMANTS_HZ)))
+            given = next(syllables, None)
+            formants_hz[vowel] = _VOWEL_FORMANTS_HZ[given.vowel if given else drawn]
             voicing[vowel] = rng.uniform(0.8, 1.1) * 2 ** (0.5 * accent)
-            kind = rng.choice(["fricative", "stop", "nasal", "glide"], p=[0.25, 0.25, 0.25, 0.25])
+            kind = rng.choice(CONSONANTS, p=[0.25, 0.25, 0.25, 0.25])
+            kind = given.consonant if given else kind
             if kind == "fricative":
                 noise[consonant], noise_hz[consonant] = rng.uniform(0.25, 0.5), rng.choice([2500, 4500, 6000])
             elif kind == "stop":
