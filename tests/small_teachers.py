@@ -7,6 +7,8 @@ import onnx
 import s2d_rule
 import torch
 from onnx import TensorProto, helper
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from transformers import (
     ASTConfig,
     ASTFeatureExtractor,
@@ -14,6 +16,7 @@ from transformers import (
     HubertConfig,
     HubertForSequenceClassification,
     HubertModel,
+    PreTrainedTokenizerFast,
     SeamlessM4TFeatureExtractor,
     Wav2Vec2BertConfig,
     Wav2Vec2BertForSequenceClassification,
@@ -21,8 +24,11 @@ from transformers import (
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForAudioClassification,
+    WhisperForConditionalGeneration,
 )
 
+from liser_ray.finetuning.words import new_classifier
+from liser_ray.finetuning.words_config import NewModel
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer, save_s2d
 from liser_ray.teachers.s2d_teacher import FERV39K_LABELS
@@ -124,6 +130,45 @@ def make_spectrogram_model(kind: str, folder: Path, seed: int = 0) -> Path:
     model.save_pretrained(folder)
     extractor.save_pretrained(folder)
     return folder
+
+
+def make_recogniser(folder: Path, seed: int = 0) -> Path:
+    """A Whisper of two layers with random weights that writes down made-up words, whatever it hears."""
+    words = ["[PAD]", "[START]", "[END]", *(f"{first}{then}" for first in "bdgklmn" for then in "aeiou")]
+    of_words = WordLevel({word: number for number, word in enumerate(words)}, unk_token="[PAD]")
+    special = {"pad_token": "[PAD]", "bos_token": "[START]", "eos_token": "[END]"}
+    PreTrainedTokenizerFast(tokenizer_object=Tokenizer(of_words), **special).save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = WhisperConfig(
+        vocab_size=len(words),
+        d_model=16,
+        encoder_layers=1,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_layers=1,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=16,
+        init_std=1.0,
+        pad_token_id=0,
+        bos_token_id=1,
+        decoder_start_token_id=1,
+        eos_token_id=2,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+    )
+    WhisperForConditionalGeneration(config).save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
+    return folder
+
+
+def make_words_teachers(folder: Path) -> str:
+    """Two small BERTs with random weights and a tokenizer, as a pattern."""
+    for fold in (0, 1):
+        texts = ["it was a lovely day", "leave me alone"]
+        with_tokenizer = new_classifier(texts, SPEECH_LABELS, NewModel(300, 16, 1, 2), fold, torch.device("cpu"))
+        for one in with_tokenizer:
+            one.save_pretrained(folder / f"fold-{fold}")
+    return f"{folder}/fold-*"
 
 
 def named(labels) -> dict[str, dict]:

@@ -25,6 +25,9 @@ LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, TypeError, Attribute
 FROM_DISK = {"local_files_only": True, "trust_remote_code": False}
 """For ``from_pretrained``: without the second, Transformers asks on the terminal whether to run a folder's code."""
 
+_TOKENIZERS = ("tokenizer.*", "vocab.*", "*.model")
+"""Files with the pieces of words that a tokenizer knows."""
+
 
 def read_classifier(
     auto_class: Any,  # noqa: ANN401 (Transformers' have no common type)
@@ -90,14 +93,17 @@ def labels_of_model(model: PreTrainedModel, folder: Path, given: Sequence[str]) 
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in a folder; UserError if it holds none."""
+    """The tokenizer in a folder; UserError if it holds none: Transformers may make one up, with a few words."""
+    found, problem = any(path for pattern in _TOKENIZERS for path in folder.glob(pattern)), "it is not there"
     try:
         with quiet():
-            return AutoTokenizer.from_pretrained(folder, **FROM_DISK)
+            if found:
+                return AutoTokenizer.from_pretrained(folder, **FROM_DISK)
     except LOAD_ERRORS as error:
-        raise UserError(
-            f"Can't read the tokenizer in {folder}: {error}. Copy the model's own (tokenizer.json ...) there."
-        ) from error
+        problem = str(error)
+    raise UserError(
+        f"Can't read the tokenizer in {folder}: {problem}. Copy the model's own (tokenizer.json ...) there."
+    )
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def test_the_table_is_the_documented_one_and_every_column_has_an_empty_value():
 def test_the_documentation_has_these_columns_and_no_others():
     text = (Path(__file__).parents[2] / "docs/table.md").read_text().partition("A target, such")[0]
     documented = [name for names in re.findall(r"^\| (`.*?) \|", text, re.M) for name in names.split("`")[1::2]]
-    assert sorted(documented) == sorted(labels_schema([FACE]).names)
+    assert sorted(documented) == sorted(labels_schema([FACE], transcripts=True).names)
 
 
 def test_columns_of_the_manifest_come_last_and_may_not_take_our_names():

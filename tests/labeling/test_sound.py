@@ -12,6 +12,7 @@ import pytest
 import soundfile
 from labeling.tables import rows_of
 from small_labels import speech_target, write_labels
+from small_teachers import make_recogniser
 from talking_heads import voice
 
 from liser_ray.labeling.config import LabelConfig
@@ -110,6 +111,26 @@ def test_a_table_that_is_the_input_keeps_its_embeddings(tmp_path):
     found = rows["targets"][0].as_py()
     np.testing.assert_array_equal(found["fold-0"]["embedding"], written["embedding"]["fold-0"])
     assert (found["fold-1"]["values"], rows["status"][0].as_py()) == ([], "")
+
+
+def test_words_of_a_list_and_of_a_recogniser_are_kept_for_later_teachers(sounds, ray_session, tmp_path):
+    recogniser = str(make_recogniser(tmp_path / "recogniser"))
+    (tmp_path / "list.csv").write_text(f"uri,text\n{sounds}/0.wav,Well then.\n{sounds}/1.flac,\n{sounds}/silent.wav,\n")
+    letters = {"letters": {"kind": "toys.letters"}}
+    config = LabelConfig(str(tmp_path / "list.csv"), str(tmp_path / "out"), letters, transcribe=recogniser)
+    rows = rows_of(Path(label_corpus(config).folders.labels))
+    said = {name: row["transcript"] for (name, _), row in rows.items()}
+    heard = said["1.flac"]
+    assert said == {"0.wav": "Well then.", "1.flac": heard, "silent.wav": ""}
+    assert len(heard.split()) > 1
+    counted = {name: row["targets"]["letters"]["values"] for (name, _), row in rows.items()}
+    assert counted == {"0.wav": [[8.0]], "1.flac": [[sum(map(str.isalpha, heard))]], "silent.wav": []}
+    assert (rows["silent.wav", 0.0]["status"], rows["silent.wav", 0.0]["reason"]) == ("filtered", "no_words")
+    with pytest.raises(UserError, match=r"transcripts\.recogniser: was .*, is now null"):
+        label_corpus(replace(config, transcribe=""))
+    more = LabelConfig(config.output, str(tmp_path / "more"), {"more": letters["letters"]})
+    for (name, _), row in rows_of(Path(label_corpus(more).folders.labels)).items():
+        assert (row["transcript"], row["targets"]["more"]["values"]) == (said[name], counted[name])
 
 
 def test_a_target_of_ones_own_reaches_the_students_loss(second, tones, tmp_path):
