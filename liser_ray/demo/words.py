@@ -32,14 +32,14 @@ _OTHERS = ("well", "today", "people", "always", "around", "maybe", "again", "som
 _VOWEL_OF_OTHERS = len(EMOTIONS)
 
 
-def write_sentences(folder: Path, seed: int = 0) -> Path:
+def write_sentences(folder: Path, seed: int = 0, speakers: int = SPEAKERS) -> Path:
     """Speak them, once; a list with the columns path, label, speaker, fold and text.
 
     Raises:
         UserError: if ``folder`` holds something else.
     """
-    recipe = {"sentences": RECIPE, "seed": seed, "speakers": SPEAKERS, "takes": TAKES}
-    make_once(folder, recipe, lambda unfinished: _write(unfinished, seed))
+    recipe = {"sentences": RECIPE, "seed": seed, "speakers": speakers, "takes": TAKES}
+    make_once(folder, recipe, lambda unfinished: _write(unfinished, seed, speakers))
     return folder / "labels.csv"
 
 
@@ -56,15 +56,15 @@ def syllables(word: str) -> tuple[Syllable, Syllable]:
     return Syllable(vowel, CONSONANTS[first]), Syllable(vowel, CONSONANTS[second])
 
 
-def _write(folder: Path, seed: int) -> None:
+def _write(folder: Path, seed: int, speakers: int) -> None:
     with (folder / "labels.csv").open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("path", "label", "speaker", "fold", "text"))
-        rows.writerows(_recordings(folder, seed))
+        rows.writerows(_recordings(folder, seed, speakers))
 
 
-def _recordings(folder: Path, seed: int) -> Iterator[tuple[str, str, str, str, str]]:
-    for speaker in range(SPEAKERS):
+def _recordings(folder: Path, seed: int, speakers: int) -> Iterator[tuple[str, str, str, str, str]]:
+    for speaker in range(speakers):
         voice = person(seed, "sentences", speaker).voice
         for number, emotion in enumerate(np.repeat(EMOTIONS, TAKES).tolist(), start=1):
             rng = take_rng(seed, "sentences", speaker, number)
