@@ -3,6 +3,8 @@ import sys
 import numpy as np
 import soundfile
 
+from liser_ray.teachers.prosody import opensmile
+
 
 def test_a_manifest_becomes_teachers_and_a_table(run, tmp_path):
     rng = np.random.default_rng(0)
@@ -25,6 +27,7 @@ def test_a_manifest_becomes_teachers_and_a_table(run, tmp_path):
 
 def test_opensmile_that_is_not_there_is_said(refused, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "opensmile", None)
+    monkeypatch.setattr(opensmile, "_extractor", opensmile._extractor.__wrapped__)  # none from before
     rows = [f"{i}.wav,{label},s{i}" for i in range(3) for label in ("loud", "quiet")]
     (tmp_path / "voices.csv").write_text("\n".join(["path,label,speaker", *rows]))
     arguments = ["--labeled", tmp_path / "voices.csv", "--output", tmp_path / "out", "--descriptors", "opensmile"]

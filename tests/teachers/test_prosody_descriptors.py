@@ -26,9 +26,12 @@ def described(sound: np.ndarray) -> dict[str, np.ndarray]:
 
 def pulses(periods: np.ndarray, heights: np.ndarray | float = 1.0) -> np.ndarray:
     """A pulse after each of these periods, in samples and parts of them."""
-    places, time = np.cumsum(periods), np.arange(int(np.sum(periods)) + 20)
-    near = (np.abs(time[:, None] - places) < 20) * np.cos(np.pi / 40 * (time[:, None] - places)) ** 2
-    return 0.5 * (np.sinc(time[:, None] - places) * near) @ np.broadcast_to(heights, len(places))
+    places, around = np.cumsum(periods) + 20, np.arange(-20, 20)
+    sound = np.zeros(int(places[-1]) + 20)
+    for place, height in zip(places, np.broadcast_to(heights, len(places)), strict=True):
+        away = int(place) + around - place
+        sound[int(place) + around] += 0.5 * height * np.sinc(away) * np.cos(np.pi / 42 * away) ** 2
+    return sound
 
 
 def tilted(sound: np.ndarray) -> np.ndarray:

@@ -163,7 +163,7 @@ def _formants(power: Tensor) -> Tensor:
     predictor = torch.linalg.solve(correlation[:, (lags[:, None] - lags).abs()], correlation[:, 1:])
     companion = torch.zeros(len(power), _LPC_ORDER, _LPC_ORDER, dtype=torch.float64, device=power.device)
     companion[:, 0], companion[:, lags[1:], lags[:-1]] = predictor, 1
-    roots = torch.linalg.eigvals(companion)
+    roots = torch.linalg.eigvals(companion.cpu()).to(power.device)  # PyTorch takes many small ones one by one on a GPU
     frequency = roots.angle() * _FORMANT_RATE_HZ / (2 * math.pi)
     bandwidth = -roots.abs().clamp_min(1e-9).log() * _FORMANT_RATE_HZ / math.pi
     frequency = frequency.masked_fill((frequency < LOWEST_HZ) | silent[:, None], torch.inf)
