@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -99,6 +100,17 @@ def answers(
         finally:
             torch.set_num_threads(threads)  # some of PyTorch's libraries have one number for the whole process
     return found + [network(batch) for batch in on_device(windows[n_apart:], batch_size, device)]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch with one thread: what is made of many small steps is slower with more, many times so on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def pictures(clips: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import join
 from liser_ray.storage.fetch import fetch, sha256
-from liser_ray.teachers.batches import Windows
+from liser_ray.teachers.batches import Windows, one_thread
 from liser_ray.teachers.bundles import TeacherBundle, find_bundle
 from liser_ray.teachers.kinds.prosody import Options
 from liser_ray.teachers.labels import labels_of_checkpoint
@@ -73,6 +73,7 @@ class ProsodyTeacher(Teacher):
         )
 
     @torch.inference_mode()
+    @one_thread()
     def __call__(self, windows: Windows) -> dict[str, Answer]:
         """Softmax, and embedding if asked for, of every model for every span: float32 [samples] each, 16 kHz, -1..1."""
         described: dict[Source, list[Tensor]] = {
