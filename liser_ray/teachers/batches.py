@@ -104,7 +104,7 @@ def answers(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch with one thread: what is made of many small steps is slower with more, many times so on a busy machine."""
+    """PyTorch with one thread: what is made of many small steps is slower with more, and much so on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
