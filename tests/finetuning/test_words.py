@@ -58,7 +58,7 @@ def test_texts_without_files_give_a_teacher_for_each_fold(config, result):
 
 
 def test_pieces_of_words_are_of_the_training_texts_alone(config, result):
-    vocabulary = read_tokenizer(f"{config.output}/fold-0").get_vocab()
+    vocabulary = read_tokenizer(Path(config.output, "fold-0")).get_vocab()
     card = json.loads(Path(config.output, "fold-0/bundle.json").read_text())
     assert {f"Ġword{'abcdef'[int(one)]}" in vocabulary for one in card["speakers"]["train"]} == {True}
     assert {f"Ġword{'abcdef'[int(one)]}" in vocabulary for one in card["speakers"]["test"]} == {False}
