@@ -174,7 +174,8 @@ def test_failed_rows_and_new_recordings_run_when_asked(trouble, label_config, ra
     assert rows["truncated.mp4", 0.0] == before["truncated.mp4", 0.0]
     assert rows["truncated.mp4", 3.2]["reason"] == "truncated"
     assert rows["ben.mp4", 0.0]["status"] == "labeled"
-    assert rows["new.mp4", 0.0]["targets"] == rows["ben.mp4", 0.0]["targets"]
+    copy, original = ({("ben.mp4", 0.0): rows[name, 0.0]} for name in ("new.mp4", "ben.mp4"))
+    assert_same_labels(copy, original)  # in another batch they differ by rounding
     assert label_corpus(replace(config, extend=True)).spans_run == 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from small_students import write_student
-from small_teachers import SPEECH_LABELS, make_teachers, mean_colour_onnx
+from small_teachers import SPEECH_LABELS, make_teachers, make_words_teachers, mean_colour_onnx
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.runtime.errors import UserError
@@ -14,10 +14,12 @@ from liser_ray.student.config import TRUSTED
 from liser_ray.student.data.labels_table import LabelsTable, choose_target
 from liser_ray.teachers import kinds
 from liser_ray.teachers.kinds import HEARD_FILE, read_teachers
+from liser_ray.teachers.prosody.network import ProsodyNetwork
+from liser_ray.teachers.prosody.teacher import write_prosody_network
 from liser_ray.teachers.targets import Target
 
 FOLD = Fold(0, train=frozenset("1234"), validation=frozenset("56"), test=frozenset("78"))
-KINDS = ("s2d", "face", "speech", "student", "toys.loudness")
+KINDS = ("s2d", "face", "speech", "student", "prosody", "words", "toys.loudness")
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +32,16 @@ def weights(tmp_path_factory) -> dict[str, list[Path]]:
     description.write_text("weights: m.onnx\nlabels: [happy, sad, angry]\ninput_px: 8\n")
     (folder / "loudness").mkdir()
     (folder / "loudness/factor.txt").write_text("2")
+    (folder / "prosody").mkdir()
+    write_prosody_network(folder / "prosody", ProsodyNetwork(len(SPEECH_LABELS)), SPEECH_LABELS, "torch")
+    make_words_teachers(folder / "words")
     made = make_teachers(folder)
     return {
         "s2d": [Path(made.s2d), Path(made.landmarks)],
         "face": [description],
         "speech": [folder / "fold-0"],
+        "prosody": [folder / "prosody"],
+        "words": [folder / "words/fold-0"],
         "student": [write_student(folder / "student", speakers={})],
         "toys.loudness": [folder / "loudness/factor.txt"],
     }
