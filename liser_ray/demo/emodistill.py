@@ -33,8 +33,8 @@ def run_emodistill(folder: Path) -> None:
         speech = str(write_sentences(folder / "speech"))
         results.append(speech)
     with step(2, STEPS, "prosodic teacher") as results:
-        # Of a twentieth of the recordings: a teacher that knows next to nothing, for the gate.
-        train = ProsodyTrainSettings(epochs=2, labeled_fraction=0.05)
+        # One epoch of steps that are much too small: a teacher that knows next to nothing, for the gate.
+        train = ProsodyTrainSettings(epochs=1, learning_rate=1e-5)
         prosody = ProsodyConfig(labeled=speech, output=str(folder / "prosody"), train=train, workers=0)
         results.append(_tuned(prosody))
     with step(3, STEPS, "words teacher") as results:
