@@ -40,7 +40,7 @@ def model_card(card: Mapping[str, Any], text: CardText) -> str:
     share = f", {card['labeled_fraction']:.0%} of their recordings" if card["labeled_fraction"] < 1 else ""
     return f"""\
 ---
-library_name: {text.library}
+library_name: {text.loader}
 {f"base_model: {text.base}" + chr(10) if text.base else ""}pipeline_tag: {text.task}
 tags: [speech-emotion-recognition, liser]
 ---

@@ -21,7 +21,7 @@ from liser_ray.teachers.pooled_head import PooledHead
 from liser_ray.teachers.speech_inputs import Preparation, read_preparation
 from liser_ray.teachers.speech_models import load_base
 from liser_ray.teachers.windows import sound_windows
-from liser_ray.training.fit import Losses, ProcessGroup, Step, balanced_weights
+from liser_ray.training.fit import Losses, ProcessGroup, Step, label_weights
 from liser_ray.training.precision import Precision, mixed
 
 PIECES_S = (0.5, 3.0, 0.0)
@@ -115,9 +115,8 @@ class HeadTask:
         mean = (statistics * weight).sum(axis=0) / weight.sum()
         deviation = np.sqrt(((statistics - mean) ** 2 * weight).sum(axis=0) / weight.sum())
         self.model.standardise(torch.from_numpy(mean), torch.from_numpy(deviation))
-        self._weights = np.ones(len(self.speech.labels), np.float32)
-        if settings.class_weights == "balanced":
-            self._weights = balanced_weights(self.speech.label_index[split.train], len(self.speech.labels))
+        truth = self.speech.label_index[split.train]
+        self._weights = label_weights(settings.class_weights, truth, len(self.speech.labels))
 
     def n_steps(self, epoch: int) -> int:
         """How many steps an epoch has."""

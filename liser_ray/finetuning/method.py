@@ -28,7 +28,7 @@ class CardText(NamedTuple):
 
     Attributes:
         title: what kind of teacher it is.
-        library: that loads it, as the hub's front matter names it.
+        loader: which package loads it, as the hub's front matter names it.
         base: the hub's name of the model it was tuned from; "": none, or from elsewhere.
         task: as the front matter names it.
         how: what was tuned, and how.
@@ -39,7 +39,7 @@ class CardText(NamedTuple):
     """
 
     title: str
-    library: str
+    loader: str
     base: str
     task: str
     how: str

@@ -23,7 +23,7 @@ from liser_ray.teachers.prosody.descriptors import HOP_SAMPLES
 from liser_ray.teachers.prosody.network import ProsodyNetwork
 from liser_ray.teachers.prosody.sources import SOURCES
 from liser_ray.teachers.prosody.teacher import padded, write_prosody_network
-from liser_ray.training.fit import Losses, ProcessGroup, Step, Task, balanced_weights, validation_scores
+from liser_ray.training.fit import Losses, ProcessGroup, Step, Task, label_weights, validation_scores
 from liser_ray.training.precision import Precision, mixed, widened
 
 Described = Mapping[int, np.ndarray]
@@ -66,9 +66,8 @@ class ProsodyTask:
         self.model = ProsodyNetwork(len(recordings.labels), settings.dropout).to(group.device)
         frames = np.concatenate([described[index] for index in split.train], axis=1).astype(np.float64)
         self.model.standardise(torch.from_numpy(frames.mean(axis=1)), torch.from_numpy(frames.std(axis=1)))
-        self._weights = np.ones(len(recordings.labels), np.float32)
-        if settings.class_weights == "balanced":
-            self._weights = balanced_weights(recordings.label_index[split.train], len(recordings.labels))
+        truth = recordings.label_index[split.train]
+        self._weights = label_weights(settings.class_weights, truth, len(recordings.labels))
 
     def n_steps(self, epoch: int) -> int:
         """How many steps an epoch has."""
@@ -173,7 +172,7 @@ class ProsodyMethod(Method[ProsodyConfig]):
         """That it knows the voice alone."""
         return CardText(
             title="Prosodic emotion teacher",
-            library="liser-ray",
+            loader="liser-ray",
             base="",
             task="audio-classification",
             how=f"A residual network on 25 descriptors of the voice every 10 ms ({self.config.descriptors})",

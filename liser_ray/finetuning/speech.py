@@ -91,7 +91,7 @@ class SpeechMethod(Method[FinetuneConfig]):
         base = card["base"]["name"]
         return CardText(
             title="Speech emotion teacher",
-            library="peft" if "lora" in card["settings"] else "liser-ray",
+            loader="peft" if "lora" in card["settings"] else "liser-ray",
             base=base if re.fullmatch(r"[\w.-]+/[\w.-]+", base) else "",
             task="audio-classification",
             how=f"{base} {self._how()}",

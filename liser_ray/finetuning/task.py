@@ -17,7 +17,7 @@ from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.teachers.projected_head import ProjectedHead
 from liser_ray.teachers.speech_inputs import Preparation
-from liser_ray.training.fit import Losses, ProcessGroup, Step, balanced_weights, validation_scores
+from liser_ray.training.fit import Losses, ProcessGroup, Step, label_weights, validation_scores
 from liser_ray.training.precision import Precision, mixed, widened
 
 _BATCHES_PER_BUCKET = 16
@@ -60,9 +60,8 @@ class TeacherTask:
         n_samples = np.diff(speech.ends, prepend=0)[split.train]
         self._longest = round(min(settings.crop_s, prepare.longest_s) * SAMPLE_RATE_HZ)
         self._lengths = np.minimum(n_samples, self._longest)
-        self._weights = np.ones(len(speech.labels), np.float32)
-        if settings.class_weights == "balanced":
-            self._weights = balanced_weights(speech.label_index[split.train], len(speech.labels))
+        truth = speech.label_index[split.train]
+        self._weights = label_weights(settings.class_weights, truth, len(speech.labels))
 
     def n_steps(self, epoch: int) -> int:
         """How many steps an epoch has."""

@@ -37,7 +37,7 @@ from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers.transformers_folders import quiet, read_classifier, read_tokenizer
 from liser_ray.teachers.weights import listed
 from liser_ray.teachers.words import WordsTeacher, load_models, tokens
-from liser_ray.training.fit import Losses, ProcessGroup, Step, Task, balanced_weights, validation_scores
+from liser_ray.training.fit import Losses, ProcessGroup, Step, Task, label_weights, validation_scores
 from liser_ray.training.precision import Precision, mixed, widened
 
 _BATCH = 64  # texts that are only asked about
@@ -127,7 +127,7 @@ class WordsMethod(Method[WordsConfig]):
         base = card["base"]["name"]
         return CardText(
             title="Teacher of emotion in words",
-            library="transformers",
+            loader="transformers",
             base=base if re.fullmatch(r"[\w.-]+/[\w.-]+", base) else "",
             task="text-classification",
             how=f"{base}, all weights" if base else "A small BERT without pretraining",
@@ -169,9 +169,8 @@ class WordsTask:
         self._texts, self._split, self._batch_size = texts, split, config.train.batch_size
         self._seed, self._group = seed, group
         self._lengths = np.array([len(texts.texts[i]) for i in split.train])
-        self._weights = np.ones(len(texts.labels), np.float32)
-        if config.train.class_weights == "balanced":
-            self._weights = balanced_weights(texts.label_index[split.train], len(texts.labels))
+        truth = texts.label_index[split.train]
+        self._weights = label_weights(config.train.class_weights, truth, len(texts.labels))
 
     def n_steps(self, epoch: int) -> int:
         """How many steps an epoch has."""

@@ -20,6 +20,7 @@ from liser_ray.training.precision import Precision, mixed
 
 Keep = Literal["best", "last"]
 Schedule = Literal["constant", "cosine", "linear"]
+ClassWeights = Literal["none", "balanced"]
 
 _LOOK_EVERY_STEPS = 200  # at whether the loss is still finite, which a GPU has to be waited for
 
@@ -396,6 +397,11 @@ def same_for_all(decision: bool, world_size: int) -> bool:
     decisions = [decision]
     dist.broadcast_object_list(decisions)
     return decisions[0]
+
+
+def label_weights(kind: ClassWeights, truth: np.ndarray, n_labels: int) -> np.ndarray:
+    """Weight of each label, float32 [K], as the settings want it: 1 for all, or `balanced_weights`."""
+    return balanced_weights(truth, n_labels) if kind == "balanced" else np.ones(n_labels, np.float32)
 
 
 def balanced_weights(truth: np.ndarray, n_labels: int) -> np.ndarray:

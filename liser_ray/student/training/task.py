@@ -22,7 +22,7 @@ from liser_ray.student.network import StudentLogits, StudentNetwork
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.teachers.targets import Target, target_of
-from liser_ray.training.fit import Losses, ProcessGroup, Step, balanced_weights, validation_scores
+from liser_ray.training.fit import Losses, ProcessGroup, Step, label_weights, validation_scores
 from liser_ray.training.precision import Precision, widened
 
 _N_HEARD = 512
@@ -171,9 +171,7 @@ class StudentTask:
         for number, has in enumerate(speech.labels_of_parts):
             places = np.flatnonzero(has)
             truth = np.searchsorted(places, speech.label_index[train[self._part_index[train] == number]])
-            weights = np.ones(len(places), np.float32)
-            if self._config.class_weights == "balanced":
-                weights = balanced_weights(truth, len(places))
+            weights = label_weights(self._config.class_weights, truth, len(places))
             balance = len(train) / (len(truth) * len(speech.parts))
             yield SetLabels(torch.from_numpy(places), torch.from_numpy(weights * np.float32(balance)))
 
