@@ -1,13 +1,13 @@
 """The card of a trained teacher."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import exists, read_bytes
-from liser_ray.teachers.targets import HeldOut, TunedOn
+from liser_ray.teachers.targets import HeldOut, Target, TunedOn
 
 BUNDLE_FILE = "bundle.json"
 FORMAT = 2
@@ -62,6 +62,31 @@ def read_bundle(uri: str) -> TeacherBundle:
         labels=tuple(content["labels"]),
         tuned_on=TunedOn(content["labeled"], content["fold"], heard, content.get("labeled_fraction", 1.0)),
         content=content,
+    )
+
+
+def classifier_target(
+    name: str,
+    labels: tuple[str, ...],
+    sha256: str,
+    teacher: str,
+    bundle: TeacherBundle | None,
+    embedding_size: int = 0,
+    window_s: float = 0.0,
+    hears_s: float = 0.0,
+) -> Target:
+    """The target of a classifier, with what its card says of it, if it has one; fields as of `Target`.
+
+    Windows follow one another, and ``hears_s`` is of `TeacherBundle.temperature`.
+    """
+    target = Target(name, "distribution", labels, window_s, window_s, sha256, teacher, embedding_size)
+    if bundle is None:
+        return target
+    return replace(
+        target,
+        tuned_on=bundle.tuned_on,
+        temperature=bundle.temperature(hears_s),
+        held_out=bundle.held_out(hears_s),
     )
 
 

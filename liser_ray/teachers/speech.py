@@ -10,11 +10,11 @@ from torch import Tensor
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.batches import Windows, on_device
+from liser_ray.teachers.bundles import classifier_target
 from liser_ray.teachers.kinds.speech import WINDOW_S, Options
 from liser_ray.teachers.last_layer import LastLayer
 from liser_ray.teachers.patterns import expanded
 from liser_ray.teachers.speech_models import Remembering, SpeechModel, load_models
-from liser_ray.teachers.targets import Target
 from liser_ray.teachers.teacher import Answer, Teacher
 from liser_ray.training.precision import Precision, mixed
 
@@ -48,19 +48,17 @@ class SpeechTeacher(Teacher):
         self.models = tuple(models)
         self.batch_size, self.hears_s = batch_size, hears_s
         self._layers = {model.name: _last_layer(model, device, hears_s) for model in self.models if embedding}
+        sizes = {model.name: self._layers[model.name].size if embedding else 0 for model in self.models}
         self.targets = tuple(
-            Target(
-                name=model.name,
-                kind="distribution",
-                labels=model.labels,
-                window_s=WINDOW_S,
-                hop_s=WINDOW_S,
-                sha256=_hearing(model.sha256, hears_s),
-                teacher=name,
-                embedding_size=self._layers[model.name].size if embedding else 0,
-                tuned_on=model.bundle.tuned_on if model.bundle else None,
-                temperature=model.bundle.temperature(hears_s) if model.bundle else 1.0,
-                held_out=model.bundle.held_out(hears_s) if model.bundle else None,
+            classifier_target(
+                model.name,
+                model.labels,
+                _hearing(model.sha256, hears_s),
+                name,
+                model.bundle,
+                sizes[model.name],
+                WINDOW_S,
+                hears_s,
             )
             for model in self.models
         )

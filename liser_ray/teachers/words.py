@@ -11,11 +11,10 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers.batches import Windows
-from liser_ray.teachers.bundles import TeacherBundle, find_bundle
+from liser_ray.teachers.bundles import TeacherBundle, classifier_target, find_bundle
 from liser_ray.teachers.kinds.words import Options
 from liser_ray.teachers.last_layer import LastLayer
 from liser_ray.teachers.patterns import expanded
-from liser_ray.teachers.targets import Target
 from liser_ray.teachers.teacher import Answer, Teacher
 from liser_ray.teachers.transformers_folders import (
     labels_of_model,
@@ -77,19 +76,15 @@ class WordsTeacher(Teacher):
     ):
         self.models, self.batch_size, self._precision = tuple(models), batch_size, precision
         self._layers = {model.name: _last_layer(model) for model in self.models if embedding}
+        sizes = {model.name: self._layers[model.name].size if embedding else 0 for model in self.models}
         self.targets = tuple(
-            Target(
-                name=model.name,
-                kind="distribution",
-                labels=model.labels,
-                window_s=0.0,
-                hop_s=0.0,
-                sha256=model.sha256,
-                teacher=name,
-                embedding_size=self._layers[model.name].size if embedding else 0,
-                tuned_on=model.bundle.tuned_on if model.bundle else None,
-                temperature=model.bundle.temperature(0.0) if model.bundle else 1.0,
-                held_out=model.bundle.held_out(0.0) if model.bundle else None,
+            classifier_target(
+                model.name,
+                model.labels,
+                model.sha256,
+                name,
+                model.bundle,
+                sizes[model.name],
             )
             for model in self.models
         )

@@ -14,13 +14,12 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import join
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers.batches import Windows, one_thread
-from liser_ray.teachers.bundles import TeacherBundle, find_bundle
+from liser_ray.teachers.bundles import TeacherBundle, classifier_target, find_bundle
 from liser_ray.teachers.kinds.prosody import Options
 from liser_ray.teachers.labels import labels_of_checkpoint
 from liser_ray.teachers.patterns import expanded
 from liser_ray.teachers.prosody.network import EMBEDDING_SIZE, ProsodyNetwork
 from liser_ray.teachers.prosody.sources import SOURCES, Source
-from liser_ray.teachers.targets import Target
 from liser_ray.teachers.teacher import Answer, Teacher
 from liser_ray.teachers.weights import load_strictly, read_checkpoint, save_checkpoint
 
@@ -55,21 +54,9 @@ class ProsodyTeacher(Teacher):
     ):
         self.models, self.batch_size = tuple(models), batch_size
         self._device, self._embedding = device, embedding
+        size = EMBEDDING_SIZE if embedding else 0
         self.targets = tuple(
-            Target(
-                name=model.name,
-                kind="distribution",
-                labels=model.labels,
-                window_s=0.0,
-                hop_s=0.0,
-                sha256=model.sha256,
-                teacher=name,
-                embedding_size=EMBEDDING_SIZE if embedding else 0,
-                tuned_on=model.bundle.tuned_on if model.bundle else None,
-                temperature=model.bundle.temperature(0.0) if model.bundle else 1.0,
-                held_out=model.bundle.held_out(0.0) if model.bundle else None,
-            )
-            for model in self.models
+            classifier_target(model.name, model.labels, model.sha256, name, model.bundle, size) for model in self.models
         )
 
     @torch.inference_mode()
