@@ -18,7 +18,7 @@ from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.finetuning.config import FinetuneConfig
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
-from liser_ray.student.data.labeled_targets import match_rows, recording_windows
+from liser_ray.student.data.labeled_targets import matched_rows, recording_windows
 from liser_ray.student.data.labels_table import LabelsTable, choose_target, open_labels_table
 from liser_ray.student.data.unlabeled import SegmentSettings, TargetWindows
 from liser_ray.student.losses import SegmentTarget, target_losses
@@ -93,6 +93,8 @@ def check_lesson(config: FinetuneConfig, labeled: LabeledSet, folds: Sequence[Fo
         raise UserError(f"{config.recipe} learns from labels alone: give a --recipe with teachers, such as emodistill.")
     if loss.heads != "predicting" and loss.lambdas:
         raise UserError("A model that is tuned has one head: give --loss.heads predicting, as emodistill has it.")
+    if loss.embedding_size != LossConfig.embedding_size:
+        raise UserError("--loss.embedding_size is of the small student: a model that is tuned learns whole embeddings.")
     if not loss.taught:
         return
     table = open_labels_table(config.distil_labeled)
@@ -113,12 +115,7 @@ def read_said(config: FinetuneConfig, speech: LabeledSpeech, folds: Sequence[Fol
     if not loss.taught:
         return None
     table = open_labels_table(config.distil_labeled)
-    matches = match_rows(speech, table)
-    if not (matches.recording >= 0).any():
-        raise UserError(
-            f"{table.uri} has no row of a recording of {speech.name}: as --distil_labeled give the output of "
-            "label_corpus.py with --input as --labeled here."
-        )
+    matches = matched_rows(speech, table)
     targets = {
         number: learned_targets(of_fold, loss)
         for number, of_fold in _targets(config, table, speech.name, speech.labels, folds).items()
@@ -141,9 +138,10 @@ def lesson(config: FinetuneConfig, said: Said | None, fold: Fold) -> Lesson | No
 def lesson_facts(config: FinetuneConfig) -> dict[str, Any]:
     """What decides on a model beside the labels, for JSON; nothing where that is nothing."""
     loss, found = loss_of(config), dict[str, Any]()
+    if loss != LossConfig():
+        found = {"recipe": config.recipe, "loss": asdict(loss)}
     if loss.taught:
-        table = open_labels_table(config.distil_labeled).sha256
-        found = {"recipe": config.recipe, "loss": asdict(loss), "distil_labeled": table}
+        found["distil_labeled"] = open_labels_table(config.distil_labeled).sha256
     return found | ({"projections": config.projections} if config.projections else {})
 
 

@@ -89,6 +89,7 @@ class HeadTask:
         group: the processes that share each batch.
         kinds: of the pieces to learn from, as in `PIECES_S`.
         lesson: what is learned of teachers.
+        label_smoothing: share of each true label that is spread over all labels in training, 0..1.
         projections: of the head, see `PooledHead`.
     """
 
@@ -101,12 +102,13 @@ class HeadTask:
         group: ProcessGroup,
         kinds: Sequence[int] = range(len(PIECES_S)),
         lesson: Lesson | None = None,
+        label_smoothing: float = 0.0,
         projections: Mapping[str, int] | None = None,
     ):
         self.uars: list[float] = []  # of each length, when it was last validated
         self.speech, self.split, self.prepare = frozen.speech, split, frozen.prepare
         self._frozen, self._settings, self._seed, self._group = frozen, settings, seed, group
-        self._lesson = lesson
+        self._lesson, self._smoothing = lesson, label_smoothing
         self._train, self._selection = _Pieces(frozen, split.train, kinds), _Pieces(frozen, split.selection)
         n_layers, n_features = frozen.statistics.shape[1:]
         torch.manual_seed(seed)
@@ -133,7 +135,7 @@ class HeadTask:
     def losses(self, forward: Callable[..., Any], part: np.ndarray) -> Losses:
         """Cross-entropy of pieces, given as places among those that train, and the terms of the teachers."""
         pieces = self._train
-        logits, losses = self._cross_entropy(forward, pieces, part)
+        logits, losses = self._cross_entropy(forward, pieces, part, self._smoothing)
         weights = pieces.weight[part] * self._weights[self._truth(pieces, part)]
         terms = {"loss": losses @ torch.from_numpy(weights).to(losses)}
         if self._lesson is not None:
@@ -160,13 +162,13 @@ class HeadTask:
         return uar(confusion_matrix(truth, summed.argmax(axis=1), softmax.shape[1]))
 
     def _cross_entropy(
-        self, forward: Callable[..., Any], pieces: "_Pieces", which: np.ndarray
+        self, forward: Callable[..., Any], pieces: "_Pieces", which: np.ndarray, smoothing: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """Logits of each piece, float32 [n, K], and their cross-entropy, float32 [n]."""
         statistics = torch.from_numpy(self._frozen.statistics[pieces.index[which]])
         logits = forward(statistics.to(self._group.device).float()).float()
         truth = torch.from_numpy(self._truth(pieces, which)).to(logits.device)
-        return logits, F.cross_entropy(logits, truth, reduction="none")
+        return logits, F.cross_entropy(logits, truth, reduction="none", label_smoothing=smoothing)
 
     def _truth(self, pieces: "_Pieces", which: np.ndarray) -> np.ndarray:
         return self.speech.label_index[pieces.recording[which]]

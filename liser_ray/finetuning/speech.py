@@ -20,7 +20,7 @@ from liser_ray.corpora.speech import LabeledRecordings, LabeledSpeech, load_labe
 from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.finetuning.bundle import base_name
 from liser_ray.finetuning.config import FinetuneConfig
-from liser_ray.finetuning.distillation import Said, check_lesson, lesson, lesson_facts, read_said
+from liser_ray.finetuning.distillation import Said, check_lesson, lesson, lesson_facts, loss_of, read_said
 from liser_ray.finetuning.head import FrozenSpeech, HeadTask, freeze
 from liser_ray.finetuning.method import Ask, CardText, Method
 from liser_ray.finetuning.model import build_model
@@ -147,7 +147,8 @@ class LoraMethod(SpeechMethod):
         model = self._model(len(speech.labels), seed, group.device)
         prepare = read_preparation(self.base_folder, cast("PreTrainedModel", model.get_base_model()))
         taught = lesson(config, inputs, split.fold)
-        return TeacherTask(model, speech, split, config.train, prepare, seed, group, taught)
+        smoothing = loss_of(config).label_smoothing
+        return TeacherTask(model, speech, split, config.train, prepare, seed, group, taught, smoothing)
 
     def _model(self, n_labels: int, seed: int, device: torch.device) -> PeftModel:
         config = self.config
@@ -198,7 +199,17 @@ class HeadMethod(SpeechMethod):
         """Of pieces of recordings, as the base has heard them."""
         config, (frozen, said) = self.config, inputs
         taught = lesson(config, said, split.fold)
-        return HeadTask(frozen, split, config.train, seed, group, lesson=taught, projections=config.projections)
+        smoothing = loss_of(config).label_smoothing
+        return HeadTask(
+            frozen,
+            split,
+            config.train,
+            seed,
+            group,
+            lesson=taught,
+            label_smoothing=smoothing,
+            projections=config.projections,
+        )
 
     def _write_trained(self, folder: Path, task: Task, base: str, revision: str | None) -> None:
         write_head(folder, cast("HeadTask", task).model, base, revision)

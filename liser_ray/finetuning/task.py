@@ -41,6 +41,7 @@ class TeacherTask:
         seed: of order and pieces.
         group: the processes that share each batch.
         lesson: what is learned of teachers.
+        label_smoothing: share of each true label that is spread over all labels, 0..1.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class TeacherTask:
         seed: int,
         group: ProcessGroup,
         lesson: Lesson | None = None,
+        label_smoothing: float = 0.0,
     ):
-        self._lesson = lesson
+        self._lesson, self._smoothing = lesson, label_smoothing
         self.model, self.speech, self.split, self.prepare = model, speech, split, prepare
         self._settings, self._seed, self._group = settings, seed, group
         n_samples = np.diff(speech.ends, prepend=0)[split.train]
@@ -87,7 +89,8 @@ class TeacherTask:
         logits = widened(forward(**inputs).logits)
         truth = torch.from_numpy(self.speech.label_index[part.recordings]).to(device)
         weight = torch.from_numpy(self._weights).to(logits)
-        terms = {"loss": F.cross_entropy(logits, truth, weight=weight, reduction="sum")}
+        loss = F.cross_entropy(logits, truth, weight=weight, reduction="sum", label_smoothing=self._smoothing)
+        terms = {"loss": loss}
         if self._lesson is not None:
             head = self._last_layer()
             terms |= self._lesson.terms(logits, head, part.recordings, torch.ones(len(truth)))

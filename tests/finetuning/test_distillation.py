@@ -162,6 +162,19 @@ def test_weights_of_zero_are_labels_alone_to_the_byte(base, speech, table):
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("head_only", [True, False], ids=["head", "lora"])
+def test_labels_are_smoothed_as_the_loss_says_and_the_card_knows_it(base, speech, table, head_only):
+    found = []
+    for smoothing in (0.0, 0.5):
+        loss = LossConfig(label_smoothing=smoothing)
+        alone = config(base, table, recipe="no-dstl", distil_labeled="", loss=loss, head_only=head_only)
+        assert alone.method().facts()["settings"].get("loss", {}).get("label_smoothing", 0.0) == smoothing
+        one = training(speech, replace(alone, train=replace(alone.train, epochs=6)))
+        one.run()
+        found.append(one.history[-1].loss)
+    assert found[1] > found[0] + 0.1  # who is never wholly right is never without loss
+
+
 def test_what_can_not_be_learned_is_refused_before_anything_is_heard(base, speech, table, tmp_path):
     labeled = labeled_set(speech)
     check_lesson(config(base, table), labeled, [FOLD])
@@ -174,6 +187,7 @@ def test_what_can_not_be_learned_is_refused_before_anything_is_heard(base, speec
         ({"recipe": "no-dstl", "loss": LossConfig()}, [FOLD], "labels alone"),
         ({"loss": replace(BOTH, heads="own")}, [FOLD], "--loss.heads predicting"),
         ({"projections": {"prosody": SIZE, "words": 5}}, [FOLD], "--projections.words 6"),
+        ({"loss": replace(BOTH, embedding_size=8)}, [FOLD], "--loss.embedding_size"),
         ({"projections": {}}, [FOLD], f"--projections.prosody {SIZE}"),
         ({"distil_labeled": str(heard_test_speaker)}, [FOLD], "words was tuned on speakers h"),
         ({"loss": replace(BOTH, lambdas={"face": 1.0})}, [FOLD], "face"),

@@ -1,5 +1,6 @@
 """What teachers say of the labeled recordings: rows of a labels table, brought into each recording's own time."""
 
+import logging
 from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import pyarrow as pa
 from liser_ray.corpora.segments import SEGMENT_COLUMNS
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.runtime.errors import UserError
 from liser_ray.student.data.labels_table import LabelsTable, has_column, read_rows
 from liser_ray.student.data.unlabeled import (
     UNIT_HZ,
@@ -19,6 +21,8 @@ from liser_ray.student.data.unlabeled import (
     target_windows,
 )
 from liser_ray.teachers.targets import Target
+
+log = logging.getLogger(__name__)
 
 _LONGER_S = 0.1
 """So much later than its sound may a recording end by its header."""
@@ -60,6 +64,19 @@ def match_rows(speech: LabeledSpeech, table: LabelsTable) -> Matches:
     by_address[np.isin(by_address, by_address[beyond])] = -1
     whole = by_sound >= 0
     return Matches(np.where(whole, by_sound, by_address), np.where(whole, 0, rows["start_s"].to_numpy()))
+
+
+def matched_rows(speech: LabeledSpeech, table: LabelsTable) -> Matches:
+    """As `match_rows`; how many recordings have no row is told, and a UserError if none has one."""
+    matches = match_rows(speech, table)
+    n_told = len(np.unique(matches.recording[matches.recording >= 0]))
+    if not n_told:
+        raise UserError(
+            f"{table.uri} has no row of a recording of {speech.name}: as --distil_labeled give the output of "
+            "label_corpus.py with --input as --labeled here."
+        )
+    log.info("%s: teachers say something of %d recordings, of %d nothing", speech.name, n_told, len(speech) - n_told)
+    return matches
 
 
 def recording_windows(

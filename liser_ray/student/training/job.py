@@ -25,7 +25,7 @@ from liser_ray.storage.files import check_writable, write_bytes
 from liser_ray.storage.run_record import package_versions, plain, refuse_changed_recipe
 from liser_ray.student.config import NetworkConfig
 from liser_ray.student.data.embeddings import table_embeddings
-from liser_ray.student.data.labeled_targets import Matches, match_rows, recording_windows
+from liser_ray.student.data.labeled_targets import matched_rows, recording_windows
 from liser_ray.student.data.labels_table import (
     LabelsTable,
     choose_target,
@@ -153,7 +153,7 @@ def check(config: StudentConfig) -> Checked:
     labeled_targets: LabeledTargets | None = None
     if of_labeled is not None:
         wanted = {fold.index: also[fold.index] for fold in folds}
-        labeled_targets = LabeledTargets(of_labeled, _matched(speech, of_labeled), wanted)
+        labeled_targets = LabeledTargets(of_labeled, matched_rows(speech, of_labeled), wanted)
     for fold in folds:
         training_recordings(speech, fold, config.train.labeled_fraction)
         for part in speech.parts:
@@ -204,19 +204,6 @@ def _targets_of_folds(
             if fold in wanted:
                 raise
     return found
-
-
-def _matched(speech: LabeledSpeech, table: LabelsTable) -> Matches:
-    """The table's rows of the labeled recordings; how many have none is told."""
-    matches = match_rows(speech, table)
-    n_told = len(np.unique(matches.recording[matches.recording >= 0]))
-    if not n_told:
-        raise UserError(
-            f"{table.uri} has no row of a recording of {speech.name}: as --distil_labeled give the output of "
-            "label_corpus.py with --input as --labeled here."
-        )
-    log.info("%s: teachers say something of %d recordings, of %d nothing", speech.name, n_told, len(speech) - n_told)
-    return matches
 
 
 def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
