@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from liser_ray.labeling.schema import RECIPE_KEY, SCHEMA_VERSION, empty_column, labels_schema, list_column
 from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.content_hash import digest
 from liser_ray.media.flac import encode_flac
-from liser_ray.media.span import digest
 from liser_ray.teachers.targets import Target, TunedOn
 
 SPEECH_LABELS = ("neutral", "happy", "sad", "angry")

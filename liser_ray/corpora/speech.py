@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 DEFAULT_WORKERS = 8  # more than cores on small machines: a thread also waits for the disk or the store
 _IN_FLIGHT_PER_WORKER = 8
 _NO_SAMPLES = np.zeros(0, np.int16)
+
+LabeledBy = Literal["recording", "speaker"]
+"""Whether a share of the labels is one of each label's recordings, or all recordings of a share of the speakers."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -85,30 +88,37 @@ class LabeledSpeech(LabeledRecordings):
         return self.pcm[self.ends[index - 1] if index else 0 : self.ends[index]]
 
 
-def training_recordings(recordings: LabeledRecordings, fold: Fold, fraction: float = 1.0) -> np.ndarray:
-    """The recordings that may be learned from, of each label of each set the same share, int64 [n], ascending.
+def training_recordings(
+    recordings: LabeledRecordings, fold: Fold, fraction: float = 1.0, by: LabeledBy = "recording"
+) -> np.ndarray:
+    """The recordings whose labels may be learned, of each set the same share, int64 [n], ascending.
 
     The draw is the fold's and the set's alone: the same for a student, whatever its seed, as for its teacher, and for
     one of several sets as for one of this set. Those of a smaller share are among those of a larger one.
 
     Args:
         recordings, fold: of all recordings those of the fold's training speakers.
-        fraction: of each label's recordings, above 0, up to 1; at least one.
+        fraction: of each label's recordings, or of the speakers, above 0, up to 1; at least one.
+        by: which of the two.
 
     Raises:
         UserError: a label that a set has has none there.
     """
     chosen = []
     for part in recordings.parts:
-        candidates = recordings.of_speakers(part.own_names(fold.train))
+        speakers = sorted(part.own_names(fold.train))
         rng = np.random.default_rng(fold.index % 2**32)
+        if by == "speaker":
+            speakers = rng.permutation(speakers)[: max(1, round(fraction * len(speakers)))].tolist()
+        candidates = recordings.of_speakers(speakers)
         of_labels = [candidates[recordings.label_index[candidates] == place] for place in part.places]
         if missing := [name for name, of in zip(part.labels, of_labels, strict=True) if not len(of)]:
             raise UserError(
                 f"{part.name}, fold {fold.index}: no training recording has the label {', '.join(missing)}. More "
                 "speakers or fewer labels are needed."
             )
-        chosen += [rng.permutation(of)[: max(1, round(fraction * len(of)))] for of in of_labels]
+        share = 1.0 if by == "speaker" else fraction
+        chosen += [rng.permutation(of)[: max(1, round(share * len(of)))] for of in of_labels]
     return np.sort(np.concatenate(chosen))
 
 

@@ -37,7 +37,8 @@ def model_card(card: Mapping[str, Any], text: CardText) -> str:
     picked_on = "speakers" if card["held_out_by"] == "speaker" else "other recordings of speakers"
     single, (temperature, *_) = calibrated(scores), card["temperatures"].values()
     ece, ece_calibrated = (scores[single][key] for key in ("calibration_error", "calibration_error_with_temperature"))
-    share = f", {card['labeled_fraction']:.0%} of their recordings" if card["labeled_fraction"] < 1 else ""
+    of_recordings = card["labeled_fraction"] < 1 and card["labeled_by"] == "recording"
+    share = f", {card['labeled_fraction']:.0%} of their recordings" if of_recordings else ""
     return f"""\
 ---
 library_name: {text.loader}

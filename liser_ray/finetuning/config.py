@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from liser_ray.corpora.speech import LabeledBy
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
 from liser_ray.training.config import WorkerSettings
@@ -25,6 +26,7 @@ class TuneSettings:
         class_weights: "balanced" weighs each label by the inverse of how often it occurs.
         labeled_fraction: share of the training recordings, of each label alike, that is learned or selected from, 0..1:
             those that a student with this --train.labeled_fraction learns from.
+        labeled_by: "speaker" makes it a share of the training speakers, with all recordings of each.
         selection_share: part of the training recordings that picks the epoch and the temperature, 0..1.
         seed: with the fold's number of new weights, order and whatever else is drawn.
     """
@@ -36,6 +38,7 @@ class TuneSettings:
     weight_decay: float = 0.01
     class_weights: Literal["none", "balanced"] = "none"
     labeled_fraction: float = 1.0
+    labeled_by: LabeledBy = "recording"
     selection_share: float = 0.2
     seed: int = 0
 

@@ -48,7 +48,8 @@ class TeacherJob:
     def split(self, recordings: LabeledRecordings) -> TeacherSplit:
         """Which recordings train, select and test."""
         settings = self.method.config.train
-        return split_fold(recordings, self.fold, settings.selection_share, settings.seed, settings.labeled_fraction)
+        labeled = settings.labeled_fraction, settings.labeled_by
+        return split_fold(recordings, self.fold, settings.selection_share, settings.seed, *labeled)
 
 
 class Shared(NamedTuple):
@@ -125,6 +126,7 @@ def _card(
         **facts,
         "speakers": {part: list(sorted_speakers(speakers)) for part, speakers in used.items()},
         "labeled_fraction": config.train.labeled_fraction,
+        "labeled_by": config.train.labeled_by,
         "held_out_by": split.held_out_by,
         "n_recordings": {"train": len(split.train), "selection": len(split.selection), "test": len(split.test)},
         "best_epoch": training.best.epoch,

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from liser_ray.corpora.folds import Fold
-from liser_ray.corpora.speech import LabeledRecordings, training_recordings
+from liser_ray.corpora.speech import LabeledBy, LabeledRecordings, training_recordings
 from liser_ray.runtime.errors import UserError
 
 MIN_SPEAKERS = 5
@@ -38,7 +38,12 @@ class TeacherSplit:
 
 
 def split_fold(
-    recordings: LabeledRecordings, fold: Fold, selection_share: float, seed: int, labeled_fraction: float = 1.0
+    recordings: LabeledRecordings,
+    fold: Fold,
+    selection_share: float,
+    seed: int,
+    labeled_fraction: float = 1.0,
+    labeled_by: LabeledBy = "recording",
 ) -> TeacherSplit:
     """Hold out a share of the training speakers, or of each label's recordings where they are fewer than five.
 
@@ -49,7 +54,7 @@ def split_fold(
         UserError: if a part has no recordings, or the training part lacks a label.
     """
     rng = np.random.default_rng((seed, fold.index))
-    candidates = training_recordings(recordings, fold, labeled_fraction)
+    candidates = training_recordings(recordings, fold, labeled_fraction, labeled_by)
     speakers = sorted({recordings.speakers[i] for i in candidates})
     held_out_by: Literal["speaker", "recording"]
     if len(speakers) >= MIN_SPEAKERS:

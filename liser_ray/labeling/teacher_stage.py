@@ -28,9 +28,9 @@ from liser_ray.labeling.schema import (
     set_columns,
 )
 from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.content_hash import CLIPS_HASH, SOUND_HASH, digest
 from liser_ray.media.flac import decode_flac
 from liser_ray.media.outcome import Problem, Reason
-from liser_ray.media.span import CLIPS_HASH, SOUND_HASH, digest
 from liser_ray.media.speech import speech_shares
 from liser_ray.teachers.batches import Windows, choose_device
 from liser_ray.teachers.kinds import TeacherEntry

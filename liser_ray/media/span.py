@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 
 import av
 import numpy as np
-import xxhash
 
 from liser_ray.media import still
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.clips import WINDOW_CELLS
+from liser_ray.media.content_hash import digest
 from liser_ray.media.faces import NO_FACES, FaceConfig, SpanFaces, find_faces
 from liser_ray.media.flac import encode_flac
 from liser_ray.media.outcome import MediaError, Problem, Reason, Stage
@@ -23,10 +23,6 @@ from liser_ray.media.speech import speech_stretches
 from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.media.track_choice import Wanted
 from liser_ray.runtime.errors import UserError
-
-_DIGEST_DIGITS = 32
-SOUND_HASH, CLIPS_HASH = slice(None, _DIGEST_DIGITS), slice(_DIGEST_DIGITS, None)
-"""Where in a `content_hash` the digest of the sound is, and that of the clips."""
 
 
 @dataclass(frozen=True)
@@ -225,13 +221,3 @@ def _close_reader() -> None:
     opened, _open_reader = _open_reader, None
     if opened:
         opened[1].close()
-
-
-def digest(array: np.ndarray) -> str:
-    """32 hex digits: XXH3-128 of an array's bytes.
-
-    A row's ``content_hash`` is that of its sound (int16) followed by that of its clips (uint8), so that each teacher
-    can check what it is given by itself. Clips are 70 MB a span and are hashed twice, hence a fast one: it
-    guards against mistakes, and need not withstand anyone.
-    """
-    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(array).data)

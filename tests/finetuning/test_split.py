@@ -145,14 +145,18 @@ def test_who_is_held_out_does_not_depend_on_the_order_of_recordings():
     assert held_out[0] == held_out[1]
 
 
-@given(cases(), st.sampled_from([0.25, 0.5, 0.75]), st.integers(0, 5))
-def test_a_teacher_of_a_share_of_the_labels_hears_what_its_student_does_and_no_more(case, fraction, seed):
+@given(cases(), st.sampled_from([0.25, 0.5, 0.75]), st.sampled_from(["recording", "speaker"]), st.integers(0, 5))
+def test_a_teacher_of_a_share_of_the_labels_hears_what_its_student_does_and_no_more(case, fraction, by, seed):
     speech, made = case
     try:
-        split = split_fold(speech, made, SHARE, seed, fraction)
+        split = split_fold(speech, made, SHARE, seed, fraction, by)
     except UserError:  # too few recordings are left
         return
-    of_student = training_recordings(speech, made, fraction)
+    of_student = training_recordings(speech, made, fraction, by)
     assert sorted([*split.train, *split.selection]) == of_student.tolist()
     assert split.test.tolist() == speech.of_speakers(made.test).tolist()
-    assert {*of_student} <= {*training_recordings(speech, made, min(1.0, fraction + 0.25))}
+    assert {*of_student} <= {*training_recordings(speech, made, min(1.0, fraction + 0.25), by)}
+    if by == "speaker":
+        labeled = speakers_of(speech, of_student)
+        assert len(labeled) == max(1, round(fraction * len(made.train)))
+        assert of_student.tolist() == speech.of_speakers(labeled).tolist()

@@ -21,9 +21,10 @@ from liser_ray.labeling.job import label_corpus
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.planning import plan_corpus
 from liser_ray.labeling.schema import labels_schema, read_recipe
+from liser_ray.media.content_hash import digest
 from liser_ray.media.faces import FaceConfig
 from liser_ray.media.flac import decode_flac
-from liser_ray.media.span import MediaConfig, digest
+from liser_ray.media.span import MediaConfig
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.targets import Target
 from liser_ray.teachers.windows import sound_windows

@@ -17,9 +17,9 @@ from liser_ray.labeling.schema import (
     set_columns,
 )
 from liser_ray.labeling.teacher_stage import CLIP_SHAPE, TeacherStage, predict_spans
+from liser_ray.media.content_hash import digest
 from liser_ray.media.flac import decode_flac, encode_flac
 from liser_ray.media.outcome import Problem, Reason
-from liser_ray.media.span import digest
 from liser_ray.teachers.kinds import read_teachers
 from liser_ray.teachers.prosody.network import ProsodyNetwork
 from liser_ray.teachers.prosody.teacher import write_prosody_network

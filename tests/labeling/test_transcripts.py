@@ -14,8 +14,9 @@ from liser_ray.labeling.run_card import sources_of_transcripts
 from liser_ray.labeling.schema import ON_THE_WAY, labels_schema
 from liser_ray.labeling.teacher_stage import TeacherStage
 from liser_ray.labeling.transcript_stage import TranscriptStage
+from liser_ray.media.content_hash import digest
 from liser_ray.media.flac import encode_flac
-from liser_ray.media.span import MediaConfig, Needs, digest
+from liser_ray.media.span import MediaConfig, Needs
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.kinds import read_teachers
 from liser_ray.teachers.targets import Target

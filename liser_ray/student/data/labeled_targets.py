@@ -11,6 +11,7 @@ import pyarrow as pa
 from liser_ray.corpora.segments import SEGMENT_COLUMNS
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.content_hash import SOUND_HASH, digest
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.data.labels_table import LabelsTable, has_column, read_rows
 from liser_ray.student.data.unlabeled import (
@@ -47,8 +48,6 @@ def match_rows(speech: LabeledSpeech, table: LabelsTable) -> Matches:
     recordings (longer than a span, or with a length of another opinion in their header) are known by their address (and
     where in the file they begin, if they are segments), unless a row of it reaches beyond what is there now.
     """
-    from liser_ray.media.span import SOUND_HASH, digest  # OpenCV and ONNX, for the few who need it
-
     in_file = SEGMENT_COLUMNS[:1] if has_column(table, SEGMENT_COLUMNS[0]) else ()
     rows = _read(table, ["uri", "start_s", "end_s", "content_hash", *in_file])
     of_sound = {digest(speech.waveform(k)): k for k in range(len(speech))}

@@ -23,7 +23,8 @@ from liser_ray.storage.files import exists, filesystem, list_files
 from liser_ray.teachers.targets import Target, refuse_leak
 
 _RECIPE = RECIPE_KEY.encode()
-_READERS = 16  # threads: they wait for the store
+READERS = 16
+"""Threads that read groups: they wait for the store."""
 _COUNTED = ["status", "start_s", "end_s", "content_hash"]
 
 
@@ -99,7 +100,7 @@ def open_labels_table(uri: str) -> LabelsTable:
     if not paths:
         raise UserError(f"{uri} has no Parquet files: give the --output of label_corpus.py.")
     fs, _ = filesystem(folder)
-    with ThreadPoolExecutor(_READERS) as threads:
+    with ThreadPoolExecutor(READERS) as threads:
         counted = list(threads.map(lambda path: _count(path, fs), paths))
     recipes = {one.recipe for one in counted}
     if recipes != {counted[0].recipe} or not counted[0].recipe:

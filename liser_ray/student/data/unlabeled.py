@@ -213,6 +213,7 @@ class HeldSegments:
         start: how many rows were taken before.
         device: of the segments.
         placebo: give each recording the targets of another one, the same other one at all times.
+        kept: int64 [n], ascending, the recordings to take; None: all.
     """
 
     def __init__(
@@ -223,15 +224,20 @@ class HeldSegments:
         start: int,
         device: torch.device,
         placebo: bool = False,
+        kept: np.ndarray | None = None,
     ):
         self._mels = recordings.mels
+        self._kept = np.arange(len(self._mels)) if kept is None else kept
         self._windows = {name: recordings.windows[target.name] for name, target in targets.items()}
-        self._told_of = placebo_rows(len(self._mels), seed) if placebo else np.arange(len(self._mels))
-        self._sizes = recordings.group_sizes
+        self._told_of = np.arange(len(self._mels))
+        if placebo:
+            self._told_of[self._kept] = self._kept[placebo_rows(len(self._kept), seed)]
+        group_ends = np.cumsum(recordings.group_sizes)
+        self._sizes = np.diff(np.searchsorted(self._kept, group_ends), prepend=0)
         self._cut = SegmentCutter(recordings.mels, device)
         self._seed, self._device = seed, device
-        self._lap, self._at = divmod(start, len(recordings.mels))
-        self._rows, self._places = lap_rows(self._sizes, seed, self._lap)
+        self._lap, self._at = divmod(start, len(self._kept))
+        self._rows, self._places = self._of_lap()
 
     def take(self, n: int, share: slice = slice(None)) -> Segments:
         """The next ``n`` segments, or of these only a ``share``."""
@@ -251,9 +257,13 @@ class HeldSegments:
         self._at += n
         while len(rows) < n:
             self._lap, self._at = self._lap + 1, n - len(rows)
-            self._rows, self._places = lap_rows(self._sizes, self._seed, self._lap)
+            self._rows, self._places = self._of_lap()
             rows, places = np.append(rows, self._rows[: self._at]), np.append(places, self._places[: self._at])
         return rows, places
+
+    def _of_lap(self) -> tuple[np.ndarray, np.ndarray]:
+        rows, places = lap_rows(self._sizes, self._seed, self._lap)
+        return self._kept[rows], places
 
 
 def segments_of_rows(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from liser_ray.corpora.speech import LabeledBy
 from liser_ray.corpora.utterance import EVERYBODY
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import TRUSTED, LossConfig, NetworkConfig
@@ -73,8 +74,9 @@ class TrainConfig:
         validate_every: epochs from one look at the validation speakers to the next; the last epoch is always looked at.
         batch_size: recordings per step, over all workers.
         labeled_per_batch: labeled recordings in each batch, the rest unlabeled; 0: as they come, drawn from the union.
-        labeled_fraction: share of the training recordings, of each label alike, that is learned from, 0..1; the same
-            ones with every seed, and for a teacher that finetune_speech_teacher.py tunes on this share.
+        labeled_fraction: share of the training recordings, of each label alike, whose labels are learned, 0..1; the
+            same ones with every seed, and for a teacher that finetune_speech_teacher.py tunes on this share.
+        labeled_by: "speaker" makes it a share of the training speakers, with all recordings of each.
         epoch_steps: steps of an epoch; 0: as long as the pass lasts. Labels alone with as many as distillation takes
             (its students' cards have the number) tell what the teachers bring from what more steps bring.
         placebo: give each unlabeled recording what the teachers say of another one: what helps then is not what they
@@ -94,6 +96,7 @@ class TrainConfig:
     batch_size: int = 25
     labeled_per_batch: int = 0
     labeled_fraction: float = 1.0
+    labeled_by: LabeledBy = "recording"
     epoch_steps: int = 0
     placebo: bool = False
     two_stage: bool = False

@@ -33,6 +33,7 @@ from liser_ray.student.data.labels_table import (
     refuse_two_teachers,
 )
 from liser_ray.student.data.mels import BYTES_PER_S, at_speeds, compute_log_mels, elsewhere, padded_frames
+from liser_ray.student.data.own_rows import OwnRows, find_own_rows
 from liser_ray.student.data.unlabeled import TargetWindows, UnlabeledRecordings, load_unlabeled
 from liser_ray.student.training.config import RunJob, StudentConfig
 from liser_ray.student.training.learned import learned_targets, refuse_unlearnable
@@ -154,8 +155,9 @@ def check(config: StudentConfig) -> Checked:
     if of_labeled is not None:
         wanted = {fold.index: also[fold.index] for fold in folds}
         labeled_targets = LabeledTargets(of_labeled, matched_rows(speech, of_labeled), wanted)
+    own_rows = None if table is None else _own_rows(config, table, speech, folds)
     for fold in folds:
-        training_recordings(speech, fold, config.train.labeled_fraction)
+        training_recordings(speech, fold, config.train.labeled_fraction, config.train.labeled_by)
         for part in speech.parts:
             tested = part.own_names(fold.test)
             if tested and not len(speech.of_speakers(tested)):
@@ -168,6 +170,7 @@ def check(config: StudentConfig) -> Checked:
         fold_numbers=tuple(fold.index for fold in every_fold),
         folds={fold.index: fold for fold in folds},
         table=table,
+        own_rows=own_rows,
         labeled_targets=labeled_targets,
         targets={fold.index: known.get(fold.index, {}) for fold in folds},
         facts=_facts(config, recipe, name, speech, table, labeled_targets, of_folds),
@@ -227,7 +230,10 @@ def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
                 recordings = load_unlabeled(table, wanted, settings, device, counting.show)
         else:
             log.info("%s: %s rows are streamed", table.uri, f"{table.n_rows:,}")
-        embeddings = {one.name: table_embeddings(table, one, settings) for one in wanted if one.kind == "embedding"}
+        own = checked.own_rows.known if checked.own_rows else None
+        embeddings = {
+            one.name: table_embeddings(table, one, settings, own) for one in wanted if one.kind == "embedding"
+        }
     mels = compute_log_mels(waveforms, n_frames, normalisation, device)
     windows: dict[str, TargetWindows] = {}
     if (of_labeled := checked.labeled_targets) is not None:
@@ -248,18 +254,49 @@ def _is_held(config: StudentConfig, table: LabelsTable) -> bool:
     return table.seconds * BYTES_PER_S <= config.memory_gb * 1e9
 
 
+def _own_rows(
+    config: StudentConfig, table: LabelsTable, speech: LabeledSpeech, folds: Sequence[Fold]
+) -> OwnRows | None:
+    """Which rows of the table are recordings of the labeled set; None: no one is.
+
+    Raises:
+        UserError: some are of speakers on whom a student is scored, and the table is not held in memory; or all are.
+    """
+    own = find_own_rows(speech, table)
+    if not own.known.any():
+        return None
+    n_scored = max(int(own.of_speakers(fold.test | fold.validation).sum()) for fold in folds)
+    if n_scored == table.n_rows:
+        raise UserError(f"All rows of {table.uri} are recordings of speakers on whom a student would be scored.")
+    if n_scored and not _is_held(config, table):
+        raise UserError(
+            f"{n_scored:,} rows of {table.uri} are recordings of speakers on whom a student would be scored. Give "
+            f"--memory_gb {_needed_gb(table)} or more, and they are left out; or a table that has none of them."
+        )
+    log.info(
+        "%s: %s rows are recordings of %s; those of speakers on whom a student is scored are not heard (up to %s)",
+        *(table.uri, f"{int(own.known.sum()):,}", speech.name, f"{n_scored:,}"),
+    )
+    return own
+
+
 def _check_placebo(config: StudentConfig, table: LabelsTable) -> None:
     if config.train.placebo and not _is_held(config, table):
         raise UserError(
-            f"{table.uri} is too large to be held in memory, which placebo needs: give --memory_gb "
-            f"{math.ceil(table.seconds * BYTES_PER_S / 1e9)} or more."
+            f"{table.uri} is too large to be held in memory, which placebo needs: give --memory_gb {_needed_gb(table)} "
+            "or more."
         )
+
+
+def _needed_gb(table: LabelsTable) -> int:
+    return math.ceil(table.seconds * BYTES_PER_S / 1e9)
 
 
 def _n_steps(job: RunJob, inputs: RunInputs) -> int:
     train = job.config.train
-    n_labeled = len(training_recordings(inputs.speech, inputs.folds[job.fold], train.labeled_fraction))
-    plans = epoch_plans(train, n_labeled, inputs.table.n_rows if inputs.table else 0)
+    fold = inputs.folds[job.fold]
+    n_labeled = len(training_recordings(inputs.speech, fold, train.labeled_fraction, train.labeled_by))
+    plans = epoch_plans(train, n_labeled, len(inputs.unlabeled_rows(job.fold)))
     return train.epochs * sum(plan.n_steps for plan in plans)
 
 

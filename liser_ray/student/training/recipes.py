@@ -191,7 +191,8 @@ def run_name(
         name += f"+{train.epoch_steps}-steps"
     if len(sets := set_names(labeled)) > 1:
         name += f"+on-{'-'.join(sets)}"
-    return with_share(name, round(100 * train.labeled_fraction))
+    percent = round(100 * train.labeled_fraction)
+    return f"{name}+{percent}%-speakers" if train.labeled_by == "speaker" else with_share(name, percent)
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -24,6 +24,7 @@ from liser_ray.student.data.embeddings import Reduction, fit_reduction, recordin
 from liser_ray.student.data.labeled_targets import Matches
 from liser_ray.student.data.labels_table import LabelsTable
 from liser_ray.student.data.mels import LogMels
+from liser_ray.student.data.own_rows import OwnRows
 from liser_ray.student.data.unlabeled import (
     HeldSegments,
     SegmentSettings,
@@ -77,6 +78,7 @@ class Checked:
         fold_numbers: of all folds of the set, wanted or not.
         folds: the wanted ones, by number.
         table: the labels table; None without unlabeled recordings.
+        own_rows: which of the table's rows are recordings of the labeled set; None: no one is.
         labeled_targets: None: teachers say nothing of the labeled recordings.
         targets: that students learn from, by wanted fold and name.
         facts: hashes and counts of the data, packages, commit, for the students' cards.
@@ -88,9 +90,17 @@ class Checked:
     fold_numbers: tuple[int, ...]
     folds: dict[int, Fold]
     table: LabelsTable | None
+    own_rows: OwnRows | None
     labeled_targets: LabeledTargets | None
     targets: dict[int, dict[str, Target]]
     facts: dict[str, Any]
+
+    def unlabeled_rows(self, fold: int) -> np.ndarray:
+        """The table's labeled rows that students of a fold may hear, int64 [n]: of nobody whom they are scored on."""
+        if self.table is None:
+            return np.zeros(0, np.int64)
+        rows, of = np.arange(self.table.n_rows), self.folds[fold]
+        return rows if self.own_rows is None else rows[~self.own_rows.of_speakers(of.test | of.validation)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +153,7 @@ def make_training(
     torch.manual_seed(seed)
     loss = inputs.recipe.loss(config.loss)
     targets = learned_targets(inputs.targets[job.fold], loss)
-    train = training_recordings(speech, fold, config.train.labeled_fraction)
+    train = training_recordings(speech, fold, config.train.labeled_fraction, config.train.labeled_by)
     of_labeled = _of_labeled(inputs, job.fold, targets, loss)
     reductions = {
         name: _reduction(target, of_labeled.get(name), train, inputs, loss.embedding_size, group.device)
@@ -296,17 +306,18 @@ def _unlabeled(
     table, recordings, placebo = inputs.table, inputs.recordings, job.config.train.placebo
     if table is None or not targets:
         return None
+    rows = inputs.unlabeled_rows(job.fold)
 
     def start(done: int, done_here: int) -> UnlabeledSegments:
         if recordings is not None:
-            return HeldSegments(recordings, targets, seed, done, group.device, placebo)
+            return HeldSegments(recordings, targets, seed, done, group.device, placebo, rows)
         # Ray takes seconds to import; not for those who hold their table in memory.
         from liser_ray.student.data.stream import StreamedSegments, StreamSource
 
         source = StreamSource(table, targets, segment_settings(job.config, inputs), seed)
         return StreamedSegments(source, done_here, group.device, group.rank, group.world_size)
 
-    return Unlabeled(table.n_rows, start, targets)
+    return Unlabeled(len(rows), start, targets)
 
 
 def segment_settings(config: StudentConfig, checked: Checked) -> SegmentSettings:

@@ -136,8 +136,8 @@ def taught(labels):
 
 @pytest.fixture
 def held(recordings, taught):
-    def segments(seed=0, start=0, of=recordings, placebo=False):
-        return HeldSegments(of, taught, seed, start, CPU, placebo)
+    def segments(seed=0, start=0, of=recordings, placebo=False, kept=None):
+        return HeldSegments(of, taught, seed, start, CPU, placebo, kept)
 
     return segments
 
@@ -267,6 +267,21 @@ class TestHeldSegments:
             rows, places = lap_rows(recordings.group_sizes, 3, lap)
             expected = segments.cut(rows, places).log_mel
             assert torch.equal(together[lap * n_rows : (lap + 1) * n_rows], expected)
+
+    @pytest.mark.parametrize("placebo", [False, True])
+    def test_some_rows_are_left_out_with_what_is_said_of_them(self, recordings, held, placebo):
+        """A whole group among them: a lap has each row that is kept once, and where one goes on is counted in these."""
+        n_rows, first_group = len(recordings.mels), int(recordings.group_sizes[0])
+        kept = np.arange(n_rows)[first_group::2]
+        segments, places = held(kept=kept, placebo=placebo), np.zeros(n_rows)
+        told_of = segments._told_of[kept]
+        assert sorted(told_of) == kept.tolist()
+        assert (told_of == kept).any() != placebo
+        lap = segments.take(len(kept))
+        one_by_one = [held(start=k, kept=kept, placebo=placebo).take(1).log_mel for k in range(len(kept))]
+        assert torch.equal(lap.log_mel, torch.cat(one_by_one))
+        rows = np.array([np.flatnonzero(segments._kept == row)[0] for row in segments._rows])
+        assert sorted(rows) == list(range(len(kept)))
 
     @pytest.mark.parametrize("laps", [0.4, 1, 2.7])
     def test_it_goes_on_where_it_was(self, recordings, held, laps):

@@ -11,17 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 import torch
 from small_labels import FACE, speech_target, write_labels
 from small_training import ALONE
 from tone_files import emodistill_targets, speakers_of, speech_targets, write_targets_of_tones
-from tones import LABELS
+from tones import LABELS, make_tones
 
 from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import load_labeled_speech
+from liser_ray.corpora.utterance import EVERYBODY
 from liser_ray.prediction.student import Student
 from liser_ray.results.metrics import confusion_matrix
 from liser_ray.results.records import read_records
@@ -189,6 +191,44 @@ def test_variants_train(tones, tone_labels, tmp_path, changes):
 def targets_of_tones(tones, tmp_path_factory):
     """A labels table of the labeled tones."""
     return write_targets_of_tones(tmp_path_factory.mktemp("targets_of_tones"), tones)
+
+
+class TestOwnRecordings:
+    """An unlabeled table that has recordings of the labeled set too."""
+
+    def config(self, tones, folder, **settings):
+        speech = load_labeled_speech(read_labeled_set(tones))
+        mine = [(f"moved/{i}.wav", 0.0, speech.waveform(i)) for i in range(len(speech))]
+        part_of_file = [(speech.uris[3], 1.0, speech.waveform(3)[:20_000])]
+        strangers = [(f"{k}.wav", 0.0, make_tones("z", 1, 2, 3, seed=k).waveform(0)) for k in (50, 51)]
+        sounds = [*mine, *part_of_file, *strangers]
+        write_labels(folder, sounds=sounds, targets=speech_targets(tones), seed=1)
+        config = StudentConfig(tones, str(folder), str(folder / "out"), "sp-dstl", folds="0,1", train=TRAIN)
+        return replace(config, **settings), speech
+
+    def test_nobody_is_heard_whom_the_student_is_scored_on(self, tones, tmp_path, caplog):
+        config, speech = self.config(tones, tmp_path)
+        with caplog.at_level("INFO"):
+            inputs = make_inputs(config, check(config))
+        assert "25 rows are recordings of tones; those of speakers on whom a student is scored are not heard" in caplog.text
+        for number, fold in inputs.folds.items():
+            rows, uris = inputs.unlabeled_rows(number), pq.read_table(tmp_path, columns=["uri"])["uri"].to_pylist()
+            allowed = [i for i in range(len(speech)) if speech.speakers[i] in fold.train]
+            wanted = {f"moved/{i}.wav" for i in allowed} | {"50.wav", "51.wav"}
+            wanted |= {speech.uris[3]} if 3 in allowed else set()
+            assert {uris[row] for row in rows} == wanted
+            task = make_training(RunJob(config, number, 0, ""), inputs, ALONE).task
+            assert task._unlabeled.n_rows == len(wanted)
+
+    def test_all_are_heard_by_one_who_is_scored_on_nobody(self, tones, tmp_path):
+        config, _ = self.config(tones, tmp_path, folds="none")
+        checked = check(config)
+        assert len(checked.unlabeled_rows(EVERYBODY)) == checked.table.n_rows
+
+    def test_a_table_that_is_streamed_is_refused(self, tones, tmp_path):
+        config, _ = self.config(tones, tmp_path, memory_gb=0)
+        with pytest.raises(UserError, match=r"recordings of speakers on whom .* --memory_gb 1 or more"):
+            check(config)
 
 
 class TestDistilLabeled:
