@@ -114,16 +114,19 @@ class TrainSettings(TuneSettings):
             passes whose gradients are summed.
         crop_s: recordings longer than this give a random piece of this length in each epoch, in seconds; 0.5 trains
             on windows like those the labeling job asks about.
+        copies: of each training recording, each changed at random: without the silence around it, in a room, by
+            telephone, compressed, clipped, in noise. What the teacher learns then holds there too.
         seed: with the fold's number of head, LoRA, order, crops, dropout and SpecAugment.
     """
 
     micro_batch_size: int = 16
     crop_s: float = 10.0
+    copies: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.micro_batch_size < 1:
-            raise UserError("micro_batch_size must be 1 or more.")
+        if self.micro_batch_size < 1 or self.copies < 0:
+            raise UserError("micro_batch_size must be 1 or more, copies 0 or more.")
         if self.crop_s < 0.5:
             raise UserError(f"crop_s is {self.crop_s}: give 0.5 seconds or more.")
 

@@ -14,7 +14,7 @@ from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.finetuning.config import TrainSettings
 from liser_ray.finetuning.distillation import Lesson
 from liser_ray.finetuning.split import TeacherSplit
-from liser_ray.finetuning.task import whole_pieces
+from liser_ray.finetuning.task import copy_of, whole_pieces
 from liser_ray.results.metrics import confusion_matrix, uar
 from liser_ray.runtime.display import Counting
 from liser_ray.teachers.pooled_head import PooledHead
@@ -40,6 +40,7 @@ class FrozenSpeech:
         statistics: float16 [P, L, F] of P pieces, in the order of the recordings, by `LayerStatistics`.
         recording: int64 [P], of which recording each piece is.
         kind: int64 [P], its place in `PIECES_S`.
+        copy: int64 [P], of which changed copy of the recording it is; 0: of itself.
     """
 
     speech: LabeledSpeech
@@ -47,11 +48,14 @@ class FrozenSpeech:
     statistics: np.ndarray
     recording: np.ndarray
     kind: np.ndarray
+    copy: np.ndarray
 
 
 @torch.inference_mode()
-def freeze(speech: LabeledSpeech, indices: np.ndarray, base_folder: Path, precision: Precision) -> FrozenSpeech:
-    """The features of some recordings' pieces, by a base model on this process's GPU if it has one."""
+def freeze(
+    speech: LabeledSpeech, indices: np.ndarray, base_folder: Path, precision: Precision, copies: int = 0
+) -> FrozenSpeech:
+    """The features of recordings' pieces, and of their copies', by a base model on this process's GPU if it has one."""
     device = ProcessGroup.alone().device
     base = load_base(base_folder, device)
     model, prepare = base.statistics, read_preparation(base_folder, base.model)
@@ -61,10 +65,11 @@ def freeze(speech: LabeledSpeech, indices: np.ndarray, base_folder: Path, precis
             statistics = model(**{name: one.to(device) for name, one in inputs.items()})
         return statistics.half().cpu().numpy()
 
-    statistics, recording, kinds = [], [], []
-    with Counting("recordings heard by the frozen model", len(indices)) as counting:
-        for index in np.sort(indices):
-            pcm = speech.waveform(index)
+    statistics, recording, kinds, of_copies = [], [], [], []
+    heard = [(index, copy) for index in np.sort(indices).tolist() for copy in range(1 + copies)]
+    with Counting("recordings heard by the frozen model", len(heard)) as counting:
+        for index, copy in heard:
+            pcm = copy_of(speech, index, copy)
             for kind, seconds in enumerate(PIECES_S):
                 if seconds:
                     windows = torch.from_numpy(sound_windows(pcm, seconds, seconds / 2)[0]).to(device)
@@ -74,8 +79,10 @@ def freeze(speech: LabeledSpeech, indices: np.ndarray, base_folder: Path, precis
                 statistics += parts
                 kinds.append(np.full(sum(map(len, parts)), kind))
                 recording.append(np.full(len(kinds[-1]), index))
+                of_copies.append(np.full(len(kinds[-1]), copy))
             counting.advance()
-    return FrozenSpeech(speech, prepare, np.concatenate(statistics), np.concatenate(recording), np.concatenate(kinds))
+    arrays = map(np.concatenate, (statistics, recording, kinds, of_copies))
+    return FrozenSpeech(speech, prepare, *arrays)
 
 
 class HeadTask:
@@ -109,7 +116,8 @@ class HeadTask:
         self.speech, self.split, self.prepare = frozen.speech, split, frozen.prepare
         self._frozen, self._settings, self._seed, self._group = frozen, settings, seed, group
         self._lesson, self._smoothing = lesson, label_smoothing
-        self._train, self._selection = _Pieces(frozen, split.train, kinds), _Pieces(frozen, split.selection)
+        self._train = _Pieces(frozen, split.train, kinds)
+        self._selection = _Pieces(frozen, split.selection, copies=False)
         n_layers, n_features = frozen.statistics.shape[1:]
         torch.manual_seed(seed)
         self.model = PooledHead(n_layers, n_features, len(self.speech.labels), projections).to(group.device)
@@ -177,8 +185,15 @@ class HeadTask:
 class _Pieces:
     """Pieces of some recordings: place among all, recording, kind, and weight float32, of which a recording has 1."""
 
-    def __init__(self, frozen: FrozenSpeech, recordings: np.ndarray, kinds: Sequence[int] = range(len(PIECES_S))):
-        self.index = np.flatnonzero(np.isin(frozen.recording, recordings) & np.isin(frozen.kind, kinds))
+    def __init__(
+        self,
+        frozen: FrozenSpeech,
+        recordings: np.ndarray,
+        kinds: Sequence[int] = range(len(PIECES_S)),
+        copies: bool = True,
+    ):
+        wanted = np.isin(frozen.recording, recordings) & np.isin(frozen.kind, kinds)
+        self.index = np.flatnonzero(wanted & (copies | (frozen.copy == 0)))
         self.recording, self.kind = frozen.recording[self.index], frozen.kind[self.index]
         _, same, counts = np.unique(self.recording * len(PIECES_S) + self.kind, return_inverse=True, return_counts=True)
         self.weight = (1 / (counts[same] * len(kinds))).astype(np.float32)

@@ -187,7 +187,8 @@ class HeadMethod(SpeechMethod):
         """What the base makes of the recordings, and what teachers say of them."""
         speech = cast("LabeledSpeech", recordings)
         said = read_said(self.config, speech, folds)
-        return freeze(speech, indices, self.base_folder, self.config.precision), said
+        config = self.config
+        return freeze(speech, indices, self.base_folder, config.precision, config.train.copies), said
 
     def task(
         self,

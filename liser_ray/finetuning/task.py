@@ -15,6 +15,7 @@ from liser_ray.finetuning.config import TrainSettings
 from liser_ray.finetuning.distillation import Lesson
 from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.conditions import changed_pcm, varied
 from liser_ray.teachers.projected_head import ProjectedHead
 from liser_ray.teachers.speech_inputs import Preparation
 from liser_ray.training.fit import Losses, ProcessGroup, Step, label_weights, validation_scores
@@ -115,9 +116,17 @@ class TeacherTask:
     def _pieces(self, indices: np.ndarray, n_samples: int, epoch: int) -> Pieces:
         # By recording, not by position: the piece does not depend on who hears it, or when.
         rngs = [np.random.default_rng((self._seed, epoch, index)) for index in indices]
-        waveforms = [self.speech.waveform(index) for index in indices]
+        n_ways = 1 + self._settings.copies
+        copies = [int(rng.integers(n_ways)) if n_ways > 1 else 0 for rng in rngs]
+        waveforms = [copy_of(self.speech, *pair) for pair in zip(indices.tolist(), copies, strict=True)]
         crops = [crop(one, n_samples, rng) for one, rng in zip(waveforms, rngs, strict=True)]
         return Pieces(crops, indices)
+
+
+def copy_of(speech: LabeledSpeech, index: int, copy: int) -> np.ndarray:
+    """A recording int16 [n], or a copy of it (from 1 on), changed by what these two numbers draw: int16 [m]."""
+    pcm = speech.waveform(index)
+    return changed_pcm(pcm, varied, np.random.default_rng((index, copy))) if copy else pcm
 
 
 def score_recordings(

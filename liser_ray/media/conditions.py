@@ -4,7 +4,7 @@ Waveforms are float32 [n], 16 kHz, mono, -1..1, before and after. What is random
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import av
@@ -14,6 +14,8 @@ import torchaudio.functional as F
 from scipy.signal import fftconvolve
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
+
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 _LOUD = 10 ** (-35 / 20)
 _FRAME = SAMPLE_RATE_HZ // 50
@@ -125,6 +127,23 @@ def encoded(waveform: np.ndarray, codec: str, rate_hz: int, bits_per_s: int = 0)
     sound = sound[: len(waveform)]
     found[: len(sound)] = sound
     return found * np.float32(peak)
+
+
+def varied(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As other people's recordings are: half of all without the silence around, in a `random_condition`, half in noise.
+
+    White noise of 0 to 40 dB.
+    """
+    if rng.random() < 0.5:
+        waveform = trimmed(waveform)
+    waveform = random_condition(waveform, rng)
+    return white_noise(waveform, rng.uniform(0, 40), rng) if rng.random() < 0.5 else waveform
+
+
+def changed_pcm(pcm: np.ndarray, change: Change, rng: np.random.Generator) -> np.ndarray:
+    """A recording int16 [n] after a change that is drawn, int16 [m]."""
+    changed = change(pcm.astype(np.float32) / 32768, rng)
+    return (changed.clip(-1, 1) * 32767).round().astype(np.int16)
 
 
 def random_condition(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -115,6 +115,27 @@ def test_pieces_of_all_lengths_count_the_same_and_so_does_each_recording(frozen,
     assert heard == set(range(len(pieces.index)))
 
 
+def test_copies_train_beside_their_recording_and_pick_no_epoch(base, speech, frozen):
+    """A recording counts the same with its changed copies; it is heard itself as without them."""
+    some = np.arange(0, len(speech), 3)
+    with_copies = freeze(speech, some, base, "float32", copies=2)
+    of_itself = with_copies.copy == 0
+    alone = np.isin(frozen.recording, some)
+    np.testing.assert_array_equal(with_copies.statistics[of_itself], frozen.statistics[alone])
+    assert sorted({*zip(with_copies.recording.tolist(), with_copies.copy.tolist(), strict=True)}) == [
+        (index, copy) for index in some for copy in range(3)
+    ]
+    whole = [with_copies.statistics[(with_copies.copy == copy) & (with_copies.kind == 2)] for copy in range(3)]
+    assert not np.array_equal(whole[0], whole[1])
+    assert not np.array_equal(whole[1], whole[2])
+    task = training(with_copies).task
+    train, selection = task._train, task._selection
+    for recording in {*train.recording.tolist()}:
+        assert train.weight[train.recording == recording].sum() == pytest.approx(1, abs=1e-6)
+    assert {*with_copies.copy[train.index].tolist()} == {0, 1, 2}
+    assert {*with_copies.copy[selection.index].tolist()} == {0}
+
+
 def test_it_learns_what_the_layers_hear(frozen):
     one = training(frozen, epochs=15)
     one.run()

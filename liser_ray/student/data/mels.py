@@ -14,7 +14,7 @@ import torchaudio
 from torch import Tensor
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.media.conditions import random_condition
+from liser_ray.media.conditions import changed_pcm, random_condition
 from liser_ray.runtime.display import Counting
 from liser_ray.student.config import UTTERANCE, Normalisation
 from liser_ray.student.features import BandNormalisation, LogMel, recording_statistics
@@ -92,9 +92,7 @@ def elsewhere(waveforms: Sequence[np.ndarray], copies: int) -> Iterator[np.ndarr
     """
 
     def change(number: int, copy: int) -> np.ndarray:
-        waveform = waveforms[number].astype(np.float32) / 32768
-        changed = random_condition(waveform, np.random.default_rng((number, copy)))
-        return (changed.clip(-1, 1) * 32767).round().astype(np.int16)
+        return changed_pcm(waveforms[number], random_condition, np.random.default_rng((number, copy)))
 
     with Counting("recordings heard elsewhere", copies * len(waveforms)) as counting, ThreadPoolExecutor() as threads:
         for copy in range(copies):

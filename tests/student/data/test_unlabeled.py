@@ -273,7 +273,7 @@ class TestHeldSegments:
         """A whole group among them: a lap has each row that is kept once, and where one goes on is counted in these."""
         n_rows, first_group = len(recordings.mels), int(recordings.group_sizes[0])
         kept = np.arange(n_rows)[first_group::2]
-        segments, places = held(kept=kept, placebo=placebo), np.zeros(n_rows)
+        segments = held(kept=kept, placebo=placebo)
         told_of = segments._told_of[kept]
         assert sorted(told_of) == kept.tolist()
         assert (told_of == kept).any() != placebo

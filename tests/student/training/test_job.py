@@ -210,7 +210,10 @@ class TestOwnRecordings:
         config, speech = self.config(tones, tmp_path)
         with caplog.at_level("INFO"):
             inputs = make_inputs(config, check(config))
-        assert "25 rows are recordings of tones; those of speakers on whom a student is scored are not heard" in caplog.text
+        assert (
+            "25 rows are recordings of tones; those of speakers on whom a student is scored are not heard"
+            in caplog.text
+        )
         for number, fold in inputs.folds.items():
             rows, uris = inputs.unlabeled_rows(number), pq.read_table(tmp_path, columns=["uri"])["uri"].to_pylist()
             allowed = [i for i in range(len(speech)) if speech.speakers[i] in fold.train]
