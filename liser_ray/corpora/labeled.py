@@ -9,14 +9,14 @@ import posixpath
 import re
 from collections import Counter
 
-from liser_ray.corpora import cremad, iemocap, mspface, ravdess
+from liser_ray.corpora import cremad, emodb, iemocap, mspface, ravdess, savee, tess
 from liser_ray.corpora.manifest import TEXT, Manifest, Row, is_manifest
 from liser_ray.corpora.utterance import Corpus, LabeledSet, Utterance
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, is_s3
 from liser_ray.storage.listing import walk
 
-CORPORA = {one.name: one for one in (ravdess.CORPUS, cremad.CORPUS, iemocap.CORPUS)}
+CORPORA = {one.CORPUS.name: one.CORPUS for one in (ravdess, cremad, iemocap, emodb, savee, tess)}
 CORPORA |= {iemocap.BY_SESSION: iemocap.SESSIONS}
 """By what stands before the colon where a user names the set."""
 

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from liser_ray.corpora.labeled import CORPORA, read_labeled_set
+from liser_ray.corpora.labels import meaning
 from liser_ray.corpora.utterance import Corpus, Facts, LabeledSet, Utterance
 from liser_ray.runtime.errors import UserError
 
@@ -199,6 +200,42 @@ class TestIemocap:
         assert {one.fold for one in by_speaker.utterances} == {None}
 
 
+@pytest.mark.parametrize(
+    ("name", "files", "recordings", "labels"),
+    [
+        (
+            "emodb",
+            ("wav/03a01Fa.wav", "wav/16b10Wb.wav", "wav/08a05Na.wav", "lablaut/03a01Fa.lablaut", "wav/01a01Fa.wav"),
+            [("neutral", "8", "woman", ""), ("happiness", "3", "man", ""), ("anger", "16", "woman", "")],
+            "anger boredom disgust fear happiness sadness neutral",
+        ),
+        (
+            "savee",
+            ("AudioData/DC/sa01.wav", "AudioData/KL/su15.wav", "ALL/JE_h03.wav", "AudioData/DC/x01.wav", "Info.txt"),
+            [("sadness", "DC", "man", ""), ("happiness", "JE", "man", ""), ("surprise", "KL", "man", "")],
+            "anger disgust fear happiness neutral sadness surprise",
+        ),
+        (
+            "tess",
+            ("OAF_Fear/OAF_back_fear.wav", "YAF_young_ps.wav", "OA_bite_neutral.wav", "TESS.pdf", "OAF_back_calm.wav"),
+            [
+                ("fear", "older", "woman", "Say the word back"),
+                ("neutral", "older", "woman", "Say the word bite"),
+                ("pleasant surprise", "younger", "woman", "Say the word young"),
+            ],
+            "angry,disgust,fear,happy,neutral,pleasant surprise,sad",
+        ),
+    ],
+)
+def test_a_published_set_by_its_names(tmp_path, name, files, recordings, labels):
+    labeled = read_labeled_set(f"{name}:{fill(tmp_path, *files)}")
+    assert sorted(map(one_of, labeled.utterances)) == sorted(recordings)
+    assert labeled.labels == tuple(labels.split("," if "," in labels else " "))
+    assert labeled.skipped == {"other files": 2}
+    known = {meaning(one) for one in labeled.labels}
+    assert known <= {"angry", "bored", "disgust", "fearful", "happy", "neutral", "sad", "surprised"}
+
+
 def one_of(utterance):
     return utterance.label, utterance.speaker, utterance.sex, utterance.text
 
@@ -208,10 +245,10 @@ def test_a_corpus_more_is_its_names_and_its_labels(tmp_path, monkeypatch):
         speaker, _, label = path.split("/")[-1].split("_")
         return Facts(label, speaker, "woman") if path.startswith("speech/") else "songs"
 
-    tess = Corpus("tess", "TESS", ("angry", "sad"), lambda uris: parse, "OAF_back_angry.wav")
-    monkeypatch.setitem(CORPORA, "tess", tess)
+    mine = Corpus("mine", "Mine", ("angry", "sad"), lambda uris: parse, "OAF_back_angry.wav")
+    monkeypatch.setitem(CORPORA, "mine", mine)
     fill(tmp_path, "speech/OAF_back_angry.wav", "speech/YAF_back_sad.wav", "song/OAF_back_sad.wav")
-    labeled = read_labeled_set(f"tess:{tmp_path}")
+    labeled = read_labeled_set(f"mine:{tmp_path}")
     assert [(one.label, one.speaker, one.sex) for one in labeled.utterances] == [
         ("angry", "OAF", "woman"),
         ("sad", "YAF", "woman"),
