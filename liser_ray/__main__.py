@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from liser_ray.commands import demo_app, export, listen, predict
+from liser_ray.commands import corpora, demo_app, export, listen, predict
 from liser_ray.runtime.errors import UserError
 from liser_ray.runtime.exits import run
 
@@ -17,6 +17,7 @@ _COMMANDS = {
     "predict": (predict, "name the emotion in recordings"),
     "listen": (listen, "name the emotion in what a microphone hears"),
     "export": (export, "write a student as an ONNX file, which runs without PyTorch"),
+    "corpora": (corpora, "say which labeled set lies in a folder, and what is in it"),
     "demo-app": (demo_app, "open a page to try a student in the browser"),
 }
 
