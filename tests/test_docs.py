@@ -5,6 +5,7 @@ import io
 import re
 import shlex
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def written() -> Iterator[tuple[str, list[str]]]:
             for command in commands(block):
                 yield page.name, command
     for name in JOBS:
-        for command in commands(load_job(JOBS[name]).DESCRIPTION):
+        for command in commands(import_module(f"liser_ray.jobs.{name.removesuffix('.py')}").DESCRIPTION):
             yield f"{name} --help", command
     for name, (module, _) in command_line._COMMANDS.items():
         for command in commands(module.DESCRIPTION):
