@@ -41,7 +41,8 @@ def command(argv: Sequence[str] | None = None) -> None:
     """Run what the arguments name and end the process with its exit code."""
     given = sys.argv[1:] if argv is None else list(argv)
     if given and given[0] in _JOBS:
-        sys.exit(_run_job(given[0], given[1:]))
+        _run_job(given[0], given[1:])
+        return
     as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="liser-ray", description=DESCRIPTION, formatter_class=as_written)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -2,16 +2,16 @@
 
 import argparse
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from liser_ray.corpora.headers import read_headers
-from liser_ray.corpora.labeled import CORPORA, read_labeled_set
-from liser_ray.corpora.utterance import LabeledSet
-from liser_ray.media.outcome import MediaError
 from liser_ray.runtime.display import Counting, clock
 from liser_ray.runtime.errors import UserError
+
+if TYPE_CHECKING:  # PyArrow, which those who only predict may not have
+    from liser_ray.corpora.utterance import LabeledSet
 
 DESCRIPTION = """\
 Say which labeled set lies in a folder, and what was found: recordings, speakers, labels, hours, what is passed over.
@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what was found; `UserError` if there is no set that is known."""
+    from liser_ray.corpora.labeled import CORPORA
+
     found = known_sets(options.folder)
     if not found:
         raise UserError(
@@ -43,12 +45,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def known_sets(folder: str) -> list[LabeledSet]:
+def known_sets(folder: str) -> "list[LabeledSet]":
     """The published sets that lie in a folder or prefix; one that has two names comes once.
 
     Raises:
         UserError: nothing is there.
     """
+    from liser_ray.corpora.labeled import CORPORA, read_labeled_set
+
     found: dict[str, LabeledSet] = {}
     refusals = []
     for name in CORPORA:
@@ -62,7 +66,10 @@ def known_sets(folder: str) -> list[LabeledSet]:
     return list(found.values())
 
 
-def _print(spec: str, labeled: LabeledSet) -> None:
+def _print(spec: str, labeled: "LabeledSet") -> None:
+    from liser_ray.corpora.headers import read_headers
+    from liser_ray.media.outcome import MediaError
+
     uris = [one.uri for one in labeled.utterances]
     seconds, unreadable = 0.0, 0
     with Counting("headers read", len(uris)) as counting:

@@ -313,6 +313,8 @@ def test_what_is_not_installed_is_named(student_folder, onnx_file, speech_folder
         (["predict", "--model", "out/studemt", speech], "There is no student at out/studemt", "liser-ray[train]"),
         (["demo-app", "--onnx", onnx_file], "liser-ray[app]"),
         (["listen", "--onnx", onnx_file], "pip install sounddevice"),
+        (["corpora", speech_folder], "liser-ray[train]"),
+        (["train", "--labeled", "x.csv"], "liser-ray[train]"),
     ):
         done = without_others(*arguments)
         assert done.returncode == 2
