@@ -1,11 +1,18 @@
 """CREMA-D: what its file names say, and our folds (the papers that use it print none).
 
-Names are ``SSSS_TTT_EEE_LL`` (Cao et al. 2014): actor, sentence, emotion, level; 7,442 recordings of 91 actors.
+Names are ``SSSS_TTT_EEE_LL`` (Cao et al. 2014): actor, sentence, emotion, level; 7,442 recordings of 91 actors. Their
+label is what the actor meant. What raters heard is in ``processedResults/tabulatedVotes.csv``, as it is published: a
+row for each recording and way of asking, whose number begins with 1 for those who heard the voice alone, and columns
+that count the votes for each emotion by its first letter.
 """
 
+import csv
 import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from liser_ray.corpora.utterance import Corpus, Facts
+from liser_ray.storage.files import read_bytes
 
 _LABELS = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
 
@@ -35,13 +42,34 @@ _KNOWN_EMPTY = "1076_MTI_SAD_XX"
 _FIELDS = re.compile(rf"(\d{{4}})_([A-Z]{{3}})_({'|'.join(_LABELS)})_(?:LO|MD|HI|XX?)")
 
 
-def _parse(path: str) -> Facts | str:
+_VOTES = "/processedResults/tabulatedVotes.csv"
+_VOICE = re.compile(r"1\d{5}")  # 2 is the face alone, 3 is both
+
+
+def _parser(uris: Sequence[str]) -> Callable[[str], Facts | str]:
+    found = next((uri for uri in uris if uri.endswith(_VOTES)), "")
+    return partial(_parse, _read_votes(found) if found else {})
+
+
+def _read_votes(uri: str) -> dict[str, tuple[tuple[str, float], ...]]:
+    """How many raters heard each emotion in a voice, by the recording's name; nothing from a file of other columns."""
+    letters = {code[0]: label for code, label in _LABELS.items()}
+    rows = csv.DictReader(read_bytes(uri).decode(errors="replace").splitlines())
+    if not {"", "fileName", *letters} <= {*(rows.fieldnames or ())}:
+        return {}
+    of_voices = (row for row in rows if _VOICE.fullmatch(row[""]))
+    return {row["fileName"]: tuple((label, float(row[of])) for of, label in letters.items()) for row in of_voices}
+
+
+def _parse(votes: Mapping[str, tuple[tuple[str, float], ...]], path: str) -> Facts | str:
     stem = path.rpartition("/")[2]
     fields = _FIELDS.fullmatch(stem)
     if fields is None or fields[1] not in _ACTORS:
         return "other files"
     actor, sentence, label = fields.groups()
-    return "known empty" if stem == _KNOWN_EMPTY else Facts(_LABELS[label], actor, text=_TEXTS.get(sentence, ""))
+    if stem == _KNOWN_EMPTY:
+        return "known empty"
+    return Facts(_LABELS[label], actor, text=_TEXTS.get(sentence, ""), votes=votes.get(stem, ()))
 
 
 def _fold(first: int, last: int) -> tuple[frozenset[str], frozenset[str]]:
@@ -53,7 +81,7 @@ CORPUS = Corpus(
     name="cremad",
     title="CREMA-D",
     labels=tuple(_LABELS.values()),
-    parser=lambda uris: _parse,
+    parser=_parser,
     example="1001_DFA_ANG_XX.wav",
     folds=tuple(_fold(*test) for test in _TESTS),
 )

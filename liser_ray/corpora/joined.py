@@ -52,7 +52,13 @@ def join(sets: Sequence[LabeledSet], label_map: Sequence[str] = ()) -> LabeledSe
         as_joined = dict(zip(one.labels, of_set, strict=True))
         joined.append((one, part))
         utterances += [
-            replace(each, label=as_joined[each.label], speaker=part.prefix + each.speaker) for each in one.utterances
+            replace(
+                each,
+                label=as_joined[each.label],
+                speaker=part.prefix + each.speaker,
+                votes=tuple((as_joined[label], n) for label, n in each.votes),
+            )
+            for each in one.utterances
         ]
         others = [f"{own}={label}" for own, label in as_joined.items() if own != label]
         missing = [label for label in labels if label not in of_set]

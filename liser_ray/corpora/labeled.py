@@ -4,6 +4,7 @@ To add a corpus: write a file beside `ravdess` with a `Corpus` (names of its lab
 it a place in `CORPORA`. Its name then works wherever a labeled set is asked for.
 """
 
+import math
 import os
 import posixpath
 import re
@@ -32,7 +33,10 @@ SOUND_SUFFIXES = (
 FORMS = f"{', '.join(f'{name}:<folder or s3://…>' for name in CORPORA)}, or a manifest (.csv or .parquet)"
 """How a labeled set may be given, for errors."""
 
-_COLUMNS = "Needed are path, label and speaker; start, end, fold, sex and text may be given."
+_VOTES = "votes."
+"""What the names of the columns begin with that count the raters of each label."""
+
+_COLUMNS = "Needed are path, label and speaker; start, end, fold, sex, text and votes.LABEL of each label may be given."
 _SEXES = {"man": "man", "male": "man", "m": "man", "woman": "woman", "female": "woman", "f": "woman", "": ""}
 _PREFIX = re.compile(r"([A-Za-z][\w-]*):(?!//)")
 _MAY_BE_EMPTY = ("sex", TEXT)
@@ -46,8 +50,9 @@ def read_labeled_set(spec: str, without_files: bool = False) -> LabeledSet:
     prefix in which the corpus lies as it was published, in any depth and any format of sound. Or by a manifest: a
     ``.csv`` or ``.parquet`` file with the columns ``path`` (relative to its folder, absolute, or ``s3://``), ``label``,
     ``speaker`` and optionally ``start`` and ``end`` (of a segment of the file, see `liser_ray.corpora.manifest`),
-    ``fold``, ``sex`` (man, male, m, woman, female, f, or nothing) and ``text`` (what is said); others are ignored, and
-    blanks around values.
+    ``fold``, ``sex`` (man, male, m, woman, female, f, or nothing), ``text`` (what is said) and ``votes.LABEL`` of some
+    labels (how many raters chose it, or which share of them; nothing is 0); others are ignored, and blanks around
+    values.
 
     Raises:
         UserError: if the name is unknown, nothing is there, no recording is found, the manifest is faulty, or there
@@ -117,7 +122,7 @@ def _read_corpus(corpus: Corpus, root: str) -> LabeledSet:
 def _read_manifest(uri: str, without_files: bool) -> LabeledSet:
     if not is_manifest(uri):
         raise UserError(f"{uri} is no labeled set. Give {FORMS}.")
-    optional = ("fold", "sex", TEXT)
+    optional = ("fold", "sex", TEXT, f"{_VOTES}*")
     manifest = Manifest(uri, ("label", "speaker"), optional, "path", hint=_COLUMNS, without_files=without_files)
     utterances = []
     of_speaker: dict[str, Utterance] = {}  # the first of each, with a sex where one is known
@@ -143,10 +148,17 @@ def _read_manifest(uri: str, without_files: bool) -> LabeledSet:
         if one.sex:
             of_speaker[one.speaker] = one
     labels = tuple(sorted(spelled.values()))
+    for column in manifest.schema.names:
+        if column.startswith(_VOTES) and column.removeprefix(_VOTES) not in labels:
+            raise UserError(
+                f"The manifest {uri} has the column {column}, and no recording has that label. There are "
+                f"{', '.join(labels)}: name the column after one of them, or leave it out."
+            )
     name = posixpath.splitext(posixpath.basename(uri))[0]
     # The order of the rows must not matter to what is trained: sets are compared over copies of a manifest.
     order = sorted(
-        utterances, key=lambda one: (one.uri, one.segment.start_s, str(one), one.label, one.speaker, one.text)
+        utterances,
+        key=lambda one: (one.uri, one.segment.start_s, str(one), one.label, one.speaker, one.text, one.votes),
     )
     return LabeledSet(name, labels, tuple(order), {})
 
@@ -154,7 +166,7 @@ def _read_manifest(uri: str, without_files: bool) -> LabeledSet:
 def _utterance(row: Row, values: dict[str, str], where: str) -> Utterance:
     """The recording in a row with these values; `where` begins what is said of a fault."""
     for name, value in values.items():
-        if not value and name not in _MAY_BE_EMPTY:
+        if not value and name not in _MAY_BE_EMPTY and not name.startswith(_VOTES):
             raise UserError(f"{where} has no {name}. Fill it in or take the row out.")
     fold, sex = values.get("fold"), values.get("sex", "")
     found = _FOLD.fullmatch(fold) if fold else None
@@ -170,4 +182,26 @@ def _utterance(row: Row, values: dict[str, str], where: str) -> Utterance:
         _SEXES[sex.lower()],
         row.segment,
         values.get(TEXT, ""),
+        _votes(values, where),
     )
+
+
+def _votes(values: dict[str, str], where: str) -> tuple[tuple[str, float], ...]:
+    """Raters for each label; none where nobody chose any."""
+    found = []
+    for name, value in values.items():
+        if name.startswith(_VOTES):
+            number = _number(value or "0")
+            if number is None or number < 0:
+                raise UserError(f"{where} has {name} {value!r}. Write how many raters chose that label, such as 3.")
+            found.append((name.removeprefix(_VOTES), number))
+    return tuple(found) if any(number for _, number in found) else ()
+
+
+def _number(text: str) -> float | None:
+    """None where it is none, or not finite."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

@@ -5,6 +5,7 @@ import io
 import itertools
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -87,7 +88,8 @@ class Manifest:
 
         Args:
             uri: of the list.
-            needed, optional: other columns that there must be, and those wanted where there are any (None: all others).
+            needed, optional: other columns that there must be, and those wanted where there are any (None: all others);
+                an optional "votes.*" is all that begin so.
             address: which column names the files where several may.
             folder: what addresses are relative to; empty: the list's own folder.
             hint: added to the error where a column is missing.
@@ -119,7 +121,9 @@ class Manifest:
         wanted = [
             one
             for one in schema
-            if one.name and one.name not in read and (optional is None or one.name in {*needed, *optional})
+            if one.name
+            and one.name not in read
+            and (optional is None or any(fnmatchcase(one.name, name) for name in (*needed, *optional)))
         ]
         self.schema = pa.schema([(one.name, _value_type(one)) for one in wanted])
         for name in (*filter(None, read), *self.schema.names):

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -80,12 +80,22 @@ class LabeledSpeech(LabeledRecordings):
     uris: tuple[str, ...]  # of each recording's file
     segments: tuple[Segment, ...]  # of each recording, where in its file it is
     problems: tuple[tuple[str, str], ...]  # (which, reason with details) of each listed recording that is not used
+    votes: np.ndarray | None = None  # float32 [N, K], raters for each label; zeros: nobody was asked; None: of none
 
     def waveform(self, index: int) -> np.ndarray:
         """The sound of one recording, int16 [samples], 16 kHz; a view. Raises IndexError from N on and below 0."""
         if not 0 <= index < len(self):
             raise IndexError(f"recording {index} of {len(self)}")
         return self.pcm[self.ends[index - 1] if index else 0 : self.ends[index]]
+
+    @property
+    def vote_shares(self) -> np.ndarray:
+        """Share of the raters for each label, float32 [N, K], rows sum to 1; where nobody was asked, the label's."""
+        shares = np.eye(len(self.labels), dtype=np.float32)[self.label_index]
+        if self.votes is not None:
+            asked = self.votes.any(axis=1)
+            shares[asked] = self.votes[asked] / self.votes[asked].sum(axis=1, keepdims=True)
+        return shares
 
 
 def training_recordings(
@@ -158,6 +168,7 @@ def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> 
         skipped=dict(Counter(labeled.skipped) + Counter(problem.reason for problem in unusable.values())),
         problems=tuple((str(labeled.utterances[k]), str(unusable[k])) for k in sorted(unusable)),
         joined=tuple(part for _, part in labeled.joined),
+        votes=_votes(utterances, labeled.labels),
     )
     log.info(
         "%s: %s recordings of %d speakers, %.2f h; skipped: %s",
@@ -168,6 +179,16 @@ def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> 
         ", ".join(f"{count:,} {reason}" for reason, count in sorted(speech.skipped.items())) or "none",
     )
     return speech
+
+
+def _votes(utterances: Sequence[Utterance], labels: Sequence[str]) -> np.ndarray | None:
+    if not any(one.votes for one in utterances):
+        return None
+    votes = np.zeros((len(utterances), len(labels)), np.float32)
+    for row, one in zip(votes, utterances, strict=True):
+        for label, number in one.votes:
+            row[labels.index(label)] = number
+    return votes
 
 
 def read_waveform(uri: str, segment: Segment = WHOLE) -> np.ndarray:

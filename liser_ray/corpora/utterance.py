@@ -22,6 +22,7 @@ class Utterance:
     sex: str = ""  # the speaker's, "man" or "woman"; "" where it is not known
     segment: Segment = WHOLE  # where in its file it is
     text: str = ""  # what is said in it; "" where the set does not tell
+    votes: tuple[tuple[str, float], ...] = ()  # raters, or shares of them, for each label; (): nobody was asked
 
     def __str__(self) -> str:
         """Which recording it is, in words."""
@@ -80,6 +81,7 @@ class Facts(NamedTuple):
     sex: str = ""  # "man", "woman", or "" where it is not known
     text: str = ""  # what is said, where the set tells it
     fold: int | None = None  # in which the speaker is tested, where that is not one of the corpus' `folds`
+    votes: tuple[tuple[str, float], ...] = ()  # raters for each label, where the set tells them
 
 
 @dataclass(frozen=True)

@@ -63,14 +63,15 @@ def mixup(
     """Mix each input with another of the batch, and their labels likewise (Zhang et al. 2018).
 
     x = m · x_i + (1 - m) · x_j and y = m · y_i + (1 - m) · y_j, with its own m ~ Beta(alpha, alpha) for each pair. Of
-    inputs [N, ...] and int64 truth [N] it makes inputs and soft targets, float32 [N, n_labels], whose rows sum to 1.
-    Where ``sizes`` say how many of the inputs, one after the other, are of each labeled set, pairs are of one set.
+    inputs [N, ...] and truth, int64 [N] or float32 [N, n_labels], it makes inputs and soft targets, float32
+    [N, n_labels], whose rows sum to 1. Where ``sizes`` say how many of the inputs, one after the other, are of each
+    labeled set, pairs are of one set.
     """
     sizes = sizes or (len(inputs),)
     partners = [end - size + rng.permutation(size) for end, size in zip(np.cumsum(sizes), sizes, strict=True)]
     partner = torch.from_numpy(np.concatenate(partners)).to(inputs.device)
     share = torch.from_numpy(rng.beta(alpha, alpha, len(inputs)).astype(np.float32)).to(inputs.device)
-    targets = nn.functional.one_hot(truth, n_labels).float()
+    targets = truth if truth.is_floating_point() else nn.functional.one_hot(truth, n_labels).float()
     of_inputs = share.view(-1, *[1] * (inputs.ndim - 1))
     return inputs[partner].lerp(inputs, of_inputs), targets[partner].lerp(targets, share[:, None])
 

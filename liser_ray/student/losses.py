@@ -173,7 +173,9 @@ def supervised_losses(
     sizes = targets.sizes or (len(logits),)
     losses = []
     for of, own, truth in zip(sets or (one,), logits.split(sizes), targets.truth.split(sizes), strict=True):
-        own_truth = truth[:, of.places] if truth.is_floating_point() else torch.searchsorted(of.places, truth)
+        own_truth = (
+            truth[:, of.places].to(own.dtype) if truth.is_floating_point() else torch.searchsorted(of.places, truth)
+        )
         weights = of.weights.to(own.dtype)
         losses.append(
             F.cross_entropy(own[:, of.places], own_truth, weights, reduction="none", label_smoothing=label_smoothing)

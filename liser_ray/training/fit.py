@@ -407,9 +407,10 @@ def label_weights(kind: ClassWeights, truth: np.ndarray, n_labels: int) -> np.nd
 def balanced_weights(truth: np.ndarray, n_labels: int) -> np.ndarray:
     """Weight of each label by the inverse of how often it occurs, float32 [K]; the mean over the recordings is 1.
 
-    ``truth``, int [n], has the label of each recording, 0..K-1; each label occurs.
+    ``truth`` has the label of each recording, int [n], 0..K-1, or what each has of all labels, float [n, K], whose rows
+    sum to 1. A label that occurs less than once counts as if it were once.
     """
-    counts = np.bincount(truth, minlength=n_labels)
+    counts = np.maximum(truth.sum(axis=0) if truth.ndim == 2 else np.bincount(truth, minlength=n_labels), 1)
     return (counts.sum() / (n_labels * counts)).astype(np.float32)
 
 

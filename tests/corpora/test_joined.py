@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,6 +96,15 @@ def sets_with_folds(draw):
             folds = {speaker: draw(st.integers(0, 6)) for speaker in speakers} | {speakers[0]: 0, speakers[1]: 3}
         found.append(labeled_set(name, ("sad", "happy"), speakers, folds))
     return found
+
+
+def test_votes_are_for_the_labels_as_they_are_called_in_all_sets():
+    other = labeled_set("x", ("anger", "bored"), "ab")
+    votes = (("anger", 2.0), ("bored", 1.0))
+    voted = replace(other, utterances=tuple(replace(one, votes=votes) for one in other.utterances))
+    joined = join([labeled_set("y", ("sad", "angry"), "ab"), voted])
+    of_sets = {one.uri.split("/")[1]: one.votes for one in joined.utterances}
+    assert of_sets == {"y": (), "x": (("angry", 2.0), ("bored", 1.0))}
 
 
 @given(sets_with_folds(), st.integers(0, 3))

@@ -136,6 +136,26 @@ class TestCremad:
         assert [(one.label, one.speaker) for one in labeled.utterances] == [("anger", "1001"), ("sad", "1040")]
         assert labeled.skipped == {"other files": 2}
 
+    def test_what_raters_heard_in_the_voice_where_the_lists_are_there(self, tmp_path):
+        """Each recording has three rows, for the voice (1), the face (2) and both; other columns do not matter."""
+        fill(tmp_path, *(f"AudioWAV/{name}.wav" for name in ("1001_DFA_ANG_XX", "1001_IEO_HAP_LO", "1002_DFA_SAD_XX")))
+        assert {one.votes for one in read_labeled_set(f"cremad:{tmp_path}").utterances} == {()}
+        votes = tmp_path / "processedResults" / "tabulatedVotes.csv"
+        votes.parent.mkdir()
+        votes.write_text(
+            '"","A","D","F","H","N","S","fileName","numResponses","agreement","emoVote"\n'
+            '"100062",6,2,0,0,1,0,"1001_DFA_ANG_XX",9,0.67,"A"\n'
+            '"100002",0,0,0,3,6,0,"1001_IEO_HAP_LO",9,0.67,"N"\n'
+            '"200062",0,0,0,0,0,9,"1001_DFA_ANG_XX",9,1,"S"\n'
+            '"300062",0,9,0,0,0,0,"1001_DFA_ANG_XX",9,1,"D"\n'
+        )
+        angry, happy, sad = (one.votes for one in read_labeled_set(f"cremad:{tmp_path}").utterances)
+        assert dict(angry) == {"anger": 6, "disgust": 2, "fear": 0, "happy": 0, "neutral": 1, "sad": 0}
+        assert dict(happy) == dict.fromkeys(CORPORA["cremad"].labels, 0.0) | {"happy": 3, "neutral": 6}
+        assert sad == ()
+        votes.write_text("version https://git-lfs.github.com/spec/v1\n")  # not fetched
+        assert {one.votes for one in read_labeled_set(f"cremad:{tmp_path}").utterances} == {()}
+
 
 TURNS = [
     ("Ses01F_impro01_F000", "neu", "Excuse me. [LAUGHTER]"),
@@ -326,6 +346,14 @@ class TestManifest:
         labeled = read_labeled_set(self.write(tmp_path, rows))
         assert [one.text for one in labeled.utterances] == ["Well, no.", ""]
 
+    def test_votes_in_a_column_of_each_label(self, tmp_path):
+        rows = "path,label,speaker,votes.sad,votes.happy\na,sad,1,2,1.0\nb,happy,2,,\nc,calm,2,0,.5\n"
+        votes = [one.votes for one in read_labeled_set(self.write(tmp_path, rows)).utterances]
+        assert votes == [(("sad", 2), ("happy", 1)), (), (("sad", 0), ("happy", 0.5))]
+        columns = {"path": ["a", "b"], "label": ["sad", "calm"], "speaker": ["1", "2"]}
+        pq.write_table(pa.table(columns | {"votes.sad": pa.array([3, None], pa.int32())}), tmp_path / "set.parquet")
+        assert [one.votes for one in read_labeled_set(str(tmp_path / "set.parquet")).utterances] == [(("sad", 3),), ()]
+
     @pytest.mark.parametrize(
         ("text", "words"),
         [
@@ -346,6 +374,9 @@ class TestManifest:
             ("path,label,speaker\na,x,1\nb,y,1\n", "have the same speaker, '1'"),
             ("path,label,speaker\na,sad,1\nb,Sad,2\n", "the labels 'Sad' and 'sad'"),
             ("path,path,label,speaker\na,b,sad,1\n", "two columns 'path'"),
+            ("path,label,speaker,votes.x\na,x,1,3\nb,y,2,-1\n", "row 2 has votes.x '-1'. Write how many raters"),
+            ("path,label,speaker,votes.x\na,x,1,3\nb,y,2,many\n", "row 2 has votes.x 'many'"),
+            ("path,label,speaker,votes.z\na,x,1,3\nb,y,2,1\n", "the column votes.z, and no recording has that label"),
         ],
     )
     def test_says_what_is_wrong(self, tmp_path, text, words):

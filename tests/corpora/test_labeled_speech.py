@@ -86,6 +86,15 @@ class TestArrays:
         assert speech.of_speakers(["d"]).dtype == np.int64
         assert len(speech.of_speakers(["d"])) == 0
 
+    def test_votes_as_shares_and_the_label_where_nobody_voted(self, tmp_path):
+        labeled = labeled_set(*two_good(tmp_path), (write(tmp_path / "c.wav"), "y", "2"))
+        assert load_labeled_speech(labeled).votes is None
+        votes = ((("x", 3.0), ("y", 1.0)), (), (("x", 2.0),))
+        utterances = tuple(replace(one, votes=of) for one, of in zip(labeled.utterances, votes, strict=True))
+        speech = load_labeled_speech(replace(labeled, utterances=utterances))
+        assert speech.votes.tolist() == [[3, 1], [0, 0], [2, 0]]
+        assert speech.vote_shares.tolist() == [[0.75, 0.25], [0, 1], [1, 0]]
+
 
 class TestFormats:
     @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"])

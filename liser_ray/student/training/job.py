@@ -151,6 +151,7 @@ def check(config: StudentConfig) -> Checked:
     for of in (*known.values(), *also.values()):
         refuse_unlearnable(of, loss, labeled.labels)
     speech = load_labeled_speech(labeled)
+    _check_votes(config, speech)
     labeled_targets: LabeledTargets | None = None
     if of_labeled is not None:
         wanted = {fold.index: also[fold.index] for fold in folds}
@@ -292,6 +293,17 @@ def _needed_gb(table: LabelsTable) -> int:
     return math.ceil(table.seconds * BYTES_PER_S / 1e9)
 
 
+def _check_votes(config: StudentConfig, speech: LabeledSpeech) -> None:
+    if config.train.truth == "votes" and speech.votes is None:
+        raise UserError(
+            f"{speech.name} has no votes for --train.truth votes: give a list with columns votes.LABEL, or the whole "
+            "of CREMA-D, with processedResults/tabulatedVotes.csv."
+        )
+    if speech.votes is not None:
+        n_voted = int(speech.votes.any(axis=1).sum())
+        log.info("%s: of %s of %s recordings there are votes", speech.name, f"{n_voted:,}", f"{len(speech):,}")
+
+
 def _n_steps(job: RunJob, inputs: RunInputs) -> int:
     train = job.config.train
     fold = inputs.folds[job.fold]
@@ -341,6 +353,8 @@ def _facts(
     data: dict[str, Any] = {
         "labeled": {"name": speech.name, "recordings": len(speech), "sha256": _digest(speech), "labels": speech.labels}
     }
+    if config.train.truth == "votes":
+        data["labeled"]["votes"] = hashlib.sha256(speech.vote_shares.tobytes()).hexdigest()
     if speech.joined:
         data["labeled"]["sets"] = sets_facts(speech, np.arange(len(speech)))
     if table is not None:

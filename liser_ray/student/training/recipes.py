@@ -162,7 +162,7 @@ def run_name(
 
     What learns from other things has another name, so that tables keep it apart: "vid-sp-dstl+no-face" (its weights are
     0, or the target is left out; "+no-face-logits" and "+no-face-embedding" where the other is still learned),
-    "sp-dstl+placebo", "no-dstl+738-steps" (an epoch), "sp-dstl+distil-labeled" (too, or "-only"),
+    "sp-dstl+placebo", "no-dstl+738-steps" (an epoch), "no-dstl+votes", "sp-dstl+distil-labeled" (too, or "-only"),
     "strong+on-ravdess-cremad" (``labeled`` is the name of joined sets).
     """
     found = replace(read_recipe(recipe), left_out=frozenset(left_out))
@@ -189,6 +189,8 @@ def run_name(
         name += "+two-stage" * train.two_stage + "+placebo" * train.placebo
     if train.epoch_steps != found.settings.get("train.epoch_steps", 0):
         name += f"+{train.epoch_steps}-steps"
+    if train.truth != found.settings.get("train.truth", TrainConfig.truth):
+        name += f"+{train.truth}"
     if len(sets := set_names(labeled)) > 1:
         name += f"+on-{'-'.join(sets)}"
     percent = round(100 * train.labeled_fraction)

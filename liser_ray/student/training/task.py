@@ -122,6 +122,7 @@ class StudentTask:
         if config.augment.pieces or config.augment.babble:
             self._bounds = augment.speech_bounds(labeled.mels.frames, labeled.mels.ends)
         self._part_index = labeled.speech.part_index
+        self._truth = labeled.speech.vote_shares if config.truth == "votes" else labeled.speech.label_index
         self._sets = [SetLabels(*(one.to(group.device) for one in of)) for of in self._labels_of_sets()]
 
     def plan(self, epoch: int) -> EpochPlan:
@@ -170,7 +171,8 @@ class StudentTask:
         speech, train = self.labeled.speech, self.labeled.train
         for number, has in enumerate(speech.labels_of_parts):
             places = np.flatnonzero(has)
-            truth = np.searchsorted(places, speech.label_index[train[self._part_index[train] == number]])
+            truth = self._truth[train[self._part_index[train] == number]]
+            truth = truth[:, places] if truth.ndim == 2 else np.searchsorted(places, truth)
             weights = label_weights(self._config.class_weights, truth, len(places))
             balance = len(train) / (len(truth) * len(speech.parts))
             yield SetLabels(torch.from_numpy(places), torch.from_numpy(weights * np.float32(balance)))
@@ -206,7 +208,7 @@ class StudentTask:
         sizes = tuple(np.bincount(self._part_index[rows], minlength=len(speech.parts)).tolist())
         heard, speeds = self._versions(rows, rng)
         inputs = self._segments_of(heard, places, rng)
-        truth = torch.from_numpy(speech.label_index[rows]).to(inputs.device, non_blocking=True)
+        truth = torch.from_numpy(self._truth[rows]).to(inputs.device, non_blocking=True)
         if wanted.mixup_alpha and len(rows):
             inputs, truth = augment.mixup(inputs, truth, len(speech.labels), wanted.mixup_alpha, rng, sizes)
         if n_unlabeled and self._segments is not None:

@@ -187,6 +187,41 @@ def test_variants_train(tones, tone_labels, tmp_path, changes):
     assert all(np.isfinite(score["loss"]) for score in history)
 
 
+@pytest.fixture
+def voted_tones(tones, tmp_path):
+    """The manifest of the tones with a column of votes for each label, of half of the recordings."""
+    with Path(tones).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for i, row in enumerate(rows):
+        row["path"] = str(Path(tones).parent / row["path"])
+        row |= {f"votes.{one}": (1 + 2 * (row["label"] == one)) if i % 2 else "" for one in LABELS}
+    path = tmp_path / "voted.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+class TestVotes:
+    TRAIN = replace(TRAIN, truth="votes")
+
+    def test_a_student_of_votes_is_scored_by_label(self, voted_tones, tmp_path):
+        config = StudentConfig(voted_tones, output=str(tmp_path / "out"), recipe="no-dstl", folds="1", train=self.TRAIN)
+        result = train_students(config)
+        assert (result.name, result.records[0].recipe) == ("no-dstl+votes", "no-dstl+votes")
+        assert np.sum([*result.records[0].confusions.values()]) == 12
+        text = Path(voted_tones).read_text()
+        Path(voted_tones).write_text(text.replace(",3", ",4"))
+        with pytest.raises(UserError, match=r"data\.labeled\.votes: was"):
+            train_students(config)
+
+    def test_a_set_without_votes_is_refused(self, tones, tmp_path):
+        config = StudentConfig(tones, output=str(tmp_path), recipe="no-dstl", train=self.TRAIN)
+        with pytest.raises(UserError, match=r"tones has no votes for --train.truth votes: give a list with columns"):
+            check(config)
+
+
 @pytest.fixture(scope="module")
 def targets_of_tones(tones, tmp_path_factory):
     """A labels table of the labeled tones."""

@@ -233,6 +233,27 @@ def test_each_of_two_processes_goes_on_after_the_rows_that_it_has_drawn_itself(r
     assert (n_rows == 3 * len(UNLABELED.mels)) == (epoch_steps == 0)
 
 
+def voted(task):
+    """The task with votes for its labeled recordings: two raters of three for the label, one for the next label."""
+    truth = np.eye(len(LABELS), dtype=np.float32)[SPEECH.label_index]
+    return replace(task.labeled, speech=replace(SPEECH, votes=2 * truth + np.roll(truth, 1, axis=1)))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.4])
+def test_votes_take_the_place_of_labels(alpha):
+    task = make_training(LossConfig(), recordings=None).task
+    train = replace(SHORT, truth="votes", class_weights="balanced", augment=AugmentConfig(mixup_alpha=alpha))
+    by_label, by_votes = (like(task, voted(task), None, one) for one in (replace(train, truth="label"), train))
+    for one, other in zip(by_label.steps(1), by_votes.steps(1), strict=True):
+        (label,), (votes,) = one.parts, other.parts
+        assert torch.equal(label.inputs, votes.inputs)
+        assert votes.targets.truth.sum(dim=1).tolist() == pytest.approx([1.0] * len(label.inputs))
+        if not alpha:
+            assert torch.equal(votes.targets.truth.argmax(dim=1), label.targets.truth)
+            assert votes.targets.truth.sort(dim=1).values.allclose(torch.tensor([0, 1 / 3, 2 / 3]))
+    assert finish(Training(by_votes, fit_settings(train), 0, ALONE)).history[0].loss > 0
+
+
 def test_half_precision_is_another_arithmetic_with_much_the_same_result():
     precision = able_precision(CPU, "bfloat16")
     plain, half = (make_training(train=SHORT, precision=one).run_epoch() for one in ("float32", precision))
