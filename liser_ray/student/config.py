@@ -33,6 +33,9 @@ the temperature that was fitted for the teacher."""
 SUPERVISED = "supervised"
 """The loss's term of the labels; the others are called as their targets."""
 
+PENALTY = "penalty"
+"""The loss's term of what confusions cost."""
+
 TRUSTED = ("face",)
 """Targets whose teachers need not say whom they have heard. Those of faces learn from collections of pictures and
 videos, in which nobody of a set of acted speech was ever found."""
@@ -81,6 +84,8 @@ class LossConfig:
         distillation: distance between a distillation head and its target, where that is a distribution.
         confidence: whether what a teacher is sure of counts more.
         label_smoothing: share of each true label that is spread evenly over all labels, 0..1.
+        penalty: weight of a term that makes confusions dear which no rater of the training recordings shares, and those
+            cheap that many do; 0 leaves it out. The set must have votes.
         heads: what learns the targets that are distributions, each a head of its "own", or the "predicting" one, whose
             labels they must have.
         temperatures: τ of a target by its name, at which both its softmax and the student's are compared; 1 where none
@@ -96,6 +101,7 @@ class LossConfig:
     distillation: Distillation = "mae"
     confidence: Confidence = "none"
     label_smoothing: float = 0.0
+    penalty: float = 0.0
     heads: Heads = "own"
     temperatures: dict[str, float] = field(default_factory=dict)
     temperature_squared: bool = False
@@ -109,12 +115,16 @@ class LossConfig:
                     raise UserError(
                         f"{of}.{name} is {value}: give 0 or more; LiSER's paper tries λ 0.1, 0.5, 1, 5, 10."
                     )
-                if not name.isidentifier() or name == SUPERVISED:
-                    raise UserError(f"{of}.{name}: a target's name has letters, digits and _, and is not {SUPERVISED}.")
+                if not name.isidentifier() or name in (SUPERVISED, PENALTY):
+                    raise UserError(
+                        f"{of}.{name}: a target's name has letters, digits and _, and is not {SUPERVISED} or {PENALTY}."
+                    )
         if not all(self.temperatures.values()):
             raise UserError(f"temperatures are {self.temperatures}: give numbers above 0, such as 0.5 or 4.")
         if self.embedding_size < 1:
             raise UserError(f"embedding_size is {self.embedding_size}: give 1 or more.")
+        if not (math.isfinite(self.penalty) and self.penalty >= 0):
+            raise UserError(f"penalty is {self.penalty}: give 0 or more, such as 1.")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"label_smoothing is {self.label_smoothing}: give a share from 0 to below 1, such as 0.1.")
 

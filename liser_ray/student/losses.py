@@ -1,14 +1,15 @@
 """The student's loss: equations (4) and (5) of Pendyala et al. 2025, in the precision of the logits (not half)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from liser_ray.student.config import SUPERVISED, Distillation, LossConfig
+from liser_ray.student.config import PENALTY, SUPERVISED, Distillation, LossConfig
 from liser_ray.student.network import StudentLogits
+from liser_ray.student.penalty import penalty_losses
 from liser_ray.teachers.targets import Target
 from liser_ray.training.distillation import (
     Distance,
@@ -81,10 +82,12 @@ class SetLabels(NamedTuple):
     Attributes:
         places: A_d, where they stand among the student's, int64 [K_d], ascending.
         weights: c_d, of each of them, float [K_d].
+        costs: c_dk · P_kj of `confusion_costs`, float [K_d, K_d]; None: there is no penalty.
     """
 
     places: Tensor
     weights: Tensor
+    costs: Tensor | None = None
 
 
 class Targets(NamedTuple):
@@ -127,7 +130,8 @@ def loss_terms(
     of which a teacher has nothing to say has no term of it; it counts in N_l + N_u all the same. A term with λ = 0
     stays in the graph with gradients of zero, because data-parallel training waits for the gradient of every parameter.
 
-    L_sup is that of `supervised_losses`.
+    L_sup is that of `supervised_losses`. With a penalty p there is a term "penalty" of the labeled items beside it,
+    Σ_l p · L_P, see `penalty_losses`; what right labels weigh (c) counts there too.
 
     Args:
         logits: of all N_l + N_u items, labeled ones first; the heads of the targets, and the projections.
@@ -145,6 +149,10 @@ def loss_terms(
         raise ValueError(f"{n_items} logits for {n_labeled} labeled items and {numbers} values and marks of validity.")
     supervised = supervised_losses(logits.supervised[:n_labeled], targets, sets, config.label_smoothing)
     terms = {SUPERVISED: supervised.sum()}
+    if config.penalty:
+        of_labeled = _of_sets(logits.supervised[:n_labeled], targets, sets)
+        penalties = [penalty_losses(*own, of.costs) for of, *own in of_labeled if of.costs is not None]
+        terms[PENALTY] = config.penalty * torch.cat(penalties).sum()
     for name, weight in config.weights.items():
         outputs = logits.teachers.get(name, logits.supervised)[n_items - numbers[0] :]
         temperature = config.temperatures.get(name, 1.0)
@@ -168,19 +176,21 @@ def supervised_losses(
 
     Give c a mean of 1 over the training recordings to keep the balance with the distillation terms.
     """
+    losses = [
+        F.cross_entropy(own, truth, of.weights.to(own.dtype), reduction="none", label_smoothing=label_smoothing)
+        for of, own, truth in _of_sets(logits, targets, sets)
+    ]
+    return torch.cat(losses)
+
+
+def _of_sets(logits: Tensor, targets: Targets, sets: Sequence[SetLabels]) -> Iterator[tuple[SetLabels, Tensor, Tensor]]:
+    """Of each set its labels, and its items' logits [n, K_d] and truth, int64 [n] or float [n, K_d], among these."""
     n_labels = logits.shape[1]
     one = SetLabels(torch.arange(n_labels, device=logits.device), logits.new_ones(n_labels))
     sizes = targets.sizes or (len(logits),)
-    losses = []
     for of, own, truth in zip(sets or (one,), logits.split(sizes), targets.truth.split(sizes), strict=True):
-        own_truth = (
-            truth[:, of.places].to(own.dtype) if truth.is_floating_point() else torch.searchsorted(of.places, truth)
-        )
-        weights = of.weights.to(own.dtype)
-        losses.append(
-            F.cross_entropy(own[:, of.places], own_truth, weights, reduction="none", label_smoothing=label_smoothing)
-        )
-    return torch.cat(losses)
+        soft = truth.is_floating_point()
+        yield of, own[:, of.places], truth[:, of.places].to(own.dtype) if soft else torch.searchsorted(of.places, truth)
 
 
 def target_losses(

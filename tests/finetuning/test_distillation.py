@@ -188,6 +188,7 @@ def test_what_can_not_be_learned_is_refused_before_anything_is_heard(base, speec
         ({"loss": replace(BOTH, heads="own")}, [FOLD], "--loss.heads predicting"),
         ({"projections": {"prosody": SIZE, "words": 5}}, [FOLD], "--projections.words 6"),
         ({"loss": replace(BOTH, embedding_size=8)}, [FOLD], "--loss.embedding_size"),
+        ({"loss": replace(BOTH, penalty=1.0)}, [FOLD], "--loss.penalty"),
         ({"projections": {}}, [FOLD], f"--projections.prosody {SIZE}"),
         ({"distil_labeled": str(heard_test_speaker)}, [FOLD], "words was tuned on speakers h"),
         ({"loss": replace(BOTH, lambdas={"face": 1.0})}, [FOLD], "face"),

@@ -401,6 +401,8 @@ def test_logits_and_targets_of_different_batches_are_refused():
         ({"lambdas": {"supervised": 1.0}}, "is not supervised"),
         ({"lambdas": {"my face": 1.0}}, "letters, digits and _"),
         ({"label_smoothing": 1.0}, "label_smoothing"),
+        ({"penalty": -1.0}, "penalty"),
+        ({"lambdas": {"penalty": 1.0}}, "is not supervised or penalty"),
         ({"embeddings": {"words": -1.0}}, "embeddings.words is -1"),
         ({"temperatures": {"words": math.nan}}, "temperatures.words is nan"),
         ({"temperatures": {"words": 0.0}}, "give numbers above 0"),

@@ -294,9 +294,10 @@ def _needed_gb(table: LabelsTable) -> int:
 
 
 def _check_votes(config: StudentConfig, speech: LabeledSpeech) -> None:
-    if config.train.truth == "votes" and speech.votes is None:
+    wanted = "--train.truth votes" if config.train.truth == "votes" else "--loss.penalty" * bool(config.loss.penalty)
+    if wanted and speech.votes is None:
         raise UserError(
-            f"{speech.name} has no votes for --train.truth votes: give a list with columns votes.LABEL, or the whole "
+            f"{speech.name} has no votes for {wanted}: give a list with columns votes.LABEL, or the whole "
             "of CREMA-D, with processedResults/tabulatedVotes.csv."
         )
     if speech.votes is not None:
@@ -353,8 +354,8 @@ def _facts(
     data: dict[str, Any] = {
         "labeled": {"name": speech.name, "recordings": len(speech), "sha256": _digest(speech), "labels": speech.labels}
     }
-    if config.train.truth == "votes":
-        data["labeled"]["votes"] = hashlib.sha256(speech.vote_shares.tobytes()).hexdigest()
+    if speech.votes is not None and (config.train.truth == "votes" or config.loss.penalty):
+        data["labeled"]["votes"] = hashlib.sha256(speech.votes.tobytes()).hexdigest()
     if speech.joined:
         data["labeled"]["sets"] = sets_facts(speech, np.arange(len(speech)))
     if table is not None:

@@ -162,8 +162,8 @@ def run_name(
 
     What learns from other things has another name, so that tables keep it apart: "vid-sp-dstl+no-face" (its weights are
     0, or the target is left out; "+no-face-logits" and "+no-face-embedding" where the other is still learned),
-    "sp-dstl+placebo", "no-dstl+738-steps" (an epoch), "no-dstl+votes", "sp-dstl+distil-labeled" (too, or "-only"),
-    "strong+on-ravdess-cremad" (``labeled`` is the name of joined sets).
+    "sp-dstl+placebo", "no-dstl+738-steps" (an epoch), "no-dstl+votes+penalty", "sp-dstl+distil-labeled" (too, or
+    "-only"), "strong+on-ravdess-cremad" (``labeled`` is the name of joined sets).
     """
     found = replace(read_recipe(recipe), left_out=frozenset(left_out))
     name = found.name
@@ -191,6 +191,8 @@ def run_name(
         name += f"+{train.epoch_steps}-steps"
     if train.truth != found.settings.get("train.truth", TrainConfig.truth):
         name += f"+{train.truth}"
+    if (loss.penalty > 0) != (had := found.settings.get("loss.penalty", 0) > 0):
+        name += "+no-penalty" if had else "+penalty"
     if len(sets := set_names(labeled)) > 1:
         name += f"+on-{'-'.join(sets)}"
     percent = round(100 * train.labeled_fraction)

@@ -19,6 +19,7 @@ from liser_ray.student.features import BandNormalisation, BandStatistics, record
 from liser_ray.student.front_end import N_BANDS
 from liser_ray.student.losses import SegmentTarget, SetLabels, Targets, joined, loss_terms
 from liser_ray.student.network import StudentLogits, StudentNetwork
+from liser_ray.student.penalty import confusion_costs
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.teachers.targets import Target, target_of
@@ -169,13 +170,18 @@ class StudentTask:
     def _labels_of_sets(self) -> Iterator[SetLabels]:
         """Of each labeled set its labels; the weights of its training recordings sum to the same as any other's."""
         speech, train = self.labeled.speech, self.labeled.train
+        costs = np.zeros((len(speech.labels),) * 2, np.float32)
+        if self._loss.penalty and speech.votes is not None:
+            costs = confusion_costs(speech.votes[train])
         for number, has in enumerate(speech.labels_of_parts):
             places = np.flatnonzero(has)
             truth = self._truth[train[self._part_index[train] == number]]
             truth = truth[:, places] if truth.ndim == 2 else np.searchsorted(places, truth)
             weights = label_weights(self._config.class_weights, truth, len(places))
             balance = len(train) / (len(truth) * len(speech.parts))
-            yield SetLabels(torch.from_numpy(places), torch.from_numpy(weights * np.float32(balance)))
+            weights *= np.float32(balance)
+            own_costs = weights[:, None] * costs[np.ix_(places, places)]
+            yield SetLabels(*map(torch.from_numpy, (places, weights, own_costs)))
 
     def heard_statistics(self) -> np.ndarray:
         """Statistics of random training segments as they are heard, float32 [512, 3, 64]: weight, mean and deviation.

@@ -194,7 +194,8 @@ def voted_tones(tones, tmp_path):
         rows = list(csv.DictReader(file))
     for i, row in enumerate(rows):
         row["path"] = str(Path(tones).parent / row["path"])
-        row |= {f"votes.{one}": (1 + 2 * (row["label"] == one)) if i % 2 else "" for one in LABELS}
+        votes = np.roll([3, 1, 0], LABELS.index(row["label"])) if i % 2 else [""] * 3
+        row |= dict(zip((f"votes.{one}" for one in LABELS), votes, strict=True))
     path = tmp_path / "voted.csv"
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
@@ -207,9 +208,12 @@ class TestVotes:
     TRAIN = replace(TRAIN, truth="votes")
 
     def test_a_student_of_votes_is_scored_by_label(self, voted_tones, tmp_path):
-        config = StudentConfig(voted_tones, output=str(tmp_path / "out"), recipe="no-dstl", folds="1", train=self.TRAIN)
+        settings = {"recipe": "no-dstl", "folds": "1", "train": self.TRAIN, "loss": LossConfig(penalty=1.0)}
+        config = StudentConfig(voted_tones, output=str(tmp_path / "out"), **settings)
         result = train_students(config)
-        assert (result.name, result.records[0].recipe) == ("no-dstl+votes", "no-dstl+votes")
+        assert result.name == result.records[0].recipe == "no-dstl+votes+penalty"
+        history = json.loads((tmp_path / "out/seed-0-fold-1/student.json").read_text())["history"]
+        assert all(score["penalty"] > 0 for score in history)
         assert np.sum([*result.records[0].confusions.values()]) == 12
         text = Path(voted_tones).read_text()
         Path(voted_tones).write_text(text.replace(",3", ",4"))
@@ -220,6 +224,8 @@ class TestVotes:
         config = StudentConfig(tones, output=str(tmp_path), recipe="no-dstl", train=self.TRAIN)
         with pytest.raises(UserError, match=r"tones has no votes for --train.truth votes: give a list with columns"):
             check(config)
+        with pytest.raises(UserError, match=r"tones has no votes for --loss.penalty"):
+            check(replace(config, train=TRAIN, loss=LossConfig(penalty=1.0)))
 
 
 @pytest.fixture(scope="module")

@@ -157,6 +157,7 @@ def test_controls_have_names_of_their_own():
     assert run_name("sp-dstl", LossConfig(), TrainConfig(placebo=True)) == "sp-dstl+placebo"
     assert run_name("no-dstl", LossConfig(), TrainConfig(epoch_steps=738)) == "no-dstl+738-steps"
     assert run_name("no-dstl", LossConfig(), TrainConfig(truth="votes")) == "no-dstl+votes"
+    assert run_name("no-dstl", LossConfig(penalty=2.0), PLAIN) == "no-dstl+penalty"
     assert run_name("vid-sp-dstl", LossConfig({"face": 0.0}), PLAIN) == "vid-sp-dstl+no-face"
     assert run_name("vid-sp-dstl", LossConfig({"face": 5.0}), PLAIN, ["face"]) == "vid-sp-dstl+no-face"
     for distilled, name in (("both", "sp-dstl+distil-labeled"), ("labeled", "sp-dstl+distil-labeled-only")):
