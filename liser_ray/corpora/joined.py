@@ -14,13 +14,15 @@ from liser_ray.runtime.errors import UserError
 log = logging.getLogger(__name__)
 
 
-def read_labeled_sets(specs: str | Sequence[str], label_map: Sequence[str] = ()) -> LabeledSet:
-    """The set at one address, as `read_labeled_set` has it, or those at several as one (`join`).
+def read_labeled_sets(
+    specs: str | Sequence[str], label_map: Sequence[str] = (), attributes: Sequence[str] = ()
+) -> LabeledSet:
+    """The set at one address, as `read_labeled_set` has it with these attributes, or those at several as one (`join`).
 
     Raises:
         UserError: as for both; or there is a label map and one set alone.
     """
-    sets = [read_labeled_set(spec) for spec in ([specs] if isinstance(specs, str) else specs)]
+    sets = [read_labeled_set(spec, attributes=attributes) for spec in ([specs] if isinstance(specs, str) else specs)]
     if len(sets) > 1:
         return join(sets, label_map)
     if label_map:

@@ -9,6 +9,7 @@ import os
 import posixpath
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 from liser_ray.corpora import cremad, emodb, iemocap, mspface, ravdess, savee, tess
 from liser_ray.corpora.manifest import TEXT, Manifest, Row, is_manifest
@@ -43,8 +44,10 @@ _MAY_BE_EMPTY = ("sex", TEXT)
 _FOLD = re.compile(r"(\d+)(\.0*)?")  # tools write whole numbers as 3.0 where a column had gaps
 
 
-def read_labeled_set(spec: str, without_files: bool = False) -> LabeledSet:
+def read_labeled_set(spec: str, without_files: bool = False, attributes: Sequence[str] = ()) -> LabeledSet:
     """List a labeled set; no recording is opened. A list need not name files if they are not asked for.
+
+    Of a list its columns with the names of ``attributes`` are read as numbers, where it has them.
 
     It is named by a name of `CORPORA` and where it lies, as in ``ravdess:<folder>``: a local folder or an ``s3://``
     prefix in which the corpus lies as it was published, in any depth and any format of sound. Or by a manifest: a
@@ -60,7 +63,7 @@ def read_labeled_set(spec: str, without_files: bool = False) -> LabeledSet:
     """
     prefix = _PREFIX.match(spec)
     if prefix is None:
-        labeled = _read_manifest(absolute(spec), without_files)
+        labeled = _read_manifest(absolute(spec), without_files, attributes)
     elif prefix[1].lower() not in CORPORA:
         raise UserError(f"{spec}: there is no labeled set {prefix[1]!r}. Give {FORMS}.")
     elif prefix.end() == len(spec):
@@ -119,17 +122,17 @@ def _read_corpus(corpus: Corpus, root: str) -> LabeledSet:
     return LabeledSet(corpus.name, corpus.labels, taken, dict(skipped))
 
 
-def _read_manifest(uri: str, without_files: bool) -> LabeledSet:
+def _read_manifest(uri: str, without_files: bool, attributes: Sequence[str]) -> LabeledSet:
     if not is_manifest(uri):
         raise UserError(f"{uri} is no labeled set. Give {FORMS}.")
-    optional = ("fold", "sex", TEXT, f"{_VOTES}*")
+    optional = ("fold", "sex", TEXT, f"{_VOTES}*", *attributes)
     manifest = Manifest(uri, ("label", "speaker"), optional, "path", hint=_COLUMNS, without_files=without_files)
     utterances = []
     of_speaker: dict[str, Utterance] = {}  # the first of each, with a sex where one is known
     spelled: dict[str, str] = {}  # labels by their lower case
     for row in manifest.rows(as_text=True):
         values = dict(zip(manifest.schema.names, map(str.strip, row.values), strict=True))
-        one = _utterance(row, values, f"The manifest {uri}: row {row.number}")
+        one = _utterance(row, values, attributes, f"The manifest {uri}: row {row.number}")
         utterances.append(one)
         if one.label != (other := spelled.setdefault(one.label.lower(), one.label)):
             both = " and ".join(map(repr, sorted((other, one.label))))
@@ -158,15 +161,19 @@ def _read_manifest(uri: str, without_files: bool) -> LabeledSet:
     # The order of the rows must not matter to what is trained: sets are compared over copies of a manifest.
     order = sorted(
         utterances,
-        key=lambda one: (one.uri, one.segment.start_s, str(one), one.label, one.speaker, one.text, one.votes),
+        key=lambda one: (
+            *(one.uri, one.segment.start_s, str(one), one.label, one.speaker, one.text, one.votes),
+            one.attributes,
+        ),
     )
     return LabeledSet(name, labels, tuple(order), {})
 
 
-def _utterance(row: Row, values: dict[str, str], where: str) -> Utterance:
+def _utterance(row: Row, values: dict[str, str], attributes: Sequence[str], where: str) -> Utterance:
     """The recording in a row with these values; `where` begins what is said of a fault."""
+    may_be_empty = {*_MAY_BE_EMPTY, *attributes}
     for name, value in values.items():
-        if not value and name not in _MAY_BE_EMPTY and not name.startswith(_VOTES):
+        if not value and name not in may_be_empty and not name.startswith(_VOTES):
             raise UserError(f"{where} has no {name}. Fill it in or take the row out.")
     fold, sex = values.get("fold"), values.get("sex", "")
     found = _FOLD.fullmatch(fold) if fold else None
@@ -183,6 +190,7 @@ def _utterance(row: Row, values: dict[str, str], where: str) -> Utterance:
         row.segment,
         values.get(TEXT, ""),
         _votes(values, where),
+        tuple((name, _known(values[name], f"{where} has {name}")) for name in attributes if values.get(name)),
     )
 
 
@@ -196,6 +204,13 @@ def _votes(values: dict[str, str], where: str) -> tuple[tuple[str, float], ...]:
                 raise UserError(f"{where} has {name} {value!r}. Write how many raters chose that label, such as 3.")
             found.append((name.removeprefix(_VOTES), number))
     return tuple(found) if any(number for _, number in found) else ()
+
+
+def _known(text: str, what: str) -> float:
+    number = _number(text)
+    if number is None:
+        raise UserError(f"{what} {text!r}. Write a number, or leave it empty where it is not known.")
+    return number
 
 
 def _number(text: str) -> float | None:

@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -81,6 +81,7 @@ class LabeledSpeech(LabeledRecordings):
     segments: tuple[Segment, ...]  # of each recording, where in its file it is
     problems: tuple[tuple[str, str], ...]  # (which, reason with details) of each listed recording that is not used
     votes: np.ndarray | None = None  # float32 [N, K], raters for each label; zeros: nobody was asked; None: of none
+    attributes: dict[str, np.ndarray] = field(default_factory=dict)  # by name float32 [N], NaN where it is not known
 
     def waveform(self, index: int) -> np.ndarray:
         """The sound of one recording, int16 [samples], 16 kHz; a view. Raises IndexError from N on and below 0."""
@@ -169,6 +170,7 @@ def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> 
         problems=tuple((str(labeled.utterances[k]), str(unusable[k])) for k in sorted(unusable)),
         joined=tuple(part for _, part in labeled.joined),
         votes=_votes(utterances, labeled.labels),
+        attributes=_attributes(utterances),
     )
     log.info(
         "%s: %s recordings of %d speakers, %.2f h; skipped: %s",
@@ -189,6 +191,14 @@ def _votes(utterances: Sequence[Utterance], labels: Sequence[str]) -> np.ndarray
         for label, number in one.votes:
             row[labels.index(label)] = number
     return votes
+
+
+def _attributes(utterances: Sequence[Utterance]) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    for k, one in enumerate(utterances):
+        for name, value in one.attributes:
+            found.setdefault(name, np.full(len(utterances), np.nan, np.float32))[k] = value
+    return found
 
 
 def read_waveform(uri: str, segment: Segment = WHOLE) -> np.ndarray:

@@ -23,6 +23,7 @@ class Utterance:
     segment: Segment = WHOLE  # where in its file it is
     text: str = ""  # what is said in it; "" where the set does not tell
     votes: tuple[tuple[str, float], ...] = ()  # raters, or shares of them, for each label; (): nobody was asked
+    attributes: tuple[tuple[str, float], ...] = ()  # numbers by name, such as arousal, where they are known
 
     def __str__(self) -> str:
         """Which recording it is, in words."""

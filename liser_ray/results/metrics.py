@@ -4,11 +4,14 @@ A confusion matrix [K, K] has the true labels as rows and the predicted ones as 
 the same numbers (the tests compare) for one list of labels at a time; the intervals need them of many matrices at once.
 """
 
+import math
 from typing import Literal
 
 import numpy as np
 
 Metric = Literal["uar", "war", "macro_f1"]
+
+_ROUNDING = 1e-12
 
 N_BINS = 15
 """Bins of the expected calibration error, as in Guo et al. 2017."""
@@ -92,6 +95,31 @@ def confidence_auroc(softmax: np.ndarray, truth: np.ndarray) -> float | None:
 
     right = softmax.argmax(axis=1) == truth
     return None if right.all() or not right.any() else float(roc_auc_score(right, softmax.max(axis=1)))
+
+
+def concordance_sums(truth: np.ndarray, said: np.ndarray) -> np.ndarray:
+    """What `concordance` needs to know of numbers float [N], true and said: float64 [6], N, Σt, Σs, Σt², Σs², Σts.
+
+    Those of some recordings and of others add up to those of all.
+    """
+    t, s = truth.astype(np.float64), said.astype(np.float64)
+    return np.array([len(t), t.sum(), s.sum(), t @ t, s @ s, t @ s])
+
+
+def concordance(sums: np.ndarray) -> float:
+    """Concordance correlation coefficient of numbers, -1..1 (Lin 1989): 1 where all that is said is true.
+
+    CCC = 2 · cov(t, s) / (var t + var s + (mean t - mean s)²)
+
+    Like a correlation it does not depend on the unit; unlike one it is lower where what is said is too high, too low,
+    or spread otherwise. NaN where all numbers are the same.
+
+    Args:
+        sums: of `concordance_sums`, float64 [6].
+    """
+    mean_t, mean_s, tt, ss, ts = sums[1:] / sums[0]
+    apart = tt - mean_t**2 + ss - mean_s**2 + (mean_t - mean_s) ** 2
+    return float(2 * (ts - mean_t * mean_s) / apart) if apart > _ROUNDING * (tt + ss) else math.nan
 
 
 def _score(confusion: np.ndarray, metric: Metric) -> float:

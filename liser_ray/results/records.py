@@ -6,11 +6,12 @@ What is kept are counts, not scores: any score can be computed from them later, 
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from liser_ray.results.metrics import concordance
 from liser_ray.results.set_names import set_names
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, is_s3
@@ -35,6 +36,7 @@ class FoldResult:
         epochs: how many were trained.
         validation_uar: of the picked epoch, 0..1; None in a fold without validation speakers.
         confusions: of each test speaker, counts int64 [K, K]: row the true label, column the predicted one.
+        attributes: of each attribute, such as arousal, by test speaker what `concordance` needs to know, float64 [6].
     """
 
     fold: int
@@ -42,6 +44,7 @@ class FoldResult:
     epochs: int
     validation_uar: float | None
     confusions: dict[str, np.ndarray]
+    attributes: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +99,15 @@ class Record:
         """Of every tested speaker, counts int64 [K, K]; speakers in natural order."""
         of = {speaker: counts for fold in self.folds for speaker, counts in fold.confusions.items()}
         return {speaker: of[speaker] for speaker in sorted_speakers(of)}
+
+    @property
+    def concordances(self) -> dict[str, float]:
+        """CCC of each attribute over the recordings of all tested speakers, by name."""
+        sums: dict[str, list[np.ndarray]] = {}
+        for fold in self.folds:
+            for name, of in fold.attributes.items():
+                sums.setdefault(name, []).extend(of.values())
+        return {name: concordance(np.sum(of, axis=0)) for name, of in sums.items() if of}
 
 
 def is_taught_by_more(record: Record) -> bool:
@@ -200,6 +212,10 @@ def _fold(content: dict[str, Any]) -> FoldResult:
         **{name: _typed(content[name], int) for name in ("fold", "best_epoch", "epochs")},
         validation_uar=None if uar is None else float(uar),
         confusions={speaker: np.array(rows) for speaker, rows in _typed(content["confusions"], dict).items()},
+        attributes={
+            name: {speaker: np.array(sums, np.float64) for speaker, sums in of.items()}
+            for name, of in content.get("attributes", {}).items()  # which older records do not have
+        },
     )
 
 

@@ -86,6 +86,8 @@ class LossConfig:
         label_smoothing: share of each true label that is spread evenly over all labels, 0..1.
         penalty: weight of a term that makes confusions dear which no rater of the training recordings shares, and those
             cheap that many do; 0 leaves it out. The set must have votes.
+        attributes: weights of numbers that a list has of its recordings, by the names of its columns, such as {arousal:
+            1}: each is learned by a head of its own, so that one minus its concordance with the truth (CCC) is small.
         heads: what learns the targets that are distributions, each a head of its "own", or the "predicting" one, whose
             labels they must have.
         temperatures: τ of a target by its name, at which both its softmax and the student's are compared; 1 where none
@@ -102,6 +104,7 @@ class LossConfig:
     confidence: Confidence = "none"
     label_smoothing: float = 0.0
     penalty: float = 0.0
+    attributes: dict[str, float] = field(default_factory=dict)
     heads: Heads = "own"
     temperatures: dict[str, float] = field(default_factory=dict)
     temperature_squared: bool = False
@@ -109,7 +112,7 @@ class LossConfig:
     embedding_size: int = 32
 
     def __post_init__(self) -> None:
-        for of in ("lambdas", "embeddings", "temperatures"):
+        for of in ("lambdas", "embeddings", "temperatures", "attributes"):
             for name, value in getattr(self, of).items():
                 if not (math.isfinite(value) and value >= 0):
                     raise UserError(
@@ -119,6 +122,8 @@ class LossConfig:
                     raise UserError(
                         f"{of}.{name}: a target's name has letters, digits and _, and is not {SUPERVISED} or {PENALTY}."
                     )
+        if both := self.attributes.keys() & {*self.lambdas, *self.embeddings}:
+            raise UserError(f"{min(both)} is a target and an attribute: give its column in the list another name.")
         if not all(self.temperatures.values()):
             raise UserError(f"temperatures are {self.temperatures}: give numbers above 0, such as 0.5 or 4.")
         if self.embedding_size < 1:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from liser_ray.student.attributes import concordance_loss
 from liser_ray.student.config import PENALTY, SUPERVISED, Distillation, LossConfig
 from liser_ray.student.network import StudentLogits
 from liser_ray.student.penalty import penalty_losses
@@ -97,11 +98,13 @@ class Targets(NamedTuple):
         truth: of the labeled items: labels int64 [N_l], or soft targets float [N_l, K_S].
         by_name: of each target (or its embedding) those of the unlabeled items, N_u, or those of all items.
         sizes: how many of the labeled items, one after the other, are of each labeled set; (): all are of one.
+        attributes: of the labeled items by name, float [N_l]; NaN: not known.
     """
 
     truth: Tensor
     by_name: Mapping[str, SegmentTarget]
     sizes: tuple[int, ...] = ()
+    attributes: Mapping[str, Tensor] = {}
 
 
 def loss_terms(
@@ -131,7 +134,8 @@ def loss_terms(
     stays in the graph with gradients of zero, because data-parallel training waits for the gradient of every parameter.
 
     L_sup is that of `supervised_losses`. With a penalty p there is a term "penalty" of the labeled items beside it,
-    Σ_l p · L_P, see `penalty_losses`; what right labels weigh (c) counts there too.
+    Σ_l p · L_P, see `penalty_losses`; what right labels weigh (c) counts there too. The
+    terms of attributes are those of `concordance_loss` times their weights.
 
     Args:
         logits: of all N_l + N_u items, labeled ones first; the heads of the targets, and the projections.
@@ -153,6 +157,8 @@ def loss_terms(
         of_labeled = _of_sets(logits.supervised[:n_labeled], targets, sets)
         penalties = [penalty_losses(*own, of.costs) for of, *own in of_labeled if of.costs is not None]
         terms[PENALTY] = config.penalty * torch.cat(penalties).sum()
+    for name, weight in config.attributes.items():
+        terms[name] = weight * concordance_loss(logits.teachers[name][:n_labeled, 0], targets.attributes[name])
     for name, weight in config.weights.items():
         outputs = logits.teachers.get(name, logits.supervised)[n_items - numbers[0] :]
         temperature = config.temperatures.get(name, 1.0)

@@ -346,6 +346,14 @@ class TestManifest:
         labeled = read_labeled_set(self.write(tmp_path, rows))
         assert [one.text for one in labeled.utterances] == ["Well, no.", ""]
 
+    def test_attributes_are_columns_that_are_asked_for(self, tmp_path):
+        path = self.write(tmp_path, "path,label,speaker,arousal,age\na,sad,1,-2.5,x\nb,happy,2,,y\n")
+        labeled = read_labeled_set(path, attributes=["arousal", "valence"])
+        assert [one.attributes for one in labeled.utterances] == [(("arousal", -2.5),), ()]
+        assert [one.attributes for one in read_labeled_set(path).utterances] == [(), ()]
+        with pytest.raises(UserError, match=r"row 1 has age 'x'. Write a number, or leave it empty"):
+            read_labeled_set(path, attributes=["age"])
+
     def test_votes_in_a_column_of_each_label(self, tmp_path):
         rows = "path,label,speaker,votes.sad,votes.happy\na,sad,1,2,1.0\nb,happy,2,,\nc,calm,2,0,.5\n"
         votes = [one.votes for one in read_labeled_set(self.write(tmp_path, rows)).utterances]

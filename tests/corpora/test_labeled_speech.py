@@ -95,6 +95,13 @@ class TestArrays:
         assert speech.votes.tolist() == [[3, 1], [0, 0], [2, 0]]
         assert speech.vote_shares.tolist() == [[0.75, 0.25], [0, 1], [1, 0]]
 
+    def test_attributes_where_they_are_known(self, tmp_path):
+        labeled = labeled_set(*two_good(tmp_path))
+        utterances = (labeled.utterances[0], replace(labeled.utterances[1], attributes=(("arousal", 2.0),)))
+        assert load_labeled_speech(labeled).attributes == {}
+        attributes = load_labeled_speech(replace(labeled, utterances=utterances)).attributes
+        np.testing.assert_equal(attributes, {"arousal": np.array([np.nan, 2], np.float32)})
+
 
 class TestFormats:
     @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"])

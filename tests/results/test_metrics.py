@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from liser_ray.results.metrics import (
+    concordance,
+    concordance_sums,
     confidence_auroc,
     confusion_matrix,
     expected_calibration_error,
@@ -79,3 +81,36 @@ def test_the_confidence_of_who_is_surer_where_it_is_right():
     assert confidence_auroc(sure([0.9, 0.6, 0.8, 0.7]), truth) == 0.5  # 2 of 4 pairs
     assert confidence_auroc(sure([0.9, 0.8]), truth[:2]) is None
     assert confidence_auroc(sure([0.9, 0.8]), truth[2:]) is None
+
+
+def ccc(truth, said):
+    return concordance(concordance_sums(np.array(truth, float), np.array(said, float)))
+
+
+numbers = st.lists(st.integers(-50, 50), min_size=3, max_size=20).filter(lambda one: len(set(one)) > 1)
+
+
+class TestConcordance:
+    def test_by_hand(self):
+        assert ccc([1, 2, 3], [2, 2, 5]) == pytest.approx(2 * 1 / (2 / 3 + 2 + 1))
+
+    @given(numbers, st.integers(-5, 5).filter(bool), st.integers(-20, 20), st.randoms(use_true_random=False))
+    @settings(max_examples=100, deadline=None, derandomize=True)
+    def test_what_it_is_whatever_the_numbers(self, truth, factor, shift, rng):
+        truth = np.array(truth)
+        said = np.array(rng.choices(truth.tolist(), k=len(truth)))
+        assert ccc(truth, truth) == pytest.approx(1)
+        assert ccc(truth, said) == pytest.approx(ccc(said, truth))
+        assert -1 - 1e-9 <= ccc(truth, said) <= 1 + 1e-9
+        assert ccc(factor * truth + shift, factor * said + shift) == pytest.approx(ccc(truth, said), abs=1e-9)
+        for bias in (1, -3):
+            assert ccc(truth, truth + bias) < 1 - 1e-9
+        assert ccc(truth, truth + 4) < ccc(truth, truth + 2)
+
+    def test_sums_of_parts_are_those_of_all(self):
+        truth, said = np.random.default_rng(0).normal(size=(2, 30))
+        parts = concordance_sums(truth[:9], said[:9]) + concordance_sums(truth[9:], said[9:])
+        assert concordance(parts) == pytest.approx(ccc(truth, said))
+
+    def test_numbers_that_are_all_the_same_have_none(self):
+        assert np.isnan(ccc([0.1, 0.1, 0.1], [0.1, 0.1, 0.1]))

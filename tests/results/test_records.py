@@ -48,6 +48,19 @@ class TestJson:
         back = record_from_json(record_to_json(replace(record, folds=folds)), "a.json")
         np.testing.assert_equal(asdict(back), asdict(replace(record, folds=folds)))
 
+    def test_attributes_come_back_and_older_records_have_none(self):
+        record = random_record()
+        sums = {"arousal": {"1": np.array([2, 3, 3, 5, 5, 5.0]), "2": np.array([1, 3, 2, 9, 4, 6.0])}}
+        with_some = replace(record, folds=(replace(record.folds[0], attributes=sums), *record.folds[1:]))
+        back = record_from_json(record_to_json(with_some), "a.json")
+        np.testing.assert_equal(back.folds[0].attributes, sums)
+        # Of (1, 1), (2, 2) and (3, 2), true and said.
+        assert back.concordances == {"arousal": pytest.approx(2 * (11 / 3 - 10 / 3) / (2 / 3 + 2 / 9 + 1 / 9))}
+        older = json.loads(record_to_json(record))
+        for fold in older["folds"]:
+            del fold["attributes"]
+        assert record_from_json(json.dumps(older), "a.json").concordances == {}
+
     def test_a_row_of_a_matrix_is_a_line(self):
         assert [line.strip() for line in ONE.splitlines() if "[1" in line] == ["[12, 2],", "[1, 3]"]
 

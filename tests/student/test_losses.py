@@ -402,6 +402,8 @@ def test_logits_and_targets_of_different_batches_are_refused():
         ({"lambdas": {"my face": 1.0}}, "letters, digits and _"),
         ({"label_smoothing": 1.0}, "label_smoothing"),
         ({"penalty": -1.0}, "penalty"),
+        ({"attributes": {"arousal": -1.0}}, "attributes.arousal"),
+        ({"attributes": {"speech": 1.0}, "lambdas": {"speech": 1.0}}, "speech is a target and an attribute"),
         ({"lambdas": {"penalty": 1.0}}, "is not supervised or penalty"),
         ({"embeddings": {"words": -1.0}}, "embeddings.words is -1"),
         ({"temperatures": {"words": math.nan}}, "temperatures.words is nan"),

@@ -44,12 +44,25 @@ class EvaluationSet:
     def __len__(self) -> int:
         return len(self._indices)
 
-    @torch.no_grad()
     def logits(self, classify: Callable[[Tensor], Tensor], precision: Precision = "float32") -> np.ndarray:
         """Mean logits of each recording, float32 [n, K]; -inf for labels that its set does not have.
 
         Args:
             classify: a classifier in evaluation mode: windows float32 [w, 64, 94] to logits [w, K].
+            precision: of the matrix products; one that the device is able to.
+
+        Raises:
+            ValueError: there are no recordings.
+        """
+        means = self.means(classify, precision)
+        return np.where(self._possible, means, np.float32(-np.inf)) if self._speech.joined else means
+
+    @torch.no_grad()
+    def means(self, answer: Callable[[Tensor], Tensor], precision: Precision = "float32") -> np.ndarray:
+        """Mean answer to the windows of each recording, float32 [n, D].
+
+        Args:
+            answer: of a network in evaluation mode, to windows float32 [w, 64, 94]: float [w, D].
             precision: of the matrix products; one that the device is able to.
 
         Raises:
@@ -62,11 +75,10 @@ class EvaluationSet:
         found = []
         for windows in self._held if self._held is not None else self._windows():
             with mixed(self._device, precision):
-                found.append(classify(windows).float())
+                found.append(answer(windows).float())
         by_window = torch.cat(found).cpu().numpy()
         firsts = np.cumsum(self.n_windows) - self.n_windows
-        means = np.add.reduceat(by_window, firsts, axis=0) / self.n_windows.astype(np.float32)[:, None]
-        return np.where(self._possible, means, np.float32(-np.inf)) if self._speech.joined else means
+        return np.add.reduceat(by_window, firsts, axis=0) / self.n_windows.astype(np.float32)[:, None]
 
     def _windows(self) -> Iterator[Tensor]:
         """Spectrograms of all windows, float32 [at most a batch, 64, 94]."""

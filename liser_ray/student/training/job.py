@@ -23,6 +23,7 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import check_writable, write_bytes
 from liser_ray.storage.run_record import package_versions, plain, refuse_changed_recipe
+from liser_ray.student.attributes import attribute_scales
 from liser_ray.student.config import NetworkConfig
 from liser_ray.student.data.embeddings import table_embeddings
 from liser_ray.student.data.labeled_targets import matched_rows, recording_windows
@@ -126,7 +127,7 @@ def check(config: StudentConfig) -> Checked:
     recipe = read_recipe(config.recipe)
     names = recipe.loss(config.loss).taught
     _check_options(config, recipe, names)
-    labeled = read_labeled_sets(config.labeled, config.label_map)
+    labeled = read_labeled_sets(config.labeled, config.label_map, [*recipe.loss(config.loss).attributes])
     every_fold = folds_of(labeled)
     folds = [everybody(every_fold)] if config.folds == "none" else choose_folds(config.folds, every_fold)
     also_none = [*every_fold, *(fold for fold in folds if fold.index == EVERYBODY)]
@@ -158,7 +159,8 @@ def check(config: StudentConfig) -> Checked:
         labeled_targets = LabeledTargets(of_labeled, matched_rows(speech, of_labeled), wanted)
     own_rows = None if table is None else _own_rows(config, table, speech, folds)
     for fold in folds:
-        training_recordings(speech, fold, config.train.labeled_fraction, config.train.labeled_by)
+        train = training_recordings(speech, fold, config.train.labeled_fraction, config.train.labeled_by)
+        attribute_scales(speech.attributes, loss.attributes, train)  # refuses those that are not there
         for part in speech.parts:
             tested = part.own_names(fold.test)
             if tested and not len(speech.of_speakers(tested)):
@@ -356,6 +358,9 @@ def _facts(
     }
     if speech.votes is not None and (config.train.truth == "votes" or config.loss.penalty):
         data["labeled"]["votes"] = hashlib.sha256(speech.votes.tobytes()).hexdigest()
+    for attribute in recipe.loss(config.loss).attributes:
+        sha256 = hashlib.sha256(speech.attributes[attribute].tobytes()).hexdigest()
+        data["labeled"].setdefault("attributes", {})[attribute] = sha256
     if speech.joined:
         data["labeled"]["sets"] = sets_facts(speech, np.arange(len(speech)))
     if table is not None:
@@ -429,5 +434,9 @@ def _fold_result(card: dict[str, Any], part: Part) -> FoldResult:
         confusions={
             own: np.array(card["confusions"][name], np.int64)[counts]
             for name, own in part.own_names(card["confusions"]).items()
+        },
+        attributes={
+            name: {own: np.array(facts["test"][speaker]) for speaker, own in part.own_names(facts["test"]).items()}
+            for name, facts in card.get("attributes", {}).items()
         },
     )

@@ -22,6 +22,7 @@ from liser_ray.student.training.config import Distilled, TrainConfig
 
 _GROUPS = ("network", "loss", "train")
 _BY_TARGET = ("lambdas", "embeddings", "temperatures")
+_ATTRIBUTES = "loss.attributes"
 _FOLDER = files("liser_ray") / "recipes"  # a link to configs/recipes
 
 
@@ -77,6 +78,7 @@ class Recipe:
             lambdas=lambdas,
             embeddings=embeddings,
             temperatures={name: value for name, value in temperatures.items() if name in lambdas},
+            attributes={name: value for name, value in given.attributes.items() if value > 0},
             confidence=confidence if "none" in (confidence, given.confidence) else given.confidence,
         )
 
@@ -162,8 +164,8 @@ def run_name(
 
     What learns from other things has another name, so that tables keep it apart: "vid-sp-dstl+no-face" (its weights are
     0, or the target is left out; "+no-face-logits" and "+no-face-embedding" where the other is still learned),
-    "sp-dstl+placebo", "no-dstl+738-steps" (an epoch), "no-dstl+votes+penalty", "sp-dstl+distil-labeled" (too, or
-    "-only"), "strong+on-ravdess-cremad" (``labeled`` is the name of joined sets).
+    "sp-dstl+placebo", "no-dstl+738-steps" (an epoch), "no-dstl+votes+penalty+arousal", "sp-dstl+distil-labeled"
+    (too, or "-only"), "strong+on-ravdess-cremad" (``labeled`` is the name of joined sets).
     """
     found = replace(read_recipe(recipe), left_out=frozenset(left_out))
     name = found.name
@@ -193,6 +195,8 @@ def run_name(
         name += f"+{train.truth}"
     if (loss.penalty > 0) != (had := found.settings.get("loss.penalty", 0) > 0):
         name += "+no-penalty" if had else "+penalty"
+    if [*taught.attributes] != [*found.settings.get(_ATTRIBUTES, {})]:
+        name += "".join(f"+{one}" for one in taught.attributes) or "+no-attributes"
     if len(sets := set_names(labeled)) > 1:
         name += f"+on-{'-'.join(sets)}"
     percent = round(100 * train.labeled_fraction)
@@ -202,7 +206,7 @@ def run_name(
 def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         name = f"{prefix}.{key}"
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and name != _ATTRIBUTES:
             yield from _flat(name, value)
         else:
             yield name, cast("Any", tuple(value) if isinstance(value, list) else value)

@@ -1,7 +1,8 @@
 """One run: the student of a fold and a seed, from its inputs to a folder with its weights and its scores."""
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
@@ -12,12 +13,13 @@ from torch import Tensor
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledSpeech, training_recordings
-from liser_ray.results.metrics import confusion_matrix
+from liser_ray.results.metrics import concordance, concordance_sums, confusion_matrix
 from liser_ray.results.records import sorted_speakers
 from liser_ray.runtime.display import Tell
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import join
 from liser_ray.storage.files import exists, read_bytes, write_bytes
+from liser_ray.student.attributes import attribute_scales
 from liser_ray.student.card import CARD_FILE, FORMAT, FRONT_END, WEIGHTS_FILE
 from liser_ray.student.config import LossConfig
 from liser_ray.student.data.embeddings import Reduction, fit_reduction, recordings_embeddings
@@ -161,16 +163,21 @@ def make_training(
         if target.kind == "embedding"
     }
     projections = {target_of(name): one.axes.shape[1] for name, one in reductions.items()}
-    student = StudentNetwork(len(speech.labels), own_heads(targets, loss), config.network, projections)
+    heads = own_heads(targets, loss) | dict.fromkeys(loss.attributes, 1)
+    student = StudentNetwork(len(speech.labels), heads, config.network, projections)
     student.to(group.device)
     if student.classifier.normalisation is not None:
         ends = inputs.mels.ends
         heard = np.arange(len(ends)).reshape(-1, len(speech))[:, train].ravel()  # in each way
         of_training = (torch.from_numpy(inputs.mels.frames[ends[i - 1] if i else 0 : ends[i]].T) for i in heard)
         student.classifier.normalisation.set_corpus(corpus_statistics(of_training))
+    scales = attribute_scales(speech.attributes, loss.attributes, train)
+    attributes = {
+        name: ((speech.attributes[name] - mean) / std).astype(np.float32) for name, (mean, std) in scales.items()
+    }
     task = StudentTask(
         student,
-        Labeled(inputs.mels, speech, train, targets, of_labeled),
+        Labeled(inputs.mels, speech, train, targets, of_labeled, attributes),
         _unlabeled(job, inputs, targets, seed, group),
         validation or validation_set(config, inputs, job.fold, group.device),
         config.train,
@@ -327,6 +334,45 @@ def segment_settings(config: StudentConfig, checked: Checked) -> SegmentSettings
     return SegmentSettings(checked.speech.labels, config.network.normalisation, config.min_valid, scales)
 
 
+def _attribute_facts(job: RunJob, inputs: RunInputs, training: Training, test: EvaluationSet) -> dict[str, Any]:
+    """Of each attribute its scale, CCC on the validation speakers, and by test speaker what CCC is computed from."""
+    task, speech, fold = cast("StudentTask", training.task), inputs.speech, inputs.folds[job.fold]
+    scales = attribute_scales(speech.attributes, task.labeled.attributes, task.labeled.train)
+    student = task.model.eval()
+
+    def answer(windows: Tensor) -> Tensor:
+        outputs = student(windows).teachers
+        return torch.cat([outputs[name] for name in scales], dim=1)
+
+    def sums(recordings: EvaluationSet, speakers: Collection[str]) -> dict[str, dict[str, np.ndarray]]:
+        said, indices = recordings.means(answer, training.precision), speech.of_speakers(speakers)
+        spoken_by = np.array([speech.speakers[i] for i in indices])
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for column, (name, (mean, std)) in enumerate(scales.items()):
+            truth, own = speech.attributes[name][indices], mean + std * said[:, column]
+            of = {speaker: (spoken_by == speaker) & ~np.isnan(truth) for speaker in sorted_speakers(spoken_by.tolist())}
+            found[name] = {one: concordance_sums(truth[at], own[at]) for one, at in of.items() if at.any()}
+        return found
+
+    validated = sums(task.validation, fold.validation) if scales and len(task.validation) else {}
+    tested = sums(test, fold.test) if scales and len(test) else {}
+    return {
+        name: {
+            "mean": mean,
+            "std": std,
+            "validation_ccc": _ccc(validated.get(name, {})),
+            "test_ccc": _ccc(tested.get(name, {})),
+            "test": {speaker: of.tolist() for speaker, of in tested.get(name, {}).items()},
+        }
+        for name, (mean, std) in scales.items()
+    }
+
+
+def _ccc(sums: Mapping[str, np.ndarray]) -> float | None:
+    found = concordance(np.sum([*sums.values()], axis=0)) if sums else math.nan
+    return round(found, 4) if math.isfinite(found) else None
+
+
 def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
     speech, fold, config = inputs.speech, inputs.folds[job.fold], job.config
     task, device = cast("StudentTask", training.task), training.group.device
@@ -372,6 +418,8 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
         "network": asdict(config.network),
         "facts": inputs.facts | {"machine": machine_facts(device, config.precision)},
     }
+    if attributes := _attribute_facts(job, inputs, training, test):
+        card["attributes"] = attributes
     answers = _validation_answers(task, speech, fold, training) if len(task.validation) else {}
     if answers:
         write_bytes(join(job.output, VALIDATION_FILE), safetensors.torch.save(answers))

@@ -61,6 +61,8 @@ class Labeled:
         train: int64 [n], recordings to learn from.
         targets: that the student learns from, by the names of the loss's terms.
         windows: what the teachers of all of these say of the N recordings, by name; empty: they are not asked.
+        attributes: that the student learns, by name: float32 [N], over the training recordings with mean 0 and
+            deviation 1; NaN where it is not known.
     """
 
     mels: LogMels
@@ -68,6 +70,7 @@ class Labeled:
     train: np.ndarray
     targets: Mapping[str, Target] = field(default_factory=dict)
     windows: Mapping[str, TargetWindows] = field(default_factory=dict)
+    attributes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Batch(NamedTuple):
@@ -232,7 +235,10 @@ class StudentTask:
             targets = {name: joined(of_labeled[name], target) for name, target in targets.items()}
         for name, reduce in self._reductions.items():
             targets[name] = SegmentTarget(reduce(targets[name].values), targets[name].valid)
-        return Batch(self._as_heard(inputs, rng), Targets(truth, targets, sizes))
+        attributes = {
+            name: truth.new_tensor(of[rows], dtype=torch.float32) for name, of in self.labeled.attributes.items()
+        }
+        return Batch(self._as_heard(inputs, rng), Targets(truth, targets, sizes, attributes))
 
     def _versions(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """In which way each recording is heard: its row among the spectrograms, int64 [n], and its speed, float [n]."""

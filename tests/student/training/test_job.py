@@ -28,12 +28,14 @@ from liser_ray.prediction.student import Student
 from liser_ray.results.metrics import confusion_matrix
 from liser_ray.results.records import read_records
 from liser_ray.results.scores import pooled
+from liser_ray.results.tables import score_text
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.network import EmotionClassifier
 from liser_ray.student.training.config import AugmentConfig, RunJob, StudentConfig, TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.job import check, make_inputs, train_students
+from liser_ray.student.training.report import print_result
 from liser_ray.student.training.run import make_training
 from liser_ray.teachers.targets import HeldOut, Target, TunedOn
 from liser_ray.teachers.temperature import fit_temperature
@@ -189,13 +191,14 @@ def test_variants_train(tones, tone_labels, tmp_path, changes):
 
 @pytest.fixture
 def voted_tones(tones, tmp_path):
-    """The manifest of the tones with a column of votes for each label, of half of the recordings."""
+    """The manifest of the tones with votes for each label, of half of the recordings, and arousal, of most of them."""
     with Path(tones).open(newline="") as file:
         rows = list(csv.DictReader(file))
     for i, row in enumerate(rows):
         row["path"] = str(Path(tones).parent / row["path"])
         votes = np.roll([3, 1, 0], LABELS.index(row["label"])) if i % 2 else [""] * 3
         row |= dict(zip((f"votes.{one}" for one in LABELS), votes, strict=True))
+        row["arousal"] = 3 + LABELS.index(row["label"]) if i % 5 else ""
     path = tmp_path / "voted.csv"
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
@@ -226,6 +229,47 @@ class TestVotes:
             check(config)
         with pytest.raises(UserError, match=r"tones has no votes for --loss.penalty"):
             check(replace(config, train=TRAIN, loss=LossConfig(penalty=1.0)))
+
+
+class TestAttributes:
+    LOSS = LossConfig(attributes={"arousal": 1.0, "power": 0.0})
+
+    @pytest.fixture
+    def config(self, voted_tones, tmp_path):
+        train = replace(TRAIN, epochs=10, learning_rate=5e-3)
+        return StudentConfig(voted_tones, output=str(tmp_path / "out"), recipe="no-dstl", train=train, loss=self.LOSS)
+
+    def test_they_are_learned_beside_labels_and_scored_by_concordance(self, config, capsys):
+        result = train_students(config)
+        assert result.name == "no-dstl+arousal"
+        cards = [json.loads(Path(config.output, f"seed-0-fold-{k}/student.json").read_text()) for k in (0, 1)]
+        (record,) = read_records(f"{config.output}/records")
+        for card, fold in zip(cards, record.folds, strict=True):
+            facts = card["attributes"]["arousal"]
+            assert 3 < facts["mean"] < 5
+            assert -1 <= facts["validation_ccc"] <= 1
+            assert sum(of[0] for of in facts["test"].values()) == sum(
+                i % 5 > 0 for i in range(24) if i // 3 % 2 == fold.fold
+            )
+            assert card["history"][-1]["arousal"] < 0.8 * card["history"][0]["arousal"]
+            np.testing.assert_equal({"arousal": fold.attributes["arousal"]}, {"arousal": facts["test"]})
+        assert record.concordances["arousal"] > 0.3  # 0 by chance
+        print_result(result)
+        assert (
+            f"arousal: CCC {score_text(record.concordances['arousal'])} on the test speakers" in capsys.readouterr().out
+        )
+        Path(config.labeled).write_text(Path(config.labeled).read_text().replace(",5", ",6"))
+        with pytest.raises(UserError, match=r"data\.labeled\.attributes\.arousal: was"):
+            train_students(config)
+
+    @pytest.mark.parametrize("name", ["valence", "label"])
+    def test_a_column_that_is_not_there_or_has_no_numbers(self, config, name):
+        with pytest.raises(UserError, match=r"column valence|has label '\w+'. Write a number"):
+            check(replace(config, loss=LossConfig(attributes={name: 1.0})))
+
+    def test_not_of_mixed_recordings(self, config):
+        with pytest.raises(UserError, match="mixture"):
+            replace(config, train=TrainConfig(augment=AugmentConfig(mixup_alpha=0.2)))
 
 
 @pytest.fixture(scope="module")

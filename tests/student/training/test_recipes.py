@@ -103,6 +103,16 @@ def test_a_recipe_may_be_a_file_of_ones_own(tmp_path):
     assert run_name(str(file), config.loss, config.train) == "mine"
 
 
+def test_a_recipe_may_have_attributes_and_votes(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("loss: {attributes: {arousal: 0.5}, penalty: 1}\ntrain: {truth: votes}\n")
+    config = parse("--recipe", str(file))
+    assert (config.loss.attributes, config.loss.penalty, config.train.truth) == ({"arousal": 0.5}, 1, "votes")
+    assert run_name(str(file), config.loss, config.train) == "mine"
+    assert run_name(str(file), LossConfig(), PLAIN) == "mine+label+no-penalty+no-attributes"
+    assert parse("--recipe", str(file), "--loss.attributes.arousal", "2").loss.attributes == {"arousal": 2.0}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -158,6 +168,8 @@ def test_controls_have_names_of_their_own():
     assert run_name("no-dstl", LossConfig(), TrainConfig(epoch_steps=738)) == "no-dstl+738-steps"
     assert run_name("no-dstl", LossConfig(), TrainConfig(truth="votes")) == "no-dstl+votes"
     assert run_name("no-dstl", LossConfig(penalty=2.0), PLAIN) == "no-dstl+penalty"
+    attributes = LossConfig(attributes={"arousal": 0.5, "valence": 1.0, "power": 0.0})
+    assert run_name("no-dstl", attributes, PLAIN) == "no-dstl+arousal+valence"
     assert run_name("vid-sp-dstl", LossConfig({"face": 0.0}), PLAIN) == "vid-sp-dstl+no-face"
     assert run_name("vid-sp-dstl", LossConfig({"face": 5.0}), PLAIN, ["face"]) == "vid-sp-dstl+no-face"
     for distilled, name in (("both", "sp-dstl+distil-labeled"), ("labeled", "sp-dstl+distil-labeled-only")):
