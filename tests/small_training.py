@@ -81,6 +81,7 @@ def make_training(
             TARGETS,
         )
     heads = {name: len(TARGETS[name].labels) for name in loss.lambdas}
+    heads |= {"clusters": loss.clusters} if loss.clusters else {}
     validation = SPEECH.of_speakers(FOLD.validation) if validation is None else validation
     task = StudentTask(
         wrap(StudentNetwork(len(LABELS), heads)),

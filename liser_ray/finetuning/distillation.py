@@ -95,8 +95,8 @@ def check_lesson(config: FinetuneConfig, labeled: LabeledSet, folds: Sequence[Fo
         raise UserError("A model that is tuned has one head: give --loss.heads predicting, as emodistill has it.")
     if loss.embedding_size != LossConfig.embedding_size:
         raise UserError("--loss.embedding_size is of the small student: a model that is tuned learns whole embeddings.")
-    if loss.penalty or loss.attributes:
-        raise UserError("--loss.penalty and --loss.attributes are of the small student: leave them out here.")
+    if loss.penalty or loss.attributes or loss.clusters:
+        raise UserError("--loss.penalty, attributes and clusters are of the small student: leave them out here.")
     if not loss.taught:
         return
     table = open_labels_table(config.distil_labeled)

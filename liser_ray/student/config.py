@@ -36,6 +36,9 @@ SUPERVISED = "supervised"
 PENALTY = "penalty"
 """The loss's term of what confusions cost."""
 
+CLUSTERS = "clusters"
+"""The loss's term of pseudo-labels, and their head."""
+
 TRUSTED = ("face",)
 """Targets whose teachers need not say whom they have heard. Those of faces learn from collections of pictures and
 videos, in which nobody of a set of acted speech was ever found."""
@@ -88,6 +91,9 @@ class LossConfig:
             cheap that many do; 0 leaves it out. The set must have votes.
         attributes: weights of numbers that a list has of its recordings, by the names of its columns, such as {arousal:
             1}: each is learned by a head of its own, so that one minus its concordance with the truth (CCC) is small.
+        clusters: how many groups of its own vectors the student makes of all recordings before each epoch, labeled or
+            not, and learns which one each is in (DeepEmoCluster); 0: none. A labels table must be held in memory.
+        cluster_weight: of the term of these.
         heads: what learns the targets that are distributions, each a head of its "own", or the "predicting" one, whose
             labels they must have.
         temperatures: τ of a target by its name, at which both its softmax and the student's are compared; 1 where none
@@ -105,6 +111,8 @@ class LossConfig:
     label_smoothing: float = 0.0
     penalty: float = 0.0
     attributes: dict[str, float] = field(default_factory=dict)
+    clusters: int = 0
+    cluster_weight: float = 1.0
     heads: Heads = "own"
     temperatures: dict[str, float] = field(default_factory=dict)
     temperature_squared: bool = False
@@ -118,9 +126,10 @@ class LossConfig:
                     raise UserError(
                         f"{of}.{name} is {value}: give 0 or more; LiSER's paper tries λ 0.1, 0.5, 1, 5, 10."
                     )
-                if not name.isidentifier() or name in (SUPERVISED, PENALTY):
+                if not name.isidentifier() or name in (SUPERVISED, PENALTY, CLUSTERS):
                     raise UserError(
-                        f"{of}.{name}: a target's name has letters, digits and _, and is not {SUPERVISED} or {PENALTY}."
+                        f"{of}.{name}: a target's name has letters, digits and _, and is not {SUPERVISED}, {PENALTY} "
+                        f"or {CLUSTERS}."
                     )
         if both := self.attributes.keys() & {*self.lambdas, *self.embeddings}:
             raise UserError(f"{min(both)} is a target and an attribute: give its column in the list another name.")
@@ -128,8 +137,11 @@ class LossConfig:
             raise UserError(f"temperatures are {self.temperatures}: give numbers above 0, such as 0.5 or 4.")
         if self.embedding_size < 1:
             raise UserError(f"embedding_size is {self.embedding_size}: give 1 or more.")
-        if not (math.isfinite(self.penalty) and self.penalty >= 0):
-            raise UserError(f"penalty is {self.penalty}: give 0 or more, such as 1.")
+        for of in ("penalty", "cluster_weight"):
+            if not (math.isfinite(getattr(self, of)) and getattr(self, of) >= 0):
+                raise UserError(f"{of} is {getattr(self, of)}: give 0 or more, such as 1.")
+        if self.clusters < 0 or self.clusters == 1:
+            raise UserError(f"clusters is {self.clusters}: give 2 or more, such as 10, or 0 for none.")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"label_smoothing is {self.label_smoothing}: give a share from 0 to below 1, such as 0.1.")
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liser_ray.student.attributes import concordance_loss
-from liser_ray.student.config import PENALTY, SUPERVISED, Distillation, LossConfig
+from liser_ray.student.config import CLUSTERS, PENALTY, SUPERVISED, Distillation, LossConfig
 from liser_ray.student.network import StudentLogits
 from liser_ray.student.penalty import penalty_losses
 from liser_ray.teachers.targets import Target
@@ -99,12 +99,14 @@ class Targets(NamedTuple):
         by_name: of each target (or its embedding) those of the unlabeled items, N_u, or those of all items.
         sizes: how many of the labeled items, one after the other, are of each labeled set; (): all are of one.
         attributes: of the labeled items by name, float [N_l]; NaN: not known.
+        clusters: pseudo-labels of all items, int64 [N_l + N_u]; None: there are none.
     """
 
     truth: Tensor
     by_name: Mapping[str, SegmentTarget]
     sizes: tuple[int, ...] = ()
     attributes: Mapping[str, Tensor] = {}
+    clusters: Tensor | None = None
 
 
 def loss_terms(
@@ -134,8 +136,9 @@ def loss_terms(
     stays in the graph with gradients of zero, because data-parallel training waits for the gradient of every parameter.
 
     L_sup is that of `supervised_losses`. With a penalty p there is a term "penalty" of the labeled items beside it,
-    Σ_l p · L_P, see `penalty_losses`; what right labels weigh (c) counts there too. The
-    terms of attributes are those of `concordance_loss` times their weights.
+    Σ_l p · L_P, see `penalty_losses`; what right labels weigh (c) counts there too. The terms of attributes are those
+    of `concordance_loss` times their weights, and "clusters" is the cross-entropy of all items with their
+    pseudo-labels, times its weight.
 
     Args:
         logits: of all N_l + N_u items, labeled ones first; the heads of the targets, and the projections.
@@ -155,8 +158,11 @@ def loss_terms(
     terms = {SUPERVISED: supervised.sum()}
     if config.penalty:
         of_labeled = _of_sets(logits.supervised[:n_labeled], targets, sets)
-        penalties = [penalty_losses(*own, of.costs) for of, *own in of_labeled if of.costs is not None]
+        penalties = [penalty_losses(own, truth, of.costs) for of, own, truth in of_labeled if of.costs is not None]
         terms[PENALTY] = config.penalty * torch.cat(penalties).sum()
+    if targets.clusters is not None:
+        own = F.cross_entropy(logits.teachers[CLUSTERS], targets.clusters, reduction="sum")
+        terms[CLUSTERS] = config.cluster_weight * own
     for name, weight in config.attributes.items():
         terms[name] = weight * concordance_loss(logits.teachers[name][:n_labeled, 0], targets.attributes[name])
     for name, weight in config.weights.items():

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, Self, assert_never
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar, assert_never
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from liser_ray.results.metrics import confusion_matrix, uar
 from liser_ray.training.precision import Precision, mixed
 
+T = TypeVar("T")
 Keep = Literal["best", "last"]
 Schedule = Literal["constant", "cosine", "linear"]
 ClassWeights = Literal["none", "balanced"]
@@ -390,8 +391,8 @@ def _seed_of(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
-def same_for_all(decision: bool, world_size: int) -> bool:
-    """What the first of the processes that share a training decides, for all of them."""
+def same_for_all(decision: T, world_size: int) -> T:
+    """What the first of the processes that share a training decides, or has found, for all of them."""
     if world_size == 1:
         return decision
     decisions = [decision]

@@ -50,6 +50,7 @@ def test_any_field_can_be_searched():
         ("unlabeled=a,b", "no such field"),
         ("network.normalisation=none,utterance", "spectrograms"),
         ("train.augment.copies=0,3", "spectrograms"),
+        ("loss.clusters=0,10", "what is read"),
         ("train.epochs=1.5", "not a whole number"),
         ("loss.lambdas.speech=a", "not a number"),
         ("loss.lambdas.speech=nan", "not finite"),

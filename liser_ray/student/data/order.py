@@ -16,7 +16,7 @@ SHUFFLE_ROWS = 8192
 """Rows shuffled among one another: 200 MB as 3-s segments."""
 
 # What a random stream is for, so that no two have the same numbers.
-_LABELED, _LABELED_CROPS, _MIXTURE, _GROUPS, _CROPS, _CHUNK, _STEP, _PLACEBO = range(8)
+_LABELED, _LABELED_CROPS, _MIXTURE, _GROUPS, _CROPS, _CHUNK, _STEP, _PLACEBO, _CLUSTERS = range(9)
 
 
 class Step(NamedTuple):
@@ -141,6 +141,11 @@ def lap_rows(group_sizes: np.ndarray, seed: int, lap: int) -> tuple[np.ndarray, 
 def step_rng(seed: int, lap: int, step: int, rank: int) -> np.random.Generator:
     """For what is drawn in a step of a lap: masks, mixtures."""
     return _rng(seed, lap, _STEP, step, rank)
+
+
+def cluster_seed(seed: int, epoch: int) -> int:
+    """For the clusters of an epoch, 0..2³²-1."""
+    return int(_rng(seed, epoch, _CLUSTERS).integers(2**32))
 
 
 def _even_parts(n: int, n_parts: int) -> Iterator[slice]:

@@ -68,10 +68,12 @@ class Segments(NamedTuple):
         log_mel: float32 [n, 64, 94].
         targets: by the names that the student has for them: means over the windows, float32 [n, K], in the order of the
             student's labels where a target has these; zeros where there is none.
+        rows: of the table in memory that they are of, int64 [n]; None: of a streamed one.
     """
 
     log_mel: Tensor
     targets: dict[str, SegmentTarget]
+    rows: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,16 +229,16 @@ class HeldSegments:
         kept: np.ndarray | None = None,
     ):
         self._mels = recordings.mels
-        self._kept = np.arange(len(self._mels)) if kept is None else kept
+        self.kept = np.arange(len(self._mels)) if kept is None else kept
         self._windows = {name: recordings.windows[target.name] for name, target in targets.items()}
         self._told_of = np.arange(len(self._mels))
         if placebo:
-            self._told_of[self._kept] = self._kept[placebo_rows(len(self._kept), seed)]
+            self._told_of[self.kept] = self.kept[placebo_rows(len(self.kept), seed)]
         group_ends = np.cumsum(recordings.group_sizes)
-        self._sizes = np.diff(np.searchsorted(self._kept, group_ends), prepend=0)
+        self._sizes = np.diff(np.searchsorted(self.kept, group_ends), prepend=0)
         self._cut = SegmentCutter(recordings.mels, device)
         self._seed, self._device = seed, device
-        self._lap, self._at = divmod(start, len(self._kept))
+        self._lap, self._at = divmod(start, len(self.kept))
         self._rows, self._places = self._of_lap()
 
     def take(self, n: int, share: slice = slice(None)) -> Segments:
@@ -250,7 +252,7 @@ class HeldSegments:
         at = self._mels.first_frames(told_of, places)
         found = {name: windows.means(told_of, at) for name, windows in self._windows.items()}
         targets = {name: SegmentTarget(*(one.to(self._device) for one in target)) for name, target in found.items()}
-        return Segments(self._cut(rows, self._mels.first_frames(rows, places)), targets)
+        return Segments(self._cut(rows, self._mels.first_frames(rows, places)), targets, rows)
 
     def _next(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         rows, places = self._rows[self._at : self._at + n], self._places[self._at : self._at + n]
@@ -263,7 +265,7 @@ class HeldSegments:
 
     def _of_lap(self) -> tuple[np.ndarray, np.ndarray]:
         rows, places = lap_rows(self._sizes, self._seed, self._lap)
-        return self._kept[rows], places
+        return self.kept[rows], places
 
 
 def segments_of_rows(

@@ -196,8 +196,9 @@ class StudentConfig(WorkerSettings):
                 "distil_labeled: teachers say nothing of a mixture of two recordings, nor of one that is cut and "
                 "repeated. Leave mixup_alpha and pieces 0."
             )
-        if self.loss.attributes and self.train.augment.mixup_alpha:
-            raise UserError("loss.attributes: a mixture of two recordings has none. Leave mixup_alpha 0.")
+        for of in ("attributes", "clusters"):
+            if getattr(self.loss, of) and self.train.augment.mixup_alpha:
+                raise UserError(f"loss.{of}: a mixture of two recordings has none. Leave mixup_alpha 0.")
         for option in ("two_stage", "placebo"):
             if self.distil_labeled and getattr(self.train, option):
                 raise UserError(f"{option} is of unlabeled recordings alone: leave it out, or distil_labeled.")

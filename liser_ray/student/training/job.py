@@ -47,6 +47,7 @@ from liser_ray.student.training.run import (
     add_to_card,
     calibrate,
     read_card,
+    refuse_without_votes,
     segment_settings,
     sets_facts,
     train_run,
@@ -132,10 +133,11 @@ def check(config: StudentConfig) -> Checked:
     folds = [everybody(every_fold)] if config.folds == "none" else choose_folds(config.folds, every_fold)
     also_none = [*every_fold, *(fold for fold in folds if fold.index == EVERYBODY)]
     table, of_labeled = (
-        open_labels_table(one) if names and one else None for one in (config.unlabeled, config.distil_labeled)
+        open_labels_table(one) if wanted and one else None
+        for one, wanted in ((config.unlabeled, names or config.loss.clusters), (config.distil_labeled, names))
     )
     if table is not None:
-        _check_placebo(config, table)
+        _check_held(config, table)
     there = [name for name in names if table and of_labeled and of_labeled.has(name)] or names
     known, also = (
         {} if one is None else _targets_of_folds(config, one, of_it, labeled, also_none, folds)
@@ -152,7 +154,11 @@ def check(config: StudentConfig) -> Checked:
     for of in (*known.values(), *also.values()):
         refuse_unlearnable(of, loss, labeled.labels)
     speech = load_labeled_speech(labeled)
-    _check_votes(config, speech)
+    refuse_without_votes(config, speech)
+    if speech.votes is not None:
+        log.info(
+            "%s: there are votes for %d of %d recordings", speech.name, speech.votes.any(axis=1).sum(), len(speech)
+        )
     labeled_targets: LabeledTargets | None = None
     if of_labeled is not None:
         wanted = {fold.index: also[fold.index] for fold in folds}
@@ -161,6 +167,10 @@ def check(config: StudentConfig) -> Checked:
     for fold in folds:
         train = training_recordings(speech, fold, config.train.labeled_fraction, config.train.labeled_by)
         attribute_scales(speech.attributes, loss.attributes, train)  # refuses those that are not there
+        if len(train) < loss.clusters:
+            raise UserError(
+                f"loss.clusters is {loss.clusters}, and fold {fold.index} learns from {len(train)} recordings."
+            )
         for part in speech.parts:
             tested = part.own_names(fold.test)
             if tested and not len(speech.of_speakers(tested)):
@@ -283,28 +293,17 @@ def _own_rows(
     return own
 
 
-def _check_placebo(config: StudentConfig, table: LabelsTable) -> None:
-    if config.train.placebo and not _is_held(config, table):
+def _check_held(config: StudentConfig, table: LabelsTable) -> None:
+    needs = "placebo" if config.train.placebo else "loss.clusters" * bool(config.loss.clusters)
+    if needs and not _is_held(config, table):
         raise UserError(
-            f"{table.uri} is too large to be held in memory, which placebo needs: give --memory_gb {_needed_gb(table)} "
-            "or more."
+            f"{table.uri} is too large to be held in memory, which {needs} needs: give --memory_gb "
+            f"{_needed_gb(table)} or more."
         )
 
 
 def _needed_gb(table: LabelsTable) -> int:
     return math.ceil(table.seconds * BYTES_PER_S / 1e9)
-
-
-def _check_votes(config: StudentConfig, speech: LabeledSpeech) -> None:
-    wanted = "--train.truth votes" if config.train.truth == "votes" else "--loss.penalty" * bool(config.loss.penalty)
-    if wanted and speech.votes is None:
-        raise UserError(
-            f"{speech.name} has no votes for {wanted}: give a list with columns votes.LABEL, or the whole "
-            "of CREMA-D, with processedResults/tabulatedVotes.csv."
-        )
-    if speech.votes is not None:
-        n_voted = int(speech.votes.any(axis=1).sum())
-        log.info("%s: of %s of %s recordings there are votes", speech.name, f"{n_voted:,}", f"{len(speech):,}")
 
 
 def _n_steps(job: RunJob, inputs: RunInputs) -> int:

@@ -197,6 +197,8 @@ def run_name(
         name += "+no-penalty" if had else "+penalty"
     if [*taught.attributes] != [*found.settings.get(_ATTRIBUTES, {})]:
         name += "".join(f"+{one}" for one in taught.attributes) or "+no-attributes"
+    if loss.clusters != found.settings.get("loss.clusters", 0):
+        name += f"+{loss.clusters or 'no'}-clusters"
     if len(sets := set_names(labeled)) > 1:
         name += f"+on-{'-'.join(sets)}"
     percent = round(100 * train.labeled_fraction)

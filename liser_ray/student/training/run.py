@@ -21,7 +21,7 @@ from liser_ray.storage.addresses import join
 from liser_ray.storage.files import exists, read_bytes, write_bytes
 from liser_ray.student.attributes import attribute_scales
 from liser_ray.student.card import CARD_FILE, FORMAT, FRONT_END, WEIGHTS_FILE
-from liser_ray.student.config import LossConfig
+from liser_ray.student.config import CLUSTERS, LossConfig
 from liser_ray.student.data.embeddings import Reduction, fit_reduction, recordings_embeddings
 from liser_ray.student.data.labeled_targets import Matches
 from liser_ray.student.data.labels_table import LabelsTable
@@ -151,6 +151,7 @@ def make_training(
         UserError: the fold can't be trained on.
     """
     config, speech, fold = job.config, inputs.speech, inputs.folds[job.fold]
+    refuse_without_votes(config, speech)
     seed = run_seed(job.seed, job.fold)
     torch.manual_seed(seed)
     loss = inputs.recipe.loss(config.loss)
@@ -164,6 +165,7 @@ def make_training(
     }
     projections = {target_of(name): one.axes.shape[1] for name, one in reductions.items()}
     heads = own_heads(targets, loss) | dict.fromkeys(loss.attributes, 1)
+    heads |= {CLUSTERS: loss.clusters} if loss.clusters else {}
     student = StudentNetwork(len(speech.labels), heads, config.network, projections)
     student.to(group.device)
     if student.classifier.normalisation is not None:
@@ -188,6 +190,16 @@ def make_training(
         reductions,
     )
     return Training(task, fit_settings(config.train), seed, group, able_precision(group.device, config.precision))
+
+
+def refuse_without_votes(config: StudentConfig, speech: LabeledSpeech) -> None:
+    """Refuse, with a `UserError`, what is learned from votes where a set has none."""
+    wanted = "--train.truth votes" if config.train.truth == "votes" else "--loss.penalty" * bool(config.loss.penalty)
+    if wanted and speech.votes is None:
+        raise UserError(
+            f"{speech.name} has no votes for {wanted}: give a list with columns votes.LABEL, or the whole of CREMA-D, "
+            "with processedResults/tabulatedVotes.csv."
+        )
 
 
 def fit_settings(train: TrainConfig) -> FitSettings:
@@ -311,7 +323,7 @@ def _unlabeled(
     job: RunJob, inputs: RunInputs, targets: dict[str, Target], seed: int, group: ProcessGroup
 ) -> Unlabeled | None:
     table, recordings, placebo = inputs.table, inputs.recordings, job.config.train.placebo
-    if table is None or not targets:
+    if table is None or not (targets or job.config.loss.clusters):
         return None
     rows = inputs.unlabeled_rows(job.fold)
 

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.student import augment
-from liser_ray.student.config import LossConfig, Normalisation
+from liser_ray.student.clusters import begin_anew, cluster, encoded
+from liser_ray.student.config import CLUSTERS, LossConfig, Normalisation
 from liser_ray.student.data.embeddings import Reduction
 from liser_ray.student.data.mels import LogMels, SegmentCutter
-from liser_ray.student.data.order import EpochPlan, labeled_crops, step_rng
-from liser_ray.student.data.unlabeled import Segments, TargetWindows
+from liser_ray.student.data.order import EpochPlan, cluster_seed, labeled_crops, step_rng
+from liser_ray.student.data.unlabeled import HeldSegments, Segments, TargetWindows
 from liser_ray.student.features import BandNormalisation, BandStatistics, recording_statistics
 from liser_ray.student.front_end import N_BANDS
 from liser_ray.student.losses import SegmentTarget, SetLabels, Targets, joined, loss_terms
@@ -23,7 +24,7 @@ from liser_ray.student.penalty import confusion_costs
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.teachers.targets import Target, target_of
-from liser_ray.training.fit import Losses, ProcessGroup, Step, label_weights, validation_scores
+from liser_ray.training.fit import Losses, ProcessGroup, Step, label_weights, same_for_all, validation_scores
 from liser_ray.training.precision import Precision, widened
 
 _N_HEARD = 512
@@ -122,6 +123,7 @@ class StudentTask:
         self._cut = SegmentCutter(labeled.mels, group.device)
         self._segments: UnlabeledSegments | None = None
         self._of_speech = BandNormalisation("speech") if normalisation == "speech" else None
+        self._clusters: tuple[np.ndarray, np.ndarray] | None = None
         self._bounds: np.ndarray | None = None
         if config.augment.pieces or config.augment.babble:
             self._bounds = augment.speech_bounds(labeled.mels.frames, labeled.mels.ends)
@@ -143,6 +145,9 @@ class StudentTask:
         if plan.n_unlabeled and self._segments is None:
             assert self._unlabeled is not None
             self._segments = self._unlabeled.start(*self._drawn_before(epoch))
+        if self._loss.clusters:
+            self._clusters = same_for_all(self._cluster(epoch), self._group.world_size)
+            begin_anew(self.model.heads[f"{CLUSTERS}_head"], cluster_seed(self._seed, epoch))
         for step in plan.steps(self._seed, epoch):
             rows = self.labeled.train[step.labeled]
             rows = rows[np.argsort(self._part_index[rows], kind="stable")]  # set by set
@@ -170,8 +175,8 @@ class StudentTask:
         loss, uar = np.mean([validation_scores(logits[of], truth[of]) for of in self.validation.of_parts], axis=0)
         return float(loss), float(uar)
 
-    def _labels_of_sets(self) -> Iterator[SetLabels]:
-        """Of each labeled set its labels; the weights of its training recordings sum to the same as any other's."""
+    def _labels_of_sets(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Of each labeled set its `SetLabels`; weights of training recordings sum to the same in each."""
         speech, train = self.labeled.speech, self.labeled.train
         costs = np.zeros((len(speech.labels),) * 2, np.float32)
         if self._loss.penalty and speech.votes is not None:
@@ -184,7 +189,7 @@ class StudentTask:
             balance = len(train) / (len(truth) * len(speech.parts))
             weights *= np.float32(balance)
             own_costs = weights[:, None] * costs[np.ix_(places, places)]
-            yield SetLabels(*map(torch.from_numpy, (places, weights, own_costs)))
+            yield torch.from_numpy(places), torch.from_numpy(weights), torch.from_numpy(own_costs)
 
     def heard_statistics(self) -> np.ndarray:
         """Statistics of random training segments as they are heard, float32 [512, 3, 64]: weight, mean and deviation.
@@ -199,6 +204,29 @@ class StudentTask:
         mean, std, weight = _speech_statistics(segments)
         assert weight is not None
         return torch.stack([weight.expand_as(mean), mean, std], dim=1)[..., 0].cpu().numpy()
+
+    def _cluster(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of the labeled set and of the table the cluster of each recording's middle, int64 [N] and [N_u].
+
+        Recordings that are not learned from are not heard; theirs is 0.
+        """
+        mels, train, held = self.labeled.mels, self.labeled.train, self._segments
+        model = self.model.classifier.eval()
+
+        def encode(segments: Tensor) -> Tensor:
+            return model.encode(self._normalised(segments))
+
+        vectors = [encoded(encode, lambda rows: self._cut(rows, mels.first_frames(rows, _middle(rows))), train)]
+        if isinstance(held, HeldSegments):
+            vectors.append(encoded(encode, lambda rows: held.cut(rows, _middle(rows)).log_mel, held.kept))
+        model.train()
+        found = cluster(np.concatenate(vectors), self._loss.clusters, cluster_seed(self._seed, epoch))
+        own, others = np.zeros(len(self.labeled.speech), np.int64), np.zeros(0, np.int64)
+        own[train] = found[: len(train)]
+        if isinstance(held, HeldSegments):
+            others = np.zeros(held.kept[-1] + 1, np.int64)
+            others[held.kept] = found[len(train) :]
+        return own, others
 
     def _drawn_before(self, epoch: int) -> tuple[int, int]:
         """Unlabeled rows that all processes and this one have drawn; shares of a batch are not always even."""
@@ -217,12 +245,15 @@ class StudentTask:
         sizes = tuple(np.bincount(self._part_index[rows], minlength=len(speech.parts)).tolist())
         heard, speeds = self._versions(rows, rng)
         inputs = self._segments_of(heard, places, rng)
+        clusters = self._clusters[0][rows] if self._clusters else None
         truth = torch.from_numpy(self._truth[rows]).to(inputs.device, non_blocking=True)
         if wanted.mixup_alpha and len(rows):
             inputs, truth = augment.mixup(inputs, truth, len(speech.labels), wanted.mixup_alpha, rng, sizes)
         if n_unlabeled and self._segments is not None:
             segments = self._segments.take(n_unlabeled, share)
             inputs, targets = torch.cat([inputs, segments.log_mel]), segments.targets
+            if self._clusters and clusters is not None:
+                clusters = np.concatenate([clusters, self._clusters[1][segments.rows]])
         else:
             none = inputs.new_zeros(0, dtype=torch.bool)
             targets = {
@@ -238,7 +269,8 @@ class StudentTask:
         attributes = {
             name: truth.new_tensor(of[rows], dtype=torch.float32) for name, of in self.labeled.attributes.items()
         }
-        return Batch(self._as_heard(inputs, rng), Targets(truth, targets, sizes, attributes))
+        pseudo = None if clusters is None else torch.from_numpy(clusters).to(inputs.device)
+        return Batch(self._as_heard(inputs, rng), Targets(truth, targets, sizes, attributes, pseudo))
 
     def _versions(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """In which way each recording is heard: its row among the spectrograms, int64 [n], and its speed, float [n]."""
@@ -274,17 +306,24 @@ class StudentTask:
             inputs = augment.narrow(inputs, wanted.narrow, rng)
         return inputs
 
+    def _normalised(self, inputs: Tensor) -> Tensor:
+        """Segments float32 [n, 64, 94] as the network wants them, where that is of each segment."""
+        return inputs if self._of_speech is None else self._of_speech(inputs, _speech_statistics(inputs))
+
     def _as_heard(self, inputs: Tensor, rng: np.random.Generator) -> Tensor:
         """Segments as the network gets them, float32 [n, 64, 94]."""
         wanted = self._config.augment
-        inputs = self._in_the_world(inputs, rng)
-        if self._of_speech is not None:
-            inputs = self._of_speech(inputs, _speech_statistics(inputs))
+        inputs = self._normalised(self._in_the_world(inputs, rng))
         if wanted.band_masks or wanted.frame_masks:
             inputs = augment.spec_augment(
                 inputs, rng, wanted.band_masks, wanted.max_bands, wanted.frame_masks, wanted.max_frames
             )
         return inputs
+
+
+def _middle(rows: np.ndarray) -> np.ndarray:
+    """Places in recordings, float [n]."""
+    return np.full(len(rows), 0.5)
 
 
 def _speech_statistics(segments: Tensor) -> BandStatistics:

@@ -231,6 +231,35 @@ class TestVotes:
             check(replace(config, train=TRAIN, loss=LossConfig(penalty=1.0)))
 
 
+class TestClusters:
+    @pytest.fixture
+    def config(self, tones, tone_labels, tmp_path):
+        output = str(tmp_path / "out")
+        loss = LossConfig(clusters=3)
+        return StudentConfig(
+            tones, tone_labels, output, "no-dstl", folds="1", train=replace(TRAIN, epochs=2), loss=loss
+        )
+
+    def test_pseudo_labels_need_no_teacher_and_are_of_the_table_too(self, config):
+        assert train_students(config).name == "no-dstl+3-clusters"
+        folder = Path(config.output, "seed-0-fold-1")
+        card = json.loads((folder / "student.json").read_text())
+        assert card["n_recordings"]["unlabeled"] > 0
+        assert card["teachers"] == {}
+        assert all(score["clusters"] > 0 for score in card["history"])
+        EmotionClassifier(3).load_state_dict(safetensors.torch.load_file(folder / "student.safetensors"))
+
+    def test_a_streamed_table_and_more_clusters_than_recordings_are_refused(self, config):
+        with pytest.raises(
+            UserError, match=r"too large to be held in memory, which loss\.clusters needs: give --memory_gb"
+        ):
+            check(replace(config, memory_gb=0.0))
+        with pytest.raises(UserError, match=r"loss\.clusters is 999, and fold 1 learns from \d+ recordings"):
+            check(replace(config, loss=LossConfig(clusters=999)))
+        with pytest.raises(UserError, match="mixture"):
+            replace(config, train=TrainConfig(augment=AugmentConfig(mixup_alpha=0.2)))
+
+
 class TestAttributes:
     LOSS = LossConfig(attributes={"arousal": 1.0, "power": 0.0})
 

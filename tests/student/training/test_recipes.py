@@ -168,6 +168,7 @@ def test_controls_have_names_of_their_own():
     assert run_name("no-dstl", LossConfig(), TrainConfig(epoch_steps=738)) == "no-dstl+738-steps"
     assert run_name("no-dstl", LossConfig(), TrainConfig(truth="votes")) == "no-dstl+votes"
     assert run_name("no-dstl", LossConfig(penalty=2.0), PLAIN) == "no-dstl+penalty"
+    assert run_name("no-dstl", LossConfig(clusters=8), PLAIN) == "no-dstl+8-clusters"
     attributes = LossConfig(attributes={"arousal": 0.5, "valence": 1.0, "power": 0.0})
     assert run_name("no-dstl", attributes, PLAIN) == "no-dstl+arousal+valence"
     assert run_name("vid-sp-dstl", LossConfig({"face": 0.0}), PLAIN) == "vid-sp-dstl+no-face"

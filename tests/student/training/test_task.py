@@ -103,7 +103,8 @@ def test_a_placebo_takes_the_same_steps_and_the_same_sound_with_other_targets():
 def test_stopped_and_gone_on_it_is_as_if_never_stopped(labeled_per_batch, epoch_steps):
     steps = {"labeled_per_batch": labeled_per_batch, "epoch_steps": epoch_steps}
     train = replace(SHORT, **steps, ema_decay=0.9, schedule="cosine")
-    whole, first, second = (make_training(train=train) for _ in range(3))
+    loss = replace(CLUSTERED, lambdas={"speech": 2.0, "face": 0.5}) if epoch_steps else None
+    whole, first, second = (make_training(loss, train=train) for _ in range(3))
     finish(whole)
     first.run_epoch()
     second.load_state(first.state())
@@ -252,6 +253,48 @@ def test_votes_take_the_place_of_labels(alpha):
             assert torch.equal(votes.targets.truth.argmax(dim=1), label.targets.truth)
             assert votes.targets.truth.sort(dim=1).values.allclose(torch.tensor([0, 1 / 3, 2 / 3]))
     assert finish(Training(by_votes, fit_settings(train), 0, ALONE)).history[0].loss > 0
+
+
+CLUSTERED = LossConfig({"speech": 1.0}, clusters=4, cluster_weight=0.5)
+
+
+def test_each_recording_comes_with_its_pseudo_label():
+    task = make_training(CLUSTERED, train=SHORT).task
+    for epoch in (1, 2):
+        found = {}
+        for part in (step.parts[0] for step in task.steps(epoch)):
+            assert len(part.targets.clusters) == len(part.inputs)
+            for segment, cluster in zip(part.inputs, part.targets.clusters.tolist(), strict=True):
+                found[segment.numpy().tobytes()] = cluster
+        assert len(found) == 44  # 24 labeled ones, 20 others
+        assert {*found.values()} == {0, 1, 2, 3}
+    finish(training := make_training(CLUSTERED, train=SHORT))
+    assert all(score.terms["clusters"] > 0 for score in training.history)
+
+
+def test_recordings_that_are_left_out_have_no_part_in_the_clusters():
+    kept = np.array([2, 3, 5, 7, 11])
+    unlabeled = Unlabeled(5, lambda done, _: HeldSegments(UNLABELED, {}, 0, done, CPU, kept=kept), {})
+    changed = replace(UNLABELED, mels=replace(UNLABELED.mels, frames=UNLABELED.mels.frames.copy()))
+    ends = changed.mels.ends
+    for row in {*range(len(ends))} - {*kept.tolist()}:
+        changed.mels.frames[ends[row - 1] if row else 0 : ends[row]] = 100.0
+    others = Unlabeled(5, lambda done, _: HeldSegments(changed, {}, 0, done, CPU, kept=kept), {})
+    loss = LossConfig(clusters=4)
+    found = []
+    for of in (unlabeled, others):
+        task = make_training(loss, recordings=None, train=SHORT).task
+        task = like(task, task.labeled, of, SHORT)
+        found.append(torch.cat([step.parts[0].targets.clusters for step in task.steps(1)]))
+    assert torch.equal(*found)
+    assert len(found[0]) == 29
+
+
+def test_pseudo_labels_of_labels_alone_and_in_two_stages():
+    alone = finish(make_training(LossConfig(clusters=3), recordings=None, train=SHORT))
+    assert alone.history[0].terms["clusters"] == pytest.approx(np.log(3), rel=0.3)
+    both = finish(make_training(CLUSTERED, train=replace(SHORT, epochs=1, two_stage=True)))
+    assert all(score.terms["clusters"] > 0 for score in both.history)
 
 
 def test_half_precision_is_another_arithmetic_with_much_the_same_result():
