@@ -280,7 +280,7 @@ class TestHeldSegments:
         lap = segments.take(len(kept))
         one_by_one = [held(start=k, kept=kept, placebo=placebo).take(1).log_mel for k in range(len(kept))]
         assert torch.equal(lap.log_mel, torch.cat(one_by_one))
-        rows = np.array([np.flatnonzero(segments._kept == row)[0] for row in segments._rows])
+        rows = np.array([np.flatnonzero(segments.kept == row)[0] for row in segments._rows])
         assert sorted(rows) == list(range(len(kept)))
 
     @pytest.mark.parametrize("laps", [0.4, 1, 2.7])
