@@ -51,8 +51,9 @@ class SpeechMethod(Method[FinetuneConfig]):
         if not config.base.startswith("hf://"):
             config = replace(config, base=absolute(config.base))  # Ray Train's workers have folders of their own
         super().__init__(config)
-        share = {"labeled_fraction": config.train.labeled_fraction, "labeled_by": config.train.labeled_by}
-        recipe = run_name(config.recipe, config.loss, TrainConfig(**share), distilled="labeled")
+        tune = config.train
+        train = TrainConfig(labeled_fraction=tune.labeled_fraction, labeled_by=tune.labeled_by)
+        recipe = run_name(config.recipe, config.loss, train, distilled="labeled")
         self.name = f"{recipe}+{posixpath.basename(config.base.partition('@')[0].rstrip('/'))}"
 
     @property
