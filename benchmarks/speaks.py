@@ -25,8 +25,9 @@ from liser_ray.media.reader import Reader
 from liser_ray.media.span import MediaConfig, Needs, prepare_span
 from liser_ray.media.speech import speech_shares, speech_stretches
 from liser_ray.media.timeline import FRAME_RATE_HZ
+from liser_ray.teachers.landmarks import aligned, landmarks
 from liser_ray.teachers.mobilefacenet import MobileFaceNet, load_mobilefacenet
-from liser_ray.teachers.speaks import aligned, correlations, landmarks, level_db, mouth_motion
+from liser_ray.teachers.speaks import correlations, level_db, mouth_motion
 
 SPAN_S = 16.0
 HOP_S = 0.5

@@ -8,18 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.clips import WINDOW_CELLS
 from liser_ray.media.speech import speech_shares
 from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.storage.fetch import fetch, sha256
-from liser_ray.teachers.batches import pictures
 from liser_ray.teachers.clips import CLIP_S, ClipTeacher
 from liser_ray.teachers.kinds.speaks import Options
+from liser_ray.teachers.landmarks import aligned, landmarks
 from liser_ray.teachers.mobilefacenet import LANDMARK_HINT, MobileFaceNet, load_mobilefacenet
-from liser_ray.teachers.targets import Target, TunedOn
+from liser_ray.teachers.targets import NOBODY, Target
 
 LABELS = ("correlation",)
 AROUND_CELLS = 2 * FRAME_RATE_HZ
@@ -29,8 +28,6 @@ MAX_LAG_CELLS = round(0.2 * FRAME_RATE_HZ)
 MIN_SPEECH = 0.5
 """Share of the 2 s that must be speech: in silence nobody can be told from a listener."""
 
-_RIGID = np.r_[27:36, 36:48]  # points of the nose and the eyes, which speaking does not move
-_EYE_CORNERS = (36, 45)
 _MOUTH = slice(48, 68)
 _BAND_HZ = (300, 3400)
 _LEVEL_S = 0.04
@@ -47,27 +44,6 @@ class Judged(NamedTuple):
 
     correlation: np.ndarray
     known: np.ndarray
-
-
-def aligned(points: np.ndarray) -> np.ndarray:
-    """Faces turned, shifted and scaled to their mean shape by eyes and nose: motion and size of the head are gone.
-
-    Args:
-        points: float [T, 68, 2], in any unit.
-
-    Returns:
-        complex128 [T, 68], in units of the distance between the outer corners of the mean shape's eyes.
-    """
-    z = points[..., 0].astype(np.float64) + 1j * points[..., 1]
-    z = z - z[:, _RIGID].mean(axis=1, keepdims=True)
-    mean = z.mean(axis=0)
-    for _ in range(3):  # it settles at once: faces are cut out level and of one size
-        rigid = z[:, _RIGID]
-        factor = (rigid.conj() * mean[_RIGID]).sum(axis=1) / (np.abs(rigid) ** 2).sum(axis=1)  # least squares
-        mean = (z * factor[:, None]).mean(axis=0)
-        unit = abs(mean[_EYE_CORNERS[1]] - mean[_EYE_CORNERS[0]])
-        mean /= unit
-    return np.asarray(z * factor[:, None] / unit)
 
 
 def mouth_motion(points: np.ndarray) -> np.ndarray:
@@ -147,11 +123,6 @@ def judge(points: np.ndarray, whole: np.ndarray, pcm: np.ndarray, speech: np.nda
     return Judged(correlation, known)
 
 
-def landmarks(network: MobileFaceNet, clips: Tensor) -> Tensor:
-    """The 68 points of each picture, float32 [N, T, 68, 2], as shares of its side, of clips uint8 [N, T, H, W, 3]."""
-    return network.points(pictures(clips) / 255).unflatten(0, clips.shape[:2])
-
-
 class SpeaksTeacher(ClipTeacher):
     """Of each clip the landmarks, float32 [N, 16 * 68 * 2]; `judge` makes the target of a span's with its sound.
 
@@ -165,8 +136,7 @@ class SpeaksTeacher(ClipTeacher):
         super().__init__(
             name, (name,), digest, 0, device, "float32", lambda clips: landmarks(network, clips).flatten(1)
         )
-        nobody = TunedOn("", 0, ())
-        self.targets = (Target(name, "scalar", LABELS, CLIP_S, CLIP_S, digest, name, tuned_on=nobody),)
+        self.targets = (Target(name, "scalar", LABELS, CLIP_S, CLIP_S, digest, name, tuned_on=NOBODY),)
         self.threshold = threshold
 
 

@@ -53,6 +53,10 @@ class TunedOn:
         return cls(str(content["labeled"]), int(content["fold"]), tuple(map(str, heard)), fraction)
 
 
+NOBODY = TunedOn("", 0, ())
+"""Of a measurement, which was tuned on no labeled set."""
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """How good a teacher is on recordings that trained nothing but its epoch and its temperature.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from liser_ray.teachers.targets import Target, TunedOn
+from liser_ray.teachers.targets import NOBODY, Target
 from liser_ray.teachers.teacher import Answer, Teacher
 
 TAKES = "text"
@@ -21,8 +21,7 @@ class Letters(Teacher):
     takes = "text"
 
     def __init__(self, name):
-        nobody = TunedOn("", 0, ())
-        self.targets = (Target(name, "scalar", ("letters",), 0.0, 0.0, "", name, tuned_on=nobody),)
+        self.targets = (Target(name, "scalar", ("letters",), 0.0, 0.0, "", name, tuned_on=NOBODY),)
 
     def __call__(self, windows):
         counts = [sum(map(str.isalpha, one)) for one in windows]

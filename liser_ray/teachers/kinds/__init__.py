@@ -151,7 +151,8 @@ def _entry(name: str, value: Any) -> TeacherEntry:  # noqa: ANN401 (as a setting
         entry.options  # noqa: B018 (which may refuse them)
         return entry
     except jsonargparse.ArgumentError as error:
-        raise UserError(f"--teachers {name}: {kind} has the settings {', '.join(names)}. {error}") from error
+        has = f"the settings {', '.join(names)}" if names else "no settings"
+        raise UserError(f"--teachers {name}: {kind} has {has}. {error}") from error
 
 
 def _module(kind: str) -> ModuleType:
