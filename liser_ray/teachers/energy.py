@@ -22,8 +22,8 @@ def energy_variation(sound: np.ndarray) -> float:
     """Standard deviation over time of the level of speech, in dB.
 
     The level is that of frames of 25 ms every 10 ms. That of all speech is their mean, in which each weighs as much as
-    it is loud (its amplitude), so that silence counts for nothing, however much there is; and speech are the frames that
-    are no more than `RANGE_DB` below it. Softer or louder as a whole, a sound has the same variation.
+    it is loud (its amplitude), so that silence counts for nothing, however much there is; and speech are the frames
+    that are no more than `RANGE_DB` below it. Softer or louder as a whole, a sound has the same variation.
 
     Args:
         sound: float [n], n of at least one frame, in any unit.

@@ -17,8 +17,9 @@ def landmarks(network: MobileFaceNet, clips: Tensor) -> Tensor:
 
 
 def aligned(points: np.ndarray, by: np.ndarray = EYES_AND_NOSE) -> np.ndarray:
-    """Faces turned, shifted and scaled to their mean shape: motion and size of the head are gone, as far as the picture's
-    plane shows them.
+    """Faces turned, shifted and scaled to their mean shape: motion and size of the head are gone.
+
+    As far as they are in the picture's plane.
 
     Args:
         points: float [T, 68, 2], in any unit.

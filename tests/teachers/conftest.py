@@ -1,0 +1,42 @@
+"""Faces of real people, as the media stage cuts them out, and real weights of what looks at them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from liser_ray.media.span import MediaConfig, Needs, prepare_span
+
+
+@pytest.fixture(scope="session")
+def real_clips(test_data: Path, yunet_home: Path) -> np.ndarray:
+    """Of the first second of somebody who talks and hardly moves the brows: uint8 [2, 16, 224, 224, 3]."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEEPFACE_HOME", str(yunet_home))
+        media = prepare_span(
+            str(test_data / "talking_heads/retalking_1.mp4"), 0.0, 1.1, MediaConfig(min_speech_fraction=0), Needs()
+        )
+    assert media.problem is None
+    return media.clips
+
+
+@pytest.fixture(scope="session")
+def landmark_file(yunet_home: Path) -> str:
+    """S2D's landmark network; skips where it is absent."""
+    return _weights(yunet_home, "mobilefacenet_from_openvino_fp16.pth.tar")
+
+
+@pytest.fixture(scope="session")
+def landmarker_file(yunet_home: Path) -> str:
+    """MediaPipe's face landmarker; skips where it is absent, or what runs it."""
+    pytest.importorskip(
+        "ai_edge_litert", reason="ai-edge-litert is not installed: pip install 'liser-ray[blendshapes]'"
+    )
+    return _weights(yunet_home, "face_landmarker.task")
+
+
+def _weights(home: Path, name: str) -> str:
+    path = home / "face_landmarks" / name
+    if not path.is_file():
+        pytest.skip(f"no {path}: set DEEPFACE_HOME to the folder of weights")
+    return str(path)
