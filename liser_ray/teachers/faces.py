@@ -77,12 +77,10 @@ def prepare(clips: Tensor, model: FaceModel) -> Tensor:
 def load_face_teacher(name: str, options: Options, device: torch.device, precision: Precision) -> ClipTeacher:
     """The teacher that a YAML file with the fields of `FaceModel` describes. See `liser_ray.teachers.kinds.face`."""
     description = fetch(options.weights, _HINT)
-    model = _read_description(description)
-    weights = model.weights
-    if "://" not in weights:
-        weights = str(description.parent / Path(weights).expanduser())
+    model = read_description(description)
+    weights = weights_beside(description, model)
     path = fetch(weights, _HINT)
-    network, carried = _load_transformers(path, device) if path.is_dir() else (_load_onnx(path, model, device), ())
+    network, carried = _load_transformers(path, device) if path.is_dir() else (load_onnx(path, model, device), ())
 
     def classify(clips: Tensor) -> Tensor:
         outputs = network(prepare(clips, model)).float()
@@ -106,7 +104,13 @@ def load_face_teacher(name: str, options: Options, device: torch.device, precisi
     return teacher
 
 
-def _read_description(path: Path) -> FaceModel:
+def weights_beside(description: Path, model: FaceModel) -> str:
+    """The address of the weights: a path is relative to the YAML file."""
+    return model.weights if "://" in model.weights else str(description.parent / Path(model.weights).expanduser())
+
+
+def read_description(path: Path) -> FaceModel:
+    """What the YAML file says; UserError if that is not a face teacher."""
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(FaceModel)
     try:
@@ -131,7 +135,8 @@ def _load_transformers(folder: Path, device: torch.device) -> tuple[FrameNetwork
     return lambda frames: network(pixel_values=frames).logits, labels_of_config(network.config.id2label)
 
 
-def _load_onnx(path: Path, model: FaceModel, device: torch.device) -> FrameNetwork:
+def load_onnx(path: Path, model: FaceModel, device: torch.device) -> FrameNetwork:
+    """The network of an ONNX file, on the GPU if onnxruntime can; UserError if it is none of pictures."""
     options = onnxruntime.SessionOptions()
     # Its own default is all cores, in every worker of a pool.
     options.intra_op_num_threads = torch.get_num_threads()

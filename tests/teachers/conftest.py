@@ -10,11 +10,11 @@ from liser_ray.media.span import MediaConfig, Needs, prepare_span
 
 @pytest.fixture(scope="session")
 def real_clips(test_data: Path, yunet_home: Path) -> np.ndarray:
-    """Of the first second of somebody who talks and hardly moves the brows: uint8 [2, 16, 224, 224, 3]."""
+    """Somebody in a studio says a sentence of six words, from the front: uint8 [5, 16, 224, 224, 3]."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEEPFACE_HOME", str(yunet_home))
         media = prepare_span(
-            str(test_data / "talking_heads/retalking_1.mp4"), 0.0, 1.1, MediaConfig(min_speech_fraction=0), Needs()
+            str(test_data / "talking_heads/grid_sbwe5n.mpg"), 0.0, 2.98, MediaConfig(min_speech_fraction=0), Needs()
         )
     assert media.problem is None
     return media.clips

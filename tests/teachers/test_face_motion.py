@@ -81,7 +81,7 @@ def shifted(picture, middle, half_width, half_height, amplitude_px: float = 4) -
 
 def test_on_a_real_face_brows_count_and_the_mouth_hardly(landmark_file, real_clips):
     teacher = kind.load("motion", kind.Options(landmark_file), torch.device("cpu"), "float32")
-    talking, face = real_clips[:1], real_clips[0, 8]
+    talking, face = real_clips[2:3], real_clips[2, 8]
     points = landmarks(load_mobilefacenet(Path(landmark_file)), torch.from_numpy(talking))[0, 8].numpy() * 224
     noise = np.random.default_rng(0).normal(size=(16, *face.shape)).round()
     still = (face + noise).clip(0, 255).astype(np.uint8)
@@ -93,7 +93,9 @@ def test_on_a_real_face_brows_count_and_the_mouth_hardly(landmark_file, real_cli
     of_still, of_mouth, of_shifted, of_brows = teacher(np.stack([still, mouth, shifted, brows]))["motion"].values[:, 0]
     assert of_still < 0.02
     assert of_brows > 3 * of_mouth  # the network's points are not free of one another
-    assert of_brows > 1.5 * of_shifted  # and it is not quite the same wherever a face lies
+    # Nor are they quite the same wherever a face lies: of a shift of all, which is no motion, a fifth is left.
+    shift = np.abs(np.diff(up_and_down)).mean() * 30 / np.linalg.norm(points[45] - points[36])
+    assert of_shifted < 0.25 * shift
 
 
 def near(points, size):

@@ -19,7 +19,9 @@ from liser_ray.teachers.prosody.teacher import write_prosody_network
 from liser_ray.teachers.targets import Target
 
 FOLD = Fold(0, train=frozenset("1234"), validation=frozenset("56"), test=frozenset("78"))
-KINDS = ("s2d", "face", "speech", "student", "prosody", "words", "toys.loudness")
+KINDS = ("s2d", "face", "action_units", "speech", "student", "prosody", "words", "toys.loudness")
+MEASUREMENTS = ("energy", "face_motion", "speaks")
+"""They have heard nobody, and say so."""
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,10 @@ def weights(tmp_path_factory) -> dict[str, list[Path]]:
     mean_colour_onnx(folder / "faces/m.onnx", ("n", 3, 8, 8))
     description = folder / "faces/face.yaml"
     description.write_text("weights: m.onnx\nlabels: [happy, sad, angry]\ninput_px: 8\n")
+    (folder / "units").mkdir()
+    mean_colour_onnx(folder / "units/m.onnx", ("n", 3, 8, 8))
+    (folder / "units/units.yaml").write_text("weights: m.onnx\nlabels: [brows, corners, jaw]\ninput_px: 8\n")
+    (folder / "units/rules.yaml").write_text("units: {12: {scores: [corners], above: 0.5}}\nrules: {happy: [[12]]}\n")
     (folder / "loudness").mkdir()
     (folder / "loudness/factor.txt").write_text("2")
     (folder / "prosody").mkdir()
@@ -39,6 +45,7 @@ def weights(tmp_path_factory) -> dict[str, list[Path]]:
     return {
         "s2d": [Path(made.s2d), Path(made.landmarks)],
         "face": [description],
+        "action_units": [folder / "units/units.yaml", folder / "units/rules.yaml"],
         "speech": [folder / "fold-0"],
         "prosody": [folder / "prosody"],
         "words": [folder / "words/fold-0"],
@@ -72,8 +79,15 @@ def choose(target, trusted=("face",)):
 
 def test_there_is_no_other_kind():
     files = {path.stem for path in Path(kinds.__file__).parent.glob("[a-z]*.py")}
-    measurements = {"speaks"}  # they have heard nobody, and say so
-    assert {*files, *kinds._ABOVE, "toys.loudness"} == {*KINDS, *measurements}
+    assert {*files, *kinds._ABOVE, "toys.loudness"} == {*KINDS, *MEASUREMENTS}
+
+
+@pytest.mark.parametrize("kind", MEASUREMENTS)
+def test_who_measures_has_heard_nobody_and_need_not_be_trusted(weights, kind):
+    address = weights["s2d"][1] if kind != "energy" else ""
+    (entry,) = read_teachers([f"face={kind}:{address}"])
+    (target,) = entry.load(torch.device("cpu")).targets
+    assert choose(target, trusted=()).tuned_on.heard == ()
 
 
 @pytest.mark.parametrize("heard", ["17", "5", "678"])
