@@ -45,6 +45,9 @@ NUMERICAL = (
     "tests/student/training/test_evaluation.py",
     "tests/student/training/test_task.py",
     "tests/student/training/test_two_processes.py",
+    "tests/teachers/test_action_units.py",
+    "tests/teachers/test_energy.py",
+    "tests/teachers/test_face_motion.py",
     "tests/training/test_distillation.py",
     "tests/training/test_fit.py",
 )

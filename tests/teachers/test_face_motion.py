@@ -92,7 +92,7 @@ def test_on_a_real_face_brows_count_and_the_mouth_hardly(landmark_file, real_cli
     brows = np.where(near(points[17:27], (0.6, 1.0)), shifted, face)
     of_still, of_mouth, of_shifted, of_brows = teacher(np.stack([still, mouth, shifted, brows]))["motion"].values[:, 0]
     assert of_still < 0.02
-    assert of_brows > 3 * of_mouth  # the network's points are not free of one another
+    assert of_brows > 2 * of_mouth  # the network's points are not free of one another
     # Nor are they quite the same wherever a face lies: of a shift of all, which is no motion, a fifth is left.
     shift = np.abs(np.diff(up_and_down)).mean() * 30 / np.linalg.norm(points[45] - points[36])
     assert of_shifted < 0.25 * shift
