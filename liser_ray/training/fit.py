@@ -32,7 +32,8 @@ class FitSettings:
 
     Attributes:
         epochs: at most so many in each stage.
-        stages: the schedule begins anew in each, and only the last one is validated and kept.
+        stages: schedule and optimizer begin anew in each, from the weights of the one before; only the last one is
+            validated and kept.
         keep: the weights of the "best" epoch by UAR on the validation recordings, or those of the "last" one.
         patience: epochs without a better one after which training stops; 0: never.
         validate_every: epochs from one validation to the next; the last epoch of a stage is always validated.
@@ -238,6 +239,8 @@ class Training:
             FloatingPointError: the loss is not finite.
         """
         epoch, started = len(self.history) + 1, time.monotonic()
+        if (epoch - 1) % self.settings.epochs == 0:
+            self._forget_gradients()
         seed = _seed_of(f"{self.seed} {epoch} {self.group.rank}")  # of nothing that happened before a stop
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002 (Transformers draws SpecAugment's masks from it)
@@ -318,6 +321,16 @@ class Training:
         stage, of_stage = divmod(epoch - 1, self.settings.epochs)
         is_due = (of_stage + 1) % self.settings.validate_every == 0 or of_stage + 1 == self.settings.epochs
         return stage == self.settings.stages - 1 and is_due
+
+    def _forget_gradients(self) -> None:
+        """Let a stage begin as a training does: with nothing in the optimizers.
+
+        What AdamW remembers is the size of another loss's gradients. Of a layer that had none (the head that predicts,
+        while teachers alone are learned from) it is 0, long past the steps for which that is corrected: its first steps
+        would be up to six times too long.
+        """
+        for optimizer in self._optimizers:
+            optimizer.state.clear()
 
     def _set_learning_rate(self, epoch: int, step: int, n_steps: int) -> None:
         at = (epoch - 1) % self.settings.epochs * n_steps + step

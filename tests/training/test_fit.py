@@ -117,6 +117,21 @@ def test_the_weights_of_the_kept_epoch_are_those_at_the_end(changes, told, best,
     assert validated == [one[1] for one in told if one]
 
 
+def test_a_stage_begins_with_an_optimizer_that_remembers_nothing_of_the_one_before():
+    settings = replace(SETTINGS, epochs=2, stages=2)
+    whole, anew = training(settings), training(settings)
+    never_used = anew.state()["optimizers"]
+    finish(anew)
+    whole.run_epoch()
+    whole.run_epoch()
+    state = saved(whole.state())
+    for optimizers in (whole.state()["optimizers"], never_used):
+        one = training(settings)
+        one.load_state(loaded(state, CPU) | {"optimizers": optimizers})
+        finish(one)
+        assert equal(weights_of(one), weights_of(anew))
+
+
 @pytest.mark.parametrize(
     "changes", [{}, {"ema_decay": 0.9, "schedule": "cosine"}, {"schedule": "linear", "patience": 3}]
 )
