@@ -53,6 +53,8 @@ def write_labels(
     lengths_s=(1.0, 16.0),
     version=SCHEMA_VERSION,
     sounds=(),
+    speakers=(),
+    draw=lambda rng, n: rng.normal(5, 3, n),
 ) -> list[dict]:
     """Write a labels table as the labeling job does, with made-up rows that depend on the seed alone.
 
@@ -67,6 +69,8 @@ def write_labels(
         lengths_s: shortest and longest recording.
         version: of the table, as its recipe has it.
         sounds: address, start in seconds, and int16 [n] of each row in place of drawn ones; then all are labeled.
+        speakers: of each row, in a column that a manifest has given; None: of this row it has not.
+        draw: gives so many values of a scalar.
 
     Returns:
         The labeled rows in the table's order: `pcm` int16 [n], and of each target, by name, `values` [W, K], `valid`
@@ -74,10 +78,13 @@ def write_labels(
     """
     rng = np.random.default_rng(seed)
     rows = len(sounds) or rows
-    made = [_row(rng, number, targets, statuses, lengths_s, sounds) for number in range(rows)]
+    made = [_row(rng, number, targets, statuses, lengths_s, sounds, draw) for number in range(rows)]
+    for row, speaker in zip(made, speakers, strict=bool(speakers)):
+        row["speaker"] = speaker
     folder.mkdir(parents=True, exist_ok=True)
     recipe = {"schema_version": version, "targets": [target.to_json() for target in targets]}
-    schema = labels_schema(targets, metadata={RECIPE_KEY: json.dumps(recipe)})
+    extra = pa.schema([("speaker", pa.array(speakers).type)] if speakers else [])
+    schema = labels_schema(targets, extra, {RECIPE_KEY: json.dumps(recipe)})
     for number, part in enumerate(np.array_split(np.arange(rows), files)):
         table = _table([made[i] for i in part], schema)
         pq.write_table(table, folder / f"part-{number:03}.parquet", row_group_size=rows_per_group, compression="zstd")
@@ -89,7 +96,7 @@ def softmaxes(rng: np.random.Generator, n: int, n_labels: int) -> np.ndarray:
     return rng.dirichlet(np.ones(n_labels), n).astype(np.float32)
 
 
-def _row(rng, number, targets, statuses, lengths_s, sounds) -> dict:
+def _row(rng, number, targets, statuses, lengths_s, sounds, draw) -> dict:
     status = str(rng.choice(STATUSES, p=statuses))
     n_samples = int(rng.uniform(*lengths_s) * SAMPLE_RATE_HZ)
     pcm = (rng.normal(0, 1000, n_samples) * np.sin(np.arange(n_samples) / (1 + number))).astype(np.int16)
@@ -106,7 +113,7 @@ def _row(rng, number, targets, statuses, lengths_s, sounds) -> dict:
         if target.name == "face":
             valid = rng.choice([0, 0.25, 0.5, 1], n).astype(np.float32) * (rng.random() < 0.8)
         if target.kind == "scalar":
-            values = rng.normal(5, 3, (n, 1)).astype(np.float32)
+            values = draw(rng, (n, 1)).astype(np.float32)
         else:
             values = softmaxes(rng, n, len(target.labels))
         row["valid"][target.name], row["values"][target.name] = valid, values * (valid > 0)[:, None]
@@ -141,5 +148,7 @@ def _table(rows: list[dict], schema: pa.Schema) -> pa.Table:
         "targets": pa.StructArray.from_arrays([windows(one) for one in of_targets], fields=of_targets),
         "content_hash": pa.array([digest(row["pcm"]) if row["status"] == "labeled" else "" for row in rows]),
     }
+    if "speaker" in schema.names:
+        columns["speaker"] = pa.array([row["speaker"] for row in rows], schema.field("speaker").type)
     arrays = [columns[one.name] if one.name in columns else empty_column(one.type, len(rows)) for one in schema]
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -124,10 +124,10 @@ def setting_key(setting: Setting) -> str:
 
 
 def _distribution(name: str, text: str, of_targets: Sequence[str]) -> BaseDistribution:
-    if name in ("network.normalisation", "train.augment.copies"):
+    if name in ("network.normalisation", "train.augment.copies", "loss.scalars"):
         raise UserError(
-            f"{name} can't be searched: the spectrograms are made once, for all trials. Search with each --{name} by "
-            "itself."
+            f"{name} can't be searched: spectrograms and targets are made once, for all trials. Search with each "
+            f"--{name} by itself."
         )
     if name == "loss.clusters":
         raise UserError(f"{name} can't be searched: what is read depends on it. Search with each --{name} by itself.")

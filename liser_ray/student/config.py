@@ -23,6 +23,9 @@ Distillation = Literal["mae", "mae-sum", "ce", "kl"]
 """Distance between a distillation head and a distribution: mean absolute error over the labels or its sum,
 cross-entropy, or Kullback-Leibler divergence."""
 
+Scalars = Literal["value", "high-low"]
+"""What is learned of a scalar: its value, or whether it is high or low (`liser_ray.student.data.high_low`)."""
+
 Heads = Literal["own", "predicting"]
 """What learns a teacher's distribution: a head of its own (LiSER), or the one that predicts (EmoDistill)."""
 
@@ -85,6 +88,8 @@ class LossConfig:
         lambdas: weight of each target's term by the target's name, such as {speech: 5, face: 1}, the paper's λ_sd and
             λ_vd; 0 leaves it out. The recipe says which names there are, and what is not given is as there.
         distillation: distance between a distillation head and its target, where that is a distribution.
+        scalars: what is learned of targets that are scalars: the "value", or "high-low", which of both it is beside
+            the speaker's others (without a column speaker the recording's, without ten windows of it the table's).
         confidence: whether what a teacher is sure of counts more.
         label_smoothing: share of each true label that is spread evenly over all labels, 0..1.
         penalty: weight of a term that makes confusions dear which no rater of the training recordings shares, and those
@@ -118,6 +123,7 @@ class LossConfig:
     temperature_squared: bool = False
     embeddings: dict[str, float] = field(default_factory=dict)
     embedding_size: int = 32
+    scalars: Scalars = "value"
 
     def __post_init__(self) -> None:
         for of in ("lambdas", "embeddings", "temperatures", "attributes"):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liser_ray.student.attributes import concordance_loss
-from liser_ray.student.config import CLUSTERS, PENALTY, SUPERVISED, Distillation, LossConfig
+from liser_ray.student.config import CLUSTERS, PENALTY, SUPERVISED, Distillation, LossConfig, Scalars
 from liser_ray.student.network import StudentLogits
 from liser_ray.student.penalty import penalty_losses
 from liser_ray.teachers.targets import Target
@@ -50,6 +50,17 @@ def huber_distance(outputs: Tensor, teacher: Tensor) -> Tensor:
     Float [N], of the head's outputs and the targets, float [N, 1].
     """
     return F.smooth_l1_loss(outputs, teacher, reduction="none").sum(dim=-1)
+
+
+def high_low_distance(outputs: Tensor, teacher: Tensor) -> Tensor:
+    """Of a scalar of which is asked whether it is high: -t · log σ(g) - (1 - t) · log(1 - σ(g)) for each item.
+
+    Float [N], of the head's logits and the shares of windows that are high, 0..1, float [N, 1].
+    """
+    return F.binary_cross_entropy_with_logits(outputs, teacher, reduction="none").sum(dim=-1)
+
+
+SCALAR_DISTANCES: dict[Scalars, Distance] = {"value": huber_distance, "high-low": high_low_distance}
 
 
 def confidence_weights(teacher: Tensor, temperature: float = 1.0) -> Tensor:
@@ -123,8 +134,8 @@ def loss_terms(
     Equation (5), with confidence:  L = [ Σ_l L_sup + Σ_u Σ_t λ_t · w_t · L_t ] / (N_l + N_u)
 
     In the paper t is the speech teacher (λ_sd, L_sd) and the video teacher (λ_vd, L_vd). L_t is one of `DISTANCES`
-    where the target is a distribution, and `huber_distance`, whose w_t is 1, where it is a scalar. A target without a
-    head of its own is learned by the one that predicts.
+    where the target is a distribution, and of `SCALAR_DISTANCES`, with w_t = 1, where it is a scalar. A target without
+    a head of its own is learned by the one that predicts.
 
     EmoDistill (Shome and Etemad 2024) is this on labeled items, with the terms of embeddings beside those of
     distributions:  L = α · L_logit + β · L_emb + γ · L_CE.  L_logit is `logit_distillation` and L_emb is
@@ -213,7 +224,7 @@ def target_losses(
     Args:
         outputs: of the head, or the projection, that learns it, float [n, K].
         target: of the same items.
-        config: the distance, confidence, and whether τ² is a factor.
+        config: the distances, confidence, and whether τ² is a factor.
         teacher: the target's kind, and its temperature for calibrated confidence.
         temperature: τ.
     """
@@ -221,7 +232,7 @@ def target_losses(
         return embedding_distillation(outputs, *target)
     values = harmless(*target)
     if teacher.kind == "scalar":
-        return huber_distance(outputs, values) * target.valid
+        return SCALAR_DISTANCES[config.scalars](outputs, values) * target.valid
     distance, squared = DISTANCES[config.distillation], config.temperature_squared
     loss = logit_distillation(outputs, values, target.valid, temperature, squared, distance)
     if config.confidence != "none":

@@ -16,6 +16,7 @@ from liser_ray.student.losses import (
     Targets,
     ce_distillation,
     confidence_weights,
+    high_low_distance,
     huber_distance,
     loss_terms,
     mae_distillation,
@@ -137,6 +138,13 @@ class TestDistillation:
         outputs, teacher = torch.tensor([[0.5], [3.0], [-1.0]]), torch.tensor([[0.0], [1.0], [-1.0]])
         assert huber_distance(outputs, teacher).tolist() == [0.125, 1.5, 0.0]
 
+    def test_high_or_low_by_hand(self):
+        """Of logits whose sigmoid is 3/4 and 1/5, where all windows, half of them and none are high."""
+        outputs = torch.tensor([[LOG(3)], [LOG(3)], [-LOG(4)]], dtype=torch.float64)
+        teacher = torch.tensor([[1.0], [0.5], [0.0]], dtype=torch.float64)
+        expected = [LOG(4 / 3), (LOG(4 / 3) + LOG(4)) / 2, LOG(5 / 4)]
+        assert high_low_distance(outputs, teacher).tolist() == pytest.approx(expected)
+
     @pytest.mark.parametrize("distance", DISTANCES.values(), ids=DISTANCES)
     def test_the_teachers_own_logits_are_the_best(self, distance):
         own = TEACHER.log()
@@ -233,12 +241,19 @@ class TestTotal:
 
         assert torch.autograd.gradcheck(total, (logits.supervised, *logits.teachers.values()))
 
-    def test_a_scalar_has_no_confidence(self):
+    @pytest.mark.parametrize(
+        ("scalars", "distance"), [("value", huber_distance), ("high-low", high_low_distance)], ids=["value", "high-low"]
+    )
+    def test_a_scalar_has_no_confidence_and_none_where_it_is_neither(self, scalars, distance):
         logits, targets = batch(2, 3, 4, 1)
-        config = LossConfig({"face": 3.0}, confidence="raw")
+        values, valid = targets.by_name["face"]
+        valid[1], values[1] = False, math.nan
+        config = LossConfig({"face": 3.0}, confidence="raw", scalars=scalars)
         found = total_loss(logits, targets, config, {"face": target("face", 1, "scalar")})
-        outputs, values = logits.teachers["face"][2:], targets.by_name["face"].values
-        torch.testing.assert_close(found.face, 3.0 * huber_distance(outputs, values).sum() / 5)
+        outputs = logits.teachers["face"][2:][valid]
+        torch.testing.assert_close(found.face, 3.0 * distance(outputs, values[valid]).sum() / 5)
+        found.total.backward()
+        assert not logits.teachers["face"].grad[3].any()
 
     def test_labeled_items_may_have_targets_too(self):
         """[Σ_l (L_sup + Σ_t λ_t w_t L_t) + Σ_u Σ_t λ_t w_t L_t] / N: as if all were unlabeled, and the labels' term."""

@@ -66,7 +66,7 @@ def table_embeddings(
     firsts = np.cumsum(table.group_sizes) - table.group_sizes
     for number in np.random.default_rng(0).permutation(len(table.groups)).tolist():
         group = table.groups[number]
-        for rows in read_rows(table, group, target_columns([target]), group.n_rows):
+        for rows in read_rows(table, group, target_columns([target], settings), group.n_rows):
             windows = target_windows(rows, target, settings)
             counted = windows.counted
             if left_out is not None:

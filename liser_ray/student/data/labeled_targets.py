@@ -90,7 +90,7 @@ def recording_windows(
         targets: of the table.
         settings: how windows become a student's targets.
     """
-    rows = _read(table, target_columns(targets))
+    rows = _read(table, target_columns(targets, settings))
     return {
         target.name: joined_windows(target_windows(rows, target, settings), matches, n_recordings) for target in targets
     }

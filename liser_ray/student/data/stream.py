@@ -136,7 +136,7 @@ def _read_parts(tasks: Rows, source: ray.ObjectRef, parts: ray.ObjectRef) -> Ite
     torch.set_num_threads(1)
     what: StreamSource = ray.get(source)
     all_parts: list[_Part] = ray.get(parts)
-    log_mel, columns = LogMel(what.settings.normalisation), columns_of(what.targets.values())
+    log_mel, columns = LogMel(what.settings.normalisation), columns_of(what.targets.values(), what.settings)
     for number in tasks["id"].tolist():
         part = all_parts[number]
         group = what.table.groups[part.group]

@@ -3,6 +3,10 @@
 A row of the labels table, up to 16 s of a recording, counts as a recording here. A segment's target is the mean of a
 teacher's values over the windows whose middle lies in it (the paper, section 3, has windows of 0.5 s); of these only
 such as show the face, or are speech. The same code makes segments whether the table is held in memory or streamed.
+
+Whether a scalar is high or low is decided window by window (`liser_ray.student.data.high_low`). With W the segment's
+windows that are one of both, and t_w 1 for a high and 0 for a low one, its target is the share that is high,
+t = 1/|W| · Σ_{w ∈ W} t_w,  0..1; there is none where all lie in the middle.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,6 +23,7 @@ from liser_ray.corpora.ordered import in_order
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.flac import decode_flac
 from liser_ray.student.config import UTTERANCE, Normalisation
+from liser_ray.student.data.high_low import Split
 from liser_ray.student.data.labels_table import LabelsTable, RowGroup, Scale, read_rows, windows_of
 from liser_ray.student.data.mels import (
     LogMels,
@@ -53,12 +58,14 @@ class SegmentSettings:
         normalisation: of the spectrograms, see `compute_log_mels`.
         min_valid: a window counts if so much of it shows the face or is speech, 0..1, and some of it does.
         scales: of the table's scalars, by name.
+        splits: likewise, of those of which is asked whether they are high or low.
     """
 
     labels: tuple[str, ...]
     normalisation: Normalisation = "none"
     min_valid: float = 0.5
     scales: Mapping[str, Scale] = field(default_factory=dict)
+    splits: Mapping[str, Split] = field(default_factory=dict)
 
 
 class Segments(NamedTuple):
@@ -128,14 +135,20 @@ def no_windows(n_recordings: int, n_values: int) -> TargetWindows:
 
 
 def target_windows(rows: pa.Table, target: Target, settings: SegmentSettings) -> TargetWindows:
-    """What a target has of rows of the labels table, as the student learns it: scalars with mean 0 and deviation 1."""
+    """What a target has of rows of the labels table, as the student learns it.
+
+    Scalars have mean 0 and deviation 1, or are 1 where they are high and 0 where they are low.
+    """
     values, n_windows, valid = windows_of(rows, *target.path)
-    if target.kind == "scalar":
+    counted = (valid >= settings.min_valid) & (valid > 0)
+    if target.name in settings.splits:
+        values, is_either = settings.splits[target.name](rows, n_windows, values)
+        counted &= is_either
+    elif target.kind == "scalar":
         mean, std = settings.scales[target.name]
         values = ((values - mean) / std).astype(np.float32)
     elif target.kind == "distribution" and set(target.labels) == set(settings.labels):
         values = values[:, [target.labels.index(label) for label in settings.labels]]
-    counted = (valid >= settings.min_valid) & (valid > 0)
     window, hop = (round(seconds * UNIT_HZ) for seconds in (target.window_s, target.hop_s))
     return TargetWindows(values, counted, np.cumsum(n_windows), window, hop)
 
@@ -169,7 +182,7 @@ def load_unlabeled(
     read: list[pa.Table] = []
 
     def waveforms() -> Iterator[np.ndarray]:
-        for rows, sound in _groups_in_order(table, columns_of(targets)):
+        for rows, sound in _groups_in_order(table, columns_of(targets, settings)):
             yield from sound
             read.append(rows)
             report(sum(map(len, read)))
@@ -181,16 +194,17 @@ def load_unlabeled(
     return UnlabeledRecordings(mels, table.group_sizes, windows)
 
 
-def columns_of(targets: Collection[Target]) -> list[str]:
+def columns_of(targets: Collection[Target], settings: SegmentSettings) -> list[str]:
     """Columns of the labels table that segments are made of."""
-    return ["audio", *target_columns(targets)]
+    return ["audio", *target_columns(targets, settings)]
 
 
-def target_columns(targets: Collection[Target]) -> list[str]:
-    """Columns of the labels table that have what the teachers say."""
+def target_columns(targets: Collection[Target], settings: SegmentSettings) -> list[str]:
+    """Columns of the labels table that have what the teachers say, and those that say of whom where that counts."""
     paths = [target.path for target in targets]
     found = [f"targets.{column}.{part}" for column, field in paths for part in (field, "valid")]
-    return list(dict.fromkeys(found))
+    splits = [settings.splits[target.name] for target in targets if target.name in settings.splits]
+    return list(dict.fromkeys([*found, *(column for split in splits for column in split.columns)]))
 
 
 def _groups_in_order(table: LabelsTable, columns: list[str]) -> Iterator[tuple[pa.Table, list[np.ndarray]]]:

@@ -26,6 +26,7 @@ from liser_ray.storage.run_record import package_versions, plain, refuse_changed
 from liser_ray.student.attributes import attribute_scales
 from liser_ray.student.config import NetworkConfig
 from liser_ray.student.data.embeddings import table_embeddings
+from liser_ray.student.data.high_low import splits_of
 from liser_ray.student.data.labeled_targets import matched_rows, recording_windows
 from liser_ray.student.data.labels_table import (
     LabelsTable,
@@ -35,7 +36,7 @@ from liser_ray.student.data.labels_table import (
 )
 from liser_ray.student.data.mels import BYTES_PER_S, at_speeds, compute_log_mels, elsewhere, padded_frames
 from liser_ray.student.data.own_rows import OwnRows, find_own_rows
-from liser_ray.student.data.unlabeled import TargetWindows, UnlabeledRecordings, load_unlabeled
+from liser_ray.student.data.unlabeled import SegmentSettings, TargetWindows, UnlabeledRecordings, load_unlabeled
 from liser_ray.student.training.config import RunJob, StudentConfig
 from liser_ray.student.training.learned import learned_targets, refuse_unlearnable
 from liser_ray.student.training.recipes import Recipe, read_recipe, run_name
@@ -48,7 +49,6 @@ from liser_ray.student.training.run import (
     calibrate,
     read_card,
     refuse_without_votes,
-    segment_settings,
     sets_facts,
     train_run,
     trusted,
@@ -235,9 +235,10 @@ def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
         waveforms = chain(waveforms, elsewhere(recorded, augment.copies))
     recordings: UnlabeledRecordings | None = None
     embeddings: dict[str, np.ndarray] = {}
-    settings = segment_settings(config, checked)
+    settings = _segment_settings(config, checked)
     if table is not None:
         wanted = _learned(config, checked, checked.targets)
+        settings = replace(settings, splits=splits_of(table, wanted, config.loss.scalars))
         if _is_held(config, table):
             with Counting("rows of labels read", table.n_rows) as counting:
                 recordings = load_unlabeled(table, wanted, settings, device, counting.show)
@@ -251,8 +252,23 @@ def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
     windows: dict[str, TargetWindows] = {}
     if (of_labeled := checked.labeled_targets) is not None:
         told = _learned(config, checked, of_labeled.targets)
-        windows = recording_windows(of_labeled.table, of_labeled.matches, len(speech), told, settings)
-    return RunInputs(**vars(checked), mels=mels, recordings=recordings, labeled_windows=windows, embeddings=embeddings)
+        of_its_own = replace(settings, splits=splits_of(of_labeled.table, told, config.loss.scalars))
+        windows = recording_windows(of_labeled.table, of_labeled.matches, len(speech), told, of_its_own)
+    return RunInputs(
+        **vars(checked),
+        mels=mels,
+        recordings=recordings,
+        labeled_windows=windows,
+        embeddings=embeddings,
+        settings=settings,
+    )
+
+
+def _segment_settings(config: StudentConfig, checked: Checked) -> SegmentSettings:
+    """How segments are made, but for where scalars are split: each table has its own speakers and recordings."""
+    of_labeled = checked.labeled_targets.table.scales if checked.labeled_targets else {}
+    scales = {**of_labeled, **(checked.table.scales if checked.table else {})}  # a head has one scale
+    return SegmentSettings(checked.speech.labels, config.network.normalisation, config.min_valid, scales)
 
 
 def _learned(

@@ -114,12 +114,14 @@ class RunInputs(Checked):
         recordings: the table's rows, if they are held in memory.
         labeled_windows: what teachers say of the labeled recordings, by the targets' names in their table.
         embeddings: some of the table's, float16 [n, D] each, by the names of the embeddings in it.
+        settings: how segments of the table are made.
     """
 
     mels: LogMels
     recordings: UnlabeledRecordings | None
     labeled_windows: dict[str, TargetWindows]
     embeddings: dict[str, np.ndarray]
+    settings: SegmentSettings
 
 
 def train_run(job: RunJob, inputs: RunInputs, group: ProcessGroup, tell: Tell) -> None:
@@ -333,17 +335,10 @@ def _unlabeled(
         # Ray takes seconds to import; not for those who hold their table in memory.
         from liser_ray.student.data.stream import StreamedSegments, StreamSource
 
-        source = StreamSource(table, targets, segment_settings(job.config, inputs), seed)
+        source = StreamSource(table, targets, inputs.settings, seed)
         return StreamedSegments(source, done_here, group.device, group.rank, group.world_size)
 
     return Unlabeled(len(rows), start, targets)
-
-
-def segment_settings(config: StudentConfig, checked: Checked) -> SegmentSettings:
-    """How segments of the labels table are made."""
-    of_labeled = checked.labeled_targets.table.scales if checked.labeled_targets else {}
-    scales = {**of_labeled, **(checked.table.scales if checked.table else {})}  # a head has one scale
-    return SegmentSettings(checked.speech.labels, config.network.normalisation, config.min_valid, scales)
 
 
 def _attribute_facts(job: RunJob, inputs: RunInputs, training: Training, test: EvaluationSet) -> dict[str, Any]:

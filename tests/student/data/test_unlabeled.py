@@ -143,7 +143,7 @@ def held(recordings, taught):
 
 
 def all_rows(table):
-    columns = columns_of(table.targets.values())
+    columns = columns_of(table.targets.values(), settings_of(table))
     return pa.concat_tables([part for group in table.groups for part in read_rows(table, group, columns, 4)])
 
 
@@ -162,7 +162,7 @@ def test_embeddings_are_means_over_the_same_windows_held_or_streamed(tmp_path):
     places = np.random.default_rng(1).random(len(written))
     recordings = load_unlabeled(table, learned.values(), settings, CPU, lambda _: None)
     in_memory = HeldSegments(recordings, learned, 0, 0, CPU).cut(np.arange(len(written)), places)
-    columns = columns_of(learned.values())
+    columns = columns_of(learned.values(), settings)
     rows = pa.concat_tables([part for group in table.groups for part in read_rows(table, group, columns, 4)])
     streamed = segments_of_rows(rows, places, learned, settings, LogMel())
     firsts = recordings.mels.first_frames(np.arange(len(written)), places).tolist()
