@@ -186,9 +186,13 @@ def run_name(
             name += f"+distill-{loss.distillation}"
         if loss.heads != found.settings.get("loss.heads", LossConfig.heads):
             name += f"+heads-{loss.heads}"
+        if loss.scalars != found.settings.get("loss.scalars", LossConfig.scalars):
+            name += f"+{loss.scalars}"
     if taught.taught:
         name += {"unlabeled": "", "both": "+distil-labeled", "labeled": "+distil-labeled-only"}[distilled]
-        name += "+two-stage" * train.two_stage + "+placebo" * train.placebo
+        if train.two_stage != found.settings.get("train.two_stage", False):
+            name += "+two-stage" if train.two_stage else "+one-stage"
+        name += "+placebo" * train.placebo
     if train.epoch_steps != found.settings.get("train.epoch_steps", 0):
         name += f"+{train.epoch_steps}-steps"
     if train.truth != found.settings.get("train.truth", TrainConfig.truth):

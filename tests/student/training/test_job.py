@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
@@ -20,6 +21,7 @@ from small_training import ALONE
 from tone_files import emodistill_targets, speakers_of, speech_targets, write_targets_of_tones
 from tones import LABELS, make_tones
 
+from liser_ray.commands.settings import parse_settings
 from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import load_labeled_speech
@@ -35,6 +37,7 @@ from liser_ray.student.network import EmotionClassifier
 from liser_ray.student.training.config import AugmentConfig, RunJob, StudentConfig, TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.job import check, make_inputs, train_students
+from liser_ray.student.training.recipes import defaults_of
 from liser_ray.student.training.report import print_result
 from liser_ray.student.training.run import make_training
 from liser_ray.teachers.targets import HeldOut, Target, TunedOn
@@ -597,6 +600,94 @@ def test_a_target_of_any_other_name_and_kind_reaches_the_loss(tones, tmp_path):
     assert cards[0]["trusted"] == []  # it has heard nobody, and says so
     assert all(score["energy"] > 0 == score["without_energy"] for score in cards[0]["history"])
     assert cards[1]["history"][0]["energy"] > 3 * cards[0]["history"][0]["energy"]
+
+
+PRETEXT = {
+    "energy": Target("energy", "scalar", ("dB",), 1.0, 0.5, "2" * 64, "energy", tuned_on=TunedOn("", 0, ())),
+    "face_motion": replace(FACE, name="face_motion", kind="scalar", labels=("px",), tuned_on=TunedOn("", 0, ())),
+    "action_units": replace(FACE, name="action_units", teacher="action_units", tuned_on=TunedOn("", 0, ())),
+}
+
+
+@pytest.fixture(scope="module")
+def of_pretext(tmp_path_factory):
+    """Tables of what the three teachers say: of others, who have names, and of one of the three alone."""
+    folder, speakers = tmp_path_factory.mktemp("pretext"), ["a", "b", None] * 4
+    write_labels(folder, rows=12, targets=[*PRETEXT.values()], lengths_s=(2.0, 5.0), speakers=speakers)
+    return str(folder)
+
+
+def shapes_exported(folder):
+    """Of all weights and outputs in a student's ONNX file."""
+    graph = onnx.load_from_string(Student.from_pretrained(folder / "seed-0-fold-1").export_onnx()).graph
+    return sorted(tuple(one.dims) for one in graph.initializer), [one.name for one in graph.output]
+
+
+class TestPretext:
+    @pytest.fixture(scope="class")
+    def of_labels_alone(self, tones, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("alone")
+        self.train(tones, folder, "--recipe", "strong")
+        return shapes_exported(folder)
+
+    def train(self, labeled, output, *arguments):
+        given = ["--labeled", labeled, "--output", str(output), "--folds", "1", "--train.epochs", "2", *arguments]
+        config = parse_settings(StudentConfig, "", given, defaults=defaults_of)
+        return train_students(config).name, json.loads((output / "seed-0-fold-1/student.json").read_text()), config
+
+    @pytest.mark.parametrize(
+        ("recipe", "names"),
+        [
+            ("pretext", [*PRETEXT]),
+            ("pretext-energy", ["energy"]),
+            ("pretext-face-motion", ["face_motion"]),
+            ("pretext-action-units", ["action_units"]),
+            ("pretext-joint", [*PRETEXT]),
+        ],
+    )
+    def test_each_recipe_learns_its_targets_and_leaves_no_head_in_what_is_used(
+        self, tones, of_pretext, of_labels_alone, tmp_path, recipe, names
+    ):
+        name, card, config = self.train(tones, tmp_path, "--unlabeled", of_pretext, "--recipe", recipe)
+        assert name == card["recipe"] == recipe
+        assert list(card["teachers"]) == names
+        is_joint, history = recipe == "pretext-joint", card["history"]
+        assert len(history) == (2 if is_joint else 4)
+        assert all(score[one] > 0 for one in names for score in history[:2])
+        assert all((score["supervised"] > 0) == (is_joint or k >= 2) for k, score in enumerate(history))
+        assert all(score[one] == 0 for one in names for score in history[2:])
+        assert history[0].keys() >= {f"without_{one}" for one in names}
+        classifier = EmotionClassifier(3, config.network)
+        sizes, hidden = card["parameters"], classifier.encoded_size * 32 + 32
+        assert sizes["inference"] == sum(p.numel() for p in classifier.parameters())
+        n_values = {"energy": 1, "face_motion": 1, "action_units": 7}
+        assert sizes["training"] - sizes["inference"] == sum(hidden + 33 * n_values[one] for one in names)
+        weights = safetensors.torch.load_file(tmp_path / "seed-0-fold-1/student.safetensors")
+        assert weights.keys() == classifier.state_dict().keys()
+        assert shapes_exported(tmp_path) == of_labels_alone
+
+    def test_a_placebo_in_two_stages(self, tones, of_pretext, tmp_path):
+        given = ["--unlabeled", of_pretext, "--recipe", "pretext-energy", "--train.epoch_steps", "3"]
+        name, card, _ = self.train(tones, tmp_path / "placebo", *given, "--train.placebo", "true")
+        assert name == "pretext-energy+placebo+3-steps"
+        _, plain, _ = self.train(tones, tmp_path / "plain", *given)
+        first, other = card["history"], plain["history"]
+        assert len(first) == len(other) == 4
+        assert first[0]["energy"] != other[0]["energy"] > 0
+
+    def test_values_are_learned_where_the_command_line_says_so(self, tones, of_pretext, tmp_path):
+        given = ["--unlabeled", of_pretext, "--recipe", "pretext-energy", "--loss.scalars", "value"]
+        name, card, _ = self.train(tones, tmp_path, *given, "--train.two_stage", "false")
+        assert name == "pretext-energy+value+one-stage"
+        assert card["facts"]["recipe"]["loss"]["scalars"] == "value"
+        assert {score["without_energy"] for score in card["history"]} == {0}  # the middle of them is asked about too
+
+    def test_of_the_labeled_recordings_themselves(self, tones, tmp_path):
+        table = write_targets_of_tones(tmp_path / "labels", tones, targets=[*PRETEXT.values()])
+        given = ["--distil_labeled", table, "--recipe", "pretext-joint"]
+        name, card, _ = self.train(tones, tmp_path / "out", *given)
+        assert name == "pretext-joint+distil-labeled-only"
+        assert all(score[one] > 0 for one in ("energy", "action_units") for score in card["history"])
 
 
 def test_a_teacher_that_is_not_good_enough_is_left_out_and_the_name_says_so(tones, tmp_path, caplog):

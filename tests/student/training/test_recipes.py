@@ -25,6 +25,9 @@ PLAIN = TrainConfig()
         ("strong-sp-dstl", ["speech"], "none"),
         ("strong-conf-sp-dstl", ["speech"], "raw"),
         ("strong-vid-sp-dstl", ["speech", "face"], "none"),
+        ("pretext", ["energy", "face_motion", "action_units"], "none"),
+        ("pretext-joint", ["energy", "face_motion", "action_units"], "none"),
+        ("pretext-face-motion", ["face_motion"], "none"),
     ],
 )
 def test_the_rows_of_table_2_and_ours(recipe, names, confidence):
@@ -161,6 +164,15 @@ def test_runs_are_called_what_the_tables_call_them():
     assert run_name("sp-dstl", LossConfig(), two_stage) == "sp-dstl+two-stage"
     assert run_name("conf-vid-sp-dstl", calibrated, PLAIN) == "conf-vid-sp-dstl+calibrated"
     assert run_name("no-dstl", ce, half) == "no-dstl+50%-labels"
+
+
+def test_what_a_recipe_says_is_not_in_the_name_and_what_differs_is():
+    config = parse("--recipe", "pretext-energy")
+    train, loss = config.train, config.loss
+    assert run_name("pretext-energy", loss, replace(train, placebo=True)) == "pretext-energy+placebo"
+    assert run_name("pretext-energy", loss, replace(train, two_stage=False)) == "pretext-energy+one-stage"
+    assert run_name("pretext-energy", replace(loss, scalars="value"), train) == "pretext-energy+value"
+    assert run_name("sp-dstl", LossConfig(scalars="high-low"), PLAIN) == "sp-dstl+high-low"
 
 
 def test_controls_have_names_of_their_own():
