@@ -142,7 +142,8 @@ class FinetuneConfig(TeacherConfig):
             of LoRA: minutes where LoRA takes hours. Not used then: lora, train.crop_s and train.micro_batch_size.
         lora: the trained part of the attention.
         recipe: what the model learns from beside the labels; of a student's recipe only the loss counts. "emodistill"
-            and its ablations learn from a prosodic and a linguistic teacher.
+            and its ablations learn from a prosodic and a linguistic teacher, "pretext-joint" by heads beside the
+            classifier, which are not kept.
         distil_labeled: output of label_corpus.py of the labeled recordings themselves (--input as --labeled), by the
             teachers of the recipe.
         trusted: names of targets that may teach although their teachers do not say whom they have heard.

@@ -1,7 +1,9 @@
 """What a speech model learns of other teachers while it is tuned: EmoDistill's student (Shome and Etemad 2024).
 
 Teachers are asked about the labeled recordings themselves, and of each recording the mean over their windows counts:
-EmoDistill's have one, the whole utterance. Whatever piece of the recording the model hears should come to that.
+EmoDistill's have one, the whole utterance. Whatever piece of the recording the model hears should come to that. Of a
+scalar that is learned as high or low it is the share of the recording's windows that are high, among those that are one
+of both.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,14 +20,14 @@ from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.finetuning.config import FinetuneConfig
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
+from liser_ray.student.data.high_low import splits_of
 from liser_ray.student.data.labeled_targets import matched_rows, recording_windows
 from liser_ray.student.data.labels_table import LabelsTable, choose_target, open_labels_table
 from liser_ray.student.data.unlabeled import SegmentSettings, TargetWindows
 from liser_ray.student.losses import SegmentTarget, target_losses
-from liser_ray.student.training.learned import learned_targets, refuse_unlearnable
+from liser_ray.student.training.learned import learned_targets, own_heads, refuse_unlearnable
 from liser_ray.student.training.recipes import read_recipe
-from liser_ray.teachers.projected_head import ProjectedHead
-from liser_ray.teachers.targets import Target, target_of
+from liser_ray.teachers.targets import Target
 
 
 class Said(NamedTuple):
@@ -53,12 +55,19 @@ class Lesson(NamedTuple):
     targets: Mapping[str, Target]
     said: Mapping[str, SegmentTarget]
 
-    def terms(self, logits: Tensor, head: object, recordings: np.ndarray, weights: Tensor) -> dict[str, Tensor]:
+    @property
+    def heads(self) -> dict[str, int]:
+        """How many values each target has that is learned by a head of its own, by name."""
+        return own_heads(self.targets, self.loss)
+
+    def terms(
+        self, logits: Tensor, answers: Mapping[str, Tensor], recordings: np.ndarray, weights: Tensor
+    ) -> dict[str, Tensor]:
         """Each term's sum over n pieces of recordings.
 
         Args:
-            logits: of the pieces, float [n, K], as ``head`` has just given them.
-            head: the classifier's last layer; a `ProjectedHead` where embeddings are learned.
+            logits: of the pieces, float [n, K].
+            answers: of `answers_to_teachers` for them; what has none there is learned by the logits.
             recordings: int64 [n], which each piece is of.
             weights: of the pieces, float [n].
         """
@@ -66,10 +75,7 @@ class Lesson(NamedTuple):
         at = torch.from_numpy(recordings)
         for name, weight in self.loss.weights.items():
             target = self.targets[name]
-            outputs = logits
-            if target.kind == "embedding":
-                assert isinstance(head, ProjectedHead)
-                outputs = head.projected[target_of(name)].to(logits.dtype)
+            outputs = answers.get(name, logits).to(logits.dtype)
             temperature = self.loss.temperatures.get(name, 1.0)
             said = SegmentTarget(*(one[at].to(logits.device) for one in self.said[name]))
             found[name] = weight * (target_losses(outputs, said, self.loss, target, temperature) @ weights.to(logits))
@@ -91,8 +97,6 @@ def check_lesson(config: FinetuneConfig, labeled: LabeledSet, folds: Sequence[Fo
         )
     if config.distil_labeled and not loss.taught:
         raise UserError(f"{config.recipe} learns from labels alone: give a --recipe with teachers, such as emodistill.")
-    if loss.heads != "predicting" and loss.lambdas:
-        raise UserError("A model that is tuned has one head: give --loss.heads predicting, as emodistill has it.")
     if loss.embedding_size != LossConfig.embedding_size:
         raise UserError("--loss.embedding_size is of the small student: a model that is tuned learns whole embeddings.")
     if loss.penalty or loss.attributes or loss.clusters:
@@ -123,9 +127,9 @@ def read_said(config: FinetuneConfig, speech: LabeledSpeech, folds: Sequence[Fol
         for number, of_fold in _targets(config, table, speech.name, speech.labels, folds).items()
     }
     wanted = {one.name: one for of_fold in targets.values() for one in of_fold.values()}.values()
-    windows = recording_windows(
-        table, matches, len(speech), wanted, SegmentSettings(speech.labels, scales=table.scales)
-    )
+    splits = splits_of(table, wanted, loss.scalars)
+    settings = SegmentSettings(speech.labels, scales=table.scales, splits=splits)
+    windows = recording_windows(table, matches, len(speech), wanted, settings)
     return Said({name: _means(one) for name, one in windows.items()}, targets)
 
 

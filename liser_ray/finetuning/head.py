@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.finetuning.config import TrainSettings
 from liser_ray.finetuning.distillation import Lesson
+from liser_ray.finetuning.heads_beside import answers_to_teachers, put_heads_beside
 from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.finetuning.task import copy_of, whole_pieces
 from liser_ray.results.metrics import confusion_matrix, uar
@@ -121,6 +122,7 @@ class HeadTask:
         n_layers, n_features = frozen.statistics.shape[1:]
         torch.manual_seed(seed)
         self.model = PooledHead(n_layers, n_features, len(self.speech.labels), projections).to(group.device)
+        put_heads_beside(self.model, "classifier", n_features, lesson.heads if lesson else {})
         statistics, weight = frozen.statistics[self._train.index].astype(np.float32), self._train.weight[:, None, None]
         mean = (statistics * weight).sum(axis=0) / weight.sum()
         deviation = np.sqrt(((statistics - mean) ** 2 * weight).sum(axis=0) / weight.sum())
@@ -148,7 +150,7 @@ class HeadTask:
         terms = {"loss": losses @ torch.from_numpy(weights).to(losses)}
         if self._lesson is not None:
             recordings, share = pieces.recording[part], torch.from_numpy(pieces.weight[part])
-            terms |= self._lesson.terms(logits, self.model.classifier, recordings, share)
+            terms |= self._lesson.terms(logits, answers_to_teachers(self.model), recordings, share)
         return Losses(terms)
 
     @torch.inference_mode()

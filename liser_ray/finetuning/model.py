@@ -9,6 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from liser_ray.finetuning.config import LoraSettings
+from liser_ray.finetuning.heads_beside import answers_to_teachers, put_heads_beside
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.projected_head import ProjectedHead
@@ -24,6 +25,7 @@ def build_model(
     seed: int,
     device: torch.device,
     projections: Mapping[str, int] | None = None,
+    heads: Mapping[str, int] | None = None,
 ) -> PeftModel:
     """A base model from disk, frozen, with LoRA updates (zero at first) and a new head.
 
@@ -37,6 +39,7 @@ def build_model(
         seed: of the new weights; PyTorch's global generator is set to it.
         device: where the model goes.
         projections: sizes, by name: the last layer is then EmoDistill's.
+        heads: sizes of heads beside the last layer, by the names of their targets.
 
     Raises:
         UserError: the folder holds no such model, lacks weights of it, or has none of the LoRA targets.
@@ -61,6 +64,7 @@ def build_model(
         model.set_submodule(name, layer.to(device))
     if projections:
         model.set_submodule(last, ProjectedHead(layer.in_features, projections, n_labels).to(device))
+    put_heads_beside(model, last, layer.in_features, heads or {})
     settings = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]  # fractions work
@@ -90,7 +94,8 @@ def refuse_idle_parameters(model: PeftModel, prepare: Preparation) -> None:
     noise = np.random.default_rng(0).normal(0, 3000, SAMPLE_RATE_HZ).astype(np.int16)
     inputs = {name: one.to(model.device) for name, one in prepare.pieces([noise]).items()}
     model.eval()
-    model(**inputs).logits.sum().backward()
+    answers = [model(**inputs).logits, *answers_to_teachers(model).values()]
+    torch.stack([one.sum() for one in answers]).sum().backward()
     idle = sorted({name.partition(".lora_")[0].rpartition(".")[2] for name, p in trained.items() if p.grad is None})
     model.zero_grad(set_to_none=True)
     if idle:

@@ -22,6 +22,7 @@ from liser_ray.finetuning.bundle import base_name
 from liser_ray.finetuning.config import FinetuneConfig
 from liser_ray.finetuning.distillation import Said, check_lesson, lesson, lesson_facts, loss_of, read_said
 from liser_ray.finetuning.head import FrozenSpeech, HeadTask, freeze
+from liser_ray.finetuning.heads_beside import drop_heads
 from liser_ray.finetuning.method import Ask, CardText, Method
 from liser_ray.finetuning.model import build_model
 from liser_ray.finetuning.scoring import Predictions, Way
@@ -71,7 +72,8 @@ class SpeechMethod(Method[FinetuneConfig]):
         return {"base": base, "lora": None} | self._settings() | lesson_facts(self.config)
 
     def write(self, folder: Path, recordings: LabeledRecordings, task: Task) -> None:
-        """The trained part; labels and preprocessor as Transformers reads them."""
+        """The trained part; labels and preprocessor as Transformers reads them. Heads beside the classifier go."""
+        drop_heads(task.model)
         self._write_trained(folder, task, *self._base_name())
         (folder / "labels.json").write_text(json.dumps(list(recordings.labels)))
         (folder / PREPROCESSORS[0]).write_text(cast("TeacherTask | HeadTask", task).prepare.to_json())
@@ -146,15 +148,17 @@ class LoraMethod(SpeechMethod):
     ) -> TeacherTask:
         """Of pieces of recordings."""
         config, speech = self.config, cast("LabeledSpeech", recordings)
-        model = self._model(len(speech.labels), seed, group.device)
-        prepare = read_preparation(self.base_folder, cast("PreTrainedModel", model.get_base_model()))
         taught = lesson(config, inputs, split.fold)
+        model = self._model(len(speech.labels), seed, group.device, taught.heads if taught else {})
+        prepare = read_preparation(self.base_folder, cast("PreTrainedModel", model.get_base_model()))
         smoothing = loss_of(config).label_smoothing
         return TeacherTask(model, speech, split, config.train, prepare, seed, group, taught, smoothing)
 
-    def _model(self, n_labels: int, seed: int, device: torch.device) -> PeftModel:
+    def _model(
+        self, n_labels: int, seed: int, device: torch.device, heads: Mapping[str, int] | None = None
+    ) -> PeftModel:
         config = self.config
-        return build_model(self.base_folder, n_labels, config.lora, seed, device, config.projections)
+        return build_model(self.base_folder, n_labels, config.lora, seed, device, config.projections, heads)
 
     def _settings(self) -> dict[str, Any]:
         return {"lora": asdict(self.config.lora)}

@@ -13,10 +13,10 @@ from torch import nn
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.finetuning.config import TrainSettings
 from liser_ray.finetuning.distillation import Lesson
+from liser_ray.finetuning.heads_beside import answers_to_teachers
 from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.conditions import changed_pcm, varied
-from liser_ray.teachers.projected_head import ProjectedHead
 from liser_ray.teachers.speech_inputs import Preparation
 from liser_ray.training.fit import Losses, ProcessGroup, Step, label_weights, validation_scores
 from liser_ray.training.precision import Precision, mixed, widened
@@ -93,14 +93,9 @@ class TeacherTask:
         loss = F.cross_entropy(logits, truth, weight=weight, reduction="sum", label_smoothing=self._smoothing)
         terms = {"loss": loss}
         if self._lesson is not None:
-            head = self._last_layer()
-            terms |= self._lesson.terms(logits, head, part.recordings, torch.ones(len(truth)))
+            answers = answers_to_teachers(self.model)
+            terms |= self._lesson.terms(logits, answers, part.recordings, torch.ones(len(truth)))
         return Losses(terms)
-
-    def _last_layer(self) -> nn.Module | None:
-        """EmoDistill's head, where the model has it."""
-        trained = (one for one in self.model.modules() if isinstance(one, ProjectedHead) and one.projected)
-        return next(trained, None)
 
     def validate(self, model: nn.Module, precision: Precision) -> tuple[float, float]:
         """Mean cross-entropy and UAR over the selection recordings, of which each process hears its share."""

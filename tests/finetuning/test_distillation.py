@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from finetuning.conftest import FOLD
+from safetensors.torch import load_file
 from small_labels import write_labels
 from tones import LABELS
 
@@ -13,6 +14,7 @@ from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.utterance import LabeledSet, Utterance
 from liser_ray.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
 from liser_ray.finetuning.distillation import Lesson, check_lesson, lesson, read_said
+from liser_ray.finetuning.heads_beside import HeadsBeside, answers_to_teachers
 from liser_ray.finetuning.run import TeacherJob, new_training, write_bundle
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
@@ -105,7 +107,7 @@ def test_the_terms_are_the_equation_written_out():
     targets |= {f"{name}.embedding": one.of_embedding() for name, one in targets.items()}
     taught = Lesson(BOTH, targets, {name: SegmentTarget(one, valid) for name, one in names.items()})
     recordings, weights = np.array([3, 3, 0, 1, 2]), torch.tensor([0.5, 0.5, 1, 1, 1], dtype=torch.float64)
-    found = taught.terms(logits, head, recordings, weights)
+    found = taught.terms(logits, answers_to_teachers(head), recordings, weights)
 
     def kl(temperature):
         log_t = (softmax[recordings].log() / temperature).log_softmax(1)
@@ -152,6 +154,66 @@ def test_what_is_tuned_comes_close_to_its_teachers_and_answers_from_its_folder_a
     np.testing.assert_allclose(answered, logits.softmax(1).numpy(), atol=1e-5)
 
 
+ENERGY = Target("energy", "scalar", ("dB",), 0.25, 0.25, "2" * 64, "energy", tuned_on=TunedOn("", 0, ()))
+UNITS = replace(ENERGY, name="action_units", kind="distribution", labels=("joy", "anger"), window_s=0.5, hop_s=0.5)
+PRETEXT = LossConfig({"energy": 1.0, "face_motion": 0.0, "action_units": 2.0}, "kl", scalars="high-low")
+
+
+@pytest.fixture(scope="module")
+def of_pretext(speech, tmp_path_factory):
+    """How the energy varies and which action units there are in all recordings, by teachers that have heard nobody."""
+    folder = tmp_path_factory.mktemp("pretext")
+    sounds = [(speech.uris[k], 0.0, speech.waveform(k)) for k in range(len(speech))]
+    return folder, write_labels(folder, targets=(ENERGY, UNITS), sounds=sounds, speakers=list(speech.speakers))
+
+
+def of_joint(base, table, **changes):
+    return config(base, table, **{"recipe": "pretext-joint", "loss": PRETEXT, "projections": {}} | changes)
+
+
+def test_of_a_scalar_each_recording_has_the_share_of_its_windows_that_are_high(base, speech, of_pretext):
+    rows = of_pretext[1]
+    found = lesson(of_joint(base, of_pretext), read_said(of_joint(base, of_pretext), speech, [FOLD]), FOLD)
+    assert found.heads == {"energy": 1, "action_units": 2}
+    values, valid = found.said["energy"]
+    for k, row in enumerate(rows):
+        of_speaker = np.concatenate([one["values"]["energy"] for one in rows if one["speaker"] == row["speaker"]])
+        low, high = np.quantile(of_speaker.astype(np.float64), [0.4, 0.6]).astype(np.float32)
+        decided = [value >= high for value in row["values"]["energy"][:, 0] if not low < value < high]
+        assert valid[k] == bool(decided)
+        assert values[k].item() == pytest.approx(np.mean(decided) if decided else 0)
+
+
+@pytest.mark.parametrize("head_only", [True, False], ids=["head", "lora"])
+def test_heads_beside_the_classifier_learn_and_are_not_written(base, speech, of_pretext, tmp_path, head_only):
+    taught = of_joint(base, of_pretext, head_only=head_only, lora=LoraSettings(rank=2))
+    assert taught.method().name == "pretext-joint+no-face_motion+distil-labeled-only+base0"
+    taught = replace(taught, train=replace(taught.train, epochs=8))
+    job, one = TeacherJob(taught.method(), FOLD, str(tmp_path)), training(speech, taught)
+    heads = [module for module in one.model.modules() if isinstance(module, HeadsBeside)]
+    before = [{name: value.clone() for name, value in head.state_dict().items()} for head in heads]
+    one.run()
+    first, last = one.history[0].terms, one.history[-1].terms
+    assert first.keys() == {"loss", "energy", "action_units"}
+    assert last["action_units"] < first["action_units"]
+    changed = [
+        {name for name, value in head.state_dict().items() if not torch.equal(value, old[name])}
+        for head, old in zip(heads, before, strict=True)
+    ]
+    assert max(changed, key=len) == {*before[0]}
+    write_bundle(job, one, speech, job.split(speech))
+    alone = config(base, of_pretext, recipe="no-dstl", distil_labeled="", loss=LossConfig(), projections={})
+    alone = replace(alone, head_only=head_only, lora=LoraSettings(rank=2), train=replace(taught.train, epochs=1))
+    job_alone, without = TeacherJob(alone.method(), FOLD, str(tmp_path / "alone")), training(speech, alone)
+    without.run()
+    write_bundle(job_alone, without, speech, job_alone.split(speech))
+    file = "head.safetensors" if head_only else "adapter_model.safetensors"
+    kept, expected = (load_file(folder / "fold-0" / file) for folder in (tmp_path, tmp_path / "alone"))
+    assert {name: value.shape for name, value in kept.items()} == {name: one.shape for name, one in expected.items()}
+    (entry,) = read_teachers([f"speech=speech:{tmp_path}/fold-0"])
+    assert entry.load(CPU)(sound_windows(speech.waveform(3), 0.5, 0.5)[0])["speech"].values.shape[1] == len(LABELS)
+
+
 def test_weights_of_zero_are_labels_alone_to_the_byte(base, speech, table):
     alone = config(base, table, recipe="no-dstl", distil_labeled="", loss=LossConfig())
     nothing = replace(BOTH, lambdas={"prosody": 0.0, "words": 0.0}, embeddings={"prosody": 0.0, "words": 0.0})
@@ -185,7 +247,6 @@ def test_what_can_not_be_learned_is_refused_before_anything_is_heard(base, speec
     for changes, folds, words in (
         ({"distil_labeled": ""}, [FOLD], "--distil_labeled"),
         ({"recipe": "no-dstl", "loss": LossConfig()}, [FOLD], "labels alone"),
-        ({"loss": replace(BOTH, heads="own")}, [FOLD], "--loss.heads predicting"),
         ({"projections": {"prosody": SIZE, "words": 5}}, [FOLD], "--projections.words 6"),
         ({"loss": replace(BOTH, embedding_size=8)}, [FOLD], "--loss.embedding_size"),
         ({"loss": replace(BOTH, penalty=1.0)}, [FOLD], "--loss.penalty"),
