@@ -18,7 +18,7 @@ from liser_ray.corpora.folds import Fold, folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.finetuning.config import FinetuneConfig, TrainSettings
-from liser_ray.finetuning.distillation import Said, lesson, read_said
+from liser_ray.finetuning.distillation import Said, heard_and_said, lesson
 from liser_ray.finetuning.head import PIECES_S, FrozenSpeech, HeadTask, freeze
 from liser_ray.finetuning.run import TeacherJob, new_training
 from liser_ray.results.metrics import confusion_matrix
@@ -58,7 +58,7 @@ def main() -> None:
     frozen = freeze(speech, np.arange(len(speech)), Path(options.base), "float32")
     arms = {ALONE: replace(config, recipe="no-dstl", distil_labeled="")}
     arms |= {f"α = β = {weight}": taught(config, weight) for weight in WEIGHTS}
-    said = {name: read_said(one, speech, folds) for name, one in arms.items()}
+    said = {name: heard_and_said(one, speech, folds)[1] for name, one in arms.items()}
     searched = [(name, fold, SEARCH_SEED) for name in arms for fold in folds]
     lines = run(searched, arms, said, frozen, speech)
     selection = {name: np.mean([line["selection_uar"] for line in of_arm(lines, name, SEARCH_SEED)]) for name in arms}

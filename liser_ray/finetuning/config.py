@@ -79,6 +79,11 @@ class TeacherConfig(WorkerSettings, ABC):
     def __post_init__(self) -> None:
         self.check_workers(self.train.batch_size)
 
+    @property
+    def stages(self) -> int:
+        """Of the training; labels are learned in the last one."""
+        return 1
+
     @abstractmethod
     def method(self) -> "Method[Any]":
         """What is done with these settings; imports what takes seconds."""
@@ -146,6 +151,8 @@ class FinetuneConfig(TeacherConfig):
             classifier, which are not kept.
         distil_labeled: output of label_corpus.py of the labeled recordings themselves (--input as --labeled), by the
             teachers of the recipe.
+        unlabeled: output of label_corpus.py of other recordings. A recipe in two stages ("pretext") learns what its
+            teachers say of these first, for as many epochs, then labels; their sound is held in memory.
         trusted: names of targets that may teach although their teachers do not say whom they have heard.
         loss: weights and temperatures of what is learned from teachers.
         projections: sizes by name, such as {prosody: 64, words: 768}: the head is then EmoDistill's, of a projection
@@ -158,6 +165,7 @@ class FinetuneConfig(TeacherConfig):
     lora: LoraSettings = field(default_factory=LoraSettings)
     recipe: str = "no-dstl"
     distil_labeled: str = ""
+    unlabeled: str = ""
     trusted: tuple[str, ...] = ()
     loss: LossConfig = field(default_factory=LossConfig)
     projections: dict[str, int] = field(default_factory=dict)
@@ -168,6 +176,13 @@ class FinetuneConfig(TeacherConfig):
         for name, size in self.projections.items():
             if not name.isidentifier() or size < 1:
                 raise UserError(f"projections.{name} is {size}: give sizes of 1 or more, by names of targets.")
+
+    @property
+    def stages(self) -> int:
+        """2 of a recipe that distils first."""
+        from liser_ray.student.training.recipes import read_recipe
+
+        return 2 if read_recipe(self.recipe).settings.get("train.two_stage") else 1
 
     def method(self) -> "Method[Any]":
         """LoRA's, or a head's."""

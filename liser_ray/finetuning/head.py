@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.finetuning.config import TrainSettings
-from liser_ray.finetuning.distillation import Lesson
+from liser_ray.finetuning.distillation import Course, Lesson
 from liser_ray.finetuning.heads_beside import answers_to_teachers, put_heads_beside
 from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.finetuning.task import copy_of, whole_pieces
@@ -117,36 +117,37 @@ class HeadTask:
         self.speech, self.split, self.prepare = frozen.speech, split, frozen.prepare
         self._frozen, self._settings, self._seed, self._group = frozen, settings, seed, group
         self._lesson, self._smoothing = lesson, label_smoothing
-        self._train = _Pieces(frozen, split.train, kinds)
+        weights = label_weights(settings.class_weights, frozen.speech.label_index[split.train], len(self.speech.labels))
+        self._course = Course(frozen.speech, split.train, lesson, weights, settings.epochs)
+        self._train = _Pieces(frozen, self._course.everything, kinds)
         self._selection = _Pieces(frozen, split.selection, copies=False)
         n_layers, n_features = frozen.statistics.shape[1:]
         torch.manual_seed(seed)
         self.model = PooledHead(n_layers, n_features, len(self.speech.labels), projections).to(group.device)
         put_heads_beside(self.model, "classifier", n_features, lesson.heads if lesson else {})
-        statistics, weight = frozen.statistics[self._train.index].astype(np.float32), self._train.weight[:, None, None]
+        labeled = _Pieces(frozen, split.train, kinds)
+        statistics, weight = frozen.statistics[labeled.index].astype(np.float32), labeled.weight[:, None, None]
         mean = (statistics * weight).sum(axis=0) / weight.sum()
         deviation = np.sqrt(((statistics - mean) ** 2 * weight).sum(axis=0) / weight.sum())
         self.model.standardise(torch.from_numpy(mean), torch.from_numpy(deviation))
-        truth = self.speech.label_index[split.train]
-        self._weights = label_weights(settings.class_weights, truth, len(self.speech.labels))
 
     def n_steps(self, epoch: int) -> int:
         """How many steps an epoch has."""
-        return -(-len(self.split.train) // self._settings.batch_size)
+        return -(-len(self._course.recordings(epoch)) // self._settings.batch_size)
 
     def steps(self, epoch: int) -> Iterator[Step]:
-        """All recordings once, with all their pieces; every process takes its share of each batch."""
-        order = np.random.default_rng((self._seed, epoch)).permutation(len(self.split.train))
-        for batch in np.array_split(order, self.n_steps(epoch)):
+        """All recordings of a stage once, with all their pieces; every process takes its share of each batch."""
+        recordings = self._course.recordings(epoch)
+        order = np.random.default_rng((self._seed, epoch)).permutation(len(recordings))
+        for batch in np.array_split(recordings[order], self.n_steps(epoch)):
             mine = batch[self._group.rank :: self._group.world_size]
-            weight = self._weights[self.speech.label_index[self.split.train[batch]]].sum()
-            yield Step([self._train.of(self.split.train[mine])], float(weight))
+            yield Step([self._train.of(mine)], self._course.weight(batch))
 
     def losses(self, forward: Callable[..., Any], part: np.ndarray) -> Losses:
         """Cross-entropy of pieces, given as places among those that train, and the terms of the teachers."""
         pieces = self._train
         logits, losses = self._cross_entropy(forward, pieces, part, self._smoothing)
-        weights = pieces.weight[part] * self._weights[self._truth(pieces, part)]
+        weights = pieces.weight[part] * self._course.of_label[pieces.recording[part]]
         terms = {"loss": losses @ torch.from_numpy(weights).to(losses)}
         if self._lesson is not None:
             recordings, share = pieces.recording[part], torch.from_numpy(pieces.weight[part])

@@ -65,12 +65,13 @@ def finetune(config: TeacherConfig) -> FinetuneResult:
     jobs = [TeacherJob(method, fold, output) for fold in wanted]
     recordings = method.read(labeled)
     n_steps, heard = {}, {}
+    n_first = -(-method.n_unlabeled() // config.train.batch_size)
     for job in jobs:
         split = job.split(recordings)
         n_train = len(split.train)
         if n_train < config.workers:
             raise UserError(f"Fold {job.fold.index} has {n_train} training recordings for {config.workers} workers.")
-        n_steps[job.name] = config.train.epochs * -(-n_train // config.train.batch_size)
+        n_steps[job.name] = config.train.epochs * (n_first + -(-n_train // config.train.batch_size))
         heard[job.name] = split.heard
     recipe = _recipe(method, recordings, folds)
     run_card = join(output, "run.json")

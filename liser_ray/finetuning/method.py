@@ -69,6 +69,10 @@ class Method(ABC, Generic[ConfigT]):
     def check(self, labeled: LabeledSet, folds: Sequence[Fold]) -> None:
         """Refuse, with a `UserError`, what can't be tuned for these folds, before any recording is opened."""
 
+    def n_unlabeled(self) -> int:
+        """How many unlabeled recordings are learned from in a first stage."""
+        return 0
+
     @abstractmethod
     def read(self, labeled: LabeledSet) -> LabeledRecordings:
         """The recordings of a set that can be used."""

@@ -79,6 +79,7 @@ def new_training(job: TeacherJob, task: Task, group: ProcessGroup) -> Training:
     fit = FitSettings(
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
+        stages=job.method.config.stages,
         patience=settings.patience,
         weight_decay=settings.weight_decay,
         schedule="linear",

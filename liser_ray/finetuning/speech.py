@@ -20,7 +20,7 @@ from liser_ray.corpora.speech import LabeledRecordings, LabeledSpeech, load_labe
 from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.finetuning.bundle import base_name
 from liser_ray.finetuning.config import FinetuneConfig
-from liser_ray.finetuning.distillation import Said, check_lesson, lesson, lesson_facts, loss_of, read_said
+from liser_ray.finetuning.distillation import Said, check_lesson, heard_and_said, lesson, lesson_facts, loss_of
 from liser_ray.finetuning.head import FrozenSpeech, HeadTask, freeze
 from liser_ray.finetuning.heads_beside import drop_heads
 from liser_ray.finetuning.method import Ask, CardText, Method
@@ -30,7 +30,8 @@ from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.finetuning.task import TeacherTask, score_recordings
 from liser_ray.storage.addresses import absolute
 from liser_ray.storage.fetch import fetch, sha256
-from liser_ray.student.training.config import TrainConfig
+from liser_ray.student.data.labels_table import open_labels_table
+from liser_ray.student.training.config import Distilled, TrainConfig
 from liser_ray.student.training.recipes import run_name
 from liser_ray.teachers.kinds.speech import WINDOW_S
 from liser_ray.teachers.pooled_head import write_head
@@ -52,15 +53,22 @@ class SpeechMethod(Method[FinetuneConfig]):
         if not config.base.startswith("hf://"):
             config = replace(config, base=absolute(config.base))  # Ray Train's workers have folders of their own
         super().__init__(config)
-        tune = config.train
-        train = TrainConfig(labeled_fraction=tune.labeled_fraction, labeled_by=tune.labeled_by)
-        recipe = run_name(config.recipe, config.loss, train, distilled="labeled")
+        tune, is_first = config.train, config.stages == 2
+        distilled: Distilled = "unlabeled" if is_first else "labeled"
+        train = TrainConfig(
+            labeled_fraction=tune.labeled_fraction, labeled_by=tune.labeled_by, two_stage=is_first
+        )
+        recipe = run_name(config.recipe, config.loss, train, distilled=distilled)
         self.name = f"{recipe}+{posixpath.basename(config.base.partition('@')[0].rstrip('/'))}"
 
     @property
     def base_folder(self) -> Path:
         """Where the base model lies on this machine."""
         return fetch(self.config.base, "Give the speech model with --base.")
+
+    def n_unlabeled(self) -> int:
+        """The labeled rows of a table."""
+        return open_labels_table(self.config.unlabeled).n_rows if self.config.stages == 2 else 0
 
     def read(self, labeled: LabeledSet) -> LabeledSpeech:
         """Their sound."""
@@ -134,21 +142,23 @@ class LoraMethod(SpeechMethod):
         check_lesson(self.config, labeled, folds)
         self._model(len(labeled.labels), self.config.train.seed, torch.device("cpu"))
 
-    def inputs(self, recordings: LabeledRecordings, indices: np.ndarray, folds: Sequence[Fold]) -> Said | None:
-        """What teachers say of the recordings."""
-        return read_said(self.config, cast("LabeledSpeech", recordings), folds)
+    def inputs(
+        self, recordings: LabeledRecordings, indices: np.ndarray, folds: Sequence[Fold]
+    ) -> tuple[LabeledSpeech, Said | None]:
+        """The recordings with the unlabeled ones, and what teachers say of them."""
+        return heard_and_said(self.config, cast("LabeledSpeech", recordings), folds)
 
     def task(
         self,
         recordings: LabeledRecordings,
-        inputs: Said | None,
+        inputs: tuple[LabeledSpeech, Said | None],
         split: TeacherSplit,
         seed: int,
         group: ProcessGroup,
     ) -> TeacherTask:
         """Of pieces of recordings."""
-        config, speech = self.config, cast("LabeledSpeech", recordings)
-        taught = lesson(config, inputs, split.fold)
+        config, (speech, said) = self.config, inputs
+        taught = lesson(config, said, split.fold)
         model = self._model(len(speech.labels), seed, group.device, taught.heads if taught else {})
         prepare = read_preparation(self.base_folder, cast("PreTrainedModel", model.get_base_model()))
         smoothing = loss_of(config).label_smoothing
@@ -190,10 +200,10 @@ class HeadMethod(SpeechMethod):
         self, recordings: LabeledRecordings, indices: np.ndarray, folds: Sequence[Fold]
     ) -> tuple[FrozenSpeech, Said | None]:
         """What the base makes of the recordings, and what teachers say of them."""
-        speech = cast("LabeledSpeech", recordings)
-        said = read_said(self.config, speech, folds)
         config = self.config
-        return freeze(speech, indices, self.base_folder, config.precision, config.train.copies), said
+        speech, said = heard_and_said(config, cast("LabeledSpeech", recordings), folds)
+        heard = np.append(indices, said.unlabeled) if said else indices
+        return freeze(speech, heard, self.base_folder, config.precision, config.train.copies), said
 
     def task(
         self,

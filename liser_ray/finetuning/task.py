@@ -12,7 +12,7 @@ from torch import nn
 
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.finetuning.config import TrainSettings
-from liser_ray.finetuning.distillation import Lesson
+from liser_ray.finetuning.distillation import Course, Lesson
 from liser_ray.finetuning.heads_beside import answers_to_teachers
 from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.media.audio import SAMPLE_RATE_HZ
@@ -41,7 +41,7 @@ class TeacherTask:
         prepare: sound to the model's inputs.
         seed: of order and pieces.
         group: the processes that share each batch.
-        lesson: what is learned of teachers.
+        lesson: what is learned of teachers; of unlabeled recordings in a stage of its own.
         label_smoothing: share of each true label that is spread over all labels, 0..1.
     """
 
@@ -60,28 +60,29 @@ class TeacherTask:
         self._lesson, self._smoothing = lesson, label_smoothing
         self.model, self.speech, self.split, self.prepare = model, speech, split, prepare
         self._settings, self._seed, self._group = settings, seed, group
-        n_samples = np.diff(speech.ends, prepend=0)[split.train]
         self._longest = round(min(settings.crop_s, prepare.longest_s) * SAMPLE_RATE_HZ)
-        self._lengths = np.minimum(n_samples, self._longest)
-        truth = speech.label_index[split.train]
-        self._weights = label_weights(settings.class_weights, truth, len(speech.labels))
+        self._lengths = np.minimum(np.diff(speech.ends, prepend=0), self._longest)
+        weights = label_weights(settings.class_weights, speech.label_index[split.train], len(speech.labels))
+        self._course = Course(speech, split.train, lesson, weights, settings.epochs)
+        self._weights = weights
 
     def n_steps(self, epoch: int) -> int:
         """How many steps an epoch has."""
-        return -(-len(self.split.train) // self._settings.batch_size)
+        return -(-len(self._course.recordings(epoch)) // self._settings.batch_size)
 
     def steps(self, epoch: int) -> Iterator[Step]:
-        """All recordings once; every process draws the same batches, and takes its share of each.
+        """All recordings of a stage once; every process draws the same batches, and takes its share of each.
 
         Where the model takes no mask, pieces are as long as the shortest of the batch: padding would be heard.
         """
         order, size = np.random.default_rng((self._seed, epoch)), self._settings.micro_batch_size
-        for batch in epoch_batches(self._lengths, self._settings.batch_size, order):
-            indices = self.split.train[batch]
-            n_samples = self._longest if self.prepare.masked else int(self._lengths[batch].min())
+        recordings = self._course.recordings(epoch)
+        for batch in epoch_batches(self._lengths[recordings], self._settings.batch_size, order):
+            indices = recordings[batch]
+            n_samples = self._longest if self.prepare.masked else int(self._lengths[indices].min())
             mine = indices[self._group.rank :: self._group.world_size]
             parts = [self._pieces(mine[start : start + size], n_samples, epoch) for start in range(0, len(mine), size)]
-            yield Step(parts, float(self._weights[self.speech.label_index[indices]].sum()))
+            yield Step(parts, self._course.weight(indices))
 
     def losses(self, forward: Callable[..., Any], part: Pieces) -> Losses:
         """Cross-entropy, weighted by label if asked for, and the terms of the teachers."""
@@ -90,8 +91,9 @@ class TeacherTask:
         logits = widened(forward(**inputs).logits)
         truth = torch.from_numpy(self.speech.label_index[part.recordings]).to(device)
         weight = torch.from_numpy(self._weights).to(logits)
-        loss = F.cross_entropy(logits, truth, weight=weight, reduction="sum", label_smoothing=self._smoothing)
-        terms = {"loss": loss}
+        losses = F.cross_entropy(logits, truth, weight=weight, reduction="none", label_smoothing=self._smoothing)
+        is_labeled = torch.from_numpy(self._course.of_label[part.recordings] > 0)
+        terms = {"loss": losses @ is_labeled.to(losses)}
         if self._lesson is not None:
             answers = answers_to_teachers(self.model)
             terms |= self._lesson.terms(logits, answers, part.recordings, torch.ones(len(truth)))

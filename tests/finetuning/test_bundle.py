@@ -41,7 +41,7 @@ def tune(base, speech, split: TeacherSplit | None, output: Path, labeled_fractio
     )
     job, group = TeacherJob(config.method(), FOLD, str(output)), ProcessGroup(torch.device("cpu"))
     split = split or job.split(speech)
-    training = new_training(job, job.method.task(speech, None, split, job.seed, group), group)
+    training = new_training(job, job.method.task(speech, (speech, None), split, job.seed, group), group)
     training.run()
     write_bundle(job, training, speech, split)
     return training

@@ -13,7 +13,7 @@ from tones import LABELS
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.utterance import LabeledSet, Utterance
 from liser_ray.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
-from liser_ray.finetuning.distillation import Lesson, check_lesson, lesson, read_said
+from liser_ray.finetuning.distillation import Lesson, check_lesson, heard_and_said, lesson
 from liser_ray.finetuning.heads_beside import HeadsBeside, answers_to_teachers
 from liser_ray.finetuning.run import TeacherJob, new_training, write_bundle
 from liser_ray.runtime.errors import UserError
@@ -82,7 +82,7 @@ def training(speech, config: FinetuneConfig) -> Training:
 
 
 def test_what_is_said_is_of_each_recording_and_of_nobody_whom_no_row_is_of(base, speech, table):
-    found = lesson(config(base, table), read_said(config(base, table), speech, [FOLD]), FOLD)
+    found = lesson(config(base, table), heard_and_said(config(base, table), speech, [FOLD])[1], FOLD)
     assert found is not None
     assert list(found.targets) == ["prosody", "words", "prosody.embedding", "words.embedding"]
     values, valid = found.said["words"]
@@ -173,7 +173,7 @@ def of_joint(base, table, **changes):
 
 def test_of_a_scalar_each_recording_has_the_share_of_its_windows_that_are_high(base, speech, of_pretext):
     rows = of_pretext[1]
-    found = lesson(of_joint(base, of_pretext), read_said(of_joint(base, of_pretext), speech, [FOLD]), FOLD)
+    found = lesson(of_joint(base, of_pretext), heard_and_said(of_joint(base, of_pretext), speech, [FOLD])[1], FOLD)
     assert found.heads == {"energy": 1, "action_units": 2}
     values, valid = found.said["energy"]
     for k, row in enumerate(rows):
@@ -214,6 +214,33 @@ def test_heads_beside_the_classifier_learn_and_are_not_written(base, speech, of_
     assert entry.load(CPU)(sound_windows(speech.waveform(3), 0.5, 0.5)[0])["speech"].values.shape[1] == len(LABELS)
 
 
+@pytest.mark.parametrize("head_only", [True, False], ids=["head", "lora"])
+def test_in_two_stages_the_rows_of_a_table_are_learned_first_and_then_the_labels(base, speech, tmp_path, head_only):
+    written = write_labels(tmp_path, rows=9, targets=(ENERGY, UNITS), lengths_s=(0.6, 1.5), statuses=(1, 0, 0))
+    loss = replace(PRETEXT, lambdas={"energy": 0.0, "face_motion": 0.0, "action_units": 1.0})
+    given = {"recipe": "pretext", "distil_labeled": "", "unlabeled": str(tmp_path), "loss": loss, "projections": {}}
+    two = config(base, (tmp_path,), head_only=head_only, lora=LoraSettings(rank=2), **given)
+    assert two.method().n_unlabeled() == len(written)
+    assert two.method().name == "pretext+no-energy+no-face_motion+base0"
+    check_lesson(two, labeled_set(speech), [FOLD])
+    one = training(speech, replace(two, train=replace(two.train, epochs=4)))
+    n_steps = [-(-n // 4) for n in (len(written), len(one.task.split.train))]
+    assert [one.task.n_steps(epoch) for epoch in (1, 4, 5, 8)] == [n_steps[0]] * 2 + [n_steps[1]] * 2
+    everything, said = heard_and_said(two, speech, [FOLD])
+    for k, row in enumerate(written):
+        np.testing.assert_array_equal(everything.waveform(len(speech) + k), row["pcm"])
+        mean = row["values"]["action_units"].mean(axis=0)
+        np.testing.assert_allclose(said.by_name["action_units"].values[len(speech) + k], mean, rtol=1e-5)
+    assert said.by_name["action_units"].valid.tolist() == [False] * len(speech) + [True] * len(written)
+    one.run()
+    first, second = one.history[:4], one.history[4:]
+    assert all(score.terms["loss"] == 0 < score.terms["action_units"] for score in first)
+    assert all(score.terms["action_units"] == 0 < score.terms["loss"] for score in second)
+    assert first[-1].terms["action_units"] < first[0].terms["action_units"]
+    assert first[-1].validation_uar is None
+    assert one.best.epoch > 4
+
+
 def test_weights_of_zero_are_labels_alone_to_the_byte(base, speech, table):
     alone = config(base, table, recipe="no-dstl", distil_labeled="", loss=LossConfig())
     nothing = replace(BOTH, lambdas={"prosody": 0.0, "words": 0.0}, embeddings={"prosody": 0.0, "words": 0.0})
@@ -247,6 +274,9 @@ def test_what_can_not_be_learned_is_refused_before_anything_is_heard(base, speec
     for changes, folds, words in (
         ({"distil_labeled": ""}, [FOLD], "--distil_labeled"),
         ({"recipe": "no-dstl", "loss": LossConfig()}, [FOLD], "labels alone"),
+        ({"unlabeled": "labels"}, [FOLD], "one stage, without --unlabeled: .*pretext"),
+        ({"recipe": "pretext", "loss": LossConfig()}, [FOLD], "as --unlabeled give"),
+        ({"recipe": "pretext", "loss": LossConfig(), "unlabeled": "labels"}, [FOLD], "without --distil_labeled"),
         ({"projections": {"prosody": SIZE, "words": 5}}, [FOLD], "--projections.words 6"),
         ({"loss": replace(BOTH, embedding_size=8)}, [FOLD], "--loss.embedding_size"),
         ({"loss": replace(BOTH, penalty=1.0)}, [FOLD], "--loss.penalty"),

@@ -25,7 +25,7 @@ SETTINGS = TrainSettings(epochs=3, batch_size=8, learning_rate=1e-2, crop_s=0.6)
 def training(base: Path, speech: LabeledSpeech, fold=FOLD, **changes) -> Training:
     config = FinetuneConfig(base=str(base), lora=LoraSettings(rank=4), train=replace(SETTINGS, **changes))
     job, group = TeacherJob(config.method(), fold, ""), ProcessGroup(CPU)
-    return new_training(job, job.method.task(speech, None, job.split(speech), job.seed, group), group)
+    return new_training(job, job.method.task(speech, (speech, None), job.split(speech), job.seed, group), group)
 
 
 def without_time(one: Training) -> list:

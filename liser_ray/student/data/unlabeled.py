@@ -182,7 +182,7 @@ def load_unlabeled(
     read: list[pa.Table] = []
 
     def waveforms() -> Iterator[np.ndarray]:
-        for rows, sound in _groups_in_order(table, columns_of(targets, settings)):
+        for rows, sound in groups_in_order(table, columns_of(targets, settings)):
             yield from sound
             read.append(rows)
             report(sum(map(len, read)))
@@ -207,7 +207,7 @@ def target_columns(targets: Collection[Target], settings: SegmentSettings) -> li
     return list(dict.fromkeys([*found, *(column for split in splits for column in split.columns)]))
 
 
-def _groups_in_order(table: LabelsTable, columns: list[str]) -> Iterator[tuple[pa.Table, list[np.ndarray]]]:
+def groups_in_order(table: LabelsTable, columns: list[str]) -> Iterator[tuple[pa.Table, list[np.ndarray]]]:
     """The rows of each group without their sound, and the sound, int16 [n] each; read and decoded ahead in threads."""
 
     def read(group: RowGroup) -> tuple[pa.Table, list[np.ndarray]]:
