@@ -19,6 +19,7 @@ The job can be killed at any time: the same command goes on from the last epoch.
   python jobs/finetune_speech_teacher.py --labeled ravdess:data/ravdess --base hf://openai/whisper-tiny.en --head_only
   python jobs/finetune_speech_teacher.py --labeled iemocap:data/iemocap --recipe emodistill --distil_labeled out/labels
       --projections.prosody 64 --projections.words 768
+  python jobs/finetune_speech_teacher.py --labeled ravdess:data/ravdess --recipe pretext-energy --unlabeled out/labels
 
 Then: python jobs/label_corpus.py --teachers speech=speech:out/teachers/fold-* ...
 """
