@@ -29,6 +29,7 @@ from liser_ray.student.config import LossConfig
 from liser_ray.student.data.high_low import splits_of
 from liser_ray.student.data.labeled_targets import matched_rows, recording_windows
 from liser_ray.student.data.labels_table import LabelsTable, choose_target, open_labels_table
+from liser_ray.student.data.own_rows import find_own_rows
 from liser_ray.student.data.unlabeled import (
     SegmentSettings,
     TargetWindows,
@@ -50,12 +51,12 @@ class Said(NamedTuple):
     Attributes:
         by_name: of each target of the table, and of its embedding, float32 [N, D] and bool [N].
         targets: of each fold what is learned, by the names of the loss's terms.
-        unlabeled: as of a `Lesson`.
+        unlabeled: of each fold as of a `Lesson`: none is, or may be, of its validation or test speakers.
     """
 
     by_name: dict[str, SegmentTarget]
     targets: dict[int, dict[str, Target]]
-    unlabeled: np.ndarray = _NONE
+    unlabeled: dict[int, np.ndarray]
 
 
 class Lesson(NamedTuple):
@@ -190,14 +191,19 @@ def heard_and_said(
     wanted = {one.name: one for of_fold in targets.values() for one in of_fold.values()}.values()
     splits = splits_of(table, wanted, loss.scalars)
     settings = SegmentSettings(speech.labels, scales=table.scales, splits=splits)
+    unlabeled = dict.fromkeys(targets, _NONE)
     if config.stages == 2:
+        own = find_own_rows(speech, table)
+        for fold in folds:
+            unlabeled[fold.index] = n_labeled + np.flatnonzero(~own.of_speakers(fold.test | fold.validation))
+            if not len(unlabeled[fold.index]):
+                raise UserError(f"All rows of {table.uri} are recordings of speakers on whom a model would be scored.")
         speech, rows = _with_rows(speech, table, target_columns(wanted, settings))
         windows = {one.name: target_windows(rows, one, settings) for one in wanted}
         nothing = np.zeros(n_labeled, np.int64)
         windows = {name: replace(one, ends=np.append(nothing, one.ends)) for name, one in windows.items()}
     else:
         windows = recording_windows(table, matched_rows(speech, table), n_labeled, wanted, settings)
-    unlabeled = np.arange(n_labeled, len(speech))
     return speech, Said({name: _means(one) for name, one in windows.items()}, targets, unlabeled)
 
 
@@ -207,7 +213,7 @@ def lesson(config: FinetuneConfig, said: Said | None, fold: Fold) -> Lesson | No
         return None
     targets = said.targets[fold.index]
     of_terms = {name: said.by_name[one.name] for name, one in targets.items()}
-    return Lesson(loss_of(config), targets, of_terms, said.unlabeled)
+    return Lesson(loss_of(config), targets, of_terms, said.unlabeled[fold.index])
 
 
 def lesson_facts(config: FinetuneConfig) -> dict[str, Any]:

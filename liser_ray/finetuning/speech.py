@@ -200,7 +200,7 @@ class HeadMethod(SpeechMethod):
         """What the base makes of the recordings, and what teachers say of them."""
         config = self.config
         speech, said = heard_and_said(config, cast("LabeledSpeech", recordings), folds)
-        heard = np.append(indices, said.unlabeled) if said else indices
+        heard = np.append(indices, np.arange(len(recordings), len(speech)))
         return freeze(speech, heard, self.base_folder, config.precision, config.train.copies), said
 
     def task(

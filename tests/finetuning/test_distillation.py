@@ -232,6 +232,7 @@ def test_in_two_stages_the_rows_of_a_table_are_learned_first_and_then_the_labels
         mean = row["values"]["action_units"].mean(axis=0)
         np.testing.assert_allclose(said.by_name["action_units"].values[len(speech) + k], mean, rtol=1e-5)
     assert said.by_name["action_units"].valid.tolist() == [False] * len(speech) + [True] * len(written)
+    assert lesson(two, said, FOLD).unlabeled.tolist() == [len(speech) + k for k in range(len(written))]
     one.run()
     first, second = one.history[:4], one.history[4:]
     assert all(score.terms["loss"] == 0 < score.terms["action_units"] for score in first)
@@ -239,6 +240,18 @@ def test_in_two_stages_the_rows_of_a_table_are_learned_first_and_then_the_labels
     assert first[-1].terms["action_units"] < first[0].terms["action_units"]
     assert first[-1].validation_uar is None
     assert one.best.epoch > 4
+
+
+def test_rows_of_speakers_who_are_scored_are_not_heard_in_the_first_stage_either(base, speech, tmp_path):
+    sounds = [("elsewhere.wav", 0.0, speech.waveform(k)) for k in range(len(speech))]
+    write_labels(tmp_path, targets=(ENERGY,), sounds=sounds)
+    given = {"distil_labeled": "", "unlabeled": str(tmp_path), "loss": LossConfig(scalars="high-low")}
+    two = config(base, (tmp_path,), recipe="pretext-energy", projections={}, **given)
+    taught = lesson(two, heard_and_said(two, speech, [FOLD])[1], FOLD)
+    assert {speech.speakers[k - len(speech)] for k in taught.unlabeled} == FOLD.train
+    everybody = Fold(0, frozenset("x"), frozenset("abcd"), frozenset("efgh"))
+    with pytest.raises(UserError, match="All rows"):
+        heard_and_said(two, speech, [everybody])
 
 
 def test_weights_of_zero_are_labels_alone_to_the_byte(base, speech, table):
