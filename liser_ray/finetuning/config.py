@@ -21,7 +21,7 @@ class TuneSettings:
         epochs: at most so many passes over the training recordings.
         patience: epochs without a better UAR on the selection recordings after which training stops.
         batch_size: recordings per step, over all workers.
-        learning_rate: the highest, after a linear warm-up over the first tenth of the steps; then falls linearly to 0.
+        learning_rate: falls linearly to 0 over all steps; in the first tenth of them it also rises, to .91 of this.
         weight_decay: of AdamW.
         class_weights: "balanced" weighs each label by the inverse of how often it occurs.
         labeled_fraction: share of the training recordings, of each label alike, that is learned or selected from, 0..1:
@@ -197,7 +197,7 @@ class ProsodyTrainSettings(TuneSettings):
 
     Attributes:
         epochs: at most so many passes over the training recordings.
-        learning_rate: the highest, after a linear warm-up over the first tenth of the steps; then falls linearly to 0.
+        learning_rate: falls linearly to 0 over all steps; in the first tenth of them it also rises, to .91 of this.
         crop_s: recordings longer than this give a random piece of this length in each epoch, in seconds.
         dropout: of what the embedding is made of, and of the embedding, 0..1.
     """

@@ -42,7 +42,7 @@ class WordsTrainSettings(TuneSettings):
     """What decides on the weights of a teacher of words, beside its base model and its texts.
 
     Attributes:
-        learning_rate: the highest, after a linear warm-up over the first tenth of the steps; then falls linearly to 0.
+        learning_rate: falls linearly to 0 over all steps; in the first tenth of them it also rises, to .91 of this.
             The default is for a pretrained BERT; the job's for a new model is 1e-3.
     """
 

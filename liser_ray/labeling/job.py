@@ -190,6 +190,7 @@ def print_result(result: JobResult, extended: bool = False) -> None:
             labels.add_row("" if index else teacher, label, f"{n:,}", "▇" * round(_BAR_CHARS * n / total))
         labels.add_section()
     console.print(rows)
-    console.print(labels)
+    if labels.row_count:  # of measurements there is none
+        console.print(labels)
     console.print(f"Table: {result.folders.labels} · run card: {result.folders.run_card}", soft_wrap=True)
     console.print(f"Page to look at first: {result.folders.page}", soft_wrap=True)

@@ -37,7 +37,7 @@ class FitSettings:
         keep: the weights of the "best" epoch by UAR on the validation recordings, or those of the "last" one.
         patience: epochs without a better one after which training stops; 0: never.
         validate_every: epochs from one validation to the next; the last epoch of a stage is always validated.
-        learning_rate: the highest.
+        learning_rate: the highest; of a linear schedule, which falls from the first step on, a little more than that.
         weight_decay: of AdamW.
         schedule: after the warm-up "constant", or falling to 0 as a "cosine" or in a "linear" way.
         warm_up: share of a stage's steps in which the learning rate rises; a constant one does not.

@@ -148,8 +148,9 @@ class StudentConfig(WorkerSettings):
         recipe: what the student learns from: labels alone (no-dstl), also the target called face (vid-dstl), the one
             called speech (sp-dstl), both (vid-sp-dstl), or both weighted by how sure they are (conf-vid-sp-dstl).
             "strong", alone or before these names, has other defaults of --network, --train and --loss (see
-            docs/recipes.md); emodistill learns from those called prosody and words, and their embeddings
-            (docs/emodistill.md). Or a YAML file like those in configs/recipes.
+            docs/recipes.md), robust is strong for recordings that are no studio's; emodistill learns from those called
+            prosody and words, and their embeddings (docs/emodistill.md); pretext from what is measured of voices and
+            faces first (docs/pretext.md). Or a YAML file like those in configs/recipes.
         folds: "all", numbers such as 0,2, or "none": a student that learns from all speakers, to be used. It is not
             scored; its card has the scores of the recipe's folds in the same output.
         seeds: numbers such as 0,1,2; each gives a student per fold, of other first weights, order and crops.

@@ -20,8 +20,8 @@ from liser_ray.teachers.targets import Target
 
 FOLD = Fold(0, train=frozenset("1234"), validation=frozenset("56"), test=frozenset("78"))
 KINDS = ("s2d", "face", "action_units", "speech", "student", "prosody", "words", "toys.loudness")
-MEASUREMENTS = ("energy", "face_motion", "speaks")
-"""They have heard nobody, and say so."""
+MEASUREMENTS = {"energy": False, "face_motion": True, "speaks": True}
+"""They have heard nobody, and say so; whether they need the landmarks' weights."""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_there_is_no_other_kind():
 
 @pytest.mark.parametrize("kind", MEASUREMENTS)
 def test_who_measures_has_heard_nobody_and_need_not_be_trusted(weights, kind):
-    address = weights["s2d"][1] if kind != "energy" else ""
+    address = weights["s2d"][1] if MEASUREMENTS[kind] else ""
     (entry,) = read_teachers([f"face={kind}:{address}"])
     (target,) = entry.load(torch.device("cpu")).targets
     assert choose(target, trusted=()).tuned_on.heard == ()
