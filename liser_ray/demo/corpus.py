@@ -9,9 +9,7 @@ Everything is drawn from the seed, so two corpora of one seed are equal. Speaker
 different people, and the demo's teachers are fitted to yet others (`people.GROUPS`).
 """
 
-import csv
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,9 +20,9 @@ import numpy as np
 import skimage.data
 import soundfile
 
-from liser_ray.demo.folders import make_once
+from liser_ray.demo.folders import make_once, write_csv
 from liser_ray.demo.people import EMOTIONS, Person, person, take_rng
-from liser_ray.demo.portrait import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, portrait
+from liser_ray.demo.portrait import FRAME_SIZE_PX, portrait
 from liser_ray.demo.videos import write_video
 from liser_ray.demo.voices import SAMPLE_RATE_HZ, TRACK_RATE_HZ, Utterance, speak
 
@@ -103,7 +101,7 @@ def _write_videos(folder: Path, seed: int, size: CorpusSize) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done in [pool.submit(task) for task in tasks]:
             done.result()
-    _write_csv(folder / "manifest.csv", ("uri", "speaker", "emotion"), rows)
+    write_csv(folder / "manifest.csv", ("uri", "speaker", "emotion"), rows)
 
 
 def _write_take(folder: Path, seed: int, someone: Person, take: Take) -> None:
@@ -118,13 +116,12 @@ def _write_faceless(folder: Path, seed: int, someone: Person) -> None:
     """A voice over a cup of coffee: `skimage.data.coffee` (Rachel Michetti, CC0), slowly moving closer."""
     rng, duration_s, frame_rate_hz = take_rng(seed, "videos", 1000), 5.0, 25
     coffee = skimage.data.coffee()
-    frame_size = (FRAME_WIDTH_PX, FRAME_HEIGHT_PX)
     height, width = coffee.shape[:2]
 
     def nearer(number: int) -> np.ndarray:
         closer = cv2.getRotationMatrix2D((width / 2, height / 2), 0, 1 + 0.001 * number)
-        closer[:, 2] -= ((width - frame_size[0]) / 2, (height - frame_size[1]) / 2)
-        return cv2.warpAffine(coffee, closer, frame_size, flags=cv2.INTER_LINEAR)
+        closer[:, 2] -= ((width - FRAME_SIZE_PX[0]) / 2, (height - FRAME_SIZE_PX[1]) / 2)
+        return cv2.warpAffine(coffee, closer, FRAME_SIZE_PX, flags=cv2.INTER_LINEAR)
 
     frames = map(nearer, range(round(duration_s * frame_rate_hz)))
     waveform = speak(someone.voice, "neutral", duration_s, rng).waveform
@@ -152,15 +149,10 @@ def _write_audio(folder: Path, seed: int, size: CorpusSize) -> None:
                 name = f"speaker_{speaker}_{emotion}_{take}.flac"
                 soundfile.write(folder / name, utterance.waveform, SAMPLE_RATE_HZ, subtype="PCM_16")
                 rows.append((name, emotion, f"speaker_{speaker}", str(speaker % AUDIO_FOLDS)))
-    _write_csv(folder / "labels.csv", ("path", "label", "speaker", "fold"), rows)
+    write_csv(folder / "labels.csv", ("path", "label", "speaker", "fold"), rows)
 
 
 def mouth_per_frame(utterance: Utterance, duration_s: float, frame_rate_hz: float) -> np.ndarray:
     """How far the mouth is open in the middle of each video frame, 0..1, float [n_frames]."""
     frame_s = (np.arange(round(duration_s * frame_rate_hz)) + 0.5) / frame_rate_hz
     return np.interp(frame_s * TRACK_RATE_HZ, np.arange(len(utterance.mouth)), utterance.mouth)
-
-
-def _write_csv(path: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])

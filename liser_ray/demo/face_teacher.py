@@ -90,10 +90,8 @@ def drawn_crops(seed: int, speakers: int) -> tuple[Tensor, Tensor]:
 
 def _crops_of(seed: int, number: int, emotion: str, detector: FaceDetector) -> list[tuple[np.ndarray, int]]:
     """Some pictures of one take; none if no face is found in the first."""
-    someone, rng = (
-        person(seed, "face_teacher", number),
-        take_rng(seed, "face_teacher", number, 1 + EMOTIONS.index(emotion)),
-    )
+    someone = person(seed, "face_teacher", number)
+    rng = take_rng(seed, "face_teacher", number, 1 + EMOTIONS.index(emotion))
     rate_hz = _PICTURES / _TAKE_S
     mouth = mouth_per_frame(speak(someone.voice, emotion, _TAKE_S, rng), _TAKE_S, rate_hz)
     frames = [
@@ -109,10 +107,8 @@ def _crops_of(seed: int, number: int, emotion: str, detector: FaceDetector) -> l
 def _moved(face: Face, rng: np.random.Generator) -> Face:
     """About as far off as the detector is from one picture to the next; detecting costs ten times what drawing does."""
     grown = face.width * rng.normal(0, 0.03)
-    x, y = (
-        face.x - grown / 2 + face.width * rng.normal(0, 0.015),
-        face.y - grown / 2 + face.width * rng.normal(0, 0.015),
-    )
+    x = face.x - grown / 2 + face.width * rng.normal(0, 0.015)
+    y = face.y - grown / 2 + face.width * rng.normal(0, 0.015)
     return Face(x, y, face.width + grown, face.height + grown, face.eyes)
 
 

@@ -41,8 +41,8 @@ class Face:
         smile, brow_inner_px, eyes = rng.uniform(-0.12, 0.15), rng.normal(0, 0.6), rng.normal(0, 0.06)
         self._calm = Expression(smile=float(smile), brow_inner_px=float(brow_inner_px), eyes=float(eyes))
         self._liveliness = float(rng.uniform(0.85, 1.15))  # factor of every expression
-        size = (pt.FRAME_WIDTH_PX, pt.FRAME_HEIGHT_PX)
-        smooth = cv2.resize(np.clip(backdrop, 5, 250).astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
+        backdrop = np.clip(backdrop, 5, 250).astype(np.float32)
+        smooth = cv2.resize(backdrop, pt.FRAME_SIZE_PX, interpolation=cv2.INTER_CUBIC)
         self._backdrop = smooth.clip(0, 255).astype(np.uint8)
         self._textures: dict[float, np.ndarray] = {}  # by smile: all other expressions share one
 
@@ -69,8 +69,9 @@ class Face:
             face = cv2.remap(warp(texture, expression), *shape, cv2.INTER_LINEAR)
             motion = cv2.getRotationMatrix2D((240.0, 300.0), 2.2 * tilt[at], 1 + offset_size + 0.012 * size[at])
             motion[:, 2] += (offset_x + 6 * shift_x[at], offset_y + 3 * shift_y[at])
-            frame_size = (pt.FRAME_WIDTH_PX, pt.FRAME_HEIGHT_PX)
-            moved = cv2.warpAffine(face, motion, frame_size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            moved = cv2.warpAffine(
+                face, motion, pt.FRAME_SIZE_PX, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
             share = moved[..., 3].astype(np.float32) / 255
             frame = cv2.blendLinear(np.ascontiguousarray(moved[..., :3]), self._backdrop, share, 1 - share)
             yield cv2.flip(frame, 1) if self._mirrored else frame

@@ -1,9 +1,10 @@
 """Generated folders that appear whole or not at all, and are made once."""
 
+import csv
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from liser_ray.runtime.errors import UserError
@@ -36,3 +37,9 @@ def make_once(folder: Path, recipe: Mapping[str, object], fill: Callable[[Path],
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
+
+
+def write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    """A list for the jobs to read."""
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])

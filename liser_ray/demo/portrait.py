@@ -14,7 +14,7 @@ import skimage.data
 
 SCALE = 1.5
 LEFT, TOP, WIDTH, HEIGHT = 64, 0, 320, 264  # the part that is used: head, collar, shoulders
-FRAME_WIDTH_PX, FRAME_HEIGHT_PX = 480, 360  # the lowest rows are a reserve for head motion
+FRAME_SIZE_PX = (480, 360)  # width and height; the lowest rows are a reserve for head motion
 
 MOUTH_X, MOUTH_HALF_WIDTH = 223.0, 21.0
 EYES = ((203.0, 101.0), (247.0, 103.0))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from liser_ray.demo.corpus import make_corpus
 from liser_ray.demo.networks import DemoNetworks, fit_networks
-from liser_ray.finetuning.config import FinetuneConfig, TrainSettings
+from liser_ray.finetuning.config import FinetuneConfig, TeacherConfig, TrainSettings
+from liser_ray.finetuning.job import finetune
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.results.plots import differences_plot, speakers_plot
 from liser_ray.results.records import Record
@@ -16,9 +17,14 @@ from liser_ray.results.scores import interval, paired_difference
 from liser_ray.results.tables import interval_text
 from liser_ray.runtime.display import clock
 from liser_ray.runtime.errors import UserError
+from liser_ray.search.config import SearchConfig
+from liser_ray.search.job import search
+from liser_ray.search.results import uar_text
+from liser_ray.search.space import setting_name
 from liser_ray.storage.addresses import is_s3
 from liser_ray.storage.files import write_bytes
 from liser_ray.student.training.config import StudentConfig, TrainConfig
+from liser_ray.student.training.job import train_students
 
 RECIPES = ("no-dstl", "conf-vid-sp-dstl")
 TRAIN = TrainConfig(epochs=20, learning_rate=1e-3)
@@ -48,8 +54,6 @@ def demo_settings(config: LabelConfig, n_steps: int = 3) -> LabelConfig:
     Raises:
         UserError: if the output is no folder.
     """
-    from liser_ray.finetuning.job import finetune  # seconds to import
-
     if is_s3(config.output):
         raise UserError("The demo makes its corpus in a folder: give --output one, or your own videos as --input.")
     folder = Path(config.output).absolute()
@@ -59,18 +63,14 @@ def demo_settings(config: LabelConfig, n_steps: int = 3) -> LabelConfig:
     with step(2, n_steps, "networks") as results:
         networks = fit_networks(folder / "corpus", folder / "networks")
         results.append(str(folder / "networks"))
+    speech = speech_settings(folder, networks)
     with step(3, n_steps, "speech teachers") as results:
-        tuned = finetune(speech_settings(folder, networks))
-        scores = tuned.evaluation["overall"]["recordings"]
-        results.append(
-            f"{len(tuned.bundles)} folds, UAR {scores['uar']:.2f} on unknown speakers "
-            f"(chance {1 / len(tuned.labels):.2f})"
-        )
+        results.append(tune(speech))
     return replace(
         config,
         input=str(folder / "corpus/manifest.csv"),
         output=str(folder),
-        teachers={"face": networks.face, "speech": {"kind": "speech", "weights": f"{tuned.output}/fold-*"}},
+        teachers={"face": networks.face, "speech": {"kind": "speech", "weights": f"{speech.output}/fold-*"}},
         media=replace(config.media, faces=replace(config.media.faces, detector="opencv")),
     )
 
@@ -87,6 +87,25 @@ def speech_settings(folder: Path, networks: DemoNetworks) -> FinetuneConfig:
     )
 
 
+def tune(config: TeacherConfig) -> str:
+    """Tune the teachers of all folds; how good they are, in words."""
+    found = finetune(config)
+    uar, chance = found.evaluation["overall"]["recordings"]["uar"], 1 / len(found.labels)
+    return f"{len(found.bundles)} folds, UAR {uar:.2f} on unknown speakers (chance {chance:.2f})"
+
+
+def compare(alone: StudentConfig, helped: StudentConfig) -> tuple[dict[str, tuple[Record, ...]], str]:
+    """Train two students on the same speakers and print their scores; records by name, and the difference in words."""
+    records: dict[str, tuple[Record, ...]] = {}
+    for config in (alone, helped):
+        found = train_students(config)
+        records[found.name] = found.records
+        print(f"      {found.name}: UAR {interval_text(interval(found.records, 'uar'))}", flush=True)
+    base, other = records.values()
+    difference = interval_text(paired_difference(other, base, "uar"))
+    return records, f"difference {difference} (paired, {len(base[0].confusions)} speakers, 95 % interval)"
+
+
 def compare_students(folder: Path, train: TrainConfig = TRAIN) -> str:
     """Train one student from labels alone and one that its teachers help, on the same speakers; print and plot scores.
 
@@ -99,20 +118,13 @@ def compare_students(folder: Path, train: TrainConfig = TRAIN) -> str:
     Returns:
         Their difference, in words.
     """
-    from liser_ray.student.training.job import train_students
-
-    records: dict[str, tuple[Record, ...]] = {}
-    config = StudentConfig(labeled=str(folder / "corpus/audio/labels.csv"), unlabeled=str(folder), train=train)
-    for recipe in RECIPES:
-        config = replace(config, recipe=recipe, output=str(folder / "students" / recipe))
-        records[recipe] = train_students(config).records
-        print(f"      {recipe}: UAR {interval_text(interval(records[recipe], 'uar'))}", flush=True)
-    train_students(replace(config, folds="none"))
-    base, helped = (records[recipe] for recipe in RECIPES)
-    for name, png in (("differences", differences_plot(records)), ("speakers", speakers_plot(helped))):
+    plain = StudentConfig(labeled=str(folder / "corpus/audio/labels.csv"), unlabeled=str(folder), train=train)
+    alone, helped = (replace(plain, recipe=one, output=str(folder / "students" / one)) for one in RECIPES)
+    records, difference = compare(alone, helped)
+    train_students(replace(helped, folds="none"))
+    for name, png in (("differences", differences_plot(records)), ("speakers", speakers_plot(records[helped.recipe]))):
         write_bytes(str(folder / f"students/{name}.png"), png)
-    difference = interval_text(paired_difference(helped, base, "uar"))
-    return f"difference {difference} (paired, {len(base[0].confusions)} speakers, 95 % interval)"
+    return difference
 
 
 def search_lambdas(folder: Path) -> str:
@@ -121,11 +133,6 @@ def search_lambdas(folder: Path) -> str:
     Args:
         folder: of the demo, labeled.
     """
-    from liser_ray.search.config import SearchConfig
-    from liser_ray.search.job import search
-    from liser_ray.search.results import uar_text
-    from liser_ray.search.space import setting_name
-
     best = search(
         SearchConfig(
             labeled=str(folder / "corpus/audio/labels.csv"),

@@ -4,14 +4,13 @@ Each word has syllables of its own, so that who hears speech alone can learn it.
 common, and half of a sentence's words are of no emotion.
 """
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from liser_ray.demo.folders import make_once
+from liser_ray.demo.folders import make_once, write_csv
 from liser_ray.demo.people import EMOTIONS, person, take_rng
 from liser_ray.demo.voices import CONSONANTS, SAMPLE_RATE_HZ, Syllable, speak
 
@@ -39,7 +38,12 @@ def write_sentences(folder: Path, seed: int = 0, speakers: int = SPEAKERS) -> Pa
         UserError: if ``folder`` holds something else.
     """
     recipe = {"sentences": RECIPE, "seed": seed, "speakers": speakers, "takes": TAKES}
-    make_once(folder, recipe, lambda unfinished: _write(unfinished, seed, speakers))
+
+    def fill(unfinished: Path) -> None:
+        header = ("path", "label", "speaker", "fold", "text")
+        write_csv(unfinished / "labels.csv", header, _recordings(unfinished, seed, speakers))
+
+    make_once(folder, recipe, fill)
     return folder / "labels.csv"
 
 
@@ -54,13 +58,6 @@ def syllables(word: str) -> tuple[Syllable, Syllable]:
     vowel = next((k for k, emotion in enumerate(EMOTIONS) if word in WORDS[emotion]), _VOWEL_OF_OTHERS)
     first, second = (sum(map(ord, part)) % len(CONSONANTS) for part in (word, word[1:]))
     return Syllable(vowel, CONSONANTS[first]), Syllable(vowel, CONSONANTS[second])
-
-
-def _write(folder: Path, seed: int, speakers: int) -> None:
-    with (folder / "labels.csv").open("w", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(("path", "label", "speaker", "fold", "text"))
-        rows.writerows(_recordings(folder, seed, speakers))
 
 
 def _recordings(folder: Path, seed: int, speakers: int) -> Iterator[tuple[str, str, str, str, str]]:
