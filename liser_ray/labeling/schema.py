@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -163,6 +164,19 @@ def set_columns(table: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
         index = table.schema.get_field_index(name)
         table = table.set_column(index, table.schema.field(index), values)
     return table
+
+
+def ended(
+    spans: pa.Table, problems: Mapping[int, Problem], notes: Mapping[int, Sequence[str]] = MappingProxyType({})
+) -> pa.Table:
+    """The spans with what has ended some of them, and with what else is to be told of some as their detail, by row."""
+    texts = {name: spans[name].to_pylist() for name in ("status", "stage", "reason", "detail")}
+    for row, said in notes.items():
+        texts["detail"][row] = one_line("; ".join(filter(None, [texts["detail"][row], *said])))
+    for row, problem in problems.items():
+        for name, text in ending(problem).items():
+            texts[name][row] = text
+    return set_columns(spans, {name: pa.array(said, pa.string()) for name, said in texts.items()})
 
 
 def ending(problem: Problem) -> dict[str, str]:

@@ -22,9 +22,8 @@ from liser_ray.labeling.schema import (
     TRANSCRIPT,
     bytes_in_place,
     empty_column,
-    ending,
+    ended,
     list_column,
-    one_line,
     set_columns,
 )
 from liser_ray.media.audio import SAMPLE_RATE_HZ
@@ -95,7 +94,7 @@ class TeacherStage:
         self._required, self._drops_clips, self._count = frozenset(required), drops_clips, count
 
     def __call__(self, spans: pa.Table) -> pa.Table:
-        """Windows of all spans go through a teacher together."""
+        """Windows of all spans go through a teacher together; what fails is told of those that are not required."""
         started = time.monotonic()
         open_rows = [row for row, status in enumerate(spans["status"].to_pylist()) if not status]
         first, teacher = next(iter(self._teachers.items()))
@@ -134,28 +133,12 @@ class TeacherStage:
                 filled[target.name] = _target_column(target, kind, len(spans), windows, answers)
         if open_rows:
             self._count(Work(len(open_rows), len(problems), time.monotonic() - started, n_windows, n_slots))
-        return self._with(spans, filled, problems, notes)
-
-    def _with(
-        self,
-        spans: pa.Table,
-        filled: Mapping[str, pa.Array],
-        problems: Mapping[int, Problem],
-        notes: Mapping[int, Sequence[str]],
-    ) -> pa.Table:
-        """The table with these targets, endings and, where a teacher failed that is not required, a note of it."""
         if self._drops_clips:
             spans = spans.drop_columns([CLIPS.name])
         column = spans["targets"].combine_chunks()
         children = [filled.get(one.name, column.field(index)) for index, one in enumerate(column.type)]
-        columns: dict[str, pa.Array] = {"targets": pa.StructArray.from_arrays(children, fields=list(column.type))}
-        texts = {name: spans[name].to_pylist() for name in ("status", "stage", "reason", "detail")}
-        for row, said in notes.items():
-            texts["detail"][row] = one_line("; ".join(filter(None, [texts["detail"][row], *said])))
-        for row, problem in problems.items():
-            for name, text in ending(problem).items():
-                texts[name][row] = text
-        return set_columns(spans, columns | {name: pa.array(said, pa.string()) for name, said in texts.items()})
+        targets = pa.StructArray.from_arrays(children, fields=list(column.type))
+        return ended(set_columns(spans, {"targets": targets}), problems, notes)
 
 
 def read_input(spans: pa.Table, row: int, takes: Takes) -> np.ndarray | None:

@@ -9,7 +9,7 @@ import torch
 
 from liser_ray.labeling.config import TRANSCRIPTS
 from liser_ray.labeling.progress import Work
-from liser_ray.labeling.schema import SPEECH, TRANSCRIPT, ending, set_columns
+from liser_ray.labeling.schema import SPEECH, TRANSCRIPT, ended, set_columns
 from liser_ray.labeling.teacher_stage import ask_spans, changed, read_input
 from liser_ray.media.outcome import Problem
 from liser_ray.teachers.batches import choose_device
@@ -28,12 +28,12 @@ class TranscriptStage:
     def __call__(self, spans: pa.Table) -> pa.Table:
         """The sound of all these spans goes through the recogniser together; one that it fails on is failed."""
         started = time.monotonic()
-        texts = {name: spans[name].to_pylist() for name in ("status", "stage", "reason", "detail", TRANSCRIPT.name)}
-        open_rows = [row for row, status in enumerate(texts["status"]) if not status]
+        transcripts = spans[TRANSCRIPT.name].to_pylist()
+        open_rows = [row for row, status in enumerate(spans["status"].to_pylist()) if not status]
         sounds: dict[int, np.ndarray] = {}
         problems: dict[int, Problem] = {}
         for row in open_rows:
-            if texts[TRANSCRIPT.name][row] or not len(spans[SPEECH.name][row]):
+            if transcripts[row] or not len(spans[SPEECH.name][row]):
                 continue
             if (pcm := read_input(spans, row, "sound")) is None:
                 problems[row] = changed(TRANSCRIPTS)
@@ -43,11 +43,8 @@ class TranscriptStage:
             if isinstance(found, Problem):
                 problems[row] = found
             else:
-                texts[TRANSCRIPT.name][row] = found
-        for row, problem in problems.items():
-            for name, text in ending(problem).items():
-                texts[name][row] = text
+                transcripts[row] = found
         if open_rows:
             work = Work(len(open_rows), len(problems), time.monotonic() - started, len(sounds), len(sounds))
             self._count(work)
-        return set_columns(spans, {name: pa.array(said, pa.string()) for name, said in texts.items()})
+        return ended(set_columns(spans, {TRANSCRIPT.name: pa.array(transcripts, pa.string())}), problems)

@@ -123,10 +123,8 @@ def encoded(waveform: np.ndarray, codec: str, rate_hz: int, bits_per_s: int = 0)
         frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
         frames += resampler.resample(None)
     sound = np.concatenate([frame.to_ndarray()[0] for frame in frames if frame is not None])
-    found = np.zeros(len(waveform), np.float32)
-    sound = sound[: len(waveform)]
-    found[: len(sound)] = sound
-    return found * np.float32(peak)
+    sound = np.pad(sound[: len(waveform)], (0, max(0, len(waveform) - len(sound))))
+    return sound.astype(np.float32) * np.float32(peak)
 
 
 def varied(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,7 +1,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from job_scripts import load_job
 
 from liser_ray.runtime import exits
@@ -36,3 +38,15 @@ def refused(run):
             assert word in errors
 
     return call
+
+
+@pytest.fixture
+def voices(tmp_path) -> Path:
+    """A list of two loud and two quiet recordings by each of three speakers."""
+    rng, rows = np.random.default_rng(0), ["path,label,speaker"]
+    for speaker in range(3):
+        for take, (label, level) in enumerate((("loud", 0.3), ("quiet", 0.05)) * 2):
+            soundfile.write(tmp_path / f"{speaker}_{take}.wav", level * rng.standard_normal(9000), 16_000)
+            rows.append(f"{speaker}_{take}.wav,{label},s{speaker}")
+    (tmp_path / "voices.csv").write_text("\n".join(rows))
+    return tmp_path / "voices.csv"

@@ -1,6 +1,5 @@
 """Recordings that every player plays and that are easily got wrong in silence: tracks, channels, colours, stills."""
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -142,24 +141,6 @@ class TestTracks:
         for number, brightness in ((None, 0), (0, 0), (1, 255)):
             with Reader(str(path), wanted=Wanted(video=number)) as reader:
                 assert abs(next(iter(reader.span(0, 0.5))).gray(8, 8).mean() - brightness) < 3
-
-    def test_cover_art_is_no_video(self, tmp_path):
-        path = tmp_path / "a.mp4"
-        with av.open(str(path), "w") as container:
-            cover = container.add_stream("mjpeg", rate=1)
-            cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
-            cover.disposition = av.stream.Disposition.attached_pic
-            sound = container.add_stream("aac", rate=16_000, layout="mono")
-            picture = av.VideoFrame.from_ndarray(moving_gradient(0), format="rgb24")
-            container.mux(cover.encode(picture))
-            container.mux(cover.encode(None))
-            chunk = av.AudioFrame.from_ndarray(LOW[None], format="flt", layout="mono")
-            chunk.sample_rate = 16_000
-            container.mux(sound.encode(chunk))
-            container.mux(sound.encode(None))
-        (header,) = read_headers([str(path)], (), Wanted(video=0))
-        assert not header.has_video
-        assert judge(header, PlanConfig()).reason == Reason.NO_VIDEO
 
 
 class TestChannels:

@@ -16,6 +16,7 @@ from liser_ray.corpora.probe import judge
 from liser_ray.media import source
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.reader import Reader
+from liser_ray.media.track_choice import Wanted
 
 AAC_TOLERANCE_S = 0.01  # a 5-ms click through AAC's 21-ms blocks has a soft start
 NTSC = Fraction(30_000, 1001)
@@ -298,6 +299,8 @@ def test_no_video_track_and_cover_art_is_none(tmp_path, with_cover):
         stream = reader.span(0, 1)
         assert list(stream) == []
         assert np.abs(stream.pcm()).max() > 1000
+    (header,) = read_headers([str(path)], (), Wanted(video=0))  # though it is asked for
+    assert judge(header, PlanConfig()).reason == Reason.NO_VIDEO
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_SPELLINGS = {
-    "angry": ("anger", "ang"),
-    "disgust": ("disgusted", "dis"),
-    "fear": ("fearful", "fea"),
-    "happy": ("happiness", "joy", "hap"),
-    "neutral": ("neu",),
-    "sad": ("sadness",),
-    "surprise": ("surprised", "sur"),
-}
-_CANONICAL = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
+from liser_ray.corpora.labels import meaning
 
 
 @dataclass(frozen=True)
@@ -36,15 +27,9 @@ class Agreement:
     kappa: float
 
 
-def canonical(label: str) -> str:
-    """One spelling for the labels that corpora spell in several ways: ``fear`` for ``fearful``."""
-    label = label.strip().lower()
-    return _CANONICAL.get(label, label)
-
-
 def agree(counts: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> Agreement:
     """The agreement in counts of spans by label of one target and of the other, int [K_1, K_2]."""
-    names, others = (np.array([canonical(label) for label in labels]) for labels in (rows, columns))
+    names, others = (np.array([meaning(label) for label in labels]) for labels in (rows, columns))
     common = np.intersect1d(names, others)[:, None]
     square = (common == names).astype(int) @ counts @ (common == others).astype(int).T
     n_spans = int(square.sum())

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from liser_ray.corpora.labels import meaning
 from liser_ray.corpora.plan import load_plan_summary
 from liser_ray.labeling.config import Prices
-from liser_ray.labeling.page.agreement import agree, canonical
+from liser_ray.labeling.page.agreement import agree
 from liser_ray.labeling.page.checks import FEWEST_SPANS, find_warnings, share_text
 from liser_ray.labeling.page.faces import contact_sheet
 from liser_ray.labeling.page.figures import histogram_figure
@@ -65,7 +66,7 @@ def write_page(folders: OutputFolders, statistics: TableStatistics) -> None:
         lstrip_blocks=True,
     )
     texts = {"hours": hours_text, "share": share_text, "number": _number_text, "clock": clock}
-    environment.filters |= texts | {"canonical": canonical}
+    environment.filters |= texts | {"meaning": meaning}
     html = environment.get_template("report.html.jinja").render(
         output=folders.output,
         now=datetime.now(UTC),

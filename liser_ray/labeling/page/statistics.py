@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from liser_ray.corpora.labels import meaning
 from liser_ray.corpora.ordered import in_order
 from liser_ray.corpora.segments import SEGMENT_COLUMNS
-from liser_ray.labeling.page.agreement import canonical
 from liser_ray.labeling.resume import OutputFolders, whole_label_files
 from liser_ray.labeling.schema import flat_windows, set_columns
 from liser_ray.media.outcome import Status
@@ -176,7 +176,7 @@ class TableStatistics:
         self.together = {
             (one.name, other.name): np.zeros((len(one.labels), len(other.labels)), np.int64)
             for one, other in combinations([one for one in targets if one.kind == "distribution"], 2)
-            if {canonical(label) for label in one.labels} & {canonical(label) for label in other.labels}
+            if set(map(meaning, one.labels)) & set(map(meaning, other.labels))
         }
         self.outcomes: dict[Outcome, OutcomeCount] = {}
         self.faces: pa.Table | None = None

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import cohen_kappa_score
 
-from liser_ray.labeling.page.agreement import agree, canonical
+from liser_ray.labeling.page.agreement import agree
 
 LABELS = ("happy", "sad", "angry")
 
@@ -34,10 +34,3 @@ def test_kappa_is_that_of_scikit_learn(counts):
         assert found.kappa == pytest.approx(cohen_kappa_score(*said, sample_weight=counts.ravel()), abs=1e-9)
     else:
         assert math.isnan(found.kappa)
-
-
-@pytest.mark.parametrize(
-    ("label", "name"), [("Fearful", "fear"), ("anger", "angry"), ("hap", "happy"), ("calm", "calm")]
-)
-def test_one_spelling_for_each_emotion(label, name):
-    assert canonical(label) == name
