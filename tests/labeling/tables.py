@@ -1,12 +1,25 @@
-"""Reading labels tables back, as any Parquet reader would."""
+"""Labels tables: spans on their way through the stages, and reading back, as any Parquet reader would."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from liser_ray.labeling.schema import CLIPS, ON_THE_WAY, bytes_column, empty_column, labels_schema, set_columns
+from liser_ray.teachers.targets import Target
+
 Row = dict[str, Any]
+
+
+def open_spans(targets: Sequence[Target], rows: Sequence[Row], clips: Sequence[np.ndarray] = ()) -> pa.Table:
+    """Spans as the media stage makes them, with nothing in the columns that their rows do not name."""
+    schema = pa.schema([*labels_schema(targets, transcripts=True), *ON_THE_WAY])
+    nothing = {one.name: empty_column(one.type, 1)[0].as_py() for one in schema}
+    table = pa.Table.from_pylist([nothing | row for row in rows], schema)
+    return set_columns(table, {CLIPS.name: pa.chunked_array(map(bytes_column, clips))}) if len(clips) else table
 
 
 def rows_of(labels: Path) -> dict[tuple[str, float], Row]:

@@ -1,21 +1,17 @@
 """The stages of the teachers: labels belong to their clip, and one bad span costs no other."""
 
 import os
+from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from labeling.tables import open_spans
 from talking_points import faces_at, loudness, phases_of, sound_of
 
-from liser_ray.labeling.schema import (
-    CLIP_VALID,
-    CLIPS,
-    ON_THE_WAY,
-    bytes_column,
-    labels_schema,
-    set_columns,
-)
+from liser_ray.labeling.schema import CLIP_VALID, CLIPS, set_columns
 from liser_ray.labeling.teacher_stage import CLIP_SHAPE, TeacherStage, predict_spans
 from liser_ray.media.content_hash import digest
 from liser_ray.media.flac import decode_flac, encode_flac
@@ -27,6 +23,7 @@ from liser_ray.teachers.speaks import SpeaksTeacher
 from liser_ray.teachers.targets import Target
 from liser_ray.teachers.teacher import Answer, Teacher
 
+CPU = torch.device("cpu")
 INPUTS = [np.full((2, 3), 1.0), np.full((0, 3), 2.0), np.full((4, 3), 3.0)]  # of three spans
 
 
@@ -35,44 +32,30 @@ def entries(teachers):
     return {one.name: one for one in read_teachers(teachers.settings)}
 
 
-@pytest.fixture(scope="module")
-def schema(entries):
-    targets = [target for one in entries.values() for target in one.load(torch.device("cpu")).targets]
-    return pa.schema([*labels_schema(targets), *ON_THE_WAY])
-
-
 @pytest.fixture
-def spans(schema):
-    return two_spans(schema)
+def spans(entries):
+    return two_spans([target for one in entries.values() for target in one.load(CPU).targets])
 
 
-def two_spans(schema: pa.Schema) -> pa.Table:
+def two_spans(targets: Sequence[Target]) -> pa.Table:
     """Two spans as the media stage makes them: two windows each, the second one of the second span invalid."""
     rng = np.random.default_rng(0)
     clips = [rng.integers(0, 255, (2, *CLIP_SHAPE), np.uint8) for _ in range(2)]
     pcm = [rng.integers(-999, 999, 16_000, np.int16) for _ in range(2)]
-    targets = schema.field("targets").type
     rows = [
         {
-            **{field.name: "" for field in schema if field.type == pa.string()},
-            **{"span_id": str(i), "start_s": 0.0, "end_s": 1.0, "audio": encode_flac(pcm[i]), "speech_fraction": 1.0},
-            **{
-                "face_box": [],
-                "other_faces": 0.0,
-                "targets": {one.name: {part.name: [] for part in one.type} for one in targets},
-            },
-            **{
-                CLIPS.name: b"",
-                "clip_start_s": [0.0, 0.53],
-                CLIP_VALID.name: [1.0, 1.0 - i],
-                "speech": [4_000, 12_000],
-            },
+            **{"span_id": str(i), "end_s": 1.0, "audio": encode_flac(pcm[i]), "speech_fraction": 1.0},
+            **{"clip_start_s": [0.0, 0.53], CLIP_VALID.name: [1.0, 1.0 - i], "speech": [4_000, 12_000]},
             "content_hash": digest(pcm[i]) + digest(clips[i]),
         }
         for i in range(2)
     ]
-    table = pa.Table.from_pylist(rows, schema)
-    return set_columns(table, {CLIPS.name: pa.chunked_array([bytes_column(one) for one in clips])})
+    return open_spans(targets, rows, clips)
+
+
+def entry(teacher: Teacher) -> SimpleNamespace:
+    """A teacher as the settings name it."""
+    return SimpleNamespace(name=teacher.targets[0].name, load=lambda device, precision: teacher)
 
 
 def stage(*entries, required=("face", "speech"), **settings):
@@ -108,10 +91,9 @@ def test_a_teacher_of_whole_spans_has_one_window_of_each(tmp_path):
     for fold in (0, 1):
         (tmp_path / f"fold-{fold}").mkdir()
         write_prosody_network(tmp_path / f"fold-{fold}", network, ("a", "b", "c", "d"), "torch")
-    (entry,) = read_teachers([f"prosody=prosody:{tmp_path}/fold-*"])
-    teacher = entry.load(torch.device("cpu"))
-    spans = two_spans(pa.schema([*labels_schema(teacher.targets), *ON_THE_WAY]))
-    rows = stage(entry, required=("prosody",))(spans).to_pylist()
+    (prosody,) = read_teachers([f"prosody=prosody:{tmp_path}/fold-*"])
+    teacher = prosody.load(CPU)
+    rows = stage(prosody, required=("prosody",))(two_spans(teacher.targets)).to_pylist()
     sounds = [decode_flac(row["audio"]).astype(np.float32) / 32768 for row in rows]
     expected = teacher(sounds)["prosody_fold_1"]
     for row, values, embedding in zip(rows, expected.values, expected.embedding, strict=True):
@@ -123,8 +105,8 @@ def test_a_teacher_of_whole_spans_has_one_window_of_each(tmp_path):
 
 def test_clips_and_sound_that_changed_on_their_way_are_not_labeled(spans, entries):
     changed = set_columns(spans, {name: spans[name].take([1, 0]) for name in (CLIPS.name, "audio")})
-    for name, entry in entries.items():
-        for row in stage(entry)(changed).to_pylist():
+    for name, one in entries.items():
+        for row in stage(one)(changed).to_pylist():
             assert (row["status"], row["stage"], row["reason"]) == ("failed", name, "hash_mismatch")
             assert all(target["values"] == [] for target in row["targets"].values())
 
@@ -144,23 +126,10 @@ class Loudness(Teacher):
 
 
 @pytest.mark.parametrize("required", [(), ("loudness",)])
-def test_a_teacher_that_fails_costs_its_target_and_the_row_only_if_it_is_required(spans, required):
-
-    kind = pa.schema([one for one in labels_schema(Loudness.targets) if one.name == "targets"])
-    nothing = {name: [] for name in ("start_s", "values", "valid", "embedding")}
-    empty = pa.array([{"loudness": nothing}] * 2, kind.field("targets").type)
-    index = spans.schema.get_field_index("targets")
-    spans = spans.set_column(index, kind.field("targets"), empty)
-    teacher = Loudness()
+def test_a_teacher_that_fails_costs_its_target_and_the_row_only_if_it_is_required(required):
+    spans, teacher = two_spans(Loudness.targets), Loudness()
     teacher.fails_on = decode_flac(spans["audio"][1].as_py()).astype(np.float32)[0] / 32768
-
-    class Entry:
-        name = "loudness"
-
-        def load(self, device, precision):
-            return teacher
-
-    good, bad = stage(Entry(), required=required)(spans).to_pylist()
+    good, bad = stage(entry(teacher), required=required)(spans).to_pylist()
     found = good["targets"]["loudness"]
     assert len(found["values"]) == 2
     np.testing.assert_allclose(
@@ -245,16 +214,8 @@ class PointsByColour(torch.nn.Module):
         return torch.from_numpy(faces_at(phases).astype(np.float32))
 
 
-class Speaks:
-    """An entry of it, and of what it takes."""
-
-    name = "speaks"
-
-    def __init__(self, threshold):
-        self._threshold = threshold
-
-    def load(self, device, precision):
-        return SpeaksTeacher("speaks", PointsByColour(), "", self._threshold, device)
+def speaks(threshold):
+    return entry(SpeaksTeacher("speaks", PointsByColour(), "", threshold, CPU))
 
 
 class Brightness(Teacher):
@@ -267,11 +228,7 @@ class Brightness(Teacher):
         return {"brightness": Answer(np.array([[one.mean()] for one in windows], np.float32).reshape(-1, 1))}
 
 
-class Bright:
-    name = "brightness"
-
-    def load(self, device, precision):
-        return Brightness()
+BRIGHT = entry(Brightness())
 
 
 def spans_of(people, n_windows=6, spoken=1.0):
@@ -285,20 +242,15 @@ def spans_of(people, n_windows=6, spoken=1.0):
         start_s = (np.arange(n_windows) * 16 / 30).tolist()
         rows.append({
             "audio": encode_flac(pcm), "speech": [0, round(len(pcm) * spoken)], "clip_start_s": start_s,
-            "clip_valid": [1.0] * n_windows, "content_hash": digest(pcm) + digest(clips[-1]), CLIPS.name: b"",
+            "clip_valid": [1.0] * n_windows, "content_hash": digest(pcm) + digest(clips[-1]),
         })  # fmt: skip
-    targets = [*SpeaksTeacher("speaks", PointsByColour(), "", 0, torch.device("cpu")).targets, *Brightness.targets]
-    schema = pa.schema([*labels_schema(targets), *ON_THE_WAY])
-    nothing = {"start_s": [], "values": [], "valid": []}
-    rest = {field.name: "" if field.type == pa.string() else 0.0 for field in schema}
-    rest |= {"face_box": [], "targets": {one.name: nothing for one in targets}}
-    table = pa.Table.from_pylist([rest | row for row in rows], schema)
-    return set_columns(table, {CLIPS.name: pa.chunked_array([bytes_column(one) for one in clips])})
+    targets = [*speaks(0).load(CPU, "float32").targets, *Brightness.targets]
+    return open_spans(targets, rows, clips)
 
 
 def test_a_face_that_does_not_speak_is_filtered_and_nobody_else_is_asked_about_it():
     spans = spans_of([(1, 1), (0, 2)])
-    speaker, listener = stage(Speaks(0.6), Bright(), required=("speaks", "brightness"))(spans).to_pylist()
+    speaker, listener = stage(speaks(0.6), BRIGHT, required=("speaks", "brightness"))(spans).to_pylist()
     assert min(map(min, speaker["targets"]["speaks"]["values"])) > 0.6
     assert speaker["targets"]["speaks"]["valid"] == speaker["targets"]["brightness"]["valid"] == [1.0] * 6
     assert (speaker["status"], listener["status"], listener["stage"]) == ("", "filtered", "speaks")
@@ -309,8 +261,8 @@ def test_a_face_that_does_not_speak_is_filtered_and_nobody_else_is_asked_about_i
 
 
 def test_where_speaking_is_not_required_its_windows_are_invalid_for_later_teachers_in_any_pool():
-    spans = stage(Speaks(0.6), required=())(spans_of([(0, 2), (1, 1)]))
-    listener, speaker = stage(Bright(), required=())(spans).to_pylist()
+    spans = stage(speaks(0.6), required=())(spans_of([(0, 2), (1, 1)]))
+    listener, speaker = stage(BRIGHT, required=())(spans).to_pylist()
     assert (listener["status"], speaker["status"]) == ("", "")
     assert listener["targets"]["speaks"]["valid"] == [1.0] * 6
     assert listener["targets"]["brightness"]["valid"] == [0.0] * 6
@@ -321,7 +273,7 @@ def test_where_speaking_is_not_required_its_windows_are_invalid_for_later_teache
 def test_a_face_of_which_nothing_is_known_or_asked_stays_as_it_is(threshold, spoken, n_windows):
     """Whatever it correlates by, without speech, or in less than two seconds."""
     spans = spans_of([(0, 2)], n_windows, spoken)
-    (row,) = stage(Speaks(threshold), Bright(), required=("speaks", "brightness"))(spans).to_pylist()
+    (row,) = stage(speaks(threshold), BRIGHT, required=("speaks", "brightness"))(spans).to_pylist()
     assert row["status"] == ""
     assert row["targets"]["speaks"]["valid"] == [float(threshold < 0)] * n_windows
     assert row["targets"]["brightness"]["valid"] == [1.0] * n_windows
@@ -330,6 +282,6 @@ def test_a_face_of_which_nothing_is_known_or_asked_stays_as_it_is(threshold, spo
 def test_a_changed_sound_is_not_compared_with_a_face():
     spans = spans_of([(1, 1), (1, 2)])
     changed = set_columns(spans, {"audio": spans["audio"].take([1, 0])})
-    for row in stage(Speaks(0.2), required=("speaks",))(changed).to_pylist():
+    for row in stage(speaks(0.2), required=("speaks",))(changed).to_pylist():
         assert (row["status"], row["stage"], row["reason"]) == ("failed", "speaks", "hash_mismatch")
         assert row["targets"]["speaks"]["values"] == []

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import soundfile
+from labeling.tables import open_spans
 from talking_heads import voice
 
 from liser_ray.corpora.schema import plan_schema
@@ -11,7 +12,7 @@ from liser_ray.labeling import transcript_stage
 from liser_ray.labeling.config import LabelConfig, fit_pools
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.run_card import sources_of_transcripts
-from liser_ray.labeling.schema import ON_THE_WAY, labels_schema
+from liser_ray.labeling.schema import labels_schema
 from liser_ray.labeling.teacher_stage import TeacherStage
 from liser_ray.labeling.transcript_stage import TranscriptStage
 from liser_ray.media.content_hash import digest
@@ -53,11 +54,7 @@ def spans():
             {"transcript": text, "speech": stretch, "status": status[number], "span_id": str(number)}
             | {"audio": encode_flac(pcm), "content_hash": digest(pcm)}
         )
-    schema = pa.schema([*labels_schema([TARGET], transcripts=True), *ON_THE_WAY])
-    nothing = {field.name: "" if field.type == pa.string() else 0 for field in schema}
-    nothing |= {"face_box": [], "clips": b"", "clip_start_s": [], "clip_valid": []}
-    nothing["targets"] = {"letters": {"start_s": [], "values": [], "valid": []}}
-    return pa.Table.from_pylist([nothing | one for one in rows], schema)
+    return open_spans([TARGET], rows)
 
 
 @pytest.mark.parametrize("required", [(), ("letters",)])
