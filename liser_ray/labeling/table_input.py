@@ -12,15 +12,7 @@ from liser_ray.corpora.plan import load_plan_summary
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.progress import Work
 from liser_ray.labeling.resume import OutputFolders, whole_label_files
-from liser_ray.labeling.schema import (
-    ON_THE_WAY,
-    RECIPE_KEY,
-    SPEECH,
-    TRANSCRIPT,
-    empty_column,
-    list_column,
-    read_recipe,
-)
+from liser_ray.labeling.schema import ON_THE_WAY, RECIPE_KEY, SPEECH, TRANSCRIPT, empty_column, list_column, read_recipe
 from liser_ray.media.flac import decode_flac
 from liser_ray.media.outcome import Status
 from liser_ray.media.speech import speech_stretches

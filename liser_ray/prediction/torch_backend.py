@@ -10,13 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.card import StudentCard
-from liser_ray.student.features import (
-    BandNormalisation,
-    BandStatistics,
-    LogMel,
-    pad_edges,
-    recording_statistics,
-)
+from liser_ray.student.features import BandNormalisation, BandStatistics, LogMel, pad_edges, recording_statistics
 from liser_ray.student.front_end import FRAME_SAMPLES, STRIDE_SAMPLES
 from liser_ray.student.network import EmotionClassifier
 

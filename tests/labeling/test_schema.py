@@ -7,14 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liser_ray.labeling.schema import (
-    bytes_column,
-    bytes_in_place,
-    empty_column,
-    labels_schema,
-    list_column,
-    rows_of,
-)
+from liser_ray.labeling.schema import bytes_column, bytes_in_place, empty_column, labels_schema, list_column, rows_of
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.targets import Target
 

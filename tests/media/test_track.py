@@ -5,12 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liser_ray.media.detector import Face
-from liser_ray.media.track import (
-    Tracker,
-    Tracklet,
-    colours,
-    follow,
-)
+from liser_ray.media.track import Tracker, Tracklet, colours, follow
 
 SIZE = (640, 360)
 COORDINATE = st.floats(0, 600)
