@@ -105,10 +105,10 @@ def _timed(call, path):
 
 
 def test_a_few_broken_files(tmp_path):
-    sources = [write_moving(tmp_path / f"good{suffix}", 1.0, 25) for suffix in (".mp4", ".mkv", ".mpg")]
+    sources = [write_moving(tmp_path / f"good{suffix}", 1.0, 25) for suffix in (".mp4", ".mkv", ".mpg", ".ts")]
     soundfile.write(tmp_path / "good.wav", voice_like(np.arange(16_000) / 16_000), 16_000)
-    ends, _ = outcomes([*sources, tmp_path / "good.wav"], 8, 3, tmp_path)
-    assert sum(ends.values()) == 16
+    ends, _ = outcomes([*sources, tmp_path / "good.wav"], 15, 3, tmp_path)
+    assert sum(ends.values()) == 30
 
 
 @pytest.mark.soak
