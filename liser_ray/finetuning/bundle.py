@@ -38,11 +38,13 @@ def model_card(card: Mapping[str, Any], text: CardText) -> str:
     single, (temperature, *_) = calibrated(scores), card["temperatures"].values()
     ece, ece_calibrated = (scores[single][key] for key in ("calibration_error", "calibration_error_with_temperature"))
     of_recordings = card["labeled_fraction"] < 1 and card["labeled_by"] == "recording"
+    base = card.get("base", {}).get("name", "")
+    of_hub = f"base_model: {base}\n" if re.fullmatch(r"[\w.-]+/[\w.-]+", base) else ""
     share = f", {card['labeled_fraction']:.0%} of their recordings" if of_recordings else ""
     return f"""\
 ---
 library_name: {text.loader}
-{f"base_model: {text.base}" + chr(10) if text.base else ""}pipeline_tag: {text.task}
+{of_hub}pipeline_tag: {text.task}
 tags: [speech-emotion-recognition, liser]
 ---
 # {text.title}: {card["labeled"]}, fold {card["fold"]}

@@ -29,7 +29,6 @@ class CardText(NamedTuple):
     Attributes:
         title: what kind of teacher it is.
         loader: which package loads it, as the hub's front matter names it.
-        base: the hub's name of the model it was tuned from; "": none, or from elsewhere.
         task: as the front matter names it.
         how: what was tuned, and how.
         takes: what goes in.
@@ -40,7 +39,6 @@ class CardText(NamedTuple):
 
     title: str
     loader: str
-    base: str
     task: str
     how: str
     takes: str

@@ -173,7 +173,6 @@ class ProsodyMethod(Method[ProsodyConfig]):
         return CardText(
             title="Prosodic emotion teacher",
             loader="liser-ray",
-            base="",
             task="audio-classification",
             how=f"A residual network on 25 descriptors of the voice every 10 ms ({self.config.descriptors})",
             takes="16 kHz mono, a whole span at a time",

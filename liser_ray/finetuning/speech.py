@@ -2,7 +2,6 @@
 
 import json
 import posixpath
-import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -102,7 +101,6 @@ class SpeechMethod(Method[FinetuneConfig]):
         return CardText(
             title="Speech emotion teacher",
             loader="peft" if "lora" in card["settings"] else "liser-ray",
-            base=base if re.fullmatch(r"[\w.-]+/[\w.-]+", base) else "",
             task="audio-classification",
             how=f"{base} {self._how()}",
             takes="16 kHz mono",

@@ -128,7 +128,6 @@ class WordsMethod(Method[WordsConfig]):
         return CardText(
             title="Teacher of emotion in words",
             loader="transformers",
-            base=base if re.fullmatch(r"[\w.-]+/[\w.-]+", base) else "",
             task="text-classification",
             how=f"{base}, all weights" if base else "A small BERT without pretraining",
             takes="what is said, as text",
