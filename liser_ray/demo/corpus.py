@@ -67,12 +67,8 @@ class CorpusSize:
 def make_corpus(folder: Path, seed: int = 0, size: CorpusSize | None = None) -> None:
     """Write the corpus, or do nothing if it is there already.
 
-    The folder appears whole or not at all: it is made under another name and renamed.
-
-    Args:
-        folder: to make; if it exists it must be empty or hold a demo corpus, which another seed replaces.
-        seed: of everything random.
-        size: how much; None: the demo's twelve talking heads and 200 utterances.
+    The folder appears whole or not at all, in place of a corpus of another seed or size. Without a size it has the
+    demo's twelve talking heads and 200 utterances.
 
     Raises:
         UserError: if the folder holds something else.

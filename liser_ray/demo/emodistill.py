@@ -20,11 +20,7 @@ TRAIN = ("--train.epochs", "40", "--train.augment.band_masks", "0", "--train.aug
 
 
 def run_emodistill(folder: Path) -> None:
-    """Speech, both teachers, their labels, and students with and without them; prints a line for each.
-
-    Args:
-        folder: of all files; called again, it goes on where it was.
-    """
+    """Speech, teachers, labels, students with and without them, and a line for each; called again, it goes on."""
     with step(1, STEPS, "speech") as results:
         speech = str(write_sentences(folder / "speech"))
         results.append(speech)

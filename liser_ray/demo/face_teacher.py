@@ -48,14 +48,9 @@ _MATRIX_LEARNING_RATE = 0.02
 
 
 def fit_face_teacher(weights: Path, landmark_weights: Path, seed: int, speakers: int, epochs: int) -> None:
-    """Fit a teacher and write its two files; S2D's carries the labels.
+    """Fit a teacher to so many speakers, each with each emotion, and write its two safetensors; S2D's has the labels.
 
-    Args:
-        weights: safetensors of S2D to write.
-        landmark_weights: safetensors of its landmark network to write.
-        seed: of faces, weights and batches.
-        speakers: how many; each is drawn with each emotion. None of them is in a demo corpus.
-        epochs: over all pictures.
+    None of the speakers is in a demo corpus.
     """
     crops, labels = drawn_crops(seed, speakers)
     landmarks = _settled(new_mobilefacenet(seed), crops)

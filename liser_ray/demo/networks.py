@@ -47,13 +47,8 @@ class FitSize:
 def fit_networks(corpus: Path, output: Path, seed: int = 0, size: FitSize | None = None) -> DemoNetworks:
     """Fit both networks and score the face teacher, or do nothing if they are there already.
 
-    The landmark network is random, with fixed weights: there is no pretrained one without a download.
-
-    Args:
-        corpus: of `make_corpus`; only scored on, never learned from.
-        output: folder to make; appears whole or not at all. If it exists it must be empty or the demo's.
-        seed: of everything random.
-        size: how much; None: the demo's.
+    The corpus is only scored on, never learned from. The landmark network is random, with fixed weights: there is no
+    pretrained one without a download. Without a size they are the demo's.
 
     Raises:
         UserError: if the output folder holds something else.

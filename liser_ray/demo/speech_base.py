@@ -38,13 +38,8 @@ _LEARNING_RATE = 2e-3
 def pretrain_speech_base(folder: Path, seed: int, speakers: int, steps: int) -> None:
     """Pretrain a small HuBERT and write it as a Transformers folder without a head.
 
-    Silent: it runs beside the face teacher's fit, which takes longer and shows the time left.
-
-    Args:
-        folder: to write, as `save_pretrained` does.
-        seed: of voices, weights and batches.
-        speakers: how many; none of them is in a demo corpus.
-        steps: on batches of 16 pieces of 1 s.
+    It has heard so many speakers, none of them in a demo corpus; a step is 16 pieces of 1 s. Silent: it runs beside the
+    face teacher's fit, which takes longer and shows the time left.
     """
     utterances = unlabeled_speech(seed, speakers)
     with torch.random.fork_rng(devices=[]):

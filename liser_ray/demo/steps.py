@@ -47,10 +47,6 @@ def demo_settings(config: LabelConfig, n_steps: int = 3) -> LabelConfig:
 
     Faces are found by OpenCV's Haar cascade, which needs no download, and whose crops the face teacher was fitted to.
 
-    Args:
-        config: of the labeling job.
-        n_steps: how many steps there are for whoever reads along.
-
     Raises:
         UserError: if the output is no folder.
     """
@@ -107,16 +103,9 @@ def compare(alone: StudentConfig, helped: StudentConfig) -> tuple[dict[str, tupl
 
 
 def compare_students(folder: Path, train: TrainConfig = TRAIN) -> str:
-    """Train one student from labels alone and one that its teachers help, on the same speakers; print and plot scores.
+    """Train a student from labels alone and one that its teachers help, on the same speakers; print and plot scores.
 
-    With the teachers' help also one of all speakers, which is to be used.
-
-    Args:
-        folder: of the demo, labeled.
-        train: how both are trained.
-
-    Returns:
-        Their difference, in words.
+    With the teachers' help also one of all speakers, which is to be used. Gives their difference, in words.
     """
     plain = StudentConfig(labeled=str(folder / "corpus/audio/labels.csv"), unlabeled=str(folder), train=train)
     alone, helped = (replace(plain, recipe=one, output=str(folder / "students" / one)) for one in RECIPES)
@@ -128,11 +117,7 @@ def compare_students(folder: Path, train: TrainConfig = TRAIN) -> str:
 
 
 def search_lambdas(folder: Path) -> str:
-    """Find the λ of both teachers on the validation speakers; what was found, in words.
-
-    Args:
-        folder: of the demo, labeled.
-    """
+    """Find the λ of both teachers on the validation speakers; what was found, in words."""
     best = search(
         SearchConfig(
             labeled=str(folder / "corpus/audio/labels.csv"),

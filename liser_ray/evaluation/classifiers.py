@@ -46,11 +46,9 @@ class Classifier:
 
 
 def load_classifiers(model: str, step_s: float) -> list[Classifier]:
-    """The classifiers that an address names; of a folder of students, or of teachers, all of them.
+    """The classifiers at a path, s3:// or hf:// address; of a folder of students, or of teachers, all of them.
 
-    Args:
-        model: a local path, s3:// or hf:// address.
-        step_s: from 3-s window to window of students.
+    Students are asked about a 3-s window every ``step_s``.
 
     Raises:
         UserError: there is none.

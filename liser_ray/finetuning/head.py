@@ -91,10 +91,7 @@ class HeadTask:
 
     Args:
         frozen: all that is needed of the set.
-        split: which recordings train and select.
-        settings: of the training.
-        seed: of weights and order.
-        group: the processes that share each batch.
+        split, settings, seed, group: see `FoldTask`.
         kinds: of the pieces to learn from, as in `PIECES_S`.
         lesson: what is learned of teachers.
         label_smoothing: share of each true label that is spread over all labels in training, 0..1.

@@ -68,11 +68,8 @@ def check_settings(config: LabelConfig) -> list[Target]:
 def sources_of_transcripts(config: LabelConfig, carried: pa.Schema) -> dict[str, str]:
     """Where the transcripts come from, for the recipe; none: there are none, and the table has no such column.
 
-    "text" is a list's column, "recogniser" the SHA-256 of one, "table" and so on those of the table that is the input.
-
-    Args:
-        config: the settings.
-        carried: columns of the list.
+    "text" is a list's column, which is then among the ``carried``, "recogniser" the SHA-256 of one, "table" and so on
+    those of the table that is the input.
 
     Raises:
         UserError: there are none, and a teacher takes text.

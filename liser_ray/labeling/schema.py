@@ -73,13 +73,9 @@ def labels_schema(
     metadata: Mapping[str, str] | None = None,
     transcripts: bool = False,
 ) -> pa.Schema:
-    """Schema of ``labels/*.parquet``, pinned for a run by the teachers' targets and the carried columns.
+    """Schema of ``labels/*.parquet``, pinned for a run by the targets, in order, and the manifest's ``extra`` columns.
 
-    Args:
-        targets: of all teachers, in order.
-        extra: columns of the manifest that are carried along.
-        metadata: what every file says of itself.
-        transcripts: whether there are any.
+    ``metadata`` is what every file says of itself.
 
     Raises:
         UserError: if a carried column has the name of one of ours.

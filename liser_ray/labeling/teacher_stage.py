@@ -81,13 +81,8 @@ class TeacherStage:
     ):
         """Load teachers, which all take the same, on this machine, on the GPU if Ray gave one.
 
-        Args:
-            entries: the teachers.
-            required: names of those without which a span is failed.
-            precision: of their matrix products.
-            drops_clips: whether nobody needs the clips afterwards.
-            count: gets the work of each call.
-            has_gpu: whether Ray gave one.
+        Without an answer of those that are ``required`` a span is failed. ``drops_clips`` says that nobody needs the
+        clips afterwards; ``count`` gets the work of each call.
         """
         device = torch.device(choose_device(has_gpu))
         self._teachers = {entry.name: entry.load(device, precision) for entry in entries}
@@ -257,12 +252,9 @@ def predict_spans(teacher: Teacher, inputs: Sequence[Windows], name: str) -> lis
 def ask_spans(
     ask: Callable[[Sequence[Input]], Sequence[Found]], inputs: Sequence[Input], name: str
 ) -> list[Found | Problem]:
-    """What somebody says of each span: asked of all together, and one by one if that fails.
+    """What somebody of this name says of each span's input: asked of all together, and one by one if that fails.
 
-    Args:
-        ask: gives one thing for each span, and may raise whatever it likes.
-        inputs: of each span.
-        name: of whom is asked.
+    ``ask`` gives one thing for each, and may raise whatever it likes.
     """
     if not inputs:
         return []

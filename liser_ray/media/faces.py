@@ -97,13 +97,9 @@ class TrackedPicture:
 def find_faces(
     frames: Iterable[SampledFrame], n_cells: int, config: FaceConfig, detect: Detect | None = None
 ) -> SpanFaces:
-    """Follows one face through a span; the same pictures always give the same result.
+    """Follows one face through the pictures, in order, of a span of so many cells; the same ones give the same result.
 
-    Args:
-        frames: the span's pictures in order.
-        n_cells: length of the span's 30 Hz grid.
-        config: how.
-        detect: finds the faces of a picture; None: the detector that the process keeps, which threads may not share.
+    Without ``detect`` faces are found by the detector that the process keeps, which threads may not share.
     """
     tracker = track.Tracker()
     n_cropped = min(n_cells, clips.n_windows(n_cells) * clips.WINDOW_CELLS)  # what is left belongs to no window

@@ -50,9 +50,7 @@ def decode_waveform(source: ByteSource) -> Iterator[np.ndarray]:
 def check_audible(n_samples: int, peak: float) -> None:
     """Refuse a recording without anything to hear: "empty", "shorter than 0.1 s" or "silent".
 
-    Args:
-        n_samples: at 16 kHz.
-        peak: the largest absolute value, where 32768 is full scale.
+    It has so many samples at 16 kHz; its peak is the largest absolute value, where 32768 is full scale.
     """
     if n_samples == 0:
         raise WaveformError("empty", "no samples")

@@ -47,23 +47,20 @@ _STRIDES_OF_FRAME = np.arange(FRAME_SAMPLES // STRIDE_SAMPLES)
 
 
 def export_onnx(weights: bytes, card: StudentCard) -> bytes:
-    """A student as an ONNX file that needs nothing else; of 8 labels about half a megabyte.
+    """A student, of the bytes of its ``student.safetensors``, as an ONNX file that needs nothing else.
+
+    Of 8 labels it has about half a megabyte. The card becomes metadata of the model, with the labels.
 
     Inputs: ``waveform`` float32 [samples], 16 kHz, mono, -1..1, from one sample on.
 
     Outputs: ``probabilities`` float32 [K] of the recording, the softmax of the mean over windows at the card's
-    temperature; ``window_logits``
-    float32 [W, K] of its 3-s windows, one every 0.1 s; ``log_mel`` float32 [W, 94, 64], what the windows' spectrograms
-    are before normalisation.
+    temperature; ``window_logits`` float32 [W, K] of its 3-s windows, one every 0.1 s; ``log_mel`` float32 [W, 94, 64],
+    what the windows' spectrograms are before normalisation.
 
     Where the recording is normalised by itself there are more, for recordings that come in pieces. Output:
     ``statistics`` float32 [3, 64], of each band the weight, mean and deviation. Optional inputs:
     ``statistics_before``, the same of what was before this waveform; ``frames`` int64 [2], the first of its frames that
     counts and the one after the last, (0, 0) for none; ``skip`` int64 [1], samples before the first window.
-
-    Args:
-        weights: the bytes of its ``student.safetensors``.
-        card: its card; it becomes metadata of the model, with the labels.
 
     Raises:
         UserError: the weights are not those of the card's network.

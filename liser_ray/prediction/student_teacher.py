@@ -21,13 +21,7 @@ _HINT = "Give the folder of a trained student: student=student:out/student/seed-
 
 
 class StudentTeacher(Teacher):
-    """One or more students, asked about the same windows: a target each.
-
-    Args:
-        targets: of the students, in their order.
-        students: by the names of their targets.
-        batch_size: windows at a time.
-    """
+    """One or more students, by the names of their targets, asked about the same windows."""
 
     hears_s = SEGMENT_S
 

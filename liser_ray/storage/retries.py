@@ -27,11 +27,9 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 16.0
 
 
 def retried(operation: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
-    """Do it again, with growing random waits, while it fails with one of `TRANSIENT_ERRORS`; raise the last one.
+    """Do it, and again with growing random waits while it fails with one of `TRANSIENT_ERRORS`; raise the last one.
 
-    Args:
-        operation: one that may be done twice.
-        patience_s: after so many seconds it is not begun again.
+    It must be one that may be done twice. After so many seconds it is not begun again.
     """
     give_up = time.monotonic() + patience_s
     for attempt in itertools.count():
