@@ -8,10 +8,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from liser_ray.corpora.schema import plan_schema
 from liser_ray.labeling.schema import CLIPS, ON_THE_WAY, bytes_column, empty_column, labels_schema, set_columns
 from liser_ray.teachers.targets import Target
 
 Row = dict[str, Any]
+
+
+def planned(*uris: str, status: str = "", reason: str = "", **carried: str) -> pa.Table:
+    """A plan of a span of 1.6 s of each recording."""
+    outcome = {"status": status, "stage": "plan" if status else "", "reason": reason, "detail": reason}
+    rows = [
+        {"span_id": uri, "uri": uri, "recording_id": uri, "start_s": 0.0, "end_s": 1.6, **outcome}
+        | {"recording_s": 1.6, "size_bytes": 1, "width": 1, "height": 1, "frame_rate_hz": 25.0}
+        | carried
+        for uri in uris
+    ]
+    return pa.Table.from_pylist(rows, plan_schema(pa.schema([(name, pa.string()) for name in carried])))
 
 
 def open_spans(targets: Sequence[Target], rows: Sequence[Row], clips: Sequence[np.ndarray] = ()) -> pa.Table:

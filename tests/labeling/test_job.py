@@ -134,13 +134,6 @@ def test_a_finished_job_is_left_alone_by_itself_by_another_recipe_and_by_a_dry_r
     assert {path: path.stat().st_mtime_ns for path in Path(labeled.folders.output).rglob("*")} == files
 
 
-def test_a_dry_run_only_plans(trouble, label_config, tmp_path):
-    plan = plan_corpus(replace(label_config, input=str(trouble), output=str(tmp_path)))
-    assert plan.spans == sum(len(rows) for name, rows in EXPECTED.items() if name != "missing.mp4")
-    assert plan.failed == {"empty": 1, "not_media": 1, "too_large": 2}
-    assert not (tmp_path / "labels").exists()
-
-
 def test_failed_rows_and_new_recordings_run_when_asked(trouble, label_config, ray_session, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()

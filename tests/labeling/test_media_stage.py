@@ -7,6 +7,7 @@ import poison
 import pyarrow as pa
 import pytest
 import soundfile
+from labeling.tables import planned
 from odd_files import Sound, write_tracks
 from talking_heads import voice, write_talking_head
 
@@ -36,17 +37,6 @@ def make_stage(config, roots=(), needs=EVERYTHING):
 def stage(monkeypatch):
     monkeypatch.setattr(media_stage, "prepare_span", poison.prepare)
     return make_stage(MediaConfig(faces=FaceConfig("opencv"), timeout_s=60, memory_mb=700))
-
-
-def planned(*uris, status="", reason="", **carried):
-    outcome = {"status": status, "stage": "plan" if status else "", "reason": reason, "detail": reason}
-    rows = [
-        {"span_id": uri, "uri": uri, "recording_id": uri, "start_s": 0.0, "end_s": 1.6, **outcome}
-        | {"recording_s": 1.6, "size_bytes": 1, "width": 1, "height": 1, "frame_rate_hz": 25.0}
-        | carried
-        for uri in uris
-    ]
-    return pa.Table.from_pylist(rows, plan_schema(pa.schema([(name, pa.string()) for name in carried])))
 
 
 def test_poison_costs_its_own_row(stage, tmp_path):

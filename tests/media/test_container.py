@@ -82,9 +82,8 @@ def test_no_playlist_script_or_reference_is_followed(attacks, listener, secret, 
 
 def test_a_movie_whose_data_lie_elsewhere_has_none(attacks, secret, monkeypatch):
     monkeypatch.chdir(secret)
-    with Reader(str(attacks["dref.mov"])) as reader, pytest.raises(MediaError) as caught:
+    with Reader(str(attacks["dref.mov"])) as reader, pytest.raises(MediaError, match=r"Reason\.TRUNCATED"):
         list(reader.span(0, 1))
-    assert caught.value.reason == Reason.TRUNCATED
     with pytest.raises(WaveformError, match="no samples"):
         read_waveform(str(attacks["dref.mov"]))
 

@@ -14,7 +14,7 @@ from liser_ray.corpora.headers import read_headers
 from liser_ray.corpora.spans import cut
 from liser_ray.media import reader as reader_module
 from liser_ray.media.clips import WINDOW_CELLS
-from liser_ray.media.outcome import MediaError, Reason
+from liser_ray.media.outcome import MediaError
 from liser_ray.media.reader import Reader
 from liser_ray.media.span import common_cells
 
@@ -173,9 +173,8 @@ def test_of_joined_files_all_are_planned_and_no_span_reaches_over_a_joint(tmp_pa
             stream = reader.span(start_s, end_s)
             assert sum(frame.n_cells for frame in stream) >= (0 if suffix == ".wav" else stream.n_cells - 4)
             assert (np.abs(stream.pcm()) > 100).mean() > 0.5
-        with pytest.raises(MediaError, match="times jump at") as caught:
+        with pytest.raises(MediaError, match=r"Reason\.TIMES_JUMP.*times jump at"):
             reader.span(breaks_s[0] - 0.5, breaks_s[0] + 0.5)
-    assert caught.value.reason == Reason.TIMES_JUMP
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".ts", ".vob", ".flv", ".wmv"])
@@ -234,9 +233,8 @@ def test_of_a_stream_too_large_to_be_read_through_nothing_is_paired_over_a_jump(
     monkeypatch.setattr(reader_module, "MAX_SEARCH_BYTES", 1000)
     parts = [remux(clips[".ts"], tmp_path / f"{k}.ts", shift_s=shift_s) for k, shift_s in enumerate((5.0, 0.0))]
     (tmp_path / "joined.ts").write_bytes(b"".join(parts))
-    with Reader(str(tmp_path / "joined.ts")) as reader, pytest.raises(MediaError) as caught:
+    with Reader(str(tmp_path / "joined.ts")) as reader, pytest.raises(MediaError, match=r"Reason\.TIMES_JUMP"):
         list(reader.span(0, 4))
-    assert caught.value.reason == Reason.TIMES_JUMP
 
 
 @pytest.mark.parametrize("is_read_through", [True, False])

@@ -7,7 +7,7 @@ from liser_ray.media import source
 from liser_ray.media import span as spans
 from liser_ray.media.faces import FaceConfig
 from liser_ray.media.flac import decode_flac
-from liser_ray.media.outcome import MediaError, Reason
+from liser_ray.media.outcome import MediaError
 from liser_ray.media.span import MediaConfig, Needs, prepare_span
 
 CONFIG = MediaConfig(faces=FaceConfig("opencv"))
@@ -53,9 +53,8 @@ def test_a_failed_read_costs_its_own_span_alone(recording, fail_on):
     opened.clear()
     spans._reader(recording, CONFIG.wanted(), ())  # its header is read well
     failing.update({0, 1})
-    with pytest.raises(MediaError) as caught:
+    with pytest.raises(MediaError, match=r"Reason\.READ_ERROR"):
         prepare_span(recording, 0.0, 1.6, CONFIG, Needs())
-    assert caught.value.reason == Reason.READ_ERROR
     failing.clear()
     assert hashes(recording) == expected
     assert len(opened) == 3
@@ -108,6 +107,5 @@ def test_of_tracks_of_unlike_length_the_common_part_is_labeled(tmp_path, picture
 
 def test_less_than_a_window_in_common_is_too_short(tmp_path):
     path = write_talking_head(tmp_path / "a.mp4", 3.2, audio=voice(0.4))
-    with pytest.raises(MediaError, match=r"sound from 0\.00 to 0\.4") as caught:
+    with pytest.raises(MediaError, match=r"Reason\.TOO_SHORT.*sound from 0\.00 to 0\.4"):
         prepare_span(str(path), 0.0, 3.2, CONFIG, Needs(speech=False))
-    assert caught.value.reason == Reason.TOO_SHORT

@@ -97,12 +97,10 @@ def test_what_became_a_link_after_the_plan_is_not_opened(videos, tmp_path):
         assert reader.header.has_video
     (videos / "a.mp4").unlink()
     (videos / "a.mp4").symlink_to(tmp_path / "elsewhere/c.mp4")
-    with pytest.raises(MediaError) as caught:
+    with pytest.raises(MediaError, match=r"Reason\.DENIED"):
         Reader(recording.uri, roots=roots)
-    assert caught.value.reason == Reason.DENIED
-    with pytest.raises(MediaError) as caught:
+    with pytest.raises(MediaError, match=r"Reason\.DENIED"):
         source.Source("s3://bucket/a.mp4", roots)
-    assert caught.value.reason == Reason.DENIED
 
 
 def test_a_link_that_changes_between_check_and_opening_opens_nothing(videos, tmp_path, monkeypatch):
