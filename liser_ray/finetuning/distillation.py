@@ -20,7 +20,7 @@ from torch import Tensor
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.segments import WHOLE
-from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.corpora.speech import LabeledRecordings, LabeledSpeech
 from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.finetuning.config import FinetuneConfig
 from liser_ray.runtime.display import Counting
@@ -105,7 +105,7 @@ class Course:
     """Which recordings the epochs of a training learn from, and what their labels weigh.
 
     Args:
-        speech: all recordings.
+        recordings: all of them.
         train: int64 [n], the labeled ones to learn from.
         lesson: what is learned beside labels, or before them.
         weights: of the labels, float32 [K].
@@ -113,13 +113,13 @@ class Course:
     """
 
     def __init__(
-        self, speech: LabeledSpeech, train: np.ndarray, lesson: Lesson | None, weights: np.ndarray, epochs: int
+        self, recordings: LabeledRecordings, train: np.ndarray, lesson: Lesson | None, weights: np.ndarray, epochs: int
     ):
         unlabeled = lesson.unlabeled if lesson else _NONE
         self._stages = [unlabeled, train] if len(unlabeled) else [train]
         self._epochs = epochs
         self.everything = np.concatenate(self._stages)
-        self.of_label = weights[speech.label_index]
+        self.of_label = weights[recordings.label_index]
         self.of_label[unlabeled] = 0
         self._of_item = self.of_label.copy()
         self._of_item[unlabeled] = 1

@@ -1,6 +1,6 @@
 """What a head on a frozen speech model learns: pieces of recordings, whose features are computed once."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ from torch import Tensor, nn
 
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.finetuning.config import TrainSettings
-from liser_ray.finetuning.distillation import Course, Lesson
+from liser_ray.finetuning.distillation import Lesson
 from liser_ray.finetuning.heads_beside import answers_to_teachers, put_heads_beside
 from liser_ray.finetuning.split import TeacherSplit
-from liser_ray.finetuning.task import copy_of, whole_pieces
+from liser_ray.finetuning.task import FoldTask, copy_of, whole_pieces
 from liser_ray.results.metrics import confusion_matrix, uar
 from liser_ray.runtime.display import Counting
 from liser_ray.teachers.pooled_head import PooledHead
 from liser_ray.teachers.speech_inputs import Preparation, read_preparation
 from liser_ray.teachers.speech_models import load_base
 from liser_ray.teachers.windows import sound_windows
-from liser_ray.training.fit import Losses, ProcessGroup, Step, label_weights
+from liser_ray.training.fit import Losses, ProcessGroup
 from liser_ray.training.precision import Precision, mixed
 
 PIECES_S = (0.5, 3.0, 0.0)
@@ -86,17 +86,18 @@ def freeze(
     return FrozenSpeech(speech, prepare, *arrays)
 
 
-class HeadTask:
-    """A head's `Task`: each recording counts the same, and in it each length of pieces.
+class HeadTask(FoldTask):
+    """The task of a head: each recording counts the same, and in it each length of pieces.
 
     Args:
         frozen: all that is needed of the set.
-        split, settings, seed, group: see `FoldTask`.
+        split, settings, seed, group, lesson: see `FoldTask`.
         kinds: of the pieces to learn from, as in `PIECES_S`.
-        lesson: what is learned of teachers.
         label_smoothing: share of each true label that is spread over all labels in training, 0..1.
         projections: of the head, see `PooledHead`.
     """
+
+    model: PooledHead
 
     def __init__(
         self,
@@ -111,11 +112,9 @@ class HeadTask:
         projections: Mapping[str, int] | None = None,
     ):
         self.uars: list[float] = []  # of each length, when it was last validated
-        self.speech, self.split, self.prepare = frozen.speech, split, frozen.prepare
-        self._frozen, self._settings, self._seed, self._group = frozen, settings, seed, group
-        self._lesson, self._smoothing = lesson, label_smoothing
-        weights = label_weights(settings.class_weights, frozen.speech.label_index[split.train], len(self.speech.labels))
-        self._course = Course(frozen.speech, split.train, lesson, weights, settings.epochs)
+        super().__init__(frozen.speech, split, settings, seed, group, lesson=lesson)
+        self.speech, self.prepare = frozen.speech, frozen.prepare
+        self._frozen, self._smoothing = frozen, label_smoothing
         self._train = _Pieces(frozen, self._course.everything, kinds)
         self._selection = _Pieces(frozen, split.selection, copies=False)
         n_layers, n_features = frozen.statistics.shape[1:]
@@ -128,17 +127,8 @@ class HeadTask:
         deviation = np.sqrt(((statistics - mean) ** 2 * weight).sum(axis=0) / weight.sum())
         self.model.standardise(torch.from_numpy(mean), torch.from_numpy(deviation))
 
-    def n_steps(self, epoch: int) -> int:
-        """How many steps an epoch has."""
-        return -(-len(self._course.recordings(epoch)) // self._settings.batch_size)
-
-    def steps(self, epoch: int) -> Iterator[Step]:
-        """All recordings of a stage once, with all their pieces; every process takes its share of each batch."""
-        recordings = self._course.recordings(epoch)
-        order = np.random.default_rng((self._seed, epoch)).permutation(len(recordings))
-        for batch in np.array_split(recordings[order], self.n_steps(epoch)):
-            mine = batch[self._group.rank :: self._group.world_size]
-            yield Step([self._train.of(mine)], self._course.weight(batch))
+    def _parts(self, mine: np.ndarray, batch: np.ndarray, epoch: int) -> list[np.ndarray]:
+        return [self._train.of(mine)]
 
     def losses(self, forward: Callable[..., Any], part: np.ndarray) -> Losses:
         """Cross-entropy of pieces, given as places among those that train, and the terms of the teachers."""

@@ -1,12 +1,11 @@
 """Prosodic teachers: a residual network on descriptors of the voice, from scratch."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liser_ray.corpora.folds import Fold
@@ -16,6 +15,7 @@ from liser_ray.finetuning.config import ProsodyConfig, ProsodyTrainSettings
 from liser_ray.finetuning.method import Ask, CardText, Method
 from liser_ray.finetuning.scoring import Predictions
 from liser_ray.finetuning.split import TeacherSplit
+from liser_ray.finetuning.task import FoldTask
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.runtime.display import Counting
 from liser_ray.teachers.kinds.prosody import Options, load
@@ -23,8 +23,8 @@ from liser_ray.teachers.prosody.descriptors import HOP_SAMPLES
 from liser_ray.teachers.prosody.network import ProsodyNetwork
 from liser_ray.teachers.prosody.sources import SOURCES
 from liser_ray.teachers.prosody.teacher import padded, write_prosody_network
-from liser_ray.training.fit import Losses, ProcessGroup, Step, Task, label_weights, validation_scores
-from liser_ray.training.precision import Precision, mixed, widened
+from liser_ray.training.fit import Losses, ProcessGroup, Task
+from liser_ray.training.precision import Precision, widened
 
 Described = Mapping[int, np.ndarray]
 """Descriptors float32 [25, T] of recordings, by their indices."""
@@ -33,22 +33,14 @@ _VALIDATED_AT_ONCE = 32
 
 
 class Batch(NamedTuple):
-    """Descriptors of pieces of recordings and their labels, int64 [B]."""
+    """Descriptors of pieces of recordings and which recordings these are, int64 [B]."""
 
     pieces: list[Tensor]
-    truth: np.ndarray
+    recordings: np.ndarray
 
 
-class ProsodyTask:
-    """A prosodic teacher's `Task`.
-
-    Args:
-        recordings, described: those of the set, and the descriptors of all that the split trains and selects with.
-        split: which train and select.
-        settings: of the training.
-        seed: of weights, order and pieces.
-        group: the processes that share each batch.
-    """
+class ProsodyTask(FoldTask):
+    """A prosodic teacher's task; ``described`` are all recordings that the split trains and selects with."""
 
     def __init__(
         self,
@@ -59,45 +51,26 @@ class ProsodyTask:
         seed: int,
         group: ProcessGroup,
     ):
-        self._recordings, self._described, self._split = recordings, described, split
-        self._settings, self._seed, self._group = settings, seed, group
+        super().__init__(recordings, split, settings, seed, group)
+        self._described = described
         self._longest = round(settings.crop_s * SAMPLE_RATE_HZ / HOP_SAMPLES)
         torch.manual_seed(seed)
         self.model = ProsodyNetwork(len(recordings.labels), settings.dropout).to(group.device)
         frames = np.concatenate([described[index] for index in split.train], axis=1).astype(np.float64)
         self.model.standardise(torch.from_numpy(frames.mean(axis=1)), torch.from_numpy(frames.std(axis=1)))
-        truth = recordings.label_index[split.train]
-        self._weights = label_weights(settings.class_weights, truth, len(recordings.labels))
-
-    def n_steps(self, epoch: int) -> int:
-        """How many steps an epoch has."""
-        return -(-len(self._split.train) // self._settings.batch_size)
-
-    def steps(self, epoch: int) -> Iterator[Step]:
-        """All recordings once; every process draws the same batches, and takes its share of each."""
-        order = np.random.default_rng((self._seed, epoch)).permutation(self._split.train)
-        truth = self._recordings.label_index
-        for batch in np.array_split(order, self.n_steps(epoch)):
-            mine = batch[self._group.rank :: self._group.world_size]
-            pieces = [self._piece(index, epoch) for index in mine]
-            yield Step([Batch(pieces, truth[mine])], float(self._weights[truth[batch]].sum()))
 
     def losses(self, forward: Callable[..., Any], part: Batch) -> Losses:
         """Cross-entropy, weighted by label if asked for."""
-        logits = widened(forward(*self._inputs(part.pieces)))
-        truth, weight = torch.from_numpy(part.truth).to(logits.device), torch.from_numpy(self._weights).to(logits)
-        return Losses({"loss": F.cross_entropy(logits, truth, weight=weight, reduction="sum")})
+        return Losses({"loss": self._label_loss(widened(forward(*self._inputs(part.pieces))), part.recordings)})
 
-    @torch.inference_mode()
-    def validate(self, model: nn.Module, precision: Precision) -> tuple[float, float]:
-        """Mean cross-entropy and UAR over whole selection recordings."""
-        model.eval()
-        logits, selection = [], self._split.selection
-        for start in range(0, len(selection), _VALIDATED_AT_ONCE):
-            wholes = [torch.from_numpy(self._described[i]) for i in selection[start : start + _VALIDATED_AT_ONCE]]
-            with mixed(self._group.device, precision):
-                logits.append(model(*self._inputs(wholes)).float().cpu().numpy())
-        return validation_scores(np.concatenate(logits), self._recordings.label_index[selection])
+    def _parts(self, mine: np.ndarray, batch: np.ndarray, epoch: int) -> list[Batch]:
+        return [Batch([self._piece(index, epoch) for index in mine], mine)]
+
+    def _logits(self, model: nn.Module, indices: np.ndarray, precision: Precision) -> np.ndarray:
+        def ask(some: np.ndarray) -> Tensor:
+            return model(*self._inputs([torch.from_numpy(self._described[index]) for index in some]))
+
+        return self._in_batches(ask, indices, _VALIDATED_AT_ONCE, precision)
 
     def _inputs(self, pieces: list[Tensor]) -> tuple[Tensor, Tensor]:
         values, n_frames = padded(pieces)

@@ -1,6 +1,7 @@
-"""What a teacher learns: to name the label of pieces of recordings, step by step."""
+"""What a teacher learns: to name the label of recordings, step by step."""
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,10 +9,10 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from peft import PeftModel
-from torch import nn
+from torch import Tensor, nn
 
-from liser_ray.corpora.speech import LabeledSpeech
-from liser_ray.finetuning.config import TrainSettings
+from liser_ray.corpora.speech import LabeledRecordings, LabeledSpeech
+from liser_ray.finetuning.config import TrainSettings, TuneSettings
 from liser_ray.finetuning.distillation import Course, Lesson
 from liser_ray.finetuning.heads_beside import answers_to_teachers
 from liser_ray.finetuning.split import TeacherSplit
@@ -24,6 +25,96 @@ from liser_ray.training.precision import Precision, mixed, widened
 _BATCHES_PER_BUCKET = 16
 
 
+class FoldTask(ABC):
+    """What the `Task`s of all teachers have in common: the recordings of a fold, in batches that processes share.
+
+    Args:
+        recordings, split: all of a set, and which of them train and select.
+        settings: of the training.
+        seed: of order and pieces.
+        group: the processes that share each batch.
+        lengths: of the recordings, int [N]; those of a batch are then of similar lengths.
+        lesson: what is learned of teachers; of unlabeled recordings in a stage of its own.
+    """
+
+    model: nn.Module
+
+    def __init__(
+        self,
+        recordings: LabeledRecordings,
+        split: TeacherSplit,
+        settings: TuneSettings,
+        seed: int,
+        group: ProcessGroup,
+        lengths: np.ndarray | None = None,
+        lesson: Lesson | None = None,
+    ):
+        self.split, self._recordings, self._lengths, self._lesson = split, recordings, lengths, lesson
+        self._batch_size, self._seed, self._group = settings.batch_size, seed, group
+        truth = recordings.label_index[split.train]
+        self._weights = label_weights(settings.class_weights, truth, len(recordings.labels))
+        self._course = Course(recordings, split.train, lesson, self._weights, settings.epochs)
+
+    def n_steps(self, epoch: int) -> int:
+        """How many steps an epoch has."""
+        return -(-len(self._course.recordings(epoch)) // self._batch_size)
+
+    def steps(self, epoch: int) -> Iterator[Step]:
+        """All recordings of a stage once; every process draws the same batches, and takes its share of each."""
+        recordings, rng = self._course.recordings(epoch), np.random.default_rng((self._seed, epoch))
+        if self._lengths is None:
+            batches = np.array_split(rng.permutation(len(recordings)), self.n_steps(epoch))
+        else:
+            batches = epoch_batches(self._lengths[recordings], self._batch_size, rng)
+        for batch in batches:
+            indices = recordings[batch]
+            mine = indices[self._group.rank :: self._group.world_size]
+            yield Step(self._parts(mine, indices, epoch), self._course.weight(indices))
+
+    @abstractmethod
+    def losses(self, forward: Callable[..., Any], part: Any) -> Losses:  # noqa: ANN401 (of `_parts`)
+        """Cross-entropy, weighted by label if asked for, and the terms of the teachers."""
+
+    @torch.inference_mode()
+    def validate(self, model: nn.Module, precision: Precision) -> tuple[float, float]:
+        """Mean cross-entropy and UAR over the selection recordings, of which each process is asked about its share."""
+        model.eval()
+        mine = self.split.selection[self._group.rank :: self._group.world_size]
+        logits = self._logits(model, mine, precision)
+        shares: list[Any] = [(mine, logits)]
+        if self._group.world_size > 1:
+            shares = [None] * self._group.world_size
+            dist.all_gather_object(shares, (mine, logits))
+        truth = self._recordings.label_index[np.concatenate([indices for indices, _ in shares])]
+        return validation_scores(np.concatenate([found for _, found in shares]), truth)
+
+    @abstractmethod
+    def _parts(self, mine: np.ndarray, batch: np.ndarray, epoch: int) -> Sequence[Any]:
+        """Micro-batches of this process's recordings, int64 [m], of a batch, int64 [n]."""
+
+    def _logits(self, model: nn.Module, indices: np.ndarray, precision: Precision) -> np.ndarray:
+        """Of n whole recordings, 0 or more, float32 [n, K], for a task that is validated by these."""
+        raise NotImplementedError
+
+    def _in_batches(
+        self, ask: Callable[[np.ndarray], Tensor], indices: np.ndarray, batch_size: int, precision: Precision
+    ) -> np.ndarray:
+        """`_logits`, by a function that gives those of some recordings."""
+        found = [np.zeros((0, len(self._recordings.labels)), np.float32)]
+        with mixed(self._group.device, precision):
+            for start in range(0, len(indices), batch_size):
+                found.append(ask(indices[start : start + batch_size]).float().cpu().numpy())
+        return np.concatenate(found)
+
+    def _label_loss(
+        self, logits: Tensor, indices: np.ndarray, reduction: str = "sum", smoothing: float = 0.0
+    ) -> Tensor:
+        """Cross-entropy of logits [n, K] of recordings, weighted by label: the sum, or [n] with "none"."""
+        truth = torch.from_numpy(self._recordings.label_index[indices]).to(logits.device)
+        weight = torch.from_numpy(self._weights).to(logits)
+        return F.cross_entropy(logits, truth, weight=weight, reduction=reduction, label_smoothing=smoothing)
+
+
 class Pieces(NamedTuple):
     """Pieces of recordings, int16 [n] each, and which recordings these are, int64 [B]."""
 
@@ -31,19 +122,19 @@ class Pieces(NamedTuple):
     recordings: np.ndarray
 
 
-class TeacherTask:
-    """A speech teacher's `Task`.
+class TeacherTask(FoldTask):
+    """The task of a speech model that is tuned itself.
+
+    Where it takes no mask, pieces are as long as the shortest of the batch: padding would be heard.
 
     Args:
         model: of `build_model`, on the group's device.
-        speech, split: all recordings, and which of them train and select.
-        settings: of the training.
+        speech, split, settings, seed, group, lesson: see `FoldTask`.
         prepare: sound to the model's inputs.
-        seed: of order and pieces.
-        group: the processes that share each batch.
-        lesson: what is learned of teachers; of unlabeled recordings in a stage of its own.
         label_smoothing: share of each true label that is spread over all labels, 0..1.
     """
+
+    _lengths: np.ndarray
 
     def __init__(
         self,
@@ -57,67 +148,38 @@ class TeacherTask:
         lesson: Lesson | None = None,
         label_smoothing: float = 0.0,
     ):
-        self._lesson, self._smoothing = lesson, label_smoothing
-        self.model, self.speech, self.split, self.prepare = model, speech, split, prepare
-        self._settings, self._seed, self._group = settings, seed, group
         self._longest = round(min(settings.crop_s, prepare.longest_s) * SAMPLE_RATE_HZ)
-        self._lengths = np.minimum(np.diff(speech.ends, prepend=0), self._longest)
-        weights = label_weights(settings.class_weights, speech.label_index[split.train], len(speech.labels))
-        self._course = Course(speech, split.train, lesson, weights, settings.epochs)
-        self._weights = weights
-
-    def n_steps(self, epoch: int) -> int:
-        """How many steps an epoch has."""
-        return -(-len(self._course.recordings(epoch)) // self._settings.batch_size)
-
-    def steps(self, epoch: int) -> Iterator[Step]:
-        """All recordings of a stage once; every process draws the same batches, and takes its share of each.
-
-        Where the model takes no mask, pieces are as long as the shortest of the batch: padding would be heard.
-        """
-        order, size = np.random.default_rng((self._seed, epoch)), self._settings.micro_batch_size
-        recordings = self._course.recordings(epoch)
-        for batch in epoch_batches(self._lengths[recordings], self._settings.batch_size, order):
-            indices = recordings[batch]
-            n_samples = self._longest if self.prepare.masked else int(self._lengths[indices].min())
-            mine = indices[self._group.rank :: self._group.world_size]
-            parts = [self._pieces(mine[start : start + size], n_samples, epoch) for start in range(0, len(mine), size)]
-            yield Step(parts, self._course.weight(indices))
+        lengths = np.minimum(np.diff(speech.ends, prepend=0), self._longest)
+        super().__init__(speech, split, settings, seed, group, lengths, lesson)
+        self.model, self.speech, self.prepare = model, speech, prepare
+        self._settings, self._smoothing = settings, label_smoothing
 
     def losses(self, forward: Callable[..., Any], part: Pieces) -> Losses:
         """Cross-entropy, weighted by label if asked for, and the terms of the teachers."""
-        device = self._group.device
-        inputs = {name: one.to(device) for name, one in self.prepare.pieces(part.waveforms).items()}
+        inputs = {name: one.to(self._group.device) for name, one in self.prepare.pieces(part.waveforms).items()}
         logits = widened(forward(**inputs).logits)
-        truth = torch.from_numpy(self.speech.label_index[part.recordings]).to(device)
-        weight = torch.from_numpy(self._weights).to(logits)
-        losses = F.cross_entropy(logits, truth, weight=weight, reduction="none", label_smoothing=self._smoothing)
+        losses = self._label_loss(logits, part.recordings, "none", self._smoothing)
         is_labeled = torch.from_numpy(self._course.of_label[part.recordings] > 0)
         terms = {"loss": losses @ is_labeled.to(losses)}
         if self._lesson is not None:
             answers = answers_to_teachers(self.model)
-            terms |= self._lesson.terms(logits, answers, part.recordings, torch.ones(len(truth)))
+            terms |= self._lesson.terms(logits, answers, part.recordings, torch.ones(len(logits)))
         return Losses(terms)
 
-    def validate(self, model: nn.Module, precision: Precision) -> tuple[float, float]:
-        """Mean cross-entropy and UAR over the selection recordings, of which each process hears its share."""
-        mine = self.split.selection[self._group.rank :: self._group.world_size]
-        logits = score_recordings(model, self.speech, mine, self.prepare, self._group.device, precision)
-        shares: list[Any] = [(mine, logits)]
-        if self._group.world_size > 1:
-            shares = [None] * self._group.world_size
-            dist.all_gather_object(shares, (mine, logits))
-        truth = self.speech.label_index[np.concatenate([indices for indices, _ in shares])]
-        return validation_scores(np.concatenate([found for _, found in shares]), truth)
+    def _logits(self, model: nn.Module, indices: np.ndarray, precision: Precision) -> np.ndarray:
+        return score_recordings(model, self.speech, indices, self.prepare, self._group.device, precision)
 
-    def _pieces(self, indices: np.ndarray, n_samples: int, epoch: int) -> Pieces:
+    def _parts(self, mine: np.ndarray, batch: np.ndarray, epoch: int) -> list[Pieces]:
+        n_samples = self._longest if self.prepare.masked else int(self._lengths[batch].min())
+        crops, size = [self._crop(index, n_samples, epoch) for index in mine.tolist()], self._settings.micro_batch_size
+        return [Pieces(crops[at : at + size], mine[at : at + size]) for at in range(0, len(mine), size)]
+
+    def _crop(self, index: int, n_samples: int, epoch: int) -> np.ndarray:
+        """A piece of a recording, or of one of its copies."""
         # By recording, not by position: the piece does not depend on who hears it, or when.
-        rngs = [np.random.default_rng((self._seed, epoch, index)) for index in indices]
-        n_ways = 1 + self._settings.copies
-        copies = [int(rng.integers(n_ways)) if n_ways > 1 else 0 for rng in rngs]
-        waveforms = [copy_of(self.speech, *pair) for pair in zip(indices.tolist(), copies, strict=True)]
-        crops = [crop(one, n_samples, rng) for one, rng in zip(waveforms, rngs, strict=True)]
-        return Pieces(crops, indices)
+        rng, n_copies = np.random.default_rng((self._seed, epoch, index)), self._settings.copies
+        copy = int(rng.integers(1 + n_copies)) if n_copies else 0
+        return crop(copy_of(self.speech, index, copy), n_samples, rng)
 
 
 def copy_of(speech: LabeledSpeech, index: int, copy: int) -> np.ndarray:

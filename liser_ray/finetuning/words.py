@@ -1,15 +1,13 @@
 """Teachers of words: a text classifier of Transformers, all of whose weights are tuned."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import nn
 from transformers import (
@@ -29,16 +27,16 @@ from liser_ray.finetuning.bundle import base_name
 from liser_ray.finetuning.method import Ask, CardText, Method
 from liser_ray.finetuning.scoring import Predictions
 from liser_ray.finetuning.split import TeacherSplit
-from liser_ray.finetuning.task import epoch_batches
-from liser_ray.finetuning.words_config import NewModel, WordsConfig
+from liser_ray.finetuning.task import FoldTask
+from liser_ray.finetuning.words_config import NewModel, WordsConfig, WordsTrainSettings
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers.transformers_folders import quiet, read_classifier, read_tokenizer
 from liser_ray.teachers.weights import listed
 from liser_ray.teachers.words import WordsTeacher, load_models, tokens
-from liser_ray.training.fit import Losses, ProcessGroup, Step, Task, label_weights, validation_scores
-from liser_ray.training.precision import Precision, mixed, widened
+from liser_ray.training.fit import Losses, ProcessGroup, Task
+from liser_ray.training.precision import Precision, widened
 
 _BATCH = 64  # texts that are only asked about
 _SPECIAL = {name: f"[{name[:3].upper()}]" for name in ("pad_token", "cls_token", "sep_token")}
@@ -96,7 +94,7 @@ class WordsMethod(Method[WordsConfig]):
         else:
             of_training = [texts.texts[i] for i in split.train]
             classifier = new_classifier(of_training, texts.labels, self.config.new_model, seed, group.device)
-        return WordsTask(classifier, texts, split, self.config, seed, group)
+        return WordsTask(classifier, texts, split, self.config.train, seed, group)
 
     def write(self, folder: Path, recordings: LabeledRecordings, task: Task) -> None:
         """The model with its labels, and its tokenizer, as Transformers reads them."""
@@ -144,69 +142,33 @@ class WordsMethod(Method[WordsConfig]):
         return {"new_model": asdict(self.config.new_model)}
 
 
-class WordsTask:
-    """A teacher of words' `Task`.
-
-    Args:
-        classifier: to be tuned, on the group's device.
-        texts, split: all recordings, and which of them train and select.
-        config: the settings.
-        seed: of the order.
-        group: the processes that share each batch.
-    """
+class WordsTask(FoldTask):
+    """The task of a teacher of words: a classifier on the group's device, to be tuned with texts of similar lengths."""
 
     def __init__(
         self,
         classifier: Classifier,
         texts: LabeledTexts,
         split: TeacherSplit,
-        config: WordsConfig,
+        settings: WordsTrainSettings,
         seed: int,
         group: ProcessGroup,
     ):
-        self.classifier, self.model = classifier, classifier.model
-        self._texts, self._split, self._batch_size = texts, split, config.train.batch_size
-        self._seed, self._group = seed, group
-        self._lengths = np.array([len(texts.texts[i]) for i in split.train])
-        truth = texts.label_index[split.train]
-        self._weights = label_weights(config.train.class_weights, truth, len(texts.labels))
-
-    def n_steps(self, epoch: int) -> int:
-        """How many steps an epoch has."""
-        return -(-len(self._split.train) // self._batch_size)
-
-    def steps(self, epoch: int) -> Iterator[Step]:
-        """All texts once, those of similar lengths together; every process takes its share of each batch."""
-        for batch in epoch_batches(self._lengths, self._batch_size, np.random.default_rng((self._seed, epoch))):
-            indices = self._split.train[batch]
-            mine = indices[self._group.rank :: self._group.world_size]
-            yield Step([mine], float(self._weights[self._texts.label_index[indices]].sum()))
+        super().__init__(texts, split, settings, seed, group, lengths=np.array([len(one) for one in texts.texts]))
+        self.classifier, self.model, self._texts = classifier, classifier.model, texts.texts
 
     def losses(self, forward: Callable[..., Any], part: np.ndarray) -> Losses:
         """Cross-entropy of recordings, given by their indices, weighted by label if asked for."""
-        logits = widened(forward(**self._inputs(part)).logits)
-        truth = torch.from_numpy(self._texts.label_index[part]).to(logits.device)
-        weight = torch.from_numpy(self._weights).to(logits)
-        return Losses({"loss": F.cross_entropy(logits, truth, weight=weight, reduction="sum")})
+        return Losses({"loss": self._label_loss(widened(forward(**self._inputs(part)).logits), part)})
 
-    @torch.inference_mode()
-    def validate(self, model: nn.Module, precision: Precision) -> tuple[float, float]:
-        """Mean cross-entropy and UAR over the selection recordings, of which each process reads its share."""
-        model.eval()
-        mine = self._split.selection[self._group.rank :: self._group.world_size]
-        logits = [np.zeros((0, len(self._texts.labels)), np.float32)]
-        for start in range(0, len(mine), _BATCH):
-            with mixed(self._group.device, precision):
-                logits.append(model(**self._inputs(mine[start : start + _BATCH])).logits.float().cpu().numpy())
-        shares: list[Any] = [(mine, np.concatenate(logits))]
-        if self._group.world_size > 1:
-            shares = [None] * self._group.world_size
-            dist.all_gather_object(shares, (mine, np.concatenate(logits)))
-        truth = self._texts.label_index[np.concatenate([indices for indices, _ in shares])]
-        return validation_scores(np.concatenate([found for _, found in shares]), truth)
+    def _parts(self, mine: np.ndarray, batch: np.ndarray, epoch: int) -> list[np.ndarray]:
+        return [mine]
+
+    def _logits(self, model: nn.Module, indices: np.ndarray, precision: Precision) -> np.ndarray:
+        return self._in_batches(lambda some: model(**self._inputs(some)).logits, indices, _BATCH, precision)
 
     def _inputs(self, indices: np.ndarray) -> dict[str, Any]:
-        return tokens(*self.classifier, [self._texts.texts[i] for i in indices])
+        return tokens(*self.classifier, [self._texts[i] for i in indices])
 
 
 def tuned_from(folder: Path, labels: Sequence[str], seed: int, device: torch.device) -> Classifier:
