@@ -24,10 +24,10 @@ from liser_ray.corpora.folds import choose_folds, folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import read_waveform
 from liser_ray.corpora.texts import LabeledTexts, labeled_texts
+from liser_ray.finetuning.config import WordsConfig, WordsTrainSettings
 from liser_ray.finetuning.job import finetune
 from liser_ray.finetuning.run import TeacherJob
 from liser_ray.finetuning.split import TeacherSplit
-from liser_ray.finetuning.words_config import WordsConfig, WordsTrainSettings
 from liser_ray.results.metrics import confusion_matrix, uar
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.recogniser import Recogniser, load_recogniser

@@ -27,8 +27,8 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
+from liser_ray.finetuning.config import NewModel
 from liser_ray.finetuning.words import new_classifier
-from liser_ray.finetuning.words_config import NewModel
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer, save_s2d
 from liser_ray.teachers.s2d_teacher import FERV39K_LABELS

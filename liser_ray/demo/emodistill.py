@@ -6,8 +6,7 @@ from pathlib import Path
 from liser_ray.commands.settings import parse_settings
 from liser_ray.demo.steps import compare, step, tune
 from liser_ray.demo.words import write_sentences
-from liser_ray.finetuning.config import ProsodyConfig, ProsodyTrainSettings
-from liser_ray.finetuning.words_config import WordsConfig, WordsTrainSettings
+from liser_ray.finetuning.config import ProsodyConfig, ProsodyTrainSettings, WordsConfig, WordsTrainSettings
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.job import label_corpus, print_result
 from liser_ray.student.training.config import StudentConfig

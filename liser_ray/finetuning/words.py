@@ -24,11 +24,11 @@ from liser_ray.corpora.speech import LabeledRecordings
 from liser_ray.corpora.texts import LabeledTexts, labeled_texts
 from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.finetuning.bundle import base_name
+from liser_ray.finetuning.config import NewModel, WordsConfig, WordsTrainSettings
 from liser_ray.finetuning.method import Ask, CardText, Method
 from liser_ray.finetuning.scoring import Predictions
 from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.finetuning.task import FoldTask
-from liser_ray.finetuning.words_config import NewModel, WordsConfig, WordsTrainSettings
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute
 from liser_ray.storage.fetch import fetch, sha256

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from liser_ray.commands.settings import parse_settings
-from liser_ray.finetuning.words_config import WordsConfig, defaults_without_base
+from liser_ray.finetuning.config import WordsConfig, defaults_without_base
 
 DESCRIPTION = """\
 Tune a text classifier (BERT, RoBERTa ...) to label emotions from what is said: one teacher for each fold of a labeled

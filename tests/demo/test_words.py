@@ -7,7 +7,7 @@ import soundfile
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.demo.people import EMOTIONS
 from liser_ray.demo.words import WORDS, sentence, syllables, write_sentences
-from liser_ray.finetuning.words_config import WordsConfig
+from liser_ray.finetuning.config import WordsConfig
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import torch
 from small_texts import WORDS, write_texts
 from transformers import BertConfig, BertForMaskedLM
 
+from liser_ray.finetuning.config import NewModel, WordsConfig, WordsTrainSettings
 from liser_ray.finetuning.job import finetune
 from liser_ray.finetuning.words import new_classifier, tuned_from
-from liser_ray.finetuning.words_config import NewModel, WordsConfig, WordsTrainSettings
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.kinds import read_teachers
 from liser_ray.teachers.transformers_folders import read_tokenizer
