@@ -11,8 +11,8 @@ from liser_ray.corpora.folds import Fold, choose_folds, folds_of
 from liser_ray.corpora.labeled import FORMS, read_labeled_set
 from liser_ray.corpora.speech import LabeledRecordings
 from liser_ray.finetuning.config import TeacherConfig
-from liser_ray.finetuning.method import Method
-from liser_ray.finetuning.run import Shared, TeacherJob, train_teacher
+from liser_ray.finetuning.method import Method, Shared
+from liser_ray.finetuning.run import TeacherJob, train_teacher
 from liser_ray.finetuning.scoring import score_confusion
 from liser_ray.results.records import RECORDS_FOLDER, FoldResult, Record, record_file, record_to_json
 from liser_ray.runtime.errors import UserError

@@ -23,6 +23,13 @@ Ask = Callable[[np.ndarray], Predictions]
 """What a teacher says of recordings, given by their indices, int64 [n]."""
 
 
+class Shared(NamedTuple):
+    """What the teachers of all folds have in common: the recordings, and the method's `inputs`."""
+
+    recordings: LabeledRecordings
+    inputs: Any
+
+
 class CardText(NamedTuple):
     """What the README.md of a teacher's folder says of its method.
 
@@ -89,15 +96,8 @@ class Method(ABC, Generic[ConfigT]):
         """What is computed once, for all these folds, of the recordings that they learn and select from, int64 [n]."""
 
     @abstractmethod
-    def task(
-        self,
-        recordings: LabeledRecordings,
-        inputs: Any,  # noqa: ANN401 (of `inputs`)
-        split: TeacherSplit,
-        seed: int,
-        group: ProcessGroup,
-    ) -> Task:
-        """What is learned in a fold, with new weights of this seed."""
+    def task(self, shared: Shared, split: TeacherSplit, seed: int, group: ProcessGroup) -> Task:
+        """What is learned of them in a fold, with new weights of this seed."""
 
     @abstractmethod
     def write(self, folder: Path, recordings: LabeledRecordings, task: Task) -> None:

@@ -12,7 +12,7 @@ from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledRecordings, LabeledSpeech, load_labeled_speech
 from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.finetuning.config import ProsodyConfig, ProsodyTrainSettings
-from liser_ray.finetuning.method import Ask, CardText, Method
+from liser_ray.finetuning.method import Ask, CardText, Method, Shared
 from liser_ray.finetuning.scoring import Predictions
 from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.finetuning.task import FoldTask
@@ -111,16 +111,9 @@ class ProsodyMethod(Method[ProsodyConfig]):
                 counting.advance()
         return found
 
-    def task(
-        self,
-        recordings: LabeledRecordings,
-        inputs: Described,
-        split: TeacherSplit,
-        seed: int,
-        group: ProcessGroup,
-    ) -> ProsodyTask:
+    def task(self, shared: Shared, split: TeacherSplit, seed: int, group: ProcessGroup) -> ProsodyTask:
         """Of pieces of recordings, as they are described."""
-        return ProsodyTask(recordings, inputs, split, self.config.train, seed, group)
+        return ProsodyTask(*shared, split, self.config.train, seed, group)
 
     def write(self, folder: Path, recordings: LabeledRecordings, task: Task) -> None:
         """The network with its labels and the name of its descriptors."""

@@ -5,14 +5,14 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledRecordings
 from liser_ray.finetuning.bundle import model_card, upload
-from liser_ray.finetuning.method import Method
+from liser_ray.finetuning.method import Method, Shared
 from liser_ray.finetuning.scoring import Predictions, fit_temperatures, score, score_held_out
 from liser_ray.finetuning.split import TeacherSplit, split_fold
 from liser_ray.results.metrics import confusion_matrix
@@ -52,17 +52,10 @@ class TeacherJob:
         return split_fold(recordings, self.fold, settings.selection_share, settings.seed, *labeled)
 
 
-class Shared(NamedTuple):
-    """What the teachers of all folds have in common: the recordings, and the method's `inputs`."""
-
-    recordings: LabeledRecordings
-    inputs: Any
-
-
 def train_teacher(job: TeacherJob, shared: Shared, group: ProcessGroup, tell: Tell) -> None:
     """Train a fold's teacher from the last checkpoint to the end; the first process writes the bundle."""
     split = job.split(shared.recordings)
-    training = new_training(job, job.method.task(*shared, split, job.seed, group), group)
+    training = new_training(job, job.method.task(shared, split, job.seed, group), group)
     train_to_end(
         training,
         job.name,

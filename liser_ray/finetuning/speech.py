@@ -22,7 +22,7 @@ from liser_ray.finetuning.config import FinetuneConfig
 from liser_ray.finetuning.distillation import Said, check_lesson, heard_and_said, lesson, lesson_facts, loss_of
 from liser_ray.finetuning.head import FrozenSpeech, HeadTask, freeze
 from liser_ray.finetuning.heads_beside import drop_heads
-from liser_ray.finetuning.method import Ask, CardText, Method
+from liser_ray.finetuning.method import Ask, CardText, Method, Shared
 from liser_ray.finetuning.model import build_model
 from liser_ray.finetuning.scoring import Predictions, Way
 from liser_ray.finetuning.split import TeacherSplit
@@ -144,16 +144,9 @@ class LoraMethod(SpeechMethod):
         """The recordings with the unlabeled ones, and what teachers say of them."""
         return heard_and_said(self.config, cast("LabeledSpeech", recordings), folds)
 
-    def task(
-        self,
-        recordings: LabeledRecordings,
-        inputs: tuple[LabeledSpeech, Said | None],
-        split: TeacherSplit,
-        seed: int,
-        group: ProcessGroup,
-    ) -> TeacherTask:
+    def task(self, shared: Shared, split: TeacherSplit, seed: int, group: ProcessGroup) -> TeacherTask:
         """Of pieces of recordings."""
-        config, (speech, said) = self.config, inputs
+        config, (speech, said) = self.config, shared.inputs
         taught = lesson(config, said, split.fold)
         model = self._model(len(speech.labels), seed, group.device, taught.heads if taught else {})
         prepare = read_preparation(self.base_folder, cast("PreTrainedModel", model.get_base_model()))
@@ -201,16 +194,9 @@ class HeadMethod(SpeechMethod):
         heard = np.append(indices, np.arange(len(recordings), len(speech)))
         return freeze(speech, heard, self.base_folder, config.precision, config.train.copies), said
 
-    def task(
-        self,
-        recordings: LabeledRecordings,
-        inputs: tuple[FrozenSpeech, Said | None],
-        split: TeacherSplit,
-        seed: int,
-        group: ProcessGroup,
-    ) -> HeadTask:
+    def task(self, shared: Shared, split: TeacherSplit, seed: int, group: ProcessGroup) -> HeadTask:
         """Of pieces of recordings, as the base has heard them."""
-        config, (frozen, said) = self.config, inputs
+        config, (frozen, said) = self.config, shared.inputs
         taught = lesson(config, said, split.fold)
         smoothing = loss_of(config).label_smoothing
         return HeadTask(

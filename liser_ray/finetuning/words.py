@@ -25,7 +25,7 @@ from liser_ray.corpora.texts import LabeledTexts, labeled_texts
 from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.finetuning.bundle import base_name
 from liser_ray.finetuning.config import NewModel, WordsConfig, WordsTrainSettings
-from liser_ray.finetuning.method import Ask, CardText, Method
+from liser_ray.finetuning.method import Ask, CardText, Method, Shared
 from liser_ray.finetuning.scoring import Predictions
 from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.finetuning.task import FoldTask
@@ -79,16 +79,9 @@ class WordsMethod(Method[WordsConfig]):
     def inputs(self, recordings: LabeledRecordings, indices: np.ndarray, folds: Sequence[Fold]) -> None:
         """Nothing but the texts."""
 
-    def task(
-        self,
-        recordings: LabeledRecordings,
-        inputs: None,
-        split: TeacherSplit,
-        seed: int,
-        group: ProcessGroup,
-    ) -> "WordsTask":
+    def task(self, shared: Shared, split: TeacherSplit, seed: int, group: ProcessGroup) -> "WordsTask":
         """Of whole texts. A new model's pieces of words are those of the fold's training texts."""
-        texts = cast("LabeledTexts", recordings)
+        texts = cast("LabeledTexts", shared.recordings)
         if self.config.base:
             classifier = tuned_from(self._base_folder, texts.labels, seed, group.device)
         else:

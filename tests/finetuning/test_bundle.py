@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from finetuning.conftest import FOLD
+from finetuning.conftest import CPU, FOLD, training_of
 from peft import PeftModel
 from sklearn.metrics import recall_score
 from small_teachers import make_spectrogram_model
@@ -17,7 +17,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 from liser_ray.corpora.speech import training_recordings
 from liser_ray.finetuning.bundle import base_name
 from liser_ray.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
-from liser_ray.finetuning.run import TeacherJob, new_training, write_bundle
+from liser_ray.finetuning.run import write_bundle
 from liser_ray.finetuning.split import TeacherSplit, split_fold
 from liser_ray.results.metrics import confidence_auroc
 from liser_ray.runtime.errors import UserError
@@ -29,7 +29,7 @@ from liser_ray.teachers.targets import Target, refuse_leak, refuse_more_labels
 from liser_ray.teachers.teacher import Teacher
 from liser_ray.teachers.temperature import with_temperature
 from liser_ray.teachers.windows import sound_windows
-from liser_ray.training.fit import ProcessGroup, Training
+from liser_ray.training.fit import Training
 
 
 def tune(base, speech, split: TeacherSplit | None, output: Path, labeled_fraction=1.0, **lora) -> Training:
@@ -39,11 +39,9 @@ def tune(base, speech, split: TeacherSplit | None, output: Path, labeled_fractio
         lora=LoraSettings(rank=4, **lora),
         train=TrainSettings(epochs=2, batch_size=8, learning_rate=1e-2, crop_s=0.6, labeled_fraction=labeled_fraction),
     )
-    job, group = TeacherJob(config.method(), FOLD, str(output)), ProcessGroup(torch.device("cpu"))
-    split = split or job.split(speech)
-    training = new_training(job, job.method.task(speech, (speech, None), split, job.seed, group), group)
+    job, training = training_of(config, speech, output=str(output), split=split)
     training.run()
-    write_bundle(job, training, speech, split)
+    write_bundle(job, training, speech, training.task.split)
     return training
 
 
@@ -56,7 +54,7 @@ def trained(base, speech, tmp_path_factory) -> tuple[Training, Path]:
 def load(folder: Path) -> Teacher:
     """As the labeling job does."""
     (entry,) = read_teachers([f"speech=speech:{folder}"])
-    return entry.load(torch.device("cpu"))
+    return entry.load(CPU)
 
 
 def windows_of(pcm: np.ndarray) -> np.ndarray:
@@ -128,7 +126,7 @@ def test_its_target_tells_a_student_whom_it_has_heard(trained):
     assert set(target.tuned_on.heard) <= FOLD.train
     assert (target.tuned_on.labeled, target.tuned_on.fold) == ("tones", 0)
     assert target.temperature == bundle.content["temperatures"]["0.5"]
-    more = speech_kind.load("speech", speech_kind.Options(str(trained[1]), hears_s=2.5), torch.device("cpu"), "float32")
+    more = speech_kind.load("speech", speech_kind.Options(str(trained[1]), hears_s=2.5), CPU, "float32")
     assert more.targets[0].temperature == bundle.content["temperatures"]["3.0"]
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from finetuning.conftest import FOLD
+from finetuning.conftest import CPU, FOLD, training_of
 from safetensors.torch import load_file
 from small_labels import write_labels
 from tones import LABELS
@@ -15,7 +15,7 @@ from liser_ray.corpora.utterance import LabeledSet, Utterance
 from liser_ray.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
 from liser_ray.finetuning.distillation import Lesson, check_lesson, heard_and_said, lesson
 from liser_ray.finetuning.heads_beside import HeadsBeside, answers_to_teachers
-from liser_ray.finetuning.run import TeacherJob, new_training, write_bundle
+from liser_ray.finetuning.run import write_bundle
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
 from liser_ray.student.losses import SegmentTarget
@@ -24,9 +24,8 @@ from liser_ray.teachers.projected_head import ProjectedHead, head_of_weights
 from liser_ray.teachers.speech_models import load_base
 from liser_ray.teachers.targets import Target, TunedOn
 from liser_ray.teachers.windows import sound_windows
-from liser_ray.training.fit import ProcessGroup, Training, trained_weights
+from liser_ray.training.fit import trained_weights
 
-CPU = torch.device("cpu")
 SIZE = 6
 BOTH = LossConfig(
     lambdas={"prosody": 1.0, "words": 0.5},
@@ -71,14 +70,6 @@ def config(base, table, **changes) -> FinetuneConfig:
         workers=0,
     )
     return replace(settings, **changes)
-
-
-def training(speech, config: FinetuneConfig) -> Training:
-    job = TeacherJob(config.method(), FOLD, "")
-    split = job.split(speech)
-    inputs = job.method.inputs(speech, split.heard, [FOLD])
-    group = ProcessGroup(CPU)
-    return new_training(job, job.method.task(speech, inputs, split, job.seed, group), group)
 
 
 def test_what_is_said_is_of_each_recording_and_of_nobody_whom_no_row_is_of(base, speech, table):
@@ -138,12 +129,12 @@ def test_what_is_tuned_comes_close_to_its_teachers_and_answers_from_its_folder_a
     base, speech, table, tmp_path, head_only
 ):
     taught = config(base, table, head_only=head_only, lora=LoraSettings(rank=2))
-    job, one = TeacherJob(taught.method(), FOLD, str(tmp_path)), training(speech, taught)
+    job, one = training_of(taught, speech, output=str(tmp_path))
     one.run()
     first, last = one.history[0].terms, one.history[-1].terms
     assert last["prosody.embedding"] < first["prosody.embedding"]
     assert last["words.embedding"] < first["words.embedding"]
-    write_bundle(job, one, speech, job.split(speech))
+    write_bundle(job, one, speech, one.task.split)
     (entry,) = read_teachers([f"speech=speech:{tmp_path}/fold-0"])
     windows = sound_windows(speech.waveform(3), 0.5, 0.5)[0]
     answered = entry.load(CPU)(windows)["speech"].values
@@ -189,7 +180,7 @@ def test_heads_beside_the_classifier_learn_and_are_not_written(base, speech, of_
     taught = of_joint(base, of_pretext, head_only=head_only, lora=LoraSettings(rank=2))
     assert taught.method().name == "pretext-joint+no-face_motion+distil-labeled-only+base0"
     taught = replace(taught, train=replace(taught.train, epochs=8))
-    job, one = TeacherJob(taught.method(), FOLD, str(tmp_path)), training(speech, taught)
+    job, one = training_of(taught, speech, output=str(tmp_path))
     heads = [module for module in one.model.modules() if isinstance(module, HeadsBeside)]
     before = [{name: value.clone() for name, value in head.state_dict().items()} for head in heads]
     one.run()
@@ -201,12 +192,12 @@ def test_heads_beside_the_classifier_learn_and_are_not_written(base, speech, of_
         for head, old in zip(heads, before, strict=True)
     ]
     assert max(changed, key=len) == {*before[0]}
-    write_bundle(job, one, speech, job.split(speech))
+    write_bundle(job, one, speech, one.task.split)
     alone = config(base, of_pretext, recipe="no-dstl", distil_labeled="", loss=LossConfig(), projections={})
     alone = replace(alone, head_only=head_only, lora=LoraSettings(rank=2), train=replace(taught.train, epochs=1))
-    job_alone, without = TeacherJob(alone.method(), FOLD, str(tmp_path / "alone")), training(speech, alone)
+    job_alone, without = training_of(alone, speech, output=str(tmp_path / "alone"))
     without.run()
-    write_bundle(job_alone, without, speech, job_alone.split(speech))
+    write_bundle(job_alone, without, speech, without.task.split)
     file = "head.safetensors" if head_only else "adapter_model.safetensors"
     kept, expected = (load_file(folder / "fold-0" / file) for folder in (tmp_path, tmp_path / "alone"))
     assert {name: value.shape for name, value in kept.items()} == {name: one.shape for name, one in expected.items()}
@@ -223,7 +214,7 @@ def test_in_two_stages_the_rows_of_a_table_are_learned_first_and_then_the_labels
     assert two.method().n_unlabeled() == len(written)
     assert two.method().name == "pretext+no-energy+no-face_motion+base0"
     check_lesson(two, labeled_set(speech), [FOLD])
-    one = training(speech, replace(two, train=replace(two.train, epochs=4)))
+    _, one = training_of(replace(two, train=replace(two.train, epochs=4)), speech)
     n_steps = [-(-n // 4) for n in (len(written), len(one.task.split.train))]
     assert [one.task.n_steps(epoch) for epoch in (1, 4, 5, 8)] == [n_steps[0]] * 2 + [n_steps[1]] * 2
     everything, said = heard_and_said(two, speech, [FOLD])
@@ -257,10 +248,12 @@ def test_rows_of_speakers_who_are_scored_are_not_heard_in_the_first_stage_either
 def test_weights_of_zero_are_labels_alone_to_the_byte(base, speech, table):
     alone = config(base, table, recipe="no-dstl", distil_labeled="", loss=LossConfig())
     nothing = replace(BOTH, lambdas={"prosody": 0.0, "words": 0.0}, embeddings={"prosody": 0.0, "words": 0.0})
-    first, second = training(speech, alone), training(speech, config(base, table, loss=nothing))
-    first.run()
-    second.run()
-    for one, other in zip(*(trained_weights(each.model).values() for each in (first, second)), strict=True):
+    weights = []
+    for settings in (alone, config(base, table, loss=nothing)):
+        _, one = training_of(settings, speech)
+        one.run()
+        weights.append(trained_weights(one.model).values())
+    for one, other in zip(*weights, strict=True):
         assert torch.equal(one, other)
 
 
@@ -271,7 +264,7 @@ def test_labels_are_smoothed_as_the_loss_says_and_the_card_knows_it(base, speech
         loss = LossConfig(label_smoothing=smoothing)
         alone = config(base, table, recipe="no-dstl", distil_labeled="", loss=loss, head_only=head_only)
         assert alone.method().facts()["settings"].get("loss", {}).get("label_smoothing", 0.0) == smoothing
-        one = training(speech, replace(alone, train=replace(alone.train, epochs=6)))
+        _, one = training_of(replace(alone, train=replace(alone.train, epochs=6)), speech)
         one.run()
         found.append(one.history[-1].loss)
     assert found[1] > found[0] + 0.1  # who is never wholly right is never without loss

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from finetuning.conftest import FOLD
+from finetuning.conftest import CPU, FOLD, assert_same_end
 from small_teachers import OF_SPECTROGRAMS, make_spectrogram_model, make_speech_base
 from tones import LABELS
 
@@ -25,10 +25,8 @@ from liser_ray.teachers.speech_models import load_base
 from liser_ray.teachers.targets import refuse_leak
 from liser_ray.teachers.teacher import Teacher
 from liser_ray.teachers.windows import sound_windows
-from liser_ray.training.checkpoint import loaded, saved
 from liser_ray.training.fit import ProcessGroup, Training, trained_weights
 
-CPU = torch.device("cpu")
 SETTINGS = TrainSettings(epochs=4, batch_size=4, learning_rate=0.05)
 
 
@@ -161,13 +159,9 @@ def test_the_score_of_an_epoch_is_the_mean_over_lengths_of_the_recordings_uar(fr
 def test_a_resumed_training_ends_like_one_that_ran_through(frozen):
     through, first, second = training(frozen), training(frozen), training(frozen)
     through.run()
-    first.run_epoch()
-    second.load_state(loaded(saved(first.state()), CPU))
-    second.run()
-    weights = trained_weights(through.model)
-    assert {"mean", "deviation", "layers", "classifier.weight", "classifier.bias"} == set(weights)
-    for name, value in trained_weights(second.model).items():
-        assert torch.equal(value, weights[name]), name
+    assert_same_end(through, first, second)
+    trained = {"mean", "deviation", "layers", "classifier.weight", "classifier.bias"}
+    assert set(trained_weights(second.model)) == trained
 
 
 def test_the_base_runs_once_for_the_heads_of_all_folds(frozen, base, tmp_path):

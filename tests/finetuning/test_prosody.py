@@ -5,22 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from finetuning.conftest import FOLD
+from finetuning.conftest import CPU, FOLD, assert_same_end, training_of
 from tone_files import write_tones
 
 from liser_ray.finetuning.config import ProsodyConfig, ProsodyTrainSettings
 from liser_ray.finetuning.job import finetune
-from liser_ray.finetuning.run import TeacherJob, new_training, write_bundle
+from liser_ray.finetuning.run import TeacherJob, write_bundle
 from liser_ray.results.metrics import confusion_matrix, uar
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.bundles import read_bundle
 from liser_ray.teachers.kinds import read_teachers
 from liser_ray.teachers.targets import refuse_leak
-from liser_ray.training.checkpoint import loaded, saved
-from liser_ray.training.fit import ProcessGroup, Training, trained_weights
+from liser_ray.training.fit import Training
 
-CPU = torch.device("cpu")
 CONFIG = ProsodyConfig(train=ProsodyTrainSettings(epochs=6, batch_size=8, learning_rate=1e-2, crop_s=0.6, dropout=0.1))
 
 
@@ -29,16 +26,9 @@ def described(speech) -> dict[int, np.ndarray]:
     return CONFIG.method().inputs(speech, np.arange(len(speech)), [FOLD])
 
 
-def training(speech, described, fold=FOLD, **changes) -> tuple[TeacherJob, Training]:
-    job = TeacherJob(replace(CONFIG, train=replace(CONFIG.train, **changes)).method(), fold, "")
-    group = ProcessGroup(CPU)
-    task = job.method.task(speech, described, job.split(speech), job.seed, group)
-    return job, new_training(job, task, group)
-
-
 @pytest.fixture(scope="module")
 def trained(speech, described) -> tuple[TeacherJob, Training]:
-    job, one = training(speech, described)
+    job, one = training_of(CONFIG, speech, described)
     one.run()
     return job, one
 
@@ -73,21 +63,14 @@ def test_tones_are_told_apart(trained):
 
 
 def test_a_resumed_training_ends_like_one_that_ran_through(trained, speech, described):
-    _, first = training(speech, described)
-    first.run_epoch()
-    torch.manual_seed(99)
-    _, second = training(speech, described)
-    second.load_state(loaded(saved(first.state()), CPU))
-    second.run()
-    weights = trained_weights(trained[1].model)
-    for name, value in trained_weights(second.model).items():
-        assert torch.equal(value, weights[name]), name
+    first, second = (training_of(CONFIG, speech, described)[1] for _ in range(2))
+    assert_same_end(trained[1], first, second)
 
 
 def test_it_knows_nothing_of_speakers_that_are_not_its_own(speech, described):
     split = TeacherJob(CONFIG.method(), FOLD, "").split(speech)
     own = {index: described[index] for index in split.heard.tolist()}
-    _, one = training(speech, own)
+    _, one = training_of(CONFIG, speech, own)
     frames = np.concatenate([described[index] for index in split.train], axis=1)
     np.testing.assert_allclose(one.model.mean, frames.mean(axis=1), rtol=1e-4, atol=1e-4)
     one.run_epoch()

@@ -5,31 +5,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from finetuning.conftest import FOLD
+from finetuning.conftest import CPU, FOLD, assert_same_end, training_of
 from small_teachers import make_spectrogram_model
 
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
 from liser_ray.finetuning.model import build_model
-from liser_ray.finetuning.run import TeacherJob, new_training
 from liser_ray.finetuning.task import score_recordings
 from liser_ray.teachers.speech_inputs import RawSound
-from liser_ray.training.checkpoint import loaded, saved
-from liser_ray.training.fit import ProcessGroup, Training, trained_weights
+from liser_ray.training.fit import Training, trained_weights
 
-CPU = torch.device("cpu")
 SETTINGS = TrainSettings(epochs=3, batch_size=8, learning_rate=1e-2, crop_s=0.6)
 
 
 def training(base: Path, speech: LabeledSpeech, fold=FOLD, **changes) -> Training:
     config = FinetuneConfig(base=str(base), lora=LoraSettings(rank=4), train=replace(SETTINGS, **changes))
-    job, group = TeacherJob(config.method(), fold, ""), ProcessGroup(CPU)
-    return new_training(job, job.method.task(speech, (speech, None), job.split(speech), job.seed, group), group)
-
-
-def without_time(one: Training) -> list:
-    return [replace(score, seconds=0.0) for score in one.history]
+    return training_of(config, speech, fold=fold)[1]
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +31,10 @@ def trained(base, speech) -> Training:
 
 
 def test_a_resumed_training_ends_like_one_that_ran_through(base, speech, trained):
-    first = training(base, speech)
-    first.run_epoch()
-    state = loaded(saved(first.state()), CPU)
-    torch.manual_seed(99)  # another process has other random numbers
     second = training(base, speech)
-    second.load_state(state)
-    second.run()
-    assert without_time(second) == without_time(trained)
-    weights = trained_weights(trained.model)
-    assert any("lora_A" in name for name in weights)
-    for name, value in trained_weights(second.model).items():
-        assert torch.equal(value, weights[name]), name
+    assert_same_end(trained, training(base, speech), second)
+    assert [replace(one, seconds=0) for one in second.history] == [replace(one, seconds=0) for one in trained.history]
+    assert any("lora_A" in name for name in trained_weights(second.model))
 
 
 def test_each_seed_and_each_fold_has_its_own_random_numbers(base, speech):
