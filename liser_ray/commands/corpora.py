@@ -81,7 +81,7 @@ def _print(spec: str, labeled: "LabeledSet") -> None:
                 else:
                     seconds += header.duration_s
             counting.advance(len(some))
-    table = Table(title=f"--labeled {spec}", title_justify="left", show_header=False)
+    table = Table(show_header=False)
     counts = Counter(one.label for one in labeled.utterances)
     of_sex = Counter(filter(None, {one.speaker: one.sex for one in labeled.utterances}.values()))
     table.add_row("recordings", f"{len(uris):,}, {clock(seconds)}")
@@ -92,4 +92,6 @@ def _print(spec: str, labeled: "LabeledSet") -> None:
         table.add_row("unreadable", f"{unreadable:,}")
     for reason, number in labeled.skipped.items():
         table.add_row("passed over", f"{number:,} {reason}")
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(f"--labeled {spec}", soft_wrap=True)  # one line, to be copied
+    console.print(table)

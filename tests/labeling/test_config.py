@@ -110,7 +110,7 @@ def test_what_is_decoded_follows_from_what_the_teachers_take():
         ({"teachers": ["face"]}, "NAME=KIND:ADDRESS"),
         ({"teachers": ["face=s2d.pth"]}, "of which kind"),
         ({"teachers": ["a=speech:x", "a=speech:y"]}, "comes twice"),
-        ({"teachers": ["a=oracle:x"]}, "no kind of teacher 'oracle': give one of face, prosody, s2d, speaks, speech"),
+        ({"teachers": ["a=oracle:x"]}, "no kind of teacher 'oracle': give one of action_units, energy, face"),
         ({"teachers": {"a": {"kind": "speech", "wieghts": "x"}}}, "speech has the settings weights"),
         ({"teachers": {"a": 3}}, "give its kind"),
         ({"teachers": LISER, "require": ["faces"]}, "no teacher 'faces'"),
