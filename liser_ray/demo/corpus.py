@@ -1,12 +1,13 @@
-"""The demo's corpus: talking heads to label, three recordings that can't be used, and labeled speech.
+"""The demo's corpus: talking heads and speech to label, recordings that can't be used, and labeled speech.
 
-    manifest.csv      uri, speaker, emotion: what the labeling job reads
+    manifest.csv      uri, speaker, emotion: what the labeling job reads, all that there is
     videos/*.mp4      H.264 and AAC, 480 x 360, 25 or 30 fps
-    audio/labels.csv  path, label, speaker, fold: the labeled set that the speech teachers are tuned on
+    speech/*.flac     16 kHz mono, without a label
     audio/*.flac      16 kHz mono
+    audio/labels.csv  path, label, speaker, fold: the labeled set
 
-Everything is drawn from the seed, so two corpora of one seed are equal. Speakers of `videos/` and of `audio/` are
-different people, and the demo's teachers are fitted to yet others (`people.GROUPS`).
+Everything is drawn from the seed, so two corpora of one seed are equal. Speakers of the three folders are different
+people, and the demo's teachers are fitted to yet others (`people.GROUPS`).
 """
 
 import os
@@ -26,8 +27,11 @@ from liser_ray.demo.portrait import FRAME_SIZE_PX, portrait
 from liser_ray.demo.videos import write_video
 from liser_ray.demo.voices import SAMPLE_RATE_HZ, TRACK_RATE_HZ, Utterance, speak
 
-RECIPE = 3  # counts up when the same seed gives another corpus
+RECIPE = 4  # counts up when the same seed gives another corpus
 AUDIO_FOLDS = 2
+
+Row = tuple[str, str, str]
+"""Of the manifest."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class CorpusSize:
         Take("f_happy_long", 5, "happy", 20.0, 25),  # over 16 s: a recording of two spans
         Take("f_sad", 5, "sad", 6.0, 30),
     )
-    useless: bool = True  # the three recordings that show reasons
+    useless: bool = True  # three recordings that show reasons
+    speech_speakers: int = 30  # who say something once with each emotion
     audio_speakers: int = 20
     audio_takes: int = 2  # per speaker and emotion
 
@@ -68,7 +73,7 @@ def make_corpus(folder: Path, seed: int = 0, size: CorpusSize | None = None) -> 
     """Write the corpus, or do nothing if it is there already.
 
     The folder appears whole or not at all, in place of a corpus of another seed or size. Without a size it has the
-    demo's twelve talking heads and 200 utterances.
+    demo's twelve talking heads, 150 utterances without a label and 200 with one.
 
     Raises:
         UserError: if the folder holds something else.
@@ -76,13 +81,16 @@ def make_corpus(folder: Path, seed: int = 0, size: CorpusSize | None = None) -> 
     size = size or CorpusSize()
 
     def fill(unfinished: Path) -> None:
-        _write_videos(unfinished, seed, size)
-        _write_audio(unfinished / "audio", seed, size)
+        rows = _write_videos(unfinished, seed, size)
+        rows += _write_speech(unfinished / "speech", seed, size.speech_speakers, 1)
+        labeled = _write_speech(unfinished / "audio", seed, size.audio_speakers, size.audio_takes)
+        write_csv(unfinished / "manifest.csv", ("uri", "speaker", "emotion"), [*rows, *labeled])
+        write_csv(unfinished / "audio/labels.csv", ("path", "label", "speaker", "fold"), map(_labeled, labeled))
 
     make_once(folder, {"corpus": RECIPE, "seed": seed, **asdict(size)}, fill)
 
 
-def _write_videos(folder: Path, seed: int, size: CorpusSize) -> None:
+def _write_videos(folder: Path, seed: int, size: CorpusSize) -> list[Row]:
     (folder / "videos").mkdir()
     portrait()  # before the threads, which would each make their own
     people = {number: person(seed, "videos", number) for number in {take.speaker for take in size.takes}}
@@ -97,7 +105,7 @@ def _write_videos(folder: Path, seed: int, size: CorpusSize) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done in [pool.submit(task) for task in tasks]:
             done.result()
-    write_csv(folder / "manifest.csv", ("uri", "speaker", "emotion"), rows)
+    return rows
 
 
 def _write_take(folder: Path, seed: int, someone: Person, take: Take) -> None:
@@ -133,19 +141,26 @@ def _write_silent(folder: Path, seed: int, someone: Person) -> None:
     write_video(folder / "videos/silent.mp4", frames, frame_rate_hz, room)
 
 
-def _write_audio(folder: Path, seed: int, size: CorpusSize) -> None:
+def _write_speech(folder: Path, seed: int, speakers: int, takes: int) -> list[Row]:
+    """Recordings of the group of people whom the folder is called after; each speaks so often with each emotion."""
     folder.mkdir()
-    rows = []
-    for speaker in range(size.audio_speakers):
-        voice = person(seed, "audio", speaker).voice
+    group, rows = folder.name, []
+    for speaker in range(speakers):
+        voice = person(seed, group, speaker).voice
         for emotion in EMOTIONS:
-            for take in range(size.audio_takes):
-                rng = take_rng(seed, "audio", speaker, 1 + len(EMOTIONS) * take + EMOTIONS.index(emotion))
+            for take in range(takes):
+                rng = take_rng(seed, group, speaker, 1 + len(EMOTIONS) * take + EMOTIONS.index(emotion))
                 utterance = speak(voice, emotion, float(rng.uniform(2.5, 3.5)), rng)
                 name = f"speaker_{speaker}_{emotion}_{take}.flac"
                 soundfile.write(folder / name, utterance.waveform, SAMPLE_RATE_HZ, subtype="PCM_16")
-                rows.append((name, emotion, f"speaker_{speaker}", str(speaker % AUDIO_FOLDS)))
-    write_csv(folder / "labels.csv", ("path", "label", "speaker", "fold"), rows)
+                rows.append((f"{group}/{name}", f"{group}_{speaker}", emotion))
+    return rows
+
+
+def _labeled(row: Row) -> tuple[str, str, str, str]:
+    """A row of the labeled set; its speaker's number says in which fold it is tested."""
+    uri, speaker, emotion = row
+    return uri.rpartition("/")[2], emotion, speaker, str(int(speaker.rpartition("_")[2]) % AUDIO_FOLDS)
 
 
 def mouth_per_frame(utterance: Utterance, duration_s: float, frame_rate_hz: float) -> np.ndarray:

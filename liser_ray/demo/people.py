@@ -13,7 +13,7 @@ EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised")
 FACE_LABELS = ("angry", "happy", "neutral", "sad", "surprise")
 """Outputs of the demo's face teacher: five of FERV39k's seven, in FERV39k's order and spelling."""
 
-GROUPS = {"videos": 0, "audio": 1, "speech_base": 2, "face_teacher": 3, "sentences": 4}
+GROUPS = {"videos": 0, "audio": 1, "speech_base": 2, "face_teacher": 3, "sentences": 4, "speech": 5}
 """Groups of speakers without a common member: each draws its people from a random stream of its own."""
 
 

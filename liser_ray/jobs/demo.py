@@ -9,9 +9,9 @@ from liser_ray.demo.config import DemoConfig
 from liser_ray.labeling.config import LabelConfig
 
 DESCRIPTION = """\
-Make a small corpus and small teachers, label its videos, train two students on the labels (one from labeled speech
-alone, one with the teachers' help), and search the weights of the teachers' terms. A few minutes on two cores, no
-network, nothing to configure; all files are in out/demo. Started again, it goes on where it was.
+Make a small corpus and small teachers, label its videos and its speech, train two students (one from the labels of two
+speakers alone, one that the teachers help beside), and search the weights of the teachers' terms. A few minutes on two
+cores, no network, nothing to configure; all files are in out/demo. Started again, it goes on where it was.
 
   python jobs/demo.py
   python jobs/demo.py --paper emodistill    # the prosodic and the linguistic teacher, on speech; in out/demo-emodistill

@@ -16,6 +16,7 @@ from liser_ray.runtime.errors import UserError
 SIZE = CorpusSize(
     takes=(Take("one", 0, "happy", 1.0, 25), Take("two", 1, "sad", 1.0, 30)),
     useless=False,
+    speech_speakers=1,
     audio_speakers=3,
     audio_takes=1,
 )
@@ -33,7 +34,13 @@ def corpus(tmp_path_factory):
 
 
 def test_manifest_names_readable_videos(corpus):
-    rows = list(csv.DictReader((corpus / "manifest.csv").open()))
+    every = list(csv.DictReader((corpus / "manifest.csv").open()))
+    assert [path.parent.name for path in map(Path, (row["uri"] for row in every))] == (
+        ["videos"] * 2 + ["speech"] * 5 + ["audio"] * 15
+    )
+    assert all((corpus / row["uri"]).is_file() for row in every)
+    assert len({row["speaker"] for row in every}) == 2 + 1 + 3
+    rows = every[:2]
     assert [(row["uri"], row["speaker"], row["emotion"]) for row in rows] == [
         ("videos/one.mp4", "speaker_0", "happy"),
         ("videos/two.mp4", "speaker_1", "sad"),
@@ -60,7 +67,7 @@ def test_labeled_audio_is_a_labeled_set_of_two_folds(corpus):
     assert all(Path(one.uri).is_file() for one in labeled.utterances)
     folds = folds_of(labeled)
     assert [fold.index for fold in folds] == [0, 1]
-    assert [set(fold.test) for fold in folds] == [{"speaker_0", "speaker_2"}, {"speaker_1"}]
+    assert [set(fold.test) for fold in folds] == [{"audio_0", "audio_2"}, {"audio_1"}]
 
 
 def test_by_default_both_folds_leave_enough_speakers_to_hold_some_out():

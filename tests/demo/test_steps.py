@@ -21,7 +21,7 @@ def test_two_students_side_by_side_and_pictures_of_them(folder, capsys):
     difference = compare_students(folder, replace(TRAIN, epochs=1, batch_size=10))
     assert "8 speakers" in difference
     text = capsys.readouterr().out
-    for words in ("no-dstl: UAR .", "conf-vid-sp-dstl: UAR ."):
+    for words in ("no-dstl+25%-speakers: UAR .", "conf-vid-sp-dstl+25%-speakers: UAR ."):
         assert words in text
     used = Student.from_pretrained(folder / "students/conf-vid-sp-dstl")
     assert used.card.of_all_speakers
