@@ -8,6 +8,7 @@ import pytest
 from small_labels import FACE, SPEECH_LABELS, TARGETS, speech_target, write_labels
 
 from liser_ray.corpora.folds import Fold
+from liser_ray.labeling.schema import SCHEMA_VERSION
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.data.labels_table import choose_target, open_labels_table, read_rows, windows_of
 from liser_ray.teachers.targets import Target
@@ -144,7 +145,7 @@ class TestRefused:
 
     def test_tables_of_other_versions(self, tmp_path):
         write_labels(tmp_path, rows=4, version=1)
-        with pytest.raises(UserError, match=r"no labels table of version 2, but of 1: label its recordings again"):
+        with pytest.raises(UserError, match=f"no labels table of version {SCHEMA_VERSION}, but of 1: label its"):
             open_labels_table(str(tmp_path))
 
     def test_without_a_recipe(self, tmp_path):
