@@ -15,7 +15,7 @@ from liser_ray.finetuning.config import ProsodyConfig, ProsodyTrainSettings
 from liser_ray.finetuning.method import Ask, CardText, Method, Shared
 from liser_ray.finetuning.scoring import Predictions
 from liser_ray.finetuning.split import TeacherSplit
-from liser_ray.finetuning.task import FoldTask
+from liser_ray.finetuning.task import RecordingTask
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.runtime.display import Counting
 from liser_ray.teachers.kinds.prosody import Options, load
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
     recordings: np.ndarray
 
 
-class ProsodyTask(FoldTask):
+class ProsodyTask(RecordingTask):
     """A prosodic teacher's task; ``described`` are all recordings that the split trains and selects with."""
 
     def __init__(

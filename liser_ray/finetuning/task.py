@@ -75,6 +75,26 @@ class FoldTask(ABC):
     def losses(self, forward: Callable[..., Any], part: Any) -> Losses:  # noqa: ANN401 (of `_parts`)
         """Cross-entropy, weighted by label if asked for, and the terms of the teachers."""
 
+    @abstractmethod
+    def validate(self, model: nn.Module, precision: Precision) -> tuple[float, float]:
+        """Mean cross-entropy and UAR over the selection recordings."""
+
+    @abstractmethod
+    def _parts(self, mine: np.ndarray, batch: np.ndarray, epoch: int) -> Sequence[Any]:
+        """Micro-batches of this process's recordings, int64 [m], of a batch, int64 [n]."""
+
+    def _label_loss(
+        self, logits: Tensor, indices: np.ndarray, reduction: str = "sum", smoothing: float = 0.0
+    ) -> Tensor:
+        """Cross-entropy of logits [n, K] of recordings, weighted by label: the sum, or [n] with "none"."""
+        truth = torch.from_numpy(self._recordings.label_index[indices]).to(logits.device)
+        weight = torch.from_numpy(self._weights).to(logits)
+        return F.cross_entropy(logits, truth, weight=weight, reduction=reduction, label_smoothing=smoothing)
+
+
+class RecordingTask(FoldTask):
+    """A `FoldTask` that is validated by whole recordings."""
+
     @torch.inference_mode()
     def validate(self, model: nn.Module, precision: Precision) -> tuple[float, float]:
         """Mean cross-entropy and UAR over the selection recordings, of which each process is asked about its share."""
@@ -89,12 +109,8 @@ class FoldTask(ABC):
         return validation_scores(np.concatenate([found for _, found in shares]), truth)
 
     @abstractmethod
-    def _parts(self, mine: np.ndarray, batch: np.ndarray, epoch: int) -> Sequence[Any]:
-        """Micro-batches of this process's recordings, int64 [m], of a batch, int64 [n]."""
-
     def _logits(self, model: nn.Module, indices: np.ndarray, precision: Precision) -> np.ndarray:
-        """Of n whole recordings, 0 or more, float32 [n, K], for a task that is validated by these."""
-        raise NotImplementedError
+        """Of n whole recordings, 0 or more, float32 [n, K]."""
 
     def _in_batches(
         self, ask: Callable[[np.ndarray], Tensor], indices: np.ndarray, batch_size: int, precision: Precision
@@ -106,14 +122,6 @@ class FoldTask(ABC):
                 found.append(ask(indices[start : start + batch_size]).float().cpu().numpy())
         return np.concatenate(found)
 
-    def _label_loss(
-        self, logits: Tensor, indices: np.ndarray, reduction: str = "sum", smoothing: float = 0.0
-    ) -> Tensor:
-        """Cross-entropy of logits [n, K] of recordings, weighted by label: the sum, or [n] with "none"."""
-        truth = torch.from_numpy(self._recordings.label_index[indices]).to(logits.device)
-        weight = torch.from_numpy(self._weights).to(logits)
-        return F.cross_entropy(logits, truth, weight=weight, reduction=reduction, label_smoothing=smoothing)
-
 
 class Pieces(NamedTuple):
     """Pieces of recordings, int16 [n] each, and which recordings these are, int64 [B]."""
@@ -122,7 +130,7 @@ class Pieces(NamedTuple):
     recordings: np.ndarray
 
 
-class TeacherTask(FoldTask):
+class TeacherTask(RecordingTask):
     """The task of a speech model that is tuned itself.
 
     Where it takes no mask, pieces are as long as the shortest of the batch: padding would be heard.

@@ -28,7 +28,7 @@ from liser_ray.finetuning.config import NewModel, WordsConfig, WordsTrainSetting
 from liser_ray.finetuning.method import Ask, CardText, Method, Shared
 from liser_ray.finetuning.scoring import Predictions
 from liser_ray.finetuning.split import TeacherSplit
-from liser_ray.finetuning.task import FoldTask
+from liser_ray.finetuning.task import RecordingTask
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute
 from liser_ray.storage.fetch import fetch, sha256
@@ -135,7 +135,7 @@ class WordsMethod(Method[WordsConfig]):
         return {"new_model": asdict(self.config.new_model)}
 
 
-class WordsTask(FoldTask):
+class WordsTask(RecordingTask):
     """The task of a teacher of words: a classifier on the group's device, to be tuned with texts of similar lengths."""
 
     def __init__(
