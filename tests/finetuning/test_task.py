@@ -11,7 +11,7 @@ from small_teachers import make_spectrogram_model
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
 from liser_ray.finetuning.model import build_model
-from liser_ray.finetuning.task import score_recordings
+from liser_ray.finetuning.task import copy_of, score_recordings
 from liser_ray.teachers.speech_inputs import RawSound
 from liser_ray.training.fit import Training, trained_weights
 
@@ -56,6 +56,19 @@ def test_small_passes_are_the_whole_batch_and_a_piece_is_the_same_whoever_hears_
         pieces = [piece for one in passes.parts for piece in one.waveforms]
         for one, other in zip(part.waveforms, pieces, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_a_recording_or_a_changed_copy_of_it_is_heard_in_each_epoch(base, speech):
+    """Of whole recordings: which way is drawn by recording and epoch, and all ways come."""
+    one, found = training(base, speech, copies=2, crop_s=100.0, epochs=8), {}
+    for epoch in range(1, 9):
+        for step in one.task.steps(epoch):
+            for part in step.parts:
+                for index, piece in zip(part.recordings.tolist(), part.waveforms, strict=True):
+                    ways = [copy_of(speech, index, copy) for copy in range(3)]
+                    found.setdefault(index, set()).add([np.array_equal(piece, way) for way in ways].index(True))
+    assert set().union(*found.values()) == {0, 1, 2}
+    assert {len(ways) for ways in found.values()} <= {2, 3}
 
 
 def test_pieces_of_a_batch_have_one_length_where_the_model_takes_no_mask(speech, tmp_path):

@@ -65,15 +65,16 @@ def table_embeddings(
     found, n_found = [np.zeros((0, target.n_values), np.float16)], 0
     firsts = np.cumsum(table.group_sizes) - table.group_sizes
     for number in np.random.default_rng(0).permutation(len(table.groups)).tolist():
-        group = table.groups[number]
+        group, at = table.groups[number], firsts[number]
         for rows in read_rows(table, group, target_columns([target], settings), group.n_rows):
             windows = target_windows(rows, target, settings)
             counted = windows.counted
             if left_out is not None:
-                of_rows = left_out[firsts[number] : firsts[number] + len(rows)]
+                of_rows = left_out[at : at + len(rows)]
                 counted = counted & ~np.repeat(of_rows, np.diff(windows.ends, prepend=0))
             found.append(windows.values[counted])
             n_found += len(found[-1])
+            at += len(rows)
         if n_found >= _MOST_WINDOWS:
             break
     return np.concatenate(found)
