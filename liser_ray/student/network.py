@@ -24,9 +24,10 @@ of a distillation head (here a ReLU), or how weights start (here as PyTorch's la
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liser_ray.student.config import NetworkConfig, Pooling
@@ -55,6 +56,48 @@ def _conv_block(c_in: int, c_out: int, kernel: tuple[int, int], pool: tuple[int,
     """ReLU and max pooling change places, which changes no number and leaves ReLU a fourth or an eighth of the work."""
     convolution = nn.Conv2d(c_in, c_out, kernel, padding="same")
     return nn.Sequential(convolution, nn.BatchNorm2d(c_out), nn.MaxPool2d(pool), nn.ReLU())
+
+
+class FirstBlock(nn.Sequential):
+    """Block 1, whose batch norm in training looks at the input in place of the convolution's maps.
+
+    Mean and variance of a map follow from those of the pieces of the input under the kernel, wᵀm + b and wᵀΣw, and so
+    the norm is part of the kernel. The maps are 24 to 64 times as large as the input, and nothing takes longer than to
+    read and write them for the norm, forth and back: the same numbers but for rounding, in four fifths of the time.
+    """
+
+    def forward(self, spectrograms: Tensor) -> Tensor:  # noqa: D102
+        if not self.training:
+            return super().forward(spectrograms)
+        convolution, norm, *others = cast("tuple[nn.Conv2d, nn.BatchNorm2d, nn.Module, nn.Module]", tuple(self))
+        with torch.autocast(spectrograms.device.type, enabled=False):
+            kernel, bias = _normalised(convolution, norm, spectrograms.to(norm.weight.dtype))
+        maps = F.conv2d(spectrograms, kernel, bias, padding="same")
+        for layer in others:
+            maps = layer(maps)
+        return maps
+
+
+def _normalised(convolution: nn.Conv2d, norm: nn.BatchNorm2d, spectrograms: Tensor) -> tuple[Tensor, Tensor]:
+    """Kernel float [C, 1, 3, 3] and bias float [C] of a convolution with its batch norm in it, for these inputs."""
+    height, width = convolution.kernel_size
+    n_bands, n_frames = spectrograms.shape[2:]
+    padded = F.pad(spectrograms.squeeze(1), (width // 2, width // 2, height // 2, height // 2))
+    shifts = [(band, frame) for band in range(height) for frame in range(width)]
+    pieces = torch.stack([padded[:, band:, frame:][:, :n_bands, :n_frames].flatten() for band, frame in shifts])
+    mean, n = pieces.mean(dim=1), pieces.shape[1]
+    pieces = pieces - mean[:, None]
+    weight, own_bias = convolution.weight.flatten(1), cast("Tensor", convolution.bias)
+    map_mean = weight @ mean + own_bias
+    map_variance = ((weight @ (pieces @ pieces.T / n)) * weight).sum(dim=1)
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    for running, found in ((norm.running_mean, map_mean), (norm.running_var, map_variance * n / (n - 1))):
+        cast("Tensor", running).lerp_(found.detach(), cast("float", norm.momentum))
+    scale = norm.weight * torch.rsqrt(map_variance + norm.eps)
+    kernel = (weight * scale[:, None]).view_as(convolution.weight)
+    # The convolution's own bias cancels; it is here since data-parallel training wants a gradient of it, which is 0.
+    return kernel.to(memory_format=torch.channels_last), norm.bias + scale * (own_bias - map_mean)
 
 
 class TimePooling(nn.Module):
@@ -90,7 +133,7 @@ class EmotionClassifier(nn.Module):
         self.normalisation = BandNormalisation("corpus") if config.normalisation == "corpus" else None
         first, second, third = config.filters
         self.convolutions = nn.Sequential(
-            _conv_block(1, first, kernel=(3, 3), pool=(2, 2)),
+            FirstBlock(*_conv_block(1, first, kernel=(3, 3), pool=(2, 2))),
             _conv_block(first, second, kernel=(3, 3), pool=(4, 2)),
             _conv_block(second, third, kernel=(3, 1), pool=(4, 1)),
         )

@@ -185,9 +185,7 @@ class Training:
         self._shared = self.group.wrap(self.model)
         self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self._optimizers = self.optimizers or [
-            torch.optim.AdamW(
-                self._trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=on_gpu
-            )
+            torch.optim.AdamW(self._trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
         ]
         self._highest = [[group["lr"] for group in one.param_groups] for one in self._optimizers]
         self._scaler = torch.amp.GradScaler(self.group.device.type, enabled=on_gpu and self.precision == "float16")

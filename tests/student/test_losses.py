@@ -226,7 +226,8 @@ class TestTotal:
         total_loss(network(torch.randn(3, 64, 12)), targets, LossConfig(dict.fromkeys(ONE, 0.0))).total.backward()
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None, name
-            assert bool(parameter.grad.any()) != name.startswith("heads."), name
+            # The bias before a batch norm cancels: in the first block exactly.
+            assert bool(parameter.grad.any()) != name.startswith(("heads.", "classifier.convolutions.0.0.bias")), name
 
     @pytest.mark.parametrize(
         "config",

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -116,6 +118,23 @@ class TestPrediction:
         trained, fresh = student().eval(), EmotionClassifier(8).eval()
         fresh.load_state_dict(trained.classifier.state_dict())
         assert torch.equal(fresh(log_mel), trained(log_mel).supervised)
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 4), (3, 64, 94), (2, 64, 301)])
+def test_the_first_blocks_batch_norm_is_the_one_of_pytorch(shape):
+    log_mel = torch.randn(shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * 3 - 5
+    ours = student().double().classifier.convolutions[0]
+    theirs = torch.nn.Sequential(*copy.deepcopy(ours))
+    answers = [block(log_mel.unsqueeze(1)) for block in (ours, theirs)]
+    torch.testing.assert_close(*answers)
+    weights = torch.linspace(-1, 1, answers[0].numel(), dtype=torch.float64).view_as(answers[0])
+    for answer in answers:
+        (answer * weights).sum().backward()
+    torch.testing.assert_close(*(block[0].weight.grad for block in (ours, theirs)))
+    torch.testing.assert_close(*(block[1].weight.grad for block in (ours, theirs)))
+    torch.testing.assert_close(*(block[1].bias.grad for block in (ours, theirs)))
+    assert not ours[0].bias.grad.any()  # cancels; PyTorch's is what rounding leaves
+    torch.testing.assert_close(ours.state_dict(), dict(theirs.state_dict()))
 
 
 @pytest.mark.parametrize("own", ["classifier.head", "heads.speech", "heads.face"])
