@@ -18,7 +18,7 @@ import yaml
 
 from liser_ray.corpora.apart import divided
 from liser_ray.corpora.labeled_list import set_of, sex_of
-from liser_ray.corpora.published import files_below
+from liser_ray.corpora.published import OtherSetError, files_below
 from liser_ray.corpora.segments import WHOLE, Segment, seconds
 from liser_ray.corpora.utterance import LabeledSet, Split, Utterance
 from liser_ray.runtime.errors import UserError
@@ -46,7 +46,7 @@ def read(root: str, attributes: Sequence[str] = ()) -> LabeledSet:
     """
     files = {posixpath.basename(uri): uri for uri in files_below(root) if posixpath.dirname(uri) == root}
     if HEADER not in files:
-        raise UserError(f"{root} has no {HEADER}, the header of an audformat database. Give the folder that it is in.")
+        raise OtherSetError(f"{root} has no {HEADER}, the header of an audformat database. Give its folder.")
     try:
         import audformat
     except ImportError as error:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from liser_ray.corpora.apart import divided, split_in
 from liser_ray.corpora.labeled_list import set_of, sex_of, utterance
 from liser_ray.corpora.manifest import TEXT, Manifest
-from liser_ray.corpora.published import files_below
+from liser_ray.corpora.published import OtherSetError, files_below
 from liser_ray.corpora.utterance import LabeledSet, Utterance
 from liser_ray.runtime.errors import UserError
 
@@ -38,7 +38,7 @@ def read(root: str, attributes: Sequence[str] = ()) -> LabeledSet:
     """
     lists = [uri for uri in files_below(root) if posixpath.basename(uri) in _LISTS]
     if not lists:
-        raise UserError(f"{root} has none of {', '.join(_LISTS)}. Give the folder of an audiofolder with its lists.")
+        raise OtherSetError(f"{root} has none of {', '.join(_LISTS)}. Give the folder with the lists.")
     skipped: Counter[str] = Counter()
     found = [one for uri in lists for one in _rows(uri, root, attributes, skipped)]
     name = posixpath.basename(root)

@@ -21,7 +21,7 @@ from typing import Any
 from liser_ray.corpora import meld, msppodcast
 from liser_ray.corpora.apart import whole
 from liser_ray.corpora.labeled_list import set_of
-from liser_ray.corpora.published import CORPORA, files_below, read_corpus
+from liser_ray.corpora.published import CORPORA, OtherSetError, files_below, read_corpus
 from liser_ray.corpora.segments import Segment
 from liser_ray.corpora.utterance import LabeledSet, Split, Utterance
 from liser_ray.runtime.errors import UserError
@@ -47,14 +47,14 @@ def read(root: str, attributes: Sequence[str] = ()) -> LabeledSet:
     names = {name for _, _, name, _ in lists}
     if len(names) != 1 or not any(part == "test" for *_, part in lists):
         more = f" of one set, but of {', '.join(sorted(names))}" if names else ""
-        raise UserError(f"{root} holds no folds of EmoBox{more}. Give a folder of one set in it, EmoBox/data/NAME.")
+        raise OtherSetError(f"{root} holds no folds of EmoBox{more}. Give a folder of one set in it, EmoBox/data/NAME.")
     (name,) = names
     if name in (meld.NAME, msppodcast.NAME):
         raise UserError(f"{root}: EmoBox' fold of {name} is its official split. Give {name}:FOLDER, which knows it.")
     base = posixpath.dirname(posixpath.dirname(root))
     n_folds = len({number for _, number, _, _ in lists})
     placed: dict[tuple[str, Segment], Utterance] = {}
-    folders = set()
+    folders, twice = set(), 0
     for uri, number, _, part in lists:
         if n_folds > 1 and part != "test":
             continue  # what no fold but this one tests, it trains on
@@ -69,12 +69,13 @@ def read(root: str, attributes: Sequence[str] = ()) -> LabeledSet:
                 segment=Segment(float(row.get("start_time", 0)), float(row["end_time"]) if "end_time" in row else None),
                 split=split,
             )
-            placed[one.uri, one.segment] = one
+            twice += (one.uri, one.segment) in placed
+            placed.setdefault((one.uri, one.segment), one)  # in the order of their names: of test before train
     labeled = _known(name, placed, folders) if name in CORPORA else _other(name, placed, folders, root, uris)
     if not labeled.utterances:
         first = next(iter(placed))[0]
         raise UserError(f"{root}: none of its {len(placed):,} recordings is where EmoBox says, such as {first}.")
-    return labeled
+    return replace(labeled, skipped=labeled.skipped | ({"twice in EmoBox' folds": twice} if twice else {}))
 
 
 def _known(name: str, placed: Mapping[tuple[str, Segment], Utterance], folders: Iterable[str]) -> LabeledSet:

@@ -16,14 +16,17 @@ from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute
 
-__all__ = ["CORPORA", "FORMATS", "FORMS", "SOUND_SUFFIXES", "input_address", "input_folder", "read_labeled_set"]
+__all__ = ["CORPORA", "FORMATS", "FORMS", "SETS", "SOUND_SUFFIXES", "input_address", "input_folder", "read_labeled_set"]
 
 FORMATS: Mapping[str, Callable[[str, Sequence[str]], LabeledSet]] = {
     one.NAME: one.read for one in (msppodcast, meld, emobox, audformat_database, audiofolder)
 }
 """Sets that say themselves what is in them, by what stands before the colon."""
 
-FORMS = f"{', '.join(f'{name}:<folder or s3://…>' for name in [*CORPORA, *FORMATS])}, or a manifest (.csv or .parquet)"
+SETS = (*CORPORA, *FORMATS)
+"""All names that may stand before the colon."""
+
+FORMS = f"{', '.join(f'{name}:<folder or s3://…>' for name in SETS)}, or a manifest (.csv or .parquet)"
 """How a labeled set may be given, for errors."""
 
 _PREFIX = re.compile(r"([A-Za-z][\w-]*):(?!//)")

@@ -15,9 +15,8 @@ from collections.abc import Sequence
 
 from liser_ray.corpora.apart import split_in
 from liser_ray.corpora.listed import listed_set, read_rows
-from liser_ray.corpora.published import files_below, sound_of
+from liser_ray.corpora.published import OtherSetError, files_below, sound_of
 from liser_ray.corpora.utterance import LabeledSet, Split, Utterance
-from liser_ray.runtime.errors import UserError
 
 NAME = "meld"
 LABELS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
@@ -40,7 +39,7 @@ def read(root: str, attributes: Sequence[str] = ()) -> LabeledSet:
     uris = files_below(root)
     lists = {posixpath.basename(uri): uri for uri in uris}
     if missing := [name for name in _LISTS if name not in lists]:
-        raise UserError(f"{root} has no {', '.join(missing)}, lists of MELD. Give the folder that it was unpacked to.")
+        raise OtherSetError(f"{root} has no {', '.join(missing)}, lists of MELD. Give the folder with all of it.")
     rows: dict[str, Utterance | str] = {}
     for name, split in _LISTS.items():
         for row in read_rows(lists[name], _COLUMNS):

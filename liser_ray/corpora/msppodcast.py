@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 
 from liser_ray.corpora.listed import listed_set, read_rows
-from liser_ray.corpora.published import files_below, sound_of
+from liser_ray.corpora.published import OtherSetError, files_below, sound_of
 from liser_ray.corpora.utterance import LabeledSet, Split, Utterance
 from liser_ray.runtime.errors import UserError
 
@@ -43,7 +43,7 @@ def read(root: str, attributes: Sequence[str] = ()) -> LabeledSet:
     uris = files_below(root)
     lists = {posixpath.basename(uri): uri for uri in uris if posixpath.basename(uri) in _LISTS}
     if not lists:
-        raise UserError(f"{root} has no {_LISTS[0]}, the list of MSP-Podcast. Give the folder that it was unpacked to.")
+        raise OtherSetError(f"{root} has no {_LISTS[0]}, the list of MSP-Podcast. Give the folder with all of it.")
     uri = next(lists[name] for name in _LISTS if name in lists)
     rows = {posixpath.splitext(row["FileName"])[0]: _row(row, attributes, uri) for row in read_rows(uri, _COLUMNS)}
     unknown = sum(isinstance(row, Utterance) and row.speaker.startswith(_UNKNOWN[1]) for row in rows.values())

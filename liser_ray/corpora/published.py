@@ -28,6 +28,10 @@ SOUND_SUFFIXES = (
 """Files of a corpus folder that are taken for recordings; a manifest's may have any suffix."""
 
 
+class OtherSetError(UserError):
+    """A folder does not hold the set, but another one or none; a set with a fault in it is a plain `UserError`."""
+
+
 def files_below(root: str) -> list[str]:
     """Addresses of all files of a set that lies in a folder or prefix, in order; paths below it follow ``root``.
 
@@ -59,7 +63,8 @@ def read_corpus(corpus: Corpus, root: str) -> LabeledSet:
     """The recordings of a set that lies in a folder or prefix.
 
     Raises:
-        UserError: there are none.
+        OtherSetError: there are none.
+        UserError: see `files_below`.
     """
     uris = files_below(root)
     skipped: Counter[str] = Counter()
@@ -77,7 +82,7 @@ def read_corpus(corpus: Corpus, root: str) -> LabeledSet:
         best[name] = min(rank, best.get(name, rank))
     if not candidates:
         met = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items())) or "an empty folder"
-        raise UserError(f"{root}: no {corpus.title} recording found, but {met}. Names look like {corpus.example}.")
+        raise OtherSetError(f"{root}: no {corpus.title} recording found, but {met}. Names look like {corpus.example}.")
     for name, rank, _ in candidates:
         if rank != best[name]:
             skipped[f"copies in {SOUND_SUFFIXES[rank]} of recordings taken in {SOUND_SUFFIXES[best[name]]}"] += 1
