@@ -157,9 +157,9 @@ class Spectrograms:
 
 def read_preparation(folder: Path, model: PreTrainedModel) -> Preparation:
     """As a folder's preprocessor file says for a model; UserError if there is none, or one for another sample rate."""
-    scale = [getattr(model.config, name, None) for name in ("mean", "std")]
-    if brings_code(folder) and all(isinstance(one, int | float) for one in scale):
-        return ScaledSound(False, *map(float, scale))
+    mean, std = (getattr(model.config, name, None) for name in ("mean", "std"))
+    if brings_code(folder) and isinstance(mean, int | float) and isinstance(std, int | float):
+        return ScaledSound(False, float(mean), float(std))
     takes_sound = hasattr(model.config, "conv_stride")  # else spectrograms
     if not any((folder / file).is_file() for file in PREPROCESSORS):
         if not takes_sound:
