@@ -51,7 +51,7 @@ def read(root: str, attributes: Sequence[str] = ()) -> LabeledSet:
     (name,) = names
     if name in (meld.NAME, msppodcast.NAME):
         raise UserError(f"{root}: EmoBox' fold of {name} is its official split. Give {name}:FOLDER, which knows it.")
-    base = posixpath.dirname(posixpath.dirname(root))
+    base = own_folder(root)
     n_folds = len({number for _, number, _, _ in lists})
     placed: dict[tuple[str, Segment], Utterance] = {}
     folders, twice = set(), 0
@@ -76,6 +76,11 @@ def read(root: str, attributes: Sequence[str] = ()) -> LabeledSet:
         first = next(iter(placed))[0]
         raise UserError(f"{root}: none of its {len(placed):,} recordings is where EmoBox says, such as {first}.")
     return replace(labeled, skipped=labeled.skipped | ({"twice in EmoBox' folds": twice} if twice else {}))
+
+
+def own_folder(root: str) -> str:
+    """EmoBox' own folder, in which the recordings are, by a folder ``data/NAME`` in it."""
+    return posixpath.dirname(posixpath.dirname(root))
 
 
 def _known(name: str, placed: Mapping[tuple[str, Segment], Utterance], folders: Iterable[str]) -> LabeledSet:

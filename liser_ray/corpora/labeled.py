@@ -80,6 +80,7 @@ def input_address(spec: str) -> str:
 
 
 def input_folder(spec: str) -> str:
-    """Where an input lies: of a published set or list the folder alone."""
+    """Where an input lies: of a published set or list the folder alone, in which its recordings are too."""
     prefix = _PREFIX.match(address := input_address(spec))
-    return address[prefix.end() :] if prefix else address
+    folder = address[prefix.end() :] if prefix else address
+    return emobox.own_folder(folder) if prefix and prefix[1] == emobox.NAME else folder

@@ -92,7 +92,10 @@ def check_known(address: str) -> None:
             f"{path}, and try again, or get the file from {one.page}."
         )
     memory = cache_folder() / "known_weights.json"
-    remembered = json.loads(memory.read_text()) if memory.exists() else {}
+    try:
+        remembered = json.loads(memory.read_text()) if memory.exists() else {}
+    except ValueError as error:
+        raise UserError(f"{memory} is damaged: {error}. Delete it: hashes are then remembered anew.") from error
     digest = sha256(path)
     if before := remembered.get(address):
         if before != digest:

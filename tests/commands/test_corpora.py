@@ -52,7 +52,7 @@ def test_a_set_of_one_s_own_format_with_a_split(run, tmp_path):
     code, out, _ = run(folder)
     assert code == 0
     assert out.startswith(f"--labeled audiofolder:{folder}\n")
-    for words in ("3, 0:08", "train 2, test 1", "1 speakers, who are both trained", "x 2, y 1"):
+    for words in ("3, 0:08", "train 2, test 1", "1 of these speakers, trained and tested on", "x 2, y 1"):
         assert words in out
 
 

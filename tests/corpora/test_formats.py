@@ -9,7 +9,7 @@ import pytest
 
 from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
-from liser_ray.corpora.recordings import list_recordings
+from liser_ray.corpora.recordings import input_roots, list_recordings
 from liser_ray.runtime.errors import UserError
 
 
@@ -237,6 +237,8 @@ class TestEmobox:
             ("5", "man", "sad", 2),
         ]
         assert labeled.skipped == {"in no fold of EmoBox": 1, "in EmoBox' folds, but not here": 1}
+        listing = list_recordings(f"emobox:{data}", roots=input_roots(f"emobox:{data}", "", []))
+        assert {one.problem for one in listing.recordings} == {None}
         assert [fold.test for fold in folds_of(labeled)] == [{"1", "2"}, {"3", "4"}, {"5"}]
 
     def test_folds_of_recordings_say_so(self, tmp_path, caplog):

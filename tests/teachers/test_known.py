@@ -88,6 +88,14 @@ class TestFirstUse:
         with pytest.raises(UserError, match=r"not what it was at its first use here.*known_weights\.json"):
             check_known(str(tmp_path / "w.pth"))
 
+    def test_a_damaged_memory_says_what_to_do(self, published, tmp_path, cache):
+        (tmp_path / "w.pth").write_bytes(b"one")
+        published("small", tmp_path / "w.pth")
+        cache.mkdir()
+        (cache / "known_weights.json").write_text("{")
+        with pytest.raises(UserError, match=r"known_weights.json is damaged.*Delete it"):
+            check_known(str(tmp_path / "w.pth"))
+
     def test_a_file_below_a_known_repository_counts_as_known_and_another_does_not(self, published, tmp_path, caplog):
         for name in ("repo", "repository"):
             (tmp_path / name).mkdir()
