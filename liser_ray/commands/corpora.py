@@ -91,9 +91,7 @@ def _print(spec: str, labeled: "LabeledSet") -> None:
     table.add_row("recordings", f"{len(labeled.utterances):,}, {clock(seconds)}")
     table.add_row("speakers", f"{len(people)}{''.join(f', {sex} {n}' for sex, n in of_sex.items())}")
     if divided:
-        table.add_row(
-            "in several parts", f"{divided} of these speakers, trained and tested on as it is divided"
-        )
+        table.add_row("in several parts", f"{divided} of these speakers, trained and tested on as it is divided")
     table.add_row("labels", ", ".join(f"{label} {counts[label]:,}" for label in labeled.labels))
     table.add_row("words", "known" if any(one.text for one in labeled.utterances) else "not told")
     if parts := Counter(one.split for one in labeled.utterances if one.split):
