@@ -219,6 +219,22 @@ def cross_validation(groups):
     return [{"train": [row for row in every if row not in group], "test": group} for group in groups]
 
 
+def test_an_audiofolder_and_a_database_on_s3(s3_store, tmp_path):
+    bucket = s3_store.bucket()
+    rows = '{"file_name": "a.wav", "label": "x", "speaker": 1}\n{"file_name": "b.wav", "label": "y", "speaker": 2}\n'
+    s3_store.client.put_object(Bucket=bucket, Key="calls/train/metadata.jsonl", Body=rows.encode())
+    s3_store.client.put_object(Bucket=bucket, Key="calls/test/metadata.jsonl", Body=rows.encode())
+    labeled = read_labeled_set(f"audiofolder:s3://{bucket}/calls")
+    assert [(one.uri, one.split) for one in labeled.utterances[:2]] == [
+        (f"s3://{bucket}/calls/test/a.wav", "test"),
+        (f"s3://{bucket}/calls/test/b.wav", "test"),
+    ]
+    for name in os.listdir(write_database(tmp_path)):
+        s3_store.client.put_object(Bucket=bucket, Key=f"db/{name}", Body=(tmp_path / name).read_bytes())
+    database = read_labeled_set(f"audformat:s3://{bucket}/db")
+    assert database.utterances[0].uri == f"s3://{bucket}/db/wav/a.wav"
+
+
 class TestEmobox:
     def test_folds_of_a_set_that_is_known_here(self, tmp_path):
         """Labels, speakers, sexes and words are as `ravdess:` has them."""
