@@ -2,16 +2,18 @@
 
 import argparse
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, get_args
 
 from rich.console import Console
 from rich.table import Table
 
+from liser_ray.results.set_names import person
 from liser_ray.runtime.display import Counting, clock
 from liser_ray.runtime.errors import UserError
 
 if TYPE_CHECKING:  # PyArrow, which those who only predict may not have
-    from liser_ray.corpora.utterance import LabeledSet
+    from liser_ray.corpora.utterance import LabeledSet, Utterance
 
 DESCRIPTION = """\
 Say which labeled set lies in a folder, and what was found: recordings, speakers, labels, hours, what is passed over.
@@ -32,62 +34,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what was found; `UserError` if there is no set that is known."""
-    from liser_ray.corpora.labeled import CORPORA
+    from liser_ray.corpora.labeled import SETS
 
-    found = known_sets(options.folder)
+    found, faulty = known_sets(options.folder)
+    if not found and faulty:
+        raise faulty[0]
     if not found:
         raise UserError(
-            f"{options.folder} holds none of {', '.join(CORPORA)} of two labels and two speakers. Of other speech "
-            "write a list, a .csv or .parquet file with the columns path, label and speaker."
+            f"{options.folder} holds none of {', '.join(SETS)}. Of other speech write a list, a .csv or .parquet file "
+            "with the columns path, label and speaker."
         )
-    for labeled in found:
-        _print(f"{labeled.name}:{options.folder}", labeled)
+    for spec, labeled in found.items():
+        _print(spec, labeled)
+    for refusal in faulty:
+        Console(highlight=False).print(f"Not to be used: {refusal}", soft_wrap=True)
     return 0
 
 
-def known_sets(folder: str) -> "list[LabeledSet]":
-    """The published sets that lie in a folder or prefix; one that has two names comes once.
+def known_sets(folder: str) -> "tuple[dict[str, LabeledSet], list[UserError]]":
+    """The published sets that lie in a folder or prefix, by how they are named; and what is wrong with others there.
+
+    Of those that have two names the first counts.
 
     Raises:
         UserError: nothing is there.
     """
-    from liser_ray.corpora.labeled import CORPORA, read_labeled_set
+    from liser_ray.corpora.labeled import SETS, read_labeled_set
+    from liser_ray.corpora.published import OtherSetError, files_below
+    from liser_ray.storage.addresses import absolute
 
+    files_below(absolute(folder))
     found: dict[str, LabeledSet] = {}
-    refusals = []
-    for name in CORPORA:
+    faulty = []
+    for name in SETS:
         try:
             labeled = read_labeled_set(f"{name}:{folder}")
-            found.setdefault(labeled.name, labeled)
+        except OtherSetError:
+            continue
         except UserError as refusal:
-            refusals.append(refusal)
-    if len(refusals) == len(CORPORA) and "nothing there" in str(refusals[0]):
-        raise refusals[0]
-    return list(found.values())
+            faulty.append(refusal)
+            continue
+        if labeled.name not in {one.name for one in found.values()}:
+            found[f"{name}:{folder}"] = labeled
+    return found, faulty
 
 
 def _print(spec: str, labeled: "LabeledSet") -> None:
-    from liser_ray.corpora.headers import read_headers
-    from liser_ray.media.outcome import MediaError
+    from liser_ray.corpora.utterance import Split
 
-    uris = [one.uri for one in labeled.utterances]
-    seconds, unreadable = 0.0, 0
-    with Counting("headers read", len(uris)) as counting:
-        for start in range(0, len(uris), _AT_ONCE):
-            some = uris[start : start + _AT_ONCE]
-            for header in read_headers(some):
-                if isinstance(header, MediaError) or header.duration_s is None:
-                    unreadable += 1
-                else:
-                    seconds += header.duration_s
-            counting.advance(len(some))
+    seconds, unreadable = _lengths(labeled.utterances)
     table = Table(show_header=False)
     counts = Counter(one.label for one in labeled.utterances)
-    of_sex = Counter(filter(None, {one.speaker: one.sex for one in labeled.utterances}.values()))
-    table.add_row("recordings", f"{len(uris):,}, {clock(seconds)}")
-    table.add_row("speakers", f"{len(labeled.speakers)}{''.join(f', {sex} {n}' for sex, n in of_sex.items())}")
+    people = {person(one.speaker): one.sex for one in labeled.utterances}
+    of_sex = Counter(filter(None, people.values()))
+    divided = len({person(speaker) for speaker in labeled.speakers if speaker != person(speaker)})
+    table.add_row("recordings", f"{len(labeled.utterances):,}, {clock(seconds)}")
+    table.add_row("speakers", f"{len(people)}{''.join(f', {sex} {n}' for sex, n in of_sex.items())}")
+    if divided:
+        table.add_row("in several parts", f"{divided} of these speakers, trained and tested on as it is divided")
     table.add_row("labels", ", ".join(f"{label} {counts[label]:,}" for label in labeled.labels))
     table.add_row("words", "known" if any(one.text for one in labeled.utterances) else "not told")
+    if parts := Counter(one.split for one in labeled.utterances if one.split):
+        table.add_row("split", ", ".join(f"{part} {parts[part]:,}" for part in get_args(Split) if part in parts))
     if unreadable:
         table.add_row("unreadable", f"{unreadable:,}")
     for reason, number in labeled.skipped.items():
@@ -95,3 +103,25 @@ def _print(spec: str, labeled: "LabeledSet") -> None:
     console = Console(highlight=False)
     console.print(f"--labeled {spec}", soft_wrap=True)  # one line, to be copied
     console.print(table)
+
+
+def _lengths(utterances: "Sequence[Utterance]") -> tuple[float, int]:
+    """How long they are together, in seconds; and of how many that can't be told."""
+    from liser_ray.corpora.headers import read_headers
+    from liser_ray.media.outcome import MediaError
+
+    seconds, unreadable = 0.0, 0
+    with Counting("headers read", len(utterances)) as counting:
+        for first in range(0, len(utterances), _AT_ONCE):
+            some = utterances[first : first + _AT_ONCE]
+            for one, header in zip(some, read_headers([one.uri for one in some]), strict=True):
+                try:
+                    if isinstance(header, MediaError) or header.duration_s is None:
+                        unreadable += 1
+                    else:
+                        start_s, end_s = one.segment.within(header.duration_s)
+                        seconds += end_s - start_s
+                except MediaError:  # the segment is none of its file
+                    unreadable += 1
+            counting.advance(len(some))
+    return seconds, unreadable

@@ -41,10 +41,12 @@ class Fold:
 def folds_of(labeled: LabeledSet, seed: int = 0) -> tuple[Fold, ...]:
     """The folds of a labeled set; each speaker is tested in exactly one of them.
 
-    A manifest's own folds come first: fold k tests the speakers with fold k. A published corpus (by name and speakers)
-    may have fixed folds, of which only the speakers that are there are kept and those are dropped that then lack
-    speakers to train or to test on. Any other set is divided into five folds (fewer with few speakers), stratified by
-    label. Where validation speakers are not fixed, about 20 % of a fold's other speakers are drawn, at least one of
+    A set with an official split has that as its only fold, 0, whose test speakers alone are tested.
+
+    Of others a manifest's own folds come first: fold k tests the speakers with fold k. A published corpus (by name and
+    speakers) may have fixed folds, of which only the speakers that are there are kept and those are dropped that then
+    lack speakers to train or to test on. Any other set is divided into five folds (fewer with few speakers), stratified
+    by label. Where validation speakers are not fixed, about 20 % of a fold's other speakers are drawn, at least one of
     three. The seed (0 or more) is of the division and of the drawing; the order of the recordings does not matter.
 
     A fold of sets that are joined is the fold with this number of each of them. All speakers of a set that has no fold
@@ -55,6 +57,8 @@ def folds_of(labeled: LabeledSet, seed: int = 0) -> tuple[Fold, ...]:
     """
     if labeled.joined:
         return _joined_folds(labeled, seed)
+    if any(one.split for one in labeled.utterances):
+        return (_official_fold(labeled, seed),)
     if any(one.fold is not None for one in labeled.utterances):
         return _manifest_folds(labeled, seed)
     published = CORPORA[labeled.name].folds if labeled.name in CORPORA else ()
@@ -108,6 +112,16 @@ def _joined_folds(labeled: LabeledSet, seed: int) -> tuple[Fold, ...]:
                 found.update(prefix + speaker for speaker in getattr(fold, name))
         joined.append(Fold(index, **{name: frozenset(found) for name, found in speakers.items()}))
     return tuple(joined)
+
+
+def _official_fold(labeled: LabeledSet, seed: int) -> Fold:
+    parts: dict[str, set[str]] = {"train": set(), "validation": set(), "test": set()}
+    for one in labeled.utterances:
+        parts[one.split].add(one.speaker)
+    train, validation, test = map(frozenset, parts.values())
+    if validation:
+        return Fold(0, train, validation, test)
+    return _with_drawn_validation(labeled, 0, test, seed)
 
 
 def _manifest_folds(labeled: LabeledSet, seed: int) -> tuple[Fold, ...]:

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from liser_ray.corpora.segments import SEGMENT_COLUMNS, WHOLE, Segment, seconds
@@ -19,8 +20,10 @@ from liser_ray.storage.files import filesystem
 _BATCH_ROWS = 4096  # held at a time
 _HEAD_BYTES = 64 << 10  # in which the names of a text's columns are
 _BUFFER_BYTES = 1 << 20
+_JSON_BYTES = 16 << 20  # no line may be longer
 _UNREADABLE = (OSError, pa.ArrowException, UnicodeError, csv.Error)
 _TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
+_JSON_SUFFIX = ".jsonl"
 _SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 _SEPARATORS = ",;\t|"
 _STRINGS = (pa.string(), pa.large_string(), pa.string_view())
@@ -48,7 +51,7 @@ def is_manifest(uri: str) -> bool:
     """
     if uri.lower().endswith(_SPREADSHEETS):
         raise UserError(f"{uri} is a spreadsheet's own file. Save the list as CSV (UTF-8), and give that.")
-    return uri.lower().endswith((*_TEXT_SUFFIXES, ".parquet"))
+    return uri.lower().endswith((*_TEXT_SUFFIXES, _JSON_SUFFIX, ".parquet"))
 
 
 class Row(NamedTuple):
@@ -84,7 +87,7 @@ class Manifest:
         hint: str = "",
         without_files: bool = False,
     ):
-        """Open a list by its absolute address: Parquet, or text of any usual separator in UTF-8, UTF-16 or UTF-32.
+        """Open a list by its absolute address: Parquet, JSON Lines, or text of any usual separator and encoding.
 
         Args:
             uri: of the list.
@@ -103,6 +106,8 @@ class Manifest:
         try:
             if uri.lower().endswith(_TEXT_SUFFIXES):
                 schema, self.total, self._batches = _open_text(uri, [addresses, *((name,) for name in needed)])
+            elif uri.lower().endswith(_JSON_SUFFIX):
+                schema, self.total, self._batches = _open_json(uri)
             else:
                 schema, self.total, self._batches = _open_parquet(uri)
         except FileNotFoundError as error:
@@ -215,6 +220,14 @@ def _open_parquet(uri: str) -> tuple[pa.Schema, int | None, Iterable[pa.RecordBa
     fs, path = filesystem(uri)
     file = pq.ParquetFile(fs.open_input_file(path))
     return file.schema_arrow, file.metadata.num_rows, file.iter_batches(_BATCH_ROWS)
+
+
+def _open_json(uri: str) -> tuple[pa.Schema, int | None, Iterable[pa.RecordBatch]]:
+    """An object in each line. All of it is in memory: the types of its columns are those of all lines."""
+    fs, path = filesystem(uri)
+    with fs.open_input_stream(path) as stream:
+        table = pj.read_json(stream, pj.ReadOptions(block_size=_JSON_BYTES))
+    return table.schema, table.num_rows, table.to_batches(_BATCH_ROWS)
 
 
 def _open_text(uri: str, names: Sequence[Sequence[str]]) -> tuple[pa.Schema, int | None, Iterable[pa.RecordBatch]]:

@@ -107,9 +107,13 @@ def input_roots(input_uri: str, media_folder: str, allowed: Iterable[str]) -> tu
 def _list_labeled(spec: str, roots: tuple[str, ...]) -> Listing:
     found = read_labeled_set(spec).utterances
     names = ["label", "speaker", *([TEXT] if any(one.text for one in found) else [])]
-    columns = pa.schema([(name, pa.string()) for name in names])
-    rows = ((one.uri, WHOLE, tuple(getattr(one, name) for name in names)) for one in found)
-    return Listing(reach_all(rows, roots), columns, total=len(found))
+    columns = [pa.field(name, pa.string()) for name in names]
+    in_files = _SEGMENT_FIELDS if any(one.segment != WHOLE for one in found) else []
+    rows = (
+        (one.uri, one.segment, (*(one.segment if in_files else ()), *(getattr(one, name) for name in names)))
+        for one in found
+    )
+    return Listing(reach_all(rows, roots), pa.schema([*in_files, *columns]), total=len(found))
 
 
 def _list_mspface(lists: str, media_folder: str, roots: tuple[str, ...]) -> Listing:

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from liser_ray.corpora.segments import WHOLE, Segment
 from liser_ray.results.records import sorted_speakers
 
 EVERYBODY = -1
 """In place of a fold's number, where all speakers train and nobody is left to score."""
+
+Split = Literal["", "train", "validation", "test"]
+"""For what its publishers use a recording; "" where they do not say, or do not divide the set in one fixed way."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Utterance:
     text: str = ""  # what is said in it; "" where the set does not tell
     votes: tuple[tuple[str, float], ...] = ()  # raters, or shares of them, for each label; (): nobody was asked
     attributes: tuple[tuple[str, float], ...] = ()  # numbers by name, such as arousal, where they are known
+    split: Split = ""  # of an official split, which is then the set's only fold
 
     def __str__(self) -> str:
         """Which recording it is, in words."""

@@ -12,6 +12,7 @@ from liser_ray.prediction.student import Student
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch
 from liser_ray.student.card import CARD_FILE
+from liser_ray.teachers.known import address_of, check_known
 from liser_ray.training.precision import able_precision
 
 _HINT = (
@@ -45,23 +46,25 @@ class Classifier:
     speakers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def load_classifiers(model: str, step_s: float) -> list[Classifier]:
+def load_classifiers(model: str, step_s: float, trust_remote_code: bool = False) -> list[Classifier]:
     """The classifiers at a path, s3:// or hf:// address; of a folder of students, or of teachers, all of them.
 
-    Students are asked about a 3-s window every ``step_s``.
+    Students are asked about a 3-s window every ``step_s``. A name of weights that are known for speech teachers is an
+    address too (`liser_ray.teachers.known`). Code that a classifier brings along runs only if it is trusted.
 
     Raises:
         UserError: there is none.
     """
+    check_known(model := address_of("speech", model))
     path = fetch(model, _HINT)
     if path.is_file() or (path / CARD_FILE).is_file():
         return [_student(path, step_s)]
     if below := sorted(path.glob(f"*/{CARD_FILE}")):
         return [_student(card.parent, step_s) for card in below]
     if (path / "config.json").is_file() or any(path.glob("*.safetensors")):
-        return _audio_classifiers({path.name: str(path)})
+        return _audio_classifiers({path.name: str(path)}, trust_remote_code)
     if below := sorted(path.glob("*/bundle.json")):
-        return _audio_classifiers({one.parent.name: str(one.parent) for one in below})
+        return _audio_classifiers({one.parent.name: str(one.parent) for one in below}, trust_remote_code)
     raise UserError(f"There is no classifier in {model}. {_HINT}")
 
 
@@ -81,7 +84,7 @@ def _student(path: Path, step_s: float) -> Classifier:
     )
 
 
-def _audio_classifiers(folders: dict[str, str]) -> list[Classifier]:
+def _audio_classifiers(folders: dict[str, str], trust_remote_code: bool) -> list[Classifier]:
     import torch  # and Transformers: for those who evaluate one
 
     from liser_ray.finetuning.task import logits_of
@@ -98,7 +101,7 @@ def _audio_classifiers(folders: dict[str, str]) -> list[Classifier]:
         return probabilities
 
     found = []
-    for model in load_models(folders, device):
+    for model in load_models(folders, device, trust_remote_code=trust_remote_code):
         bundle = model.bundle
         found.append(
             Classifier(

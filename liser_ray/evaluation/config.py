@@ -21,6 +21,8 @@ class EvaluationConfig:
         label_map: pairs CLASSIFIER=SET of labels that mean the same, where that is not plain.
         step_s: from one 3-s window of a student to the next, a multiple of 0.1 s.
         seed: of noise, rooms and voices.
+        trust_remote_code: run the code that an audio classifier brings along. It may do anything that you may: read it
+            first.
     """
 
     model: str = ""
@@ -31,3 +33,4 @@ class EvaluationConfig:
     label_map: tuple[str, ...] = ()
     step_s: float = 0.1
     seed: int = 0
+    trust_remote_code: bool = False

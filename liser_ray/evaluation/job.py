@@ -62,7 +62,7 @@ def evaluate(config: EvaluationConfig) -> Evaluation:
     if not config.labeled:
         raise UserError(f"No labeled speech: give --labeled {FORMS}.")
     names, output = chosen_conditions(config.conditions), absolute(config.output)
-    classifiers = load_classifiers(config.model, config.step_s)
+    classifiers = load_classifiers(config.model, config.step_s, config.trust_remote_code)
     labeled = read_labeled_set(config.labeled)
     labels = common_labels(classifiers[0].labels, labeled.labels, config.label_map)
     if len({one.labels for one in classifiers}) > 1:

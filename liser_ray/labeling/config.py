@@ -113,9 +113,9 @@ class LabelConfig:
         output: folder or s3:// prefix for plan/, labels/, checkpoint/, runs/, run.json and report.html. The same
             command goes on where it was.
         teachers: each as NAME=KIND:ADDRESS, such as face=s2d:s2d.pth,landmarks.pth or speech=speech:out/teachers/fold-*
-            (a pattern gives speech_fold_0 and so on), or in a file by name, with all settings of its kind. Kinds are
-            s2d, face, speech, student, words and speaks, see docs/label.md. Sound alone is decoded where no teacher
-            looks at faces.
+            (a pattern gives speech_fold_0 and so on), speech=speech:hubert-base-superb (a name of published weights),
+            or in a file by name, with all settings of its kind. Kinds are s2d, face, speech, student, words and speaks,
+            see docs/label.md. Sound alone is decoded where no teacher looks at faces.
         require: names of the teachers without which a span does not count as labeled; none given: all. A face that is
             not required may be missing.
         transcribe: a speech recogniser of Transformers, such as hf://openai/whisper-tiny.en, that writes down what is
@@ -129,6 +129,8 @@ class LabelConfig:
         teacher_pools: workers of teachers. Those that take face clips share the pool "clips", those of sound the pool
             "sound", those of text "text"; one whose own name is given here has a pool of its own. The recogniser's is
             called "transcripts".
+        trust_remote_code: run the code that speech teachers of a hub bring along. It may do anything that you may: read
+            it first. Models that need none run without.
         precision: arithmetic of the teachers. A CPU has instructions for bfloat16 (AVX512_BF16, AMX) or uses float32.
         spans_per_file: rows per Parquet file; 0: up to 768 (about 200 MB), less for a small job so that an
             interruption costs little.
@@ -152,6 +154,7 @@ class LabelConfig:
     media: MediaConfig = field(default_factory=MediaConfig)
     media_pool: PoolConfig = field(default_factory=PoolConfig)
     teacher_pools: dict[str, PoolConfig] = field(default_factory=dict)
+    trust_remote_code: bool = False
     precision: Precision = "bfloat16"
     spans_per_file: int = 0
     prices: Prices = field(default_factory=Prices)
@@ -182,7 +185,7 @@ class LabelConfig:
 
         Of those of clips first the one that says in which windows the face speaks: others are not asked about the rest.
         """
-        teachers = read_teachers(self.teachers)
+        teachers = read_teachers(self.teachers, self.trust_remote_code)
         return tuple(sorted(teachers, key=lambda entry: ([*GPU_SHARES].index(entry.takes), entry.kind != "speaks")))
 
     @property

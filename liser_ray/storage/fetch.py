@@ -1,9 +1,13 @@
 """What an address names, as a local file or folder: weights and models from a path, S3 or the Hugging Face hub."""
 
 import hashlib
+import http.client
 import os
+import posixpath
 import shutil
 import tempfile
+import urllib.parse
+import urllib.request
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +22,8 @@ from liser_ray.storage.files import filesystem, list_files
 from liser_ray.storage.retries import BROKE_OFF, retried
 
 _HUB = "hf://"
+_WEB = "https://"
+_TIMEOUT_S = 30.0
 
 
 def fetch(uri: str, hint: str = "") -> Path:
@@ -26,7 +32,8 @@ def fetch(uri: str, hint: str = "") -> Path:
     Args:
         uri: a local path; ``s3://bucket/key`` (a file or a prefix), kept below ``~/.cache/liser_ray`` (or
             ``LISER_CACHE``); ``hf://owner/name/path/in/repo`` (a file) or ``hf://owner/name`` (all files), kept in the
-            Hugging Face cache (``HF_HOME``), where ``owner/name@revision`` pins a version.
+            Hugging Face cache (``HF_HOME``), where ``owner/name@revision`` pins a version; ``https://`` (a file), kept
+            as those of S3.
         hint: added to the error: what to get instead and which option names it.
 
     Raises:
@@ -36,6 +43,8 @@ def fetch(uri: str, hint: str = "") -> Path:
         raise UserError(f"No weights given. {hint}".rstrip())
     if uri.startswith(_HUB):
         return _fetch_from_hub(uri, hint)
+    if uri.startswith(_WEB):
+        return _fetch_from_web(uri, hint)
     if is_s3(uri):
         return _fetch_from_s3(uri, hint)
     path = Path(absolute(uri))
@@ -44,13 +53,60 @@ def fetch(uri: str, hint: str = "") -> Path:
     return path
 
 
-def _fetch_from_hub(uri: str, hint: str) -> Path:
+def cache_folder() -> Path:
+    """Where what was fetched is kept on this machine, beside the hub's own cache; it need not be there yet."""
+    return Path(os.environ.get("LISER_CACHE") or "~/.cache/liser_ray").expanduser()
+
+
+def files_on_hub(uri: str) -> list[str]:
+    """Names of the files in a repository ``hf://owner/name`` of the hub.
+
+    Raises:
+        UserError: it can't be reached, or there is no such repository.
+    """
+    repo, _, revision = _parts(uri)
+    try:
+        about = huggingface_hub.model_info(repo, revision=revision or None, timeout=_TIMEOUT_S)
+        return sorted(file.rfilename for file in about.siblings or ())
+    except Exception as error:  # see below
+        raise UserError(f"the hub can't be asked ({type(error).__name__}).") from error
+
+
+def _parts(uri: str) -> tuple[str, str, str]:
+    """Repository, file and revision of an ``hf://`` address; the last two may be empty."""
     owner, _, rest = uri.removeprefix(_HUB).partition("/")
     name, _, filename = rest.strip("/").partition("/")
     name, _, revision = name.partition("@")
     if not owner or not name:
         raise UserError(f"{uri}: give hf://owner/name or hf://owner/name/path/of/file.")
-    repo = f"{owner}/{name}"
+    return f"{owner}/{name}", filename, revision
+
+
+def _fetch_from_web(uri: str, hint: str) -> Path:
+    key = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    target = cache_folder() / "web" / key / posixpath.basename(urllib.parse.urlparse(uri).path)
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, suffix=".tmp") as temporary:
+            copy = Path(temporary, target.name)
+            with urllib.request.urlopen(uri, timeout=_TIMEOUT_S) as answer, copy.open("wb") as sink:
+                shutil.copyfileobj(answer, sink, 1 << 20)
+                expected = answer.headers.get("Content-Length")
+            n_bytes = copy.stat().st_size
+            if expected and n_bytes != int(expected):  # to copyfileobj an answer that breaks off is no error
+                raise OSError(f"{BROKE_OFF} after {n_bytes} of {expected} bytes")
+            copy.rename(target)
+    except (OSError, http.client.HTTPException) as error:
+        raise UserError(
+            f"{uri} can't be fetched: {error}. Download it where there is a network, and give its path. {hint}".rstrip()
+        ) from error
+    return target
+
+
+def _fetch_from_hub(uri: str, hint: str) -> Path:
+    repo, filename, revision = _parts(uri)
     try:
         if filename:
             return Path(huggingface_hub.hf_hub_download(repo, filename, revision=revision or None))
@@ -78,8 +134,7 @@ def _fetch_from_s3(uri: str, hint: str) -> Path:
         facts = [uri, os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""]
         facts += [f"{file.path} {file.size} {file.mtime_ns}" for file in files]
         key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
-        cache = Path(os.environ.get("LISER_CACHE") or "~/.cache/liser_ray").expanduser()
-        target = cache / "s3" / key / Path(path).name
+        target = cache_folder() / "s3" / key / Path(path).name
         if not target.exists():
             _download(fs, path, files, target)
     except (OSError, pa.ArrowException) as error:

@@ -116,7 +116,7 @@ def load_speech_teacher(name: str, options: Options, device: torch.device, preci
 
     A folder with ``adapter_config.json`` is an adapter. See `liser_ray.teachers.kinds.speech`.
     """
-    models = load_models(expanded(name, options.weights), device, options.labels)
+    models = load_models(expanded(name, options.weights), device, options.labels, options.trust_remote_code)
     longest_s = min(model.prepare.longest_s for model in models)
     if options.hears_s > longest_s:
         raise UserError(f"{options.weights} hears at most {longest_s:.2f} s at once, not hears_s {options.hears_s}.")

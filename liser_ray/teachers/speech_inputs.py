@@ -16,12 +16,14 @@ from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogra
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.kinds.speech import WINDOW_S
+from liser_ray.teachers.remote_code import brings_code
 from liser_ray.teachers.transformers_folders import FROM_DISK, LOAD_ERRORS
 
 PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 LONGEST_S = 30.0
 """Longer recordings go in in equal pieces of at most this length, and less where a model can't hear so much at once."""
 
+_SMALLEST_STD = 1e-6  # as the challenge's own example adds it
 _AST_FRAME, _AST_HOP = 400, 160  # samples
 _WHISPER_POSITION_S = 0.02
 
@@ -91,6 +93,27 @@ class RawSound:
 
 
 @dataclass(frozen=True)
+class ScaledSound(RawSound):
+    """Waveforms less a mean, by a standard deviation, both of the sound that the model was trained on.
+
+    Models that bring code along say them in their config.json, as those of the Odyssey 2024 challenge.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def windows(self, windows: Tensor) -> dict[str, Tensor]:
+        """See `Preparation`."""
+        return {"input_values": (windows - self.mean) / (self.std + _SMALLEST_STD)}
+
+    def pieces(self, pieces: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        """See `RawSound`; padded with zeros behind the scaling."""
+        inputs = super().pieces(pieces)
+        scaled = self.windows(inputs["input_values"])["input_values"]
+        return {**inputs, "input_values": scaled * inputs["attention_mask"]}
+
+
+@dataclass(frozen=True)
 class Spectrograms:
     """What the model's own feature extractor makes of sound, of no more than there is.
 
@@ -134,6 +157,9 @@ class Spectrograms:
 
 def read_preparation(folder: Path, model: PreTrainedModel) -> Preparation:
     """As a folder's preprocessor file says for a model; UserError if there is none, or one for another sample rate."""
+    mean, std = (getattr(model.config, name, None) for name in ("mean", "std"))
+    if brings_code(folder) and isinstance(mean, int | float) and isinstance(std, int | float):
+        return ScaledSound(False, float(mean), float(std))
     takes_sound = hasattr(model.config, "conv_stride")  # else spectrograms
     if not any((folder / file).is_file() for file in PREPROCESSORS):
         if not takes_sound:

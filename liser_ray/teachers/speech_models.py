@@ -7,6 +7,7 @@ LoRA matrices and head on a copy of the module tree whose tensors are the same; 
 import copy
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from liser_ray.teachers.bundles import TeacherBundle, find_bundle
 from liser_ray.teachers.labels import agreed_labels, labels_of_config
 from liser_ray.teachers.pooled_head import HEAD_CONFIG, HEAD_FILE, HeadedModel, LayerStatistics, read_head
 from liser_ray.teachers.projected_head import head_of_weights, is_projected
+from liser_ray.teachers.remote_code import ForeignModel, brings_code
 from liser_ray.teachers.speech_inputs import PREPROCESSORS, Preparation, hear_only_what_is_there, read_preparation
 from liser_ray.teachers.transformers_folders import (
     LOAD_ERRORS,
@@ -36,6 +38,8 @@ from liser_ray.teachers.transformers_folders import (
     refuse_other_tasks,
 )
 from liser_ray.teachers.weights import listed, why_not_loaded
+
+log = logging.getLogger(__name__)
 
 ADAPTER_CONFIG = "adapter_config.json"
 HEAD = ("projector", "classifier")
@@ -128,9 +132,18 @@ class BaseModel:
             raise UserError(f"{self.folder} lacks weights of the pretrained model itself: {listed(lacking)}.")
 
 
-def load_base(folder: Path, device: torch.device) -> BaseModel:
-    """Read a Transformers folder as an audio classifier; UserError if it holds none."""
-    model, missing, unexpected = read_classifier(AutoModelForAudioClassification, folder, "a speech model", device)
+def load_base(folder: Path, device: torch.device, trust_remote_code: bool = False) -> BaseModel:
+    """Read a Transformers folder as an audio classifier; UserError if it holds none, or one with code not trusted."""
+    if brings_code(folder):
+        if not trust_remote_code:
+            raise UserError(
+                f"{folder} is a model with custom code, which is not run: it could do anything. If you have read "
+                "it and trust who wrote it, say --trust_remote_code."
+            )
+        log.warning("%s: its own code runs, as --trust_remote_code says. It may do anything that you may", folder)
+    model, missing, unexpected = read_classifier(
+        AutoModelForAudioClassification, folder, "a speech model", device, trust_remote_code=trust_remote_code
+    )
     hear_only_what_is_there(model)
     needed, left = (
         frozenset(key for key in keys if not key.endswith(_UNUSED_IN_INFERENCE)) for keys in (missing, unexpected)
@@ -139,11 +152,12 @@ def load_base(folder: Path, device: torch.device) -> BaseModel:
 
 
 def load_models(
-    addresses: Mapping[str, str], device: torch.device, given: Sequence[str] = ()
+    addresses: Mapping[str, str], device: torch.device, given: Sequence[str] = (), trust_remote_code: bool = False
 ) -> tuple[SpeechModel, ...]:
     """Models on a device, by the names of their targets; those of one base share its weights.
 
-    Labels that the user has ``given`` must be those that a folder has, if it has any.
+    Labels that the user has ``given`` must be those that a folder has, if it has any. Code that a model brings along
+    runs only if it is trusted.
     """
     bases: dict[Path, BaseModel] = {}
     models = []
@@ -151,7 +165,7 @@ def load_models(
         folder = fetch(address, _HINT)
         is_adapter, is_head = ((folder / file).is_file() for file in (ADAPTER_CONFIG, HEAD_FILE))
         base_folder = fetch(base_address(folder)).resolve() if is_adapter or is_head else folder
-        base = bases[base_folder] = bases.get(base_folder) or load_base(base_folder, device)
+        base = bases[base_folder] = bases.get(base_folder) or load_base(base_folder, device, trust_remote_code)
         if is_head:
             network, labels = _headed(base, folder, given)
         elif is_adapter:
@@ -187,7 +201,8 @@ def _whole(base: BaseModel, given: Sequence[str]) -> tuple[nn.Module, tuple[str,
             f"for, so its answers would be wrong: {listed(sorted(base.unexpected))}."
         )
     refuse_other_tasks(base.model, str(base.folder))
-    return base.model, labels_of_model(base.model, base.folder, given)
+    network = ForeignModel(base.model) if brings_code(base.folder) else base.model
+    return network, labels_of_model(base.model, base.folder, given)
 
 
 def _adapted(base: BaseModel, folder: Path, given: Sequence[str]) -> tuple[nn.Module, tuple[str, ...]]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from liser_ray.results.set_names import identity, set_names
+from liser_ray.results.set_names import identity, person, set_names
 from liser_ray.runtime.errors import UserError
 
 TargetKind = Literal["distribution", "scalar", "embedding"]
@@ -39,9 +39,18 @@ class TunedOn:
         return not set(set_names(self.labeled)).isdisjoint(set_names(labeled))
 
     def heard_of(self, labeled: str, speakers: Collection[str]) -> list[str]:
-        """Whom it has heard of some speakers of a set, by its own names for them."""
+        """Whom it has heard of some speakers of a set, by its own names for them.
+
+        "Ross" is also "Ross (test)", of whom a part alone is asked; "Ross (train)" is not: these are other recordings.
+        """
         asked = {identity(labeled, speaker) for speaker in speakers}
-        return [speaker for speaker in self.heard if identity(self.labeled, speaker) in asked]
+        people = {(of_set, person(name)) for of_set, name in asked}
+
+        def is_asked(of_set: str, name: str) -> bool:
+            whole = (of_set, person(name))
+            return (of_set, name) in asked or whole in asked or (name == whole[1] and whole in people)
+
+        return [speaker for speaker in self.heard if is_asked(*identity(self.labeled, speaker))]
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "TunedOn":

@@ -35,17 +35,19 @@ def read_classifier(
     what: str,
     device: torch.device,
     new_labels: Sequence[str] = (),
+    trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, frozenset[str], frozenset[str]]:
     """A classifier in evaluation mode, float32, on a device; and the names of weights that do not fit.
 
     Those first that its folder lacks, then those that are in the folder and have no place in it. With new labels it
-    gets a new head for them: what of the folder's head has other sizes is then missing.
+    gets a new head for them: what of the folder's head has other sizes is then missing. Code in the folder runs only if
+    it is trusted.
 
     Raises:
         UserError: the folder holds no such model (``what`` in words), none that loads without running code, or one
             whose weights have other sizes than its config.json says.
     """
-    settings: dict[str, Any] = dict(FROM_DISK)
+    settings: dict[str, Any] = {**FROM_DISK, "trust_remote_code": trust_remote_code}
     if new_labels:
         settings["id2label"] = dict(enumerate(new_labels))
         settings["label2id"] = {label: number for number, label in enumerate(new_labels)}

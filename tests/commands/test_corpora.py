@@ -1,3 +1,4 @@
+import sys
 from functools import partial
 
 import numpy as np
@@ -39,3 +40,42 @@ def test_nothing_there(run, tmp_path):
     code, _, errors = run(tmp_path / "missing")
     assert code == 2
     assert "nothing there" in errors
+
+
+def test_a_set_of_one_s_own_format_with_a_split(run, tmp_path):
+    folder = write(tmp_path / "calls", "a.wav", "b.wav", "c.wav")
+    for part, rows in {"train": "../a.wav,x,1\n../b.wav,y,2\n", "test": "../c.wav,x,2\n"}.items():
+        (folder / part).mkdir()
+        (folder / part / "metadata.csv").write_text("file_name,label,speaker\n" + rows.replace("../", ""))
+    for name, part in (("a", "train"), ("b", "train"), ("c", "test")):
+        (folder / f"{name}.wav").rename(folder / part / f"{name}.wav")
+    code, out, _ = run(folder)
+    assert code == 0
+    assert out.startswith(f"--labeled audiofolder:{folder}\n")
+    for words in ("3, 0:08", "train 2, test 1", "1 of these speakers, trained and tested on", "x 2, y 1"):
+        assert words in out
+
+
+def test_of_a_segment_its_own_length_counts(run, tmp_path):
+    folder = write(tmp_path / "calls", "a.wav")
+    rows = "a.wav,0,0.5,x,1\na.wav,0.5,1.5,y,2\na.wav,5,6,y,2\n"
+    (folder / "metadata.csv").write_text("file_name,start,end,label,speaker\n" + rows)
+    _, out, _ = run(folder)
+    assert "3, 0:02" in out
+    assert "unreadable" in out
+
+
+def test_a_set_that_is_there_and_can_not_be_used_says_why(run, tmp_path, monkeypatch):
+    folder = write(tmp_path / "data", "a.wav")
+    (folder / "metadata.csv").write_text("file_name,text\na.wav,hello\n")
+    code, _, errors = run(folder)
+    assert code == 2
+    assert "no column label or emotion" in errors
+    monkeypatch.setitem(sys.modules, "audformat", None)
+    (folder / "db.yaml").write_text("name: x\n")
+    assert "pip install 'liser-ray[audformat]'" in run(folder)[2]
+    write(folder / "wav", "03a01Fa.wav", "08a01Wa.wav")
+    code, out, _ = run(folder)
+    assert code == 0
+    assert out.startswith(f"--labeled emodb:{folder}\n")
+    assert "Not to be used" in out

@@ -399,7 +399,7 @@ class TestManifest:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("meld:{}", "no labeled set 'meld'. Give ravdess:<folder"),
+        ("semaine:{}", "no labeled set 'semaine'. Give ravdess:<folder"),
         ("ravdess:{}/none", "nothing there"),
         ("{}/none.csv", "nothing there"),
         ("{}/none.parquet", "nothing there"),

@@ -172,3 +172,16 @@ class TestSegments:
             table = dict(zip(names, columns, strict=True)) | {"uri": ["a", "b"]}
             pq.write_table(pa.table(table), tmp_path / "m.parquet")
             assert [row.segment for row in rows_of(tmp_path / "m.parquet")] == [Segment(1.0, 2.0), Segment(3.0, None)]
+
+
+def test_json_lines_keep_their_types_and_may_lack_what_others_have(tmp_path):
+    path = tmp_path / "list.jsonl"
+    path.write_text('{"path": "a.wav", "age": 3, "start": 1.5}\n{"path": "b.wav", "note": "x", "tags": [1]}\n')
+    manifest = Manifest(str(path), optional=("age", "note"))
+    assert [(row.uri, row.segment.start_s, row.values) for row in manifest.rows()] == [
+        (f"{tmp_path}/a.wav", 1.5, (3, None)),
+        (f"{tmp_path}/b.wav", 0.0, (None, "x")),
+    ]
+    path.write_text('{"path": "a.wav"}\n{"path": \n')
+    with pytest.raises(UserError, match="can't be read"):
+        Manifest(str(path))

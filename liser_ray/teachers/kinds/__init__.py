@@ -26,6 +26,7 @@ import jsonargparse
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import exists, is_folder, read_bytes
+from liser_ray.teachers.known import check_known, with_addresses
 from liser_ray.teachers.patterns import expanded
 from liser_ray.teachers.targets import Takes, TunedOn
 
@@ -70,6 +71,9 @@ class TeacherEntry:
 
     def load(self, device: "torch.device", precision: "Precision" = "float32") -> "Teacher":
         """The teacher on a device; UserError if its kind is not on this machine, or weights are missing or wrong."""
+        for value in self.settings.values():
+            if isinstance(value, str):
+                check_known(value)
         teacher: Teacher = _module(self.kind).load(self.name, self.options, device, precision)
         weights = getattr(self.options, "weights", "")
         of_target = expanded(self.name, weights)
@@ -80,12 +84,13 @@ class TeacherEntry:
         return teacher
 
 
-def read_teachers(teachers: Mapping[str, Any] | Sequence[str]) -> list[TeacherEntry]:
+def read_teachers(teachers: Mapping[str, Any] | Sequence[str], trust_remote_code: bool = False) -> list[TeacherEntry]:
     """The teachers that settings name.
 
     Args:
         teachers: by name either ``KIND:ADDRESS`` (more addresses after commas) or the kind's settings with its name as
-            ``kind``; or a list of ``NAME=KIND:ADDRESS``.
+            ``kind``; or a list of ``NAME=KIND:ADDRESS``. An address may be a name of `liser_ray.teachers.known`.
+        trust_remote_code: whether code that models bring along runs, of those kinds that have such models.
 
     Raises:
         UserError: a name that is none or comes twice, a kind that is not there, a setting that it has not.
@@ -95,7 +100,12 @@ def read_teachers(teachers: Mapping[str, Any] | Sequence[str]) -> list[TeacherEn
         if len({name for name, _ in pairs}) < len(pairs):
             raise UserError(f"--teachers: a name comes twice in {', '.join(name for name, _ in pairs)}.")
         teachers = dict(pairs)
-    return [_entry(name, value) for name, value in teachers.items()]
+    entries = [_entry(name, value) for name, value in teachers.items()]
+    trusting = {"trust_remote_code": True} if trust_remote_code else {}
+    return [
+        replace(one, settings={**one.settings, **trusting}) if trusting.keys() <= one.settings.keys() else one
+        for one in entries
+    ]
 
 
 def heard_beside(weights: str) -> TunedOn | None:
@@ -108,8 +118,8 @@ def heard_beside(weights: str) -> TunedOn | None:
         from liser_ray.storage.fetch import fetch  # the hub's library, which a dry run need not wait for
 
         weights = str(fetch(weights))
-    if not weights:
-        return None
+    if not weights or weights.startswith("https://"):
+        return None  # beside a file on the web there is nothing
     file = join(weights if is_folder(weights) else posixpath.dirname(absolute(weights)), HEARD_FILE)
     if not exists(file):
         return None
@@ -146,7 +156,8 @@ def _entry(name: str, value: Any) -> TeacherEntry:  # noqa: ANN401 (as a setting
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(options)
     try:
-        parsed = parser.parse_object(settings | dict(zip(names, given, strict=False)))
+        addressed = with_addresses(kind, settings | dict(zip(names, given, strict=False)))
+        parsed = parser.parse_object(addressed)
         entry = TeacherEntry(name, kind, vars(parser.instantiate_classes(parsed)))
         entry.options  # noqa: B018 (which may refuse them)
         return entry

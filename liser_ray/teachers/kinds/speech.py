@@ -31,6 +31,7 @@ class Options:
         hears_s: seconds of sound around the middle of each 0.5-s window that go in; 0: the window itself.
         labels: names of the outputs, in order. Empty: those in the folder.
         embedding: store for each window also the vector that the classifier's last layer reads, in float16.
+        trust_remote_code: run the code that the model brings along, which may do anything; read it first.
     """
 
     weights: str = ""
@@ -38,6 +39,7 @@ class Options:
     hears_s: float = 0.0
     labels: tuple[str, ...] = ()
     embedding: bool = False
+    trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
