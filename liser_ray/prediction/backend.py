@@ -27,6 +27,14 @@ class Backend(Protocol):
             statistics: of the recording, see `statistics`; for a network that normalises by it.
         """
 
+    def recording_logits(self, samples: np.ndarray, statistics: np.ndarray | None) -> np.ndarray:
+        """Logits of a recording whose all is heard at once, float32 [K]; of a network with chunks that cover it.
+
+        Args:
+            samples: all of the recording (`liser_ray.student.chunks.heard_whole`).
+            statistics: see `window_logits`.
+        """
+
     def statistics(self, samples: np.ndarray, frames: tuple[int, int], before: np.ndarray | None) -> np.ndarray:
         """What a network has to know of the recording if it normalises by that, float32 [3, 64].
 
@@ -71,7 +79,7 @@ class OnnxBackend:
 
     def window_logits(self, samples: np.ndarray, step_samples: int, statistics: np.ndarray | None) -> np.ndarray:
         """See `Backend`."""
-        given = {} if statistics is None else {"statistics_before": statistics, "frames": np.zeros(2, np.int64)}
+        given = _given(statistics)
         # The graph's windows are 0.1 s apart: those that are further apart are sounds of their own.
         batch = _BATCH_WINDOWS if step_samples == EVALUATION_STRIDE_SAMPLES else 1
         logits = []
@@ -81,11 +89,14 @@ class OnnxBackend:
             logits.append(self._run("window_logits", samples[start:end], **given))
         return np.concatenate(logits)
 
+    def recording_logits(self, samples: np.ndarray, statistics: np.ndarray | None) -> np.ndarray:
+        """See `Backend`."""
+        return self._run("recording_logits", samples, skip=_all_but_one_window(samples), **_given(statistics))
+
     def statistics(self, samples: np.ndarray, frames: tuple[int, int], before: np.ndarray | None) -> np.ndarray:
         """See `Backend`."""
         given = {} if before is None else {"statistics_before": before}
-        one_window = np.array([max(0, len(samples) - SEGMENT_SAMPLES)])
-        return self._run("statistics", samples, frames=np.array(frames), skip=one_window, **given)
+        return self._run("statistics", samples, frames=np.array(frames), skip=_all_but_one_window(samples), **given)
 
     def log_mel(self, samples: np.ndarray) -> np.ndarray:
         """See `Backend`."""
@@ -93,3 +104,13 @@ class OnnxBackend:
 
     def _run(self, output: str, waveform: np.ndarray, **inputs: np.ndarray) -> np.ndarray:
         return self._session.run([output], {"waveform": waveform, **inputs})[0]
+
+
+def _given(statistics: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Inputs that say what the statistics are, whatever the sound."""
+    return {} if statistics is None else {"statistics_before": statistics, "frames": np.zeros(2, np.int64)}
+
+
+def _all_but_one_window(samples: np.ndarray) -> np.ndarray:
+    """How many samples to skip so that no windows are computed in vain."""
+    return np.array([max(0, len(samples) - SEGMENT_SAMPLES)])

@@ -21,6 +21,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from liser_ray.prediction.backend import CARD_KEY
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.card import StudentCard
+from liser_ray.student.chunks import CHUNK_FRAMES, chunk_frames, reach_frames
 from liser_ray.student.front_end import (
     EDGE_SAMPLES,
     EVALUATION_STRIDE_SAMPLES,
@@ -57,10 +58,14 @@ def export_onnx(weights: bytes, card: StudentCard) -> bytes:
     temperature; ``window_logits`` float32 [W, K] of its 3-s windows, one every 0.1 s; ``log_mel`` float32 [W, 94, 64],
     what the windows' spectrograms are before normalisation.
 
+    A network with chunks hears a recording that they cover as a whole, and ``probabilities`` are then of the output
+    ``recording_logits``, float32 [K]; of the beginning of a longer one these mean nothing.
+
     Where the recording is normalised by itself there are more, for recordings that come in pieces. Output:
     ``statistics`` float32 [3, 64], of each band the weight, mean and deviation. Optional inputs:
     ``statistics_before``, the same of what was before this waveform; ``frames`` int64 [2], the first of its frames that
-    counts and the one after the last, (0, 0) for none; ``skip`` int64 [1], samples before the first window.
+    counts and the one after the last, (0, 0) for none; ``skip`` int64 [1], samples before the first window, which a
+    network with chunks takes too.
 
     Raises:
         UserError: the weights are not those of the card's network.
@@ -190,15 +195,20 @@ def _student_graph(tensors: Mapping[str, np.ndarray], card: StudentCard) -> onnx
     sound = _fit_length(op, waveform, n_given, of_speech)
     filters, floor = _filters(op), TINY_POWER if of_speech else POWER_FLOOR
     skip: _Input = [0]
-    if card.of_recording:
+    if card.of_recording or card.network.chunks:
         skip = op.value([0], "skip")
-        inputs += [info("statistics_before", floats, [3, N_BANDS]), info("frames", TensorProto.INT64, [2])]
         inputs.append(info("skip", TensorProto.INT64, [1]))
+    if card.network.chunks:
+        outputs.append(info("recording_logits", floats, [n_labels]))
+    if card.of_recording:
+        inputs += [info("statistics_before", floats, [3, N_BANDS]), info("frames", TensorProto.INT64, [2])]
         outputs.append(info("statistics", floats, [3, N_BANDS]))
     windows = _windows(op, sound, skip)
     places = op("Unsqueeze", op("Range", 0, SEGMENT_FRAMES, 1), [1]) + _STRIDES_OF_FRAME
     by_frame = _log_mel(op, windows, op.value([SEGMENT_SAMPLES]), places, filters, floor)
     log_mel = normalised = op("Reshape", by_frame, [-1, SEGMENT_FRAMES, N_BANDS], name="log_mel")
+    if card.network.chunks:
+        log_mel = normalised = _chunks(op, log_mel, sound, filters, floor, card.network.chunks)
     if card.of_recording:
         mean, std = _statistics(op, sound, n_given, filters, floor)
         if of_speech:
@@ -210,7 +220,15 @@ def _student_graph(tensors: Mapping[str, np.ndarray], card: StudentCard) -> onnx
     elif card.network.normalisation == "corpus":
         divisor = np.maximum(tensors["normalisation.std"].T, MIN_BAND_STD)
         normalised = (log_mel - tensors["normalisation.mean"].T) / divisor
-    _network(op, normalised, tensors, card)
+    logits = _network(op, normalised, tensors, card)
+    if card.network.chunks:
+        of_windows = op("Slice", logits, [0], [-1], [0], name="window_logits")
+        at_once = op("Squeeze", op("Slice", logits, [-1], [np.iinfo(np.int64).max], [0]), [0], name="recording_logits")
+        is_whole = op("LessOrEqual", op("Shape", sound) / STRIDE_SAMPLES + 1, reach_frames(card.network.chunks))
+        answer = op("Where", is_whole, at_once, op("ReduceMean", of_windows, axes=[0], keepdims=0))
+    else:
+        answer = op("ReduceMean", op("Identity", logits, name="window_logits"), axes=[0], keepdims=0)
+    op("Softmax", answer / card.temperature, axis=0, name="probabilities")
     graph = helper.make_graph(op.nodes, "student", inputs, outputs, list(op.numbers.values()))
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(graph, producer_name="liser_ray", opset_imports=opset, ir_version=_IR_VERSION)
@@ -316,9 +334,26 @@ def _statistics(op: _Graph, sound: _Value, n_given: _Value, filters: _Value, flo
     return mean, std
 
 
-def _network(op: _Graph, log_mel: _Value, tensors: Mapping[str, np.ndarray], card: StudentCard) -> None:
-    """From normalised windows [W, 94, 64] to the outputs."""
+def _chunks(op: _Graph, windows: _Value, sound: _Value, filters: _Value, floor: float, n_chunks: int) -> _Value:
+    """The chunks of the windows' spectrograms [W, 94, 64], and as the last row those of all that chunks cover.
+
+    Float [W + 1, N · 32, 64], as `liser_ray.student.features.in_chunks`.
+    """
+    of_windows = op("Gather", windows, chunk_frames(np.array([SEGMENT_FRAMES]), n_chunks)[0], axis=1)
+    beginning = op("Slice", sound, [0], [reach_frames(n_chunks) * STRIDE_SAMPLES - 1])
+    n_frames = op("Shape", beginning) / STRIDE_SAMPLES + 1
+    starts = op.value(np.arange(n_chunks)) * (n_frames - CHUNK_FRAMES) / (n_chunks - 1)
+    frames = op("Reshape", op("Unsqueeze", starts, [1]) + np.arange(CHUNK_FRAMES), [-1, 1])
+    row = op("Unsqueeze", beginning, [0])
+    whole = _log_mel(op, row, op("Shape", beginning), frames + _STRIDES_OF_FRAME, filters, floor)
+    return op("Concat", of_windows, op("Unsqueeze", whole, [0]), axis=0)
+
+
+def _network(op: _Graph, log_mel: _Value, tensors: Mapping[str, np.ndarray], card: StudentCard) -> _Value:
+    """Logits [W, K] of normalised windows [W, frames, 64]."""
     config = card.network
+    if config.chunks:
+        log_mel = op("Reshape", log_mel, [-1, CHUNK_FRAMES, N_BANDS])
     maps = op("Unsqueeze", op("Transpose", log_mel, perm=[0, 2, 1]), [1])
     for block, (kernel, pool) in enumerate((((3, 3), (2, 2)), ((3, 3), (4, 2)), ((3, 1), (4, 1)))):
         weight, bias = (tensors[f"convolutions.{block}.0.{name}"] for name in ("weight", "bias"))
@@ -351,9 +386,11 @@ def _network(op: _Graph, log_mel: _Value, tensors: Mapping[str, np.ndarray], car
     else:
         shares = op("Softmax", steps @ tensors["pooling.score.weight"].T, axis=0)
         pooled = op("ReduceSum", steps * shares, [0], keepdims=0)
-    logits = op("Gemm", pooled, tensors["head.weight"], tensors["head.bias"], transB=1, name="window_logits")
-    scaled = op("ReduceMean", logits, axes=[0], keepdims=0) / card.temperature
-    op("Softmax", scaled, axis=0, name="probabilities")
+    if config.chunks:
+        chunks = op("Reshape", pooled, [-1, config.chunks, tensors["head.weight"].shape[1]])
+        shares = op("Softmax", chunks @ tensors["over_chunks.score.weight"].T, axis=1)
+        pooled = op("ReduceSum", chunks * shares, [1], keepdims=0)
+    return op("Gemm", pooled, tensors["head.weight"], tensors["head.bias"], transB=1)
 
 
 def _gates(weight: np.ndarray) -> np.ndarray:

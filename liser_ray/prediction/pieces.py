@@ -6,6 +6,7 @@ import numpy as np
 
 from liser_ray.prediction.backend import Backend
 from liser_ray.runtime.errors import UserError
+from liser_ray.student.chunks import heard_whole
 from liser_ray.student.front_end import (
     EDGE_SAMPLES,
     EVALUATION_STRIDE_S,
@@ -64,6 +65,24 @@ class SlidingWindow:
         if len(held) < SEGMENT_SAMPLES:
             return [] if self._any or not len(held) else [held]
         return [held[: len(held) - (len(held) - SEGMENT_SAMPLES) % self._step]]
+
+
+class WholeRecording:
+    """All of a recording as long as a network's chunks cover it, and nothing of a longer one."""
+
+    def __init__(self, backend: Backend, n_chunks: int):
+        self._backend, self._n_chunks = backend, n_chunks
+        self._held: np.ndarray | None = np.zeros(0, np.float32) if n_chunks else None
+
+    def add(self, samples: np.ndarray) -> None:
+        """The next samples, float32 [n]."""
+        if self._held is not None:
+            is_whole = heard_whole(len(self._held) + len(samples), self._n_chunks)
+            self._held = np.concatenate([self._held, samples]) if is_whole else None
+
+    def logits(self, statistics: np.ndarray | None) -> np.ndarray | None:
+        """Of the recording if it ends here, float32 [K]; None: the mean of those of its windows is its answer."""
+        return None if self._held is None else self._backend.recording_logits(self._held, statistics)
 
 
 class RunningStatistics:

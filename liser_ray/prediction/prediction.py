@@ -16,7 +16,7 @@ class Prediction:
     Attributes:
         labels: of the probabilities, in their order.
         probabilities: float32 [K], sum 1: the softmax of the mean of the windows' logits, at the temperature of the
-            student's card.
+            student's card; of a student with chunks that cover the recording, of what it says of it as a whole.
         window_probabilities: float32 [W, K], each sum 1.
         step_s: from window to window.
         duration_s: of the recording's sound.

@@ -7,7 +7,7 @@ import numpy as np
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.prediction.backend import Backend
-from liser_ray.prediction.pieces import RunningStatistics, SlidingWindow
+from liser_ray.prediction.pieces import RunningStatistics, SlidingWindow, WholeRecording
 from liser_ray.prediction.prediction import kept_labels, softmax
 from liser_ray.prediction.sound import ArrayReader
 from liser_ray.student.card import StudentCard
@@ -21,7 +21,7 @@ class Estimate(NamedTuple):
         start_s, end_s: of the window, from the stream's start.
         label: the most probable one.
         probabilities: float32 [K], sum 1, of the window.
-        so_far: float32 [K], sum 1, of all windows up to this one: what `Student.predict` says of the sound so far.
+        so_far: float32 [K], sum 1, of all up to the window's end: what `Student.predict` says of the sound so far.
     """
 
     start_s: float
@@ -49,6 +49,7 @@ class EmotionStream:
         self._reader = ArrayReader(sample_rate_hz)
         self._windows = SlidingWindow(EVALUATION_STRIDE_SAMPLES, block_windows=1)
         self._statistics = RunningStatistics(backend) if card.of_recording else None
+        self._recording = WholeRecording(backend, card.network.chunks)
         self._n_samples = 0
         self._n_estimates = 0
         self._sum = np.zeros(len(self.labels))
@@ -90,6 +91,7 @@ class EmotionStream:
             next_end = SEGMENT_SAMPLES + self._n_estimates * EVALUATION_STRIDE_SAMPLES
             piece, sound = np.split(sound, [next_end - self._n_samples])
             self._n_samples += len(piece)
+            self._recording.add(piece)
             if self._statistics is not None:
                 self._statistics.add(piece)
             estimates += [self._estimate(window) for window in self._windows.add(piece)]
@@ -104,10 +106,12 @@ class EmotionStream:
         self._n_estimates += 1
         self._sum += logits
         probabilities = softmax(logits)
+        at_once = self._recording.logits(statistics)
+        so_far = self._sum / self._n_estimates if at_once is None else at_once[self._kept] / self._temperature
         return Estimate(
             start / SAMPLE_RATE_HZ,
             end / SAMPLE_RATE_HZ,
             self.labels[int(probabilities.argmax())],
             probabilities,
-            softmax(self._sum / self._n_estimates).astype(np.float32),
+            softmax(so_far).astype(np.float32),
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 from liser_ray.media.waveform import check_audible, sound_start_s
 from liser_ray.prediction.backend import Backend, OnnxBackend
-from liser_ray.prediction.pieces import RunningStatistics, SlidingWindow, step_samples
+from liser_ray.prediction.pieces import RunningStatistics, SlidingWindow, WholeRecording, step_samples
 from liser_ray.prediction.prediction import Prediction, kept_labels, softmax
 from liser_ray.prediction.sound import ArrayReader, file_blocks, open_sound, refuse_path
 from liser_ray.prediction.stream import EmotionStream
@@ -215,16 +215,18 @@ class Student:
             for block in blocks():
                 running.add(block)
             statistics = running.now()
-        windows = SlidingWindow(step, _BLOCK_WINDOWS)
+        windows, recording = SlidingWindow(step, _BLOCK_WINDOWS), WholeRecording(self.backend, self.card.network.chunks)
         logits, n_samples = [], 0
         for block in blocks():
             n_samples += len(block)
             heard(block)
+            recording.add(block)
             logits += [self.backend.window_logits(some, step, statistics) for some in windows.add(block)]
         logits += [self.backend.window_logits(some, step, statistics) for some in windows.finish()]
         of_kept = np.concatenate(logits)[:, kept] / self.card.temperature
         labels = tuple(self.labels[i] for i in kept)
-        whole = softmax(of_kept.mean(axis=0))
+        at_once = recording.logits(statistics)
+        whole = softmax(of_kept.mean(axis=0) if at_once is None else at_once[kept] / self.card.temperature)
         strange = () if statistics is None else unlike(statistics, self.card.content.get("heard", {}))
         return Prediction(labels, whole, softmax(of_kept), step_s, n_samples / SAMPLE_RATE_HZ, unlike=strange)
 

@@ -46,6 +46,14 @@ class TorchBackend:
         return torch.cat([self._classifier(batch) for batch in batches]).cpu().numpy()
 
     @torch.inference_mode()
+    def recording_logits(self, samples: np.ndarray, statistics: np.ndarray | None) -> np.ndarray:
+        """See `liser_ray.prediction.backend.Backend`."""
+        log_mel = self._log_mel(self._log_mel.fit_length(self._tensor(samples))[None])
+        if self._of_recording is not None:
+            log_mel = self._of_recording(log_mel, self._unpacked(statistics))
+        return self._classifier(log_mel)[0].cpu().numpy()
+
+    @torch.inference_mode()
     def statistics(self, samples: np.ndarray, frames: tuple[int, int], before: np.ndarray | None) -> np.ndarray:
         """See `liser_ray.prediction.backend.Backend`."""
         first, end = frames

@@ -85,9 +85,10 @@ def _network(written: dict[str, Any]) -> NetworkConfig:
     """Of a card, which may come from elsewhere; what an older one does not have is as in the paper."""
     values = {"filters": NetworkConfig.filters, **written}
     network = NetworkConfig(**values | {"filters": tuple(values["filters"])})
-    kinds = [type(value) for value in (*network.filters, network.hidden_size, network.bidirectional)]
+    numbers = (*network.filters, network.hidden_size, network.chunks, network.bidirectional)
+    kinds = [type(value) for value in numbers]
     known = network.pooling in get_args(Pooling) and network.normalisation in get_args(Normalisation)
-    if not known or kinds != [int, int, int, int, bool]:
+    if not known or kinds != [int, int, int, int, int, bool]:
         raise ValueError(f"network {written}")
     return network
 

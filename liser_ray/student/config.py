@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from liser_ray.runtime.errors import UserError
+from liser_ray.student.chunks import MIN_CHUNKS
 from liser_ray.teachers.targets import embedding_of
 
 Pooling = Literal["last", "mean", "attention"]
@@ -62,6 +63,9 @@ class NetworkConfig:
         filters: of the three convolutions.
         hidden_size: of the LSTM, in each direction.
         bidirectional: whether a second LSTM goes backwards over time, which needs pooling "mean" or "attention".
+        chunks: so many chunks of a second are laid over each recording, overlapping as much as it is short, and
+            attention weighs what the LSTM makes of each (`liser_ray.student.chunks`); as many as the longest recording
+            has seconds. 0: none, but a 3-s segment in training and 3-s windows in prediction.
     """
 
     pooling: Pooling = "last"
@@ -70,12 +74,18 @@ class NetworkConfig:
     filters: tuple[int, int, int] = (64, 64, 64)
     hidden_size: int = 64
     bidirectional: bool = False
+    chunks: int = 0
 
     def __post_init__(self) -> None:
         if not all(1 <= size <= _MOST for size in (*self.filters, self.hidden_size)):
             raise UserError(f"filters and hidden_size must be 1 to {_MOST}.")
         if self.bidirectional and self.pooling == "last":
             raise UserError("Of the backward LSTM the last step has heard nothing: give pooling mean or attention.")
+        if self.chunks and not MIN_CHUNKS <= self.chunks <= _MOST:
+            raise UserError(
+                f"chunks is {self.chunks}: give {MIN_CHUNKS} or more, as many as the longest recording has seconds, or "
+                "0 for none."
+            )
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout is {self.dropout}: give a share from 0 to below 1, such as 0.2.")
 

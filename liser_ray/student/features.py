@@ -4,11 +4,13 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torchaudio
 from torch import Tensor, nn
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.student.chunks import chunk_frames
 from liser_ray.student.config import Normalisation
 from liser_ray.student.front_end import (
     EDGE_SAMPLES,
@@ -131,6 +133,15 @@ def evaluation_windows(waveform: Tensor) -> Tensor:
     All are full, so that less than 0.1 s at the end may go unheard. The recording has 3 s or more (`fit_length`).
     """
     return waveform.unfold(-1, SEGMENT_SAMPLES, EVALUATION_STRIDE_SAMPLES)
+
+
+def in_chunks(log_mel: Tensor, n_chunks: int) -> Tensor:
+    """The frames of N chunks that are laid over each spectrogram [B, 64, frames], one after the other: [B, 64, N · 32].
+
+    What has N · 32 frames is its own chunks already.
+    """
+    frames = torch.from_numpy(chunk_frames(np.array([log_mel.shape[2]]), n_chunks)[0])
+    return log_mel.index_select(2, frames.to(log_mel.device))
 
 
 class BandStatistics(NamedTuple):

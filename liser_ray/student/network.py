@@ -16,6 +16,9 @@ teacher (K is K_S), and its block 7 is the video teacher's. Of a teacher's embed
 32, GELU, Linear 32 to D: EmoDistill (Shome and Etemad 2024) has disjoint ones with GELU, and does not say how deep they
 are. A last layer without GELU is there because a vector that has hardly a negative part comes close to few directions.
 
+With chunks, blocks 1 to 4 hear each of N chunks of a second by itself, and attention over the N vectors stands before
+5 and 6: as many parameters as a vector has numbers, 64 in the paper's network, 88 in `strong`.
+
 Filters and hidden size are settings; the table has the paper's. The first axis of a kernel or pool is frequency;
 convolutions keep the size ("same" padding), pools drop what fills no whole cell. The paper does not say what follows
 the LSTM (here its last step, which for a zero-padded recording lies in the padding), what stands between the two layers
@@ -30,8 +33,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liser_ray.student.chunks import CHUNK_FRAMES
 from liser_ray.student.config import NetworkConfig, Pooling
-from liser_ray.student.features import BandNormalisation
+from liser_ray.student.features import BandNormalisation, in_chunks
 from liser_ray.student.front_end import N_BANDS
 from liser_ray.teachers.targets import embedding_of
 
@@ -101,7 +105,7 @@ def _normalised(convolution: nn.Conv2d, norm: nn.BatchNorm2d, spectrograms: Tens
 
 
 class TimePooling(nn.Module):
-    """The LSTM's steps as one vector, float [B, steps, D] to [B, D]; steps in the padding count like others.
+    """Steps of the LSTM, or chunks, as one vector, float [B, steps, D] to [B, D]; those in the padding count too.
 
     "attention" takes their mean with weights softmax(uᵀh_t) over time, where u is learned (Mirsamadi et al. 2017).
     """
@@ -143,6 +147,8 @@ class EmotionClassifier(nn.Module):
         self.lstm = nn.LSTM(n_inputs, config.hidden_size, batch_first=True, bidirectional=config.bidirectional)
         self.encoded_size = config.hidden_size * (2 if config.bidirectional else 1)
         self.pooling = TimePooling(config.pooling, self.encoded_size)
+        self.n_chunks = config.chunks
+        self.over_chunks = TimePooling("attention", self.encoded_size) if config.chunks else None
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(self.encoded_size, n_labels)
 
@@ -150,7 +156,7 @@ class EmotionClassifier(nn.Module):
         """Logits of the supervised head, float [B, K_S].
 
         Args:
-            log_mel: float [B, 64, frames], at least 4 frames; already normalised if by utterance.
+            log_mel: float [B, 64, frames], at least 4 frames, with chunks 32; already normalised if by utterance.
         """
         return self.head(self.encode(log_mel))
 
@@ -158,13 +164,19 @@ class EmotionClassifier(nn.Module):
         """The vector that all heads read, float [B, D], of log-Mel spectrograms float [B, 64, frames]."""
         if self.normalisation is not None:
             log_mel = self.normalisation(log_mel)
+        if self.n_chunks:
+            chunks = in_chunks(log_mel, self.n_chunks).unflatten(2, (self.n_chunks, CHUNK_FRAMES))
+            log_mel = chunks.transpose(1, 2).flatten(0, 1)
         maps = self.convolutions(log_mel.unsqueeze(1))
         features = maps.flatten(1, 2).transpose(1, 2)  # an input of the LSTM: filters × 2 bands
         # No autocast on a GPU: there it would run an LSTM in float16 when it is asked for bfloat16. Distillation's
         # gradients, which nothing scales in bfloat16, would then be too small for numbers of that kind.
         with torch.autocast("cuda", enabled=False) if features.is_cuda else nullcontext():
             steps, _ = self.lstm(features.float() if features.is_cuda else features)  # a map may be in half precision
-        return self.dropout(self.pooling(steps))
+        vectors = self.pooling(steps)
+        if self.over_chunks is not None:
+            vectors = self.over_chunks(vectors.unflatten(0, (-1, self.n_chunks)))
+        return self.dropout(vectors)
 
 
 class StudentNetwork(nn.Module):

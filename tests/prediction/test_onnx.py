@@ -21,10 +21,14 @@ VARIANTS = [
     NetworkConfig(pooling="attention", normalisation="utterance"),
     NetworkConfig("attention", "speech", filters=(16, 32, 64), hidden_size=32, bidirectional=True),
     NetworkConfig("attention", "utterance-mean", filters=(16, 32, 64), hidden_size=32, bidirectional=True),
+    NetworkConfig(chunks=4),
+    NetworkConfig("attention", "utterance-mean", filters=(16, 32, 64), hidden_size=32, bidirectional=True, chunks=6),
 ]
 
 
-@pytest.fixture(scope="module", params=VARIANTS, ids=lambda config: f"{config.pooling}-{config.normalisation}")
+@pytest.fixture(
+    scope="module", params=VARIANTS, ids=lambda config: f"{config.pooling}-{config.normalisation}-{config.chunks}"
+)
 def pair(request, tmp_path_factory) -> tuple[Student, Student]:
     """A student in PyTorch, and its ONNX file."""
     folder = tmp_path_factory.mktemp("student")

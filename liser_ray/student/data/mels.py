@@ -45,14 +45,18 @@ class LogMels:
         """Where these recordings (int64 [n]) begin in `frames`, int64 [n]."""
         return np.where(rows > 0, self.ends[rows - 1], 0)
 
+    def n_frames(self, rows: np.ndarray) -> np.ndarray:
+        """How many frames these recordings (int64 [n]) have, int64 [n], 94 or more."""
+        return self.ends[rows] - self.starts(rows)
+
     def first_frames(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
         """Where segments of these recordings (int64 [n]) begin in them; see `segment_starts`."""
-        return segment_starts(self.ends[rows] - self.starts(rows), places)
+        return segment_starts(self.n_frames(rows), places)
 
 
-def segment_starts(n_frames: np.ndarray, places: np.ndarray) -> np.ndarray:
+def segment_starts(n_frames: np.ndarray, places: np.ndarray, lengths: np.ndarray | int = SEGMENT_FRAMES) -> np.ndarray:
     """First frames int64 [n] of segments at places (float [n], 0..1: from the first possible segment to the last)."""
-    return (places * (n_frames - SEGMENT_FRAMES + 1)).astype(np.int64)
+    return (places * (n_frames - lengths + 1)).astype(np.int64)
 
 
 # Trainings of one process share what they have copied to a GPU.
@@ -79,7 +83,7 @@ class SegmentCutter:
         return self._frames[at[:, None] + self._offsets].transpose(1, 2)
 
     def pieces(self, rows: np.ndarray, places: np.ndarray) -> Tensor:
-        """Segments float32 [n, 64, 94] of these frames of these recordings (int64 [n, 94] and [n]); -1 is silence."""
+        """Segments float32 [n, 64, F] of these frames of these recordings (int64 [n, F] and [n]); -1 is silence."""
         at = torch.from_numpy(self._mels.starts(rows)[:, None] + places).to(self._frames.device, non_blocking=True)
         silent = torch.from_numpy(places < 0).to(self._frames.device, non_blocking=True)
         return self._frames[at.clamp(min=0)].masked_fill(silent[:, :, None], math.log(TINY_POWER)).transpose(1, 2)

@@ -43,7 +43,6 @@ from liser_ray.teachers.targets import Target
 UNIT_HZ = 48_000
 """Times are in 1/48,000 s, in which frames, windows of half a second and of 16 pictures (30 Hz) are whole numbers."""
 _FRAME = 3 * STRIDE_SAMPLES
-_SEGMENT = round(SEGMENT_S * UNIT_HZ)
 
 _BATCH_ROWS = 64
 _READERS = 4
@@ -101,18 +100,25 @@ class TargetWindows:
     window: int
     hop: int
 
-    def means(self, rows: np.ndarray, first_frames: np.ndarray, speeds: np.ndarray | float = 1.0) -> SegmentTarget:
+    def means(
+        self,
+        rows: np.ndarray,
+        first_frames: np.ndarray,
+        speeds: np.ndarray | float = 1.0,
+        seconds: np.ndarray | float = SEGMENT_S,
+    ) -> SegmentTarget:
         """Mean over each segment's windows: those whose middle lies in it.
 
         Segments begin at ``first_frames``, int64 [n], of the recordings ``rows``, int64 [n], as they are heard at
-        ``speeds``, float [n]: at twice the speed a segment is 6 s of what the teacher has heard.
+        ``speeds``, float [n]: at twice the speed a segment is 6 s of what the teacher has heard. They are of so many
+        ``seconds``, float [n].
         """
         if not len(self.values):
             return SegmentTarget(torch.zeros(len(rows), self.values.shape[1]), torch.zeros(len(rows), dtype=torch.bool))
         before, ends = np.where(rows > 0, self.ends[rows - 1], 0)[:, None], self.ends[rows][:, None]
         if self.window:
             start, middle = np.rint(first_frames * _FRAME * speeds).astype(np.int64)[:, None], self.window // 2
-            length = np.rint(_SEGMENT * np.broadcast_to(speeds, len(rows))).astype(np.int64)[:, None]
+            length = np.rint(UNIT_HZ * seconds * np.broadcast_to(speeds, len(rows))).astype(np.int64)[:, None]
             # The first window whose middle does not lie before the segment.
             number = -((middle - start) // self.hop) + np.arange(1 + length.max(initial=0) // self.hop)
             inside = (number >= 0) & (number * self.hop + middle < start + length) & (before + number < ends)

@@ -197,6 +197,8 @@ class StudentConfig(WorkerSettings):
                 "distil_labeled: teachers say nothing of a mixture of two recordings, nor of one that is cut and "
                 "repeated. Leave mixup_alpha and pieces 0."
             )
+        if self.network.chunks and (self.train.augment.pieces or self.train.augment.babble):
+            raise UserError("augment.pieces and babble are of 3-s segments: leave them 0, or network.chunks.")
         for of in ("attributes", "clusters"):
             if getattr(self.loss, of) and self.train.augment.mixup_alpha:
                 raise UserError(f"loss.{of}: a mixture of two recordings has none. Leave mixup_alpha 0.")

@@ -1,4 +1,7 @@
-"""What a student says of whole recordings: the mean of its logits over 3-s windows, one every 0.1 s."""
+"""What a student says of whole recordings: the mean of its logits over 3-s windows, one every 0.1 s.
+
+One with chunks hears those that they cover as a whole; what is called a window here is then all of the recording.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -7,9 +10,10 @@ import torch
 from torch import Tensor
 
 from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.student.chunks import heard_whole
 from liser_ray.student.config import OF_RECORDING, Normalisation
 from liser_ray.student.data.mels import to_float
-from liser_ray.student.features import BandNormalisation, LogMel, evaluation_windows, recording_statistics
+from liser_ray.student.features import BandNormalisation, LogMel, evaluation_windows, in_chunks, recording_statistics
 from liser_ray.student.front_end import frame_count, window_count
 from liser_ray.training.precision import Precision, mixed
 
@@ -20,7 +24,7 @@ _BATCH_WINDOWS = {"cpu": 64, "cuda": 1024}
 
 
 class EvaluationSet:
-    """Recordings ``indices``, int64 [n], of a set, to score a student with this normalisation on, again and again.
+    """Recordings ``indices``, int64 [n], of a set, to score a student of these settings on, again and again.
 
     Where sets are joined, the labels that a recording's own set has compete for it.
 
@@ -29,7 +33,14 @@ class EvaluationSet:
         of_parts: which of them are of each of the joined sets, bool [n] each; of those that any is of.
     """
 
-    def __init__(self, speech: LabeledSpeech, indices: np.ndarray, normalisation: Normalisation, device: torch.device):
+    def __init__(
+        self,
+        speech: LabeledSpeech,
+        indices: np.ndarray,
+        normalisation: Normalisation,
+        device: torch.device,
+        chunks: int = 0,
+    ):
         self.truth = speech.label_index[indices]
         self._speech, self._indices, self._device = speech, indices, device
         part_index = speech.part_index[indices]
@@ -37,7 +48,9 @@ class EvaluationSet:
         self._possible = speech.labels_of_parts[part_index]
         self._log_mel = LogMel(normalisation).to(device)
         self._of_recording = BandNormalisation(normalisation) if normalisation in OF_RECORDING else None
-        self.n_windows = np.array([window_count(len(speech.waveform(int(i)))) for i in indices], np.int64)
+        self._chunks = chunks
+        n_samples = [len(speech.waveform(int(i))) for i in indices]
+        self.n_windows = np.array([1 if heard_whole(n, chunks) else window_count(n) for n in n_samples], np.int64)
         self._batch = _BATCH_WINDOWS.get(device.type, 64)
         self._held: list[Tensor] | None = None
 
@@ -48,7 +61,8 @@ class EvaluationSet:
         """Mean logits of each recording, float32 [n, K]; -inf for labels that its set does not have.
 
         Args:
-            classify: a classifier in evaluation mode: windows float32 [w, 64, 94] to logits [w, K].
+            classify: a classifier in evaluation mode: windows float32 [w, 64, F] to logits [w, K]; F is 94, or with N
+                chunks N · 32.
             precision: of the matrix products; one that the device is able to.
 
         Raises:
@@ -62,7 +76,7 @@ class EvaluationSet:
         """Mean answer to the windows of each recording, float32 [n, D].
 
         Args:
-            answer: of a network in evaluation mode, to windows float32 [w, 64, 94]: float [w, D].
+            answer: of a network in evaluation mode, to windows float32 [w, 64, F]: float [w, D].
             precision: of the matrix products; one that the device is able to.
 
         Raises:
@@ -81,7 +95,7 @@ class EvaluationSet:
         return np.add.reduceat(by_window, firsts, axis=0) / self.n_windows.astype(np.float32)[:, None]
 
     def _windows(self) -> Iterator[Tensor]:
-        """Spectrograms of all windows, float32 [at most a batch, 64, 94]."""
+        """Spectrograms of all windows, float32 [at most a batch, 64, F]."""
         waiting: list[Tensor] = []
         for index in self._indices:
             waiting.append(self._windows_of(to_float(self._speech.waveform(int(index)), self._device)))
@@ -94,9 +108,11 @@ class EvaluationSet:
 
     def _windows_of(self, waveform: Tensor) -> Tensor:
         whole = self._log_mel.fit_length(waveform)
-        windows = evaluation_windows(whole)
+        windows = whole[None] if heard_whole(len(waveform), self._chunks) else evaluation_windows(whole)
         # A long recording's windows overlap thirtyfold: not all of them at once.
         log_mels = torch.cat([self._log_mel(part) for part in windows.split(self._batch)])
+        if self._chunks:
+            log_mels = in_chunks(log_mels, self._chunks)
         if self._of_recording is None:
             return log_mels
         n_frames = torch.tensor([frame_count(len(waveform))], device=self._device)

@@ -175,7 +175,9 @@ def check(config: StudentConfig) -> Checked:
             tested = part.own_names(fold.test)
             if tested and not len(speech.of_speakers(tested)):
                 raise UserError(f"{part.name}: fold {fold.index} has no usable recording to test on.")
-    name = run_name(config.recipe, config.loss, config.train, recipe.left_out, config.distilled, speech.name)
+    name = run_name(
+        config.recipe, config.loss, config.train, recipe.left_out, config.distilled, speech.name, config.network
+    )
     return Checked(
         recipe=recipe,
         name=name,

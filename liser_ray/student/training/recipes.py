@@ -17,7 +17,7 @@ import yaml
 from liser_ray.results.paper import with_share
 from liser_ray.results.set_names import set_names
 from liser_ray.runtime.errors import UserError
-from liser_ray.student.config import LossConfig
+from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.training.config import Distilled, TrainConfig
 
 _GROUPS = ("network", "loss", "train")
@@ -159,13 +159,15 @@ def run_name(
     left_out: Collection[str] = (),
     distilled: Distilled = "unlabeled",
     labeled: str = "",
+    network: NetworkConfig | None = None,
 ) -> str:
     """A recipe with the paper's ablations and ours: "vid-dstl+distill-ce", "sp-dstl+two-stage", "no-dstl+50%-labels".
 
     What learns from other things has another name, so that tables keep it apart: "vid-sp-dstl+no-face" (its weights are
     0, or the target is left out; "+no-face-logits" and "+no-face-embedding" where the other is still learned),
     "sp-dstl+placebo", "no-dstl+738-steps" (an epoch), "no-dstl+votes+penalty+arousal", "sp-dstl+distil-labeled"
-    (too, or "-only"), "strong+on-ravdess-cremad" (``labeled`` is the name of joined sets).
+    (too, or "-only"), "strong+on-ravdess-cremad" (``labeled`` is the name of joined sets). So has the ``network`` with
+    chunks, "strong+6-chunks"; None: it is no student's.
     """
     found = replace(read_recipe(recipe), left_out=frozenset(left_out))
     name = found.name
@@ -203,6 +205,8 @@ def run_name(
         name += "".join(f"+{one}" for one in taught.attributes) or "+no-attributes"
     if loss.clusters != found.settings.get("loss.clusters", 0):
         name += f"+{loss.clusters or 'no'}-clusters"
+    if network and network.chunks != found.settings.get("network.chunks", 0):
+        name += f"+{network.chunks or 'no'}-chunks"
     if len(sets := set_names(labeled)) > 1:
         name += f"+on-{'-'.join(sets)}"
     percent = round(100 * train.labeled_fraction)

@@ -190,6 +190,7 @@ def make_training(
         group,
         config.network.normalisation,
         reductions,
+        config.network.chunks,
     )
     return Training(task, fit_settings(config.train), seed, group, able_precision(group.device, config.precision))
 
@@ -213,7 +214,7 @@ def fit_settings(train: TrainConfig) -> FitSettings:
 def validation_set(config: StudentConfig, inputs: RunInputs, fold: int, device: torch.device) -> EvaluationSet:
     """What the students of a fold are validated on."""
     indices = inputs.speech.of_speakers(inputs.folds[fold].validation)
-    return EvaluationSet(inputs.speech, indices, config.network.normalisation, device)
+    return EvaluationSet(inputs.speech, indices, config.network.normalisation, device, config.network.chunks)
 
 
 def sets_facts(speech: LabeledSpeech, recordings: np.ndarray) -> dict[str, dict[str, Any]]:
@@ -385,7 +386,7 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
     task, device = cast("StudentTask", training.task), training.group.device
     classifier = task.model.classifier
     indices = speech.of_speakers(fold.test)
-    test = EvaluationSet(speech, indices, config.network.normalisation, device)
+    test = EvaluationSet(speech, indices, config.network.normalisation, device, config.network.chunks)
     logits = test.logits(classifier.eval(), training.precision) if len(test) else np.zeros((0, len(speech.labels)))
     predicted = logits.argmax(axis=1)
     speakers = np.array([speech.speakers[i] for i in indices])

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from liser_ray.corpora.speech import LabeledSpeech
+from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.student import augment
+from liser_ray.student.chunks import chunk_frames, reach_frames
 from liser_ray.student.clusters import begin_anew, cluster, encoded
 from liser_ray.student.config import CLUSTERS, LossConfig, Normalisation
 from liser_ray.student.data.embeddings import Reduction
-from liser_ray.student.data.mels import LogMels, SegmentCutter
+from liser_ray.student.data.mels import LogMels, SegmentCutter, segment_starts
 from liser_ray.student.data.order import EpochPlan, cluster_seed, labeled_crops, step_rng
 from liser_ray.student.data.unlabeled import HeldSegments, Segments, TargetWindows
-from liser_ray.student.features import BandNormalisation, BandStatistics, recording_statistics
-from liser_ray.student.front_end import N_BANDS
+from liser_ray.student.features import BandNormalisation, BandStatistics, in_chunks, recording_statistics
+from liser_ray.student.front_end import N_BANDS, SEGMENT_S, STRIDE_SAMPLES
 from liser_ray.student.losses import SegmentTarget, SetLabels, Targets, joined, loss_terms
 from liser_ray.student.network import StudentLogits, StudentNetwork
 from liser_ray.student.penalty import confusion_costs
@@ -75,7 +77,10 @@ class Labeled:
 
 
 class Batch(NamedTuple):
-    """What a process learns from in a step: inputs float32 [n, 64, 94], labeled ones first, and their targets."""
+    """What a process learns from in a step: inputs float32 [n, 64, F], labeled ones first, and their targets.
+
+    F is 94, or with N chunks, which lie there one after the other, N · 32.
+    """
 
     inputs: Tensor
     targets: Targets
@@ -99,6 +104,7 @@ class StudentTask:
         group: the processes that share each batch.
         normalisation: of the network.
         reductions: of the embeddings that are learned, by the names of their terms.
+        chunks: of the network; a labeled recording is then heard whole, or as much of it as they cover.
     """
 
     def __init__(
@@ -113,11 +119,13 @@ class StudentTask:
         group: ProcessGroup,
         normalisation: Normalisation = "none",
         reductions: Mapping[str, Reduction] | None = None,
+        chunks: int = 0,
     ):
         self.model, self.labeled, self.validation = model, labeled, validation
         self._unlabeled, self._config, self._loss = unlabeled, config, loss
         self._seed, self._group = seed, group
         self._reductions = reductions or {}
+        self._chunks = chunks
         self._teachers = {**labeled.targets, **(unlabeled.targets if unlabeled else {})}
         self._plans = epoch_plans(config, len(labeled.train), unlabeled.n_rows if unlabeled else 0)
         self._cut = SegmentCutter(labeled.mels, group.device)
@@ -251,7 +259,8 @@ class StudentTask:
             inputs, truth = augment.mixup(inputs, truth, len(speech.labels), wanted.mixup_alpha, rng, sizes)
         if n_unlabeled and self._segments is not None:
             segments = self._segments.take(n_unlabeled, share)
-            inputs, targets = torch.cat([inputs, segments.log_mel]), segments.targets
+            others = in_chunks(segments.log_mel, self._chunks) if self._chunks else segments.log_mel
+            inputs, targets = torch.cat([inputs, others]), segments.targets
             if self._clusters and clusters is not None:
                 clusters = np.concatenate([clusters, self._clusters[1][segments.rows]])
         else:
@@ -260,9 +269,10 @@ class StudentTask:
                 name: SegmentTarget(inputs.new_zeros(0, one.n_values), none) for name, one in self._teachers.items()
             }
         if self.labeled.windows:
-            first_frames = self.labeled.mels.first_frames(heard, places)
+            first_frames, n_frames = self._heard_frames(heard, places)
+            seconds = n_frames * STRIDE_SAMPLES / SAMPLE_RATE_HZ if self._chunks else SEGMENT_S
             windows = self.labeled.windows.items()
-            of_labeled = {name: one.means(rows, first_frames, speeds) for name, one in windows}
+            of_labeled = {name: one.means(rows, first_frames, speeds, seconds) for name, one in windows}
             targets = {name: joined(of_labeled[name], target) for name, target in targets.items()}
         for name, reduce in self._reductions.items():
             targets[name] = SegmentTarget(reduce(targets[name].values), targets[name].valid)
@@ -282,23 +292,32 @@ class StudentTask:
         return rows + len(self.labeled.speech) * version, speeds[version]
 
     def _segments_of(self, rows: np.ndarray, places: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Segments float32 [n, 64, 94] of recordings, at these places of them (float [n], 0..1) or cut at random."""
+        """Segments float32 [n, 64, F] of recordings, at these places of them (float [n], 0..1) or cut at random."""
         mels, wanted = self.labeled.mels, self._config.augment
+        if self._chunks:
+            first_frames, n_frames = self._heard_frames(rows, places)
+            return self._cut.pieces(rows, first_frames[:, None] + chunk_frames(n_frames, self._chunks))
         if self._bounds is None:
             return self._cut(rows, mels.first_frames(rows, places))
-        n_frames = mels.ends[rows] - mels.starts(rows)
+        n_frames = mels.n_frames(rows)
         inputs = self._cut.pieces(rows, augment.pieces(n_frames, self._bounds[rows], wanted.pieces, places, rng))
         return augment.add_babble(inputs, wanted.babble, rng, self._talkers) if wanted.babble else inputs
+
+    def _heard_frames(self, rows: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First frame and number of frames, int64 [n], of what is heard of recordings at these places."""
+        n_frames = self.labeled.mels.n_frames(rows)
+        n_heard = np.minimum(n_frames, reach_frames(self._chunks))
+        return segment_starts(n_frames, places, n_heard), n_heard
 
     def _talkers(self, n: int, rng: np.random.Generator) -> Tensor:
         """Random segments of the training recordings, with the silence around them cut off."""
         assert self._bounds is not None
         rows, mels = rng.choice(self.labeled.train, n), self.labeled.mels
-        n_frames = mels.ends[rows] - mels.starts(rows)
+        n_frames = mels.n_frames(rows)
         return self._cut.pieces(rows, augment.pieces(n_frames, self._bounds[rows], 1, rng.random(n), rng))
 
     def _in_the_world(self, inputs: Tensor, rng: np.random.Generator) -> Tensor:
-        """Segments float32 [n, 64, 94] in noise and through narrow bands."""
+        """Segments float32 [n, 64, F] in noise and through narrow bands."""
         wanted = self._config.augment
         if wanted.noise:
             inputs = augment.add_noise(inputs, wanted.noise, rng)
@@ -307,11 +326,11 @@ class StudentTask:
         return inputs
 
     def _normalised(self, inputs: Tensor) -> Tensor:
-        """Segments float32 [n, 64, 94] as the network wants them, where that is of each segment."""
+        """Segments float32 [n, 64, F] as the network wants them, where that is of each segment."""
         return inputs if self._of_speech is None else self._of_speech(inputs, _speech_statistics(inputs))
 
     def _as_heard(self, inputs: Tensor, rng: np.random.Generator) -> Tensor:
-        """Segments as the network gets them, float32 [n, 64, 94]."""
+        """Segments as the network gets them, float32 [n, 64, F]."""
         wanted = self._config.augment
         inputs = self._normalised(self._in_the_world(inputs, rng))
         if wanted.band_masks or wanted.frame_masks:
@@ -327,6 +346,6 @@ def _middle(rows: np.ndarray) -> np.ndarray:
 
 
 def _speech_statistics(segments: Tensor) -> BandStatistics:
-    """Of each of some segments float32 [n, 64, 94]."""
+    """Of each of some segments float32 [n, 64, F]."""
     n_frames = torch.full((len(segments),), segments.shape[2], device=segments.device)
     return recording_statistics(segments, n_frames, "speech")
