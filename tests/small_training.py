@@ -11,7 +11,7 @@ from tones import LABELS, make_tones, tone
 from torch import nn
 
 from liser_ray.corpora.folds import Fold
-from liser_ray.student.config import LossConfig
+from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.data.mels import compute_log_mels, padded_frames
 from liser_ray.student.data.unlabeled import HeldSegments, TargetWindows, UnlabeledRecordings
 from liser_ray.student.network import StudentNetwork
@@ -68,6 +68,7 @@ def make_training(
     validation: np.ndarray | None = None,
     group: ProcessGroup = ALONE,
     precision: Precision = "float32",
+    chunks: int = 0,
 ) -> Training:
     """A training of four speakers, a validation by two others; equation (5) unless told otherwise."""
     torch.manual_seed(seed)
@@ -84,14 +85,15 @@ def make_training(
     heads |= {"clusters": loss.clusters} if loss.clusters else {}
     validation = SPEECH.of_speakers(FOLD.validation) if validation is None else validation
     task = StudentTask(
-        wrap(StudentNetwork(len(LABELS), heads)),
+        wrap(StudentNetwork(len(LABELS), heads, NetworkConfig(chunks=chunks))),
         Labeled(MELS, SPEECH, SPEECH.of_speakers(FOLD.train)),
         unlabeled,
-        EvaluationSet(SPEECH, validation, "none", CPU),
+        EvaluationSet(SPEECH, validation, "none", CPU, chunks),
         config,
         loss,
         seed,
         group,
+        chunks=chunks,
     )
     return Training(task, fit_settings(config), seed, group, precision)
 

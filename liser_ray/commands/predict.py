@@ -37,8 +37,8 @@ Name the emotion in recordings of speech with a trained student.
   arecord -f S16_LE -r 16000 -d 10 | liser-ray predict -  standard input, to its end
   liser-ray predict --onnx student.onnx speech.wav        with onnxruntime alone (see liser-ray export)
 
-A recording's probabilities are of the mean over its 3-s windows. What can't be used is named with its reason, the
-others are still done, and the exit code is then 3.
+A recording's probabilities are of the mean over its 3-s windows; a student with chunks answers what they cover as a
+whole. What can't be used is named with its reason, the others are still done, and the exit code is then 3.
 """
 
 

@@ -124,12 +124,12 @@ def setting_key(setting: Setting) -> str:
 
 
 def _distribution(name: str, text: str, of_targets: Sequence[str]) -> BaseDistribution:
-    if name in ("network.normalisation", "train.augment.copies", "loss.scalars"):
+    if name in ("network.normalisation", "network.chunks", "train.augment.copies", "loss.scalars"):
         raise UserError(
             f"{name} can't be searched: spectrograms and targets are made once, for all trials. Search with each "
             f"--{name} by itself."
         )
-    if name in ("loss.clusters", "network.chunks"):
+    if name == "loss.clusters":
         raise UserError(f"{name} can't be searched: what is read depends on it. Search with each --{name} by itself.")
     known: dict[str, Any] = dict.fromkeys(of_targets, float)
     known |= {field: kind for field, kind in _fields_of(StudentConfig) if "." in field}

@@ -10,6 +10,7 @@ import numpy as np
 from liser_ray.results.metrics import recalls, uar, war
 from liser_ray.results.set_names import identity
 from liser_ray.runtime.errors import UserError
+from liser_ray.student.chunks import reach_frames
 from liser_ray.student.config import OF_RECORDING, NetworkConfig, Normalisation, Pooling
 from liser_ray.student.front_end import FRAME_SAMPLES, N_BANDS, SAMPLE_RATE_HZ, SEGMENT_S, STRIDE_SAMPLES
 
@@ -101,6 +102,7 @@ def model_card(card: StudentCard, name: str) -> str:
     fold = "all speakers" if card.of_all_speakers else f"fold {content.get('fold', '?')}"
     unsaid = dict.fromkeys(content.get("trusted", ()), " (does not say whom it has heard)")
     teachers = [f"{one['name']}{unsaid.get(name, '')}" for name, one in content.get("teachers", {}).items()]
+    heard_s = reach_frames(card.network.chunks) * STRIDE_SAMPLES / SAMPLE_RATE_HZ
     return f"""---
 library_name: liser-ray
 pipeline_tag: audio-classification
@@ -113,8 +115,8 @@ tags:
 # {name}
 
 A student of LiSER (Pendyala, Morgado, Sethares, [Interspeech 2025](https://arxiv.org/abs/2507.00055)): a network of
-{content.get("parameters", {}).get("inference", 0):,} parameters that hears 3 s of speech and gives a probability to
-each of {len(card.labels)} labels: {", ".join(card.labels)}.
+{content.get("parameters", {}).get("inference", 0):,} parameters that hears {heard_s:.0f} s of speech and gives a
+probability to each of {len(card.labels)} labels: {", ".join(card.labels)}.
 
 ## Use
 

@@ -44,6 +44,20 @@ def test_a_student_that_hears_relative_to_the_recording_takes_what_it_has_heard_
         np.testing.assert_allclose(estimates[k].probabilities, until_then.window_probabilities[-1], atol=1e-4)
 
 
+@pytest.mark.parametrize(("normalisation", "chunks"), [("none", 4), ("utterance-mean", 5)])  # of 4.1 and 5.1 s
+def test_with_chunks_it_says_of_the_sound_so_far_what_is_said_of_a_recording_that_ends_there(
+    tmp_path, normalisation, chunks
+):
+    student = Student.from_pretrained(
+        write_student(tmp_path, NetworkConfig(normalisation=normalisation, chunks=chunks))
+    )
+    estimates = student.stream().add(SPEECH)
+    for k in (0, 5, len(estimates) - 1):
+        until_then = student.predict(SPEECH[: 48_000 + k * 1600], 16_000)
+        np.testing.assert_allclose(estimates[k].probabilities, until_then.window_probabilities[-1], atol=1e-4)
+        np.testing.assert_allclose(estimates[k].so_far, until_then.probabilities, atol=1e-4)
+
+
 def test_less_than_a_window_gives_one_estimate_at_the_end(student):
     stream = student.stream()
     assert stream.add(SPEECH[:20_000]) == []

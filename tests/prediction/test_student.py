@@ -16,6 +16,7 @@ from tones import make_tones, tone
 
 from liser_ray import Student
 from liser_ray.media.waveform import WaveformError
+from liser_ray.prediction.prediction import softmax
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import NetworkConfig
 from liser_ray.student.training.evaluation import EvaluationSet
@@ -102,17 +103,34 @@ def test_a_step_further_apart_skips_windows(student):
     np.testing.assert_allclose(far.window_start_s, np.arange(7) * 0.5)
 
 
-@pytest.mark.parametrize("normalisation", ["none", "corpus", "utterance", "utterance-mean", "speech"])
-def test_a_prediction_is_the_evaluations(tmp_path, normalisation):
+@pytest.mark.parametrize(
+    ("normalisation", "chunks"),
+    [*((one, 0) for one in ("none", "corpus", "utterance", "utterance-mean", "speech")), ("none", 4), ("speech", 5)],
+)
+def test_a_prediction_is_the_evaluations(tmp_path, normalisation, chunks):
     """The same numbers as `EvaluationSet`, which scores students in training."""
-    config = NetworkConfig(normalisation=normalisation, pooling="attention")
+    config = NetworkConfig(normalisation=normalisation, pooling="attention", chunks=chunks)
     speech = make_tones("ab", takes=1, shortest_s=1.0, longest_s=7.0, seed=3)
-    recordings = EvaluationSet(speech, np.arange(len(speech)), normalisation, torch.device("cpu"))
+    recordings = EvaluationSet(speech, np.arange(len(speech)), normalisation, torch.device("cpu"), chunks)
     expected = torch.from_numpy(recordings.logits(make_classifier(config))).softmax(dim=1).numpy()
     student = Student.from_pretrained(write_student(tmp_path, config))
     found = [student.predict(speech.waveform(i), 16_000) for i in range(len(speech))]
     np.testing.assert_allclose([one.probabilities for one in found], expected, atol=1e-4)
-    assert [len(one.window_probabilities) for one in found] == recordings.n_windows.tolist()
+    if not chunks:
+        assert [len(one.window_probabilities) for one in found] == recordings.n_windows.tolist()
+
+
+def test_with_chunks_what_they_cover_is_answered_as_a_whole_and_a_longer_recording_by_its_windows(tmp_path):
+    student = Student.from_pretrained(write_student(tmp_path, NetworkConfig(chunks=4)))
+    for n_samples in (20_000, 48_000):  # one window, which is all there is
+        prediction = student.predict(SPEECH[:n_samples], 16_000)
+        np.testing.assert_allclose(prediction.probabilities, prediction.window_probabilities[0], atol=1e-5)
+    whole, longer = (student.predict(np.tile(SPEECH, 4)[:n], 16_000) for n in (128 * 512 - 1, 128 * 512))
+    for prediction, is_mean in ((whole, False), (longer, True)):
+        of_windows = np.log(prediction.window_probabilities)
+        mean = softmax(of_windows.mean(axis=0))
+        assert np.allclose(prediction.probabilities, mean, atol=1e-4) == is_mean
+        assert len(prediction.window_probabilities) == 11
 
 
 def test_classes_restrict_the_answer(student):
@@ -221,6 +239,8 @@ def test_a_push_uploads_weights_card_and_readme_at_once(student, monkeypatch):
         ({"network": {"filters": [10**9, 1, 1]}}, "no card of a student"),
         ({"network": {"pooling": "loudest"}}, "no card of a student"),
         ({"network": {"hidden_size": "64"}}, "no card of a student"),
+        ({"network": {"chunks": 2}}, "no card of a student"),
+        ({"network": {"chunks": 4.0}}, "no card of a student"),
     ],
 )
 def test_a_card_that_this_version_cannot_run_is_refused(tmp_path, changes, words):

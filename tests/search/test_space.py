@@ -49,6 +49,7 @@ def test_any_field_can_be_searched():
         ("loss.lambdas.dog=1", "no such field. There are loss.lambdas.speech, "),
         ("unlabeled=a,b", "no such field"),
         ("network.normalisation=none,utterance", "spectrograms"),
+        ("network.chunks=0,6", "spectrograms"),
         ("train.augment.copies=0,3", "spectrograms"),
         ("loss.clusters=0,10", "what is read"),
         ("loss.scalars=value,high-low", "targets are made once"),

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from liser_ray.runtime.errors import UserError
+from liser_ray.student.chunks import CHUNK_FRAMES
 from liser_ray.student.config import NetworkConfig
 from liser_ray.student.features import BandStatistics
 from liser_ray.student.network import EmotionClassifier, StudentNetwork, count_parameters
@@ -180,6 +181,26 @@ class TestVariants:
             plain.classifier.convolutions(log_mel[:, None]), other.classifier.convolutions(log_mel[:, None])
         )
         assert not torch.allclose(plain(log_mel).supervised, other(log_mel).supervised)
+
+    @pytest.mark.parametrize("pooling", ["last", "attention"])
+    def test_attention_weighs_what_is_made_of_each_chunk(self, log_mel, pooling):
+        plain = student(pooling=pooling).eval()
+        chunked, missing = with_weights_of(plain, pooling=pooling, chunks=4)
+        assert missing == ["classifier.over_chunks.score.weight"]
+        assert count_parameters(chunked) == count_parameters(plain) + 64
+        starts = [0, 20, 41, 62]  # of 94 frames
+        chunks = [plain.classifier.encode(log_mel[:, :, start : start + CHUNK_FRAMES]) for start in starts]
+        shares = torch.stack([one @ chunked.classifier.over_chunks.score.weight[0] for one in chunks]).softmax(dim=0)
+        expected = sum(share[:, None] * one for share, one in zip(shares, chunks, strict=True))
+        torch.testing.assert_close(chunked.eval().classifier.encode(log_mel), expected)
+
+    def test_with_chunks_every_frame_is_heard(self, log_mel):
+        network = student(chunks=3).eval()
+        before = network.classifier(log_mel[:1])
+        for frame in (0, 31, 32, 62, 93):
+            changed = log_mel[:1].clone()
+            changed[:, :, frame] += 10
+            assert not torch.allclose(network.classifier(changed), before)
 
     def test_dropout_hides_half_of_the_vector_in_training_only(self, log_mel):
         plain = student()

@@ -10,6 +10,7 @@ from liser_ray.student.training.config import AugmentConfig, StudentConfig, Trai
 from liser_ray.student.training.recipes import bases_of, defaults_of, read_recipe, recipe_names, run_name
 
 PLAIN = TrainConfig()
+PIECES = AugmentConfig(pieces=0.5)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +117,16 @@ def test_a_recipe_may_have_attributes_and_votes(tmp_path):
     assert parse("--recipe", str(file), "--loss.attributes.arousal", "2").loss.attributes == {"arousal": 2.0}
 
 
+def test_a_recipe_may_have_chunks_and_its_name_says_only_what_differs(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("extends: strong\nnetwork: {chunks: 5}\n")
+    config = parse("--recipe", str(file))
+    assert config.network == replace(parse("--recipe", "strong").network, chunks=5)
+    for chunks, name in ((5, "mine"), (7, "mine+7-chunks"), (0, "mine+no-chunks")):
+        network = replace(config.network, chunks=chunks)
+        assert run_name(str(file), config.loss, config.train, network=network) == name
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -181,6 +192,8 @@ def test_controls_have_names_of_their_own():
     assert run_name("no-dstl", LossConfig(), TrainConfig(truth="votes")) == "no-dstl+votes"
     assert run_name("no-dstl", LossConfig(penalty=2.0), PLAIN) == "no-dstl+penalty"
     assert run_name("no-dstl", LossConfig(clusters=8), PLAIN) == "no-dstl+8-clusters"
+    chunked = NetworkConfig(chunks=6)
+    assert run_name("no-dstl", LossConfig(clusters=8), PLAIN, network=chunked) == "no-dstl+8-clusters+6-chunks"
     attributes = LossConfig(attributes={"arousal": 0.5, "valence": 1.0, "power": 0.0})
     assert run_name("no-dstl", attributes, PLAIN) == "no-dstl+arousal+valence"
     assert run_name("vid-sp-dstl", LossConfig({"face": 0.0}), PLAIN) == "vid-sp-dstl+no-face"
@@ -230,6 +243,7 @@ def test_what_a_runs_recipe_extends(run, recipes):
         (StudentConfig, {"workers": 13}, "workers"),
         (StudentConfig, {"memory_gb": -1.0}, "memory_gb"),
         (StudentConfig, {"min_valid": 1.5}, "min_valid"),
+        (StudentConfig, {"network": NetworkConfig(chunks=4), "train": TrainConfig(augment=PIECES)}, "network.chunks"),
         (StudentConfig, {"min_teacher_uar": -0.1}, "min_teacher_uar"),
     ],
 )

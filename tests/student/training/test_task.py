@@ -22,6 +22,7 @@ from small_training import (
 )
 from tones import LABELS
 
+from liser_ray.student.chunks import chunk_frames
 from liser_ray.student.config import LossConfig
 from liser_ray.student.data.mels import at_speeds
 from liser_ray.student.data.order import labeled_crops
@@ -200,10 +201,47 @@ def test_the_loss_has_their_terms_and_trains_without_unlabeled_recordings():
     assert first.loss == pytest.approx(sum(first.terms.values()), rel=1e-6)
 
 
+@pytest.mark.parametrize("chunks", [3, 4])
+def test_with_chunks_each_labeled_recording_is_heard_whole_or_as_much_as_they_cover(chunks):
+    """Recordings are of 3 to 4 s; three chunks cover 3.1 s, four 4.1."""
+    task = make_training(recordings=None, chunks=chunks).task
+    mels = task.labeled.mels
+    numbered = np.concatenate([np.arange(n) for n in np.diff(mels.ends, prepend=0)]).astype(np.float32)
+    row = np.repeat(np.arange(len(mels)), np.diff(mels.ends, prepend=0)).astype(np.float32)
+    marked = replace(mels, frames=np.stack([numbered, row] * 32, axis=1))
+    task = like(task, replace(task.labeled, mels=marked), None, SHORT)
+    inputs = torch.cat([step.parts[0].inputs for step in task.steps(1)])
+    rows = inputs[:, 1, 0].long().numpy()
+    assert sorted(rows.tolist()) == task.labeled.train.tolist()
+    n_heard = np.minimum(np.diff(mels.ends, prepend=0)[rows], 32 * chunks)
+    firsts = inputs[:, 0].min(dim=1).values.long().numpy()
+    np.testing.assert_array_equal(inputs[:, 0], firsts[:, None] + chunk_frames(n_heard, chunks))
+    assert (firsts == 0).all() == (chunks == 4)
+
+
+def test_with_chunks_what_is_said_of_a_labeled_recording_is_of_all_of_it():
+    task = of_labeled(make_training(recordings=None, chunks=4).task)
+    for step in task.steps(1):
+        for recording, window, _ in step.parts[0].targets.by_name["speech"].values.tolist():
+            n_windows = np.diff(SPEECH.ends, prepend=0)[round(recording)] // 8000
+            assert window == pytest.approx((n_windows - 1) / 2)
+
+
+def test_with_chunks_it_learns_from_labels_and_from_segments_of_unlabeled_recordings():
+    training = finish(make_training(train=TrainConfig(epochs=8, batch_size=8, learning_rate=3e-3), chunks=4))
+    first, last = training.history[0], training.history[-1]
+    assert last.terms["supervised"] < 0.6 * first.terms["supervised"]
+    assert last.terms["speech"] < first.terms["speech"]
+    assert training.best.validation_uar > 0.6
+    (part,) = next(training.task.steps(1)).parts
+    others = part.inputs[len(part.targets.truth) :].unflatten(2, (4, 32))
+    assert len(others) > 0
+    assert torch.equal(others[:, :, 0, 20:], others[:, :, 1, :12])  # of 3 s they begin 20 frames apart
+
+
 def like(task: StudentTask, labeled: Labeled, unlabeled: Unlabeled | None, train: TrainConfig, group=None):
-    return StudentTask(
-        task.model, labeled, unlabeled, task.validation, train, task._loss, 0, group or ProcessGroup(CPU)
-    )
+    given = task.model, labeled, unlabeled, task.validation, train, task._loss, 0, group or ProcessGroup(CPU)
+    return StudentTask(*given, chunks=task._chunks)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
