@@ -126,6 +126,20 @@ def test_the_same_command_again_does_nothing_and_other_settings_are_refused(trai
         train_students(replace(config, loss=LossConfig({"face": 5.0})))
 
 
+def test_a_student_with_chunks_and_its_onnx_file_say_of_recordings_what_its_record_says(tones, tone_labels, tmp_path):
+    config = StudentConfig(tones, tone_labels, str(tmp_path), recipe="sp-dstl", folds="1", train=TRAIN)
+    (record,) = train_students(replace(config, network=NetworkConfig(chunks=4))).records
+    assert record.recipe == "sp-dstl+4-chunks"
+    student = Student.from_pretrained(tmp_path / "seed-0-fold-1")
+    exported = Student.from_onnx(student.export_onnx(), "student.onnx")
+    speech = load_labeled_speech(read_labeled_set(tones))
+    for speaker, counts in record.confusions.items():
+        rows = speech.of_speakers([speaker])
+        for one in (student, exported):
+            said = [student.labels.index(one.predict(speech.waveform(int(i)), 16_000).label) for i in rows]
+            np.testing.assert_array_equal(confusion_matrix(speech.label_index[rows], np.array(said), 3), counts)
+
+
 def test_folds_and_seeds_may_come_one_by_one(tones, tone_labels, tmp_path):
     config = StudentConfig(tones, tone_labels, str(tmp_path), recipe="sp-dstl", train=replace(TRAIN, epochs=1))
     names = []
