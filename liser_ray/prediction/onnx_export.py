@@ -227,7 +227,7 @@ def _student_graph(tensors: Mapping[str, np.ndarray], card: StudentCard) -> onnx
         is_whole = op("LessOrEqual", op("Shape", sound) / STRIDE_SAMPLES + 1, reach_frames(card.network.chunks))
         answer = op("Where", is_whole, at_once, op("ReduceMean", of_windows, axes=[0], keepdims=0))
     else:
-        answer = op("ReduceMean", op("Identity", logits, name="window_logits"), axes=[0], keepdims=0)
+        answer = op("ReduceMean", logits, axes=[0], keepdims=0)
     op("Softmax", answer / card.temperature, axis=0, name="probabilities")
     graph = helper.make_graph(op.nodes, "student", inputs, outputs, list(op.numbers.values()))
     opset = [helper.make_opsetid("", OPSET)]
@@ -350,7 +350,7 @@ def _chunks(op: _Graph, windows: _Value, sound: _Value, filters: _Value, floor: 
 
 
 def _network(op: _Graph, log_mel: _Value, tensors: Mapping[str, np.ndarray], card: StudentCard) -> _Value:
-    """Logits [W, K] of normalised windows [W, frames, 64]."""
+    """Logits [W, K] of normalised windows [W, frames, 64]; without chunks they are the output."""
     config = card.network
     if config.chunks:
         log_mel = op("Reshape", log_mel, [-1, CHUNK_FRAMES, N_BANDS])
@@ -390,7 +390,8 @@ def _network(op: _Graph, log_mel: _Value, tensors: Mapping[str, np.ndarray], car
         chunks = op("Reshape", pooled, [-1, config.chunks, tensors["head.weight"].shape[1]])
         shares = op("Softmax", chunks @ tensors["over_chunks.score.weight"].T, axis=1)
         pooled = op("ReduceSum", chunks * shares, [1], keepdims=0)
-    return op("Gemm", pooled, tensors["head.weight"], tensors["head.bias"], transB=1)
+    name = "" if config.chunks else "window_logits"
+    return op("Gemm", pooled, tensors["head.weight"], tensors["head.bias"], transB=1, name=name)
 
 
 def _gates(weight: np.ndarray) -> np.ndarray:
