@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the script for ``options.shell``.
 
-    The command line adds ``parser``, its own, in which jobs have no options yet, and ``jobs``, their modules by the names
-    of their commands.
+    The command line adds ``parser``, its own, in which jobs have no options yet, and ``jobs``, their modules by the
+    names of their commands.
     """
     import shtab  # for those who ask
 

@@ -1,6 +1,7 @@
 """The whole flow on a small generated corpus: ``python jobs/demo.py``, as ``make demo`` does."""
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,30 +18,45 @@ cores, no network, nothing to configure; all files are in out/demo. Started agai
   python jobs/demo.py --paper emodistill    # the prosodic and the linguistic teacher, on speech; in out/demo-emodistill
 """
 
+_NEXT = """
+Three things to try:
+  look at {folder}/report.html, and at the pictures in {folder}/students and {folder}/search
+  {predict} {folder}/corpus/audio/speaker_1_*.flac --model {student}
+  {label} --input FOLDER_OF_YOUR_VIDEOS --output out/mine --dry_run"""
+
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the steps one after the other, each with its own report."""
+    """Run the steps one after the other, with a line for each."""
     wanted = parse_settings(DemoConfig, DESCRIPTION, argv)
     logging.getLogger("liser_ray").setLevel(logging.WARNING)
     # What follows is imported where it is needed: the teachers alone take ten seconds.
     if wanted.paper == "emodistill":
+        folder = Path("out/demo-emodistill")
+        _keep_home_clean(folder)
         from liser_ray.demo.emodistill import run_emodistill
 
-        run_emodistill(Path("out/demo-emodistill").absolute())
+        run_emodistill(folder.absolute())
         return
-    from liser_ray.demo.steps import compare_students, demo_settings, search_lambdas, step
-    from liser_ray.labeling.job import label_corpus, print_result
+    config = LabelConfig()
+    shown = Path(config.output)
+    _keep_home_clean(shown)
+    print(f"Six steps, all on this machine; what they make is in {shown}.", flush=True)
+    from liser_ray.demo.steps import command, compare_students, demo_settings, search_lambdas, step
+    from liser_ray.labeling.job import label_corpus
+    from liser_ray.labeling.progress import describe
 
-    config = demo_settings(LabelConfig(), n_steps=6)
+    config = demo_settings(config, n_steps=6)
     folder = Path(config.output)
     with step(4, 6, "labels") as results:
-        print_result(label_corpus(config))
-        results.append(f"{folder}/labels, {folder}/report.html")
+        results.append(describe(label_corpus(config).outcomes))
     with step(5, 6, "students") as results:
         results.append(compare_students(folder))
     with step(6, 6, "λ search") as results:
         results.append(search_lambdas(folder))
-    print(f"Look at {folder}/report.html, {folder}/students/*.png and {folder}/search/heat_map.png")
-    print(
-        f"Try a student: .venv/bin/liser-ray predict {folder}/corpus/audio --model {folder}/students/conf-vid-sp-dstl"
-    )
+    student = shown / "students/conf-vid-sp-dstl"
+    print(_NEXT.format(folder=shown, student=student, predict=command("predict"), label=command("label")))
+
+
+def _keep_home_clean(folder: Path) -> None:
+    """Matplotlib keeps a list of fonts; a demo's is its own."""
+    os.environ.setdefault("MPLCONFIGDIR", str(folder.absolute() / "matplotlib"))
