@@ -11,8 +11,8 @@ from liser_ray.labeling.config import LabelConfig
 
 DESCRIPTION = """\
 Make a small corpus and small teachers, label its videos and its speech, train two students (one from the labels of two
-speakers alone, one that the teachers help beside), and search the weights of the teachers' terms. A few minutes on two
-cores, no network, nothing to configure; all files are in out/demo. Started again, it goes on where it was.
+speakers alone, one that the teachers help beside), and search the weights of the teachers' terms. About five minutes on
+two cores, no network, nothing to configure; all files are in out/demo. Started again, it goes on where it was.
 
   python jobs/demo.py
   python jobs/demo.py --paper emodistill    # the prosodic and the linguistic teacher, on speech; in out/demo-emodistill
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = LabelConfig()
     shown = Path(config.output)
     _keep_home_clean(shown)
-    print(f"Six steps, all on this machine; what they make is in {shown}.", flush=True)
+    print(f"Six steps, about five minutes on two cores that do nothing else; all files are in {shown}", flush=True)
     from liser_ray.demo.steps import command, compare_students, demo_settings, search_lambdas, step
     from liser_ray.labeling.job import label_corpus
     from liser_ray.labeling.progress import describe

@@ -57,8 +57,8 @@ def start_ray() -> None:
 def hush_restarts() -> None:
     """Let nobody read what Ray says, once in a process, of the first actor that may be restarted.
 
-    It warns (core_worker.cc, Ray 2.60) of arguments that may be lost by then, also for the pools of Ray Data, which holds
-    them as long as it has the pools. Standard error is away while it says so of an actor that nobody needs.
+    It warns (core_worker.cc, Ray 2.60) of arguments that may be lost by then, also for the pools of Ray Data, which
+    holds them as long as it has the pools. Standard error is away while it says so of an actor that nobody needs.
     """
     with Path(os.devnull).open("w") as nowhere, os.fdopen(os.dup(2), "w") as there:
         os.dup2(nowhere.fileno(), 2)
