@@ -63,7 +63,7 @@ def hush_restarts() -> None:
     with Path(os.devnull).open("w") as nowhere, os.fdopen(os.dup(2), "w") as there:
         os.dup2(nowhere.fileno(), 2)
         try:
-            actor = ray.remote(num_cpus=0, max_restarts=1)(_Nobody).remote(ray.put(None))
+            actor: Any = ray.remote(num_cpus=0, max_restarts=1)(_Nobody).remote(ray.put(None))
         finally:
             os.dup2(there.fileno(), 2)
     ray.kill(actor)

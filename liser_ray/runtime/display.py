@@ -1,5 +1,6 @@
 """What a person sees while something takes long: a bar on a terminal, a line now and then in a log."""
 
+import logging
 import sys
 import threading
 import time
@@ -8,6 +9,8 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+log = logging.getLogger(__name__)
 
 _LINE_EVERY_S = 30.0
 _LOOK_EVERY_S = 1.0
@@ -133,6 +136,8 @@ class RunsProgress:
 class LiveDisplay:
     """Context: a thread that looks at what was done, now and then and at the end, and shows it as `Counting` does.
 
+    What it saw at the end stays on a terminal too, where the package's log is at "info" as in all jobs.
+
     Args:
         unit, total, done_before: as in `Counting`.
         look: given the seconds since the display was entered, how many are done since, and a text about them; called
@@ -164,7 +169,7 @@ class LiveDisplay:
                 counting.done, counting.text = min(self._total, self._done_before + done), text
                 if counting.on_terminal and not stopped:
                     counting.show(counting.done)
-                else:
+                elif not stopped or log.isEnabledFor(logging.INFO):  # which the demo, of many jobs, has not
                     counting.tell()
                     for line in self._more_lines():
                         print(line, file=sys.stderr, flush=True)
