@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,5 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _keep_home_clean(folder: Path) -> None:
-    """Matplotlib keeps a list of fonts; a demo's is its own."""
+    """What Matplotlib (a list of fonts) and Ray (a token for its ports) would put into the user's home is the demo's."""
     os.environ.setdefault("MPLCONFIGDIR", str(folder.absolute() / "matplotlib"))
+    if not Path("~/.ray/auth_token").expanduser().exists():
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -67,6 +67,10 @@ class Counting:
         self._show()
         if self._bar is not None:
             self._bar.stop()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the bar, which is the terminal's: Tune writes its callbacks, and what they hold, to a file."""
+        return {**vars(self), "_bar": None}
 
     @property
     def on_terminal(self) -> bool:
