@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _keep_home_clean(folder: Path) -> None:
-    """What Matplotlib (a list of fonts) and Ray (a token for its ports) would put into the user's home is the demo's."""
+    """Matplotlib's list of fonts and the token of Ray's ports would otherwise go to the user's home."""
     os.environ.setdefault("MPLCONFIGDIR", str(folder.absolute() / "matplotlib"))
     if not Path("~/.ray/auth_token").expanduser().exists():
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
