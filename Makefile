@@ -18,19 +18,22 @@ export COMBINATIONS
 .PHONY: demo test soak numerics lint types check docs bench tables clean
 
 .venv/ready: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'
-	touch $@
+	@command -v $(PYTHON) > /dev/null || { echo "There is no $(PYTHON): give another, make demo PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, and $(PYTHON) is " + sys.version.split()[0] + ": give another, make demo PYTHON=python3.12")'
+	@echo "The environment is made in .venv, once: about 5 GB to fetch, minutes"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	@touch $@
 
-demo: .venv/ready  ## a small corpus, small teachers, labels, students: a few minutes on two cores, no network
-	$(BIN)/python jobs/demo.py
+demo: .venv/ready  ## a small corpus, small teachers, labels, students: about five minutes on two cores, no network
+	@$(BIN)/python jobs/demo.py
 
 # Two processes: one for all that runs on Ray, one for the rest. One thread each: two that wait for each other on a busy
 # machine are many times slower than one.
 test: .venv/ready  ## all tests, the slow ones too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	@echo "All tests: about a quarter of an hour on two cores that do nothing else"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 # Each line: instructions for oneDNN, for PyTorch's own loops and for MKL, and threads. They only take away: what a CPU
 # does not have it goes without.

@@ -1,5 +1,6 @@
 """LiSER on Ray: unlabeled talking-head video into small speech-emotion models."""
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -7,7 +8,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Student"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+
+
+# Before it is imported: its wheels for Linux send its maker what models are run, and keep an identifier in ~/.cache.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> object:

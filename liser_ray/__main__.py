@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from liser_ray.commands import corpora, demo_app, export, listen, predict
+from liser_ray import __version__
+from liser_ray.commands import completion, corpora, demo_app, export, listen, predict
 from liser_ray.runtime.errors import UserError
 from liser_ray.runtime.exits import run
 
@@ -34,6 +35,7 @@ _COMMANDS = {
     "export": (export, "write a student as an ONNX file, which runs without PyTorch"),
     "corpora": (corpora, "say which labeled set lies in a folder, and what is in it"),
     "demo-app": (demo_app, "open a page to try a student in the browser"),
+    "completion": (completion, "print what lets a shell complete all of this"),
 }
 
 
@@ -45,13 +47,15 @@ def command(argv: Sequence[str] | None = None) -> None:
         return
     as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="liser-ray", description=DESCRIPTION, formatter_class=as_written)
+    parser.add_argument("--version", action="version", version=f"liser-ray {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    jobs = {name: f"liser_ray.jobs.{module}" for name, (module, _) in _JOBS.items()}
     for name, (_, summary) in _JOBS.items():
         commands.add_parser(name, help=summary)
     for name, (module, summary) in _COMMANDS.items():
         one = commands.add_parser(name, help=summary, description=module.DESCRIPTION, formatter_class=as_written)
         module.add_arguments(one)
-        one.set_defaults(run=module.run)
+        one.set_defaults(run=module.run, parser=parser, jobs=jobs)
     options, others = parser.parse_known_args(given)
     # Files behind an option (`predict a.wav --json b.wav`), which argparse leaves over.
     if others and (not hasattr(options, "files") or any(one.startswith("-") for one in others)):

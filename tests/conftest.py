@@ -24,6 +24,7 @@ ON_RAY = (
     "tests/labeling/test_measure.py::test_measured",
     "tests/labeling/test_sound.py",
     "tests/media/test_isolation.py::test_inside_a_ray_actor",
+    "tests/runtime/test_quiet.py::test_what_ray_says",
     "tests/search/test_on_ray.py",
     "tests/student/data/test_stream.py",
     "tests/student/training/test_job.py::test_on_ray",

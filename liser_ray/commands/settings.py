@@ -35,7 +35,8 @@ def parse_settings(
     Raises:
         UserError: a value that a dataclass refuses.
     """
-    parser = ArgumentParser(description=description, formatter_class=_HelpFormatter)
+    usage = "%(prog)s [--config FILE.yaml] [--NAME VALUE ...]"  # all names would be a wall before an error
+    parser = ArgumentParser(usage=usage, description=description, formatter_class=_HelpFormatter)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below.")
     parser.add_class_arguments(settings)
     arguments = _spelled_out(sys.argv[1:] if argv is None else argv, bare or {}, lists)

@@ -26,6 +26,7 @@ from liser_ray.demo.people import EMOTIONS, Person, person, take_rng
 from liser_ray.demo.portrait import FRAME_SIZE_PX, portrait
 from liser_ray.demo.videos import write_video
 from liser_ray.demo.voices import SAMPLE_RATE_HZ, TRACK_RATE_HZ, Utterance, speak
+from liser_ray.runtime.display import Counting
 
 RECIPE = 4  # counts up when the same seed gives another corpus
 AUDIO_FOLDS = 2
@@ -102,9 +103,10 @@ def _write_videos(folder: Path, seed: int, size: CorpusSize) -> list[Row]:
         (folder / "videos/not_a_video.mp4").write_text("This is a text file whose name says otherwise.\n")
         rows += [(f"videos/{name}.mp4", "", "") for name in ("no_face", "silent", "not_a_video")]
     # Most of the time goes to OpenCV and x264, which let other threads run. Long takes first: they end last.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool, Counting("videos", len(tasks)) as counting:
         for done in [pool.submit(task) for task in tasks]:
             done.result()
+            counting.advance()
     return rows
 
 

@@ -8,7 +8,8 @@ from liser_ray.demo.steps import compare, step, tune
 from liser_ray.demo.words import write_sentences
 from liser_ray.finetuning.config import ProsodyConfig, ProsodyTrainSettings, WordsConfig, WordsTrainSettings
 from liser_ray.labeling.config import LabelConfig
-from liser_ray.labeling.job import label_corpus, print_result
+from liser_ray.labeling.job import label_corpus
+from liser_ray.labeling.progress import describe
 from liser_ray.student.training.config import StudentConfig
 from liser_ray.student.training.recipes import defaults_of
 
@@ -42,8 +43,8 @@ def run_emodistill(folder: Path) -> None:
             one: {"kind": one, "weights": f"{config.output}/fold-*"}
             for one, config in (("prosody", prosody), ("words", words))
         }
-        print_result(label_corpus(LabelConfig(input=speech, output=str(folder), teachers=teachers)))
-        results.append(f"{folder}/labels, {folder}/report.html")
+        labeled = label_corpus(LabelConfig(input=speech, output=str(folder), teachers=teachers))
+        results.append(f"{describe(labeled.outcomes)}: {folder}/report.html")
     with step(5, STEPS, "students") as results:
         results.append(_compare(speech, folder))
 

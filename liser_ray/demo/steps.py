@@ -1,8 +1,11 @@
 """The steps of the demo: what is made first, and the jobs that everybody uses, on it."""
 
+import io
+import shutil
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,10 +41,14 @@ SPACE = ["loss.lambdas.speech=0.5,5", "loss.lambdas.face=0.5,5"]
 
 @contextmanager
 def step(number: int, n_steps: int, what: str) -> Iterator[list[str]]:
-    """Print one line of the demo at the end: what was done, what came of it (put into the list), how long it took."""
+    """Print one line of the demo at the end: what was done, what came of it (put into the list), how long it took.
+
+    What the jobs print at their ends is for who runs one by itself.
+    """
     results: list[str] = []
     started = time.monotonic()
-    yield results
+    with redirect_stdout(io.StringIO()):
+        yield results
     print(f"[{number}/{n_steps}] {what:<16} {'  '.join(results)}  {clock(time.monotonic() - started)}", flush=True)
 
 
@@ -59,10 +66,10 @@ def demo_settings(config: LabelConfig, n_steps: int = 3) -> LabelConfig:
     with step(1, n_steps, "corpus") as results:
         make_corpus(folder / "corpus")
         videos, speech = (len(list((folder / "corpus" / one).iterdir())) for one in ("videos", "speech"))
-        results.append(f"{videos} videos and {speech} recordings in {folder / 'corpus'}")
+        results.append(f"{videos} videos and {speech} recordings in {_from_here(str(folder / 'corpus'))}")
     with step(2, n_steps, "networks") as results:
-        networks = fit_networks(folder / "corpus", folder / "networks")
-        results.append(str(folder / "networks"))
+        networks = fit_networks(folder / "networks")
+        results.append(f"a face teacher and a speech model in {_from_here(str(folder / 'networks'))}")
     tuned = speech_settings(folder, networks)
     with step(3, n_steps, "speech teachers") as results:
         results.append(tune(tuned))
@@ -104,21 +111,21 @@ def tune(config: TeacherConfig) -> str:
 
 
 def compare(alone: StudentConfig, helped: StudentConfig) -> tuple[dict[str, tuple[Record, ...]], str]:
-    """Train two students on the same speakers and print their scores; records by name, and the difference in words."""
+    """Train two students on the same speakers; records by name, and their scores in words."""
     records: dict[str, tuple[Record, ...]] = {}
     for config in (alone, helped):
         found = train_students(config)
         records[found.name] = found.records
-        print(f"      {found.name}: UAR {interval_text(interval(found.records, 'uar'))}", flush=True)
     base, other = records.values()
+    uars = (f"{interval(one, 'uar').value:.2f}" for one in (base, other))
     difference = interval_text(paired_difference(other, base, "uar"))
-    return records, f"difference {difference} (paired, {len(base[0].confusions)} speakers, 95 % interval)"
+    return records, f"UAR {next(uars)} from labels alone, {next(uars)} with teachers: {difference} more, 95 % interval"
 
 
 def compare_students(folder: Path, train: TrainConfig = TRAIN) -> str:
-    """Train a student from labels alone and one that its teachers help, on the same speakers; print and plot scores.
+    """Train a student from labels alone and one that its teachers help, on the same speakers, and plot their scores.
 
-    With the teachers' help also one of all speakers, which is to be used. Gives their difference, in words.
+    With the teachers' help also one of all speakers, which is to be used. Gives the scores in words.
     """
     plain = StudentConfig(labeled=str(folder / "corpus/audio/labels.csv"), unlabeled=str(folder), train=train)
     alone, helped = (replace(plain, recipe=one, output=str(folder / "students" / one)) for one in RECIPES)
@@ -142,3 +149,14 @@ def search_lambdas(folder: Path) -> str:
         )
     ).best
     return f"best on the validation speakers: {setting_name(best.setting)}, UAR {uar_text(best)}"
+
+
+def command(name: str) -> str:
+    """How one of the installed commands is typed here."""
+    beside = Path(sys.executable).with_name("liser-ray")
+    program = "liser-ray" if shutil.which("liser-ray") or not beside.exists() else _from_here(str(beside))
+    return f"{program} {name}"
+
+
+def _from_here(path: str) -> str:
+    return path.removeprefix(f"{Path.cwd()}/")

@@ -1,6 +1,8 @@
 """The whole flow on a small generated corpus: ``python jobs/demo.py``, as ``make demo`` does."""
 
 import logging
+import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,37 +12,54 @@ from liser_ray.labeling.config import LabelConfig
 
 DESCRIPTION = """\
 Make a small corpus and small teachers, label its videos and its speech, train two students (one from the labels of two
-speakers alone, one that the teachers help beside), and search the weights of the teachers' terms. A few minutes on two
-cores, no network, nothing to configure; all files are in out/demo. Started again, it goes on where it was.
+speakers alone, one that the teachers help beside), and search the weights of the teachers' terms. About five minutes on
+two cores, no network, nothing to configure; all files are in out/demo. Started again, it goes on where it was.
 
   python jobs/demo.py
   python jobs/demo.py --paper emodistill    # the prosodic and the linguistic teacher, on speech; in out/demo-emodistill
 """
 
+_NEXT = """
+Three things to try:
+  look at {folder}/report.html, and at the pictures in {folder}/students and {folder}/search
+  {predict} {folder}/corpus/audio/speaker_1_*.flac --model {student}
+  {label} --input FOLDER_OF_YOUR_VIDEOS --output out/mine --dry_run"""
+
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the steps one after the other, each with its own report."""
+    """Run the steps one after the other, with a line for each."""
     wanted = parse_settings(DemoConfig, DESCRIPTION, argv)
     logging.getLogger("liser_ray").setLevel(logging.WARNING)
     # What follows is imported where it is needed: the teachers alone take ten seconds.
     if wanted.paper == "emodistill":
+        folder = Path("out/demo-emodistill")
+        _keep_home_clean(folder)
         from liser_ray.demo.emodistill import run_emodistill
 
-        run_emodistill(Path("out/demo-emodistill").absolute())
+        run_emodistill(folder.absolute())
         return
-    from liser_ray.demo.steps import compare_students, demo_settings, search_lambdas, step
-    from liser_ray.labeling.job import label_corpus, print_result
+    config = LabelConfig()
+    shown = Path(config.output)
+    _keep_home_clean(shown)
+    print(f"Six steps, about five minutes on two cores that do nothing else; all files are in {shown}", flush=True)
+    from liser_ray.demo.steps import command, compare_students, demo_settings, search_lambdas, step
+    from liser_ray.labeling.job import label_corpus
+    from liser_ray.labeling.progress import describe
 
-    config = demo_settings(LabelConfig(), n_steps=6)
+    config = demo_settings(config, n_steps=6)
     folder = Path(config.output)
     with step(4, 6, "labels") as results:
-        print_result(label_corpus(config))
-        results.append(f"{folder}/labels, {folder}/report.html")
+        results.append(describe(label_corpus(config).outcomes))
     with step(5, 6, "students") as results:
         results.append(compare_students(folder))
     with step(6, 6, "λ search") as results:
         results.append(search_lambdas(folder))
-    print(f"Look at {folder}/report.html, {folder}/students/*.png and {folder}/search/heat_map.png")
-    print(
-        f"Try a student: .venv/bin/liser-ray predict {folder}/corpus/audio --model {folder}/students/conf-vid-sp-dstl"
-    )
+    student = shown / "students/conf-vid-sp-dstl"
+    print(_NEXT.format(folder=shown, student=student, predict=command("predict"), label=command("label")))
+
+
+def _keep_home_clean(folder: Path) -> None:
+    """Matplotlib's list of fonts and the token of Ray's ports would otherwise go to the user's home."""
+    os.environ.setdefault("MPLCONFIGDIR", str(folder.absolute() / "matplotlib"))
+    if not Path("~/.ray/auth_token").expanduser().exists():
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

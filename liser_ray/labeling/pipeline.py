@@ -21,6 +21,7 @@ from liser_ray.labeling.table_input import ReopenRows, find_table
 from liser_ray.labeling.teacher_stage import TeacherStage
 from liser_ray.labeling.transcript_stage import TranscriptStage
 from liser_ray.media.outcome import Stage
+from liser_ray.runtime.cluster import hush_restarts
 from liser_ray.storage.addresses import is_s3
 from liser_ray.storage.files import filesystem
 from liser_ray.storage.retries import TRANSIENT_ERRORS
@@ -43,6 +44,7 @@ def label_spans(config: LabelConfig, plan: str, schema: pa.Schema, pools: Pools,
     logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)  # what it logs is raised here as well
     # Ray 2.60 deprecates keywords such as max_restarts and has no other way to give them yet.
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
+    hush_restarts()
 
     spans = ray.data.read_parquet(read, filesystem=fs, num_cpus=_TASK_CPUS)
     # A few files would make a few blocks, each one task from end to end.

@@ -68,11 +68,12 @@ def check_detector(name: str) -> None:
     names = sorted(modeling.AVAILABLE_MODELS["face_detector"])
     if name not in names:
         raise UserError(f"no face detector {name!r}: choose one of {', '.join(names)}")
+    weights_dir = Path(folder_utils.get_deepface_home(), ".deepface/weights")
     try:
-        folder_utils.initialize_folder()
+        if name != "opencv":  # whose cascade comes with OpenCV
+            weights_dir.mkdir(parents=True, exist_ok=True)
         _finder(name)(np.zeros((64, 64, 3), np.uint8))  # a damaged file may load and fail here
     except (Exception, SystemExit) as error:
-        weights_dir = f"{folder_utils.get_deepface_home()}/.deepface/weights"
         raise UserError(
             f"the face detector {name!r} can't be used: {error} "
             f"(DeepFace keeps weights in {weights_dir}: put the file there, or set DEEPFACE_HOME to the folder that "

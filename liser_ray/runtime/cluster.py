@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -51,6 +52,26 @@ def start_ray() -> None:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's handler ends the process without a word
     if not _started_by_us:
         log.info("Joined the Ray cluster at %s", ray.get_runtime_context().gcs_address)
+
+
+def hush_restarts() -> None:
+    """Let nobody read what Ray says, once in a process, of the first actor that may be restarted.
+
+    It warns (core_worker.cc, Ray 2.60) of arguments that may be lost by then, also for the pools of Ray Data, which
+    holds them as long as it has the pools. Standard error is away while it says so of an actor that nobody needs.
+    """
+    with Path(os.devnull).open("w") as nowhere, os.fdopen(os.dup(2), "w") as there:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            actor: Any = ray.remote(num_cpus=0, max_restarts=1)(_Nobody).remote(ray.put(None))
+        finally:
+            os.dup2(there.fileno(), 2)
+    ray.kill(actor)
+
+
+class _Nobody:
+    def __init__(self, argument: None):
+        pass
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 """What a person sees while something takes long: a bar on a terminal, a line now and then in a log."""
 
+import logging
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+log = logging.getLogger(__name__)
 
 _LINE_EVERY_S = 30.0
 _LOOK_EVERY_S = 1.0
@@ -64,6 +67,10 @@ class Counting:
         self._show()
         if self._bar is not None:
             self._bar.stop()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the bar, which is the terminal's: Tune writes its callbacks, and what they hold, to a file."""
+        return {**vars(self), "_bar": None}
 
     @property
     def on_terminal(self) -> bool:
@@ -133,6 +140,8 @@ class RunsProgress:
 class LiveDisplay:
     """Context: a thread that looks at what was done, now and then and at the end, and shows it as `Counting` does.
 
+    What it saw at the end stays on a terminal too, where the package's log is at "info" as in all jobs.
+
     Args:
         unit, total, done_before: as in `Counting`.
         look: given the seconds since the display was entered, how many are done since, and a text about them; called
@@ -164,7 +173,7 @@ class LiveDisplay:
                 counting.done, counting.text = min(self._total, self._done_before + done), text
                 if counting.on_terminal and not stopped:
                     counting.show(counting.done)
-                else:
+                elif not stopped or log.isEnabledFor(logging.INFO):  # which the demo, of many jobs, has not
                     counting.tell()
                     for line in self._more_lines():
                         print(line, file=sys.stderr, flush=True)

@@ -30,6 +30,7 @@ from liser_ray.search.trial import OBJECTIVE, Trial, TrialPlan
 from liser_ray.storage.addresses import join
 from liser_ray.storage.files import delete_file, filesystem
 from liser_ray.storage.run_record import plain
+from liser_ray.student.training.curves import mlflow_experiment, wandb_settings
 from liser_ray.student.training.run import RunInputs
 from liser_ray.training.fit import ProcessGroup
 from liser_ray.training.memory import keep_freed_memory
@@ -98,10 +99,23 @@ def run_trials(
                 # The workers of a trial have some of their own.
                 failure_config=tune.FailureConfig(max_failures=0 if config.workers else config.max_failures),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # `Trial` keeps its own
-                callbacks=[_Results(plan, found, counting)],
+                callbacks=[_Results(plan, found, counting), *_loggers(config)],
                 verbose=0,
             ),
         ).fit()
+
+
+def _loggers(config: SearchConfig) -> list[tune.Callback]:
+    """Ray's own loggers besides those that Tune has anyway, TensorBoard's among them."""
+    if config.log == "mlflow":
+        from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+        return [MLflowLoggerCallback(experiment_name=mlflow_experiment(), tags={"output": config.output})]
+    if config.log == "wandb":
+        from ray.air.integrations.wandb import WandbLoggerCallback
+
+        return [WandbLoggerCallback(**wandb_settings(config.output, config.output))]
+    return []
 
 
 def make_scheduler(config: SearchConfig, known: Sequence[SettingResult]) -> TrialScheduler | None:

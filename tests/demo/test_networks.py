@@ -3,7 +3,6 @@ import pytest
 import torch
 from transformers import HubertModel
 
-from liser_ray.demo.corpus import CorpusSize, Take, make_corpus
 from liser_ray.demo.face_teacher import with_frames
 from liser_ray.demo.networks import FitSize, fit_networks
 from liser_ray.demo.people import FACE_LABELS
@@ -20,10 +19,8 @@ def contents(folder):
 
 @pytest.mark.soak
 def test_fitted_files_load_and_are_fitted_once(tmp_path):
-    takes = (Take("one", 0, "happy", 1.2, 25),)
-    make_corpus(tmp_path / "corpus", size=CorpusSize(takes, useless=False, audio_speakers=1, audio_takes=1))
     size = FitSize(speech_speakers=1, speech_steps=2, face_speakers=1, face_epochs=1)
-    made = fit_networks(tmp_path / "corpus", tmp_path / "networks", size=size)
+    made = fit_networks(tmp_path / "networks", size=size)
 
     base = load_base(made.speech_base, torch.device("cpu"))
     assert {key.split(".")[0] for key in base.missing} == {"projector", "classifier"}  # all but the head is there
@@ -37,7 +34,7 @@ def test_fitted_files_load_and_are_fitted_once(tmp_path):
     assert face(np.zeros((1, 16, 224, 224, 3), np.uint8))["face"].values.sum() == pytest.approx(1, abs=1e-5)
 
     written = contents(tmp_path / "networks")
-    assert fit_networks(tmp_path / "corpus", tmp_path / "networks", size=size) == made
+    assert fit_networks(tmp_path / "networks", size=size) == made
     assert contents(tmp_path / "networks") == written
 
 

@@ -14,12 +14,14 @@ from liser_ray.media.yunet import FILE_NAME, find
 from liser_ray.runtime.errors import UserError
 
 
-def test_haar_needs_no_download(monkeypatch):
+def test_haar_needs_no_download_and_no_folder_for_one(monkeypatch, tmp_path):
     def refuse(*args: object) -> None:
         raise AssertionError("no network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path))
     check_detector("opencv")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_an_unknown_detector_and_missing_or_damaged_weights_are_said_before_work_starts(monkeypatch, tmp_path):

@@ -1,3 +1,5 @@
+import logging
+import pickle
 import re
 import sys
 import threading
@@ -8,6 +10,11 @@ import pytest
 
 from liser_ray.runtime import display
 from liser_ray.runtime.display import Counting, LiveDisplay, RunsProgress, clock
+
+
+@pytest.fixture(autouse=True)
+def _as_jobs_do(caplog):
+    caplog.set_level(logging.INFO, logger="liser_ray")
 
 
 def pretend_terminal(monkeypatch):
@@ -97,6 +104,20 @@ def test_a_bar_on_a_terminal(monkeypatch, capsys):
         assert look.all_given.wait(10)
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
     assert all(words in shown for words in ("5/10 steps", "9/10 steps", "loss 0.4", "10/10 steps (100%)"))
+
+
+def test_a_count_goes_to_a_file_without_its_bar(monkeypatch):
+    pretend_terminal(monkeypatch)
+    with Counting("settings", 3) as counting:
+        counting.advance()
+        assert pickle.loads(pickle.dumps(counting)).count == "1/3 settings"
+
+
+def test_whoever_wants_no_information_is_left_without_a_last_line(caplog, capsys):
+    caplog.set_level(logging.WARNING, logger="liser_ray")
+    with LiveDisplay("steps", 10, lambda _: (10, "end")):
+        pass
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("on_terminal", [False, True])

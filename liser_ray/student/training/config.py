@@ -19,6 +19,10 @@ Distilled = Literal["unlabeled", "labeled", "both"]
 """Recordings of which a student learns what teachers say."""
 
 
+Log = Literal["tensorboard", "mlflow", "wandb"]
+"""Where curves are written: for TensorBoard in any case, and elsewhere besides."""
+
+
 @dataclass(frozen=True)
 class AugmentConfig:
     """What is done to the segments in training; nothing by default.
@@ -162,6 +166,8 @@ class StudentConfig(WorkerSettings):
         distil_labeled: output of label_corpus.py of the labeled recordings themselves (--input as --labeled): students
             learn what teachers say of these too, beside the unlabeled ones or without any.
         label_map: pairs ONE=OTHER of labels that mean the same in several labeled sets, where that is not plain.
+        log: where one can watch while it trains: TensorBoard's files are always written; "mlflow" (MLFLOW_TRACKING_URI)
+            and "wandb" (Weights & Biases) get the same besides, if they are installed.
         memory_gb: a labels table whose spectrograms take no more is held in memory, a larger one is streamed.
         loss: weights and distances of the loss.
         network: variants of the network.
@@ -180,6 +186,7 @@ class StudentConfig(WorkerSettings):
     min_valid: float = 0.5
     distil_labeled: str = ""
     label_map: list[str] = field(default_factory=list)
+    log: Log = "tensorboard"
     memory_gb: float = 4.0
     loss: LossConfig = field(default_factory=LossConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)

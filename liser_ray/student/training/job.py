@@ -38,6 +38,7 @@ from liser_ray.student.data.mels import BYTES_PER_S, at_speeds, compute_log_mels
 from liser_ray.student.data.own_rows import OwnRows, find_own_rows
 from liser_ray.student.data.unlabeled import SegmentSettings, TargetWindows, UnlabeledRecordings, load_unlabeled
 from liser_ray.student.training.config import RunJob, StudentConfig
+from liser_ray.student.training.curves import check_log
 from liser_ray.student.training.learned import learned_targets, refuse_unlearnable
 from liser_ray.student.training.recipes import Recipe, read_recipe, run_name
 from liser_ray.student.training.reliability import judge_teachers
@@ -128,6 +129,7 @@ def check(config: StudentConfig) -> Checked:
     recipe = read_recipe(config.recipe)
     names = recipe.loss(config.loss).taught
     _check_options(config, recipe, names)
+    check_log(config.log)
     labeled = read_labeled_sets(config.labeled, config.label_map, [*recipe.loss(config.loss).attributes])
     every_fold = folds_of(labeled)
     folds = [everybody(every_fold)] if config.folds == "none" else choose_folds(config.folds, every_fold)

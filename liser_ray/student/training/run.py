@@ -19,6 +19,7 @@ from liser_ray.runtime.display import Tell
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import join
 from liser_ray.storage.files import exists, read_bytes, write_bytes
+from liser_ray.storage.run_record import plain
 from liser_ray.student.attributes import attribute_scales
 from liser_ray.student.card import CARD_FILE, FORMAT, FRONT_END, WEIGHTS_FILE
 from liser_ray.student.config import CLUSTERS, LossConfig
@@ -132,7 +133,7 @@ def train_run(job: RunJob, inputs: RunInputs, group: ProcessGroup, tell: Tell) -
         FloatingPointError: the loss is not finite.
     """
     training = make_training(job, inputs, group)
-    with curve_writer(job.output) as add:
+    with curve_writer(job.output, job.config.log, _shown(job, inputs)) as add:
         train_to_end(
             training,
             job.name,
@@ -142,6 +143,13 @@ def train_run(job: RunJob, inputs: RunInputs, group: ProcessGroup, tell: Tell) -
             write=lambda: _write_student(job, inputs, training),
             after_epoch=lambda score: add(score.flat),
         )
+
+
+def _shown(job: RunJob, inputs: RunInputs) -> dict[str, Any]:
+    """Settings of a run by flat names, for those who compare runs."""
+    groups = {name: plain(asdict(getattr(job.config, name))) for name in ("loss", "network", "train")}
+    flat = {f"{group}.{name}": str(value) for group, of in groups.items() for name, value in of.items()}
+    return {"recipe": inputs.name, "labeled": inputs.speech.name, "seed": job.seed, "fold": job.fold, **flat}
 
 
 def make_training(
