@@ -27,6 +27,7 @@ from liser_ray.demo.corpus import mouth_per_frame
 from liser_ray.demo.people import EMOTIONS, FACE_LABELS, face_label, person, take_rng
 from liser_ray.demo.portrait import portrait
 from liser_ray.demo.voices import speak
+from liser_ray.media import yuv
 from liser_ray.media.clips import WINDOW_CELLS, crop_face
 from liser_ray.media.detector import Face, FaceDetector
 from liser_ray.media.faces import FaceConfig
@@ -95,7 +96,9 @@ def _crops_of(seed: int, number: int, emotion: str, detector: FaceDetector) -> l
     ]
     label, margin = FACE_LABELS.index(face_label(emotion)), FaceConfig().margin
     return [
-        (crop_face(frame, _moved(face, rng), margin), label) for face in detector(frames[0])[:1] for frame in frames
+        (yuv.rgb(crop_face(frame, _moved(face, rng), margin)), label)
+        for face in detector(frames[0])[:1]
+        for frame in frames
     ]
 
 

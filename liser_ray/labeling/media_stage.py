@@ -50,7 +50,7 @@ class MediaStage:
         self._sandbox = Sandbox(memory_mb=config.memory_mb, preload=[prepare_span.__module__])
 
     def __call__(self, spans: pa.Table) -> Iterator[pa.Table]:
-        """One table per span, as soon as it is ready: a span's clips are about 70 MB.
+        """One table per span, as soon as it is ready: a span's clips are about 36 MB.
 
         Raises:
             UserError: the detector can't be used on this machine, so that every span would fail.

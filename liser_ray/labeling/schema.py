@@ -26,7 +26,7 @@ Outcomes = dict[tuple[str, str], int]
 _PER_WINDOW = pa.list_(pa.float32())
 
 CLIPS = pa.field("clips", pa.large_binary(), nullable=False)
-"""Face clips, uint8 [W, 16, 224, 224, 3]."""
+"""Packed face clips, uint8 [W, 16, 337, 224] (`liser_ray.media.yuv`)."""
 CLIP_START_S = pa.field("clip_start_s", _PER_WINDOW, nullable=False)
 CLIP_VALID = pa.field("clip_valid", _PER_WINDOW, nullable=False)
 """Of each clip, see `liser_ray.media.faces.SpanFaces`."""

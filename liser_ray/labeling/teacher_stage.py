@@ -27,10 +27,12 @@ from liser_ray.labeling.schema import (
     set_columns,
 )
 from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.clips import WINDOW_CELLS
 from liser_ray.media.content_hash import CLIPS_HASH, SOUND_HASH, digest
 from liser_ray.media.flac import decode_flac
 from liser_ray.media.outcome import Problem, Reason
 from liser_ray.media.speech import speech_shares
+from liser_ray.media.yuv import CROP_PX, PACKED_ROWS
 from liser_ray.teachers.batches import Windows, choose_device
 from liser_ray.teachers.kinds import TeacherEntry
 from liser_ray.teachers.speaks import SpeaksTeacher, judge
@@ -41,7 +43,7 @@ from liser_ray.training.precision import Precision
 
 log = logging.getLogger(__name__)
 
-CLIP_SHAPE = (16, 224, 224, 3)
+CLIP_SHAPE = (WINDOW_CELLS, PACKED_ROWS, CROP_PX)
 
 Answers = Mapping[str, Answer]
 """By the targets' names."""
@@ -137,7 +139,7 @@ class TeacherStage:
 
 
 def read_input(spans: pa.Table, row: int, takes: Takes) -> np.ndarray | None:
-    """A span's clips uint8 [W, 16, 224, 224, 3], sound int16 [n] or transcript, one string or none.
+    """A span's packed clips uint8 [W, 16, 337, 224], sound int16 [n] or transcript, one string or none.
 
     None if clips or sound are not what the media stage made.
     """

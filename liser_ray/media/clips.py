@@ -3,10 +3,11 @@
 import cv2
 import numpy as np
 
+from liser_ray.media import yuv
 from liser_ray.media.detector import Face
 from liser_ray.media.frame import Box, SampledFrame
+from liser_ray.media.yuv import CROP_PX
 
-CROP_PX = 224
 WINDOW_CELLS = 16
 NO_SHOT = -1
 """Shot number of a cell that shows no picture."""
@@ -56,20 +57,26 @@ def crop_face(frame: SampledFrame, face: Face, margin: float) -> np.ndarray:
     What lies outside the frame is filled with the frame's edge: a black bar would be the sharpest edge in the picture.
 
     Returns:
-        uint8 [CROP_PX, CROP_PX, 3], RGB.
+        The packed picture, uint8 [337, 224], see `liser_ray.media.yuv`.
     """
-    matrix = crop_matrix(face, margin)
+    matrix = crop_matrix(face, margin) @ frame.upright
     scale = picture_scale(crop_side_px(face, margin))
     part = frame.part(_seen_by(matrix, _FILTER_PX / scale), scale)
     matrix[:, 2] += matrix[:, :2] @ [part.x, part.y]
     matrix[:, :2] /= [part.scale_x, part.scale_y]
-    # OpenCV counts from pixel centres: index = continuous coordinate - 0.5, on both sides.
-    matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
-    return cv2.warpAffine(part.rgb, matrix, (CROP_PX, CROP_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    picture = np.empty((yuv.PACKED_ROWS, CROP_PX), np.uint8)
+    for plane, to, pixels in zip(part.planes, yuv.planes(picture), (1, 2, 2), strict=True):
+        # A sample of U and V is as two pixels wide, on both sides. OpenCV counts from samples' centres: index =
+        # continuous coordinate - 0.5, on both sides.
+        own = matrix.copy()
+        own[:, 2] = matrix[:, 2] / pixels + matrix[:, :2].sum(axis=1) / 2 - 0.5
+        cv2.warpAffine(plane, own, to.shape, to, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    picture[-1] = part.colours
+    return picture
 
 
 def _seen_by(matrix: np.ndarray, around_px: float) -> Box:
-    """The upright rectangle of the full-size frame that holds all that a crop shows, and as much around it."""
+    """The rectangle of the picture that holds all that a crop shows, and as much around it."""
     corners = np.array([[0, 0], [CROP_PX, 0], [0, CROP_PX], [CROP_PX, CROP_PX]])
     points = np.linalg.solve(matrix[:, :2], (corners - matrix[:, 2]).T)
     (left, top), (right, bottom) = points.min(axis=1) - around_px, points.max(axis=1) + around_px

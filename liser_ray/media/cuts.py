@@ -45,4 +45,4 @@ def _outside(picture: np.ndarray, other: np.ndarray) -> float:
     """Mean distance of the picture's pixels from the range of values around the same place in the other."""
     above = cv2.subtract(picture, cv2.dilate(other, _NEIGHBOURHOOD))  # saturates at 0
     below = cv2.subtract(cv2.erode(other, _NEIGHBOURHOOD), picture)
-    return float(above.mean() + below.mean())
+    return cv2.mean(above)[0] + cv2.mean(below)[0]

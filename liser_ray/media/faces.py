@@ -18,6 +18,7 @@ from liser_ray.media import clips, cuts, track
 from liser_ray.media.detector import Face, FaceDetector
 from liser_ray.media.frame import SampledFrame
 from liser_ray.media.timeline import FRAME_RATE_HZ
+from liser_ray.media.yuv import CROP_PX, PACKED_ROWS
 from liser_ray.runtime.errors import UserError
 
 Detect = Callable[[SampledFrame], tuple[Face, ...]]
@@ -51,7 +52,8 @@ class SpanFaces:
     """What the span's pictures show, per window of 16 cells of the 30 Hz grid.
 
     Attributes:
-        clips: uint8 [W, 16, 224, 224, 3], RGB crops of the followed face; zeros in a cell without it.
+        clips: uint8 [W, 16, 337, 224], packed crops of the followed face (`liser_ray.media.yuv`); zeros, which stand
+            for black, in a cell without it.
         clip_start_s: float32 [W], seconds from the span's start.
         clip_valid: float32 [W], 0..1, the share of the window's cells with the followed face; 0 where a cut lies in
             the window or another person is in it.
@@ -75,7 +77,7 @@ class SpanFaces:
 
 
 NO_FACES = SpanFaces(
-    clips=np.zeros((0, clips.WINDOW_CELLS, clips.CROP_PX, clips.CROP_PX, 3), np.uint8),
+    clips=np.zeros((0, clips.WINDOW_CELLS, PACKED_ROWS, CROP_PX), np.uint8),
     clip_start_s=np.zeros(0, np.float32),
     clip_valid=np.zeros(0, np.float32),
     face_box=np.zeros((0, 4), np.float32),
@@ -103,7 +105,7 @@ def find_faces(
     """
     tracker = track.Tracker()
     n_cropped = min(n_cells, clips.n_windows(n_cells) * clips.WINDOW_CELLS)  # what is left belongs to no window
-    crops = np.zeros((n_cropped, clips.CROP_PX, clips.CROP_PX, 3), np.uint8)
+    crops = np.zeros((n_cropped, PACKED_ROWS, CROP_PX), np.uint8)
     owner = np.full(n_cells, -1)  # id of the tracklet in `crops`
     shots = np.full(n_cells, clips.NO_SHOT)
     boxes = np.zeros((n_cells, 4))

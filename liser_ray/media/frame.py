@@ -5,18 +5,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from liser_ray.media import hdr
+from liser_ray.media import hdr, yuv
 from liser_ray.media.outcome import MediaError, Reason
 
 _MAX_SCALERS = 64
 _SCALABLE_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})  # FFmpeg's AVColorSpace: from RGB to YCbCr
 _UNSPECIFIED_MATRIX = 2
+_FULL_RANGE = 2
+_AS_IT_IS = frozenset({"yuv420p", "yuvj420p"})
 
 PART_STEP_PX = 32
 """Edges of a part of a picture are multiples of this in the stored picture: whole pixels of the colour planes, and of
@@ -55,6 +58,27 @@ class Scalers:
                 Reason.CORRUPT, f"pictures in {picture.format.name} can't be converted: {error}"
             ) from error
 
+    @staticmethod
+    def takes(picture: av.VideoFrame) -> bool:
+        """Whether a picture's planes can be used as they are: 8 bits of YUV 4:2:0 and no HDR, as nearly all are."""
+        return picture.format.name in _AS_IT_IS and not hdr.is_hdr(picture)
+
+    def planes(self, picture: av.VideoFrame, width: int, height: int) -> tuple[yuv.Planes, int]:
+        """The picture in another size, and the number of its colours; as it is, where that is its size and format.
+
+        Raises:
+            MediaError: as `convert`.
+        """
+        if not self.takes(picture):
+            return yuv.planes_of_rgb(self.convert(picture, width, height, "rgb24")), yuv.OF_RGB
+        colours = yuv.colours_number(picture.colorspace, is_full_range(picture))
+        if (picture.width, picture.height) != (width, height):
+            if picture.colorspace not in _SCALABLE_MATRICES:
+                picture.colorspace = _UNSPECIFIED_MATRIX
+            picture = self._reformat(picture, width, height, picture.format.name)
+        y, u, v = map(_samples, picture.planes)
+        return (y, u, v), colours
+
     def _convert(self, picture: av.VideoFrame, width: int, height: int, pixel_format: str) -> np.ndarray:
         if picture.colorspace not in _SCALABLE_MATRICES:
             # FFmpeg's scalers refuse YCgCo, ICtCp and the like. As YCbCr, their colours are a little off; brightness is
@@ -78,12 +102,13 @@ class Scalers:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of an upright frame, scaled."""
+    """A part of a stored picture, scaled."""
 
-    rgb: np.ndarray  # uint8 [height, width, 3]
-    x: float  # of its upper left corner in the full-size frame, in pixels
+    planes: yuv.Planes
+    colours: int  # their number
+    x: float  # of its upper left corner in the picture, in pixels
     y: float
-    scale_x: float  # pixels of the part for one of the full-size frame
+    scale_x: float  # pixels of the part for one of the picture
     scale_y: float
 
 
@@ -124,26 +149,38 @@ class SampledFrame:
             width, height = height, width
         return self._turned(self.scalers.convert(self.picture, width, height, "rgb24"))
 
-    def part(self, box: Box, scale: float) -> Part:
-        """What lies in a box of the upright full-size frame and a little around it, as far as the frame reaches.
+    @property
+    def upright(self) -> np.ndarray:
+        """Where points of the stored picture go in the upright full-size frame, float64 [3, 3]."""
+        width, height = self.picture.width * self.pixel_aspect, self.picture.height
+        matrix = np.diag([self.pixel_aspect, 1.0, 1.0])
+        for _ in range(self.rotation_deg // 90):  # counterclockwise
+            matrix = np.array([[0, 1, 0], [-1, 0, width], [0, 0, 1]]) @ matrix
+            width, height = height, width
+        return np.array([[-1, 0, width], [0, 1, 0], [0, 0, 1]]) @ matrix if self.mirrored else matrix
 
-        Only that part is converted and scaled, which for a face costs a fraction of the whole picture.
+    def part(self, box: Box, scale: float) -> Part:
+        """What lies in a box of the stored picture and a little around it, as far as the picture reaches.
+
+        Where nothing is to be scaled or converted, that is all of it, as decoded. Else only that part is, which for a
+        face costs a fraction of the whole picture.
 
         Args:
-            box: what the part must hold where the frame does; parts have at least one pixel.
+            box: what the part must hold where the picture does; parts have at least two pixels.
             scale: at most 1, a multiple of 1/32.
         """
-        stored_width, stored_height = self.picture.width, self.picture.height
-        left, top, right, bottom = self._stored(box)
-        x0, x1 = _stepped(left / self.pixel_aspect, right / self.pixel_aspect, stored_width)
-        y0, y1 = _stepped(top, bottom, stored_height)
-        cut = cut_out(self.picture, x0, y0, x1 - x0, y1 - y0)
-        if cut is self.picture:
-            x0, x1, y0, y1 = 0, stored_width, 0, stored_height
-        width, height = max(1, round((x1 - x0) * self.pixel_aspect * scale)), max(1, round((y1 - y0) * scale))
-        rgb = self._turned(self.scalers.convert(cut, width, height, "rgb24"))
-        left, top, right, bottom = self._shown((x0 * self.pixel_aspect, y0, x1 * self.pixel_aspect, y1))
-        return Part(rgb, left, top, rgb.shape[1] / (right - left), rgb.shape[0] / (bottom - top))
+        picture = self.picture
+        if scale == 1 and self.pixel_aspect == 1 and Scalers.takes(picture):
+            return Part(*self.scalers.planes(picture, picture.width, picture.height), 0, 0, 1, 1)
+        x0, x1 = _stepped(box[0], box[2], picture.width)
+        y0, y1 = _stepped(box[1], box[3], picture.height)
+        cut = cut_out(picture, x0, y0, x1 - x0, y1 - y0)
+        if cut is picture:
+            x0, x1, y0, y1 = 0, picture.width, 0, picture.height
+        # Even, so that colours are scaled as brightness is.
+        width, height = (2 * max(1, round(n * scale / 2)) for n in ((x1 - x0) * self.pixel_aspect, y1 - y0))
+        planes, colours = self.scalers.planes(cut, width, height)
+        return Part(planes, colours, x0, y0, width / (x1 - x0), height / (y1 - y0))
 
     def gray(self, width: int, height: int) -> np.ndarray:
         """The upright picture's brightness, 0 (black) to 255 (white); uint8 [height, width].
@@ -152,8 +189,14 @@ class SampledFrame:
         """
         if self.rotation_deg in (90, 270):
             width, height = height, width
-        picture = every_nth_row(self.picture, max(1, self.picture.height // (8 * height)))
-        return self._turned(self.scalers.convert(picture, width, height, "gray"))
+        picture = self.picture
+        if not Scalers.takes(picture):
+            return self._turned(self.scalers.convert(picture, width, height, "gray"))
+        y = cv2.resize(_samples(picture.planes[0]), (8 * width, 8 * height), interpolation=cv2.INTER_LINEAR)
+        gray = cv2.resize(y, (width, height), interpolation=cv2.INTER_AREA)
+        return self._turned(
+            gray if is_full_range(picture) else cv2.convertScaleAbs(cv2.subtract(gray, 16), alpha=255 / 219)
+        )
 
     def _turned(self, image: np.ndarray) -> np.ndarray:
         if self.rotation_deg:
@@ -161,22 +204,6 @@ class SampledFrame:
         if self.mirrored:
             image = image[:, ::-1]
         return np.ascontiguousarray(image)
-
-    def _stored(self, box: Box) -> Box:
-        """A box of the upright frame in the stored picture, with square pixels."""
-        width, height = self.size
-        if self.mirrored:
-            box = (width - box[2], box[1], width - box[0], box[3])
-        for _ in range(self.rotation_deg // 90):  # a quarter turn back, clockwise
-            box, width, height = (height - box[3], box[0], height - box[1], box[2]), height, width
-        return box
-
-    def _shown(self, box: Box) -> Box:
-        """The way back from `_stored`."""
-        width, height = self.picture.width * self.pixel_aspect, float(self.picture.height)
-        for _ in range(self.rotation_deg // 90):
-            box, width, height = (box[1], width - box[2], box[3], width - box[0]), height, width
-        return (width - box[2], box[1], width - box[0], box[3]) if self.mirrored else box
 
 
 def cut_out(picture: av.VideoFrame, x: int, y: int, width: int, height: int) -> av.VideoFrame:
@@ -198,21 +225,6 @@ def cut_out(picture: av.VideoFrame, x: int, y: int, width: int, height: int) -> 
     return part
 
 
-def every_nth_row(picture: av.VideoFrame, n: int) -> av.VideoFrame:
-    """Every n-th row's brightness, without colours; the picture itself where that is no plane of 8 bits."""
-    layout = picture.format
-    if n == 1 or not layout.name.startswith("yuv") or not layout.is_planar or layout.components[0].bits != 8:
-        return picture
-    part = av.VideoFrame(picture.width, -(-picture.height // n), picture.format.name)
-    mine, whole = part.planes[0], picture.planes[0]
-    row_bytes = min(mine.line_size, whole.line_size)
-    _rows(mine)[: part.height, :row_bytes] = _rows(whole)[: picture.height : n, :row_bytes]
-    for colour in part.planes[1:]:  # which FFmpeg takes into account: no colour is 128
-        _rows(colour)[:] = 128
-    _copy_colours(picture, part)
-    return part
-
-
 def _copy_colours(picture: av.VideoFrame, part: av.VideoFrame) -> None:
     """What the numbers mean."""
     for name in ("colorspace", "color_range", "color_trc", "color_primaries"):
@@ -222,6 +234,16 @@ def _copy_colours(picture: av.VideoFrame, part: av.VideoFrame) -> None:
 def _rows(plane: VideoPlane) -> np.ndarray:
     """A plane's memory, uint8 [rows, bytes], with what pads each row."""
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]
+
+
+def _samples(plane: VideoPlane) -> np.ndarray:
+    """A plane of 8 bits, uint8 [height, width]."""
+    return _rows(plane)[: plane.height, : plane.width]
+
+
+def is_full_range(picture: av.VideoFrame) -> bool:
+    """Whether black is 0 and white 255, and not 16 and 235."""
+    return picture.color_range == _FULL_RANGE or picture.format.name.startswith("yuvj")
 
 
 def _stepped(start: float, stop: float, length: int) -> tuple[int, int]:

@@ -14,6 +14,8 @@ keep still: less than four windows are not judged.
 import cv2
 import numpy as np
 
+from liser_ray.media.yuv import CROP_PX
+
 MIN_MOTION = 0.01
 """A face that moves less than this is a photograph's."""
 
@@ -32,7 +34,7 @@ def motion(clips: np.ndarray) -> float | None:
     Above `MIN_MOTION` only a lower bound: one crop that differs is enough.
 
     Args:
-        clips: uint8 [W, 16, 224, 224, 3], windows that show the face throughout.
+        clips: uint8 [W, 16, 337, 224], packed windows that show the face throughout.
     """
     if len(clips) < _MIN_WINDOWS:
         return None
@@ -48,7 +50,7 @@ def motion(clips: np.ndarray) -> float | None:
 
 
 def _small(crop: np.ndarray) -> np.ndarray:
-    gray = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (_PX, _PX), interpolation=cv2.INTER_AREA)
+    gray = cv2.resize(crop[:CROP_PX], (_PX, _PX), interpolation=cv2.INTER_AREA)
     return cv2.GaussianBlur(gray.astype(np.float32), (0, 0), _BLUR_PX)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from liser_ray.media import yuv
 from liser_ray.media.detector import Face
 
 SECOND_FACE_WIDTH = 0.5
@@ -74,12 +75,11 @@ def settled(before: Sequence[Face], after: Sequence[Face]) -> bool:
 
 
 def colours(crop: np.ndarray) -> np.ndarray:
-    """What a face and what is around it (uint8 [height, width, 3], RGB) look like, whatever its pose and size.
+    """What a face and what is around it, a packed picture, look like, whatever its pose and size.
 
     float32 [384], a histogram over lightness and the two colour axes of CIE Lab; sums to 1.
     """
-    small = cv2.resize(crop, (48, 48), interpolation=cv2.INTER_AREA)
-    lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
+    lab = cv2.cvtColor(yuv.rgb(crop, 48), cv2.COLOR_RGB2LAB)
     # Faces, hair and rooms lie in the middle of the colour axes, so the bins do, too; what is outside isn't counted.
     bins = cv2.calcHist([lab], [0, 1, 2], None, [6, 8, 8], [0, 256, 96, 160, 96, 160]).ravel()
     return bins / max(1.0, float(bins.sum()))

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from joblib import cpu_count
 from torch import Tensor
 
+from liser_ray.media import yuv
 from liser_ray.runtime.errors import UserError
 
 _MOST_APART = 8  # batches at a time on a CPU; each of S2D's takes 200 to 250 MB beside the weights
@@ -111,6 +113,32 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def as_rgb(clips: Tensor) -> Tensor:
+    """Clips as the media stage packs them, uint8 [N, T, 337, 224] (`liser_ray.media.yuv`), as RGB, on their device.
+
+    Clips that are RGB already stay as they are.
+
+    Returns:
+        uint8 [N, T, 224, 224, 3], within 1 of the exact figure (2 on a CPU, where OpenCV takes a fifth of the time).
+    """
+    if clips.shape[2:] != (yuv.PACKED_ROWS, yuv.CROP_PX) or clips.dtype != torch.uint8:
+        return clips
+    packed = clips.flatten(0, 1)
+    if clips.device.type == "cpu":
+        rgb = torch.empty((len(packed), yuv.CROP_PX, yuv.CROP_PX, 3), dtype=torch.uint8)
+        for picture, to in zip(packed.numpy(), rgb.numpy(), strict=True):
+            yuv.rgb(picture, to=to)
+        return rgb.unflatten(0, clips.shape[:2])
+    to_rgb = torch.from_numpy(yuv.TO_RGB).to(clips.device)[packed[:, -1, 0].long()][..., None, None]
+    halves = packed[:, yuv.CROP_PX : -1].reshape(-1, 2, yuv.CROP_PX // 2, yuv.CROP_PX // 2).float()
+    u, v = F.interpolate(halves, scale_factor=2, mode="bilinear").split(1, dim=1)
+    y = packed[:, None, : yuv.CROP_PX].float()
+    # No product of matrices, which a GPU may round.
+    exact = to_rgb[:, :, 0] * y + to_rgb[:, :, 1] * u + to_rgb[:, :, 2] * v + to_rgb[:, :, 3]
+    rgb = exact.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return rgb.unflatten(0, clips.shape[:2])
 
 
 def pictures(clips: Tensor) -> Tensor:

@@ -29,7 +29,8 @@ class ClipTeacher(Teacher):
         batch_size: clips per forward pass; 0: fitted to the device.
         device: where it runs.
         precision: of the matrix products, where the device has it (`able_precision`).
-        classify: clips uint8 [n, 16, 224, 224, 3] on the device to softmaxes float32 [n, K]; called in several threads.
+        classify: clips uint8 [n, 16, 224, 224, 3] (RGB) on the device to softmaxes float32 [n, K]; called in several
+            threads.
     """
 
     takes: ClassVar[Takes] = "clips"
@@ -49,7 +50,7 @@ class ClipTeacher(Teacher):
         self._device, self._precision, self._classify = device, precision, classify
 
     def __call__(self, windows: batches.Windows) -> dict[str, Answer]:
-        """Softmax of N clips uint8 [16, 224, 224, 3] (RGB).
+        """Softmax of N clips, packed uint8 [16, 337, 224] (`liser_ray.media.yuv`) or RGB uint8 [16, 224, 224, 3].
 
         Raises:
             ValueError: if S2D is given clips of another shape or type.
@@ -60,5 +61,7 @@ class ClipTeacher(Teacher):
         return {target.name: Answer(softmax)}
 
     def _answer(self, batch: Tensor) -> Tensor:
-        with torch.inference_mode(), mixed(self._device, self._precision):
-            return self._classify(batch)
+        with torch.inference_mode():
+            clips = batches.as_rgb(batch)
+            with mixed(self._device, self._precision):
+                return self._classify(clips)

@@ -12,7 +12,7 @@ TargetKind = Literal["distribution", "scalar", "embedding"]
 
 
 Takes = Literal["clips", "sound", "text"]
-"""What a teacher takes: face clips uint8 [16, 224, 224, 3] (RGB, 30 Hz), sound float32 [n], 16 kHz mono, -1..1, or
+"""What a teacher takes: face clips uint8 [16, 337, 224] (packed, 30 Hz), sound float32 [n], 16 kHz mono, -1..1, or
 text, the words of a whole span."""
 
 

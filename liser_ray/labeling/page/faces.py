@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from liser_ray.media import yuv
 from liser_ray.media.clips import WINDOW_CELLS, crop_face
 from liser_ray.media.detector import Face
 from liser_ray.media.isolation import Sandbox
@@ -66,7 +67,7 @@ def face_jpeg(uri: str, start_s: float, box: list[float], wanted: Wanted) -> byt
         for frame in reader.span(start_s, start_s + _WINDOW_S):
             if frame.first_cell + frame.n_cells > WINDOW_CELLS // 2:
                 face = Face(*np.multiply(box, frame.size * 2).tolist())
-                crop = cv2.resize(crop_face(frame, face, _MARGIN), (FACE_PX, FACE_PX), interpolation=cv2.INTER_AREA)
+                crop = yuv.rgb(crop_face(frame, face, _MARGIN), FACE_PX)
                 quality = [cv2.IMWRITE_JPEG_QUALITY, 80]
                 return cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), quality)[1].tobytes()
     raise MediaError(Reason.CORRUPT, f"no picture at {start_s:.2f} s")
