@@ -187,7 +187,7 @@ def softmax_change(paths: Sequence[Path]) -> str:
     softmaxes = np.stack([teacher(pair)["s2d"].values for pair in pairs])
     change = np.abs(softmaxes[:, 0] - softmaxes[:, 1])
     same = (softmaxes[:, 0].argmax(axis=1) == softmaxes[:, 1].argmax(axis=1)).mean()
-    grey = np.abs(np.stack(pairs)[:, 0].astype(int) - np.stack(pairs)[:, 1]).mean()
+    grey = np.abs(np.diff(np.stack(pairs)[..., : clips.CROP_PX, :].astype(int), axis=1)).mean()
     return f"""## What S2D makes of it: {len(pairs)} talking heads, a window of each
 
 S2D in full size with the weights of the parity figures (its outputs mean nothing, but move as a trained network's do),

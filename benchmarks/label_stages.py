@@ -40,6 +40,7 @@ from liser_ray.media.frame import SampledFrame
 from liser_ray.media.reader import Reader
 from liser_ray.media.speech import speech_stretches
 from liser_ray.media.timeline import FRAME_RATE_HZ
+from liser_ray.teachers.batches import as_rgb
 from liser_ray.teachers.clips import CLIP_S, CPU_BATCH
 from liser_ray.teachers.kinds.speech import WINDOW_S, Options
 from liser_ray.teachers.mobilefacenet import new_mobilefacenet
@@ -211,8 +212,9 @@ def measure_media(paths: Sequence[Path], size: Size, costs: Costs) -> tuple[list
     return list(prepared.values()), sum(n_pictures.values())
 
 
-def measure_video_teacher(clips: np.ndarray, layers: int, costs: Costs) -> tuple[Target, np.ndarray, float]:
+def measure_video_teacher(packed: np.ndarray, layers: int, costs: Costs) -> tuple[Target, np.ndarray, float]:
     """Half the windows one by one, all of them our way, the other half; what it gives, and how far the ways differ."""
+    clips = as_rgb(torch.from_numpy(packed)).numpy()
     torch.manual_seed(0)
     transformer, landmarks = VideoTransformer(S2DConfig(depth=layers)).eval(), new_mobilefacenet(seed=0)
     ours = copy.deepcopy(transformer), copy.deepcopy(landmarks)  # taken over, and converted
@@ -228,7 +230,7 @@ def measure_video_teacher(clips: np.ndarray, layers: int, costs: Costs) -> tuple
 
     one_by_one(clips[: len(clips) // 2])
     start = now()
-    together = teacher(clips)["face"].values  # whose weights were lowered before the clock started, as in an actor
+    together = teacher(packed)["face"].values  # whose weights were lowered before the clock started, as in an actor
     costs.add(VIDEO, OURS, now() - start, len(clips) * CLIP_S)
     one_by_one(clips[len(clips) // 2 :])
     return teacher.targets[0], together, float(np.abs(together - alone).max())
@@ -359,12 +361,12 @@ def main(arguments: Sequence[str]) -> None:
     costs = Costs()
     prepared, n_pictures = measure_media(paths, size, costs)
     usable = [media for media in prepared if media.problem is None]
-    clips = np.concatenate([media.clips[media.clip_valid > 0] for media in usable])
-    clips = clips[np.linspace(0, len(clips) - 1, size.video_windows).astype(int)]
+    packed = np.concatenate([media.clips[media.clip_valid > 0] for media in usable])
+    packed = packed[np.linspace(0, len(packed) - 1, size.video_windows).astype(int)]
     windows = np.concatenate([sound_windows(flac.decode_flac(media.audio), WINDOW_S, WINDOW_S)[0] for media in usable])
     windows = windows[: size.speech_windows]
     *speech, speech_differs = measure_speech_teacher(windows, size.layers, costs)
-    *video, video_differs = measure_video_teacher(clips, size.layers, costs)
+    *video, video_differs = measure_video_teacher(packed, size.layers, costs)
     measure_rows(prepared, [video, speech], costs)
     if options.quick:
         print(table(costs))
@@ -393,7 +395,7 @@ Machine: {where}
   the quickest counts.
 - The naive way: `cv2.VideoCapture`, `DeepFace.extract_faces` (YuNet, aligned) on every frame, PyAV for the sound,
   Silero VAD through its library, teachers on one window at a time.
-- Teachers have random weights of the full size, which cost what trained ones cost: S2D on {len(clips)} windows of
+- Teachers have random weights of the full size, which cost what trained ones cost: S2D on {len(packed)} windows of
   16 frames at 30 Hz (0.53 s), in batches of {VIDEO_BATCH} (what the job does on a CPU) and one by one;
   HuBERT base on {len(windows)} windows of
   0.5 s, in batches of {SPEECH_BATCH} and one by one. Largest difference between the two ways' softmaxes:

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import HubertConfig, HubertForSequenceClassification
 
 from liser_ray.corpora.spans import FRAME_RATE_HZ, WINDOW_FRAMES, expected_output_bytes
+from liser_ray.media.yuv import CROP_PX, PACKED_ROWS
 from liser_ray.results.tables import write_between_markers
 from liser_ray.teachers.mobilefacenet import MobileFaceNet
 from liser_ray.teachers.s2d import INPUT_PX, S2DConfig, VideoTransformer
@@ -205,7 +206,7 @@ def rows_of(hours: float, of: Measured) -> dict[str, str]:
     """The column of the table for so many hours of video."""
     need = demand(hours, of)
     video_s_per_gpu_s = hours / need.gpu_hours
-    clip_bytes_per_s = FRAME_RATE_HZ * INPUT_PX * INPUT_PX * 3
+    clip_bytes_per_s = FRAME_RATE_HZ * PACKED_ROWS * CROP_PX
 
     def gbit(bytes_per_video_s: float) -> str:
         return short(8 * bytes_per_video_s * video_s_per_gpu_s / 1e9)

@@ -25,6 +25,7 @@ from liser_ray.media.reader import Reader
 from liser_ray.media.span import MediaConfig, Needs, prepare_span
 from liser_ray.media.speech import speech_shares, speech_stretches
 from liser_ray.media.timeline import FRAME_RATE_HZ
+from liser_ray.teachers.batches import as_rgb
 from liser_ray.teachers.landmarks import aligned, landmarks
 from liser_ray.teachers.mobilefacenet import MobileFaceNet, load_mobilefacenet
 from liser_ray.teachers.speaks import correlations, level_db, mouth_motion
@@ -72,9 +73,9 @@ def read(path: Path, network: MobileFaceNet, cache: Path) -> Recording:
             # A source of 25 pictures a second shows some twice: these are asked about once.
             fresh = np.r_[True, [bool((a != b).any()) for a, b in zip(crops[1:], crops[:-1], strict=True)]]
             with torch.inference_mode():
-                parts = [landmarks(network, one[None])[0] for one in torch.from_numpy(crops[fresh]).split(16)]
+                parts = [landmarks(network, as_rgb(one[None]))[0] for one in torch.from_numpy(crops[fresh]).split(16)]
             points.append(torch.cat(parts).numpy()[np.cumsum(fresh) - 1])
-            found.append(crops.any(axis=(1, 2, 3)))
+            found.append(crops.any(axis=(1, 2)))
             n_samples = round(len(crops) / FRAME_RATE_HZ * SAMPLE_RATE_HZ)
             pcm.append(np.pad(decode_flac(media.audio), (0, n_samples))[:n_samples])
         np.savez(kept, points=np.concatenate(points), found=np.concatenate(found), pcm=np.concatenate(pcm))

@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from liser_ray.media import yuv
 from liser_ray.media.frame import SampledFrame
 
 FrameSource = Iterable[np.ndarray] | Callable[[float], np.ndarray]
@@ -145,6 +146,14 @@ def sampled(picture: np.ndarray, first_cell: int = 0, n_cells: int = 1) -> Sampl
     """A picture as a span's stream gives it."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
     return SampledFrame(first_cell, n_cells, frame)
+
+
+def packed(rgb: np.ndarray) -> np.ndarray:
+    """A face picture, uint8 [224, 224, 3], as the media stage packs it."""
+    picture = np.full((yuv.PACKED_ROWS, yuv.CROP_PX), yuv.OF_RGB, np.uint8)
+    for to, plane in zip(yuv.planes(picture), yuv.planes_of_rgb(rgb), strict=True):
+        to[:] = plane
+    return picture
 
 
 def voice_like(times_s: np.ndarray) -> np.ndarray:

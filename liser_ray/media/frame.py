@@ -73,17 +73,11 @@ class Scalers:
             return yuv.planes_of_rgb(self.convert(picture, width, height, "rgb24")), yuv.OF_RGB
         colours = yuv.colours_number(picture.colorspace, is_full_range(picture))
         if (picture.width, picture.height) != (width, height):
-            if picture.colorspace not in _SCALABLE_MATRICES:
-                picture.colorspace = _UNSPECIFIED_MATRIX
             picture = self._reformat(picture, width, height, picture.format.name)
         y, u, v = map(_samples, picture.planes)
         return (y, u, v), colours
 
     def _convert(self, picture: av.VideoFrame, width: int, height: int, pixel_format: str) -> np.ndarray:
-        if picture.colorspace not in _SCALABLE_MATRICES:
-            # FFmpeg's scalers refuse YCgCo, ICtCp and the like. As YCbCr, their colours are a little off; brightness is
-            # right, and faces are found.
-            picture.colorspace = _UNSPECIFIED_MATRIX
         own = picture.format.name
         if pixel_format != "gray" and own.startswith("yuv") and (picture.width, picture.height) != (width, height):
             # FFmpeg scales in a picture's own format and converts the result in a third of the time of both at once.
@@ -91,6 +85,10 @@ class Scalers:
         return self._reformat(picture, width, height, pixel_format).to_ndarray()
 
     def _reformat(self, picture: av.VideoFrame, width: int, height: int, pixel_format: str) -> av.VideoFrame:
+        if picture.colorspace not in _SCALABLE_MATRICES:
+            # FFmpeg's scalers refuse YCgCo, ICtCp and the like. As YCbCr, their colours are a little off; brightness is
+            # right, and faces are found.
+            picture.colorspace = _UNSPECIFIED_MATRIX
         if len(self._scalers) >= _MAX_SCALERS:  # a face that runs about, in parts of many sizes
             self._scalers.clear()
         sizes = (picture.width, picture.height, width, height, pixel_format)
@@ -194,9 +192,9 @@ class SampledFrame:
             return self._turned(self.scalers.convert(picture, width, height, "gray"))
         y = cv2.resize(_samples(picture.planes[0]), (8 * width, 8 * height), interpolation=cv2.INTER_LINEAR)
         gray = cv2.resize(y, (width, height), interpolation=cv2.INTER_AREA)
-        return self._turned(
-            gray if is_full_range(picture) else cv2.convertScaleAbs(cv2.subtract(gray, 16), alpha=255 / 219)
-        )
+        if not is_full_range(picture):
+            gray = ((gray.astype(np.float32) - 16) * (255 / 219)).round().clip(0, 255).astype(np.uint8)
+        return self._turned(gray)
 
     def _turned(self, image: np.ndarray) -> np.ndarray:
         if self.rotation_deg:

@@ -131,14 +131,18 @@ def as_rgb(clips: Tensor) -> Tensor:
         for picture, to in zip(packed.numpy(), rgb.numpy(), strict=True):
             yuv.rgb(picture, to=to)
         return rgb.unflatten(0, clips.shape[:2])
-    to_rgb = torch.from_numpy(yuv.TO_RGB).to(clips.device)[packed[:, -1, 0].long()][..., None, None]
+    return converted(packed).unflatten(0, clips.shape[:2])
+
+
+def converted(packed: Tensor) -> Tensor:
+    """Packed pictures uint8 [N, 337, 224] as RGB, uint8 [N, 224, 224, 3], by PyTorch."""
+    to_rgb = torch.from_numpy(yuv.TO_RGB).to(packed.device)[packed[:, -1, 0].long()][..., None, None]
     halves = packed[:, yuv.CROP_PX : -1].reshape(-1, 2, yuv.CROP_PX // 2, yuv.CROP_PX // 2).float()
     u, v = F.interpolate(halves, scale_factor=2, mode="bilinear").split(1, dim=1)
     y = packed[:, None, : yuv.CROP_PX].float()
     # No product of matrices, which a GPU may round.
     exact = to_rgb[:, :, 0] * y + to_rgb[:, :, 1] * u + to_rgb[:, :, 2] * v + to_rgb[:, :, 3]
-    rgb = exact.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-    return rgb.unflatten(0, clips.shape[:2])
+    return exact.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def pictures(clips: Tensor) -> Tensor:

@@ -9,10 +9,12 @@ import pyarrow as pa
 import pytest
 import torch
 from labeling.tables import open_spans
+from media_files import packed
 from talking_points import faces_at, loudness, phases_of, sound_of
 
 from liser_ray.labeling.schema import CLIP_VALID, CLIPS, set_columns
 from liser_ray.labeling.teacher_stage import CLIP_SHAPE, TeacherStage, predict_spans
+from liser_ray.media import yuv
 from liser_ray.media.content_hash import digest
 from liser_ray.media.flac import decode_flac, encode_flac
 from liser_ray.media.outcome import Problem, Reason
@@ -41,6 +43,8 @@ def two_spans(targets: Sequence[Target]) -> pa.Table:
     """Two spans as the media stage makes them: two windows each, the second one of the second span invalid."""
     rng = np.random.default_rng(0)
     clips = [rng.integers(0, 255, (2, *CLIP_SHAPE), np.uint8) for _ in range(2)]
+    for clip in clips:
+        clip[:, :, -1] = yuv.OF_RGB
     pcm = [rng.integers(-999, 999, 16_000, np.int16) for _ in range(2)]
     rows = [
         {
@@ -236,8 +240,8 @@ def spans_of(people, n_windows=6, spoken=1.0):
     rows, clips = [], []
     for mouth, heard in people:
         phases = phases_of(loudness(mouth, 16 * n_windows) * (mouth > 0)) / (2 * np.pi) % 1
-        clips.append(np.zeros((n_windows, *CLIP_SHAPE), np.uint8))
-        clips[-1][:] = np.round(phases * 255).reshape(n_windows, 16, 1, 1, 1)
+        grays = [packed(np.full((224, 224, 3), gray, np.uint8)) for gray in np.round(phases * 255)]
+        clips.append(np.stack(grays).reshape(n_windows, *CLIP_SHAPE))
         pcm = sound_of(loudness(heard, 16 * n_windows))
         start_s = (np.arange(n_windows) * 16 / 30).tolist()
         rows.append({

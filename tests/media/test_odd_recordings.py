@@ -21,6 +21,7 @@ from liser_ray.media.reader import Reader
 from liser_ray.media.span import MediaConfig, Needs, prepare_span
 from liser_ray.media.track_choice import ANY, Wanted
 from liser_ray.media.waveform import WaveformError
+from liser_ray.media.yuv import rgb
 from liser_ray.prediction.sound import ArrayReader
 
 TIMES = np.arange(16_000 * 32 // 10) / 16_000
@@ -197,7 +198,7 @@ class TestColours:
             with Reader(str(path)) as reader:
                 stream = reader.span(0, 0.2)
                 frame = next(iter(stream))
-                crops.append(crop_face(frame, face, 0.25).astype(int))
+                crops.append(rgb(crop_face(frame, face, 0.25)).astype(int))
                 grays.append(frame.gray(32, 32).astype(int))
                 note = stream.note
             assert ("HDR" in note) == (path.name == "hdr.mkv")
