@@ -21,8 +21,8 @@ DETECT_LONG_SIDE_PX = 640
 
 _FIRST_SIDE_PX, _WIDE_PX = 384, 48
 """Detection first looks at a picture of as many pixels as a square of this side, which takes about half the time, and
-is content if it finds a face of this width there: its box is then nearly as sure, and faces of half its width, the
-smallest that matter beside it, are found (benchmarks/results/detect_every.md)."""
+is content if it finds a face of this width there: its box is then as steady, and faces of half its width, the
+smallest that matter beside it, are found (benchmarks/results/first_look.md)."""
 
 _MIN_EYE_DISTANCE = 0.2  # of the box's width: closer, the head is turned away and the angle is noise
 _MAX_EYE_DISTANCE = 0.9
