@@ -93,7 +93,7 @@ def test_the_same_input_gives_the_same_plan_and_replaces_the_old_one_and_a_dry_r
     assert not output.exists()
     assert make_plan(str(videos), str(output), CONFIG) == replace(dry, files=1)
     before = read(output)
-    (output / "plan/plan-00007.parquet").write_bytes(b"left by a larger plan")
+    (output / "plan/part-00001/plan-00007.parquet").write_bytes(b"left by a larger plan")
     make_plan(str(videos), str(output), CONFIG)
     assert read(output) == before
 
@@ -104,7 +104,7 @@ def test_the_summary_is_there_when_the_plan_is_complete_and_not_before(videos, t
     assert load_plan_summary(str(tmp_path)) == summary
     mark = tmp_path / "plan.json"
     assert json.loads(mark.read_text())["failed"] == {"not_media": 1}
-    mark.write_text(mark.read_text().replace(f'"spans": {summary.spans}', '"spans": 999'))
+    mark.write_text(mark.read_text().replace(f'"part-00001": {summary.spans}', '"part-00001": 999'))
     assert load_plan_summary(str(tmp_path)) == summary  # counted anew: it was not brought up to date
 
     def interrupted(*_):
@@ -250,8 +250,11 @@ def test_s3_gives_the_same_plan_as_the_folder(videos, tmp_path, s3_store):
     assert load_plan_summary(output) == summary
     assert summary.ignored_files == 1
     keys = [one["Key"] for one in s3_store.client.list_objects_v2(Bucket=bucket, Prefix="in/out/")["Contents"]]
-    assert [key for key in keys if not key.endswith("/")] == ["in/out/plan.json", "in/out/plan/plan-00000.parquet"]
-    s3_store.client.download_file(bucket, "in/out/plan/plan-00000.parquet", str(tmp_path / "plan"))
+    assert [key for key in keys if not key.endswith("/")] == [
+        "in/out/plan.json",
+        "in/out/plan/part-00001/plan-00000.parquet",
+    ]
+    s3_store.client.download_file(bucket, "in/out/plan/part-00001/plan-00000.parquet", str(tmp_path / "plan"))
     assert brief(pq.read_table(tmp_path / "plan"), f"s3://{bucket}/in") == EXPECTED
 
 

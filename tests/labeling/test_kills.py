@@ -123,7 +123,7 @@ class Attacked:
         return self._started.read_text().split()
 
     def committed(self) -> set[str]:
-        files = Path(self._config.output, "checkpoint").glob("?*[0-9].parquet")
+        files = Path(self._config.output, "checkpoint").rglob("?*[0-9].parquet")
         return {span_id for path in files for span_id in pq.read_table(path)["span_id"].to_pylist()}
 
 

@@ -17,7 +17,9 @@ def files_of(folder):
 def test_a_tables_plan_takes_the_place_of_an_old_one(tmp_path):
     table = write_job(tmp_path / "table", [row(k) for k in range(3)])
     write_job(tmp_path / "out", [row(k) for k in range(5)])
-    (tmp_path / "out/plan/plan-00001.parquet").write_bytes((tmp_path / "out/plan/plan-00000.parquet").read_bytes())
+    (tmp_path / "out/plan/part-00001/plan-00001.parquet").write_bytes(
+        (tmp_path / "out/plan/part-00001/plan-00000.parquet").read_bytes()
+    )
     (tmp_path / "out/run.json").unlink()  # only planned so far
     config = LabelConfig(table.output, str(tmp_path / "out"), SPEECH)
     plan = plan_corpus(config)

@@ -110,9 +110,9 @@ def test_a_table_is_counted_whole_without_its_sound_and_without_what_a_running_j
     folders = write_job(tmp_path, ROWS, files=3)
     for path in (tmp_path / "labels").iterdir():
         pa.parquet.write_table(pa.parquet.read_table(path).drop_columns(["audio"]), path)
-    (tmp_path / "checkpoint/0.parquet").touch()
-    (tmp_path / "checkpoint/9.pending.parquet").touch()
-    (tmp_path / "labels/9-0.parquet").write_bytes(b"PAR1 half of a")
+    (tmp_path / "checkpoint/part-00001/0.parquet").touch()
+    (tmp_path / "checkpoint/part-00001/9.pending.parquet").touch()
+    (tmp_path / "labels/part-00001/9-0.parquet").write_bytes(b"PAR1 half of a")
     statistics = count_table(folders, TARGETS)
     assert statistics.total().spans == len(ROWS)
     assert statistics.labels_by_class() == count(ROWS).labels_by_class()
