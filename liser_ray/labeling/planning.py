@@ -43,7 +43,8 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
             return summary
         _refuse_part(config)
         return copy_plan(table.output, None if goes_on else config.output)
-    if summary and summary.input_uri == input_address(config.input) and _same_rows(summary, config):
+    fits = summary and summary.input_uri == input_address(config.input) and _same_rows(summary, config)
+    if summary and fits and (goes_on or summary.config.spans_per_part == config.plan.spans_per_part):
         if config.extend:
             return extend_plan(config.output, config.plan)
         log.info("The plan in %s is used. Recordings that came since are added with --extend.", config.output)
@@ -92,14 +93,7 @@ def describe_plan(plan: PlanSummary, n_teachers: int = 2) -> str:
 
 
 def _same_rows(summary: PlanSummary, config: LabelConfig) -> bool:
-    decides = (
-        "span_seconds",
-        "max_pixels",
-        "max_frame_rate_hz",
-        "max_recording_hours",
-        "allowed_roots",
-        "spans_per_part",
-    )
+    decides = ("span_seconds", "max_pixels", "max_frame_rate_hz", "max_recording_hours", "allowed_roots")
     same = all(getattr(summary.config, name) == getattr(config.plan, name) for name in decides)
     in_the_same = summary.media_folder == (config.media_folder and absolute(config.media_folder))
     same_tracks = summary.wanted == config.media.wanted()

@@ -135,23 +135,31 @@ def settings(labeled, label_config):
     )
 
 
-def test_a_worker_and_the_driver_killed_it_ends_with_the_same_table(settings, trouble, few_rows, ray_session, tmp_path):
+def test_a_worker_killed_and_the_driver_within_a_part_and_between_two_it_ends_with_the_same_table(
+    settings, trouble, few_rows, ray_session, tmp_path
+):
     moments = random.Random(0)
-    settings = replace(settings, input=str(trouble / "few.parquet"))
+    plan = replace(settings.plan, spans_per_part=3)
+    settings = replace(settings, input=str(trouble / "few.parquet"), plan=plan)
     job = Attacked(settings, OneMachine(ray_session), tmp_path / "out")
     job.wait(lambda: len(job.started_with()) > 1)
     job.lose("MediaStage", moments)
     before = job.committed()
     job.wait(lambda: job.committed() > before)
     assert job.running
-    assert 0 < len(job.committed()) < len(few_rows)
+    assert 0 < len(job.committed()) < 3
     job.lose("driver", moments)
+    job.wait(lambda: len(job.committed()) == 3)
+    job.lose("driver", moments)
+    assert len(job.committed()) == 3 < len(few_rows)
+    assert {path.parent.name for path in (tmp_path / "out/labels").rglob("*.parquet")} == {"part-00001"}
     job.check(few_rows)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_killed_at_ten_random_moments_machines_included_it_ends_with_the_same_table(settings, rows, tmp_path):
+    settings = replace(settings, plan=replace(settings.plan, spans_per_part=9))
     kills = ["driver"] * 3 + ["node"] * 3 + ["MediaStage"] + ["TeacherStage"] * 3
     seed = random.randrange(10_000)
     print(f"seed {seed}")
