@@ -230,8 +230,8 @@ def print_result(result: JobResult, extended: bool = False) -> None:
     if result.spans_run:
         console.print(f"{result.spans_run:,} spans run in {clock(result.elapsed_s)}")
     else:
-        console.print("Nothing to do: every span has its row already.")
-        if not extended:
+        console.print(f"Nothing to do: every span of this {'run' if result.open_part else 'plan'} has its row already.")
+        if not (extended or result.open_part):
             console.print("Recordings that came since are added with --extend.")
     rows = Table("status", "reason", title="Spans", title_justify="left")
     rows.add_column("rows", justify="right")

@@ -98,10 +98,14 @@ class Attacked:
         if what == "driver":
             self._start()
 
+    def end(self) -> int | None:
+        """Its exit code, when it has one."""
+        self._driver.join()
+        return self._driver.exitcode
+
     def check(self, rows: dict[tuple[str, float], Row]) -> None:
         """At its end the table is that of an undisturbed run, and only what was in flight was worked on again."""
-        self._driver.join()
-        assert self._driver.exitcode == 0
+        assert self.end() == 0
         assert_same_labels(rows_of(Path(self._config.output, "labels")), rows)
         for span_id, times in Counter(self.started_with()).items():
             assert times <= 1 + self._in_flight[span_id]
@@ -154,6 +158,21 @@ def test_a_worker_killed_and_the_driver_within_a_part_and_between_two_it_ends_wi
     assert len(job.committed()) == 3 < len(few_rows)
     assert {path.parent.name for path in (tmp_path / "out/labels").rglob("*.parquet")} == {"part-00001"}
     job.check(few_rows)
+
+
+@pytest.mark.soak
+def test_a_part_that_a_second_cluster_takes_by_mistake_has_each_span_once_in_the_end(
+    settings, trouble, few_rows, ray_session, tmp_path
+):
+    settings = replace(settings, input=str(trouble / "few.parquet"))
+    first = Attacked(settings, OneMachine(ray_session), tmp_path / "out")
+    first.wait(lambda: len(first.committed()) > 0)
+    assert first.running
+    second = Attacked(settings, OneMachine(ray_session), tmp_path / "out")
+    print("exit codes", first.end(), second.end())
+    again = Attacked(settings, OneMachine(ray_session), tmp_path / "out")
+    assert again.end() == 0
+    assert_same_labels(rows_of(tmp_path / "out/labels"), few_rows)
 
 
 @pytest.mark.soak
