@@ -2,10 +2,11 @@
 
 `python benchmarks/million_recordings.py driver` makes plans of generated headers (2 to 10 minutes each, so that a
 million are 100,000 hours) in a temporary folder, and for each size measures what the labeling job does in its driver,
-each step in a process of its own. `python benchmarks/million_recordings.py ray` measures what Ray Data does with them:
-the pipeline with stages that do nothing, killed at half and resumed, on corpora small enough for that, and the start of
-a job with a large checkpoint. They write benchmarks/results/million_recordings.md and million_recordings_ray.md.
---recordings with other sizes tries the script out and writes nothing but to ``--result``.
+each step in a process of its own; all in one part of the plan, about the largest that may be made. `python
+benchmarks/million_recordings.py ray` measures what Ray Data does with them: the pipeline with stages that do nothing,
+killed at half and resumed, on corpora small enough for that, and the start of a job with a large checkpoint. They write
+benchmarks/results/million_recordings.md and million_recordings_ray.md. --recordings with other sizes tries the script
+out and writes nothing but to ``--result``.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from machine import describe, memory_together, peak_bytes, write_whole
 from ray.data.checkpoint.checkpoint_filter import convert_and_sort_checkpointed_ids
 
 from liser_ray.corpora import plan
-from liser_ray.corpora.config import PlanConfig
+from liser_ray.corpora.config import MOST_SPANS_PER_PART, PlanConfig
 from liser_ray.corpora.plan import PlanSummary, load_plan_summary, make_plan
 from liser_ray.corpora.probe import Probed, probe_all
 from liser_ray.corpora.recordings import Listing, Recording, list_recordings
@@ -108,22 +109,27 @@ def plan_generated(n_recordings: int, output: str) -> PlanSummary:
         mock.patch.object(plan, "list_recordings", return_value=generated_listing(n_recordings)),
         mock.patch.object(plan, "probe_all", generated_headers),
     ):
-        return make_plan("s3://lab/videos", output, PlanConfig())
+        return make_plan("s3://lab/videos", output, PlanConfig(spans_per_part=MOST_SPANS_PER_PART))
+
+
+def folders_of(output: str) -> OutputFolders:
+    """Those of the only part of a generated plan."""
+    return OutputFolders(output, "part-00001")
 
 
 def label_all_but(output: str, n_left: int) -> int:
-    """Files as a job leaves them that has `n_left` spans to go; returns how many it has made."""
-    folders = OutputFolders(output)
+    """Files as a job leaves them that has `n_left` spans to go, at most half of them; returns how many it has made."""
+    folders = folders_of(output)
     for folder in (folders.labels, folders.checkpoint):
-        Path(folder).mkdir()
+        Path(folder).mkdir(parents=True)
     schema = labels_schema(TARGETS)
     empty = pa.Table.from_arrays([empty_column(one.type, ROWS_PER_FILE) for one in schema], schema=schema)
     files = sorted(Path(folders.plan).glob("*.parquet"))
-    n_spans = sum(pq.read_metadata(path).num_rows for path in files) - n_left
-    done = 0
+    n_planned = sum(pq.read_metadata(path).num_rows for path in files)
+    n_to_do, done = n_planned - min(n_left, n_planned // 2), 0
     for path in files:
         for batch in pq.ParquetFile(path).iter_batches(ROWS_PER_FILE, columns=[ID_COLUMN, "reason"]):
-            ids, reasons = batch.slice(0, n_spans - done).columns
+            ids, reasons = batch.slice(0, n_to_do - done).columns
             if len(ids):
                 columns = {ID_COLUMN: ids, "reason": reasons, "status": pa.array(["labeled"] * len(ids))}
                 rows = set_columns(empty.slice(0, len(ids)), columns)
@@ -157,8 +163,8 @@ class NoTeacher:
 
 
 def run_generated(output: str) -> int:
-    """What `label_corpus` does with a plan, from one count of the rows to the next; returns how many there are."""
-    folders = OutputFolders(output)
+    """What `label_corpus` does with a part, from one count of the rows to the next; returns how many there are."""
+    folders = folders_of(output)
     config = LabelConfig(output=output, teachers=["face=s2d:", "speech=speech:"])
     summary = load_plan_summary(output)
     assert summary is not None
@@ -250,7 +256,7 @@ def driver_text(sizes: Sequence[int], temporary: Path) -> str:
     facts = []
     for n in sizes:
         output = str(temporary / f"{n}")
-        folders = OutputFolders(output)
+        folders = folders_of(output)
         costs.setdefault("plan", []).append(measure(plan_generated, n, output))
         summary: PlanSummary = costs["plan"][-1].value
         costs.setdefault("open the plan", []).append(measure(open_plan, output))
@@ -322,7 +328,7 @@ def ray_text(sizes: Sequence[int], pipeline_sizes: Sequence[int], temporary: Pat
     rows, large = [], []
     for n in pipeline_sizes:
         output = str(temporary / f"pipeline-{n}")
-        folders = OutputFolders(output)
+        folders = folders_of(output)
         summary = plan_generated(n, output)
 
         killed = watch(run_generated, output, kill_when=partial(half_committed, folders))
@@ -341,7 +347,7 @@ def ray_text(sizes: Sequence[int], pipeline_sizes: Sequence[int], temporary: Pat
         spans = plan_generated(n, output).spans
         done = label_all_but(output, LEFT)
         cost = watch(run_generated, output)
-        outcomes, different = measure(count_outcomes, OutputFolders(output)).value
+        outcomes, different = measure(count_outcomes, folders_of(output)).value
         assert spans == different == sum(outcomes.values())
         large.append(
             f"| {n:,} | {done:,} | {cost.seconds:,.0f} | {cost.cpu_s:,.0f} | {cost.driver / MB:,.0f} | "

@@ -183,7 +183,7 @@ def count(store: SwiftStore, proxy: CountingProxy, video: Path) -> tuple[list[St
     for number in range(N_RECORDINGS):
         store.client.upload_file(str(video), bucket, f"videos/{number}.mp4")
     uris = [f"s3://{bucket}/videos/{number}.mp4" for number in range(N_RECORDINGS)]
-    folders = OutputFolders(f"s3://{bucket}/out")
+    folders = OutputFolders(f"s3://{bucket}/out", "part-00001")
     steps: list[Step] = []
 
     def step(name: str, unit: str, n: int) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import HubertConfig, HubertForSequenceClassification
 
+from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.spans import FRAME_RATE_HZ, WINDOW_FRAMES, expected_output_bytes
 from liser_ray.media.yuv import CROP_PX, PACKED_ROWS
 from liser_ray.results.tables import write_between_markers
@@ -36,7 +37,7 @@ RECORDING_BYTES_PER_S = 5e6 / 8  # 5 Mbit/s, a sharp 1080p video of a speaker
 GPU_FLOPS = 989e12  # bfloat16 without sparsity, by the data sheet of an H100 SXM
 UTILISATION = 0.4  # of that; not measured
 ROWS_PER_FILE = 768
-SPANS_PER_JOB = 25_000_000
+SPANS_PER_PART = PlanConfig().spans_per_part
 LISTED_AT_A_TIME = 1000
 LISTINGS = 8  # of label files and checkpoint, in a job that is never interrupted: when rows are reconciled and counted
 
@@ -205,6 +206,7 @@ def demand(hours: float, of: Measured) -> Demand:
 def rows_of(hours: float, of: Measured) -> dict[str, str]:
     """The column of the table for so many hours of video."""
     need = demand(hours, of)
+    in_part = min(need.spans, SPANS_PER_PART)
     video_s_per_gpu_s = hours / need.gpu_hours
     clip_bytes_per_s = FRAME_RATE_HZ * PACKED_ROWS * CROP_PX
 
@@ -214,7 +216,7 @@ def rows_of(hours: float, of: Measured) -> dict[str, str]:
     return {
         "recordings of 6 minutes (assumed)": short(need.recordings),
         "spans of 16 s": short(need.spans),
-        f"jobs of at most {SPANS_PER_JOB / 1e6:.0f} M spans": short(math.ceil(need.spans / SPANS_PER_JOB)),
+        f"parts of at most {SPANS_PER_PART / 1e6:.0f} M spans": short(math.ceil(need.spans / SPANS_PER_PART)),
         "**CPU**: reading headers, core-hours (local files)": short(need.header_core_hours),
         "media stage, core-hours": short(need.media_core_hours),
         "**GPU**: teachers, EFLOP": short(need.teacher_exaflop),
@@ -231,8 +233,8 @@ def rows_of(hours: float, of: Measured) -> dict[str, str]:
         "label files": short(need.spans / ROWS_PER_FILE),
         "plan, GB": short(need.spans * of.plan_bytes / GB),
         "checkpoint, GB": short(need.spans * of.checkpoint_bytes / GB),
-        "**Memory**, if it were one job: last count in the driver, GB": short(need.spans * of.last_count_bytes / GB),
-        "Ray's checkpoint filter, GB in each of its actors": short(need.spans * of.filter_bytes / GB),
+        "**Memory** for a part: last count in the driver, GB": short(in_part * of.last_count_bytes / GB),
+        "Ray's checkpoint filter, GB in each of its actors": short(in_part * of.filter_bytes / GB),
     }
 
 

@@ -22,6 +22,7 @@ ON_RAY = (
     "tests/labeling/test_job.py",
     "tests/labeling/test_kills.py",
     "tests/labeling/test_measure.py::test_measured",
+    "tests/labeling/test_parts.py",
     "tests/labeling/test_sound.py",
     "tests/media/test_isolation.py::test_inside_a_ray_actor",
     "tests/runtime/test_quiet.py::test_what_ray_says",

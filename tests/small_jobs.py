@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -72,23 +72,25 @@ def write_job(
     to_go: int = 0,
     input_uri: str = "recordings",
     files: int = 1,
+    part: str = "part-00001",
     targets: Sequence[Target] = TARGETS,
 ) -> OutputFolders:
-    """Plan, table and cards of a job with these rows, and ``to_go`` spans more in the plan."""
+    """Plan, table and cards of a job with these rows in one part, and ``to_go`` spans more in the plan."""
     folders = OutputFolders(str(folder))
     config = LabelConfig(input=input_uri, output=str(folder))
     planned = [*rows, *(lost_row(10_000 + k, status="", stage="", reason="", detail="") for k in range(to_go))]
     facts = {"recording_s": 16.0, "size_bytes": 0, "width": 0, "height": 0, "frame_rate_hz": 0.0}
     for name in ("plan", "labels", "checkpoint"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / part).mkdir(parents=True, exist_ok=True)
     for number in range(files):
-        pq.write_table(table_of(rows[number::files], targets), folder / f"labels/{number}-0.parquet")
+        pq.write_table(table_of(rows[number::files], targets), folder / f"labels/{part}/{number}-0.parquet")
     plan_rows = [{**facts, **{field.name: one[field.name] for field in SPAN_FIELDS}} for one in planned]
-    pq.write_table(pa.Table.from_pylist(plan_rows, schema=plan_schema()), folder / "plan/plan-00000.parquet")
+    pq.write_table(pa.Table.from_pylist(plan_rows, schema=plan_schema()), folder / f"plan/{part}/plan-00000.parquet")
     seconds = sum(one["end_s"] - one["start_s"] for one in planned)
     plan = PlanSummary(
         input_uri, config.plan, len(planned), seconds, len(planned), len(planned), seconds, {}, {}, 2, 0, {}, 1
     )
+    plan = replace(plan, spans_by_part={part: len(planned)})
     (folder / "plan.json").write_text(json.dumps(asdict(plan)))
     write_run_card(folders, make_recipe(config, targets, {}), plan, config)
     return folders

@@ -1,15 +1,18 @@
 """The plan: what the job will label, span by span, known before any decoding.
 
-``<output>/plan/plan-00000.parquet`` … hold a row for each span (`liser_ray.corpora.schema.plan_schema`), those of a
-recording one after the other. ``<output>/plan.json`` is written last: a plan without it was interrupted.
+``<output>/plan/part-00001/plan-00000.parquet`` … hold a row for each span (`liser_ray.corpora.schema.plan_schema`),
+those of a recording one after the other. ``<output>/plan.json`` is written last: a plan without it was interrupted.
+Each part is labeled by itself, with a checkpoint of its own, whose size Ray Data limits.
 """
 
 import json
 import logging
 import posixpath
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +21,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from liser_ray.corpora import spans
-from liser_ray.corpora.config import PlanConfig
+from liser_ray.corpora.config import MOST_SPANS_PER_PART, PlanConfig
 from liser_ray.corpora.labeled import input_address, input_folder
-from liser_ray.corpora.plan_table import ROWS_PER_GROUP, TALLIED, PlanWriter, Tally, as_table, plan_rows
+from liser_ray.corpora.plan_table import (
+    ROWS_PER_GROUP,
+    TALLIED,
+    UNNAMED_PART,
+    PlanWriter,
+    Tally,
+    as_table,
+    part_of,
+    plan_rows,
+)
 from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.recordings import Recording, input_roots, list_recordings, reach_all
 from liser_ray.corpora.schema import plan_schema
@@ -45,6 +57,7 @@ log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 _FILLED = ("plan", "labels", "checkpoint", "runs")  # folders of an output
+_THREADS = 32  # for footers: the work is waiting for the store
 _DECIDE_ROWS = ("span_seconds", "max_pixels", "max_frame_rate_hz")  # they stay what they were
 
 
@@ -70,6 +83,7 @@ class PlanSummary:
     gone: int = 0  # recordings of a published list whose file is not there
     video_track: int | None = None  # that is asked for
     audio_track: int | None = None
+    spans_by_part: dict[str, int] = field(default_factory=dict)  # name of each part to its rows, in order
     format_version: int = FORMAT_VERSION
 
     @property
@@ -116,7 +130,10 @@ def make_plan(
     listed = (input_uri, output_uri, roots, needs_video, media_folder)
     listing = list_recordings(*listed)
     schema = plan_schema(listing.extra_schema, taken_columns)
-    with Counting("recordings planned", listing.total) as progress, PlanWriter(output_uri, schema) as writer:
+    with (
+        Counting("recordings planned", listing.total) as progress,
+        PlanWriter(output_uri, schema, config.spans_per_part) as writer,
+    ):
         if progress.on_terminal and listing.total is None:
             _count_ahead(progress, listed)
         found = probe_all(listing.recordings, config, roots, needs_video, wanted)
@@ -146,11 +163,22 @@ def load_plan_summary(output_uri: str) -> PlanSummary | None:
     if not exists(uri):
         return None
     values = json.loads(read_bytes(uri))
+    values.setdefault("spans_by_part", {UNNAMED_PART: values["spans"]})
     summary = PlanSummary(**{**values, "config": PlanConfig(**values["config"])})
-    fs, _ = filesystem(output_uri)
-    if sum(pq.read_metadata(path, filesystem=fs).num_rows for path in _plan_paths(output_uri)) != summary.spans:
+    if _count_parts(output_uri) != summary.spans_by_part:
         return _recounted(output_uri, summary)  # a change of the plan was interrupted before it wrote its summary
     return summary
+
+
+def _count_parts(output_uri: str) -> dict[str, int]:
+    """Rows of each part, from the footers of its files."""
+    fs, _ = filesystem(output_uri)
+    rows: Counter[str] = Counter()
+    paths = _plan_paths(output_uri)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for path, footer in zip(paths, pool.map(lambda one: pq.read_metadata(one, filesystem=fs), paths), strict=True):
+            rows[part_of(path)] += footer.num_rows
+    return dict(rows)
 
 
 def _plan_paths(output_uri: str) -> list[str]:
@@ -178,7 +206,8 @@ def copy_plan(from_uri: str, output_uri: str | None) -> PlanSummary:
     fs, _ = filesystem(from_uri)
     for path in _plan_paths(from_uri):
         with fs.open_input_file(path) as file:
-            write_bytes(join(absolute(output_uri), "plan", posixpath.basename(path)), file.read())
+            copy = join(absolute(output_uri), "plan", part_of(path), posixpath.basename(path))
+            write_bytes(copy, file.read())
     _write_summary(output_uri, summary)
     return summary
 
@@ -219,14 +248,25 @@ def replan_failed(
             ]
             if again:
                 replace_parquet(path, fs, _probed_again(table, again, summary, roots, progress))
-    return _recounted(output_uri, summary)
+    now = _recounted(output_uri, summary)
+    for part, n_spans in now.spans_by_part.items():
+        if n_spans > MOST_SPANS_PER_PART:
+            log.warning(
+                "%s of the plan has grown to %s spans, and Ray is known to hold %s when a job goes on. If that fails, "
+                "label into a new --output.",
+                part,
+                f"{n_spans:,}",
+                f"{MOST_SPANS_PER_PART:,}",
+            )
+    return now
 
 
 def extend_plan(output_uri: str, config: PlanConfig | None = None) -> PlanSummary:
     """Plan the recordings that have come into the input since, in new files beside the old ones, and sum all up.
 
-    What the plan has is left alone: a recording that has been replaced since keeps its rows. Cut off in the middle, the
-    files that were written count, and the next call adds the rest.
+    What the plan has is left alone: a recording that has been replaced since keeps its rows. The last part is filled
+    up, then there are new ones. Cut off in the middle, the files that were written count, and the next call adds the
+    rest.
 
     Args:
         output_uri, config: see `replan_failed`.
@@ -248,7 +288,9 @@ def extend_plan(output_uri: str, config: PlanConfig | None = None) -> PlanSummar
     schema = plan_schema(listing.extra_schema)
     with (
         Counting("new recordings planned") as progress,
-        PlanWriter(output_uri, schema, first_file=len(planned.paths)) as writer,
+        PlanWriter(
+            output_uri, schema, summary.config.spans_per_part, summary.spans_by_part, len(planned.paths)
+        ) as writer,
     ):
         if progress.on_terminal:
             _count_ahead(progress, listed, planned.lacks)
@@ -343,7 +385,7 @@ def _recounted(output_uri: str, summary: PlanSummary) -> PlanSummary:
     tally = Tally()
     paths = _plan_paths(output_uri)
     for path in paths:
-        tally.add(pq.read_table(path, columns=TALLIED, filesystem=fs))
+        tally.add(pq.read_table(path, columns=TALLIED, filesystem=fs), part_of(path))
     summary = replace(summary, files=len(paths), **vars(tally))
     _write_summary(output_uri, summary)
     return summary

@@ -1,7 +1,9 @@
 """The plan's rows, and the files that they are written to."""
 
-from collections.abc import Iterable, Iterator
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Self
 
 import pyarrow as pa
@@ -21,6 +23,10 @@ ROWS_PER_GROUP = 25_000
 TALLIED = ["recording_id", "recording_s", "start_s", "end_s", "status", "reason"]
 """Columns that a `Tally` needs."""
 
+UNNAMED_PART = ""
+"""The only one of an output from before there were parts: its files lie in plan/, labels/ and checkpoint/ itself."""
+
+_PART = "part-"
 _TOO_SHORT = Problem(Stage.PLAN, Reason.TOO_SHORT, "shorter than one window of 16 frames")
 
 
@@ -49,6 +55,16 @@ def plan_rows(probed: Probed, span_seconds: float) -> Iterator[tuple[Any, ...]]:
         yield row(span.span_id, span.start_s, span.end_s, _TOO_SHORT if span.too_short else None)
 
 
+def part_of(path: str) -> str:
+    """The part of the plan that a file of it is in."""
+    folder = posixpath.basename(posixpath.dirname(path))
+    return folder if folder.startswith(_PART) else UNNAMED_PART
+
+
+def _part_name(number: int) -> str:
+    return f"{_PART}{number:05}"
+
+
 @dataclass
 class Tally:
     """The counts of a plan's summary, while they grow."""
@@ -60,9 +76,11 @@ class Tally:
     to_label_s: float = 0.0
     filtered: dict[str, int] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)
+    spans_by_part: dict[str, int] = field(default_factory=dict)
 
-    def add(self, table: pa.Table) -> None:
+    def add(self, table: pa.Table, part: str) -> None:
         """Count rows (of which `TALLIED` is needed), those of a recording one after the other and all in one table."""
+        self.spans_by_part[part] = self.spans_by_part.get(part, 0) + table.num_rows
         last = None
         for recording, recorded_s, start_s, end_s, status, reason in zip(
             *(table[name].to_pylist() for name in TALLIED), strict=True
@@ -89,12 +107,29 @@ def as_table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
 
 
 class PlanWriter:
-    """Context: Parquet files of about `ROWS_PER_FILE` rows, a recording's rows all in one of them, and their tally."""
+    """Context: Parquet files of about `ROWS_PER_FILE` rows, a recording's rows all in one of them, and their tally.
 
-    def __init__(self, output_uri: str | None, schema: pa.Schema, first_file: int = 0):
+    Args:
+        output_uri: folder or prefix that gets ``plan/``; None: nothing is written.
+        schema: of the rows.
+        spans_per_part: a part has no more spans, but for a recording that has.
+        spans_by_part: of the plan that this adds to: it begins in its last part.
+        first_file: number of the first file.
+    """
+
+    def __init__(
+        self,
+        output_uri: str | None,
+        schema: pa.Schema,
+        spans_per_part: int,
+        spans_by_part: Mapping[str, int] = MappingProxyType({}),
+        first_file: int = 0,
+    ):
         self.tally = Tally()
         self.files = 0
-        self._folder = output_uri and join(absolute(output_uri), "plan")  # None: nothing is written
+        self._folder = output_uri and join(absolute(output_uri), "plan")
+        self._spans_per_part = spans_per_part
+        self._part, self._in_part = list(spans_by_part.items())[-1] if spans_by_part else (_part_name(1), 0)
         self._schema, self._first_file = schema, first_file
         self._rows: list[tuple[Any, ...]] = []
         self._in_file = 0
@@ -103,18 +138,29 @@ class PlanWriter:
     def write_all(self, recordings: Iterable[Probed], span_seconds: float, progress: Counting) -> None:
         """Cut recordings into spans and write these."""
         for probed in recordings:
-            self._rows.extend(plan_rows(probed, span_seconds))
+            rows = list(plan_rows(probed, span_seconds))
+            if self._in_part and self._in_part + len(rows) > self._spans_per_part:
+                self._end_part()
+            self._rows += rows
+            self._in_part += len(rows)
             if len(self._rows) >= ROWS_PER_GROUP:
                 self._end_group()
             progress.advance()
         self._end_group()
+
+    def _end_part(self) -> None:
+        if self._part == UNNAMED_PART:
+            return
+        self._end_group()
+        self._end_file()
+        self._part, self._in_part = _part_name(int(self._part.removeprefix(_PART)) + 1), 0
 
     def _end_group(self) -> None:
         if not self._rows:
             return
         table = as_table(self._rows, self._schema)
         self._rows = []
-        self.tally.add(table)
+        self.tally.add(table, self._part)
         if self._folder:
             if self._file is None:
                 self._buffer = pa.BufferOutputStream()
@@ -129,7 +175,7 @@ class PlanWriter:
             self._file.close()
             # Whole, since a file that is open for hours can't be begun again when the store breaks off.
             name = f"plan-{self._first_file + self.files:05d}.parquet"
-            write_bytes(join(str(self._folder), name), self._buffer.getvalue().to_pybytes())
+            write_bytes(join(str(self._folder), self._part, name), self._buffer.getvalue().to_pybytes())
             self.files += 1
         self._file, self._in_file = None, 0
 

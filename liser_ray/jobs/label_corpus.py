@@ -21,6 +21,7 @@ The job can be killed at any time: the same command goes on where it was.
   python jobs/label_corpus.py --input calls/ --output labels/ --teachers speech=speech:out/teachers/fold-*   sound alone
   python jobs/label_corpus.py --config label.yaml --extend                   recordings that came since
   python jobs/label_corpus.py --config label.yaml --retry_failed
+  python jobs/label_corpus.py --config label.yaml --part 1/4                 on one of four clusters, after --dry_run
   python jobs/label_corpus.py --config label.yaml --measure                  how fast is this, and which pools fit?
   python jobs/label_corpus.py --config label.yaml --measure --measure.cpus 80 --measure.gpus 8 --measure.nodes 10
   python jobs/label_corpus.py --config label.yaml --config labels/measure/pools.yaml    what comes later counts

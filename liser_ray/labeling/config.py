@@ -1,5 +1,6 @@
 """Every setting of the labeling job, and how many workers fit a cluster."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -142,6 +143,8 @@ class LabelConfig:
             pass (timeouts, broken reads ...), "all" every one.
         contact_sheet: how many faces of labeled spans report.html shows, drawn at random; it then shows people. 0:
             none.
+        part: K/N, such as 3/92: label the K-th of every N parts of the plan alone, while other clusters label the
+            others into the same output; empty: all parts, one after the other. The plan is made before, by dry_run.
     """
 
     input: str = ""
@@ -163,8 +166,16 @@ class LabelConfig:
     extend: bool = False
     retry_failed: Literal["no", "transient", "all"] = "no"
     contact_sheet: int = 0
+    part: str = ""
 
     def __post_init__(self) -> None:
+        if self.part and not (re.fullmatch(r"\d+/\d+", self.part) and 1 <= self.share[0] <= self.share[1]):
+            raise UserError(f"part is {self.part!r}: give K/N with K from 1 to N, such as 3/92.")
+        if self.part and (self.extend or self.retry_failed != "no"):
+            raise UserError(
+                "--extend and --retry_failed change all parts: give them without --part, while no cluster is at work. "
+                "With --extend --dry_run the plan grows and nothing is labeled; then start the parts."
+            )
         if self.spans_per_file < 0:
             raise UserError(f"spans_per_file is {self.spans_per_file}: give 0 (fitted to the job) or more.")
         if self.spans_per_file > _most_spans(self):
@@ -178,6 +189,12 @@ class LabelConfig:
             raise UserError(f"A teacher can't be called {taken[0]}, which is the name of a stage: give it another one.")
         if unknown := sorted(({*self.required} - names) | ({*self.teacher_pools} - names - {*GPU_SHARES})):
             raise UserError(f"There is no teacher {unknown[0]!r}: --teachers has {', '.join(sorted(names)) or 'none'}.")
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """K and N: the K-th of every N parts is labeled."""
+        number, of = (self.part or "1/1").split("/")
+        return int(number), int(of)
 
     @cached_property
     def entries(self) -> tuple[TeacherEntry, ...]:

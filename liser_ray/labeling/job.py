@@ -3,7 +3,10 @@
 import json
 import logging
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -18,7 +21,14 @@ from liser_ray.labeling.page.statistics import count_table
 from liser_ray.labeling.pipeline import run_pipeline
 from liser_ray.labeling.planning import describe_plan, plan_corpus
 from liser_ray.labeling.progress import JobCounts
-from liser_ray.labeling.resume import OutputFolders, count_outcomes, reconcile, remove_doubles, remove_failed
+from liser_ray.labeling.resume import (
+    OutputFolders,
+    count_outcomes,
+    count_rows,
+    reconcile,
+    remove_doubles,
+    remove_failed,
+)
 from liser_ray.labeling.run_card import (
     check_settings,
     load_runs,
@@ -49,10 +59,11 @@ class JobResult:
     Attributes:
         folders: where everything is.
         plan: what was planned.
-        outcomes: rows of the whole table by status and reason.
+        outcomes: rows by status and reason: of the whole table, or of this run's parts while others are to be labeled.
         spans_run: spans that this run worked on; 0: the job was finished before.
         elapsed_s: seconds it took for them.
-        labels_by_class: target to label to labeled spans; the label is the largest mean softmax.
+        labels_by_class: target to label to labeled spans; the label is the largest mean softmax. Of a whole table.
+        open_part: the first part of others that is not labeled yet, in words; "": the table is whole.
     """
 
     folders: OutputFolders
@@ -61,6 +72,7 @@ class JobResult:
     spans_run: int
     elapsed_s: float
     labels_by_class: dict[str, dict[str, int]]
+    open_part: str = ""
 
 
 def label_corpus(config: LabelConfig) -> JobResult:
@@ -68,6 +80,9 @@ def label_corpus(config: LabelConfig) -> JobResult:
 
     All that can be wrong with the settings is found before any work starts. Killed at any point and called again
     with the same settings, it goes on where it was.
+
+    Of a job that several clusters share (`LabelConfig.part`), each labels its parts and looks at those of the others at
+    its end: who finds the table whole sums it up, the last one surely. Nobody changes anything in a part of others.
 
     Raises:
         UserError: an option, a weight, the input, the output or a changed recipe; the message says what to do.
@@ -86,20 +101,28 @@ def label_corpus(config: LabelConfig) -> JobResult:
     if not goes_on:
         write_run_card(folders, recipe, plan, config)
     if config.retry_failed != "no":
-        plan = _retry_failed(config, folders)
+        plan = _retry_failed(config, folders, plan)
     if goes_on and config.extend:
         plan = extend_plan(folders.output, config.plan)
-    done = reconcile(folders)
+    own = _own_parts(config, plan)
+    done = {part: reconcile(folders.of_part(part)) for part in own}
     started = time.monotonic()
-    if done < plan.spans:
-        _label(config, folders, schema, plan.spans, done)
-        reconcile(folders)
+    if any(done[part] < spans for part, spans in own.items()):
+        _label(config, folders, schema, own, done, recipe)
     elapsed_s = time.monotonic() - started
-    outcomes = _checked_outcomes(folders, plan.spans)
+    spans_run = sum(own.values()) - sum(done.values())
+    outcomes: Counter[tuple[str, str]] = Counter()
+    for part, spans in own.items():
+        outcomes.update(_checked_outcomes(folders.of_part(part), spans))
+    others = {part: spans for part, spans in plan.spans_by_part.items() if part not in own}
+    of_others, open_part = _outcomes_of_others(folders, others)
+    if open_part:
+        return JobResult(folders, plan, outcomes, spans_run, elapsed_s, {}, open_part)
+    outcomes.update(of_others)
 
     statistics = count_table(folders, targets, config.contact_sheet)
     labels_by_class = statistics.labels_by_class()
-    result = JobResult(folders, plan, outcomes, plan.spans - done, elapsed_s, labels_by_class)
+    result = JobResult(folders, plan, outcomes, spans_run, elapsed_s, labels_by_class)
     results = {
         "rows": {f"{status}:{reason}" if reason else status: n for (status, reason), n in sorted(outcomes.items())},
         "labels_by_class": labels_by_class,
@@ -123,29 +146,65 @@ def _carried(plan: PlanSummary, folders: OutputFolders) -> pa.Schema:
     return pa.schema([planned.field(name) for name in plan.extra_columns])
 
 
-def _retry_failed(config: LabelConfig, folders: OutputFolders) -> PlanSummary:
+def _retry_failed(config: LabelConfig, folders: OutputFolders, plan: PlanSummary) -> PlanSummary:
     """Take failed rows out, and have those that failed in the plan probed again."""
-    reconcile(folders)  # first: a file that a killed run was writing can't be read
+    for part in plan.spans_by_part:
+        reconcile(folders.of_part(part))  # first: a file that a killed run was writing can't be read
     reasons = TRANSIENT_REASONS if config.retry_failed == "transient" else None
     again = remove_failed(folders, reasons)
-    plan = None if find_table(config) else replan_failed(folders.output, reasons, config.plan)
     log.info("%d failed spans will be run again", again)
-    return plan or plan_corpus(config)
+    return plan if find_table(config) else replan_failed(folders.output, reasons, config.plan)
 
 
-def _label(config: LabelConfig, folders: OutputFolders, schema: pa.Schema, spans: int, done: int) -> None:
-    """Run the pipeline over what is not labeled yet, and show how far it is."""
+def _own_parts(config: LabelConfig, plan: PlanSummary) -> dict[str, int]:
+    """The parts that this run is to label, and their spans."""
+    number, of = config.share
+    own = list(plan.spans_by_part.items())[number - 1 :: of]
+    if not own:
+        raise UserError(
+            f"There is nothing for --part {config.part}: the plan has {len(plan.spans_by_part)} parts. Before anything "
+            "is labeled, a --dry_run with a smaller --plan.spans_per_part makes more of them."
+        )
+    return dict(own)
+
+
+def _label(
+    config: LabelConfig,
+    folders: OutputFolders,
+    schema: pa.Schema,
+    planned: Mapping[str, int],
+    done: Mapping[str, int],
+    recipe: dict[str, Any],
+) -> None:
+    """Run the pipeline over what is not labeled yet of each part, and show how far all are together."""
     start_ray()
     pools = fit_pools(config, *ray_resources())
     log.info("%s", pools)
     counts = JobCounts()
-    with monitored(counts, pools, folders.runs, spans, done):
-        run_pipeline(config, folders, schema, pools, spans_per_file(config, spans), counts)
-        counts.wait_for_rows(spans - done)
+    n_spans, n_done = sum(planned.values()), sum(done.values())
+    with monitored(counts, pools, folders.runs, n_spans, n_done):
+        for part, spans in planned.items():
+            if done[part] < spans:
+                refuse_changed_recipe(folders.run_card, recipe)  # somebody may have begun at the same moment as we
+                run_pipeline(config, folders.of_part(part), schema, pools, spans_per_file(config, spans), counts)
+                reconcile(folders.of_part(part))
+        counts.wait_for_rows(n_spans - n_done)
+
+
+def _outcomes_of_others(folders: OutputFolders, planned: Mapping[str, int]) -> tuple[Outcomes, str]:
+    """The rows of parts that others label, and the first part that does not have each span once, in words, if any."""
+    found: Counter[tuple[str, str]] = Counter()
+    for part, spans in planned.items():
+        rows = count_rows(folders.of_part(part))
+        outcomes, different = count_outcomes(folders.of_part(part)) if rows == spans else ({}, 0)
+        if different != spans:
+            return found, f"{part} has {rows:,} rows for its {spans:,} spans"
+        found.update(outcomes)
+    return found, ""
 
 
 def _checked_outcomes(folders: OutputFolders, planned: int) -> Outcomes:
-    """Count the rows: every planned span has one.
+    """Count the rows of a part: every planned span has one.
 
     Raises:
         RuntimeError: it has not.
@@ -171,8 +230,8 @@ def print_result(result: JobResult, extended: bool = False) -> None:
     if result.spans_run:
         console.print(f"{result.spans_run:,} spans run in {clock(result.elapsed_s)}")
     else:
-        console.print("Nothing to do: every span of this plan has its row already.")
-        if not extended:
+        console.print(f"Nothing to do: every span of this {'run' if result.open_part else 'plan'} has its row already.")
+        if not (extended or result.open_part):
             console.print("Recordings that came since are added with --extend.")
     rows = Table("status", "reason", title="Spans", title_justify="left")
     rows.add_column("rows", justify="right")
@@ -181,6 +240,8 @@ def print_result(result: JobResult, extended: bool = False) -> None:
         result.outcomes.items(), key=lambda one: (order.index(Status(one[0][0])), -one[1])
     ):
         rows.add_row(status, reason, f"{n:,}")
+    if result.open_part:
+        rows.title = "Spans of this run's parts"
     labels = Table("target", "label", title="Labeled spans by their largest mean probability", title_justify="left")
     labels.add_column("rows", justify="right")
     labels.add_column("", no_wrap=True)
@@ -192,5 +253,12 @@ def print_result(result: JobResult, extended: bool = False) -> None:
     console.print(rows)
     if labels.row_count:  # of measurements there is none
         console.print(labels)
+    if result.open_part:
+        console.print(
+            f"The table is not whole yet: {result.open_part}. run.json and report.html tell of all parts when the last "
+            "cluster is done, or this command is given again then.",
+            soft_wrap=True,
+        )
+        return
     console.print(f"Table: {result.folders.labels} · run card: {result.folders.run_card}", soft_wrap=True)
     console.print(f"Page to look at first: {result.folders.page}", soft_wrap=True)

@@ -301,7 +301,7 @@ def _run(config: LabelConfig, folder: str, schema: pa.Schema, pools: Pools, n_sp
     """What was counted when all stages were at work, and what some time later, or when the sample was through."""
     counts, before, deadline, n_rows = JobCounts(), Counts(), math.inf, 0
     with monitored(counts, pools, join(folder, "runs"), n_spans):
-        spans = label_spans(config, join(folder, "plan"), schema, pools, counts)
+        spans = label_spans(config, OutputFolders(folder), schema, pools, counts)
         for rows in spans.iter_batches(batch_size=None, batch_format="pyarrow"):
             n_rows += len(rows)
             now = counts.read()

@@ -29,11 +29,17 @@ from liser_ray.storage.retries import TRANSIENT_ERRORS
 _TASK_CPUS = 0.1  # reading and writing wait for the store
 
 
-def label_spans(config: LabelConfig, plan: str, schema: pa.Schema, pools: Pools, counts: JobCounts) -> Dataset:
-    """The labels rows, of this schema, of the plan in a folder, when somebody takes them; counts are reported to."""
+def label_spans(
+    config: LabelConfig, folders: OutputFolders, schema: pa.Schema, pools: Pools, counts: JobCounts
+) -> Dataset:
+    """The labels rows, of this schema, of a part of the plan, when somebody takes them; counts are reported to."""
     roots = input_roots(config.input, config.media_folder, config.plan.allowed_roots)
     table = find_table(config)
-    fs, read = (filesystem(table.labels)[0], whole_label_files(table)) if table else filesystem(plan)
+    fs, read = (
+        (filesystem(table.labels)[0], whole_label_files(table.of_part(folders.part)))
+        if table
+        else filesystem(folders.plan)
+    )
     context = DataContext.get_current()
     context.retried_io_errors = [TRANSIENT_ERRORS]
     # The newer Parquet reader starts 32 processes to read the footers of a few small files (Ray 2.60).
@@ -78,7 +84,7 @@ def stage_of_pool(name: str) -> type[TeacherStage]:
 def run_pipeline(
     config: LabelConfig, folders: OutputFolders, schema: pa.Schema, pools: Pools, rows_per_file: int, counts: JobCounts
 ) -> None:
-    """Label every span of the plan that is not in the checkpoint, and write the rows.
+    """Label every span of a part of the plan that is not in its checkpoint, and write the rows.
 
     The plan is read from files since only then Ray Data filters by its checkpoint; no operator turns a row into several
     or none, since an id is committed with the first block that holds it.
@@ -96,7 +102,7 @@ def run_pipeline(
         delete_checkpoint_on_success=False,  # or a finished job that is started again would double its rows
     )
     try:
-        label_spans(config, folders.plan, schema, pools, counts).write_parquet(
+        label_spans(config, folders, schema, pools, counts).write_parquet(
             labels_path,
             filesystem=fs,
             min_rows_per_file=rows_per_file,

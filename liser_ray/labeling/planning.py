@@ -39,15 +39,28 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
                 "sound, without --extend, or give the recordings."
             )
         taken = summary and summary.input_uri == table.output
-        return summary if summary and taken else copy_plan(table.output, None if goes_on else config.output)
-    if summary and summary.input_uri == input_address(config.input) and _same_rows(summary, config):
+        if summary and taken:
+            return summary
+        _refuse_part(config)
+        return copy_plan(table.output, None if goes_on else config.output)
+    fits = summary and summary.input_uri == input_address(config.input) and _same_rows(summary, config)
+    if summary and fits and (goes_on or summary.config.spans_per_part == config.plan.spans_per_part):
         if config.extend:
             return extend_plan(config.output, config.plan)
         log.info("The plan in %s is used. Recordings that came since are added with --extend.", config.output)
         return summary
+    _refuse_part(config)
     output = None if goes_on else config.output
     wanted = config.media.wanted()
     return make_plan(config.input, output, config.plan, ADDED_COLUMNS, config.needs.face, config.media_folder, wanted)
+
+
+def _refuse_part(config: LabelConfig) -> None:
+    if config.part:
+        raise UserError(
+            f"{config.output} has no plan for these settings, and --part makes none, since several clusters would: run "
+            "it once with --dry_run and without --part, then start the parts."
+        )
 
 
 def hours_text(seconds: float, of_s: float | None = None) -> str:
@@ -65,6 +78,8 @@ def describe_plan(plan: PlanSummary, n_teachers: int = 2) -> str:
         f"{plan.recordings:,} recordings · {hours_text(plan.to_label_s)} to label · {plan.spans:,} spans · "
         f"{sum(plan.failed.values()):,} unreadable · about {size} out",
     ]
+    if (n_parts := len(plan.spans_by_part)) > 1:
+        lines.append(f"  {n_parts:,} parts, one after the other, or by up to so many clusters at once with --part")
     for what, reasons in (("no use", plan.filtered), ("unreadable", plan.failed)):
         if reasons:
             lines.append(f"  {what}: " + ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items())))

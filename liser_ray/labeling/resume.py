@@ -3,7 +3,8 @@
 Ray commits in three steps: ``checkpoint/X.pending.parquet`` with the ids, the rows as ``labels/X-0.parquet``, and a
 rename to ``checkpoint/X.parquet``. A job may be killed between any two of them, and rows may be taken out of a finished
 file to be made again. `reconcile` brings a folder back to the one rule that keeps rows from being lost or doubled:
-**an id is in the checkpoint if and only if its row is in the labels.**
+**an id is in the checkpoint if and only if its row is in the labels.** Each part of the plan has labels and a
+checkpoint of its own, so that clusters which label different parts leave each other alone.
 """
 
 import logging
@@ -21,6 +22,7 @@ import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from liser_ray.corpora.plan_table import part_of
 from liser_ray.labeling.schema import Outcomes
 from liser_ray.media.outcome import Status
 from liser_ray.runtime.errors import UserError
@@ -40,26 +42,33 @@ U = TypeVar("U")
 
 
 class OutputFolders:
-    """Where a job keeps what, below its output."""
+    """Where a job keeps what, below its output; the spans, rows and ids of all parts, or those of one."""
 
-    def __init__(self, output: str):
-        self.output = output
-        self.plan = join(output, "plan")  # the spans
-        self.labels = join(output, "labels")  # the table
-        self.checkpoint = join(output, "checkpoint")  # ids of the rows in the table
+    def __init__(self, output: str, part: str = ""):
+        self.output, self.part = output, part
+        below = [part] if part else []
+        self.plan = join(output, "plan", *below)  # the spans
+        self.labels = join(output, "labels", *below)  # the table
+        self.checkpoint = join(output, "checkpoint", *below)  # ids of the rows in the table
         self.runs = join(output, "runs")  # a record of each run
         self.measure = join(output, "measure")  # what --measure found
         self.page = join(output, "report.html")  # what the table holds, for people
         self.run_card = join(output, "run.json")  # the recipe and what came of it
 
+    def of_part(self, part: str) -> "OutputFolders":
+        """Those of a part of the plan (a key of `PlanSummary.spans_by_part`)."""
+        return OutputFolders(self.output, part)
+
 
 def reconcile(folders: OutputFolders) -> int:
-    """Undo half-done commits and bring the checkpoint in step with the labels.
+    """Undo half-done commits of a part and bring its checkpoint in step with its labels.
+
+    Nobody else may be labeling that part.
 
     Only footers are read where both agree. Files that were torn when a machine lost its power are deleted.
 
     Returns:
-        Rows in the labels table: how many spans are done.
+        Rows in the labels table of the part: how many spans are done.
     """
     fs, _ = filesystem(folders.labels)
     data: dict[str, list[str]] = defaultdict(list)
@@ -81,10 +90,10 @@ def reconcile(folders: OutputFolders) -> int:
         fs.delete_file(path)
 
     def bring_in_step(stem: str) -> int:
-        counts = {path: n for path in data.get(stem, []) if (n := _count_rows(path, fs)) is not None}
+        counts = {path: n for path in data.get(stem, []) if (n := _count_or_delete(path, fs)) is not None}
         rows = sum(counts.values())
         path = committed.get(stem)
-        n_ids = _count_rows(path, fs) if path else None
+        n_ids = _count_or_delete(path, fs) if path else None
         if rows == n_ids:
             return rows
         if rows == 0:
@@ -103,12 +112,19 @@ def whole_label_files(folders: OutputFolders) -> list[str]:
     """The files of the table, in their file system; without those that a running or killed job has not committed."""
     # In this order: a file that is listed has its mark already, pending or not.
     paths = [info.path for info in list_files(folders.labels, ".parquet")]
-    marks = {posixpath.basename(info.path) for info in list_files(folders.checkpoint, ".parquet")}
-    return [
-        path
-        for path in paths
-        if f"{_data_stem(path)}.parquet" in marks or f"{_data_stem(path)}{_PENDING}.parquet" not in marks
-    ]
+    listed = (info.path for info in list_files(folders.checkpoint, ".parquet"))
+    marks = {(part_of(path), posixpath.basename(path)) for path in listed}
+
+    def marked(path: str, suffix: str) -> bool:
+        return (part_of(path), f"{_data_stem(path)}{suffix}.parquet") in marks
+
+    return [path for path in paths if marked(path, "") or not marked(path, _PENDING)]
+
+
+def count_rows(folders: OutputFolders) -> int:
+    """Rows of the table, or of a part of it, as it is: nothing is changed, since others may be labeling it."""
+    fs, _ = filesystem(folders.labels)
+    return sum(_in_parallel(lambda path: _count_rows(path, fs) or 0, whole_label_files(folders)))
 
 
 def remove_failed(folders: OutputFolders, reasons: Collection[str] | None = None) -> int:
@@ -188,8 +204,19 @@ def _binary_ids(rows: pa.Table | pa.RecordBatch) -> bytes:
     return bytes.fromhex("".join(rows[ID_COLUMN].to_pylist()))
 
 
+def _count_or_delete(path: str, fs: pafs.FileSystem) -> int | None:
+    """Rows of a file; None if it was torn: it is deleted then."""
+    rows = _count_rows(path, fs)
+    if rows is None:
+        log.warning(
+            "%s is torn, as a machine leaves it that loses its power: deleted, what it held is made again", path
+        )
+        fs.delete_file(path)
+    return rows
+
+
 def _count_rows(path: str, fs: pafs.FileSystem) -> int | None:
-    """Rows of a file, from its footer; None if it was torn: it is deleted then."""
+    """Rows of a file, from its footer; None if it is torn."""
     try:
         return int(pq.read_metadata(path, filesystem=fs).num_rows)
     except (pa.ArrowInvalid, OSError) as error:
@@ -203,8 +230,6 @@ def _count_rows(path: str, fs: pafs.FileSystem) -> int | None:
                     f"{path} can't be read: {error}. Start the job again. If it stays so, delete the file: what it "
                     "held is made again."
                 ) from error
-    log.warning("%s is torn, as a machine leaves it that loses its power: deleted, what it held is made again", path)
-    fs.delete_file(path)
     return None
 
 

@@ -161,7 +161,8 @@ def throughput(runs: Sequence[RunRecord], prices: Prices) -> dict[str, Any]:
     """Video-hours per hour, per CPU-hour and per GPU-hour over all runs, and what 1,000 hours of video cost.
 
     CPUs and GPUs count for as long as the cluster held them during a run, busy or not, as they are paid for. What could
-    not be known (no GPU, no price) is None.
+    not be known (no GPU, no price) is None. Hours of runs at the same time, on several clusters, add up as well: the
+    first rate is then that of one of them.
     """
     video_h = sum(run.samples[-1][2] for run in runs if run.samples) / 3600
     hours, cpu_hours, gpu_hours = (

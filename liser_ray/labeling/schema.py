@@ -73,7 +73,7 @@ def labels_schema(
     metadata: Mapping[str, str] | None = None,
     transcripts: bool = False,
 ) -> pa.Schema:
-    """Schema of ``labels/*.parquet``, pinned for a run by the targets, in order, and the manifest's ``extra`` columns.
+    """Schema of the table's files, pinned for a run by the targets, in order, and the manifest's ``extra`` columns.
 
     ``metadata`` is what every file says of itself.
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from liser_ray.corpora.plan import load_plan_summary
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.progress import Work
-from liser_ray.labeling.resume import OutputFolders, whole_label_files
+from liser_ray.labeling.resume import OutputFolders, count_rows, whole_label_files
 from liser_ray.labeling.schema import ON_THE_WAY, RECIPE_KEY, SPEECH, TRANSCRIPT, empty_column, list_column, read_recipe
 from liser_ray.media.flac import decode_flac
 from liser_ray.media.outcome import Status
@@ -38,10 +38,7 @@ def carried_targets(table: OutputFolders) -> list[Target]:
     Raises:
         UserError: the table is of another version of this package, or its job has not come to its end.
     """
-    fs, _ = filesystem(table.labels)
-    paths = whole_label_files(table)
-    plan = load_plan_summary(table.output)
-    rows = sum(pq.read_metadata(path, filesystem=fs).num_rows for path in paths)
+    plan, rows = load_plan_summary(table.output), count_rows(table)
     if plan is None or rows != plan.spans:
         raise UserError(
             f"{table.output} has {rows} of {plan.spans if plan else '?'} rows: let its job come to its end (the same "

@@ -1,6 +1,6 @@
 import pyarrow.parquet as pq
 
-from liser_ray.labeling.resume import OutputFolders, count_outcomes, reconcile, remove_doubles
+from liser_ray.labeling.resume import count_outcomes, reconcile, remove_doubles
 from liser_ray.labeling.schema import labels_schema
 
 
@@ -8,7 +8,7 @@ def test_a_generated_corpus_is_planned_and_counted_like_a_real_one(tmp_path):
     import million_recordings
 
     n_left = 100
-    folders = OutputFolders(str(tmp_path))
+    folders = million_recordings.folders_of(str(tmp_path))
     summary = million_recordings.plan_generated(60, folders.output)
     assert summary.recordings == 60
     assert 5 < summary.hours < 7
@@ -25,3 +25,12 @@ def test_a_generated_corpus_is_planned_and_counted_like_a_real_one(tmp_path):
     )
     assert row.num_rows == 1
     assert million_recordings.sort_as_ray(folders) > 80 * n_done  # Python strings, each in each actor
+
+
+def test_of_a_corpus_smaller_than_what_is_to_be_left_half_is_left(tmp_path):
+    import million_recordings
+
+    summary = million_recordings.plan_generated(2, str(tmp_path))
+    n_done = million_recordings.label_all_but(str(tmp_path), million_recordings.LEFT)
+    assert 0 < n_done < summary.spans
+    assert reconcile(million_recordings.folders_of(str(tmp_path))) == n_done

@@ -93,7 +93,7 @@ def test_the_same_input_gives_the_same_plan_and_replaces_the_old_one_and_a_dry_r
     assert not output.exists()
     assert make_plan(str(videos), str(output), CONFIG) == replace(dry, files=1)
     before = read(output)
-    (output / "plan/plan-00007.parquet").write_bytes(b"left by a larger plan")
+    (output / "plan/part-00001/plan-00007.parquet").write_bytes(b"left by a larger plan")
     make_plan(str(videos), str(output), CONFIG)
     assert read(output) == before
 
@@ -104,7 +104,7 @@ def test_the_summary_is_there_when_the_plan_is_complete_and_not_before(videos, t
     assert load_plan_summary(str(tmp_path)) == summary
     mark = tmp_path / "plan.json"
     assert json.loads(mark.read_text())["failed"] == {"not_media": 1}
-    mark.write_text(mark.read_text().replace(f'"spans": {summary.spans}', '"spans": 999'))
+    mark.write_text(mark.read_text().replace(f'"part-00001": {summary.spans}', '"part-00001": 999'))
     assert load_plan_summary(str(tmp_path)) == summary  # counted anew: it was not brought up to date
 
     def interrupted(*_):
@@ -233,7 +233,7 @@ def test_files_end_between_recordings(videos, tmp_path, monkeypatch):
     monkeypatch.setattr(plan_table, "ROWS_PER_FILE", 2)
     monkeypatch.setattr(plan_table, "ROWS_PER_GROUP", 2)
     summary = make_plan(str(videos), str(tmp_path), CONFIG)
-    files = sorted((tmp_path / "plan").iterdir())
+    files = sorted((tmp_path / "plan").rglob("*.parquet"))
     assert len(files) == summary.files == 4
     by_file = [{row[0] for row in brief(pq.read_table(file), videos)} for file in files]
     assert by_file == [{"a.mkv", "b.mkv"}, {"c/d.mkv"}, {"e.mkv", "silent.mkv"}, {"text.mp4"}]
@@ -250,8 +250,11 @@ def test_s3_gives_the_same_plan_as_the_folder(videos, tmp_path, s3_store):
     assert load_plan_summary(output) == summary
     assert summary.ignored_files == 1
     keys = [one["Key"] for one in s3_store.client.list_objects_v2(Bucket=bucket, Prefix="in/out/")["Contents"]]
-    assert [key for key in keys if not key.endswith("/")] == ["in/out/plan.json", "in/out/plan/plan-00000.parquet"]
-    s3_store.client.download_file(bucket, "in/out/plan/plan-00000.parquet", str(tmp_path / "plan"))
+    assert [key for key in keys if not key.endswith("/")] == [
+        "in/out/plan.json",
+        "in/out/plan/part-00001/plan-00000.parquet",
+    ]
+    s3_store.client.download_file(bucket, "in/out/plan/part-00001/plan-00000.parquet", str(tmp_path / "plan"))
     assert brief(pq.read_table(tmp_path / "plan"), f"s3://{bucket}/in") == EXPECTED
 
 
@@ -357,6 +360,53 @@ def test_a_manifest_that_grows_keeps_its_columns(videos, tmp_path, caplog, work)
     with pytest.raises(UserError, match="other columns than when it was planned"):
         extend_plan(output)
     assert len(read(output)) == 4
+
+
+def spans_of_parts(output):
+    return {path.name: pq.read_table(path).num_rows for path in sorted((output / "plan").iterdir())}
+
+
+def test_a_plan_is_made_in_parts_that_hold_so_many_spans_or_one_recording_and_the_last_is_filled_up(
+    videos, tmp_path, work
+):
+    output, config = tmp_path / "out", replace(CONFIG, spans_per_part=4)
+    shutil.copytree(videos, work, dirs_exist_ok=True)
+    (work / "text.mp4").unlink()
+    summary = make_plan(str(work), str(output), config)
+    assert summary.spans_by_part == spans_of_parts(output) == {"part-00001": 4, "part-00002": 4, "part-00003": 1}
+    assert brief(read(output), work) == EXPECTED[:-1]
+    for name in ("f.mkv", "g.mkv"):
+        shutil.copy2(videos / "b.mkv", work / name)
+    summary = extend_plan(str(output))
+    assert (
+        summary.spans_by_part
+        == spans_of_parts(output)
+        == {
+            "part-00001": 4,
+            "part-00002": 4,
+            "part-00003": 4,
+            "part-00004": 3,
+        }
+    )
+    assert summary == load_plan_summary(str(output))
+    summary = make_plan(str(work), str(output), replace(config, spans_per_part=1))
+    assert list(summary.spans_by_part.values()) == [1, 3, 3, 1, 3, 3, 1]
+
+
+def test_an_output_from_before_there_were_parts_stays_one_part(videos, tmp_path, work):
+    output = tmp_path / "out"
+    shutil.copy2(videos / "b.mkv", work)
+    summary = make_plan(str(work), str(output), CONFIG)
+    (output / "plan/part-00001/plan-00000.parquet").rename(output / "plan/plan-00000.parquet")
+    (output / "plan/part-00001").rmdir()
+    told = json.loads((output / "plan.json").read_text())
+    del told["spans_by_part"], told["config"]["spans_per_part"]
+    (output / "plan.json").write_text(json.dumps(told))
+    assert load_plan_summary(str(output)) == replace(summary, spans_by_part={"": 3})
+    shutil.copy2(videos / "a.mkv", work)
+    summary = extend_plan(str(output), replace(CONFIG, spans_per_part=1))
+    assert (summary.spans, summary.spans_by_part) == (4, {"": 4})
+    assert sorted(path.name for path in (output / "plan").iterdir()) == ["plan-00000.parquet", "plan-00001.parquet"]
 
 
 def test_limits_of_a_later_call_count_for_what_it_looks_at(videos, tmp_path, work):

@@ -166,7 +166,7 @@ def test_submitted_stopped_and_submitted_again_every_span_is_labeled_once(head_n
     # Or the last span may be labeled in the moment between the first one and the stop.
     with _never_read(Path(pq.read_table(planned)["uri"][-1].as_py())):
         assert head_node.ray(*job).returncode == 0
-        while not list(output.glob("checkpoint/*.parquet")):
+        while not list(output.glob("checkpoint/*/*.parquet")):
             assert not head_node.jobs.get_job_status("first").is_terminal(), head_node.jobs.get_job_logs("first")
             time.sleep(0.1)
         head_node.jobs.stop_job("first")
@@ -182,7 +182,7 @@ def test_submitted_stopped_and_submitted_again_every_span_is_labeled_once(head_n
     assert again.returncode == 0, told
     assert "6/6 spans (100%) · 0:00 left" in told
     assert re.search(r"media +1 worker +· +\d+% busy", told)
-    ids = [one for file in output.glob("labels/*.parquet") for one in pq.read_table(file)["span_id"].to_pylist()]
+    ids = [one for file in output.glob("labels/*/*.parquet") for one in pq.read_table(file)["span_id"].to_pylist()]
     assert len(ids) == len(set(ids)) == 6
     run_card = json.loads((output / "run.json").read_text())
     assert run_card["results"]["throughput"]["runs"] == 2

@@ -37,7 +37,7 @@ def open_spans(targets: Sequence[Target], rows: Sequence[Row], clips: Sequence[n
 
 def rows_of(labels: Path) -> dict[tuple[str, float], Row]:
     """Rows of all files by file name and start; fails if a span comes twice."""
-    rows = [row for path in sorted(labels.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    rows = [row for path in sorted(labels.rglob("*.parquet")) for row in pq.read_table(path).to_pylist()]
     by_span = {(Path(row["uri"]).name, row["start_s"]): row for row in rows}
     assert len(by_span) == len(rows), "a span has two rows"
     return by_span

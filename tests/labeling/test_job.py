@@ -51,7 +51,7 @@ def test_every_file_has_the_pinned_schema(labeled, label_config):
         ("speech_fold_1", "speech"),
     ]
     pinned = labels_schema(targets, pa.schema([("speaker", pa.int64())]))
-    files = list(Path(labeled.folders.labels).glob("*.parquet"))
+    files = list(Path(labeled.folders.labels).rglob("*.parquet"))
     assert len(files) > 3
     for path in files:
         schema = pq.read_schema(path)
@@ -146,9 +146,9 @@ def test_failed_rows_and_new_recordings_run_when_asked(trouble, label_config, ra
     first = label_corpus(config)
     assert rows_of(tmp_path / "out/labels")["ben.mp4", 0.0]["reason"] == "missing"
     (folder / "ben.mp4").write_bytes(ben)
-    torn = tmp_path / "out/labels/torn-0.parquet"  # a run was killed while it wrote this
+    torn = tmp_path / "out/labels/part-00001/torn-0.parquet"  # a run was killed while it wrote this
     torn.write_bytes(b"PAR1 and no end")
-    pq.write_table(pa.table({"span_id": ["0" * 32]}), tmp_path / "out/checkpoint/torn.pending.parquet")
+    pq.write_table(pa.table({"span_id": ["0" * 32]}), tmp_path / "out/checkpoint/part-00001/torn.pending.parquet")
     card = tmp_path / "out/run.json"
     told = card.read_text()
     card.write_text(json.dumps({**json.loads(told), "results": None}))  # and one before it said what came of it

@@ -98,10 +98,14 @@ class Attacked:
         if what == "driver":
             self._start()
 
+    def end(self) -> int | None:
+        """Its exit code, when it has one."""
+        self._driver.join()
+        return self._driver.exitcode
+
     def check(self, rows: dict[tuple[str, float], Row]) -> None:
         """At its end the table is that of an undisturbed run, and only what was in flight was worked on again."""
-        self._driver.join()
-        assert self._driver.exitcode == 0
+        assert self.end() == 0
         assert_same_labels(rows_of(Path(self._config.output, "labels")), rows)
         for span_id, times in Counter(self.started_with()).items():
             assert times <= 1 + self._in_flight[span_id]
@@ -123,7 +127,7 @@ class Attacked:
         return self._started.read_text().split()
 
     def committed(self) -> set[str]:
-        files = Path(self._config.output, "checkpoint").glob("?*[0-9].parquet")
+        files = Path(self._config.output, "checkpoint").rglob("?*[0-9].parquet")
         return {span_id for path in files for span_id in pq.read_table(path)["span_id"].to_pylist()}
 
 
@@ -135,23 +139,46 @@ def settings(labeled, label_config):
     )
 
 
-def test_a_worker_and_the_driver_killed_it_ends_with_the_same_table(settings, trouble, few_rows, ray_session, tmp_path):
+def test_a_worker_killed_and_the_driver_within_a_part_and_between_two_it_ends_with_the_same_table(
+    settings, trouble, few_rows, ray_session, tmp_path
+):
     moments = random.Random(0)
-    settings = replace(settings, input=str(trouble / "few.parquet"))
+    plan = replace(settings.plan, spans_per_part=3)
+    settings = replace(settings, input=str(trouble / "few.parquet"), plan=plan)
     job = Attacked(settings, OneMachine(ray_session), tmp_path / "out")
     job.wait(lambda: len(job.started_with()) > 1)
     job.lose("MediaStage", moments)
     before = job.committed()
     job.wait(lambda: job.committed() > before)
     assert job.running
-    assert 0 < len(job.committed()) < len(few_rows)
+    assert 0 < len(job.committed()) < 3
     job.lose("driver", moments)
+    job.wait(lambda: len(job.committed()) == 3)
+    job.lose("driver", moments)
+    assert len(job.committed()) == 3 < len(few_rows)
+    assert {path.parent.name for path in (tmp_path / "out/labels").rglob("*.parquet")} == {"part-00001"}
     job.check(few_rows)
+
+
+@pytest.mark.soak
+def test_a_part_that_a_second_cluster_takes_by_mistake_has_each_span_once_in_the_end(
+    settings, trouble, few_rows, ray_session, tmp_path
+):
+    settings = replace(settings, input=str(trouble / "few.parquet"))
+    first = Attacked(settings, OneMachine(ray_session), tmp_path / "out")
+    first.wait(lambda: len(first.committed()) > 0)
+    assert first.running
+    second = Attacked(settings, OneMachine(ray_session), tmp_path / "out")
+    print("exit codes", first.end(), second.end())
+    again = Attacked(settings, OneMachine(ray_session), tmp_path / "out")
+    assert again.end() == 0
+    assert_same_labels(rows_of(tmp_path / "out/labels"), few_rows)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_killed_at_ten_random_moments_machines_included_it_ends_with_the_same_table(settings, rows, tmp_path):
+    settings = replace(settings, plan=replace(settings.plan, spans_per_part=9))
     kills = ["driver"] * 3 + ["node"] * 3 + ["MediaStage"] + ["TeacherStage"] * 3
     seed = random.randrange(10_000)
     print(f"seed {seed}")

@@ -2,6 +2,7 @@
 
 from small_jobs import row, write_job
 
+from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.plan import load_plan_summary
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.planning import plan_corpus
@@ -17,7 +18,9 @@ def files_of(folder):
 def test_a_tables_plan_takes_the_place_of_an_old_one(tmp_path):
     table = write_job(tmp_path / "table", [row(k) for k in range(3)])
     write_job(tmp_path / "out", [row(k) for k in range(5)])
-    (tmp_path / "out/plan/plan-00001.parquet").write_bytes((tmp_path / "out/plan/plan-00000.parquet").read_bytes())
+    (tmp_path / "out/plan/part-00001/plan-00001.parquet").write_bytes(
+        (tmp_path / "out/plan/part-00001/plan-00000.parquet").read_bytes()
+    )
     (tmp_path / "out/run.json").unlink()  # only planned so far
     config = LabelConfig(table.output, str(tmp_path / "out"), SPEECH)
     plan = plan_corpus(config)
@@ -31,6 +34,25 @@ def test_a_dry_run_into_an_output_that_has_labels_of_others_changes_nothing(tmp_
     before = files_of(tmp_path)
     assert plan_corpus(LabelConfig(table.output, str(tmp_path / "out"), SPEECH)).spans == 3
     assert files_of(tmp_path) == before
+
+
+def test_a_plan_is_parted_anew_until_labeling_begins_and_then_only_grows(tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+
+    def planned(spans_per_part, **settings):
+        plan = PlanConfig(spans_per_part=spans_per_part, probe_workers=1)
+        config = LabelConfig(str(videos), str(tmp_path / "out"), SPEECH, plan=plan, **settings)
+        return list(plan_corpus(config).spans_by_part.values())
+
+    for name in "abc":
+        (videos / f"{name}.mp4").write_text("no video" * 100)
+    assert planned(3) == [3]
+    assert planned(1) == [1, 1, 1]
+    (tmp_path / "out/run.json").touch()
+    (videos / "d.mp4").write_text("no video" * 100)
+    assert planned(2) == [1, 1, 1]
+    assert planned(2, extend=True) == [1, 1, 2]
 
 
 def test_a_job_that_writes_beside_its_recordings_does_not_take_its_own_output_for_a_table(tmp_path):

@@ -108,11 +108,11 @@ def test_the_faces_to_show_do_not_depend_on_the_order_of_rows():
 
 def test_a_table_is_counted_whole_without_its_sound_and_without_what_a_running_job_is_writing(tmp_path):
     folders = write_job(tmp_path, ROWS, files=3)
-    for path in (tmp_path / "labels").iterdir():
+    for path in (tmp_path / "labels").rglob("*.parquet"):
         pa.parquet.write_table(pa.parquet.read_table(path).drop_columns(["audio"]), path)
-    (tmp_path / "checkpoint/0.parquet").touch()
-    (tmp_path / "checkpoint/9.pending.parquet").touch()
-    (tmp_path / "labels/9-0.parquet").write_bytes(b"PAR1 half of a")
+    (tmp_path / "checkpoint/part-00001/0.parquet").touch()
+    (tmp_path / "checkpoint/part-00001/9.pending.parquet").touch()
+    (tmp_path / "labels/part-00001/9-0.parquet").write_bytes(b"PAR1 half of a")
     statistics = count_table(folders, TARGETS)
     assert statistics.total().spans == len(ROWS)
     assert statistics.labels_by_class() == count(ROWS).labels_by_class()
@@ -170,7 +170,7 @@ def test_numbers_of_any_range_are_counted_alike_in_any_order_and_lie_in_their_bi
 def test_what_is_kept_of_segments_has_the_times_of_their_files(tmp_path):
     """Or faces of others would be shown."""
     folders = write_job(tmp_path, [row(1, start_s=2.0, end_s=5.0), lost_row(2, start_s=1.0, end_s=4.0)])
-    path = next((tmp_path / "labels").iterdir())
+    path = next((tmp_path / "labels").rglob("*.parquet"))
     pq.write_table(pq.read_table(path).append_column("segment_start_s", pa.array([30.0, 7.0])), path)
     found = count_table(folders, TARGETS, n_faces=1)
     assert found.faces["start_s"].to_pylist() == [32.0]
