@@ -26,7 +26,6 @@ from liser_ray.corpora.labeled import input_address, input_folder
 from liser_ray.corpora.plan_table import (
     ROWS_PER_GROUP,
     TALLIED,
-    UNNAMED_PART,
     PlanWriter,
     Tally,
     as_table,
@@ -55,7 +54,7 @@ from liser_ray.storage.files import (
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FILLED = ("plan", "labels", "checkpoint", "runs")  # folders of an output
 _THREADS = 32  # for footers: the work is waiting for the store
 _DECIDE_ROWS = ("span_seconds", "max_pixels", "max_frame_rate_hz")  # they stay what they were
@@ -158,12 +157,17 @@ def make_plan(
 
 
 def load_plan_summary(output_uri: str) -> PlanSummary | None:
-    """The summary of the complete plan in an output folder; None if there is none, or an interrupted one."""
+    """The summary of the complete plan in an output folder; None if there is none, or an interrupted one.
+
+    Raises:
+        UserError: it is of another version of this package.
+    """
     uri = join(absolute(output_uri), "plan.json")
     if not exists(uri):
         return None
     values = json.loads(read_bytes(uri))
-    values.setdefault("spans_by_part", {UNNAMED_PART: values["spans"]})
+    if values.get("format_version") != FORMAT_VERSION:
+        raise UserError(f"The plan in {output_uri} is of another version of this package: label into a new --output.")
     summary = PlanSummary(**{**values, "config": PlanConfig(**values["config"])})
     if _count_parts(output_uri) != summary.spans_by_part:
         return _recounted(output_uri, summary)  # a change of the plan was interrupted before it wrote its summary

@@ -23,9 +23,6 @@ ROWS_PER_GROUP = 25_000
 TALLIED = ["recording_id", "recording_s", "start_s", "end_s", "status", "reason"]
 """Columns that a `Tally` needs."""
 
-UNNAMED_PART = ""
-"""The only one of an output from before there were parts: its files lie in plan/, labels/ and checkpoint/ itself."""
-
 _PART = "part-"
 _TOO_SHORT = Problem(Stage.PLAN, Reason.TOO_SHORT, "shorter than one window of 16 frames")
 
@@ -57,8 +54,7 @@ def plan_rows(probed: Probed, span_seconds: float) -> Iterator[tuple[Any, ...]]:
 
 def part_of(path: str) -> str:
     """The part of the plan that a file of it is in."""
-    folder = posixpath.basename(posixpath.dirname(path))
-    return folder if folder.startswith(_PART) else UNNAMED_PART
+    return posixpath.basename(posixpath.dirname(path))
 
 
 def _part_name(number: int) -> str:
@@ -149,8 +145,6 @@ class PlanWriter:
         self._end_group()
 
     def _end_part(self) -> None:
-        if self._part == UNNAMED_PART:
-            return
         self._end_group()
         self._end_file()
         self._part, self._in_part = _part_name(int(self._part.removeprefix(_PART)) + 1), 0

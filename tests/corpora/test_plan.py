@@ -393,20 +393,13 @@ def test_a_plan_is_made_in_parts_that_hold_so_many_spans_or_one_recording_and_th
     assert list(summary.spans_by_part.values()) == [1, 3, 3, 1, 3, 3, 1]
 
 
-def test_an_output_from_before_there_were_parts_stays_one_part(videos, tmp_path, work):
-    output = tmp_path / "out"
+def test_a_plan_of_another_version_is_refused(videos, tmp_path, work):
     shutil.copy2(videos / "b.mkv", work)
-    summary = make_plan(str(work), str(output), CONFIG)
-    (output / "plan/part-00001/plan-00000.parquet").rename(output / "plan/plan-00000.parquet")
-    (output / "plan/part-00001").rmdir()
-    told = json.loads((output / "plan.json").read_text())
-    del told["spans_by_part"], told["config"]["spans_per_part"]
-    (output / "plan.json").write_text(json.dumps(told))
-    assert load_plan_summary(str(output)) == replace(summary, spans_by_part={"": 3})
-    shutil.copy2(videos / "a.mkv", work)
-    summary = extend_plan(str(output), replace(CONFIG, spans_per_part=1))
-    assert (summary.spans, summary.spans_by_part) == (4, {"": 4})
-    assert sorted(path.name for path in (output / "plan").iterdir()) == ["plan-00000.parquet", "plan-00001.parquet"]
+    make_plan(str(work), str(tmp_path / "out"), CONFIG)
+    told = json.loads((tmp_path / "out/plan.json").read_text())
+    (tmp_path / "out/plan.json").write_text(json.dumps(told | {"format_version": 1}))
+    with pytest.raises(UserError, match="another version of this package: label into a new --output"):
+        load_plan_summary(str(tmp_path / "out"))
 
 
 def test_limits_of_a_later_call_count_for_what_it_looks_at(videos, tmp_path, work):
