@@ -17,6 +17,7 @@ import pyarrow.fs as pafs
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from liser_ray.runtime.errors import UserError
+from liser_ray.runtime.redaction import refuse_credentials
 from liser_ray.storage.addresses import absolute, is_s3
 from liser_ray.storage.files import filesystem, list_files
 from liser_ray.storage.retries import BROKE_OFF, retried
@@ -83,6 +84,7 @@ def _parts(uri: str) -> tuple[str, str, str]:
 
 
 def _fetch_from_web(uri: str, hint: str) -> Path:
+    refuse_credentials(uri)
     key = hashlib.sha256(uri.encode()).hexdigest()[:16]
     target = cache_folder() / "web" / key / posixpath.basename(urllib.parse.urlparse(uri).path)
     if target.exists():

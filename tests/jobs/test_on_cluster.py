@@ -161,7 +161,7 @@ def settings(tmp_path_factory):
 def test_submitted_stopped_and_submitted_again_every_span_is_labeled_once(head_node, settings):
     path, output = settings
     plan_corpus(parse_settings(LabelConfig, "", ["--config", str(path)]))
-    (planned,) = output.glob("plan/*.parquet")
+    (planned,) = output.glob("plan/*/*.parquet")
     job = [*SUBMIT, "--submission-id", "first", "--no-wait", "--", "python", "jobs/label_corpus.py", "--config", path]
     # Or the last span may be labeled in the moment between the first one and the stop.
     with _never_read(Path(pq.read_table(planned)["uri"][-1].as_py())):
