@@ -37,12 +37,13 @@ def section(parser: argparse.ArgumentParser) -> Iterator[str]:
         options = [one for one in group._group_actions if one.help != argparse.SUPPRESS and one.dest != "help"]
         title = group.title or ""
         if options:
-            yield f"\n{_plain((group.title or '').capitalize())}\n\n| | default | |\n|---|---|---|"
+            yield f"\n{_plain(title[:1].upper() + title[1:])}\n\n| | default | |\n|---|---|---|"
         for one in options:
             names = [name for name in one.option_strings if not name.endswith("+")] or [str(one.metavar or one.dest)]
             choices = one.metavar if str(one.metavar).startswith("{") else ""  # jsonargparse shows them there
             choices = choices or (f"{{{','.join(map(str, one.choices))}}}" if one.choices else "")
-            yield f"| `{' '.join([names[-1], choices]).strip()}` | {'' if one.nargs == 0 else _default(one.default)} | {_plain(one.help or '')} |"
+            default = "" if one.nargs == 0 else _default(one.default)  # of a switch none
+            yield f"| `{f'{names[-1]} {choices}'.strip()}` | {default} | {_plain(one.help or '')} |"
 
 
 def _default(value: object) -> str:
