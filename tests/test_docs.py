@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser
 from liser_ray import __main__ as command_line
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md"]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "benchmarks/README.md"]
 JOBS = {path.name: path for path in (ROOT / "jobs").glob("*.py")}
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 
@@ -39,7 +39,7 @@ def written() -> Iterator[tuple[str, list[str]]]:
         blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
         for block in blocks:
             for command in commands(block):
-                yield page.name, command
+                yield str(page.relative_to(ROOT)), command
     for name in JOBS:
         for command in commands(import_module(f"liser_ray.jobs.{name.removesuffix('.py')}").DESCRIPTION):
             yield f"{name} --help", command
@@ -100,10 +100,18 @@ def options() -> set[str]:
     return {*re.findall(r"--[a-z]\w*(?:\.\w+)*", printed.getvalue()), *re.findall(r'"(--\w+)"', sources)}
 
 
+def test_the_page_of_commands_has_every_command_and_option(options):
+    page = load_job(ROOT / "docs/commands_page.py")
+    text = "\n".join(line for parser in page.parsers() for line in page.section(parser))
+    assert re.findall(r"^## liser-ray (.+)$", text, re.MULTILINE) == [*command_line._JOBS, *command_line._COMMANDS]
+    of_benchmarks = set(re.findall(r'"(--\w+)"', "".join(path.read_text() for path in BENCHMARKS)))
+    assert options - of_benchmarks - set(re.findall(r"--[a-z]\w*(?:\.\w+)*", text)) <= {"--help"}
+
+
 OF_PIP_AUDIT = {"--disable-pip", "--no-deps"}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_an_option_in_the_text_is_one_of_ours(page, options):
     """Those that stand by themselves; the others belong to the program before them."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -112,7 +120,7 @@ def test_an_option_in_the_text_is_one_of_ours(page, options):
     assert named - options - groups <= OF_PIP_AUDIT
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_link_leads_to_a_file_and_a_heading(page):
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text()):
         there = (page.parent / target).resolve() if target else page

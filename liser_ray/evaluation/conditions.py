@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from liser_ray.evaluation.config import RECORDED
 from liser_ray.media import conditions
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.runtime.errors import UserError
 
-RECORDED = "recorded"
 _TALKERS = 4
 _SHORTEST = round(0.1 * SAMPLE_RATE_HZ)
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from liser_ray.evaluation.conditions import RECORDED
+RECORDED = "recorded"
+"""The condition in which nothing is changed. The others load PyTorch, which `--help` need not."""
 
 
 @dataclass(frozen=True)

@@ -105,19 +105,21 @@ def elsewhere(waveforms: Sequence[np.ndarray], copies: int) -> Iterator[np.ndarr
                 counting.advance()
 
 
-def at_speeds(waveforms: Iterable[np.ndarray], speeds: Iterable[float]) -> Iterator[np.ndarray]:
+def at_speeds(waveforms: Sequence[np.ndarray], speeds: Sequence[float]) -> Iterator[np.ndarray]:
     """All recordings at the first speed, then all at the next (Ko et al. 2015): speed changes pitch and voice as well.
 
     Recordings are int16 [n], 16 kHz, and become int16 [ceil(n / speed)]; above 1 is faster and higher.
     """
-    for speed in speeds:
-        change = torchaudio.transforms.Speed(SAMPLE_RATE_HZ, speed)
-        for waveform in waveforms:
-            if speed == 1:
-                yield waveform
-            else:
-                changed, _ = change(torch.from_numpy(waveform.astype(np.float32)))
-                yield changed.round().clamp(-32768, 32767).numpy().astype(np.int16)
+    with Counting("recordings at all speeds", len(speeds) * len(waveforms)) as counting:
+        for speed in speeds:
+            change = torchaudio.transforms.Speed(SAMPLE_RATE_HZ, speed)
+            for waveform in waveforms:
+                if speed == 1:
+                    yield waveform
+                else:
+                    changed, _ = change(torch.from_numpy(waveform.astype(np.float32)))
+                    yield changed.round().clamp(-32768, 32767).numpy().astype(np.int16)
+                counting.advance()
 
 
 @torch.inference_mode()
