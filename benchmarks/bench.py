@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from machine import write_whole
@@ -43,10 +43,10 @@ def run(script: str, arguments: Sequence[str]) -> bool:
     return not done.returncode
 
 
-def summary(results: Path, parts: Mapping[str, str]) -> tuple[str, dict[str, object]]:
-    """A table of the figures of each part that there is, under its title, and the same for a program."""
-    lines, found = [], {}
-    for script, title in parts.items():
+def summary(results: Path) -> tuple[str, dict[str, object]]:
+    """One table of all figures of the parts that there are, and the same for a program."""
+    lines, found = ["# All benchmarks", "", "Made by `make bench` from the parts' own results.", ""], {}
+    for script, title in PARTS.items():
         for path in sorted(results.glob(f"{script}*.json")):
             content = json.loads(path.read_text())
             found[path.stem] = content
@@ -77,9 +77,8 @@ def main(arguments: Sequence[str]) -> int:
         calls += [(script, [*quick, "--device", "cuda"]) for script, _ in calls if script == "teacher_speed"]
     failed = [script for script, more in calls if not run(script, more)]
     if not options.quick:
-        text, found = summary(RESULTS, PARTS)
-        head = "# All benchmarks\n\nMade by `make bench` from the parts' own results.\n\n"
-        write_whole(RESULTS / "bench.md", head + text)
+        text, found = summary(RESULTS)
+        write_whole(RESULTS / "bench.md", text)
         write_whole(RESULTS / "bench.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         print(f"Written: {RESULTS / 'bench.md'}, {RESULTS / 'bench.json'}")
     if failed:

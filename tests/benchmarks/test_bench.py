@@ -16,7 +16,7 @@ def results(tmp_path):
 def test_one_table_has_every_figure_of_every_part(results):
     import bench
 
-    text, found = bench.summary(results, bench.PARTS)
+    text, found = bench.summary(results)
     assert set(found) == {"growth", "teacher_speed_cpu"}
     assert text.count("| steady | 12,346 | spans |") == 2
     assert text.count("| of the pool | 0.935 |  |") == 2
