@@ -38,12 +38,12 @@ part() {
     printf '%s\t%s\t%s\t%s\n' "$name" $((SECONDS - started)) "$limit" $? >> "$work/parts.tsv"
 }
 
-part parity 45 -m pytest -q -p no:cacheprovider --durations=1 tests/teachers/test_s2d.py tests/teachers/test_speech.py \
+part parity 40 -m pytest -q -p no:cacheprovider --durations=1 tests/teachers/test_s2d.py tests/teachers/test_speech.py \
     -k "parity or gpu_equals_cpu" ${quick:+-m "not slow"}
 part teachers 90 benchmarks/teacher_speed.py --device "$device" $quick --results "$work/teachers"
 part labeling 110 benchmarks/end_to_end.py --ways job ${quick:---full_size --span_seconds 16 --spans 500} \
     --results "$work/labeling"
 part training 55 benchmarks/student_training.py --device "$device" ${quick:---epochs 2} --results "$work/training"
-part search 60 benchmarks/search_speed.py $quick --results "$work/search"
-part compiled 90 benchmarks/teacher_speed.py --device "$device" --compile $quick --results "$work/compiled"
+part search 55 benchmarks/search_speed.py $quick --results "$work/search"
+part compiled 85 benchmarks/teacher_speed.py --device "$device" --compile $quick --results "$work/compiled"
 "$python" benchmarks/gpu_page.py "benchmarks/gpu.sh${given:+ $given}" "$work" ${results:+"$results"}

@@ -9,7 +9,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 LIMITS = dict(re.findall(r"^part (\w+) (\d+)", (BENCHMARKS / "gpu.sh").read_text(), re.MULTILINE))
-EIGHT_MINUTES_S, TO_KILL_S, PAGE_S = 480, 5, 10
+EIGHT_MINUTES_S, TO_KILL_S, BEFORE_AND_AFTER_S = 480, 5, 15
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -21,7 +21,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 def test_all_parts_together_end_in_time_and_the_readme_tells_their_limits():
-    assert sum(int(limit) + TO_KILL_S for limit in LIMITS.values()) + PAGE_S <= EIGHT_MINUTES_S + TO_KILL_S
+    assert sum(int(limit) + TO_KILL_S for limit in LIMITS.values()) + BEFORE_AND_AFTER_S <= EIGHT_MINUTES_S
     told = dict(re.findall(r"^\| `?(\w+)`? \| (\d+) s \|", (BENCHMARKS / "README.md").read_text(), re.MULTILINE))
     assert told == LIMITS
 
