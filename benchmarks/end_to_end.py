@@ -352,7 +352,7 @@ def main(arguments: Sequence[str]) -> None:
     ways = options.ways or (QUICK_WAYS if options.quick else tuple(WAYS))
     if JOB not in ways:
         parser.error("--ways: what is measured is the job, so it must be among them")
-    if not options.quick:
+    if not options.quick and len(ways) > 1:
         watch(import_all)
     with tempfile.TemporaryDirectory(prefix="end_to_end-") as name:
         temporary = Path(name)

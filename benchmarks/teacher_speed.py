@@ -44,7 +44,7 @@ PRECISIONS: dict[str, tuple[Precision, ...]] = {
     "cpu": ("float32", "bfloat16"),
     "cuda": ("float32", "bfloat16", "float16"),
 }
-VIDEO_BATCHES = {"cpu": (1, 2, 4), "cuda": (4, 8, 16, 32, 64)}
+VIDEO_BATCHES = {"cpu": (1, 2, 4), "cuda": (4, 16, 64)}
 BATCHES_AT_ONCE = {"cpu": 1, "cuda": 6}
 SPEECH_BATCHES = {"cpu": (1, 8, 32, 64), "cuda": (16, 64, 256, 1024)}
 JOB_BATCHES = {"cpu": (CPU_BATCH, SpeechOptions.batch_size), "cuda": (GPU_BATCH, SpeechOptions.batch_size)}
