@@ -45,5 +45,6 @@ part labeling 130 benchmarks/end_to_end.py --ways job ${quick:---full_size --spa
     --results "$work/labeling"
 part training 50 benchmarks/student_training.py --device "$device" ${quick:---epochs 1} --results "$work/training"
 part search 55 benchmarks/search_speed.py $quick --results "$work/search"
-part compiled $((8 * 60 - 10 - SECONDS)) benchmarks/teacher_speed.py --device "$device" --compile $quick --results "$work/compiled"
+part compiled $((8 * 60 - 10 - SECONDS)) benchmarks/teacher_speed.py --device "$device" --compile $quick \
+    --results "$work/compiled"
 "$python" benchmarks/gpu_page.py "benchmarks/gpu.sh${given:+ $given}" "$work" ${results:+"$results"}
