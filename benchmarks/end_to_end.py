@@ -135,13 +135,13 @@ def figures_of(found: dict[str, Watched]) -> dict[str, tuple[float, str]]:
             f"{name}_{stage}_busy": (busy_s / one.video_s, "worker-s per s of video")
             for stage, busy_s in (one.value or {}).get("busy_s", {}).items()
         }
-        if name == JOB and wall_s:
-            rate = video_s / wall_s
+        if name == JOB:
+            rate = figures[f"{name}_steady"][0]
             for stage, busy_s in one.value["busy_s"].items():
                 figures[f"{name}_{stage}_at_work"] = (rate * busy_s / one.video_s, "workers, steady")
             media_s, *teachers_s = one.value["busy_s"].values()
             figures[f"{name}_decoders_for_the_teachers"] = (media_s / sum(teachers_s), "workers")
-            figures[f"{name}_steady_cores"] = (cpu_s / wall_s, "cores")
+            figures[f"{name}_steady_cores"] = (cpu_s / wall_s if wall_s else 0.0, "cores")
     return figures | (shares(found) if POOL in found else {})
 
 
@@ -273,7 +273,7 @@ def report(
     def share(way: str, of: str) -> str:
         return f"{figures[f'{way}_of_{of}'][0]:.0%}"
 
-    compared = all_rounds = ""
+    compared = all_rounds = others = ""
     if POOL in found:
         slowest = max(found[POOL].value["busy_s"], key=found[POOL].value["busy_s"].get)
         compared = f"""
@@ -283,6 +283,14 @@ In its steady state the job does {share(JOB, "pool")} of what the plain pool doe
 never waiting for anything, they do {figures["shared_ceiling"][0]:.3g} video-h/h; the pool reaches
 {share(POOL, "shared_ceiling")} of that and the job {share(JOB, "shared_ceiling")}.
 """
+        others = f"""\
+- The pool runs the job's own functions in {CORES} processes, two spans at a time, one thread each, without a child
+  process around the decoder, a checkpoint, or any limit on what a broken video may cost.
+- The slowest stage's ceiling is the media stage alone in that pool where it is the slowest, else what the pool's
+  workers took for that stage, on all cores. The ceiling of all stages is what they took for all of them, on all cores.
+- The naive script labels the start of a few recordings; its figures are per second of video, so they stand for more.
+  Its steady state begins with the second recording or so; its start-up is not told apart from its first recording.
+"""
     if len(rounds) > 1 and POOL in found:
         all_rounds = f"""
 All ways ran {len(rounds)} times, in turns. The tables are of round {middle(rounds) + 1}, whose job has the median share
@@ -290,7 +298,12 @@ of its pool. What the job did of each, round by round:
 
 {round_table(rounds)}
 """
+    at_work = ", ".join(f"{stage} {figures[f'{JOB}_{stage}_at_work'][0]:.3g}" for stage in found[JOB].value["busy_s"])
     return f"""{table(figures, list(found))}
+
+In the job's steady state so many of its workers are at work, the others wait: {at_work}; all processes together take
+{figures[f"{JOB}_steady_cores"][0]:.3g} of {CORES} cores. {figures[f"{JOB}_decoders_for_the_teachers"][0]:.3g} decoders
+keep the teachers busy, if these take turns on one device (first calls included).
 {compared}{all_rounds}
 CPU milliseconds for a second of video in the steady state, by what they are spent in:
 
@@ -306,12 +319,7 @@ Seconds of workers for a second of video:
   is finished. Steady: from the moment when a tenth of the video is finished until nine tenths are, so that neither
   workers that start nor the last spans' idle cores count; a span is finished when it has passed the last stage (job,
   asked for 4 times a second) or when the file with its row is written (pool).
-- The pool runs the job's own functions in {CORES} processes, two spans at a time, one thread each, without a child
-  process around the decoder, a checkpoint, or any limit on what a broken video may cost.
-- The slowest stage's ceiling is the media stage alone in that pool where it is the slowest, else what the pool's
-  workers took for that stage, on all cores. The ceiling of all stages is what they took for all of them, on all cores.
-- The naive script labels the start of a few recordings; its figures are per second of video, so they stand for more.
-  Its steady state begins with the second recording or so; its start-up is not told apart from its first recording.
+{others}\
 - Memory: all processes of a way, what they share counted once (PSS), looked at every two seconds. Spilled: what Ray's
   object store wrote to disk, by its own count.
 - Workers of the pool and the naive script are as nice (15) as Ray's workers are, so that other work on the machine

@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import HubertConfig, HubertForSequenceClassification
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.yuv import CROP_PX, PACKED_ROWS
 from liser_ray.teachers.clips import CPU_BATCH, GPU_BATCH
 from liser_ray.teachers.kinds.speech import WINDOW_S
 from liser_ray.teachers.kinds.speech import Options as SpeechOptions
@@ -178,7 +179,8 @@ def measure_video(
     transformer, landmarks = video_networks(config)
     config = transformer.config
     flops = video_flops(config)
-    clips = np.random.default_rng(0).integers(0, 256, (max(batches), config.frames, 224, 224, 3), dtype=np.uint8)
+    clips = np.random.default_rng(0).integers(0, 256, (max(batches), config.frames, PACKED_ROWS, CROP_PX), np.uint8)
+    clips[:, :, -1] = 0  # colours of one kind
     golden = np.concatenate([s2d_rule.smooth_clips(config.frames), s2d_rule.noise_clips(config.frames)])
     speeds, changes = [], {}
     exact = golden_softmax((transformer, landmarks), golden, "float32")
@@ -287,7 +289,7 @@ Machine: {machine}
 
 - Measured peak, one product of {" x ".join(map(str, PRODUCT))} after the other: {peak_text}.
 - A window of S2D is 16 pictures ({video_flops(S2DConfig()) / 1e12:.3f} TFLOP, its landmark network included), of HuBERT
-  0.5 s. From uint8 pictures and samples in memory to softmaxes in memory; the least of several runs, {
+  0.5 s. From packed pictures (YUV) and samples in memory to softmaxes in memory; the least of several runs, {
         "wall" if device.type == "cuda" else "CPU"
     } time.
 - Changes of a softmax are against float32 on a CPU: S2D's on both golden cases, HuBERT's on {N_COMPARED} random
