@@ -3,7 +3,8 @@
 Run with the real recordings (LISER_TEST_DATA, default ../shared/data) and YuNet's weights (DEEPFACE_HOME, default
 ../shared/weights): `python benchmarks/end_to_end.py`. Writes benchmarks/results/end_to_end.md and .json; with
 `--full_size` (S2D and HuBERT base instead of small teachers) end_to_end_full_size.*. `--rounds 3` runs all ways three
-times, in turns, and says how far their shares are apart. `--quick` tries the script out in a minute and writes nothing.
+times, in turns, and says how far their shares are apart; `--ways job` runs the job alone, on a GPU where there is one.
+`--quick` tries the script out in a minute.
 """
 
 import argparse
@@ -21,8 +22,9 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
     os.environ.setdefault("PYTHONPYCACHEPREFIX", f"{tempfile.gettempdir()}/liser-bytecode-{os.getuid()}")
 
 import psutil
+import torch
 from labeling_ways import full_teachers, import_all, run_job, run_naive, run_pool, small_teachers
-from machine import describe, write_json, write_whole
+from machine import add_writing, describe, results_folder, write_json, write_whole
 from process_tree import Watched, watch
 
 from liser_ray.corpora.config import PlanConfig
@@ -31,7 +33,6 @@ from liser_ray.media.reader import Reader
 from liser_ray.runtime.cluster import CPUS_FOR_RAY
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-RESULTS = Path(__file__).parent / "results"
 CORES = os.cpu_count() or 1
 JOB, POOL, MEDIA, NAIVE = "job", "pool", "media", "naive"
 WAYS = {
@@ -134,7 +135,14 @@ def figures_of(found: dict[str, Watched]) -> dict[str, tuple[float, str]]:
             f"{name}_{stage}_busy": (busy_s / one.video_s, "worker-s per s of video")
             for stage, busy_s in (one.value or {}).get("busy_s", {}).items()
         }
-    return figures | shares(found)
+        if name == JOB:
+            rate = figures[f"{name}_steady"][0]
+            for stage, busy_s in one.value["busy_s"].items():
+                figures[f"{name}_{stage}_at_work"] = (rate * busy_s / one.video_s, "workers, steady")
+            media_s, *teachers_s = one.value["busy_s"].values()
+            figures[f"{name}_decoders_for_the_teachers"] = (media_s / sum(teachers_s), "workers")
+            figures[f"{name}_steady_cores"] = (cpu_s / wall_s if wall_s else 0.0, "cores")
+    return figures | (shares(found) if POOL in found else {})
 
 
 def shares(found: dict[str, Watched]) -> dict[str, tuple[float, str]]:
@@ -161,7 +169,12 @@ def shares(found: dict[str, Watched]) -> dict[str, tuple[float, str]]:
 
 
 def middle(rounds: Sequence[dict[str, Watched]]) -> int:
-    """Number of the round whose job has the median share of its pool; of two in the middle the lower."""
+    """Number of the round whose job has the median share of its pool; of two in the middle the lower.
+
+    Where no pool has run, the last round.
+    """
+    if POOL not in rounds[0]:
+        return len(rounds) - 1
     by_share = sorted(range(len(rounds)), key=lambda k: shares(rounds[k])[f"{JOB}_of_pool"][0])
     return by_share[(len(rounds) - 1) // 2]
 
@@ -225,7 +238,7 @@ def process_table(found: dict[str, Watched]) -> str:
 def stage_table(found: dict[str, Watched]) -> str:
     """Seconds that workers spent in each stage for a second of video, in the job and in the pool."""
     names = [name for name in (JOB, POOL, MEDIA) if name in found]
-    stages = found[POOL].value["busy_s"]
+    stages = found[names[0]].value["busy_s"]
     rows = [["stage", *(WAYS[name] for name in names)], ["---"] + ["---:"] * len(names)]
     for stage in stages:
         cells = []
@@ -254,29 +267,44 @@ def report(
 ) -> str:
     """Tables and what is compared."""
     found = rounds[middle(rounds)]
-    outcomes = "; ".join(f"{name} {n:,}" for name, n in sorted(found[POOL].value["outcomes"].items()))
-    pools = str(fit_pools(config, CORES + CPUS_FOR_RAY, 0)).removeprefix("Workers: ")
-    slowest = max(found[POOL].value["busy_s"], key=found[POOL].value["busy_s"].get)
+    outcomes = "; ".join(f"{name} {n:,}" for name, n in sorted(found[JOB].value["outcomes"].items()))
+    pools = str(fit_pools(config, CORES + CPUS_FOR_RAY, torch.cuda.device_count())).removeprefix("Workers: ")
 
     def share(way: str, of: str) -> str:
         return f"{figures[f'{way}_of_{of}'][0]:.0%}"
 
-    all_rounds = ""
-    if len(rounds) > 1:
+    compared = all_rounds = others = ""
+    if POOL in found:
+        slowest = max(found[POOL].value["busy_s"], key=found[POOL].value["busy_s"].get)
+        compared = f"""
+In its steady state the job does {share(JOB, "pool")} of what the plain pool does. The slowest stage
+({slowest}) with all cores to itself does {figures["ceiling"][0]:.3g} video-h/h; the pool reaches
+{share(POOL, "ceiling")} of that and the job {share(JOB, "ceiling")}. But all stages share these cores. Together,
+never waiting for anything, they do {figures["shared_ceiling"][0]:.3g} video-h/h; the pool reaches
+{share(POOL, "shared_ceiling")} of that and the job {share(JOB, "shared_ceiling")}.
+"""
+        others = f"""\
+- The pool runs the job's own functions in {CORES} processes, two spans at a time, one thread each, without a child
+  process around the decoder, a checkpoint, or any limit on what a broken video may cost.
+- The slowest stage's ceiling is the media stage alone in that pool where it is the slowest, else what the pool's
+  workers took for that stage, on all cores. The ceiling of all stages is what they took for all of them, on all cores.
+- The naive script labels the start of a few recordings; its figures are per second of video, so they stand for more.
+  Its steady state begins with the second recording or so; its start-up is not told apart from its first recording.
+"""
+    if len(rounds) > 1 and POOL in found:
         all_rounds = f"""
 All ways ran {len(rounds)} times, in turns. The tables are of round {middle(rounds) + 1}, whose job has the median share
 of its pool. What the job did of each, round by round:
 
 {round_table(rounds)}
 """
+    at_work = ", ".join(f"{stage} {figures[f'{JOB}_{stage}_at_work'][0]:.3g}" for stage in found[JOB].value["busy_s"])
     return f"""{table(figures, list(found))}
 
-In its steady state the job does {share(JOB, "pool")} of what the plain pool does. The slowest stage
-({slowest}) with all cores to itself does {figures["ceiling"][0]:.3g} video-h/h; the pool reaches
-{share(POOL, "ceiling")} of that and the job {share(JOB, "ceiling")}. But all stages share these cores. Together,
-never waiting for anything, they do {figures["shared_ceiling"][0]:.3g} video-h/h; the pool reaches
-{share(POOL, "shared_ceiling")} of that and the job {share(JOB, "shared_ceiling")}.
-{all_rounds}
+In the job's steady state so many of its workers are at work, the others wait: {at_work}; all processes together take
+{figures[f"{JOB}_steady_cores"][0]:.3g} of {CORES} cores. {figures[f"{JOB}_decoders_for_the_teachers"][0]:.3g} decoders
+keep the teachers busy, if these take turns on one device (first calls included).
+{compared}{all_rounds}
 CPU milliseconds for a second of video in the steady state, by what they are spent in:
 
 {process_table(found)}
@@ -291,12 +319,7 @@ Seconds of workers for a second of video:
   is finished. Steady: from the moment when a tenth of the video is finished until nine tenths are, so that neither
   workers that start nor the last spans' idle cores count; a span is finished when it has passed the last stage (job,
   asked for 4 times a second) or when the file with its row is written (pool).
-- The pool runs the job's own functions in {CORES} processes, two spans at a time, one thread each, without a child
-  process around the decoder, a checkpoint, or any limit on what a broken video may cost.
-- The slowest stage's ceiling is the media stage alone in that pool where it is the slowest, else what the pool's
-  workers took for that stage, on all cores. The ceiling of all stages is what they took for all of them, on all cores.
-- The naive script labels the start of a few recordings; its figures are per second of video, so they stand for more.
-  Its steady state begins with the second recording or so; its start-up is not told apart from its first recording.
+{others}\
 - Memory: all processes of a way, what they share counted once (PSS), looked at every two seconds. Spilled: what Ray's
   object store wrote to disk, by its own count.
 - Workers of the pool and the naive script are as nice (15) as Ray's workers are, so that other work on the machine
@@ -311,8 +334,8 @@ def check(found: dict[str, Watched]) -> None:
     Raises:
         RuntimeError: it has not.
     """
-    outcomes = {name: found[name].value["outcomes"] for name in (JOB, POOL)}
-    if any(one != outcomes[POOL] for one in outcomes.values()):
+    outcomes = {name: found[name].value["outcomes"] for name in (JOB, POOL) if name in found}
+    if any(one != outcomes[JOB] for one in outcomes.values()):
         raise RuntimeError(f"spans ended differently: {outcomes}")
 
 
@@ -322,8 +345,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--span_seconds", type=float, help=f"(default: {SMALL.span_s:g}, {FULL_SIZE.span_s:g})")
     parser.add_argument("--full_size", action="store_true", help="S2D and HuBERT base instead of small teachers")
     parser.add_argument("--rounds", type=int, default=1, help="of all ways, in turns; the median one is told")
-    parser.add_argument("--quick", action="store_true", help="try the script out; the figures mean nothing")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the figures")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, help="the job among them (default: all)")
+    add_writing(parser)
     options = parser.parse_args(arguments)
     size = QUICK if options.quick else FULL_SIZE if options.full_size else SMALL
     size = replace(size, spans=options.spans or size.spans, span_s=options.span_seconds or size.span_s)
@@ -334,8 +357,10 @@ def main(arguments: Sequence[str]) -> None:
     recordings = recordings_by_length(folder)
     paths = [path for _, path in recordings][: size.recordings]
 
-    ways = QUICK_WAYS if options.quick else tuple(WAYS)
-    if not options.quick:
+    ways = options.ways or (QUICK_WAYS if options.quick else tuple(WAYS))
+    if JOB not in ways:
+        parser.error("--ways: what is measured is the job, so it must be among them")
+    if not options.quick and len(ways) > 1:
         watch(import_all)
     with tempfile.TemporaryDirectory(prefix="end_to_end-") as name:
         temporary = Path(name)
@@ -358,7 +383,7 @@ def main(arguments: Sequence[str]) -> None:
         f"{copies} copies of {len(recordings)} real talking heads in spans of {size.span_s:g} s; teachers: {teachers}."
     )
     figures = figures_of(rounds[middle(rounds)])
-    if len(rounds) > 1:
+    if len(rounds) > 1 and POOL in ways:
         figures |= {
             f"round_{number}_{name}": share
             for number, found in enumerate(rounds, 1)
@@ -380,10 +405,10 @@ Made by `{command}`.
 Machine: {machine}
 """
     print(text)
-    if not options.quick:
+    if results := results_folder(options):
         stem = "end_to_end_full_size" if options.full_size else "end_to_end"
-        write_whole(options.results / f"{stem}.md", text)
-        write_json(options.results / f"{stem}.json", command, machine, figures)
+        write_whole(results / f"{stem}.md", text)
+        write_json(results / f"{stem}.json", command, machine, figures)
 
 
 if __name__ == "__main__":

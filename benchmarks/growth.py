@@ -22,14 +22,13 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 import psutil
 from labeling_ways import import_all, run_job, small_teachers
-from machine import describe, write_json, write_whole
+from machine import add_writing, describe, results_folder, write_json, write_whole
 from process_tree import Watched, watch
 
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.media.span import MediaConfig
 
-RESULTS = Path(__file__).parent / "results"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SPANS = (10, 100, 1000, 10_000)
 SPANS_PER_RECORDING = 10
@@ -224,8 +223,7 @@ The same {LONG_RECORDINGS * LONG_S:.0f} s of video, cut into spans of so many se
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--largest", type=int, default=SPANS[-1], help="spans of the largest corpus")
-    parser.add_argument("--quick", action="store_true", help="try the script out; the figures mean nothing")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the figures")
+    add_writing(parser)
     options = parser.parse_args(arguments)
     os.environ.setdefault("DEEPFACE_HOME", str(SHARED / "weights"))
     sizes = [10] if options.quick else [size for size in SPANS if size <= options.largest]
@@ -263,9 +261,9 @@ Made by `{command}`.
 Machine: {machine}
 """
     print(text)
-    if not options.quick:
-        write_whole(options.results / "growth.md", text)
-        write_json(options.results / "growth.json", command, machine, figures_of(spans, lengths))
+    if folder := results_folder(options):
+        write_whole(folder / "growth.md", text)
+        write_json(folder / "growth.json", command, machine, figures_of(spans, lengths))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import torch
 import yaml
+from machine import HUBERT_WEIGHTS, S2D_WEIGHTS
 from process_tree import Done, progress_of
 
 from liser_ray.corpora.plan import make_plan
@@ -74,7 +75,7 @@ def small_teachers(folder: Path) -> dict[str, str]:
 
 
 def full_teachers(folder: Path) -> dict[str, str]:
-    """S2D and HuBERT base with random weights, which cost what trained ones cost."""
+    """S2D and HuBERT base: trained ones where the environment names them, else random ones, which cost the same."""
     from transformers import HubertConfig, HubertForSequenceClassification, Wav2Vec2FeatureExtractor
 
     from liser_ray.teachers.mobilefacenet import new_mobilefacenet
@@ -89,9 +90,10 @@ def full_teachers(folder: Path) -> dict[str, str]:
     model = HubertForSequenceClassification(HubertConfig(id2label=dict(enumerate(_SPEECH_LABELS))))
     model.save_pretrained(folder / "hubert")
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder / "hubert")
+    random_s2d = f"{folder}/s2d.safetensors,{folder}/landmarks.safetensors"
     return {
-        "face": f"s2d:{folder}/s2d.safetensors,{folder}/landmarks.safetensors",
-        "speech": f"speech:{folder}/hubert",
+        "face": f"s2d:{os.environ.get(S2D_WEIGHTS, random_s2d)}",
+        "speech": f"speech:{os.environ.get(HUBERT_WEIGHTS, f'{folder}/hubert')}",
     }
 
 

@@ -1,5 +1,6 @@
 """What all benchmarks say of the machine, and how they write their results."""
 
+import argparse
 import json
 import os
 import platform
@@ -9,6 +10,21 @@ from pathlib import Path
 
 import psutil
 import torch
+
+RESULTS = Path(__file__).parent / "results"
+S2D_WEIGHTS, HUBERT_WEIGHTS = "LISER_S2D", "LISER_HUBERT"
+"""Variables of the environment with trained weights: two files with a comma between; a folder."""
+
+
+def add_writing(parser: argparse.ArgumentParser) -> None:
+    """The options of a benchmark that say whether its figures count, and where they go."""
+    parser.add_argument("--quick", action="store_true", help="try the script out; the figures mean nothing")
+    parser.add_argument("--results", type=Path, help="folder for the figures, in place of benchmarks/results")
+
+
+def results_folder(options: argparse.Namespace) -> Path | None:
+    """Where figures are to be written; None: nowhere, since they mean nothing and no folder was named."""
+    return options.results or (None if options.quick else RESULTS)
 
 
 def describe(packages: Sequence[str], *more: str) -> str:
@@ -25,7 +41,7 @@ def describe(packages: Sequence[str], *more: str) -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file under another name and rename it."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(text)
     partial.replace(path)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from machine import describe, write_whole
+from machine import add_writing, describe, results_folder, write_json, write_whole
 from plain_student import PlainTraining
 
 from liser_ray.corpora.folds import folds_of
@@ -37,9 +37,9 @@ from liser_ray.student.training.task import Labeled, StudentTask
 from liser_ray.training.fit import ProcessGroup, Training
 from liser_ray.training.memory import keep_freed_memory
 
-RESULTS = Path(__file__).parent / "results"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-QUICK_RECORDINGS = 50
+RECORDINGS, QUICK_RECORDINGS = 1440, 50
+"""Tones, as many as RAVDESS has recordings of speech."""
 WAYS = ("plain, loaders: 0", "plain, loaders: 2", "ours")
 
 
@@ -147,13 +147,14 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--epochs", type=int, default=4, help="of each, by turns")
-    parser.add_argument("--quick", action="store_true", help="try the script out; the figures mean nothing")
+    add_writing(parser)
     options = parser.parse_args(arguments)
     real = Path(os.environ.get("LISER_TEST_DATA", SHARED / "data")) / "ravdess"
     use_real = real.is_dir() and not options.quick
     n_epochs = 1 if options.quick else options.epochs
+    n_tones = QUICK_RECORDINGS if options.quick else RECORDINGS
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
-        address = f"ravdess:{real}" if use_real else make_tones(Path(temporary), QUICK_RECORDINGS)
+        address = f"ravdess:{real}" if use_real else make_tones(Path(temporary), n_tones)
         _, train, validation = fold_0(address)
         spawn = get_context("spawn")
         processes = {
@@ -177,17 +178,17 @@ def main(arguments: Sequence[str]) -> None:
     ratios = [rates["ours"][way] / best[way] for way in (0, 1)]
     lines.append(f"| **ours to the faster plain one** | **{ratios[0]:.1f}** | **{ratios[1]:.1f}** |")
     table = "\n".join(lines)
-    if options.quick:
-        print(table)
-        return
+    device = torch.device(options.device)
+    command = " ".join(["python benchmarks/student_training.py", *arguments])
     text = f"""# Recordings per second in the student's training
 
-Made by `{" ".join(["python benchmarks/student_training.py", *arguments])}` on {"RAVDESS" if use_real else "tones"},
+Made by `{command}` on {"RAVDESS" if use_real else "tones"},
 fold 0: {len(train):,} recordings to learn from, {len(validation)} to validate on, {n_epochs} epochs each, by turns,
 after one to warm up; no-dstl, {n_parameters:,} parameters, batches of 25, float32.
 
 {table}
 
+- Seconds of a training pass: {"; ".join(f"{name} {one[0] / n_epochs:.3g}" for name, one in seconds.items())}.
 - Of our training pass, {data_s * n_epochs / seconds["ours"][0]:.1%} of the time goes into making batches; the rest is
   the network and AdamW.
 - Spectrograms of the set, once for all folds, epochs and seeds, are not in it: {setup_s:.1f} s.
@@ -196,7 +197,17 @@ after one to warm up; no-dstl, {n_parameters:,} parameters, batches of 25, float
 Machine: {where}
 """
     print(text)
-    write_whole(RESULTS / f"student_training{'' if options.device == 'cpu' else '_cuda'}.md", text)
+    if folder := results_folder(options):
+        stem = "student_training" if device.type == "cpu" else f"student_training_{device.type}"
+        write_whole(folder / f"{stem}.md", text)
+        figures = {}
+        for name, (training_s, validation_s) in seconds.items():
+            figures[f"{name}, training"] = training_s / n_epochs, "s per epoch"
+            figures[f"{name}, validation"] = validation_s / n_epochs, "s per epoch"
+            figures[f"{name}, training rate"] = rates[name][0], "recordings/s"
+        figures["ours, spectrograms of all recordings"] = setup_s, "s"
+        figures["ours, making batches"] = data_s, "s per epoch"
+        write_json(folder / f"{stem}.json", command, where, figures)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """How near the teachers come to what the machine's matrix products can do, by precision and batch, and what that costs.
 
 `python benchmarks/teacher_speed.py` on one CPU thread, `--device cuda` on a GPU. Prints the tables and writes
-benchmarks/results/teacher_speed_DEVICE.md and .json; `--quick` tries the script out with networks of one layer.
+benchmarks/results/teacher_speed_DEVICE.md and .json; `--compile` measures what torch.compile adds (bfloat16, the job's
+batches); `--quick` tries the script out with networks of one layer. Weights are random unless LISER_S2D (two files with
+a comma between: S2D and its landmark network) or LISER_HUBERT (a folder) name trained ones.
 """
 
 import argparse
@@ -17,34 +19,41 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when the libraries below a
 
 import numpy as np
 import torch
-from machine import describe, write_json, write_whole
+from machine import HUBERT_WEIGHTS, S2D_WEIGHTS, add_writing, describe, results_folder, write_json, write_whole
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import HubertConfig, HubertForSequenceClassification
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.yuv import CROP_PX, PACKED_ROWS
+from liser_ray.teachers.clips import CPU_BATCH, GPU_BATCH
 from liser_ray.teachers.kinds.speech import WINDOW_S
-from liser_ray.teachers.mobilefacenet import MobileFaceNet
-from liser_ray.teachers.s2d import S2DConfig, VideoTransformer
+from liser_ray.teachers.kinds.speech import Options as SpeechOptions
+from liser_ray.teachers.mobilefacenet import MobileFaceNet, load_mobilefacenet
+from liser_ray.teachers.s2d import S2DConfig, VideoTransformer, load_s2d
 from liser_ray.teachers.s2d_teacher import FERV39K_LABELS, s2d_forward, s2d_teacher
 from liser_ray.teachers.speech import SpeechTeacher
 from liser_ray.teachers.speech_inputs import RawSound
-from liser_ray.teachers.speech_models import SpeechModel
+from liser_ray.teachers.speech_models import SpeechModel, load_models
+from liser_ray.teachers.weights import read_checkpoint
 from liser_ray.training.precision import Precision, able_precision, mixed
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 import s2d_rule
 
-RESULTS = Path(__file__).parent / "results"
 PRECISIONS: dict[str, tuple[Precision, ...]] = {
     "cpu": ("float32", "bfloat16"),
     "cuda": ("float32", "bfloat16", "float16"),
 }
-VIDEO_BATCHES = {"cpu": (1, 2, 4), "cuda": (4, 8, 16, 32, 64)}
+VIDEO_BATCHES = {"cpu": (1, 2, 4), "cuda": (4, 16, 64)}
 BATCHES_AT_ONCE = {"cpu": 1, "cuda": 6}
 SPEECH_BATCHES = {"cpu": (1, 8, 32, 64), "cuda": (16, 64, 256, 1024)}
+JOB_BATCHES = {"cpu": (CPU_BATCH, SpeechOptions.batch_size), "cuda": (GPU_BATCH, SpeechOptions.batch_size)}
+"""Windows per forward pass of the video and the speech teacher, where a labeling job's settings leave it open."""
 PRODUCT = (3152, 768, 3072)
 """Rows, inner and outer width of the product that tells the peak: a ViT-B's widest, on the tokens of one window."""
+
+N_COMPARED = 64
 
 VIDEO, SPEECH = "S2D", "HuBERT base"
 
@@ -120,13 +129,32 @@ def video_flops(config: S2DConfig) -> float:
     return flops_of(lambda: s2d_forward(*networks, clip))
 
 
-def golden_networks(config: S2DConfig) -> tuple[VideoTransformer, MobileFaceNet]:
-    """The networks with the weights that the parity figures were made with."""
+def video_networks(config: S2DConfig) -> tuple[VideoTransformer, MobileFaceNet]:
+    """The networks with trained weights if they are given, else with those that the parity figures were made with."""
+    if given := os.environ.get(S2D_WEIGHTS):
+        video, points = map(Path, given.split(","))
+        return load_s2d(read_checkpoint(video)).eval(), load_mobilefacenet(points).eval()
     with torch.device("meta"):
         transformer, landmarks = VideoTransformer(config), MobileFaceNet()
     transformer.load_state_dict(s2d_rule.state_for(transformer), assign=True)
     landmarks.load_state_dict(s2d_rule.state_for(landmarks, "landmark."), assign=True)
     return transformer.eval(), landmarks.eval()
+
+
+def speech_model(layers: int) -> SpeechModel:
+    """HuBERT with trained weights if they are given, else of so many layers with random ones; on the CPU."""
+    if given := os.environ.get(HUBERT_WEIGHTS):
+        (model,) = load_models({"hubert": given}, torch.device("cpu"))
+        return model
+    torch.manual_seed(0)
+    network = HubertForSequenceClassification(HubertConfig(num_hidden_layers=layers, num_labels=4)).eval()
+    return SpeechModel("hubert", ("neutral", "happy", "sad", "angry"), "", network, RawSound(normalised=True))
+
+
+def compile_all(networks: Sequence[torch.nn.Module], backend: str) -> None:
+    """Have them compiled by a backend of torch.compile when they are first called, for that batch alone."""
+    for network in networks:
+        network.compile(dynamic=False, backend=backend)
 
 
 @torch.inference_mode()
@@ -141,20 +169,29 @@ def golden_softmax(networks: tuple[VideoTransformer, MobileFaceNet], clips: np.n
 
 
 def measure_video(
-    config: S2DConfig, peaks: dict[Precision, float], device: torch.device, batches: Sequence[int]
+    config: S2DConfig,
+    peaks: dict[Precision, float],
+    device: torch.device,
+    batches: Sequence[int],
+    backend: str | None = None,
 ) -> tuple[list[Speed], dict[Precision, float]]:
-    """Speeds, and how far a precision's softmax is from float32's at most on the golden clips."""
-    transformer, landmarks = golden_networks(config)
-    networks = transformer.to(device), landmarks.to(device)
+    """Speeds, and how far a precision's softmax is at most from that of float32 on a CPU on the golden clips."""
+    transformer, landmarks = video_networks(config)
+    config = transformer.config
     flops = video_flops(config)
-    clips = np.random.default_rng(0).integers(0, 256, (max(batches), config.frames, 224, 224, 3), dtype=np.uint8)
+    clips = np.random.default_rng(0).integers(0, 256, (max(batches), config.frames, PACKED_ROWS, CROP_PX), np.uint8)
+    clips[:, :, -1] = 0  # colours of one kind
     golden = np.concatenate([s2d_rule.smooth_clips(config.frames), s2d_rule.noise_clips(config.frames)])
     speeds, changes = [], {}
-    exact = golden_softmax(networks, golden, "float32")
+    exact = golden_softmax((transformer, landmarks), golden, "float32")
+    networks = transformer.to(device), landmarks.to(device)
     for precision in peaks:
         changes[precision] = float((golden_softmax(networks, golden, precision) - exact).abs().max())
         for batch in batches:
-            teacher = s2d_teacher("s2d", *copy.deepcopy(networks), FERV39K_LABELS, "", device, precision, batch)
+            asked = copy.deepcopy(networks)
+            if backend:
+                compile_all(asked, backend)
+            teacher = s2d_teacher("s2d", *asked, FERV39K_LABELS, "", device, precision, batch)
             called = windows_of_a_call(clips, batch, device)
             taken = seconds(lambda teacher=teacher, called=called: teacher(called), device, 2)
             rate = len(called) / taken
@@ -163,17 +200,23 @@ def measure_video(
 
 
 def measure_speech(
-    layers: int, peaks: dict[Precision, float], device: torch.device, batches: Sequence[int]
+    layers: int,
+    peaks: dict[Precision, float],
+    device: torch.device,
+    batches: Sequence[int],
+    backend: str | None = None,
 ) -> tuple[list[Speed], dict[Precision, float]]:
-    """As `measure_video`; weights are random, windows too."""
-    torch.manual_seed(0)
+    """As `measure_video`; windows are random, of which the first few are compared."""
+    speech = speech_model(layers)
     n_samples = round(WINDOW_S * SAMPLE_RATE_HZ)
-    model = HubertForSequenceClassification(HubertConfig(num_hidden_layers=layers, num_labels=4)).eval()
-    flops = flops_of(lambda: model(torch.zeros(1, n_samples)))
-    model.to(device)
+    flops = flops_of(lambda: speech.network(torch.zeros(1, n_samples)))
     windows = np.random.default_rng(0).normal(0, 0.1, (max(batches), n_samples)).astype(np.float32)
-    speech = SpeechModel("hubert", ("neutral", "happy", "sad", "angry"), "", model, RawSound(normalised=True))
-    speeds, changes, exact = [], {}, None
+    compared = windows[:N_COMPARED]
+    exact = SpeechTeacher("hubert", [speech], torch.device("cpu"), "float32")(compared)["hubert"].values
+    speech.network.to(device)
+    if backend:
+        compile_all([speech.network], backend)
+    speeds, changes = [], {}
     for precision in peaks:
         for batch in batches:
             teacher = SpeechTeacher("hubert", [speech], device, precision, batch)
@@ -181,9 +224,7 @@ def measure_speech(
             taken = seconds(lambda teacher=teacher, called=called: teacher(called), device, 3)
             rate = len(called) / taken
             speeds.append(Speed(SPEECH, precision, batch, rate, rate * flops / 1e12, rate * flops / peaks[precision]))
-        softmax = teacher(windows)["hubert"].values
-        exact = softmax if exact is None else exact
-        changes[precision] = float(np.abs(softmax - exact).max())
+        changes[precision] = float(np.abs(teacher(compared)["hubert"].values - exact).max())
     return speeds, changes
 
 
@@ -197,7 +238,7 @@ def table(speeds: Sequence[Speed], changes: dict[str, dict[Precision, float]]) -
         change = changes[one.teacher][one.precision]
         lines.append(
             f"| {one.teacher} | {one.precision} | {one.batch} | {one.windows_per_s:.3g} | {one.tflops:.3g} | "
-            f"{one.peak_share:.0%} | {f'{change:.1e}' if one.precision != 'float32' else '–'} |"
+            f"{one.peak_share:.0%} | {f'{change:.1e}' if change else '–'} |"
         )
     return "\n".join(lines)
 
@@ -205,29 +246,40 @@ def table(speeds: Sequence[Speed], changes: dict[str, dict[Precision, float]]) -
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--quick", action="store_true", help="try the script out; the figures mean nothing")
+    parser.add_argument("--compile", action="store_true", help="through torch.compile: bfloat16, batches of the job")
+    add_writing(parser)
     options = parser.parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
         sys.exit("this machine has no GPU that PyTorch can use: leave --device out")
     device = torch.device(options.device)
-    torch.set_num_threads(1)
+    torch.set_num_threads(1 if device.type == "cpu" else os.cpu_count() or 1)
     torch.backends.cudnn.allow_tf32 = False  # or "float32" would not be what its peak is measured with
-    wished = PRECISIONS[options.device]
+    wished: Sequence[Precision] = PRECISIONS[options.device]
+    if options.compile:
+        wished = (able_precision(device, "bfloat16"),)
     able = [precision for precision in wished if able_precision(device, precision) == precision]
     peaks: dict[Precision, float] = {precision: measure_peak(precision, device) for precision in able}
     layers = 1 if options.quick else 12
     video_batches = VIDEO_BATCHES[options.device][: 1 if options.quick else None]
     speech_batches = SPEECH_BATCHES[options.device][: 1 if options.quick else None]
-    video, video_changes = measure_video(S2DConfig(depth=layers), peaks, device, video_batches)
-    speech, speech_changes = measure_speech(layers, peaks, device, speech_batches)
-    rows = table([*video, *speech], {VIDEO: video_changes, SPEECH: speech_changes})
+    if options.compile:
+        video_batches, speech_batches = ((batch,) for batch in JOB_BATCHES[options.device])
+    # A quick run only traces the networks: kernels take minutes to compile on a slow core.
+    backend = None if not options.compile else "aot_eager" if options.quick else "inductor"
+    video, video_changes = measure_video(S2DConfig(depth=layers), peaks, device, video_batches, backend)
+    speech, speech_changes = measure_speech(layers, peaks, device, speech_batches, backend)
+    changes = {VIDEO: video_changes, SPEECH: speech_changes}
+    rows = table([*video, *speech], changes)
     print(rows)
-    if options.quick:
+    folder = results_folder(options)
+    if folder is None:
         return
     command = " ".join(["python benchmarks/teacher_speed.py", *arguments])
     machine = describe(("torch", "transformers"))
     peak_text = ", ".join(f"{precision} {peak / 1e12:.3g} TFLOP/s" for precision, peak in peaks.items())
-    text = f"""# The teachers' speed on {"a GPU" if device.type == "cuda" else "one CPU thread"}
+    text = f"""# The teachers' speed on {"a GPU" if device.type == "cuda" else "one CPU thread"}{
+        f", through torch.compile ({backend})" if backend else ""
+    }
 
 Made by `{command}`.
 
@@ -237,20 +289,28 @@ Machine: {machine}
 
 - Measured peak, one product of {" x ".join(map(str, PRODUCT))} after the other: {peak_text}.
 - A window of S2D is 16 pictures ({video_flops(S2DConfig()) / 1e12:.3f} TFLOP, its landmark network included), of HuBERT
-  0.5 s. From uint8 pictures and samples in memory to softmaxes in memory; the least of several runs, {
+  0.5 s. From packed pictures (YUV) and samples in memory to softmaxes in memory; the least of several runs, {
         "wall" if device.type == "cuda" else "CPU"
     } time.
-- S2D has the weights of the parity figures, and the change of its softmax is that on both golden cases. HuBERT's
-  weights and windows are random.
+- Changes of a softmax are against float32 on a CPU: S2D's on both golden cases, HuBERT's on {N_COMPARED} random
+  windows.
+- Weights: S2D's are {os.environ.get(S2D_WEIGHTS, "those of the parity figures")}, HuBERT's {
+        os.environ.get(HUBERT_WEIGHTS, "random")
+    }.
 - Precisions for which the device has no instructions are left out: a teacher would answer in float32.
 """
-    write_whole(RESULTS / f"teacher_speed_{options.device}.md", text)
+    stem = f"teacher_speed_{options.device}{'_compiled' if options.compile else ''}"
+    write_whole(folder / f"{stem}.md", text)
     found = {f"matrix product, {precision}": (peak / 1e12, "TFLOP/s") for precision, peak in peaks.items()}
     for one in [*video, *speech]:
         name = f"{one.teacher}, {one.precision}, batch {one.batch}"
         found[name] = one.windows_per_s, "windows/s"
+        found[f"{name}, operations"] = one.tflops, "TFLOP/s"
         found[f"{name}, share of the product's speed"] = one.peak_share, "1"
-    write_json(RESULTS / f"teacher_speed_{options.device}.json", command, machine, found)
+    for name, by_precision in changes.items():
+        for precision, change in by_precision.items():
+            found[f"{name}, {precision}, largest change of a softmax against float32 on a CPU"] = change, "1"
+    write_json(folder / f"{stem}.json", command, machine, found)
 
 
 if __name__ == "__main__":

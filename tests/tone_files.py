@@ -22,9 +22,9 @@ def speakers_of(fold: int) -> list[str]:
     return [speaker for i, speaker in enumerate(SPEAKERS) if i % 2 == fold]
 
 
-def write_tones(folder: Path, name: str = "tones") -> str:
-    """A manifest of 24 tones of 2 to 3.6 s, with two folds; gives its address."""
-    speech = make_tones(SPEAKERS, takes=1, shortest_s=2.0, longest_s=3.6)
+def write_tones(folder: Path, name: str = "tones", takes: int = 1) -> str:
+    """A manifest of 24 tones of 2 to 3.6 s for each take, with two folds; gives its address."""
+    speech = make_tones(SPEAKERS, takes, shortest_s=2.0, longest_s=3.6)
     rows = []
     for i in range(len(speech)):
         soundfile.write(folder / f"{i}.wav", speech.waveform(i), 16_000)
@@ -47,10 +47,10 @@ def write_calls(folder: Path) -> str:
     return str(folder / "calls.csv")
 
 
-def write_tone_labels(folder: Path, manifest: str, labeled_fraction: float = 1.0) -> str:
+def write_tone_labels(folder: Path, manifest: str, labeled_fraction: float = 1.0, rows: int = 12) -> str:
     """A labels table by a face teacher and by a speech teacher of each fold, who heard so much; gives its address."""
     targets = (FACE, *speech_targets(manifest, labeled_fraction))
-    write_labels(folder, rows=12, targets=targets, lengths_s=(2.0, 5.0), rows_per_group=4)
+    write_labels(folder, rows=rows, targets=targets, lengths_s=(2.0, 5.0), rows_per_group=4)
     return str(folder)
 
 

@@ -11,4 +11,4 @@ def test_a_quick_run_labels_every_span(yunet_home, tmp_path, monkeypatch, capsys
     lines = capsys.readouterr().out.splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
     assert [row[:2] for row in rows if row[0].isdigit()] == [["10", "10"]]
-    assert not list(tmp_path.iterdir())
+    assert {path.name for path in tmp_path.iterdir()} == {"growth.md", "growth.json"}

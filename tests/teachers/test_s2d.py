@@ -28,9 +28,22 @@ BLOCK_TOLERANCE = 5e-4
 TOLERANCES = {"block_out_cls": BLOCK_TOLERANCE, "block_out_stats": BLOCK_TOLERANCE}
 
 
-def figures(config: S2DConfig, clips: np.ndarray, scale: Callable[[str], float] = lambda key: 1.0) -> dict:
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_GPU)])
+
+
+@pytest.fixture(autouse=True)
+def _no_tf32(monkeypatch):
+    """PyTorch's "float32" on a GPU has convolutions in it by default."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+def figures(
+    config: S2DConfig, clips: np.ndarray, device: str, scale: Callable[[str], float] = lambda key: 1.0
+) -> dict[str, np.ndarray]:
     """The figures that golden.npz has of a case, by the networks under test filled by the rule."""
-    landmarks, transformer = filled(MobileFaceNet, "landmark."), filled(lambda: VideoTransformer(config))
+    landmarks = filled(MobileFaceNet, "landmark.").to(device)
+    transformer = filled(lambda: VideoTransformer(config)).to(device)
     with torch.no_grad():
         for key, tensor in transformer.state_dict().items():
             tensor.mul_(scale(key))
@@ -48,7 +61,7 @@ def figures(config: S2DConfig, clips: np.ndarray, scale: Callable[[str], float] 
     watch("ln_post", transformer.ln_post)
     transformer.blocks[0].register_forward_pre_hook(lambda _module, args: seen.update(block_in=[args[0]]))
 
-    pictures = torch.from_numpy(clips).transpose(1, 2)
+    pictures = torch.from_numpy(clips).transpose(1, 2).to(device)
     with torch.inference_mode():
         features = landmarks(pictures.flatten(0, 1))
         # S2D stops before these layers, which show that the network is the published one.
@@ -77,7 +90,7 @@ def figures(config: S2DConfig, clips: np.ndarray, scale: Callable[[str], float] 
         "block_out_cls": torch.stack([out[:, 0] for out in seen["block"]]),
         "ln_post_cls": seen["ln_post"][0],
     }
-    return {name: tensor.numpy() for name, tensor in values.items()}
+    return {name: tensor.cpu().numpy() for name, tensor in values.items()}
 
 
 def stats(x: torch.Tensor) -> torch.Tensor:
@@ -129,15 +142,17 @@ def test_the_rule_makes_the_values_that_the_figures_were_made_with(golden):
 
 
 @pytest.mark.numerics
+@DEVICES
 @pytest.mark.parametrize(("case", "scale"), [("mini_smooth", lambda key: 1.0), ("mini_eps", s2d_rule.fine_scale)])
-def test_parity_mini(golden, case, scale):
-    compare(golden, case, figures(MINI, s2d_rule.smooth_clips(frames=4), scale))
+def test_parity_mini(golden, case, scale, device):
+    compare(golden, case, figures(MINI, s2d_rule.smooth_clips(frames=4), device, scale))
 
 
 @pytest.mark.slow
 @pytest.mark.numerics
-def test_parity_full_size(full_golden):
-    compare(full_golden, "smooth", figures(S2DConfig(), s2d_rule.smooth_clips()))
+@DEVICES
+def test_parity_full_size(full_golden, device):
+    compare(full_golden, "smooth", figures(S2DConfig(), s2d_rule.smooth_clips(), device))
 
 
 @pytest.mark.parametrize(
