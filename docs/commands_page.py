@@ -37,7 +37,7 @@ def section(parser: argparse.ArgumentParser) -> Iterator[str]:
         options = [one for one in group._group_actions if one.help != argparse.SUPPRESS and one.dest != "help"]
         title = group.title or ""
         if options:
-            yield f"\n{_plain(title[:1].upper() + title[1:])}\n\n| | default | |\n|---|---|---|"
+            yield f"\n{_plain(title[:1].upper() + title[1:])}\n\n| option | default | |\n|---|---|---|"
         for one in options:
             names = [name for name in one.option_strings if not name.endswith("+")] or [str(one.metavar or one.dest)]
             choices = one.metavar if str(one.metavar).startswith("{") else ""  # jsonargparse shows them there

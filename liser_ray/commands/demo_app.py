@@ -7,6 +7,7 @@ import socket
 
 from liser_ray.commands.model import add_model_arguments, load_student
 from liser_ray.media.waveform import WaveformError
+from liser_ray.prediction.prediction import Prediction
 from liser_ray.prediction.student import Student
 from liser_ray.runtime.errors import UserError
 
@@ -39,6 +40,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def warning(prediction: Prediction) -> str:
+    """Markdown that says in what a recording is unlike the training's; "" if it is like them."""
+    if not prediction.unlike:
+        return ""
+    return f"**Unlike the training**, so do not rely on the answer: {'; '.join(prediction.unlike)}."
+
+
 def serve(student: Student, port: int, block: bool = True) -> str:
     """Serve the page until Ctrl-C, or by threads (``block`` off); its address.
 
@@ -53,24 +61,26 @@ def serve(student: Student, port: int, block: bool = True) -> str:
     except ModuleNotFoundError as error:
         raise UserError(f"The page needs Gradio ({error}): pip install liser-ray[app]") from error
 
-    def answer(path: str | None) -> tuple[dict[str, float] | None, Image.Image | None]:
+    def answer(path: str | None) -> tuple[dict[str, float] | None, Image.Image | None, str]:
         if path is None:
-            return None, None
+            return None, None, ""
         overview = Overview(student.backend)
         try:
             prediction = student.predict_file(path, listen=lambda sound, share: overview.add(sound))
         except WaveformError as error:
             raise gradio.Error(f"This recording can't be used: {error}") from error
         picture = Image.open(io.BytesIO(prediction_plot(overview, prediction, os.path.basename(path))))
-        return prediction.as_dict, picture
+        return prediction.as_dict, picture, warning(prediction)
 
     with gradio.Blocks(title="LiSER", analytics_enabled=False) as page:
         gradio.Markdown(_NOTE.format(labels=", ".join(student.labels)))
         with gradio.Row():
-            sound = gradio.Audio(sources=["upload", "microphone"], type="filepath", label="Speech")
+            with gradio.Column():
+                sound = gradio.Audio(sources=["upload", "microphone"], type="filepath", label="Speech")
+                warned = gradio.Markdown()
             label = gradio.Label(label="Emotion", num_top_classes=len(student.labels))
         picture = gradio.Image(label="Over time", interactive=False)
-        sound.change(answer, sound, [label, picture], api_name="predict")
+        sound.change(answer, sound, [label, picture, warned], api_name="predict")
 
     if port == 0:
         with socket.socket() as free:

@@ -3,13 +3,14 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from liser_ray.commands.demo_app import serve
+from liser_ray.commands.demo_app import serve, warning
 from liser_ray.prediction.student import Student
 
 gradio = pytest.importorskip("gradio")
@@ -30,8 +31,9 @@ def test_a_program_gets_the_answer(page, student_folder, speech_folder, tmp_path
 
     assert page.startswith("http://127.0.0.1:")
     client = Client(page, verbose=False)
-    label, picture = client.predict(handle_file(str(speech_folder / "middle.flac")), api_name="/predict")
+    label, picture, warned = client.predict(handle_file(str(speech_folder / "middle.flac")), api_name="/predict")
     expected = Student.from_pretrained(student_folder).predict_file(str(speech_folder / "middle.flac"))
+    assert warned == warning(expected)
     assert label["label"] == expected.label
     assert {one["label"]: one["confidence"] for one in label["confidences"]} == pytest.approx(
         expected.as_dict, abs=1e-3
@@ -40,6 +42,12 @@ def test_a_program_gets_the_answer(page, student_folder, speech_folder, tmp_path
     soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
     with pytest.raises(exceptions.AppError, match="can't be used: silent"):
         client.predict(handle_file(str(tmp_path / "silent.wav")), api_name="/predict")
+
+
+def test_sound_that_is_unlike_the_training_is_said(student_folder, speech_folder):
+    expected = Student.from_pretrained(student_folder).predict_file(str(speech_folder / "middle.flac"))
+    assert warning(replace(expected, unlike=())) == ""
+    assert warning(replace(expected, unlike=("it is flat", "it is narrow"))).endswith(": it is flat; it is narrow.")
 
 
 def test_in_a_browser_a_file_is_uploaded_and_the_answer_read(page, student_folder, speech_folder, tmp_path):

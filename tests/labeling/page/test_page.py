@@ -16,10 +16,10 @@ from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.run_card import load_runs
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import read_bytes
-from liser_ray.teachers.targets import Target
+from liser_ray.teachers.targets import NOBODY, Target
 
 SCRIPT = "<script>alert('$x$')</script>"
-ENERGY = Target("energy", "scalar", ("loudness",), 3.0, 3.0, "3" * 64, "energy")
+ENERGY = Target("energy", "scalar", ("loudness",), 3.0, 3.0, "3" * 64, "energy", tuned_on=NOBODY)
 
 
 def rows(n=40):
@@ -169,7 +169,7 @@ def test_three_targets_of_two_kinds_are_all_shown(tmp_path):
         "face and other",
         "speech and other 100 %",
         "other for each label of speech",
-        f"energy energy scalar loudness {'3' * 64}",
+        f"energy tuned on nobody energy scalar loudness {'3' * 64}",
     ):
         assert words in text
         text = text[text.index(words) :]
