@@ -62,8 +62,8 @@ def _spelled_out(arguments: Sequence[str], bare: Mapping[str, str], lists: Seque
     for group in groups:
         if group[0] in bare and len(group) == 1:
             group.append(bare[group[0]])
-        elif group[0] in lists:
-            group[1:] = [json.dumps(group[1:])]
+        elif group[0] in lists and not (group[-1][:1] == "[" and group[-1][-1:] == "]"):
+            group[1:] = [json.dumps(group[1:])]  # brackets: a list already, in YAML's way
         elif group[0] == "--config" and len(group) == 2 and group[1].startswith("s3://"):
             group[1] = _read_s3(group[1])
     return [argument for group in groups for argument in group]

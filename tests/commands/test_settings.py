@@ -16,3 +16,10 @@ def test_settings_may_lie_on_s3(s3_store):
     assert (found.labeled, found.space, found.samples) == (config.labeled, config.space, 8)
     with pytest.raises(UserError, match=r"nothing\.yaml can't be read"):
         parse_settings(SearchConfig, "", ["--config", f"{folder}/nothing.yaml"])
+
+
+@pytest.mark.parametrize("given", [["a", "b"], ["[a, b]"], ['["a","b"]']])
+def test_several_values_stand_side_by_side_or_in_brackets(given):
+    """Brackets are how a settings file has them: taken for one value, they would name nothing that there is."""
+    found = parse_settings(SearchConfig, "", ["--labeled", "x.csv", "--space", *given], lists=("--space",))
+    assert found.space == ["a", "b"]
