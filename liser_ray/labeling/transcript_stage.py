@@ -13,7 +13,6 @@ from liser_ray.labeling.schema import SPEECH, TRANSCRIPT, ended, set_columns
 from liser_ray.labeling.teacher_stage import ask_spans, changed, read_input
 from liser_ray.media.outcome import Problem
 from liser_ray.teachers.batches import choose_device
-from liser_ray.teachers.recogniser import load_recogniser
 from liser_ray.training.precision import Precision
 
 
@@ -22,6 +21,9 @@ class TranscriptStage:
 
     def __init__(self, address: str, precision: Precision, count: Callable[[Work], None], has_gpu: bool = False):
         """Load a recogniser on this machine, on the GPU if Ray gave one; ``count`` gets the work of each call."""
+        # Transformers, which whoever starts the job need not wait for unless there is a recogniser.
+        from liser_ray.teachers.recogniser import load_recogniser
+
         self._recogniser = load_recogniser(address, torch.device(choose_device(has_gpu)), precision)
         self._count = count
 
