@@ -4,15 +4,21 @@ import argparse
 import io
 import os
 import socket
+from collections import deque
+from typing import Any
+
+import numpy as np
 
 from liser_ray.commands.model import add_model_arguments, load_student
 from liser_ray.media.waveform import WaveformError
 from liser_ray.prediction.prediction import Prediction
+from liser_ray.prediction.stream import Estimate
 from liser_ray.prediction.student import Student
 from liser_ray.runtime.errors import UserError
 
 DESCRIPTION = """\
-Open a page on this machine to try a student: upload a file or record with the microphone, see the emotions over time.
+Open a page on this machine to try a student: speak and see what it hears while you do, or upload a recording and see
+the emotions over time.
 
   liser-ray demo-app                     http://127.0.0.1:7860, for this machine alone
   liser-ray demo-app --port 8000 --model owner/name
@@ -21,6 +27,9 @@ It works without a network; nothing that is uploaded leaves the machine. Needs G
 """
 
 _HOST = "127.0.0.1"
+_DRAWN_S = 30
+_PER_S = 10  # estimates
+_DRAWN_EACH = 5  # of them: a picture takes 0.1 s, as long as the sound of each call (Gradio 6.31), which must not wait
 _NOTE = """\
 # Speech emotions
 The student hears 3 s at a time and names one of: {labels}. Its answers are what listeners or actors called such speech
@@ -47,6 +56,36 @@ def warning(prediction: Prediction) -> str:
     return f"**Unlike the training**, so do not rely on the answer: {'; '.join(prediction.unlike)}."
 
 
+class Listener:
+    """What a student says of what somebody is saying, and of the last half minute what there is to draw.
+
+    Attributes:
+        labels: of the estimates' probabilities.
+        estimates: the last ones, oldest first; none before the first 3 s.
+    """
+
+    def __init__(self, student: Student, sample_rate_hz: int):
+        self._stream = student.stream(sample_rate_hz)
+        self._n_drawn = self._n_heard = 0
+        self.labels = self._stream.labels
+        self.estimates: deque[Estimate] = deque(maxlen=_DRAWN_S * _PER_S)
+
+    def hear(self, samples: np.ndarray) -> bool:
+        """Whether it is time to draw again, after the next sound, int16 [n] or [n, channels] as Gradio has it."""
+        estimates = self._stream.add(samples.T)
+        self.estimates.extend(estimates)
+        self._n_heard += len(estimates)
+        is_time = self._n_heard - self._n_drawn >= _DRAWN_EACH
+        if is_time:
+            self._n_drawn = self._n_heard
+        return is_time
+
+    @property
+    def now(self) -> dict[str, float]:
+        """Probabilities of the last 3 s, by label."""
+        return dict(zip(self.labels, self.estimates[-1].probabilities.tolist(), strict=True))
+
+
 def serve(student: Student, port: int, block: bool = True) -> str:
     """Serve the page until Ctrl-C, or by threads (``block`` off); its address.
 
@@ -57,7 +96,7 @@ def serve(student: Student, port: int, block: bool = True) -> str:
         import gradio
         from PIL import Image
 
-        from liser_ray.prediction.plot import Overview, prediction_plot
+        from liser_ray.prediction.plot import Overview, listening_plot, prediction_plot
     except ModuleNotFoundError as error:
         raise UserError(f"The page needs Gradio ({error}): pip install liser-ray[app]") from error
 
@@ -72,15 +111,39 @@ def serve(student: Student, port: int, block: bool = True) -> str:
         picture = Image.open(io.BytesIO(prediction_plot(overview, prediction, os.path.basename(path))))
         return prediction.as_dict, picture, warning(prediction)
 
+    def listen(listener: Listener | None, chunk: tuple[int, np.ndarray] | None) -> tuple[Any, ...]:
+        if chunk is None:
+            return listener, None, None
+        listener = listener or Listener(student, chunk[0])
+        if not listener.hear(chunk[1]):
+            return listener, gradio.skip(), gradio.skip()
+        drawn = listening_plot(listener.labels, listener.estimates, _DRAWN_S)
+        return listener, listener.now, Image.open(io.BytesIO(drawn))
+
     with gradio.Blocks(title="LiSER", analytics_enabled=False) as page:
         gradio.Markdown(_NOTE.format(labels=", ".join(student.labels)))
-        with gradio.Row():
-            with gradio.Column():
-                sound = gradio.Audio(sources=["upload", "microphone"], type="filepath", label="Speech")
-                warned = gradio.Markdown()
-            label = gradio.Label(label="Emotion", num_top_classes=len(student.labels))
-        picture = gradio.Image(label="Over time", interactive=False)
-        sound.change(answer, sound, [label, picture, warned], api_name="predict")
+        with gradio.Tab("A recording"):
+            with gradio.Row():
+                with gradio.Column():
+                    sound = gradio.Audio(sources=["upload", "microphone"], type="filepath", label="Speech")
+                    warned = gradio.Markdown()
+                label = gradio.Label(label="Emotion", num_top_classes=len(student.labels))
+            picture = gradio.Image(label="Over time", interactive=False, buttons=["fullscreen", "download"])
+            sound.change(answer, sound, [label, picture, warned], api_name="predict")
+        with gradio.Tab("While you speak"):
+            with gradio.Row():
+                spoken = gradio.Audio(sources=["microphone"], type="numpy", streaming=True, label="Microphone")
+                now = gradio.Label(label="The last 3 seconds", num_top_classes=len(student.labels))
+            curves = gradio.Image(label="The last half minute", interactive=False, buttons=[])
+            listener = gradio.State()
+            spoken.start_recording(lambda: (None, None, None), None, [listener, now, curves], api_visibility="private")
+            spoken.stream(
+                listen,
+                [listener, spoken],
+                [listener, now, curves],
+                show_progress="hidden",
+                api_visibility="private",
+            )
 
     if port == 0:
         with socket.socket() as free:

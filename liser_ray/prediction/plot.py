@@ -1,11 +1,13 @@
 """A picture of what was heard and what was said of it: waveform, log-Mel spectrogram, emotions over time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from liser_ray.prediction.backend import Backend
 from liser_ray.prediction.prediction import Prediction
+from liser_ray.prediction.stream import Estimate
 from liser_ray.results.style import BLUE, COLOURS, LINES, make_figure, put_legend_beside, to_png
 from liser_ray.student.front_end import (
     N_BANDS,
@@ -109,14 +111,31 @@ def prediction_plot(overview: Overview, prediction: Prediction, title: str) -> b
     picture.grid(visible=False)
 
     middle_s = (prediction.window_start_s + prediction.window_end_s) / 2 - prediction.start_s  # as the sound above
-    for i, label in enumerate(prediction.labels):
-        colour, style = COLOURS[i % len(COLOURS)], LINES[i % len(LINES)]
-        marker = "o" if len(middle_s) < _FEW_WINDOWS else None
-        values = prediction.window_probabilities[:, i]
-        curves.plot(middle_s, values, style, color=colour, label=label, marker=marker, markersize=3)
-    curves.set_ylim(0, 1)
+    _draw_curves(curves, prediction.labels, middle_s, prediction.window_probabilities)
     curves.set_xlim(0, max(prediction.duration_s, end_s))
-    curves.set_ylabel("probability")
     curves.set_xlabel("middle of the 3-s window, seconds")
-    put_legend_beside(curves)
     return to_png(figure)
+
+
+def listening_plot(labels: Sequence[str], estimates: Sequence[Estimate], reach_s: float) -> bytes:
+    """Probabilities of the last ``reach_s`` seconds of a stream, of one estimate or more, as the bytes of a PNG."""
+    figure, curves = make_figure(10, 3.4)
+    figure.suptitle(f"{estimates[-1].label} {estimates[-1].probabilities.max():.2f}", fontsize=12)
+    ends_s = np.array([one.end_s for one in estimates])
+    probabilities = np.array([one.probabilities for one in estimates])
+    _draw_curves(curves, labels, ends_s, probabilities)
+    end_s = max(reach_s, ends_s[-1])
+    curves.set_xlim(end_s - reach_s, end_s)
+    curves.set_xlabel("end of the 3-s window, seconds")
+    return to_png(figure)
+
+
+def _draw_curves(axes: Axes, labels: Sequence[str], seconds: np.ndarray, probabilities: np.ndarray) -> None:
+    """Probabilities [n, K] over their seconds [n]."""
+    for i, label in enumerate(labels):
+        colour, style = COLOURS[i % len(COLOURS)], LINES[i % len(LINES)]
+        marker = "o" if len(seconds) < _FEW_WINDOWS else None
+        axes.plot(seconds, probabilities[:, i], style, color=colour, label=label, marker=marker, markersize=3)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("probability")
+    put_legend_beside(axes)

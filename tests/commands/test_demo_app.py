@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from liser_ray.commands.demo_app import serve, warning
+from liser_ray.commands.demo_app import Listener, serve, warning
 from liser_ray.prediction.student import Student
 
 gradio = pytest.importorskip("gradio")
@@ -50,27 +50,62 @@ def test_sound_that_is_unlike_the_training_is_said(student_folder, speech_folder
     assert warning(replace(expected, unlike=("it is flat", "it is narrow"))).endswith(": it is flat; it is narrow.")
 
 
-def test_in_a_browser_a_file_is_uploaded_and_the_answer_read(page, student_folder, speech_folder, tmp_path):
+def test_what_a_microphone_hears_is_drawn_each_half_second_and_forgotten_after_half_a_minute(student_folder):
+    student = Student.from_pretrained(student_folder)
+    rng = np.random.default_rng(0)
+    listener, stream = Listener(student, 16_000), student.stream(16_000)
+    expected, drawn_at = [], []
+    for tenth in range(350):
+        chunk = rng.integers(-9000, 9000, (1600, 2)).astype(np.int16)
+        expected += stream.add(chunk.T)
+        if listener.hear(chunk):
+            drawn_at.append(tenth)
+    assert drawn_at == pytest.approx(np.arange(34, 350, 5), abs=1)
+    assert [one.end_s for one in listener.estimates] == [one.end_s for one in expected[-300:]]
+    assert listener.now == dict(zip(student.labels, expected[-1].probabilities.tolist(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def tab(page, tmp_path_factory) -> Iterator:
+    """An empty tab of a browser whose microphone hears noise."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("no Chromium on this machine")
     sync_api = pytest.importorskip("playwright.sync_api")
-    expected = Student.from_pretrained(student_folder).predict_file(str(speech_folder / "middle.flac"))
+    heard = tmp_path_factory.mktemp("microphone") / "noise.wav"
+    soundfile.write(heard, 0.1 * np.random.default_rng(0).standard_normal(160_000), 16_000)
+    microphone = ["use-fake-ui-for-media-stream", "use-fake-device-for-media-stream"]
+    flags = [*microphone, f"use-file-for-fake-audio-capture={heard}"]
+    if not os.geteuid():
+        flags.append("no-sandbox")  # Chromium has no sandbox for root
     with sync_api.sync_playwright() as playwright:
-        sandboxed = [] if os.geteuid() else ["--no-sandbox"]  # Chromium has no sandbox for root
-        browser = playwright.chromium.launch(executable_path=chromium, args=sandboxed)
-        tab = browser.new_page()
-        requests: list[str] = []
-        tab.on("request", lambda request: requests.append(request.url))
-        tab.goto(page)
-        tab.locator("input[type=file]").first.set_input_files(str(speech_folder / "middle.flac"))
-        answer = tab.locator("[data-testid=label-output-value]")
-        answer.wait_for(timeout=60_000)
-        assert answer.inner_text().strip() == expected.label
-        tab.locator("img").first.wait_for(timeout=60_000)
-        tab.screenshot(path=os.environ.get("LISER_SCREENSHOT", str(tmp_path / "page.png")), full_page=True)
+        browser = playwright.chromium.launch(executable_path=chromium, args=[f"--{flag}" for flag in flags])
+        yield browser.new_page(permissions=["microphone"])
         browser.close()
+
+
+def test_in_a_browser_a_file_is_uploaded_and_the_answer_read(tab, page, student_folder, speech_folder, tmp_path):
+    expected = Student.from_pretrained(student_folder).predict_file(str(speech_folder / "middle.flac"))
+    requests: list[str] = []
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.goto(page)
+    tab.locator("input[type=file]").first.set_input_files(str(speech_folder / "middle.flac"))
+    answer = tab.locator("[data-testid=label-output-value]")
+    answer.wait_for(timeout=60_000)
+    assert answer.inner_text().strip() == expected.label
+    tab.locator("img").first.wait_for(timeout=60_000)
+    tab.screenshot(path=os.environ.get("LISER_SCREENSHOT", str(tmp_path / "page.png")), full_page=True)
     assert [url for url in requests if not url.startswith((page, "data:", "blob:"))] == []  # works offline
+
+
+def test_in_a_browser_answers_come_while_somebody_speaks(tab, page, student_folder):
+    tab.goto(page)
+    tab.get_by_role("tab", name="While you speak").click()
+    tab.get_by_role("button", name="Record").click()
+    answer = tab.locator("[data-testid=label-output-value]").filter(visible=True)
+    answer.wait_for(timeout=60_000)
+    assert answer.inner_text().strip() in Student.from_pretrained(student_folder).labels
+    tab.locator("img[src*='file=']").filter(visible=True).wait_for(timeout=60_000)
 
 
 def test_a_port_that_is_taken_is_one_message(page, student_folder, command):
