@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -25,7 +25,12 @@ In the order of the pipeline: clips are large, and are dropped as soon as may be
 
 CPU_SPANS, GPU_SPANS = 2, 4
 """Spans that an actor without a GPU or with one takes at a time. On a CPU S2D needs a minute for one: more than the
-media stage hands over together would be counted late, and be lost with the process; fewer, Ray would copy."""
+media stage hands over together would be counted late, and be lost with the process; fewer, Ray would copy. Of spans
+shorter than the usual 16 s it takes more in proportion: else most work would be Ray's own, and a GPU's batches nearly
+empty."""
+
+_USUAL_SPAN_S = PlanConfig().span_seconds
+_BATCHES_PER_DECODER = 4  # at least, so that all have work to the end
 
 _MAX_COLUMN_BYTES = 2**31 - 1  # Arrow's binary columns have offsets of 32 bits
 _MOST_SOUND_BYTES_PER_S = 2 * 16_000 * 1.01  # 16 kHz, 16 bit, and FLAC's frames around it
@@ -39,7 +44,7 @@ class PoolConfig:
         actors: how many; 0: as many as fit the cluster when the job starts.
         num_cpus: CPUs that each holds; -1: fitted to the cluster.
         num_gpus: GPUs (fractions too) that each holds; -1: a share of one where the cluster has any, else 0.
-        batch_spans: spans that an actor takes at a time; 0: 4 for a teacher with a GPU, else 2.
+        batch_spans: spans that an actor takes at a time; 0: 4 for a teacher with a GPU, else 2; more of short ones.
     """
 
     actors: int = 0
@@ -273,8 +278,17 @@ class Pools:
         return "Workers: " + " · ".join(f"{stage} {pool}" for stage, pool in self.by_stage.items())
 
 
-def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float, nodes: int = 1) -> Pools:
+def fit_pools(
+    config: LabelConfig,
+    cluster_cpus: float,
+    cluster_gpus: float,
+    nodes: int = 1,
+    spans: int = 1,
+    seconds: float = _USUAL_SPAN_S,
+) -> Pools:
     """Fill the pools' open values so that they fit a cluster together, with room for Ray's own tasks.
+
+    So many spans are to be labeled, which are so many seconds together.
 
     With GPUs, each one serves an actor of every pool. All CPUs that the teachers leave go to decoding. Without GPUs
     each node has an actor of every pool. They use every core for a moment and hold a fraction of one, and there is a
@@ -301,12 +315,11 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float, nod
     shares = _gpu_shares(config.teacher_groups)
 
     def teacher(name: str, pool: PoolConfig) -> PoolConfig:
-        num_gpus = pool.num_gpus if pool.num_gpus >= 0 else (shares[name] if n_gpus else 0.0)
-        return PoolConfig(
+        return replace(
+            pool,
             actors=pool.actors or teacher_actors,
             num_cpus=pool.num_cpus if pool.num_cpus >= 0 else teacher_cpus,
-            num_gpus=num_gpus,
-            batch_spans=pool.batch_spans or (GPU_SPANS if num_gpus else CPU_SPANS),
+            num_gpus=pool.num_gpus if pool.num_gpus >= 0 else (shares[name] if n_gpus else 0.0),
         )
 
     teachers = {name: teacher(name, pool) for name, pool in given.items()}
@@ -314,13 +327,22 @@ def fit_pools(config: LabelConfig, cluster_cpus: float, cluster_gpus: float, nod
     each = config.media_pool.num_cpus
     fitting = left / each + 1e-9 if each > 0 else left if n_gpus else spare
     actors = config.media_pool.actors or max(1, int(fitting))
-    media = PoolConfig(
+    media = replace(
+        config.media_pool,
         actors=actors,
         num_cpus=each if each >= 0 else min(1.0, left / actors),
         num_gpus=max(0.0, config.media_pool.num_gpus),
-        batch_spans=config.media_pool.batch_spans or CPU_SPANS,
     )
-    return Pools(media, teachers)
+    in_a_usual_one = round(_USUAL_SPAN_S * spans / seconds) if seconds else 1
+    times = max(1, min(in_a_usual_one, spans // (CPU_SPANS * _BATCHES_PER_DECODER * actors)))
+
+    def in_batches(pool: PoolConfig, fitted: int) -> PoolConfig:
+        return replace(pool, batch_spans=pool.batch_spans or fitted * times)
+
+    return Pools(
+        in_batches(media, CPU_SPANS),
+        {name: in_batches(pool, GPU_SPANS if pool.num_gpus else CPU_SPANS) for name, pool in teachers.items()},
+    )
 
 
 def _gpu_shares(groups: Mapping[str, Sequence[TeacherEntry]]) -> dict[str, float]:

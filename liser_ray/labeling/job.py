@@ -108,7 +108,7 @@ def label_corpus(config: LabelConfig) -> JobResult:
     done = {part: reconcile(folders.of_part(part)) for part in own}
     started = time.monotonic()
     if any(done[part] < spans for part, spans in own.items()):
-        _label(config, folders, schema, own, done, recipe)
+        _label(config, folders, plan, schema, own, done, recipe)
     elapsed_s = time.monotonic() - started
     spans_run = sum(own.values()) - sum(done.values())
     outcomes: Counter[tuple[str, str]] = Counter()
@@ -171,6 +171,7 @@ def _own_parts(config: LabelConfig, plan: PlanSummary) -> dict[str, int]:
 def _label(
     config: LabelConfig,
     folders: OutputFolders,
+    plan: PlanSummary,
     schema: pa.Schema,
     planned: Mapping[str, int],
     done: Mapping[str, int],
@@ -178,7 +179,7 @@ def _label(
 ) -> None:
     """Run the pipeline over what is not labeled yet of each part, and show how far all are together."""
     start_ray()
-    pools = fit_pools(config, *ray_resources())
+    pools = fit_pools(config, *ray_resources(), plan.spans_to_label, plan.to_label_s)
     log.info("%s", pools)
     counts = JobCounts()
     n_spans, n_done = sum(planned.values()), sum(done.values())

@@ -23,7 +23,7 @@ from liser_ray.corpora.plan_table import as_table, plan_rows
 from liser_ray.corpora.probe import probe_all
 from liser_ray.corpora.recordings import input_roots, list_recordings
 from liser_ray.corpora.schema import plan_schema
-from liser_ray.labeling.config import LabelConfig, Pools, Prices, fit_pools
+from liser_ray.labeling.config import LabelConfig, PoolConfig, Pools, Prices, fit_pools
 from liser_ray.labeling.monitor import monitored
 from liser_ray.labeling.pipeline import label_spans
 from liser_ray.labeling.progress import Counts, JobCounts, Work, counted
@@ -136,8 +136,11 @@ def measure_corpus(config: LabelConfig) -> tuple[Measurement, str]:
     result = replace(result, recordings=n_recordings, lost=lost, clips_pools=config.clips_pools)
     delete_folder(folder)
     pools_file = join(folder, "pools.yaml")
-    teachers = {name: asdict(pool) for name, pool in fitted.teachers.items()}
-    settings = {"media_pool": asdict(fitted.media), "teacher_pools": teachers}
+    # How much a worker takes at a time is fitted to the spans of each plan, unless somebody has said it.
+    said = {name: config.teacher_pools.get(name, PoolConfig()).batch_spans for name in fitted.teachers}
+    teachers = {name: asdict(replace(pool, batch_spans=said[name])) for name, pool in fitted.teachers.items()}
+    media = asdict(replace(fitted.media, batch_spans=config.media_pool.batch_spans))
+    settings = {"media_pool": media, "teacher_pools": teachers}
     header = f"# Measured for {cluster}. On top of the settings that it was measured with.\n"
     write_bytes(pools_file, header.encode() + yaml.safe_dump(settings, sort_keys=False).encode())
     measured = asdict(result) | {

@@ -77,6 +77,23 @@ def test_pools_are_fitted_to_the_cluster(config, cluster, expected):
         assert num_cpus is None or pool.num_cpus == num_cpus
 
 
+@pytest.mark.parametrize(
+    ("spans", "seconds", "expected"),
+    [
+        (10_000, 160_000, (2, 4)),
+        (10_000, 20_000, (16, 32)),  # of 2 s: eight make a usual one
+        (10_000, 0, (2, 4)),
+        (300, 600, (2, 4)),  # or most of the 28 decoders would have nothing to do
+        (1000, 2000, (8, 16)),
+    ],
+)
+def test_of_short_spans_a_worker_takes_more_at_a_time(spans, seconds, expected):
+    media, *teachers = fit_pools(config(), 34, 2, 1, spans, seconds).by_stage.values()
+    assert (media.batch_spans, *{one.batch_spans for one in teachers}) == expected
+    said = config(PoolConfig(batch_spans=3))
+    assert fit_pools(said, 34, 2, 1, spans, seconds).media.batch_spans == 3
+
+
 def test_who_says_whether_the_face_speaks_is_asked_first():
     teachers = [*LISER, "talks=speaks:landmarks.pth"]
     assert [one.name for one in config(teachers=teachers).entries] == ["talks", "face", "speech"]

@@ -8,7 +8,6 @@ from labeling.tables import open_spans
 from talking_heads import voice
 
 from liser_ray.corpora.schema import plan_schema
-from liser_ray.labeling import transcript_stage
 from liser_ray.labeling.config import LabelConfig, fit_pools
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.run_card import sources_of_transcripts
@@ -83,7 +82,7 @@ def test_the_recogniser_is_asked_where_there_is_speech_and_no_transcript(spans, 
 
         return recogniser
 
-    monkeypatch.setattr(transcript_stage, "load_recogniser", load)
+    monkeypatch.setattr("liser_ray.teachers.recogniser.load_recogniser", load)
     rows = TranscriptStage("whisper", "float32", work.append)(spans).to_pylist()
     assert asked == [[1, 2], [1], [2]]
     assert [row["transcript"] for row in rows] == ["Yes!", "It is 1.", "", "", ""]
