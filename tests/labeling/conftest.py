@@ -127,6 +127,22 @@ def rows(labeled: JobResult) -> dict[tuple[str, float], Row]:
 
 
 @pytest.fixture(scope="session")
+def quick_config(label_config: LabelConfig, trouble: Path) -> LabelConfig:
+    """Settings for ``few.parquet`` with a teacher that is there at once: for what is about the job alone."""
+    return replace(label_config, input=str(trouble / "few.parquet"), teachers=["energy=energy:"], teacher_pools={})
+
+
+@pytest.fixture(scope="session")
+def quick_rows(
+    quick_config: LabelConfig, ray_session: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, float], Row]:
+    """Its table, from a run without interruption."""
+    return rows_of(
+        Path(label_corpus(replace(quick_config, output=str(tmp_path_factory.mktemp("quick")))).folders.labels)
+    )
+
+
+@pytest.fixture(scope="session")
 def few_rows(rows: dict[tuple[str, float], Row]) -> dict[tuple[str, float], Row]:
     """Those of ``few.parquet``."""
     return {span: row for span, row in rows.items() if span[0] in FEW}

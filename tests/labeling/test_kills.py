@@ -140,11 +140,11 @@ def settings(labeled, label_config):
 
 
 def test_a_worker_killed_and_the_driver_within_a_part_and_between_two_it_ends_with_the_same_table(
-    settings, trouble, few_rows, ray_session, tmp_path
+    quick_config, quick_rows, ray_session, tmp_path
 ):
     moments = random.Random(0)
-    plan = replace(settings.plan, spans_per_part=3)
-    settings = replace(settings, input=str(trouble / "few.parquet"), plan=plan)
+    plan = replace(quick_config.plan, spans_per_part=3)
+    settings = replace(quick_config, plan=plan, media_pool=POOL, teacher_pools={"sound": POOL})
     job = Attacked(settings, OneMachine(ray_session), tmp_path / "out")
     job.wait(lambda: len(job.started_with()) > 1)
     job.lose("MediaStage", moments)
@@ -155,9 +155,9 @@ def test_a_worker_killed_and_the_driver_within_a_part_and_between_two_it_ends_wi
     job.lose("driver", moments)
     job.wait(lambda: len(job.committed()) == 3)
     job.lose("driver", moments)
-    assert len(job.committed()) == 3 < len(few_rows)
+    assert len(job.committed()) == 3 < len(quick_rows)
     assert {path.parent.name for path in (tmp_path / "out/labels").rglob("*.parquet")} == {"part-00001"}
-    job.check(few_rows)
+    job.check(quick_rows)
 
 
 @pytest.mark.soak

@@ -21,14 +21,11 @@ def ids_below(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_two_clusters_share_a_job_and_the_last_one_sums_it_up(
-    trouble, label_config, ray_session, few_rows, tmp_path, capsys
-):
+def test_two_clusters_share_a_job_and_the_last_one_sums_it_up(quick_config, quick_rows, ray_session, tmp_path, capsys):
     config = replace(
-        label_config,
-        input=str(trouble / "few.parquet"),
+        quick_config,
         output=str(tmp_path / "out"),
-        plan=replace(label_config.plan, spans_per_part=3),
+        plan=replace(quick_config.plan, spans_per_part=3),
         media_pool=PoolConfig(actors=1),
     )
     out, card = tmp_path / "out", tmp_path / "out/run.json"
@@ -48,15 +45,15 @@ def test_two_clusters_share_a_job_and_the_last_one_sums_it_up(
 
     second = label_corpus(replace(config, part="1/2"))
     assert (second.spans_run, second.open_part) == (5, "")
-    assert sum(second.outcomes.values()) == len(few_rows)
-    assert sum(json.loads(card.read_text())["results"]["rows"].values()) == len(few_rows)
-    assert f"all {len(few_rows)} spans have their row" in (out / "report.html").read_text()
-    assert_same_labels(rows_of(out / "labels"), few_rows)
+    assert sum(second.outcomes.values()) == len(quick_rows)
+    assert sum(json.loads(card.read_text())["results"]["rows"].values()) == len(quick_rows)
+    assert f"all {len(quick_rows)} spans have their row" in (out / "report.html").read_text()
+    assert_same_labels(rows_of(out / "labels"), quick_rows)
     for part in ("part-00001", "part-00002", "part-00003"):
         assert (
             ids_below(out / "labels" / part) == ids_below(out / "checkpoint" / part) == ids_below(out / "plan" / part)
         )
-    labeled = [one for one in few_rows.values() if one["status"] == "labeled"]
+    labeled = [one for one in quick_rows.values() if one["status"] == "labeled"]
     assert open_labels_table(str(out)).n_rows == len(labeled)
 
     # Another cluster had taken a part as well, and has made some of its rows a second time.
@@ -64,11 +61,11 @@ def test_two_clusters_share_a_job_and_the_last_one_sums_it_up(
     shutil.copy(doubled, doubled.with_name("again-0.parquet"))
     assert label_corpus(replace(config, part="2/2")).open_part.startswith("part-00003 has ")
     assert label_corpus(config).spans_run <= 0
-    assert_same_labels(rows_of(out / "labels"), few_rows)
+    assert_same_labels(rows_of(out / "labels"), quick_rows)
     assert ids_below(out / "checkpoint") == ids_below(out / "plan")
 
     # A table in parts is the input of a job that adds a teacher.
-    more = LabelConfig(str(out), str(tmp_path / "more"), teachers=["energy=energy:"], part="3/3")
+    more = LabelConfig(str(out), str(tmp_path / "more"), teachers=["more=energy:"], part="3/3")
     assert plan_corpus(replace(more, part="")).spans_by_part == second.plan.spans_by_part
     assert label_corpus(more).spans_run == 2
     assert ids_below(tmp_path / "more/labels") == ids_below(out / "plan/part-00003")
