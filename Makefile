@@ -29,11 +29,11 @@ export COMBINATIONS
 demo: .venv/ready  ## a small corpus, small teachers, labels, students: about five minutes on two cores, no network
 	@$(BIN)/python jobs/demo.py
 
-# Two processes: one for all that runs on Ray, one for the rest. One thread each: two that wait for each other on a busy
-# machine are many times slower than one.
+# One process for all that runs on Ray, where most of the time goes into waiting for processes to start, and two for the
+# rest. One thread each: two that wait for each other on a busy machine are many times slower than one.
 test: .venv/ready  ## all tests, the slow ones too
 	@echo "All tests: about a quarter of an hour on two cores that do nothing else"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3
 
 # Each line: instructions for oneDNN, for PyTorch's own loops and for MKL, and threads. They only take away: what a CPU
 # does not have it goes without.

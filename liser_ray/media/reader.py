@@ -49,7 +49,12 @@ class Header:
 
 
 class Reader:
-    """An open recording. A context manager; one span at a time: the next one ends the one before."""
+    """An open recording. A context manager; one span at a time: the next one ends the one before.
+
+    Attributes:
+        header: what is known of it.
+        note: what of it can't be read, in words; "": nothing.
+    """
 
     def __init__(self, uri: str, max_pixels: int = MAX_PIXELS, roots: tuple[str, ...] = (), wanted: Wanted = ANY):
         """Open a local or S3 recording, which must lie in the roots if there are any, and read its header.
@@ -65,8 +70,9 @@ class Reader:
         self._is_fresh = False  # whether nothing was read of it
         try:
             self._pieces: list[Piece] = []
-            for file in self._files():
-                self._add_pieces(file)
+            files = self._files()
+            lost_mb = sum(file[1] - file[0] for file in files if not self._add_pieces(file)) / 1e6
+            self.note = f"{lost_mb:.2g} MB of it, joined to the rest, can't be opened" if lost_mb else ""
             self.header = self._header()
         except BaseException:
             self.close()
@@ -126,13 +132,13 @@ class Reader:
         finally:
             self._source.in_header = False
 
-    def _add_pieces(self, file: tuple[int, int]) -> None:
-        """Add the pieces of a file; of one that is joined to others, and is none, there are none."""
+    def _add_pieces(self, file: tuple[int, int]) -> bool:
+        """Add the pieces of a file; False, and none, of one that is joined to others and is no file."""
         try:
             timeline = self._open(file)
         except MediaError as error:
             if self._pieces and error.reason in (Reason.NOT_MEDIA, Reason.TRUNCATED):
-                return
+                return False
             raise
         n_bytes = file[1] - file[0]
         stated_s = timeline.stated_duration_s()
@@ -150,6 +156,7 @@ class Reader:
             last = self._pieces[-1] if self._pieces else None
             start_s = round(last.start_s + (last.duration_s or 0.0), 6) if last else 0.0
             self._pieces.append(Piece(start_s, duration_s, file, stretch))
+        return True
 
     def _measured_s(self, file: tuple[int, int], max_bytes: int = MAX_SEARCH_BYTES) -> float | None:
         for near_end in (True, False):
@@ -196,10 +203,9 @@ class Reader:
         return timeline
 
     def _header(self) -> Header:
-        assert self._in_use is not None
-        if len(self._pieces) > 1:
-            self._open(self._pieces[0].file)
-        tracks = self._in_use.tracks
+        in_use = self._in_use if len(self._pieces) == 1 else None
+        timeline = in_use or self._open(self._pieces[0].file)
+        tracks = timeline.tracks
         video = tracks.video
         rate = video.average_rate if video is not None else None  # FFmpeg's guess may be the time base: 1000 in WebM
         last = self._pieces[-1]

@@ -151,7 +151,7 @@ def _prepare(reader: Reader, start_s: float, end_s: float, config: MediaConfig, 
     found = find_faces(stream, stream.n_cells, config.faces) if needs.clips else NO_FACES
     pcm = stream.pcm()
     first, end = common_cells(*stream.covered_s(), stream.n_cells)
-    start_s, end_s, notes = stream.start_s, stream.end_s, [stream.note]
+    start_s, end_s, notes = stream.start_s, stream.end_s, [reader.note, stream.note]
     if (first, end) != (0, stream.n_cells):
         notes.append(stream.reach())
         if end - first < WINDOW_CELLS:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 import numpy as np
@@ -51,8 +51,9 @@ class StudentCard:
             content = json.loads(text)
             version, front_end = content["format"], content["front_end"]
             labels = tuple(content["labels"])
-            network = _network(content["network"])
-        except (ValueError, TypeError, KeyError, UserError) as error:
+            unknown = sorted(content["network"].keys() - {one.name for one in fields(NetworkConfig)})
+            network = _network({name: value for name, value in content["network"].items() if name not in unknown})
+        except (ValueError, TypeError, KeyError, AttributeError, UserError) as error:
             raise UserError(
                 f"{where} is no card of a student ({error!r}). Give the folder of a trained one."
             ) from error
@@ -60,6 +61,11 @@ class StudentCard:
             raise UserError(
                 f"{where} is of a student of format {version} that listens with {front_end}; this version of liser_ray "
                 f"runs format {FORMAT} with {FRONT_END}. Use the version that it was trained with."
+            )
+        if unknown:
+            raise UserError(
+                f"{where} is of a student whose network has {', '.join(unknown)}, which this version of liser_ray does "
+                "not know. Use the version that it was trained with, or a newer one."
             )
         if len(labels) < 2 or not all(isinstance(label, str) for label in labels):
             raise UserError(f"{where} has no labels: {labels}.")

@@ -177,6 +177,18 @@ def test_of_joined_files_all_are_planned_and_no_span_reaches_over_a_joint(tmp_pa
             reader.span(breaks_s[0] - 0.5, breaks_s[0] + 0.5)
 
 
+def test_a_joined_file_that_can_not_be_opened_is_named_in_what_is_left(tmp_path):
+    whole = write_moving(tmp_path / "a.mp4", 1.2, 25).read_bytes()
+    path = tmp_path / "joined.mp4"
+    path.write_bytes(whole + whole[: len(whole) // 2])  # its index, at its end, is gone
+    with Reader(str(path)) as reader:
+        assert reader.header.duration_s == pytest.approx(1.2, abs=0.1)
+        assert reader.note == f"{len(whole) / 2e6:.2g} MB of it, joined to the rest, can't be opened"
+    path.write_bytes(whole + whole)
+    with Reader(str(path)) as reader:
+        assert (len(reader.header.breaks_s), reader.note) == (1, "")
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".ts", ".vob", ".flv", ".wmv"])
 def test_a_clock_that_starts_an_hour_late_is_no_hour(tmp_path, suffix):
     path = tmp_path / f"late{suffix}"

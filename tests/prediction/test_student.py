@@ -233,6 +233,7 @@ def test_a_push_uploads_weights_card_and_readme_at_once(student, monkeypatch):
     [
         ({"format": 2}, "of format 2"),
         ({"front_end": {"sample_rate_hz": 8_000}}, "listens with"),
+        ({"network": {"heads_of_tomorrow": 4}}, "has heads_of_tomorrow, which this version of liser_ray does not know"),
         ({"labels": ["one"]}, "has no labels"),
         ({"network": None}, "no card of a student"),
         ({"network": {"filters": [64, 64]}}, "no card of a student"),

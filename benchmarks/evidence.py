@@ -1,0 +1,117 @@
+"""What unlabeled speech brings, from committed records: the tables and pictures of docs/evidence.md.
+
+`python benchmarks/evidence.py` reads the records of each experiment below benchmarks/results/ and writes between the
+markers of the page. Each experiment's design is a file beside its records, with the commands; run arms go into its
+folder as they come.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from liser_ray.results.records import Record, read_records
+from liser_ray.results.scores import Interval, interval, paired_difference, pooled
+from liser_ray.results.style import BLUE, GREY, make_figure, to_png
+from liser_ray.results.tables import interval_text, score_text, write_between_markers
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "evidence.md"
+RECORDS = ROOT / "benchmarks" / "results"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Arms beside one another.
+
+    Attributes:
+        arms: what each is called here, to its folder of records and the recipe they are of.
+        pairs: differences of arms that say what came of it.
+        share: of the last pair's difference, the first pair's share is said; "": no.
+    """
+
+    arms: Mapping[str, tuple[Path, str]]
+    pairs: Sequence[tuple[str, str]]
+    share: str = ""
+
+
+EXPERIMENTS = {
+    "fewer_labels": Experiment(
+        {
+            "six": (RECORDS / "fewer_labels", "robust+62-steps+35%-speakers"),
+            "taught": (RECORDS / "fewer_labels", "robust-sp-dstl+62-steps+35%-speakers"),
+            "placebo": (RECORDS / "fewer_labels", "robust-sp-dstl+placebo+62-steps+35%-speakers"),
+            "all": (ROOT / "results", "robust"),
+        },
+        [("taught", "six"), ("taught", "placebo"), ("placebo", "six"), ("all", "six")],
+        "of the gap between six actors' labels and seventeen's",
+    ),
+    "pretext": Experiment(
+        {
+            "none": (RECORDS / "pretext", "strong+65-steps"),
+            "pretext": (RECORDS / "pretext", "pretext-energy+65-steps"),
+            "placebo": (RECORDS / "pretext", "pretext-energy+placebo+65-steps"),
+        },
+        [("pretext", "none"), ("pretext", "placebo"), ("placebo", "none")],
+    ),
+}
+
+
+def main() -> None:
+    text = PAGE.read_text()
+    for name, experiment in EXPERIMENTS.items():
+        by_arm = {
+            arm: sorted((one for one in read_records(str(folder)) if one.recipe == recipe), key=lambda one: one.seed)
+            for arm, (folder, recipe) in experiment.arms.items()
+        }
+        found = {arm: records for arm, records in by_arm.items() if records}
+        differences = {
+            (one, other): paired_difference(found[one], found[other], "uar")
+            for one, other in experiment.pairs
+            if {one, other} <= found.keys()
+        }
+        tables = f"{arms_table(found)}\n\n{differences_table(differences)}"
+        if experiment.share and len(differences) == len(experiment.pairs):
+            first, *_, last = differences.values()
+            tables += f"\n\nThe first difference is **{first.value / last.value:.0%}** {experiment.share}."
+        text = write_between_markers(text, name, tables)
+        (ROOT / "docs" / "images" / f"{name}.png").write_bytes(plot(found, differences))
+        print(tables, end="\n\n")
+    PAGE.write_text(text)
+
+
+def arms_table(arms: Mapping[str, Sequence[Record]]) -> str:
+    lines = ["| arm | seeds | UAR, 95 % over speakers and seeds | each seed |", "|---|---|---|---|"]
+    for arm, records in arms.items():
+        seeds = ", ".join(str(one.seed) for one in records)
+        each = ", ".join(score_text(pooled([one], "uar")) for one in records)
+        lines.append(f"| {arm} | {seeds} | {interval_text(interval(records, 'uar'))} | {each} |")
+    return "\n".join(lines)
+
+
+def differences_table(differences: Mapping[tuple[str, str], Interval]) -> str:
+    lines = ["| in pairs, by speaker | UAR, 95 % | over |", "|---|---|---|"]
+    lines += [f"| {one} − {other} | {interval_text(of)} | {of.over} |" for (one, other), of in differences.items()]
+    return "\n".join(lines)
+
+
+def plot(arms: Mapping[str, Sequence[Record]], differences: Mapping[tuple[str, str], Interval]) -> bytes:
+    """Each arm's UAR, and the differences, with their intervals."""
+    figure, (left, right) = make_figure(9, 1.4 + 0.4 * max(len(arms), len(differences)), 1, 2)
+    scores = {arm: interval(records, "uar") for arm, records in arms.items()}
+    named = {f"{one} − {other}": of for (one, other), of in differences.items()}
+    for axes, values, words in ((left, scores, "UAR"), (right, named, "difference of UAR, in pairs")):
+        found = [*values.values()]
+        reach = [[one.value - one.low for one in found], [one.high - one.value for one in found]]
+        axes.errorbar([one.value for one in found], range(len(found)), xerr=reach, fmt="o", color=BLUE, capsize=3)
+        for row, one in enumerate(found):
+            axes.annotate(score_text(one.value), (one.value, row), (0, 6), textcoords="offset points", ha="center")
+        axes.set_yticks(range(len(found)), [*values])
+        axes.set_ylim(len(found) - 0.5, -0.7)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel(words)
+    right.axvline(0, color=GREY, linewidth=0.9, linestyle="--")
+    return to_png(figure)
+
+
+if __name__ == "__main__":
+    main()
