@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from liser_ray.corpora.apart import divided, split_in
-from liser_ray.corpora.labeled_list import set_of, sex_of, utterance
+from liser_ray.corpora.labeled_list import NAMES, NEEDED, set_of, sex_of, utterance, values_of
 from liser_ray.corpora.manifest import TEXT, Manifest
 from liser_ray.corpora.published import OtherSetError, files_below
 from liser_ray.corpora.utterance import LabeledSet, Utterance
@@ -19,15 +19,6 @@ from liser_ray.runtime.errors import UserError
 NAME = "audiofolder"
 
 _LISTS = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_COLUMNS = {
-    "label": ("label", "emotion"),
-    "speaker": ("speaker", "speaker_id"),
-    "sex": ("sex", "gender"),
-    TEXT: (TEXT, "transcription", "sentence"),
-}
-"""What is read, and in which columns it may be; the first of them that is there counts."""
-
-_NEEDED = ("label", "speaker")
 
 
 def read(root: str, attributes: Sequence[str] = ()) -> LabeledSet:
@@ -51,21 +42,15 @@ def read(root: str, attributes: Sequence[str] = ()) -> LabeledSet:
 
 
 def _rows(uri: str, root: str, attributes: Sequence[str], skipped: Counter[str]) -> list[Utterance]:
-    wanted = [name for names in _COLUMNS.values() for name in names]
-    manifest = Manifest(uri, (), [*wanted, *attributes], "file_name")
-    has = manifest.schema.names
-    called = {what: next((name for name in names if name in has), "") for what, names in _COLUMNS.items()}
-    if missing := [" or ".join(_COLUMNS[what]) for what in _NEEDED if not called[what]]:
-        raise UserError(f"{uri} has no column {' and no column '.join(missing)}, of which it takes both to learn.")
+    optional = [*NAMES["sex"], *NAMES[TEXT], *attributes]
+    manifest = Manifest(uri, NEEDED, optional, "file_name", hint="It takes a label and a speaker to learn.")
     used = []
     for row in manifest.rows(as_text=True):
-        given = dict(zip(has, map(str.strip, row.values), strict=True))
-        values = {what: given[name] for what, name in called.items() if name}
-        if lacking := [what for what in _NEEDED if not values[what]]:
+        values = values_of(row, manifest.schema.names)
+        if lacking := [what for what in ("label", "speaker") if not values[what]]:
             skipped[f"without a {lacking[0]}"] += 1
             continue
         values["sex"] = sex_of(values.get("sex", ""))  # "other" is no reason to refuse a set that others have made
-        values |= {name: given[name] for name in attributes if name in given}
         one = utterance(row, values, attributes, f"{uri}: row {row.number}")
         used.append(replace(one, split=split_in(row.uri.removeprefix(root))))
     return used

@@ -12,6 +12,16 @@ from liser_ray.runtime.errors import UserError
 _VOTES = "votes."
 """What the names of the columns begin with that count the raters of each label."""
 
+NAMES = {
+    "label": ("label", "emotion"),
+    "speaker": ("speaker", "speaker_id"),
+    "sex": ("sex", "gender"),
+    TEXT: (TEXT, "transcription", "sentence"),
+}
+"""What lists say of a recording, and what the column may be called; the first of them that is there counts."""
+
+NEEDED = (NAMES["label"], NAMES["speaker"])
+
 _COLUMNS = "Needed are path, label and speaker; start, end, fold, sex, text and votes.LABEL of each label may be given."
 _SEXES = {"man": "man", "male": "man", "m": "man", "woman": "woman", "female": "woman", "f": "woman", "": ""}
 _MAY_BE_EMPTY = ("sex", TEXT)
@@ -24,11 +34,11 @@ def read_list(uri: str, without_files: bool, attributes: Sequence[str]) -> Label
     Raises:
         UserError: it is faulty.
     """
-    optional = ("fold", "sex", TEXT, f"{_VOTES}*", *attributes)
-    manifest = Manifest(uri, ("label", "speaker"), optional, "path", hint=_COLUMNS, without_files=without_files)
+    optional = ("fold", *NAMES["sex"], *NAMES[TEXT], f"{_VOTES}*", *attributes)
+    manifest = Manifest(uri, NEEDED, optional, "path", hint=_COLUMNS, without_files=without_files)
     utterances = []
     for row in manifest.rows(as_text=True):
-        values = dict(zip(manifest.schema.names, map(str.strip, row.values), strict=True))
+        values = values_of(row, manifest.schema.names)
         utterances.append(utterance(row, values, attributes, f"The manifest {uri}: row {row.number}"))
     found = set_of(posixpath.splitext(posixpath.basename(uri))[0], utterances, f"The manifest {uri}")
     for column in manifest.schema.names:
@@ -38,6 +48,14 @@ def read_list(uri: str, without_files: bool, attributes: Sequence[str]) -> Label
                 f"{', '.join(found.labels)}: name the column after one of them, or leave it out."
             )
     return found
+
+
+def values_of(row: Row, columns: Sequence[str]) -> dict[str, str]:
+    """What a row says in these columns, by the first of its `NAMES` or, of other columns, by their own."""
+    given = dict(zip(columns, map(str.strip, row.values), strict=True))
+    named = {what: next((given[name] for name in names if name in given), None) for what, names in NAMES.items()}
+    others = {name: value for name, value in given.items() if not any(name in names for names in NAMES.values())}
+    return {what: value for what, value in named.items() if value is not None} | others
 
 
 def set_of(name: str, utterances: Iterable[Utterance], where: str, skipped: dict[str, int] | None = None) -> LabeledSet:

@@ -80,7 +80,7 @@ class Manifest:
     def __init__(
         self,
         uri: str,
-        needed: Sequence[str] = (),
+        needed: Sequence[Sequence[str]] = (),
         optional: Sequence[str] | None = None,
         address: str = _ADDRESSES[0],
         folder: str = "",
@@ -91,8 +91,8 @@ class Manifest:
 
         Args:
             uri: of the list.
-            needed, optional: other columns that there must be, and those wanted where there are any (None: all others);
-                an optional "votes.*" is all that begin so.
+            needed: names of other columns that there must be, for each the names that it may have.
+            optional: columns that are wanted where there are any (None: all others); "votes.*" is all that begin so.
             address: which column names the files where several may.
             folder: what addresses are relative to; empty: the list's own folder.
             hint: added to the error where a column is missing.
@@ -105,7 +105,7 @@ class Manifest:
         addresses = (address, *(name for name in _ADDRESSES if name != address))
         try:
             if uri.lower().endswith(_TEXT_SUFFIXES):
-                schema, self.total, self._batches = _open_text(uri, [addresses, *((name,) for name in needed)])
+                schema, self.total, self._batches = _open_text(uri, [addresses, *needed])
             elif uri.lower().endswith(_JSON_SUFFIX):
                 schema, self.total, self._batches = _open_json(uri)
             else:
@@ -116,19 +116,22 @@ class Manifest:
             raise UserError(f"The manifest {uri} can't be read: {_words(error)}") from error
         self._address = next((name for name in addresses if name in schema.names), "" if without_files else address)
         if missing := " and no column ".join(
-            repr(name) for name in (self._address, *needed) if name not in {*schema.names, ""}
+            " or ".join(map(repr, names))
+            for names in ((self._address,), *needed)
+            if {*schema.names, ""}.isdisjoint(names)
         ):
             has = ", ".join(schema.names) or "none"
             raise UserError(f"The manifest {uri} has no column {missing}. It has: {has}. {hint}".rstrip())
         self._times = [self._only(schema, names) for names in (_STARTS, _ENDS)]
         self.has_segments = any(self._times)
         read = {self._address, *self._times}
+        among = None if optional is None else (*itertools.chain(*needed), *optional)
         wanted = [
             one
             for one in schema
             if one.name
             and one.name not in read
-            and (optional is None or any(fnmatchcase(one.name, name) for name in (*needed, *optional)))
+            and (among is None or any(fnmatchcase(one.name, name) for name in among))
         ]
         self.schema = pa.schema([(one.name, _value_type(one)) for one in wanted])
         for name in (*filter(None, read), *self.schema.names):

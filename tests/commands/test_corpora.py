@@ -70,7 +70,7 @@ def test_a_set_that_is_there_and_can_not_be_used_says_why(run, tmp_path, monkeyp
     (folder / "metadata.csv").write_text("file_name,text\na.wav,hello\n")
     code, _, errors = run(folder)
     assert code == 2
-    assert "no column label or emotion" in errors
+    assert "no column 'label' or 'emotion'" in errors
     monkeypatch.setitem(sys.modules, "audformat", None)
     (folder / "db.yaml").write_text("name: x\n")
     assert "pip install 'liser-ray[audformat]'" in run(folder)[2]

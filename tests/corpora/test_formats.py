@@ -89,7 +89,7 @@ class TestAudiofolder:
             (
                 "metadata.csv",
                 "file_name,text\na.wav,x\n",
-                "no column label or emotion and no column speaker",
+                "no column 'label' or 'emotion' and no column 'speaker'",
             ),
             ("metadata.csv", "name,label,speaker\na.wav,x,1\n", "no column 'file_name'"),
             ("metadata.jsonl", "{", "can't be read"),

@@ -362,10 +362,21 @@ class TestManifest:
         pq.write_table(pa.table(columns | {"votes.sad": pa.array([3, None], pa.int32())}), tmp_path / "set.parquet")
         assert [one.votes for one in read_labeled_set(str(tmp_path / "set.parquet")).utterances] == [(("sad", 3),), ()]
 
+    def test_columns_may_have_the_names_that_others_give_them(self, tmp_path):
+        rows = "file,emotion,speaker_id,gender,transcription,note\na,sad,1,female,one two,x\nb,calm,2,,,\n"
+        first, second = read_labeled_set(self.write(tmp_path, rows)).utterances
+        assert first == Utterance(f"{tmp_path}/a", "sad", "1", sex="woman", text="one two")
+        assert second == Utterance(f"{tmp_path}/b", "calm", "2")
+        both = "path,emotion,label,speaker\na,x,sad,1\nb,x,calm,2\n"
+        assert read_labeled_set(self.write(tmp_path, both)).labels == ("calm", "sad")
+
     @pytest.mark.parametrize(
         ("text", "words"),
         [
-            ("path,emotion\na,b\n", "no column 'label' and no column 'speaker'. It has: path, emotion. Needed are"),
+            (
+                "path,mood\na,b\n",
+                "no column 'label' or 'emotion' and no column 'speaker' or 'speaker_id'. It has: path, mood. Needed",
+            ),
             ("path-label-speaker\na-b-c\n", "It has: path-label-speaker"),
             ("path,label,speaker\n", "has no rows"),
             ("", "can't be read"),

@@ -96,7 +96,7 @@ def test_files_are_named_in_a_column_uri_path_or_file(tmp_path):
     path = tmp_path / "list.csv"
     path.write_text("file,path,uri\na,b,c\n")
     assert values_of(path) == [("c", "a", "b")]
-    assert rows_of(path, address="path", needed=("file",), optional=())[0].uri == f"{tmp_path}/b"
+    assert rows_of(path, address="path", needed=[("file",)], optional=())[0].uri == f"{tmp_path}/b"
     path.write_text("note,file\nx,a\n")
     assert values_of(path) == [("a", "x")]
     assert rows_of(path, folder="/elsewhere")[0].uri == "/elsewhere/a"
