@@ -151,16 +151,18 @@ def serve(student: Student, port: int, block: bool = True) -> str:
             port = free.getsockname()[1]
     # Fonts of the system: the defaults come from the network.
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
-    quiet = not block
     try:
         _, address, _ = page.launch(
             server_name=_HOST,
             server_port=port,
             theme=theme,
             max_file_size="500mb",
-            prevent_thread_lock=quiet,
-            quiet=quiet,
+            prevent_thread_lock=True,
+            quiet=True,  # it would offer a public link
         )
     except OSError as error:
         raise UserError(f"Port {port} is taken; name another one with --port.") from error
+    if block:
+        print(f"The page is at {address}, for this machine alone, until Ctrl-C", flush=True)
+        page.block_thread()
     return address

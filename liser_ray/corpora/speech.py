@@ -180,6 +180,9 @@ def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> 
         len(speech.pcm) / SAMPLE_RATE_HZ / 3600,
         ", ".join(f"{count:,} {reason}" for reason, count in sorted(speech.skipped.items())) or "none",
     )
+    if unreadable := [k for k, problem in unusable.items() if problem.reason == "unreadable"]:
+        first = min(unreadable)
+        log.info("The first of the unreadable ones: %s: %s", labeled.utterances[first], unusable[first])
     return speech
 
 

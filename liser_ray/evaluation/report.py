@@ -42,6 +42,8 @@ def facts(content: Mapping[str, Any]) -> Iterator[str]:
     classifiers, labeled, labels = content["classifiers"], content["labeled"], content["labels"]
     recipes = ", ".join(dict.fromkeys(one["recipe"] for one in classifiers))
     yield f"{len(classifiers)} × {recipes} on {labeled['recordings']:,} recordings of {labeled['name']}."
+    if len(classifiers) > 1:
+        yield f"Asked were {', '.join(one['name'] for one in classifiers)}."
     over = next(iter(content["conditions"].values()))["interval_over"]
     chance = score_text(1 / len(labels["names"]))
     yield f"UAR with its 95 % interval over {over}; of {len(labels['names'])} labels, so that chance is {chance}."
@@ -51,7 +53,8 @@ def facts(content: Mapping[str, Any]) -> Iterator[str]:
     if labels["pairs"]:
         yield f"Labels taken for the same: {', '.join(labels['pairs'])}."
     if labels["only_set"]:
-        yield f"Left out, since the classifier does not know them: recordings of {', '.join(labels['only_set'])}."
+        unknown = ", ".join(labels["only_set"])
+        yield f"Left out, since the classifier does not know them (unless by --label_map): recordings of {unknown}."
     if labels["only_classifier"]:
         yield f"Left out, since the set does not have them: the classifier's {', '.join(labels['only_classifier'])}."
 

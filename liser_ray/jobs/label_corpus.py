@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = demo_settings(config)
     if config.dry_run:
         print(describe_plan(plan_corpus(config), n_teachers=max(1, len(config.entries))))
+        print("  not looked at: the teachers and their weights, which are loaded when labeling begins")
     elif config.measure.seconds:
         from liser_ray.labeling.measure import measure_corpus, print_measurement
 

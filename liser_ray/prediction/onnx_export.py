@@ -16,6 +16,7 @@ import onnx
 import safetensors
 import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import set_default_logger_severity
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 
 from liser_ray.prediction.backend import CARD_KEY
@@ -96,6 +97,7 @@ def quantise(model: bytes, recordings: Sequence[np.ndarray]) -> bytes:
         root = logging.getLogger()
         level = root.level
         root.setLevel(logging.ERROR)  # advice on how else to prepare a model
+        set_default_logger_severity(3)  # it warns of inputs with defaults
         try:
             quantize_static(
                 whole,
@@ -111,6 +113,7 @@ def quantise(model: bytes, recordings: Sequence[np.ndarray]) -> bytes:
             )
         finally:
             root.setLevel(level)
+            set_default_logger_severity(2)  # as it is by itself
         return Path(quantised).read_bytes()
 
 

@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -14,6 +13,7 @@ from joblib import cpu_count
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from liser_ray.runtime.errors import UserError
+from liser_ray.runtime.quiet import stderr_away
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +60,8 @@ def hush_restarts() -> None:
     It warns (core_worker.cc, Ray 2.60) of arguments that may be lost by then, also for the pools of Ray Data, which
     holds them as long as it has the pools. Standard error is away while it says so of an actor that nobody needs.
     """
-    with Path(os.devnull).open("w") as nowhere, os.fdopen(os.dup(2), "w") as there:
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            actor: Any = ray.remote(num_cpus=0, max_restarts=1)(_Nobody).remote(ray.put(None))
-        finally:
-            os.dup2(there.fileno(), 2)
+    with stderr_away():
+        actor: Any = ray.remote(num_cpus=0, max_restarts=1)(_Nobody).remote(ray.put(None))
     ray.kill(actor)
 
 

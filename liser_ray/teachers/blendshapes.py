@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liser_ray.runtime.errors import UserError
+from liser_ray.runtime.quiet import stderr_away
 
 INPUT_PX = 256
 N_POINTS = 478
@@ -61,7 +62,8 @@ class Blendshapes:
                     raise ValueError(f"a network of more than {_MAX_BYTES:,} bytes")
                 self._content = [file.read(name) for name in (_POINTS_FILE, _BLENDSHAPES_FILE)]
             self._free: SimpleQueue[list[_Network]] = SimpleQueue()
-            self(torch.zeros(1, 3, INPUT_PX, INPUT_PX))
+            with stderr_away():  # TensorFlow Lite says how it computes
+                self(torch.zeros(1, 3, INPUT_PX, INPUT_PX))
         except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
             raise UserError(f"{path} is not MediaPipe's face landmarker with blendshapes: {error}") from error
 

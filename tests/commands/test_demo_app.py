@@ -103,7 +103,7 @@ def test_in_a_browser_answers_come_while_somebody_speaks(tab, page, student_fold
     tab.get_by_role("tab", name="While you speak").click()
     tab.get_by_role("button", name="Record").click()
     answer = tab.locator("[data-testid=label-output-value]").filter(visible=True)
-    answer.wait_for(timeout=60_000)
+    answer.wait_for(timeout=300_000)  # of sound in pieces of 0.1 s, each of which waits for the one before
     assert answer.inner_text().strip() in Student.from_pretrained(student_folder).labels
     tab.locator("img[src*='file=']").filter(visible=True).wait_for(timeout=60_000)
 

@@ -21,9 +21,12 @@ def print_result(result: StudentResult) -> None:
     if not result.trained:
         console.print("Nothing to do: every fold and seed has its student already.")
     records = result.records
+    of_all = [name for name in result.trained if name.endswith("-all")]
+    if of_all or not records:
+        names = ", ".join(f"{result.output}/{name}" for name in of_all or ["seed-*-all"])
+        console.print(f"Of all speakers, to be used: {names}", soft_wrap=True)
+        console.print("Nobody is left to score on. The card has the recipe's scores, if --folds all was run.")
     if not records:
-        console.print(f"Students of all speakers: {result.output}/seed-*-all", soft_wrap=True)
-        console.print("Nobody is left to score them on. Their cards get the recipe's scores from --folds all.")
         return
     sets = {record.labeled: [one for one in records if one.labeled == record.labeled] for record in records}
     for labeled, of_set in sets.items():
