@@ -1,8 +1,8 @@
 """What unlabeled speech brings, from committed records: the tables and pictures of docs/evidence.md.
 
 `python benchmarks/evidence.py` reads the records of each experiment below benchmarks/results/ and writes between the
-markers of the page. Each experiment's design is a file beside its records, with the commands; run arms go into its
-folder as they come.
+markers of the page, and of the README the first experiment's arms. Each experiment's design is a file beside its
+records, with the commands; run arms go into its folder as they come.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from liser_ray.results.style import BLUE, GREY, make_figure, to_png
 from liser_ray.results.tables import interval_text, score_text, write_between_markers
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "evidence.md"
+PAGE, README = ROOT / "docs" / "evidence.md", ROOT / "README.md"
 RECORDS = ROOT / "benchmarks" / "results"
 
 
@@ -41,6 +41,7 @@ EXPERIMENTS = {
             "taught": (RECORDS / "fewer_labels", "robust-sp-dstl+62-steps+35%-speakers"),
             "placebo": (RECORDS / "fewer_labels", "robust-sp-dstl+placebo+62-steps+35%-speakers"),
             "all": (ROOT / "results", "robust"),
+            "the teacher": (RECORDS / "fewer_labels", "no-dstl+35%-speakers+whisper_tiny_en"),
         },
         [("taught", "six"), ("taught", "placebo"), ("placebo", "six"), ("all", "six")],
         "of the gap between six actors' labels and seventeen's",
@@ -74,6 +75,8 @@ def main() -> None:
             first, *_, last = differences.values()
             tables += f"\n\nThe first difference is **{first.value / last.value:.0%}** {experiment.share}."
         text = write_between_markers(text, name, tables)
+        if name == "fewer_labels":
+            README.write_text(write_between_markers(README.read_text(), "evidence", arms_table(found)))
         (ROOT / "docs" / "images" / f"{name}.png").write_bytes(plot(found, differences))
         print(tables, end="\n\n")
     PAGE.write_text(text)
