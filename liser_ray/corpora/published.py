@@ -72,6 +72,8 @@ def read_corpus(corpus: Corpus, root: str) -> LabeledSet:
     candidates: list[tuple[str, int, Utterance]] = []
     best: dict[str, int] = {}  # name of a recording to the place of its best suffix
     for uri in uris:
+        if posixpath.basename(uri) in corpus.lists:
+            continue
         path, suffix = posixpath.splitext(uri.removeprefix(root).lstrip("/"))
         facts = parse(path) if suffix.lower() in SOUND_SUFFIXES else "other files"
         if isinstance(facts, str):
