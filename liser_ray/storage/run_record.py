@@ -42,6 +42,8 @@ def refuse_changed_recipe(run_card: str, recipe: dict[str, Any]) -> None:
 
 
 def _differences(before: Any, now: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401 (any JSON value)
+    if before == now:
+        return
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted(before.keys() | now.keys()):
             yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
@@ -54,7 +56,7 @@ def _differences(before: Any, now: Any, path: str = "") -> Iterator[str]:  # noq
         yield f"{path}: is gone"
     elif before is None and isinstance(now, dict):
         yield f"{path}: is new"
-    elif before != now:
+    else:
         says_nothing = path.endswith("sha256")
         yield f"{path}: {'differs' if says_nothing else f'was {json.dumps(before)}, is now {json.dumps(now)}'}"
 

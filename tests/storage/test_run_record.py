@@ -26,6 +26,11 @@ def test_a_new_output_takes_any_recipe_and_the_same_goes_on(begun, tmp_path):
     assert plain({"labels": ("happy", "sad"), 1: None}) == {"labels": ["happy", "sad"], "1": None}
 
 
+def test_without_teachers_it_goes_on_too(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"recipe": targets()}))
+    refuse_changed_recipe(str(tmp_path / "run.json"), targets())
+
+
 def targets(**by_name):
     return {"targets": [{"name": name, "sha256": sha, "held_out": {"uar": 0.5}} for name, sha in by_name.items()]}
 
@@ -35,6 +40,7 @@ def targets(**by_name):
     [
         (targets(face="a", speech="c"), ["targets.energy: is gone", "targets.speech.sha256: differs"]),
         (targets(face="a", energy="b", speech="b", pitch="d"), ["targets.pitch: is new"]),
+        (targets(), [f"targets.{name}: is gone" for name in ("energy", "face", "speech")]),
         (
             targets(energy="b", face="a", speech="b"),
             ['order of targets: was ["face", "energy", "speech"], is now ["energy", "face", "speech"]'],
