@@ -3,7 +3,9 @@
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 DESCRIPTION = """\
 Print a script with which the shell completes commands, options and choices. It starts nothing when a key is pressed;
@@ -32,9 +34,13 @@ def run(options: argparse.Namespace) -> int:
 
     parser: argparse.ArgumentParser = options.parser
     (commands,) = (one for one in parser._actions if isinstance(one, argparse._SubParsersAction))
+    of_option: dict[str, Any] = {}
     try:
         from jsonargparse import capture_parser
 
+        from liser_ray.student.training.recipes import recipe_names
+
+        of_option["--recipe"] = _names_or_files("recipe", recipe_names())
         for name, module in options.jobs.items():
             _add_options(commands.choices[name], capture_parser(import_module(module).main, []))
     except ModuleNotFoundError as error:
@@ -43,9 +49,25 @@ def run(options: argparse.Namespace) -> int:
     for one in (parser, *commands.choices.values()):
         for action in one._actions:
             if action.choices is None and action.nargs != 0:
-                action.complete = shtab.FILE
-    print(shtab.complete(parser, options.shell))
+                found = (of_option[name] for name in action.option_strings if name in of_option)
+                action.complete = next(found, shtab.FILE)
+    script = shtab.complete(parser, options.shell)
+    print(re.sub(r"^# Usage:\n(#.*\n)+", "", script, flags=re.MULTILINE))  # which names other files than our help
     return 0
+
+
+def _names_or_files(what: str, names: Sequence[str]) -> dict[str, Any]:
+    """What `shtab` takes for an option whose value is one of these names, or a file."""
+    words, function = " ".join(names), f"_liser_ray_{what}_or_file"
+    return {
+        "bash": function,
+        "zsh": function,
+        "fish": f"{words} (__fish_complete_path (commandline -ct))",
+        "preamble": {
+            "bash": f'{function}() {{ compgen -W "{words}" -- "$1"; compgen -f -- "$1"; }}\n',
+            "zsh": f"{function}() {{ _alternative '{what}s:{what}:({words})' 'files:file:_files' }}\n",
+        },
+    }
 
 
 def _add_options(command: argparse.ArgumentParser, job: argparse.ArgumentParser) -> None:

@@ -34,11 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what was found; `UserError` if there is no set that is known."""
+    from liser_ray.corpora import mspface
     from liser_ray.corpora.labeled import SETS
+    from liser_ray.storage.addresses import absolute
 
     found, faulty = known_sets(options.folder)
     if not found and faulty:
         raise faulty[0]
+    if not found and mspface.has_lists(absolute(options.folder)):
+        raise UserError(
+            f"{options.folder} has the lists of MSP-Face, which can be labeled, but are no set to train on: "
+            f"liser-ray label --input {mspface.NAME}:{options.folder} --media_folder VIDEOS"
+        )
     if not found:
         raise UserError(
             f"{options.folder} holds none of {', '.join(SETS)}. Of other speech write a list, a .csv or .parquet file "

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from liser_ray.corpora.labeled_list import sex_of
 from liser_ray.corpora.utterance import Corpus, Facts
 from liser_ray.storage.files import read_bytes
 
@@ -43,25 +44,34 @@ _FIELDS = re.compile(rf"(\d{{4}})_([A-Z]{{3}})_({'|'.join(_LABELS)})_(?:LO|MD|HI
 
 
 _VOTES = "/processedResults/tabulatedVotes.csv"
+_ACTORS_LIST = "/VideoDemographics.csv"
 _VOICE = re.compile(r"1\d{5}")  # 2 is the face alone, 3 is both
 
 
 def _parser(uris: Sequence[str]) -> Callable[[str], Facts | str]:
-    found = next((uri for uri in uris if uri.endswith(_VOTES)), "")
-    return partial(_parse, _read_votes(found) if found else {})
+    return partial(_parse, _read_sexes(uris), _read_votes(uris))
 
 
-def _read_votes(uri: str) -> dict[str, tuple[tuple[str, float], ...]]:
-    """How many raters heard each emotion in a voice, by the recording's name; nothing from a file of other columns."""
+def _rows(uris: Sequence[str], name: str, *columns: str) -> list[dict[str, str]]:
+    """Of the published list whose address ends so; none where it is not there, or has other columns."""
+    found = next((uri for uri in uris if uri.endswith(name)), "")
+    rows = csv.DictReader(read_bytes(found).decode("utf-8-sig", errors="replace").splitlines() if found else ())
+    return [*rows] if {*columns} <= {*(rows.fieldnames or ())} else []
+
+
+def _read_sexes(uris: Sequence[str]) -> dict[str, str]:
+    """By the actor's number."""
+    return {row["ActorID"]: sex_of(row["Sex"] or "") for row in _rows(uris, _ACTORS_LIST, "ActorID", "Sex")}
+
+
+def _read_votes(uris: Sequence[str]) -> dict[str, tuple[tuple[str, float], ...]]:
+    """How many raters heard each emotion in a voice, by the recording's name."""
     letters = {code[0]: label for code, label in _LABELS.items()}
-    rows = csv.DictReader(read_bytes(uri).decode(errors="replace").splitlines())
-    if not {"", "fileName", *letters} <= {*(rows.fieldnames or ())}:
-        return {}
-    of_voices = (row for row in rows if _VOICE.fullmatch(row[""]))
+    of_voices = (row for row in _rows(uris, _VOTES, "", "fileName", *letters) if _VOICE.fullmatch(row[""]))
     return {row["fileName"]: tuple((label, float(row[of])) for of, label in letters.items()) for row in of_voices}
 
 
-def _parse(votes: Mapping[str, tuple[tuple[str, float], ...]], path: str) -> Facts | str:
+def _parse(sexes: Mapping[str, str], votes: Mapping[str, tuple[tuple[str, float], ...]], path: str) -> Facts | str:
     stem = path.rpartition("/")[2]
     fields = _FIELDS.fullmatch(stem)
     if fields is None or fields[1] not in _ACTORS:
@@ -69,7 +79,8 @@ def _parse(votes: Mapping[str, tuple[tuple[str, float], ...]], path: str) -> Fac
     actor, sentence, label = fields.groups()
     if stem == _KNOWN_EMPTY:
         return "known empty"
-    return Facts(_LABELS[label], actor, text=_TEXTS.get(sentence, ""), votes=votes.get(stem, ()))
+    text = _TEXTS.get(sentence, "")
+    return Facts(_LABELS[label], actor, sexes.get(actor, ""), text, votes=votes.get(stem, ()))
 
 
 def _fold(first: int, last: int) -> tuple[frozenset[str], frozenset[str]]:
@@ -84,4 +95,5 @@ CORPUS = Corpus(
     parser=_parser,
     example="1001_DFA_ANG_XX.wav",
     folds=tuple(_fold(*test) for test in _TESTS),
+    lists=("SentenceFilenames.csv", "VideoDemographics.csv", "tabulatedVotes.csv"),
 )

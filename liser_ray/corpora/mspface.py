@@ -24,6 +24,11 @@ COLUMNS = [pa.field(name, pa.string()) for name in ("segment", "SpkrID", "Gender
 """What the lists say of a segment, by their own names; null where they say nothing: 9,370 of 27,325 are labeled."""
 
 
+def has_lists(folder: str) -> bool:
+    """Whether they are below a folder or prefix."""
+    return any(posixpath.basename(found.uri) == _SEGMENTS for found in walk(folder))
+
+
 def read_segments(folder: str) -> list[tuple[str, Segment, tuple[Any, ...]]]:
     """Each segment in the lists below a folder or prefix: its video's name without suffix, where, and `COLUMNS`.
 

@@ -9,6 +9,7 @@ import posixpath
 from collections import Counter
 
 from liser_ray.corpora import cremad, emodb, iemocap, ravdess, savee, tess
+from liser_ray.corpora.manifest import is_manifest
 from liser_ray.corpora.utterance import Corpus, LabeledSet, Utterance
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import is_s3
@@ -39,6 +40,8 @@ def files_below(root: str) -> list[str]:
         UserError: nothing is there, or it is a file.
     """
     if not is_s3(root) and os.path.isfile(root):
+        if is_manifest(root):
+            raise UserError(f"{root} is a list, and needs no name of a set before it: --labeled {root}")
         raise UserError(f"{root} is a file. Unpack it and give the folder in which the corpus lies.")
     uris = sorted(found.uri for found in walk(root)) if is_s3(root) or os.path.exists(root) else []
     if not uris and (is_s3(root) or not os.path.exists(root)):
@@ -72,6 +75,8 @@ def read_corpus(corpus: Corpus, root: str) -> LabeledSet:
     candidates: list[tuple[str, int, Utterance]] = []
     best: dict[str, int] = {}  # name of a recording to the place of its best suffix
     for uri in uris:
+        if posixpath.basename(uri) in corpus.lists:
+            continue
         path, suffix = posixpath.splitext(uri.removeprefix(root).lstrip("/"))
         facts = parse(path) if suffix.lower() in SOUND_SUFFIXES else "other files"
         if isinstance(facts, str):

@@ -102,3 +102,4 @@ class Corpus:
     example: str  # a recording's name, for the message where none is found
     # Test speakers and validation speakers of each published fold; each speaker is tested in one of them.
     folds: tuple[tuple[frozenset[str], frozenset[str]], ...] = ()
+    lists: tuple[str, ...] = ()  # names of its own lists, which are not counted as other files

@@ -127,7 +127,7 @@ def _card(
         "scores": score(test, temperatures),
         "validation_uar": training.best.validation_uar,
         "confusions": _confusions(test, [recordings.speakers[i] for i in split.test]),
-        "held_out": score_held_out(held_out, temperatures),
+        "held_out": score_held_out(held_out, temperatures, len(used["selection"])),
         "temperatures": {str(held_out.ways[name].hears_s): value for name, value in temperatures.items()},
         "history": [one.flat for one in training.history],
         "settings": facts["settings"] | {"train": asdict(config.train), "precision": config.precision},

@@ -1,7 +1,7 @@
 """How good a teacher is on recordings it never heard, in every way in which it is asked about them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,8 +71,8 @@ def score(predictions: Predictions, temperatures: Mapping[str, float]) -> dict[s
     return scores
 
 
-def score_held_out(predictions: Predictions, temperatures: Mapping[str, float]) -> dict[str, Any]:
-    """A `HeldOut` of each way, by the seconds that are heard, for JSON: of the means of windows.
+def score_held_out(predictions: Predictions, temperatures: Mapping[str, float], speakers: int) -> dict[str, Any]:
+    """A `HeldOut` of each way, by the seconds that are heard, for JSON: of the means of windows of so many speakers.
 
     Those are what a student learns from, and their largest probability at the temperature is the confidence.
     """
@@ -80,7 +80,13 @@ def score_held_out(predictions: Predictions, temperatures: Mapping[str, float]) 
     for name, way in predictions.ways.items():
         confusion = confusion_matrix(predictions.truth, way.by_recording.argmax(axis=1), way.by_recording.shape[1])
         auroc = confidence_auroc(with_temperature(way.by_recording, temperatures[name]), predictions.truth)
-        found[str(way.hears_s)] = asdict(HeldOut(round(uar(confusion), 4), None if auroc is None else round(auroc, 4)))
+        found[str(way.hears_s)] = HeldOut(
+            uar=round(uar(confusion), 4),
+            confidence_auroc=None if auroc is None else round(auroc, 4),
+            hears_s=way.hears_s,
+            speakers=speakers,
+            recordings=len(predictions.truth),
+        ).to_json()
     return found
 
 

@@ -120,8 +120,9 @@ class LabelConfig:
             command goes on where it was.
         teachers: each as NAME=KIND:ADDRESS, such as face=s2d:s2d.pth,landmarks.pth or speech=speech:out/teachers/fold-*
             (a pattern gives speech_fold_0 and so on), speech=speech:hubert-base-superb (a name of published weights),
-            or in a file by name, with all settings of its kind. Kinds are s2d, face, speech, student, words and speaks,
-            see docs/label.md. Sound alone is decoded where no teacher looks at faces.
+            or in a file by name, with all settings of its kind. Kinds are, of faces: s2d, face, action_units,
+            face_motion and speaks; of sound: speech, prosody, energy and student; of text: words; see docs/label.md.
+            Sound alone is decoded where no teacher looks at faces.
         require: names of the teachers without which a span does not count as labeled; none given: all. A face that is
             not required may be missing.
         transcribe: a speech recogniser of Transformers, such as hf://openai/whisper-tiny.en, that writes down what is

@@ -38,6 +38,10 @@ _OPTIONS = {
 av.logging.set_level(av.logging.PANIC)  # errors are counted and reported; FFmpeg's own words flood the log
 
 
+CUT_OFF = "an MP4 whose index (moov) is missing or broken: cut off?"
+"""What is said of a file for which `is_cut_off`."""
+
+
 class ByteSource(Protocol):
     """The part of a file object that PyAV needs.
 
@@ -62,6 +66,12 @@ def open_container(source: ByteSource) -> InputContainer:
         av.FFmpegError: it is none of `CONTAINERS`, or broken; and what ``source.read`` raises.
     """
     return av.open(source, "r", buffer_size=_IO_BUFFER_BYTES, options=_OPTIONS, metadata_errors="replace")
+
+
+def is_cut_off(source: ByteSource) -> bool:
+    """Whether bytes that can't be opened begin as an MP4 does: it is its index that lacks then."""
+    source.seek(0)
+    return source.read(12)[4:8] == b"ftyp"
 
 
 class Lack(NamedTuple):

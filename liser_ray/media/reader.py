@@ -16,7 +16,7 @@ from typing import Self
 
 import av
 
-from liser_ray.media.container import NO_TRACK, Choice, Lack
+from liser_ray.media.container import CUT_OFF, NO_TRACK, Choice, Lack, is_cut_off
 from liser_ray.media.joined import MAX_SEARCH_BYTES, Part, files_in
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.source import Source
@@ -185,10 +185,8 @@ class Reader:
             raise
         except Exception as error:
             self._source.check()
-            part.seek(0)
-            if part.read(12)[4:8] == b"ftyp":
-                words = "an MP4 whose index (moov) is missing or broken: cut off?"
-                raise MediaError(Reason.TRUNCATED, words) from error
+            if is_cut_off(part):
+                raise MediaError(Reason.TRUNCATED, CUT_OFF) from error
             raise MediaError(Reason.NOT_MEDIA, f"no container of video or sound: {error}") from error
         finally:
             self._source.in_header = False

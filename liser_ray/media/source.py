@@ -159,8 +159,8 @@ def _as_media_error(uri: str, error: Exception) -> MediaError:
     """The reason behind a failed open or read; S3's answers come as OSError with AWS's code in the text."""
     text = str(error)
     if isinstance(error, FileNotFoundError):
-        reason = Reason.MISSING
-    elif isinstance(error, PermissionError) or "ACCESS_DENIED" in text or "HTTP response code 403" in text:
+        return MediaError(Reason.MISSING, "there is no such file")
+    if isinstance(error, PermissionError) or "ACCESS_DENIED" in text or "HTTP response code 403" in text:
         reason = Reason.DENIED
     elif isinstance(error, IsADirectoryError) or "is a directory" in text.lower():
         reason = Reason.NOT_MEDIA

@@ -7,7 +7,7 @@ import av
 import numpy as np
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ, SILENCE_DB, SILENCE_PEAK, Resampler
-from liser_ray.media.container import ByteSource, Tracks
+from liser_ray.media.container import CUT_OFF, ByteSource, Tracks, is_cut_off
 from liser_ray.media.joined import Part, files_in
 from liser_ray.media.outcome import MediaError
 from liser_ray.media.timeline import Timeline
@@ -142,6 +142,8 @@ def _open(source: ByteSource, pictures: bool) -> Tracks:
             raise WaveformError(
                 "unreadable", "a Git LFS pointer in place of the recording; run git lfs pull"
             ) from error
+        if is_cut_off(source):
+            raise WaveformError("unreadable", CUT_OFF) from error
         raise WaveformError("unreadable", f"no container of video or sound ({_words(error)})") from error
 
 

@@ -42,8 +42,25 @@ def refuse_changed_recipe(run_card: str, recipe: dict[str, Any]) -> None:
 
 
 def _differences(before: Any, now: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401 (any JSON value)
+    if before == now:
+        return
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted(before.keys() | now.keys()):
             yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
-    elif before != now:
-        yield f"{path}: was {json.dumps(before)}, is now {json.dumps(now)}"
+    elif _are_named(before) and _are_named(now):
+        old, new = ({one["name"]: one for one in of} for of in (before, now))
+        yield from _differences(old, new, path)
+        if old.keys() == new.keys():
+            yield from _differences([*old], [*new], f"order of {path}")
+    elif isinstance(before, dict) and now is None:
+        yield f"{path}: is gone"
+    elif before is None and isinstance(now, dict):
+        yield f"{path}: is new"
+    else:
+        says_nothing = path.endswith("sha256")
+        yield f"{path}: {'differs' if says_nothing else f'was {json.dumps(before)}, is now {json.dumps(now)}'}"
+
+
+def _are_named(value: Any) -> bool:  # noqa: ANN401 (any JSON value)
+    """Whether it is a list of what has names, such as targets."""
+    return isinstance(value, list) and all(isinstance(one, dict) and "name" in one for one in value)

@@ -28,7 +28,7 @@ from liser_ray.training.precision import Precision
 FrameNetwork = Callable[[Tensor], Tensor]
 """Float32 frames [N, C, H, W] on the device, preprocessed, to the network's outputs [N, K], there or on the CPU."""
 
-_HINT = "Give the YAML file that describes the classifier: face=face:classifier.yaml (see docs/labeling.md)."
+_HINT = "Give the YAML file that describes the classifier: face=face:classifier.yaml (see docs/label.md)."
 _GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV and Pillow weigh them
 
 
@@ -111,6 +111,9 @@ def weights_beside(description: Path, model: FaceModel) -> str:
 
 def read_description(path: Path) -> FaceModel:
     """What the YAML file says; UserError if that is not a face teacher."""
+    if path.is_dir():
+        found = ", ".join(sorted(one.name for one in path.iterdir() if one.suffix in (".yaml", ".yml"))) or "none"
+        raise UserError(f"{path} is a folder: give the YAML file in it. YAML files there: {found}. {_HINT}")
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(FaceModel)
     try:

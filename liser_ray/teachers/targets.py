@@ -74,10 +74,21 @@ class HeldOut:
         uar: 0..1.
         confidence_auroc: how well its largest probability tells where it is right (`confidence_auroc`), 0..1, by chance
             .5; None: not known.
+        hears_s: seconds of sound that were heard for each window, from its middle; 0: the window; None: not known.
+        speakers: how many were heard; None: not known.
+        recordings: of these speakers; None: not known.
     """
 
     uar: float
     confidence_auroc: float | None
+    hears_s: float | None = None
+    speakers: int | None = None
+    recordings: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What is known; tables and cards from before all of it was told have the rest neither."""
+        told = asdict(self)
+        return {name: value for name, value in told.items() if name == "confidence_auroc" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -113,7 +124,7 @@ class Target:
 
     def to_json(self) -> dict[str, Any]:
         """For the table's metadata."""
-        return asdict(self)
+        return asdict(self) | {"held_out": self.held_out and self.held_out.to_json()}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Target":

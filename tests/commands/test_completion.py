@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from liser_ray.student.training.recipes import recipe_names
+
 
 @pytest.fixture(scope="module")
 def bash_script(tmp_path_factory):
@@ -28,6 +30,8 @@ def bash_script(tmp_path_factory):
         ("liser-ray search --spa", {"--space"}),
         ("liser-ray completion ''", {"bash", "zsh", "fish"}),
         ("liser-ray train --config pyproj", {"pyproject.toml"}),
+        ("liser-ray train --recipe stro", {one for one in recipe_names() if one.startswith("strong")}),
+        ("liser-ray train --recipe pyproj", {"pyproject.toml"}),
     ],
 )
 def test_a_shell_completes_commands_options_and_choices_by_itself(bash_script, typed, answers, pytestconfig):
@@ -43,6 +47,13 @@ def test_a_shell_completes_commands_options_and_choices_by_itself(bash_script, t
         cwd=pytestconfig.rootpath,
     )
     assert {*answered.stdout.split()} == answers
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_says_nothing_of_where_it_goes_which_the_help_does(command, shell):
+    script = command("completion", shell)[1]
+    assert "Copy this" not in script
+    assert "conf-vid-sp-dstl" in script
 
 
 def test_where_the_jobs_are_not_installed_there_are_the_other_commands(command, monkeypatch):

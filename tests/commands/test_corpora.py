@@ -36,6 +36,21 @@ def test_a_folder_with_no_set_that_is_known(run, tmp_path):
     assert "with the columns path, label and speaker" in errors
 
 
+def test_what_is_a_list_or_can_only_be_labeled_says_how_it_is_given(run, tmp_path):
+    (tmp_path / "mine.tsv").touch()
+    (tmp_path / "x.zip").touch()
+    assert (
+        f"is a list, and needs no name of a set before it: --labeled {tmp_path}/mine.tsv"
+        in run(tmp_path / "mine.tsv")[2]
+    )
+    assert "Unpack it" in run(tmp_path / "x.zip")[2]
+    folder = write(tmp_path / "msp_face")
+    (folder / "segments_data.txt").touch()
+    code, _, errors = run(folder)
+    assert code == 2
+    assert f"liser-ray label --input mspface:{folder} --media_folder VIDEOS" in errors
+
+
 def test_nothing_there(run, tmp_path):
     code, _, errors = run(tmp_path / "missing")
     assert code == 2

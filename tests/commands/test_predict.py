@@ -135,11 +135,14 @@ def test_bad_recordings_are_named_and_the_others_done(run, speech_folder, tmp_pa
         return tmp_path / name
 
     (tmp_path / "empty.wav").write_bytes(b"")
+    whole = write_video(tmp_path / "whole.mp4", moving_gradient, duration_s=1.0, audio=voice_like).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "wrong.wav").write_bytes(b"%PDF-1.7 no sound here" * 20)
     speech = tone(1, 2.0, np.random.default_rng(0))
     bad = {
         tmp_path / "empty.wav": "empty",
         tmp_path / "wrong.wav": "no container of video or sound",
+        tmp_path / "cut.mp4": "an MP4 whose index (moov) is missing or broken: cut off?",
         tmp_path / "missing.wav": "there is no such file",
         write("silent.wav", np.zeros(16_000, np.int16)): "silent",
         write("10ms.wav", speech[:160]): "shorter than 0.1 s: 0.010 s",
@@ -160,7 +163,7 @@ def test_bad_recordings_are_named_and_the_others_done(run, speech_folder, tmp_pa
     for line, (path, reason) in zip(lines, bad.items(), strict=True):
         assert line.startswith(f"error: {path}: ")
         assert reason in line
-    assert summary == "9 of 12 recordings could not be used."
+    assert summary == "10 of 13 recordings could not be used."
 
 
 def test_abstaining_and_choosing_among_fewer(run, speech_folder):

@@ -101,7 +101,7 @@ class TestCremad:
         counts = Counter(one.label for one in labeled.utterances)
         # The 1,271st sad one is the empty one.
         assert counts == {"anger": 1271, "disgust": 1271, "fear": 1271, "happy": 1271, "neutral": 1087, "sad": 1270}
-        assert labeled.skipped == {"known empty": 1, "other files": 1}
+        assert labeled.skipped == {"known empty": 1}
         assert {one.sex for one in labeled.utterances} == {""}
         assert len({one.text for one in labeled.utterances}) == 12
         assert "Don't forget a jacket" in {one.text for one in labeled.utterances}
@@ -135,6 +135,25 @@ class TestCremad:
         labeled = read_labeled_set(f"CREMAD:{tmp_path}")
         assert [(one.label, one.speaker) for one in labeled.utterances] == [("anger", "1001"), ("sad", "1040")]
         assert labeled.skipped == {"other files": 2}
+
+    def test_the_actors_sexes_where_their_list_is_there(self, tmp_path):
+        fill(
+            tmp_path,
+            *(f"AudioWAV/{actor}_DFA_{of}_XX.wav" for actor, of in ((1001, "ANG"), (1002, "SAD"), (1003, "SAD"))),
+        )
+        fill(tmp_path, "README.md")
+        actors = tmp_path / "VideoDemographics.csv"
+        actors.write_text(
+            '"ActorID","Age","Sex","Race","Ethnicity"\n'
+            '1001,51,"Male","Caucasian","Not Hispanic"\n'
+            '1002,21,"Female","Caucasian","Not Hispanic"\n'
+        )
+        labeled = read_labeled_set(f"cremad:{tmp_path}")
+        assert [one.sex for one in labeled.utterances] == ["man", "woman", ""]
+        assert labeled.skipped == {"other files": 1}
+        for text in ("version https://git-lfs.github.com/spec/v1\n", ""):  # not fetched
+            actors.write_text(text)
+            assert {one.sex for one in read_labeled_set(f"cremad:{tmp_path}").utterances} == {""}
 
     def test_what_raters_heard_in_the_voice_where_the_lists_are_there(self, tmp_path):
         """Each recording has three rows, for the voice (1), the face (2) and both; other columns do not matter."""

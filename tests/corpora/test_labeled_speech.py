@@ -210,7 +210,7 @@ class TestProblems:
         assert found["mute.mp4"] == "unreadable: no sound track"
         assert found["short.wav"] == "shorter than 0.1 s: 0.010 s"
         assert found["text.wav"].startswith("unreadable: no container")
-        assert "missing.wav" in found["missing.wav"]
+        assert found["missing.wav"] == "unreadable: there is no such file"
         assert found["quiet.wav"].startswith("silent")
         assert {found["nan.wav"], found["inf.wav"]} == {"not finite: NaN or infinite samples"}
 

@@ -138,6 +138,8 @@ def test_its_target_says_how_good_it_is_on_speakers_that_did_not_train_it(traine
     assert target.held_out.uar == pytest.approx(recall_score(truth, means.argmax(axis=1), average="macro"), abs=1e-4)
     expected = confidence_auroc(with_temperature(means, target.temperature), truth)
     assert target.held_out.confidence_auroc == (expected if expected is None else pytest.approx(expected, abs=1e-3))
+    assert (target.held_out.hears_s, target.held_out.recordings) == (0.5, len(selection))
+    assert target.held_out.speakers == len({speech.speakers[i] for i in selection})
     assert Target.from_json(json.loads(json.dumps(target.to_json()))) == target
 
 

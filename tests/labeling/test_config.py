@@ -1,4 +1,6 @@
 import pickle
+import pkgutil
+import re
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from liser_ray.labeling.teacher_stage import TeacherStage
 from liser_ray.media.span import Needs
 from liser_ray.runtime.cluster import CPUS_FOR_RAY
 from liser_ray.runtime.errors import UserError
+from liser_ray.teachers import kinds
 
 LISER = ["face=s2d:s2d.pth,landmarks.pth", "speech=speech:teachers/fold-*"]
 
@@ -26,6 +29,11 @@ def test_pools_fit_the_cluster_and_leave_room_for_rays_own_tasks(cpus, gpus, nod
     assert all(pool.actors >= 1 for pool in pools)
     assert sum(pool.actors * pool.num_cpus for pool in pools) <= max(0, cpus - max(CPUS_FOR_RAY, nodes)) + 1e-6
     assert sum(pool.actors * pool.num_gpus for pool in pools) <= gpus + 1e-6
+
+
+def test_the_help_names_all_kinds_of_teachers():
+    told = re.split(r"Kinds are|see docs", LabelConfig.__doc__)[1]
+    assert {*re.findall(r"\w+", told)} >= {"student", *(one.name for one in pkgutil.iter_modules(kinds.__path__))}
 
 
 def test_the_stage_of_each_pool_has_a_name_that_ray_shows():

@@ -291,6 +291,11 @@ class TestFace:
         network.save_pretrained(tmp_path / "model")
         return network
 
+    def test_a_folder_in_place_of_the_description_names_those_in_it(self, tmp_path):
+        (tmp_path / "emotions.yaml").write_text(PLAIN)
+        with pytest.raises(UserError, match=r"is a folder: give the YAML file in it\. .* there: emotions\.yaml\."):
+            face.load("face", face.Options(weights=str(tmp_path)), CPU, "float32")
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [

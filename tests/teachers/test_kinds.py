@@ -72,3 +72,12 @@ def test_a_kind_of_ones_own_that_lacks_a_library_is_told_of_it(own):
 def test_what_is_no_name_of_a_kind(kind):
     with pytest.raises(UserError, match="There is no kind of teacher"):
         read_teachers({"e": {"kind": kind}})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [("energy=energy", r"there is a colon: energy=energy:$"), ("speech=out/t", r"such as speech=speech:out/t\.$")],
+)
+def test_without_a_colon_it_says_what_lacks(given, words):
+    with pytest.raises(UserError, match=words):
+        read_teachers([given])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.targets import Target
+from liser_ray.teachers.targets import HeldOut, Target
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +64,8 @@ def _doubts(target: Target, weighted_by_confidence: bool) -> Iterator[str]:
     chance = 1 / len(target.labels)
     if held_out.uar <= chance + CHANCE_MARGIN:
         yield (
-            f"The teacher of {target.name} is hardly better than chance ({chance:.3f}): its UAR on speakers who did "
-            f"not train it is {held_out.uar:.3f}. --gate leaves such ones out."
+            f"The teacher of {target.name} is hardly better than chance ({chance:.3f}): its UAR on recordings that did "
+            f"not train it{_measured(target, held_out)} is {held_out.uar:.3f}. --gate leaves such ones out."
         )
     auroc = held_out.confidence_auroc
     if weighted_by_confidence and auroc is not None and auroc <= 0.5:
@@ -73,3 +73,15 @@ def _doubts(target: Target, weighted_by_confidence: bool) -> Iterator[str]:
             f"The confidence of the teacher of {target.name} tells nothing: it is no surer where it is right than "
             f"where it is wrong (AUROC {auroc:.2f}, chance 0.5), but weighs its term. Give --loss.confidence none."
         )
+
+
+def _measured(target: Target, held_out: HeldOut) -> str:
+    """On how many recordings and in which hearing, in brackets, as far as it is known."""
+    facts = []
+    if held_out.recordings is not None:
+        facts.append(f"{held_out.recordings} of {held_out.speakers} speakers")
+    if held_out.hears_s is not None:
+        length = f"windows of {target.window_s:g} s" if target.window_s else "whole recordings"
+        around = f" heard with {held_out.hears_s:g} s around them" if held_out.hears_s > target.window_s else ""
+        facts.append(f"in {length}{around}")
+    return f" ({', '.join(facts)})" if facts else ""

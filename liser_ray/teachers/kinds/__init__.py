@@ -108,6 +108,11 @@ def read_teachers(teachers: Mapping[str, Any] | Sequence[str], trust_remote_code
     ]
 
 
+def kind_names() -> list[str]:
+    """Of the kinds that come with the package, in order."""
+    return sorted({*_ABOVE, *(one.stem for one in Path(__file__).parent.glob("[a-z]*.py"))})
+
+
 def heard_beside(weights: str) -> TunedOn | None:
     """What `HEARD_FILE` says in a folder of weights, or beside a file of them; None where there is none.
 
@@ -141,6 +146,8 @@ def _entry(name: str, value: Any) -> TeacherEntry:  # noqa: ANN401 (as a setting
     if isinstance(value, str):
         kind, colon, addresses = value.partition(":")
         if not colon:
+            if kind in kind_names():
+                raise UserError(f"--teachers {name}={value}: behind the kind there is a colon: {name}={kind}:")
             raise UserError(f"--teachers {name}={value}: say of which kind it is, such as {name}=speech:{value}.")
         settings: dict[str, Any] = {}
         given = [one for one in addresses.split(",") if one]
@@ -178,6 +185,6 @@ def _module(kind: str) -> ModuleType:
             ) from error
     module = _ABOVE.get(kind, f"{__name__}.{kind}")
     if not kind.isidentifier() or find_spec(module) is None:
-        names = sorted({*_ABOVE, *(one.stem for one in Path(__file__).parent.glob("[a-z]*.py"))})
-        raise UserError(f"There is no kind of teacher {kind!r}: give one of {', '.join(names)}, or a module of yours.")
+        names = ", ".join(kind_names())
+        raise UserError(f"There is no kind of teacher {kind!r}: give one of {names}, or a module of yours.")
     return import_module(module)

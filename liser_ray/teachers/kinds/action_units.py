@@ -21,7 +21,7 @@ class Options:
     Attributes:
         weights: path, s3:// or hf://owner/name/file address of MediaPipe's face_landmarker.task (for which the package
             ai-edge-litert is to be installed), or of the YAML file that describes an ONNX model with a score for each
-            of its labels, as for a teacher of the kind face (docs/labeling.md).
+            of its labels, as for a teacher of the kind face (docs/label.md).
         rules: the same of a YAML file with units and rules (docs/pretext.md). Empty: EMFACS on MediaPipe's blendshapes.
     """
 

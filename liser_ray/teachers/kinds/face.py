@@ -21,7 +21,7 @@ class Options:
 
     Attributes:
         weights: path, s3:// or hf://owner/name/file address of the YAML file that describes it: an ONNX file or an
-            image classifier of Transformers, and how pictures go in (docs/labeling.md).
+            image classifier of Transformers, and how pictures go in (docs/label.md).
         labels: names of the outputs, in order. Empty: those in the YAML file or of the model.
         batch_size: clips per forward pass; 0: 16 on a GPU, 1 on a CPU.
     """

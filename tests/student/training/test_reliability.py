@@ -1,3 +1,4 @@
+import json
 import logging
 from dataclasses import replace
 
@@ -6,7 +7,7 @@ from small_labels import FACE, SPEECH_LABELS, speech_target
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.training.reliability import judge_teachers
-from liser_ray.teachers.targets import HeldOut
+from liser_ray.teachers.targets import HeldOut, Target
 
 
 def folds(*uars, auroc=0.7, face=None):
@@ -49,6 +50,21 @@ def test_a_fold_at_chance_is_named_whatever_the_mean(judge):
     assert left_out == set()
     assert "teacher of speech_fold_1 is hardly better than chance (0.250)" in words
     assert "0.300" in words
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        ((0.5, 3, 48), "recordings that did not train it (48 of 3 speakers, in windows of 0.5 s) is 0.062"),
+        ((3.0, 3, 48), "(48 of 3 speakers, in windows of 0.5 s heard with 3 s around them) is 0.062"),
+        ((), "recordings that did not train it is 0.062"),  # tables from before it was told
+    ],
+)
+def test_who_is_at_chance_says_where_that_was_measured(judge, known, words):
+    target = replace(speech_target("speech_fold_1", fold=1), held_out=HeldOut(0.0619, None, *known))
+    assert words in judge({1: {"speech": Target.from_json(json.loads(json.dumps(target.to_json())))}})[1][0]
+    assert set(target.to_json()["held_out"]) >= {"uar", "confidence_auroc"}
+    assert known or len(target.to_json()["held_out"]) == 2  # such tables go on
 
 
 def test_the_gate_leaves_out_who_is_at_chance_in_the_mean(judge):
