@@ -2,9 +2,11 @@
 
 `python benchmarks/evidence.py` reads the records of each experiment below benchmarks/results/ and writes between the
 markers of the page, and of the README the first experiment's arms. Each experiment's design is a file beside its
-records, with the commands; run arms go into its folder as they come.
+records, with the commands; run arms go into its folder as they come. What a labeling job of both real teachers found on
+videos is of its run card.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +81,24 @@ def main() -> None:
             README.write_text(write_between_markers(README.read_text(), "evidence", arms_table(found)))
         (ROOT / "docs" / "images" / f"{name}.png").write_bytes(plot(found, differences))
         print(tables, end="\n\n")
-    PAGE.write_text(text)
+    PAGE.write_text(write_between_markers(text, "audio_visual", labels_table(RECORDS / "audio_visual.json")))
+
+
+def labels_table(run_card: Path) -> str:
+    """Of a labeling job: how much there was, and how often each teacher found each label."""
+    card = json.loads(run_card.read_text())
+    plan, results = card["plan"], card["results"]
+    outcomes = ", ".join(f"{n:,} {outcome}" for outcome, n in results["rows"].items())
+    lines = [
+        f"{plan['recordings']:,} recordings, {plan['hours'] * 3600:.0f} s: {plan['spans']:,} spans, {outcomes}.",
+        "",
+        "| target | spans by the label that is the most probable in the mean |",
+        "|---|---|",
+    ]
+    for target, counts in results["labels_by_class"].items():
+        found = sorted(((n, label) for label, n in counts.items() if n), reverse=True)
+        lines.append(f"| {target} | {', '.join(f'{label} {n}' for n, label in found)} |")
+    return "\n".join(lines)
 
 
 def arms_table(arms: Mapping[str, Sequence[Record]]) -> str:
