@@ -16,8 +16,6 @@ from rich.table import Table
 from liser_ray.corpora.plan import PlanSummary, extend_plan, load_plan_summary, replan_failed
 from liser_ray.labeling.config import LabelConfig, fit_pools, spans_per_file
 from liser_ray.labeling.monitor import monitored
-from liser_ray.labeling.page.page import write_page
-from liser_ray.labeling.page.statistics import count_table
 from liser_ray.labeling.pipeline import run_pipeline
 from liser_ray.labeling.planning import describe_plan, plan_corpus
 from liser_ray.labeling.progress import JobCounts
@@ -119,6 +117,9 @@ def label_corpus(config: LabelConfig) -> JobResult:
     if open_part:
         return JobResult(folders, plan, outcomes, spans_run, elapsed_s, {}, open_part)
     outcomes.update(of_others)
+    # Matplotlib, for which the workers need not wait at the start.
+    from liser_ray.labeling.page.page import write_page
+    from liser_ray.labeling.page.statistics import count_table
 
     statistics = count_table(folders, targets, config.contact_sheet)
     labels_by_class = statistics.labels_by_class()
