@@ -21,9 +21,9 @@ two cores, no network, nothing to configure; all files are in out/demo. Started 
 
 _NEXT = """
 Three things to try:
-  look at {folder}/report.html, and at the pictures in {folder}/students and {folder}/search
-  {predict} {folder}/corpus/audio/speaker_1_*.flac --model {student}
-  {label} --input FOLDER_OF_YOUR_VIDEOS --output out/mine --dry_run"""
+  look at {folder}/report.html, and at the pictures in {pictures}
+  {predict} {speech} --model {student}
+  {label} --input FOLDER_OF_YOUR_{what} --output out/mine --dry_run"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -34,15 +34,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     if wanted.paper == "emodistill":
         folder = Path("out/demo-emodistill")
         _keep_home_clean(folder)
-        from liser_ray.demo.emodistill import run_emodistill
+        from liser_ray.demo.emodistill import RECIPES, run_emodistill
 
         run_emodistill(folder.absolute())
+        students = f"{folder}/students"
+        _say_what_next(folder, students, "speech/speaker_1_*.flac", f"{students}/{RECIPES[-1]}", "RECORDINGS")
         return
     config = LabelConfig()
     shown = Path(config.output)
     _keep_home_clean(shown)
     print(f"Six steps, about five minutes on two cores that do nothing else; all files are in {shown}", flush=True)
-    from liser_ray.demo.steps import command, compare_students, demo_settings, search_lambdas, step
+    from liser_ray.demo.steps import compare_students, demo_settings, search_lambdas, step
     from liser_ray.labeling.job import label_corpus
     from liser_ray.labeling.progress import describe
 
@@ -54,8 +56,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         results.append(compare_students(folder))
     with step(6, 6, "λ search") as results:
         results.append(search_lambdas(folder))
-    student = shown / "students/conf-vid-sp-dstl"
-    print(_NEXT.format(folder=shown, student=student, predict=command("predict"), label=command("label")))
+    pictures = f"{shown}/students and {shown}/search"
+    _say_what_next(shown, pictures, "corpus/audio/speaker_1_*.flac", f"{shown}/students/conf-vid-sp-dstl", "VIDEOS")
+
+
+def _say_what_next(folder: Path, pictures: str, speech: str, student: str, what: str) -> None:
+    from liser_ray.demo.steps import command
+
+    words = {"folder": folder, "pictures": pictures, "speech": folder / speech, "student": student, "what": what}
+    print(_NEXT.format(predict=command("predict"), label=command("label"), **words))
 
 
 def _keep_home_clean(folder: Path) -> None:
