@@ -134,13 +134,13 @@ def test_a_finished_job_is_left_alone_by_itself_by_another_recipe_and_by_a_dry_r
     assert {path: path.stat().st_mtime_ns for path in Path(labeled.folders.output).rglob("*")} == files
 
 
-def test_failed_rows_and_new_recordings_run_when_asked(trouble, label_config, ray_session, tmp_path):
+def test_failed_rows_and_new_recordings_run_when_asked(trouble, quick_config, ray_session, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
     for name in ("ben.mp4", "truncated.mp4"):
         (folder / name).write_bytes((trouble / name).read_bytes())
     ben = (folder / "ben.mp4").read_bytes()
-    config = replace(label_config, input=str(folder), output=str(tmp_path / "out"), media_pool=PoolConfig(actors=1))
+    config = replace(quick_config, input=str(folder), output=str(tmp_path / "out"), media_pool=PoolConfig(actors=1))
     plan_corpus(config)
     (folder / "ben.mp4").unlink()  # gone between plan and labels
     first = label_corpus(config)
