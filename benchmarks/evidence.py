@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from liser_ray.evaluation.conditions import CONDITIONS
 from liser_ray.results.records import Record, read_records
 from liser_ray.results.scores import Interval, interval, paired_difference, pooled
 from liser_ray.results.style import BLUE, GREY, make_figure, to_png
@@ -29,11 +30,13 @@ class Experiment:
         arms: what each is called here, to its folder of records and the recipe they are of.
         pairs: differences of arms that say what came of it.
         share: of the last pair's difference, the first pair's share is said; "": no.
+        conditions: folder with a folder of records for each condition of `evaluate`, of some arms; None: none.
     """
 
     arms: Mapping[str, tuple[Path, str]]
     pairs: Sequence[tuple[str, str]]
     share: str = ""
+    conditions: Path | None = None
 
 
 EXPERIMENTS = {
@@ -47,6 +50,7 @@ EXPERIMENTS = {
         },
         [("taught", "six"), ("taught", "placebo"), ("placebo", "six"), ("all", "six")],
         "of the gap between six actors' labels and seventeen's",
+        RECORDS / "fewer_labels_in_conditions",
     ),
     "pretext": Experiment(
         {
@@ -62,26 +66,53 @@ EXPERIMENTS = {
 def main() -> None:
     text = PAGE.read_text()
     for name, experiment in EXPERIMENTS.items():
-        by_arm = {
-            arm: sorted((one for one in read_records(str(folder)) if one.recipe == recipe), key=lambda one: one.seed)
-            for arm, (folder, recipe) in experiment.arms.items()
-        }
-        found = {arm: records for arm, records in by_arm.items() if records}
-        differences = {
-            (one, other): paired_difference(found[one], found[other], "uar")
-            for one, other in experiment.pairs
-            if {one, other} <= found.keys()
-        }
+        found = read_arms(experiment.arms)
+        differences = compare(found, experiment.pairs)
         tables = f"{arms_table(found)}\n\n{differences_table(differences)}"
         if experiment.share and len(differences) == len(experiment.pairs):
             first, *_, last = differences.values()
             tables += f"\n\nThe first difference is **{first.value / last.value:.0%}** {experiment.share}."
+        if experiment.conditions and experiment.conditions.is_dir():
+            tables += "\n\n" + conditions_table(experiment, experiment.conditions)
         text = write_between_markers(text, name, tables)
         if name == "fewer_labels":
             README.write_text(write_between_markers(README.read_text(), "evidence", arms_table(found)))
         (ROOT / "docs" / "images" / f"{name}.png").write_bytes(plot(found, differences))
         print(tables, end="\n\n")
     PAGE.write_text(write_between_markers(text, "audio_visual", labels_table(RECORDS / "audio_visual.json")))
+
+
+def read_arms(arms: Mapping[str, tuple[Path, str]]) -> dict[str, list[Record]]:
+    """Records of the arms that have any, by seed."""
+    found = {
+        arm: sorted((one for one in read_records(str(folder)) if one.recipe == recipe), key=lambda one: one.seed)
+        for arm, (folder, recipe) in arms.items()
+    }
+    return {arm: records for arm, records in found.items() if records}
+
+
+def compare(arms: Mapping[str, Sequence[Record]], pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Interval]:
+    """Differences of the pairs of which both arms are there."""
+    there = [(one, other) for one, other in pairs if {one, other} <= arms.keys()]
+    return {(one, other): paired_difference(arms[one], arms[other], "uar") for one, other in there}
+
+
+def conditions_table(experiment: Experiment, folder: Path) -> str:
+    """UAR and differences of the arms whose records lie in the folders of conditions."""
+    rows = []
+    for condition in sorted(one for one in folder.iterdir() if one.is_dir()):
+        arms = read_arms({arm: (condition, recipe) for arm, (_, recipe) in experiment.arms.items()})
+        differences = compare(arms, experiment.pairs)
+        if not rows:
+            pairs = [f"{one} − {other}" for one, other in differences]
+            rows += [
+                "| in the condition | " + " | ".join([*arms, *pairs]) + " |",
+                "|---" * (1 + len(arms) + len(pairs)) + "|",
+            ]
+        cells = [score_text(pooled(records, "uar")) for records in arms.values()]
+        cells += [interval_text(one) for one in differences.values()]
+        rows.append(f"| {CONDITIONS[condition.name].words} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
 
 
 def labels_table(run_card: Path) -> str:
