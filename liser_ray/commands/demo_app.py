@@ -113,7 +113,7 @@ def serve(student: Student, port: int, block: bool = True) -> str:
 
     def listen(listener: Listener | None, chunk: tuple[int, np.ndarray] | None) -> tuple[Any, ...]:
         if chunk is None:
-            return listener, None, None
+            return listener, gradio.skip(), gradio.skip()
         listener = listener or Listener(student, chunk[0])
         if not listener.hear(chunk[1]):
             return listener, gradio.skip(), gradio.skip()
@@ -136,7 +136,8 @@ def serve(student: Student, port: int, block: bool = True) -> str:
                 now = gradio.Label(label="The last 3 seconds", num_top_classes=len(student.labels))
             curves = gradio.Image(label="The last half minute", interactive=False, buttons=[])
             listener = gradio.State()
-            spoken.start_recording(lambda: (None, None, None), None, [listener, now, curves], api_visibility="private")
+            # Not at the start: its first sound may be there before what is to come before it.
+            spoken.stop_recording(lambda: None, None, listener, api_visibility="private")
             spoken.stream(
                 listen,
                 [listener, spoken],
