@@ -70,8 +70,14 @@ def main() -> None:
         differences = compare(found, experiment.pairs)
         tables = f"{arms_table(found)}\n\n{differences_table(differences)}"
         if experiment.share and len(differences) == len(experiment.pairs):
-            first, *_, last = differences.values()
-            tables += f"\n\nThe first difference is **{first.value / last.value:.0%}** {experiment.share}."
+            first, second, *_, last = differences.values()
+            share = first.value / last.value
+            tables += f"""
+
+The first difference is **{share:.0%}** {experiment.share}. Of what success was to be, with the seeds so far:
+
+* at least a quarter of that gap, with an interval above 0: **{"yes" if share >= 0.25 and first.low > 0 else "no"}**;
+* above the placebo, with an interval above 0: **{"yes" if second.low > 0 else "no"}**."""
         if experiment.conditions and experiment.conditions.is_dir():
             tables += "\n\n" + conditions_table(experiment, experiment.conditions)
         text = write_between_markers(text, name, tables)
