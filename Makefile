@@ -32,7 +32,7 @@ demo: .venv/ready  ## a small corpus, small teachers, labels, students: about fi
 # One process for all that runs on Ray, where most of the time goes into waiting for processes to start, and two for the
 # rest. One thread each: two that wait for each other on a busy machine are many times slower than one.
 test: .venv/ready  ## all tests, the slow ones too
-	@echo "All tests: about a quarter of an hour on two cores that do nothing else"
+	@echo "All tests: about nine minutes on two cores that do nothing else"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3
 
 # Each line: instructions for oneDNN, for PyTorch's own loops and for MKL, and threads. They only take away: what a CPU

@@ -61,12 +61,15 @@ hypothesis.settings.load_profile("no deadline")
 
 @pytest.hookimpl(optionalhook=True)  # there is none without xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """In a parallel run, all that is on Ray runs in one process: there is one Ray, and it needs the cores."""
+    """In a parallel run, all that is on Ray runs in one process: there is one Ray, and it needs the cores.
+
+    The tests of another file stay together too: what they share is made once.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class OneRay(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "ray" if nodeid.startswith(ON_RAY) else nodeid
+            return "ray" if nodeid.startswith(ON_RAY) else nodeid.partition("::")[0]
 
     return OneRay(config, log)
 
