@@ -53,7 +53,7 @@ def read_labeled_set(spec: str, without_files: bool = False, attributes: Sequenc
     prefix = _PREFIX.match(spec)
     if prefix is None:
         if not is_manifest(uri := absolute(spec)):
-            raise UserError(f"{uri} is no labeled set. Give {FORMS}.")
+            raise UserError(f"{uri} is no labeled set. Give {FORMS}. Of a folder, liser-ray corpora says which it is.")
         labeled = read_list(uri, without_files, attributes)
     elif (name := prefix[1].lower()) not in {*CORPORA, *FORMATS}:
         raise UserError(f"{spec}: there is no labeled set {prefix[1]!r}. Give {FORMS}.")

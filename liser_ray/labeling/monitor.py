@@ -85,7 +85,7 @@ class Monitor:
             for gauge, value in zip(self._gauges, (busy[stage], waiting[stage], pool.actors), strict=True):
                 gauge.set(value, {"stage": stage})
         self._keep(elapsed_s, counts)
-        if not counts.work:
+        if not (counts.work or counts.spans):
             return counts.spans, "the workers are starting"
         rates = f"{counts.spans / elapsed_s:.2g} spans/s · {counts.video_s / elapsed_s:.2g} video-h/h"
         slowest = self.bottleneck()

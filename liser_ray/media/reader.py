@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import av
+from rich.filesize import decimal
 
 from liser_ray.media.container import CUT_OFF, NO_TRACK, Choice, Lack, is_cut_off
 from liser_ray.media.joined import MAX_SEARCH_BYTES, Part, files_in
@@ -71,8 +72,8 @@ class Reader:
         try:
             self._pieces: list[Piece] = []
             files = self._files()
-            lost_mb = sum(file[1] - file[0] for file in files if not self._add_pieces(file)) / 1e6
-            self.note = f"{lost_mb:.2g} MB of it, joined to the rest, can't be opened" if lost_mb else ""
+            lost_bytes = sum(file[1] - file[0] for file in files if not self._add_pieces(file))
+            self.note = f"{decimal(lost_bytes)} of it, joined to the rest, can't be opened" if lost_bytes else ""
             self.header = self._header()
         except BaseException:
             self.close()

@@ -45,6 +45,11 @@ def test_only_the_last_half_minute_counts_and_at_the_start_nothing_holds_anythin
     assert job.monitor.bottleneck() == "clips"
 
 
+def test_before_anything_is_done_the_workers_are_starting(job):
+    assert job.at(5) == (0, "the workers are starting")
+    assert job.at(6, 3)[1].startswith("0.5 spans/s")  # of the plan's failed ones, on which no stage works
+
+
 def test_a_log_has_a_line_for_each_stage(job):
     job.at(30, 5, media=Work(20, 4, 115.0), clips=Work(10, 1, 6.0, 300, 400), sound=Work(9, 0, 3.0))
     media, video, speech = job.monitor.stage_lines()
