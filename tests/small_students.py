@@ -17,13 +17,16 @@ from liser_ray.student.card import CARD_FILE, FORMAT, FRONT_END, WEIGHTS_FILE
 from liser_ray.student.config import NetworkConfig
 from liser_ray.student.network import EmotionClassifier, count_parameters
 
+ATTRIBUTES = {name: {"validation_ccc": 0.4, "test_ccc": 0.3, "test": {}} for name in ("arousal", "valence")}
+"""Of the card of a student that gives these."""
+
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 
 
-def make_classifier(config: NetworkConfig, seed: int = 0) -> EmotionClassifier:
+def make_classifier(config: NetworkConfig, seed: int = 0, n_attributes: int = 0) -> EmotionClassifier:
     """A network in evaluation mode whose batch norms have seen something, and whose answers are not all alike."""
     torch.manual_seed(seed)
-    classifier = EmotionClassifier(len(EMOTIONS), config)
+    classifier = EmotionClassifier(len(EMOTIONS), config, n_attributes)
     for module in classifier.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
@@ -40,7 +43,7 @@ def make_classifier(config: NetworkConfig, seed: int = 0) -> EmotionClassifier:
 def write_student(folder: Path, config: NetworkConfig | None = None, seed: int = 0, **changes: Any) -> Path:
     """A student's folder as training writes it; ``changes`` are other fields of its card."""
     config = config or NetworkConfig()
-    classifier = make_classifier(config, seed)
+    classifier = make_classifier(config, seed, len(changes.get("attributes", ())))
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous() for name, value in classifier.state_dict().items()}
     (folder / WEIGHTS_FILE).write_bytes(safetensors.torch.save(weights))

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,21 +12,37 @@ from liser_ray.prediction.prediction import Prediction
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
+class _Answer(NamedTuple):
+    shares: np.ndarray
+    attributes: tuple[float, ...]
+    unlike: bool
+
+
 class Output:
     """Prints predictions, one recording after the other; line by line, so that they can be followed through a pipe.
 
     Args:
         form: "text", "csv" or "json".
         labels: that there are.
+        attributes: that there are.
         widest: characters of the longest name that is to come.
         timeline: a line for each window as well; in CSV, instead of one for each recording.
         abstain_below: answers with less than this probability are "unsure", and if it is above 0 all those on
             recordings that are unlike the training's.
     """
 
-    def __init__(self, form: str, labels: tuple[str, ...], widest: int, timeline: bool, abstain_below: float):
+    def __init__(
+        self,
+        form: str,
+        labels: tuple[str, ...],
+        attributes: tuple[str, ...],
+        widest: int,
+        timeline: bool,
+        abstain_below: float,
+    ):
         self._form = form
         self._labels = labels
+        self._attributes = attributes
         self._timeline = timeline
         self._abstain_below = abstain_below
         self._name_width = min(60, max(len("file"), widest))
@@ -36,35 +53,33 @@ class Output:
         """What was predicted of a recording."""
         unlike = bool(prediction.unlike)
         starts, ends = prediction.window_start_s.tolist(), prediction.window_end_s.tolist()
-        windows = list(zip(starts, ends, prediction.window_probabilities, strict=True)) if self._timeline else []
+        whole = _Answer(prediction.probabilities, tuple(prediction.attributes.values()), unlike)
+        windows: list[tuple[float, float, _Answer]] = []
+        if self._timeline:
+            attributes = list(zip(*prediction.window_attributes.values(), strict=True)) or [()] * len(starts)
+            answers = zip(starts, ends, prediction.window_probabilities, attributes, strict=True)
+            windows = [(start, end, _Answer(shares, values, unlike)) for start, end, shares, values in answers]
         self._header()
         if self._form == "json":
             found: dict[str, object] = {"file": name, "duration_s": round(prediction.duration_s, 3)}
-            found |= self._as_json(prediction.probabilities, unlike) | {"unlike_training": list(prediction.unlike)}
+            found |= self._as_json(whole) | {"unlike_training": list(prediction.unlike)}
             if self._timeline:
                 found["windows"] = [
-                    {"start_s": start, "end_s": end, **self._as_json(shares, unlike)} for start, end, shares in windows
+                    {"start_s": start, "end_s": end, **self._as_json(one)} for start, end, one in windows
                 ]
             _print(json.dumps(found))
         elif self._form == "csv":
             end_s = prediction.start_s + prediction.duration_s
-            for start, end, shares in windows or [(prediction.start_s, end_s, prediction.probabilities)]:
-                numbers = [f"{share:.4f}" for share in (shares.max(), *shares)]
-                _csv_row(
-                    name,
-                    f"{start:.3f}",
-                    f"{end:.3f}",
-                    self._answer(shares, unlike),
-                    *numbers,
-                    "; ".join(prediction.unlike),
-                    "",
-                )
+            for start, end, one in windows or [(prediction.start_s, end_s, whole)]:
+                numbers = [f"{number:.4f}" for number in (one.shares.max(), *one.shares, *one.attributes)]
+                why = "; ".join(prediction.unlike)
+                _csv_row(name, f"{start:.3f}", f"{end:.3f}", self._named(one), *numbers, why, "")
         else:
-            _print(f"{name:<{self._name_width}}  {self._shown(prediction.probabilities, unlike)}")
+            _print(f"{name:<{self._name_width}}  {self._shown(whole)}")
             if unlike:
                 print(f"warning: {name} is unlike the training: {'; '.join(prediction.unlike)}.", file=sys.stderr)
-            for start, end, shares in windows:
-                _print(f"{start:8.1f} - {end:6.1f} s  {self._shown(shares, unlike)}")
+            for start, end, one in windows:
+                _print(f"{start:8.1f} - {end:6.1f} s  {self._shown(one)}")
 
     def fail(self, name: str, why: str) -> None:
         """A recording that there is no prediction of; in a table to read it is an error message."""
@@ -74,29 +89,35 @@ class Output:
             _print(json.dumps({"file": name, "error": why}))
         else:
             self._header()
-            _csv_row(name, "", "", "", "", *("" for _ in self._labels), "", why)
+            _csv_row(name, "", "", "", "", *("" for _ in (*self._labels, *self._attributes)), "", why)
 
     def _header(self) -> None:
         if self._has_header:
             return
         self._has_header = True
         if self._form == "csv":
-            _csv_row("file", "start_s", "end_s", "emotion", "probability", *self._labels, "unlike_training", "error")
+            numbers = (*self._labels, *self._attributes)
+            _csv_row("file", "start_s", "end_s", "emotion", "probability", *numbers, "unlike_training", "error")
         else:
-            _print(f"{'file':<{self._name_width}}  {'emotion':<{self._label_width}}  probability")
+            columns = [f"{'emotion':<{self._label_width}}", *self._attributes, "probability"]
+            _print("  ".join([f"{'file':<{self._name_width}}", *columns]))
 
-    def _answer(self, shares: np.ndarray, unlike: bool) -> str:
-        is_unsure = shares.max() < self._abstain_below or (unlike and self._abstain_below > 0)
-        return "unsure" if is_unsure else self._labels[int(shares.argmax())]
+    def _named(self, answer: _Answer) -> str:
+        is_unsure = answer.shares.max() < self._abstain_below or (answer.unlike and self._abstain_below > 0)
+        return "unsure" if is_unsure else self._labels[int(answer.shares.argmax())]
 
-    def _shown(self, shares: np.ndarray, unlike: bool) -> str:
-        probability = float(shares.max())
-        return f"{self._answer(shares, unlike):<{self._label_width}}  {probability:.2f} {bar(probability)}".rstrip()
+    def _shown(self, answer: _Answer) -> str:
+        probability = float(answer.shares.max())
+        pairs = zip(self._attributes, answer.attributes, strict=True)
+        attributes = "".join(f"  {value:{len(name)}.3g}" for name, value in pairs)
+        return f"{self._named(answer):<{self._label_width}}{attributes}  {probability:.2f} {bar(probability)}".rstrip()
 
-    def _as_json(self, shares: np.ndarray, unlike: bool) -> dict[str, object]:
-        rounded = [round(float(share), 4) for share in shares]
+    def _as_json(self, answer: _Answer) -> dict[str, object]:
+        rounded = [round(float(share), 4) for share in answer.shares]
         by_label = dict(zip(self._labels, rounded, strict=True))
-        return {"emotion": self._answer(shares, unlike), "probability": max(rounded), "probabilities": by_label}
+        found = {"emotion": self._named(answer), "probability": max(rounded), "probabilities": by_label}
+        values = [round(float(value), 4) for value in answer.attributes]
+        return found | ({"attributes": dict(zip(self._attributes, values, strict=True))} if values else {})
 
 
 def bar(share: float) -> str:

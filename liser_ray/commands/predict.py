@@ -77,7 +77,8 @@ def run(options: argparse.Namespace) -> int:
     inputs = list(find_inputs(options.files))
     pictures = _Pictures(options.plot, len(inputs), student) if options.plot else None
     widest = max(len(one.uri) for one in inputs)
-    output = Output(options.form, labels, widest, options.timeline, options.abstain_below)
+    attributes = student.card.attributes
+    output = Output(options.form, labels, attributes, widest, options.timeline, options.abstain_below)
     n_failed = 0
     with Counting("recordings", len(inputs)) as counting:
         for one in inputs:

@@ -28,7 +28,9 @@ class Classifier:
         name: of its folder or file.
         recipe: that it was trained with, or its name.
         labels: K of them.
-        probabilities: of a recording float32 [n], 16 kHz, those of the labels, float32 [K], sum 1.
+        answer: of a recording float32 [n], 16 kHz, the probabilities of the labels, float32 [K], sum 1, and the values
+            of the attributes, float32 [A].
+        attributes: A of them, numbers such as arousal.
         temperature: that is in the probabilities.
         labeled: name of the set that it was trained on; "" if it does not say.
         fold, seed: of the training.
@@ -38,7 +40,8 @@ class Classifier:
     name: str
     recipe: str
     labels: tuple[str, ...]
-    probabilities: Callable[[np.ndarray], np.ndarray] = field(repr=False)
+    answer: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] = field(repr=False)
+    attributes: tuple[str, ...] = ()
     temperature: float = 1.0
     labeled: str = ""
     fold: int = 0
@@ -71,11 +74,17 @@ def load_classifiers(model: str, step_s: float, trust_remote_code: bool = False)
 def _student(path: Path, step_s: float) -> Classifier:
     student = Student.from_pretrained(path)
     card = student.card.content
+
+    def answer(sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        prediction = student.predict(sound, SAMPLE_RATE_HZ, step_s)
+        return prediction.probabilities, np.array([*prediction.attributes.values()], np.float32)
+
     return Classifier(
         name=path.name,
         recipe=card.get("recipe", path.name),
         labels=student.labels,
-        probabilities=lambda sound: student.predict(sound, SAMPLE_RATE_HZ, step_s).probabilities,
+        answer=answer,
+        attributes=student.card.attributes,
         temperature=student.card.temperature,
         labeled=card.get("labeled", ""),
         fold=card.get("fold", 0),
@@ -93,12 +102,12 @@ def _audio_classifiers(folders: dict[str, str], trust_remote_code: bool) -> list
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = able_precision(device, "auto")
 
-    def ask(model: SpeechModel) -> Callable[[np.ndarray], np.ndarray]:
-        def probabilities(sound: np.ndarray) -> np.ndarray:
+    def asked(model: SpeechModel) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        def answer(sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             pcm = np.round(sound.clip(-1, 1) * 32767).astype(np.int16)
-            return softmax(logits_of(model.network, pcm, model.prepare, device, precision))
+            return softmax(logits_of(model.network, pcm, model.prepare, device, precision)), np.zeros(0, np.float32)
 
-        return probabilities
+        return answer
 
     found = []
     for model in load_models(folders, device, trust_remote_code=trust_remote_code):
@@ -108,7 +117,7 @@ def _audio_classifiers(folders: dict[str, str], trust_remote_code: bool) -> list
                 name=model.name,
                 recipe=bundle.content["base"]["name"] if bundle else model.name,
                 labels=model.labels,
-                probabilities=ask(model),
+                answer=asked(model),
                 labeled=bundle.tuned_on.labeled if bundle else "",
                 fold=bundle.tuned_on.fold if bundle else 0,
                 speakers={part: tuple(names) for part, names in bundle.content["speakers"].items()} if bundle else {},

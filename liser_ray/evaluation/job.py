@@ -17,8 +17,13 @@ from liser_ray.evaluation.config import EvaluationConfig
 from liser_ray.evaluation.labels import CommonLabels, common_labels
 from liser_ray.evaluation.report import markdown, plot
 from liser_ray.media.waveform import WaveformError
-from liser_ray.results.metrics import brier_score, confusion_matrix, expected_calibration_error
-from liser_ray.results.records import SEXES, FoldResult, Record, record_to_json
+from liser_ray.results.metrics import (
+    brier_score,
+    concordance_by_speaker,
+    confusion_matrix,
+    expected_calibration_error,
+)
+from liser_ray.results.records import SEXES, FoldResult, Record, mean_concordances, record_to_json
 from liser_ray.results.scores import by_sex, interval, label_recalls, pooled, speaker_scores
 from liser_ray.results.set_names import identity, set_names
 from liser_ray.runtime.display import Counting
@@ -49,6 +54,7 @@ class _Answers:
 
     def __init__(self) -> None:
         self.probabilities: list[np.ndarray] = []
+        self.attributes: list[np.ndarray] = []
         self.recordings: list[int] = []
         self.n_unheard = 0
 
@@ -63,7 +69,8 @@ def evaluate(config: EvaluationConfig) -> Evaluation:
         raise UserError(f"No labeled speech: give --labeled {FORMS}.")
     names, output = chosen_conditions(config.conditions), absolute(config.output)
     classifiers = load_classifiers(config.model, config.step_s, config.trust_remote_code)
-    labeled = read_labeled_set(config.labeled)
+    attributes = dict.fromkeys(name for one in classifiers for name in one.attributes)
+    labeled = read_labeled_set(config.labeled, attributes=tuple(attributes))
     labels = common_labels(classifiers[0].labels, labeled.labels, config.label_map)
     if len({one.labels for one in classifiers}) > 1:
         raise UserError(f"{config.model} has classifiers of other labels than one another: evaluate them one by one.")
@@ -146,11 +153,13 @@ def _ask(
         for one, wanted, into in zip(classifiers, sets, answers, strict=True):
             if number in wanted:
                 try:
-                    probabilities = one.probabilities(sound)[labels.of_classifier]
+                    probabilities, attributes = one.answer(sound)
+                    probabilities = probabilities[labels.of_classifier]
                 except WaveformError:
                     into.n_unheard += 1
                     continue
                 into.probabilities.append(probabilities / probabilities.sum())
+                into.attributes.append(attributes)
                 into.recordings.append(number)
     if not all(one.recordings for one in answers):
         raise UserError(f"In the condition {name} no recording can be heard: leave it out of --conditions.")
@@ -184,12 +193,18 @@ def _records(
 
 def _fold_result(one: Classifier, answers: _Answers, speech: LabeledSpeech, labels: CommonLabels) -> FoldResult:
     truth, said = _truth(answers, speech, labels), np.argmax(answers.probabilities, axis=1)
-    speakers = np.array([speech.speakers[k] for k in answers.recordings])
+    spoken_by = [speech.speakers[k] for k in answers.recordings]
+    speakers = np.array(spoken_by)
     confusions = {
         name: confusion_matrix(truth[speakers == name], said[speakers == name], len(labels.names))
-        for name in dict.fromkeys(speakers.tolist())
+        for name in dict.fromkeys(spoken_by)
     }
-    return FoldResult(one.fold, 0, 0, None, confusions)
+    attributes = {
+        name: concordance_by_speaker(speech.attributes[name][answers.recordings], values, spoken_by)
+        for name, values in zip(one.attributes, np.transpose(answers.attributes), strict=True)
+        if name in speech.attributes
+    }
+    return FoldResult(one.fold, 0, 0, None, confusions, attributes)
 
 
 def _truth(answers: _Answers, speech: LabeledSpeech, labels: CommonLabels) -> np.ndarray:
@@ -219,6 +234,7 @@ def _scores(
         "war": pooled(records, "war"),
         "macro_f1": pooled(records, "macro_f1"),
         "recalls": label_recalls(records),
+        "ccc": mean_concordances(records),
         "confusion": total.tolist(),
         "calibration_error": expected_calibration_error(probabilities, truth),
         "calibration_error_at_temperature_1": expected_calibration_error(unscaled, truth),

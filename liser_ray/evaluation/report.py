@@ -14,12 +14,11 @@ from liser_ray.results.style import BLUE, GREY, make_figure, to_png
 from liser_ray.results.tables import NOTHING, interval_text, score_text
 from liser_ray.training.report import confusion_table, scores_table
 
-_COLUMNS = ("condition", "UAR", "WAR", "men", "women", "ECE", "Brier")
-
 
 def markdown(content: Mapping[str, Any]) -> str:
     """The scores as a table in Markdown, with what they are of."""
-    lines = [f"| {' | '.join(row)} |" for row in (_COLUMNS, ("---",) * len(_COLUMNS), *_rows(content))]
+    columns = _columns(content)
+    lines = [f"| {' | '.join(row)} |" for row in (columns, ("---",) * len(columns), *_rows(content))]
     return "\n".join([*(f"{line}\n" for line in facts(content)), *lines]) + "\n"
 
 
@@ -28,7 +27,7 @@ def print_evaluation(content: Mapping[str, Any], output: str) -> None:
     console = Console(highlight=False)
     for line in facts(content):
         console.print(line)
-    table = scores_table("UAR, of men and of women too; WAR; calibration", _COLUMNS)
+    table = scores_table("UAR, of men and of women too; WAR; calibration", _columns(content))
     for row in _rows(content):
         table.add_row(*row)
     console.print(table)
@@ -80,6 +79,11 @@ def plot(content: Mapping[str, Any]) -> bytes:
     return to_png(figure)
 
 
+def _columns(content: Mapping[str, Any]) -> tuple[str, ...]:
+    first = next(iter(content["conditions"].values()))
+    return "condition", "UAR", "WAR", "men", "women", "ECE", "Brier", *(f"CCC {name}" for name in first["ccc"])
+
+
 def _rows(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, one in content["conditions"].items():
         sexes = [score_text(one["sexes"][sex]) if sex in one["sexes"] else NOTHING for sex in SEXES]
@@ -90,4 +94,5 @@ def _rows(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             *sexes,
             score_text(one["calibration_error"]),
             score_text(one["brier_score"]),
+            *map(score_text, one["ccc"].values()),
         )

@@ -19,7 +19,7 @@ class Backend(Protocol):
     """A student's front end and network. All sound is float32 [n], 16 kHz, -1..1."""
 
     def window_logits(self, samples: np.ndarray, step_samples: int, statistics: np.ndarray | None) -> np.ndarray:
-        """Logits of the 3-s windows, float32 [W, K].
+        """Logits of the 3-s windows, and values of attributes after them, float32 [W, K + A].
 
         Args:
             samples: n is 48000 + (W - 1) · step or up to a step more; or less than 48000, a recording of one window.
@@ -28,7 +28,7 @@ class Backend(Protocol):
         """
 
     def recording_logits(self, samples: np.ndarray, statistics: np.ndarray | None) -> np.ndarray:
-        """Logits of a recording whose all is heard at once, float32 [K]; of a network with chunks that cover it.
+        """The same of a recording whose all is heard at once, float32 [K + A]; of a network with chunks that cover it.
 
         Args:
             samples: all of the recording (`liser_ray.student.chunks.heard_whole`).

@@ -56,11 +56,12 @@ def export_onnx(weights: bytes, card: StudentCard) -> bytes:
     Inputs: ``waveform`` float32 [samples], 16 kHz, mono, -1..1, from one sample on.
 
     Outputs: ``probabilities`` float32 [K] of the recording, the softmax of the mean over windows at the card's
-    temperature; ``window_logits`` float32 [W, K] of its 3-s windows, one every 0.1 s; ``log_mel`` float32 [W, 94, 64],
-    what the windows' spectrograms are before normalisation.
+    temperature; ``window_logits`` float32 [W, K + A] of its 3-s windows, one every 0.1 s, the labels' logits and then
+    the attributes; ``log_mel`` float32 [W, 94, 64], what the windows' spectrograms are before normalisation; of a
+    student with attributes, such as arousal, ``attributes`` float32 [A] of the recording, in the metadata's order.
 
     A network with chunks hears a recording that they cover as a whole, and ``probabilities`` are then of the output
-    ``recording_logits``, float32 [K]; of the beginning of a longer one these mean nothing.
+    ``recording_logits``, float32 [K + A]; of the beginning of a longer one these mean nothing.
 
     Where the recording is normalised by itself there are more, for recordings that come in pieces. Output:
     ``statistics`` float32 [3, 64], of each band the weight, mean and deviation. Optional inputs:
@@ -77,6 +78,7 @@ def export_onnx(weights: bytes, card: StudentCard) -> bytes:
         raise UserError(f"The student's weights do not fit its card: {error}") from error
     content = {name: value for name, value in card.content.items() if name != "history"}
     metadata = {CARD_KEY: json.dumps(content), "labels": json.dumps(card.labels), "sample_rate_hz": str(SAMPLE_RATE_HZ)}
+    metadata |= {"attributes": json.dumps(card.attributes)} if card.attributes else {}
     onnx.helper.set_model_props(model, metadata)
     return model.SerializeToString()
 
@@ -185,12 +187,12 @@ class _Graph:
 
 def _student_graph(tensors: Mapping[str, np.ndarray], card: StudentCard) -> onnx.ModelProto:
     """The model of a classifier's state dict, checked; its inputs and outputs are those of `export_onnx`."""
-    op, n_labels = _Graph(), len(card.labels)
+    op, n_labels, n_attributes = _Graph(), len(card.labels), len(card.attributes)
     floats, info = TensorProto.FLOAT, helper.make_tensor_value_info
     inputs = [info("waveform", floats, ["samples"])]
     outputs = [
         info("probabilities", floats, [n_labels]),
-        info("window_logits", floats, ["windows", n_labels]),
+        info("window_logits", floats, ["windows", n_labels + n_attributes]),
         info("log_mel", floats, ["windows", SEGMENT_FRAMES, N_BANDS]),
     ]
     waveform = _Value(op, "waveform")
@@ -202,7 +204,7 @@ def _student_graph(tensors: Mapping[str, np.ndarray], card: StudentCard) -> onnx
         skip = op.value([0], "skip")
         inputs.append(info("skip", TensorProto.INT64, [1]))
     if card.network.chunks:
-        outputs.append(info("recording_logits", floats, [n_labels]))
+        outputs.append(info("recording_logits", floats, [n_labels + n_attributes]))
     if card.of_recording:
         inputs += [info("statistics_before", floats, [3, N_BANDS]), info("frames", TensorProto.INT64, [2])]
         outputs.append(info("statistics", floats, [3, N_BANDS]))
@@ -231,6 +233,10 @@ def _student_graph(tensors: Mapping[str, np.ndarray], card: StudentCard) -> onnx
         answer = op("Where", is_whole, at_once, op("ReduceMean", of_windows, axes=[0], keepdims=0))
     else:
         answer = op("ReduceMean", logits, axes=[0], keepdims=0)
+    if n_attributes:
+        outputs.append(info("attributes", floats, [n_attributes]))
+        op("Slice", answer, [n_labels], [n_labels + n_attributes], [0], name="attributes")
+        answer = op("Slice", answer, [0], [n_labels], [0])
     op("Softmax", answer / card.temperature, axis=0, name="probabilities")
     graph = helper.make_graph(op.nodes, "student", inputs, outputs, list(op.numbers.values()))
     opset = [helper.make_opsetid("", OPSET)]
@@ -353,7 +359,7 @@ def _chunks(op: _Graph, windows: _Value, sound: _Value, filters: _Value, floor: 
 
 
 def _network(op: _Graph, log_mel: _Value, tensors: Mapping[str, np.ndarray], card: StudentCard) -> _Value:
-    """Logits [W, K] of normalised windows [W, frames, 64]; without chunks they are the output."""
+    """Answers [W, K + A] to normalised windows [W, frames, 64]; without chunks they are the output."""
     config = card.network
     if config.chunks:
         log_mel = op("Reshape", log_mel, [-1, CHUNK_FRAMES, N_BANDS])

@@ -1,7 +1,7 @@
 """What a student says of a recording."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,6 +21,9 @@ class Prediction:
         step_s: from window to window.
         duration_s: of the recording's sound.
         start_s: when that begins, from the recording's start.
+        attributes: what it gives beside the labels, such as arousal, by name, on the scale of its training; of the
+            recording as the probabilities are.
+        window_attributes: by name float32 [W].
         unlike: in what the recording is unlike those of the training (`liser_ray.student.familiar`), in words; then
             the probabilities mean little.
     """
@@ -31,6 +34,8 @@ class Prediction:
     step_s: float
     duration_s: float
     start_s: float = 0.0
+    attributes: dict[str, float] = field(default_factory=dict)
+    window_attributes: dict[str, np.ndarray] = field(default_factory=dict)
     unlike: tuple[str, ...] = ()
 
     @property

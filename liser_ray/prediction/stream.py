@@ -22,6 +22,7 @@ class Estimate(NamedTuple):
         label: the most probable one.
         probabilities: float32 [K], sum 1, of the window.
         so_far: float32 [K], sum 1, of all up to the window's end: what `Student.predict` says of the sound so far.
+        attributes: what the student gives beside the labels, such as arousal, of the window, by name.
     """
 
     start_s: float
@@ -29,6 +30,7 @@ class Estimate(NamedTuple):
     label: str
     probabilities: np.ndarray
     so_far: np.ndarray
+    attributes: dict[str, float]
 
 
 class EmotionStream:
@@ -46,6 +48,7 @@ class EmotionStream:
         self._backend = backend
         self._kept = kept_labels(card.labels, classes)
         self.labels = tuple(card.labels[i] for i in self._kept)
+        self._n_labels, self._attributes = len(card.labels), card.attributes
         self._reader = ArrayReader(sample_rate_hz)
         self._windows = SlidingWindow(EVALUATION_STRIDE_SAMPLES, block_windows=1)
         self._statistics = RunningStatistics(backend) if card.of_recording else None
@@ -99,8 +102,8 @@ class EmotionStream:
 
     def _estimate(self, window: np.ndarray) -> Estimate:
         statistics = self._statistics.now() if self._statistics is not None else None
-        logits = self._backend.window_logits(window, EVALUATION_STRIDE_SAMPLES, statistics)[0, self._kept]
-        logits = logits / self._temperature
+        answer = self._backend.window_logits(window, EVALUATION_STRIDE_SAMPLES, statistics)[0]
+        logits = answer[self._kept] / self._temperature
         start = self._n_estimates * EVALUATION_STRIDE_SAMPLES
         end = min(start + SEGMENT_SAMPLES, self._n_samples)
         self._n_estimates += 1
@@ -114,4 +117,5 @@ class EmotionStream:
             self.labels[int(probabilities.argmax())],
             probabilities,
             softmax(so_far).astype(np.float32),
+            dict(zip(self._attributes, answer[self._n_labels :].tolist(), strict=True)),
         )

@@ -216,19 +216,27 @@ class Student:
                 running.add(block)
             statistics = running.now()
         windows, recording = SlidingWindow(step, _BLOCK_WINDOWS), WholeRecording(self.backend, self.card.network.chunks)
-        logits, n_samples = [], 0
+        answers, n_samples = [], 0
         for block in blocks():
             n_samples += len(block)
             heard(block)
             recording.add(block)
-            logits += [self.backend.window_logits(some, step, statistics) for some in windows.add(block)]
-        logits += [self.backend.window_logits(some, step, statistics) for some in windows.finish()]
-        of_kept = np.concatenate(logits)[:, kept] / self.card.temperature
-        labels = tuple(self.labels[i] for i in kept)
-        at_once = recording.logits(statistics)
-        whole = softmax(of_kept.mean(axis=0) if at_once is None else at_once[kept] / self.card.temperature)
-        strange = () if statistics is None else unlike(statistics, self.card.content.get("heard", {}))
-        return Prediction(labels, whole, softmax(of_kept), step_s, n_samples / SAMPLE_RATE_HZ, unlike=strange)
+            answers += [self.backend.window_logits(some, step, statistics) for some in windows.add(block)]
+        answers += [self.backend.window_logits(some, step, statistics) for some in windows.finish()]
+        by_window, whole = np.concatenate(answers), recording.logits(statistics)
+        if whole is None:
+            whole = by_window.mean(axis=0)
+        names, first = self.card.attributes, len(self.labels)
+        return Prediction(
+            tuple(self.labels[i] for i in kept),
+            softmax(whole[kept] / self.card.temperature),
+            softmax(by_window[:, kept] / self.card.temperature),
+            step_s,
+            n_samples / SAMPLE_RATE_HZ,
+            attributes=dict(zip(names, whole[first:].tolist(), strict=True)),
+            window_attributes=dict(zip(names, by_window[:, first:].T, strict=True)),
+            unlike=() if statistics is None else unlike(statistics, self.card.content.get("heard", {})),
+        )
 
     def _files(self, name: str) -> dict[str, bytes]:
         card = json.dumps(self.card.content, indent=1) + "\n"

@@ -61,7 +61,7 @@ def load_student_teacher(name: str, options: Options, device: torch.device) -> S
 
 def _ask(student: Student, batches: Sequence[Windows]) -> np.ndarray:
     """Softmaxes float32 [N, K] of 3-s windows, each as of a recording of its own."""
-    logits = [np.zeros((0, len(student.labels)), np.float32)]
+    logits = [np.zeros((0, len(student.labels) + len(student.card.attributes)), np.float32)]
     for batch in batches:
         if student.card.of_recording:
             for window in batch:
@@ -69,7 +69,7 @@ def _ask(student: Student, batches: Sequence[Windows]) -> np.ndarray:
                 logits.append(student.backend.window_logits(window, SEGMENT_SAMPLES, statistics))
         else:
             logits.append(student.backend.window_logits(np.concatenate(list(batch)), SEGMENT_SAMPLES, None))
-    return softmax(np.concatenate(logits))
+    return softmax(np.concatenate(logits)[:, : len(student.labels)])
 
 
 def _heard_by(card: StudentCard) -> TunedOn | None:

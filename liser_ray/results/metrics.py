@@ -5,6 +5,7 @@ the same numbers (the tests compare) for one list of labels at a time; the inter
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -104,6 +105,19 @@ def concordance_sums(truth: np.ndarray, said: np.ndarray) -> np.ndarray:
     """
     t, s = truth.astype(np.float64), said.astype(np.float64)
     return np.array([len(t), t.sum(), s.sum(), t @ t, s @ s, t @ s])
+
+
+def concordance_by_speaker(truth: np.ndarray, said: np.ndarray, speakers: Sequence[str]) -> dict[str, np.ndarray]:
+    """`concordance_sums` of each speaker's recordings whose truth is known.
+
+    Args:
+        truth: of N recordings, float [N]; NaN: not known.
+        said: of the same, float [N].
+        speakers: of the same.
+    """
+    by, known = np.array(speakers), ~np.isnan(truth)
+    of = {speaker: known & (by == speaker) for speaker in dict.fromkeys(speakers)}
+    return {speaker: concordance_sums(truth[at], said[at]) for speaker, at in of.items() if at.any()}
 
 
 def concordance(sums: np.ndarray) -> float:

@@ -5,7 +5,7 @@ What is kept are counts, not scores: any score can be computed from them later, 
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -108,6 +108,12 @@ class Record:
             for name, of in fold.attributes.items():
                 sums.setdefault(name, []).extend(of.values())
         return {name: concordance(np.sum(of, axis=0)) for name, of in sums.items() if of}
+
+
+def mean_concordances(records: Sequence[Record]) -> dict[str, float]:
+    """CCC of each attribute, by name: the mean over records of the same recipe."""
+    found = [record.concordances for record in records]
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
 def is_taught_by_more(record: Record) -> bool:

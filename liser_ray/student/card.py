@@ -72,6 +72,11 @@ class StudentCard:
         return cls(labels, network, content)
 
     @property
+    def attributes(self) -> tuple[str, ...]:
+        """Of the numbers that it gives beside the labels, such as arousal, in their order."""
+        return tuple(self.content.get("attributes", ()))
+
+    @property
     def temperature(self) -> float:
         """Of its softmaxes, at which it is as sure as it is right on speakers who did not train it."""
         return float(self.content.get("temperature", 1.0))
@@ -122,7 +127,7 @@ tags:
 
 A student of LiSER (Pendyala, Morgado, Sethares, [Interspeech 2025](https://arxiv.org/abs/2507.00055)): a network of
 {content.get("parameters", {}).get("inference", 0):,} parameters that hears {heard_s:.0f} s of speech and gives a
-probability to each of {len(card.labels)} labels: {", ".join(card.labels)}.
+probability to each of {len(card.labels)} labels: {", ".join(card.labels)}{_attributes(card)}.
 
 ## Use
 
@@ -184,6 +189,15 @@ def _scores(card: StudentCard) -> Iterator[str]:
             f"neither the student nor its teachers have heard: UAR {uar(confusion):.3f}, WAR {war(confusion):.3f}. "
             f"Recalls:\n\n| {' | '.join(card.labels)} |\n|{' --- |' * len(card.labels)}\n| {' | '.join(shares)} |"
         )
+
+
+def _attributes(card: StudentCard) -> str:
+    """The numbers that it gives beside the labels, and how well they agree with those of the test speakers."""
+    known = [
+        f"{name} (CCC {facts['test_ccc']:.3f} on test speakers)" if facts["test_ccc"] is not None else name
+        for name, facts in card.content.get("attributes", {}).items()
+    ]
+    return f"; and numbers for {', '.join(known)}" if known else ""
 
 
 def _set_line(name: str, facts: dict[str, Any]) -> str:

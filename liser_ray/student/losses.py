@@ -102,6 +102,9 @@ class SetLabels(NamedTuple):
     costs: Tensor | None = None
 
 
+_NO_ATTRIBUTES = torch.zeros(0, 0)
+
+
 class Targets(NamedTuple):
     """What the items of a mini-batch should come to; its N_l labeled items stand before the N_u unlabeled ones.
 
@@ -109,14 +112,14 @@ class Targets(NamedTuple):
         truth: of the labeled items: labels int64 [N_l], or soft targets float [N_l, K_S].
         by_name: of each target (or its embedding) those of the unlabeled items, N_u, or those of all items.
         sizes: how many of the labeled items, one after the other, are of each labeled set; (): all are of one.
-        attributes: of the labeled items by name, float [N_l]; NaN: not known.
+        attributes: of the labeled items, float [N_l, A] in the order of the config's; NaN: not known.
         clusters: pseudo-labels of all items, int64 [N_l + N_u]; None: there are none.
     """
 
     truth: Tensor
     by_name: Mapping[str, SegmentTarget]
     sizes: tuple[int, ...] = ()
-    attributes: Mapping[str, Tensor] = {}
+    attributes: Tensor = _NO_ATTRIBUTES
     clusters: Tensor | None = None
 
 
@@ -152,7 +155,8 @@ def loss_terms(
     pseudo-labels, times its weight.
 
     Args:
-        logits: of all N_l + N_u items, labeled ones first; the heads of the targets, and the projections.
+        logits: of all N_l + N_u items, labeled ones first; the heads of the targets, and the projections. Of the
+            supervised head the last columns are the attributes, in the order of the config's.
         targets: of the same items.
         config: λ and temperature of each target, β of each embedding, the distance, confidence and label smoothing.
         teachers: of each target its kind, and its temperature for calibrated confidence; its values stay as they are.
@@ -165,19 +169,22 @@ def loss_terms(
     numbers = [len(one) for name in config.weights for one in targets.by_name[name]]
     if not n_items or not n_labeled <= n_items or (numbers and {*numbers} not in ({n_items}, {n_items - n_labeled})):
         raise ValueError(f"{n_items} logits for {n_labeled} labeled items and {numbers} values and marks of validity.")
-    supervised = supervised_losses(logits.supervised[:n_labeled], targets, sets, config.label_smoothing)
+    n_labels = logits.supervised.shape[1] - len(config.attributes)
+    of_labels, of_attributes = logits.supervised.split([n_labels, len(config.attributes)], dim=1)
+    supervised = supervised_losses(of_labels[:n_labeled], targets, sets, config.label_smoothing)
     terms = {SUPERVISED: supervised.sum()}
     if config.penalty:
-        of_labeled = _of_sets(logits.supervised[:n_labeled], targets, sets)
+        of_labeled = _of_sets(of_labels[:n_labeled], targets, sets)
         penalties = [penalty_losses(own, truth, of.costs) for of, own, truth in of_labeled if of.costs is not None]
         terms[PENALTY] = config.penalty * torch.cat(penalties).sum()
     if targets.clusters is not None:
         own = F.cross_entropy(logits.teachers[CLUSTERS], targets.clusters, reduction="sum")
         terms[CLUSTERS] = config.cluster_weight * own
-    for name, weight in config.attributes.items():
-        terms[name] = weight * concordance_loss(logits.teachers[name][:n_labeled, 0], targets.attributes[name])
+    for column, (name, weight) in enumerate(config.attributes.items()):
+        values = targets.attributes[:, column]
+        terms[name] = weight * concordance_loss(of_attributes[:n_labeled, column], values)
     for name, weight in config.weights.items():
-        outputs = logits.teachers.get(name, logits.supervised)[n_items - numbers[0] :]
+        outputs = logits.teachers.get(name, of_labels)[n_items - numbers[0] :]
         temperature = config.temperatures.get(name, 1.0)
         loss = target_losses(outputs, targets.by_name[name], config, teachers[name], temperature)
         terms[name] = weight * loss.sum()

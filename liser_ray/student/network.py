@@ -7,7 +7,7 @@ block                     what                                                  
 2                         Conv2d 64 filters 3×3, BatchNorm, ReLU, MaxPool (4, 2)      to 8 × 23
 3                         Conv2d 64 filters 3×1, BatchNorm, ReLU, MaxPool (4, 1)      to 2 × 23
 4                         LSTM over time, 2 · 64 inputs, hidden size 64               to 64
-5  supervised head        Linear 64 to K_S
+5  supervised head        Linear 64 to K_S, and to one more for each attribute
 6  distillation           Linear 64 to 32, ReLU, Linear 32 to K
 ========================  ==========================================================  ============================
 
@@ -47,7 +47,7 @@ class StudentLogits(NamedTuple):
     """Logits of all heads for the same inputs; unlike softmaxes, any real numbers.
 
     Attributes:
-        supervised: float [B, K_S], of the head that learns from labels and that predicts.
+        supervised: float [B, K_S + A], of the head that learns from labels and that predicts, with attributes' values.
         teachers: float [B, K] each, of the heads that follow teachers, by the targets' names; of the projections float
             [B, D], by the embeddings' names.
     """
@@ -128,9 +128,10 @@ class EmotionClassifier(nn.Module):
     Args:
         n_labels: K_S, labels of the labeled set, 2 or more.
         config: variants; None: the paper's network.
+        n_attributes: A, numbers such as arousal that it gives beside the labels.
     """
 
-    def __init__(self, n_labels: int, config: NetworkConfig | None = None):
+    def __init__(self, n_labels: int, config: NetworkConfig | None = None, n_attributes: int = 0):
         super().__init__()
         config = config or NetworkConfig()
         # The other kinds are the caller's: they need the whole recording, or nothing.
@@ -150,10 +151,10 @@ class EmotionClassifier(nn.Module):
         self.n_chunks = config.chunks
         self.over_chunks = TimePooling("attention", self.encoded_size) if config.chunks else None
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(self.encoded_size, n_labels)
+        self.head = nn.Linear(self.encoded_size, n_labels + n_attributes)
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        """Logits of the supervised head, float [B, K_S].
+        """Of the supervised head the labels' logits and then the attributes' values, float [B, K_S + A].
 
         Args:
             log_mel: float [B, 64, frames], at least 4 frames, with chunks 32; already normalised if by utterance.
@@ -189,6 +190,7 @@ class StudentNetwork(nn.Module):
         heads: how many values each target has, by name; their order decides on first weights.
         config: variants; None: the paper's network.
         projections: how many dimensions the embedding has that is learned of a target, by the target's name.
+        n_attributes: A, numbers that are learned beside the labels.
 
     Attributes:
         classifier: blocks 1 to 5; this alone, with its weights, is the network for prediction.
@@ -200,10 +202,11 @@ class StudentNetwork(nn.Module):
         heads: Mapping[str, int],
         config: NetworkConfig | None = None,
         projections: Mapping[str, int] | None = None,
+        n_attributes: int = 0,
     ):
         super().__init__()
         self._names = tuple(heads), tuple(projections or {})
-        self.classifier = EmotionClassifier(n_labels, config)
+        self.classifier = EmotionClassifier(n_labels, config, n_attributes)
         size = self.classifier.encoded_size
         # "_head", since a ModuleDict refuses the names of its own methods, such as "type".
         self.heads = nn.ModuleDict({f"{name}_head": _two_layers(size, nn.ReLU(), n) for name, n in heads.items()})

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from media_files import moving_gradient, voice_like, write_video
 from odd_files import Sound, rename_codec, write_tracks
-from small_students import EMOTIONS, write_student
+from small_students import ATTRIBUTES, EMOTIONS, write_student
 from tones import tone
 
 from liser_ray.prediction.student import Student
@@ -96,6 +96,28 @@ def test_csv_has_a_column_for_each_label_and_one_for_errors(run, speech_folder, 
     assert "no container of video or sound" in bad["error"]
     _, out, _ = run("--csv", "--timeline", speech_folder / "middle.flac")
     assert [row["start_s"] for row in csv.DictReader(io.StringIO(out))] == [f"{k / 10:.3f}" for k in range(6)]
+
+
+def test_attributes_stand_beside_the_emotion(command, speech_folder, tmp_path):
+    folder = write_student(tmp_path / "student", attributes=ATTRIBUTES)
+    values = Student.from_pretrained(folder).predict_file(str(speech_folder / "middle.flac")).attributes
+    assert list(values) == ["arousal", "valence"]
+    run = partial(command, "predict", "--model", folder, "--timeline", speech_folder / "middle.flac")
+    _, out, _ = run()
+    header, whole, *windows = (line.split() for line in out.splitlines())
+    assert header == ["file", "emotion", "arousal", "valence", "probability"]
+    assert [float(one) for one in whole[2:4]] == pytest.approx([*values.values()], rel=5e-3)
+    of_windows = np.array([[float(one) for one in line[5:7]] for line in windows])
+    assert of_windows.mean(axis=0) == pytest.approx([*values.values()], rel=5e-3)
+    _, out, _ = run("--json")
+    found = json.loads(out)
+    assert found["attributes"] == pytest.approx(values, abs=1e-4)
+    rows = [[one["attributes"][name] for name in values] for one in found["windows"]]
+    np.testing.assert_allclose(rows, of_windows, rtol=5e-3)
+    _, out, _ = run("--csv", tmp_path / "none.wav")
+    *good, bad = csv.DictReader(io.StringIO(out))
+    np.testing.assert_allclose([[float(row[name]) for name in values] for row in good], of_windows, rtol=5e-3)
+    assert (bad["arousal"], bad["error"]) == ("", "unreadable: there is no such file")
 
 
 def test_folders_globs_and_videos(run, speech_folder, tmp_path):

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import soundfile
 from job_scripts import load_job
-from small_students import write_student
+from small_students import ATTRIBUTES, write_student
 from tones import tone
 
 from liser_ray.evaluation.conditions import CONDITIONS, heard_as
 from liser_ray.evaluation.config import EvaluationConfig
 from liser_ray.evaluation.job import evaluate
 from liser_ray.prediction.student import Student
-from liser_ray.results.metrics import uar
+from liser_ray.results.metrics import concordance, concordance_sums, uar
 from liser_ray.results.records import read_records
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import NetworkConfig
@@ -35,9 +35,10 @@ def manifest(tmp_path_factory) -> Path:
             path = folder / f"{speaker}-{number}.wav"
             sound = np.pad(tone(number % 3, rng.uniform(1.2, 4), rng), 4000)
             soundfile.write(path, sound, 16_000)
-            rows.append((path.name, label, speaker, "f" if speaker in "13" else "m"))
+            arousal = "" if speaker == "5" else number
+            rows.append((path.name, label, speaker, "f" if speaker in "13" else "m", arousal))
     with (folder / "mine.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("path", "label", "speaker", "sex"), *rows])
+        csv.writer(file).writerows([("path", "label", "speaker", "sex", "arousal"), *rows])
     return folder / "mine.csv"
 
 
@@ -86,7 +87,7 @@ def test_students_are_scored_on_the_speakers_whom_they_have_not_heard(manifest, 
 
 
 def test_a_classifier_of_another_set_is_asked_about_everybody(manifest, tmp_path):
-    student = write_student(tmp_path / "student")
+    student = write_student(tmp_path / "student", attributes=ATTRIBUTES)
     (tmp_path / "student.onnx").write_bytes(Student.from_pretrained(student).export_onnx())
     found = []
     for model in ("student", "student.onnx"):
@@ -95,6 +96,12 @@ def test_a_classifier_of_another_set_is_asked_about_everybody(manifest, tmp_path
     assert set(found[0]["speakers"]) == set(SPEAKERS)
     assert found[0]["confusion"] == found[1]["confusion"]
     assert found[0]["brier_score"] == pytest.approx(found[1]["brier_score"], abs=1e-4)
+    asked = [(name, number) for name in "134" for number in (0, 1, 3, 4)]  # of anger and joy, whose arousal is known
+    files = [str(manifest.parent / f"{name}-{number}.wav") for name, number in asked]
+    said = [Student.from_pretrained(student).predict_file(file).attributes["arousal"] for file in files]
+    by_hand = concordance(concordance_sums(np.array([number for _, number in asked]), np.array(said)))
+    assert [one["ccc"] for one in found] == [{"arousal": pytest.approx(by_hand, abs=1e-5)}] * 2
+    assert "| CCC arousal |" in (tmp_path / "out/student/evaluation.md").read_text()
 
 
 @pytest.mark.parametrize("name", CONDITIONS)

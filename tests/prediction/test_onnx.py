@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from small_students import EMOTIONS, write_student
+from small_students import ATTRIBUTES, EMOTIONS, write_student
 from tones import tone
 
 from liser_ray.corpora.speech import read_waveform
@@ -32,7 +32,8 @@ VARIANTS = [
 def pair(request, tmp_path_factory) -> tuple[Student, Student]:
     """A student in PyTorch, and its ONNX file."""
     folder = tmp_path_factory.mktemp("student")
-    student = Student.from_pretrained(write_student(folder, request.param))
+    attributes = ATTRIBUTES if request.param.bidirectional else {}
+    student = Student.from_pretrained(write_student(folder, request.param, attributes=attributes))
     (folder / "student.onnx").write_bytes(student.export_onnx())
     return student, Student.from_pretrained(folder / "student.onnx")
 
@@ -49,6 +50,9 @@ def test_it_says_what_pytorch_says(pair, waveform):
         in_torch, in_onnx = (student.predict(waveform, 16_000, step_s) for student in pair)
         np.testing.assert_allclose(in_onnx.window_probabilities, in_torch.window_probabilities, atol=2e-4)
         np.testing.assert_allclose(in_onnx.probabilities, in_torch.probabilities, atol=2e-4)
+        assert in_onnx.attributes == pytest.approx(in_torch.attributes, abs=2e-3)
+        for name, values in in_torch.window_attributes.items():
+            np.testing.assert_allclose(in_onnx.window_attributes[name], values, atol=2e-3)
     streams = [student.stream() for student in pair]
     of_torch, of_onnx = ([one.probabilities for one in stream.add(waveform) + stream.finish()] for stream in streams)
     np.testing.assert_allclose(of_onnx, of_torch, atol=2e-4)
@@ -62,11 +66,18 @@ def test_the_file_alone_takes_a_waveform_of_any_length(pair, n_samples):
     waveform = tone(2, 5.0, np.random.default_rng(0)).astype(np.float32)[:n_samples] / 32768
     probabilities, logits = session.run(["probabilities", "window_logits"], {"waveform": waveform})
     assert probabilities.shape == (8,)
-    assert logits.shape == (1 + max(0, n_samples - 48_000) // 1600, 8)
+    names = student.card.attributes
+    assert logits.shape == (1 + max(0, n_samples - 48_000) // 1600, 8 + len(names))
     assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+    metadata = session.get_modelmeta().custom_metadata_map
     if n_samples >= 1_600:
-        np.testing.assert_allclose(exported.predict(waveform, 16_000).probabilities, probabilities, atol=2e-4)
-    assert json.loads(session.get_modelmeta().custom_metadata_map["labels"]) == list(EMOTIONS)
+        expected = exported.predict(waveform, 16_000)
+        np.testing.assert_allclose(expected.probabilities, probabilities, atol=2e-4)
+        if names:
+            (values,) = session.run(["attributes"], {"waveform": waveform})
+            found = dict(zip(json.loads(metadata["attributes"]), values, strict=True))
+            assert found == pytest.approx(expected.attributes, abs=2e-3)
+    assert json.loads(metadata["labels"]) == list(EMOTIONS)
 
 
 def test_real_speech_in_float32_and_in_8_bits(pair, test_data):

@@ -47,11 +47,14 @@ def test_outputs_that_are_all_the_same_have_a_finite_loss():
 
 
 def test_it_is_a_term_of_the_loss_of_labeled_items():
-    outputs, values = random((5, 1)), random(3, 1)
-    logits = StudentLogits(random((5, 4)), {"arousal": outputs})
-    targets = Targets(torch.tensor([0, 1, 2]), {}, attributes={"arousal": values})
-    terms = loss_terms(logits, targets, LossConfig(attributes={"arousal": 0.5}), {})
-    assert terms["arousal"].item() == pytest.approx(0.5 * concordance_loss(outputs[:3, 0], values).item())
+    answers, values, truth = random((5, 6)), random((3, 2), 1), torch.tensor([0, 1, 2])
+    config = LossConfig(attributes={"arousal": 0.5, "valence": 2.0})
+    terms = loss_terms(StudentLogits(answers, {}), Targets(truth, {}, attributes=values), config, {})
+    for column, (name, weight) in enumerate(config.attributes.items()):
+        expected = weight * concordance_loss(answers[:3, 4 + column], values[:, column])
+        assert terms[name].item() == pytest.approx(expected.item())
+    labels_alone = loss_terms(StudentLogits(answers[:, :4], {}), Targets(truth, {}), LossConfig(), {})
+    assert terms["supervised"].item() == pytest.approx(labels_alone["supervised"].item())
 
 
 def test_scales_are_of_training_recordings_that_are_known():

@@ -61,14 +61,14 @@ class EvaluationSet:
         """Mean logits of each recording, float32 [n, K]; -inf for labels that its set does not have.
 
         Args:
-            classify: a classifier in evaluation mode: windows float32 [w, 64, F] to logits [w, K]; F is 94, or with N
-                chunks N · 32.
+            classify: a classifier in evaluation mode: windows float32 [w, 64, F] to logits [w, K], and attributes
+                after them, which are left out; F is 94, or with N chunks N · 32.
             precision: of the matrix products; one that the device is able to.
 
         Raises:
             ValueError: there are no recordings.
         """
-        means = self.means(classify, precision)
+        means = np.ascontiguousarray(self.means(classify, precision)[:, : len(self._speech.labels)])
         return np.where(self._possible, means, np.float32(-np.inf)) if self._speech.joined else means
 
     @torch.no_grad()

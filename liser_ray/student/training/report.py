@@ -8,7 +8,7 @@ from rich.table import Table
 
 from liser_ray.results.metrics import macro_f1, uar, war
 from liser_ray.results.paper import paper_score
-from liser_ray.results.records import RECORDS_FOLDER, Record, sorted_speakers
+from liser_ray.results.records import RECORDS_FOLDER, Record, mean_concordances, sorted_speakers
 from liser_ray.results.scores import interval, pooled
 from liser_ray.results.tables import interval_text, score_text
 from liser_ray.student.training.job import StudentResult
@@ -38,10 +38,8 @@ def print_result(result: StudentResult) -> None:
         scores = f"UAR {interval_text(found)} · WAR {interval_text(interval(of_set, 'war'))}"
         chance = f"chance {1 / len(labels):.3f}"
         console.print(f"{result.name}{of}: {scores} (95 % interval over {found.over}; {chance})")
-        concordances = [record.concordances for record in of_set]
-        for name in concordances[0]:
-            mean = np.mean([one[name] for one in concordances])
-            console.print(f"{name}{of}: CCC {score_text(float(mean))} on the test speakers, the mean over the seeds")
+        for name, mean in mean_concordances(of_set).items():
+            console.print(f"{name}{of}: CCC {score_text(mean)} on the test speakers, the mean over the seeds")
         paper = paper_score(result.name, labeled)
         if paper is not None:
             console.print(f"The paper's: UAR {score_text(paper.uar)} · WAR {score_text(paper.war)}")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledSpeech, training_recordings
-from liser_ray.results.metrics import concordance, concordance_sums, confusion_matrix
+from liser_ray.results.metrics import concordance, concordance_by_speaker, confusion_matrix
 from liser_ray.results.records import sorted_speakers
 from liser_ray.runtime.display import Tell
 from liser_ray.runtime.errors import UserError
@@ -174,9 +174,9 @@ def make_training(
         if target.kind == "embedding"
     }
     projections = {target_of(name): one.axes.shape[1] for name, one in reductions.items()}
-    heads = own_heads(targets, loss) | dict.fromkeys(loss.attributes, 1)
+    heads = own_heads(targets, loss)
     heads |= {CLUSTERS: loss.clusters} if loss.clusters else {}
-    student = StudentNetwork(len(speech.labels), heads, config.network, projections)
+    student = StudentNetwork(len(speech.labels), heads, config.network, projections, len(loss.attributes))
     student.to(group.device)
     if student.classifier.normalisation is not None:
         ends = inputs.mels.ends
@@ -184,9 +184,10 @@ def make_training(
         of_training = (torch.from_numpy(inputs.mels.frames[ends[i - 1] if i else 0 : ends[i]].T) for i in heard)
         student.classifier.normalisation.set_corpus(corpus_statistics(of_training))
     scales = attribute_scales(speech.attributes, loss.attributes, train)
-    attributes = {
-        name: ((speech.attributes[name] - mean) / std).astype(np.float32) for name, (mean, std) in scales.items()
-    }
+    attributes = None
+    if scales:
+        of_mean_0 = [(speech.attributes[name] - mean) / std for name, (mean, std) in scales.items()]
+        attributes = np.stack(of_mean_0, axis=1, dtype=np.float32)
     task = StudentTask(
         student,
         Labeled(inputs.mels, speech, train, targets, of_labeled, attributes),
@@ -351,36 +352,36 @@ def _unlabeled(
 
 
 def _attribute_facts(job: RunJob, inputs: RunInputs, training: Training, test: EvaluationSet) -> dict[str, Any]:
-    """Of each attribute its scale, CCC on the validation speakers, and by test speaker what CCC is computed from."""
-    task, speech, fold = cast("StudentTask", training.task), inputs.speech, inputs.folds[job.fold]
-    scales = attribute_scales(speech.attributes, task.labeled.attributes, task.labeled.train)
-    student = task.model.eval()
+    """Of each attribute the CCC on the validation speakers, and by test speaker what CCC is computed from.
 
-    def answer(windows: Tensor) -> Tensor:
-        outputs = student(windows).teachers
-        return torch.cat([outputs[name] for name in scales], dim=1)
+    From here on the network, which is trained, gives attributes on the scale of the list.
+    """
+    task, speech, fold = cast("StudentTask", training.task), inputs.speech, inputs.folds[job.fold]
+    scales = attribute_scales(speech.attributes, inputs.recipe.loss(job.config.loss).attributes, task.labeled.train)
+    classifier = task.model.classifier.eval()
+    for row, (mean, std) in enumerate(scales.values(), len(speech.labels)):
+        with torch.no_grad():
+            classifier.head.weight[row] *= std
+            classifier.head.bias[row] = mean + std * classifier.head.bias[row]
 
     def sums(recordings: EvaluationSet, speakers: Collection[str]) -> dict[str, dict[str, np.ndarray]]:
-        said, indices = recordings.means(answer, training.precision), speech.of_speakers(speakers)
-        spoken_by = np.array([speech.speakers[i] for i in indices])
-        found: dict[str, dict[str, np.ndarray]] = {}
-        for column, (name, (mean, std)) in enumerate(scales.items()):
-            truth, own = speech.attributes[name][indices], mean + std * said[:, column]
-            of = {speaker: (spoken_by == speaker) & ~np.isnan(truth) for speaker in sorted_speakers(spoken_by.tolist())}
-            found[name] = {one: concordance_sums(truth[at], own[at]) for one, at in of.items() if at.any()}
-        return found
+        if not scales or not len(recordings):
+            return {name: {} for name in scales}
+        said, indices = recordings.means(classifier, training.precision), speech.of_speakers(speakers)
+        spoken_by = [speech.speakers[i] for i in indices]
+        return {
+            name: concordance_by_speaker(speech.attributes[name][indices], said[:, column], spoken_by)
+            for column, name in enumerate(scales, len(speech.labels))
+        }
 
-    validated = sums(task.validation, fold.validation) if scales and len(task.validation) else {}
-    tested = sums(test, fold.test) if scales and len(test) else {}
+    validated, tested = sums(task.validation, fold.validation), sums(test, fold.test)
     return {
         name: {
-            "mean": mean,
-            "std": std,
-            "validation_ccc": _ccc(validated.get(name, {})),
-            "test_ccc": _ccc(tested.get(name, {})),
-            "test": {speaker: of.tolist() for speaker, of in tested.get(name, {}).items()},
+            "validation_ccc": _ccc(validated[name]),
+            "test_ccc": _ccc(tested[name]),
+            "test": {speaker: of.tolist() for speaker, of in tested[name].items()},
         }
-        for name, (mean, std) in scales.items()
+        for name in scales
     }
 
 

@@ -64,8 +64,8 @@ class Labeled:
         train: int64 [n], recordings to learn from.
         targets: that the student learns from, by the names of the loss's terms.
         windows: what the teachers of all of these say of the N recordings, by name; empty: they are not asked.
-        attributes: that the student learns, by name: float32 [N], over the training recordings with mean 0 and
-            deviation 1; NaN where it is not known.
+        attributes: that the student learns, float32 [N, A] in the order of the loss's, over the training recordings
+            with mean 0 and deviation 1; NaN where one is not known.
     """
 
     mels: LogMels
@@ -73,7 +73,7 @@ class Labeled:
     train: np.ndarray
     targets: Mapping[str, Target] = field(default_factory=dict)
     windows: Mapping[str, TargetWindows] = field(default_factory=dict)
-    attributes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    attributes: np.ndarray | None = None
 
 
 class Batch(NamedTuple):
@@ -276,9 +276,8 @@ class StudentTask:
             targets = {name: joined(of_labeled[name], target) for name, target in targets.items()}
         for name, reduce in self._reductions.items():
             targets[name] = SegmentTarget(reduce(targets[name].values), targets[name].valid)
-        attributes = {
-            name: truth.new_tensor(of[rows], dtype=torch.float32) for name, of in self.labeled.attributes.items()
-        }
+        known = self.labeled.attributes
+        attributes = inputs.new_zeros(0, 0) if known is None else torch.from_numpy(known[rows]).to(inputs.device)
         pseudo = None if clusters is None else torch.from_numpy(clusters).to(inputs.device)
         return Batch(self._as_heard(inputs, rng), Targets(truth, targets, sizes, attributes, pseudo))
 
