@@ -176,9 +176,9 @@ def run_pool(config: LabelConfig, cores: int, media_only: bool = False) -> tuple
     finished: list[tuple[float, int, float]] = []
     outcomes: dict[str, int] = {}
     busy_s: dict[str, float] = {}
-    targets = [] if media_only else check_settings(config)
+    targets = check_settings(config)
     context = multiprocessing.get_context("spawn")
-    with context.Pool(cores, _load, (config, targets)) as pool, Counting("spans", len(spans)) as counting:
+    with context.Pool(cores, _load, (config, targets, media_only)) as pool, Counting("spans", len(spans)) as counting:
         for at, ended, seconds, busy in pool.imap_unordered(_label, chunks):
             finished.append((at, sum(ended.values()), seconds))
             for name, n in ended.items():
@@ -197,15 +197,15 @@ class _Here:
 
 
 class _Labeler:
-    """A worker of the pool: the job's own stages, one after the other, in one process; no targets: media alone."""
+    """A worker of the pool: the job's own stages, one after the other, in one process; or the media stage alone."""
 
-    def __init__(self, config: LabelConfig, targets: Sequence[Target]):
+    def __init__(self, config: LabelConfig, targets: Sequence[Target], media_only: bool):
         self._busy_s: dict[str, float] = {}
         self._folder = OutputFolders(config.output).labels
         self._schema = labels_schema(targets)
         self._teachers = [
             TeacherStage(entries, config.required, config.precision, count=self._count(name))
-            for name, entries in (config.teacher_groups if targets else {}).items()
+            for name, entries in ({} if media_only else config.teacher_groups).items()
         ]
         with mock.patch("liser_ray.labeling.media_stage.Sandbox", return_value=_Here()):
             self._media = MediaStage(self._schema, self._count(Stage.MEDIA), config.media, config.needs)
@@ -240,13 +240,13 @@ class _Labeler:
 _labeler: _Labeler | None = None
 
 
-def _load(config: LabelConfig, targets: Sequence[Target]) -> None:
+def _load(config: LabelConfig, targets: Sequence[Target], media_only: bool) -> None:
     global _labeler
     import cv2
 
     cv2.setNumThreads(1)
     os.nice(_NICENESS)
-    _labeler = _Labeler(config, targets)
+    _labeler = _Labeler(config, targets, media_only)
 
 
 def _label(chunk: tuple[int, pa.Table]) -> tuple[float, dict[str, int], float, dict[str, float]]:
