@@ -160,7 +160,7 @@ def _settled(landmarks: MobileFaceNet, crops: Tensor) -> MobileFaceNet:
 
 def _normalised(crops: Tensor) -> Tensor:
     """uint8 [N, 224, 224, 3] to float32 [N, 3, 224, 224] as S2D takes it."""
-    return batches.standardise(batches.pictures(crops[:, None]) / 255)
+    return batches.standardise(batches.pictures(crops[:, None]))
 
 
 @dataclass

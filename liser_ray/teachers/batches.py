@@ -146,13 +146,19 @@ def converted(packed: Tensor) -> Tensor:
 
 
 def pictures(clips: Tensor) -> Tensor:
-    """uint8 [N, T, H, W, 3] to float32 [N * T, 3, H, W] in 0..255, in the same memory order (channels last)."""
-    return clips.flatten(0, 1).permute(0, 3, 1, 2).float()
+    """uint8 [N, T, H, W, 3] as uint8 [N * T, 3, H, W], in the same memory order (channels last)."""
+    return clips.flatten(0, 1).permute(0, 3, 1, 2)
 
 
 def standardise(
-    frames: Tensor, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
+    frames: Tensor,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+    pixel_max: float = 1.0,
 ) -> Tensor:
-    """(frames - mean) / std per channel of [N, C, H, W]."""
-    shape = (1, -1, 1, 1)
-    return (frames - frames.new_tensor(mean).view(shape)) / frames.new_tensor(std).view(shape)
+    """(frames · pixel_max / 255 - mean) / std per channel, float32 [N, C, H, W] of pictures in 0..255 of any type.
+
+    In one pass over the memory, which is all that it costs.
+    """
+    means, stds = (torch.tensor(of, device=frames.device)[:, None, None] for of in (mean, std))
+    return torch.addcmul(-means / stds, frames, pixel_max / 255 / stds)

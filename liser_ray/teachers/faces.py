@@ -66,12 +66,12 @@ def prepare(clips: Tensor, model: FaceModel) -> Tensor:
     if frames.shape[2:] != (model.input_px, model.input_px):
         size = (model.input_px, model.input_px)
         # Antialiased, as Pillow and torchvision scale the pictures that such networks are trained on.
-        frames = F.interpolate(frames, size=size, mode="bilinear", antialias=True, align_corners=False)
+        frames = F.interpolate(frames.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
     if model.channels == "bgr":
         frames = frames.flip(1)
     elif model.channels == "gray":
-        frames = (frames * frames.new_tensor(_GRAY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
-    return batches.standardise(frames * (model.pixel_max / 255), model.mean, model.std)
+        frames = (frames * torch.tensor(_GRAY, device=frames.device)[:, None, None]).sum(dim=1, keepdim=True)
+    return batches.standardise(frames, model.mean, model.std, model.pixel_max)
 
 
 def load_face_teacher(name: str, options: Options, device: torch.device, precision: Precision) -> ClipTeacher:

@@ -75,7 +75,7 @@ def s2d_forward(transformer: VideoTransformer, landmarks: MobileFaceNet, clips: 
     """
     # Both networks take the same normalised pictures, although the landmark network was trained on others: S2D's
     # checkpoints were fitted so.
-    frames = batches.standardise(batches.pictures(clips) / 255)
+    frames = batches.standardise(batches.pictures(clips))
     with torch.no_grad():
         guidance = landmarks(frames)
     return transformer(frames.unflatten(0, clips.shape[:2]), guidance)
