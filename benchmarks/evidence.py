@@ -8,7 +8,7 @@ videos is of its run card.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from liser_ray.evaluation.conditions import CONDITIONS
@@ -59,6 +59,7 @@ EXPERIMENTS = {
             "placebo": (RECORDS / "pretext", "pretext-energy+placebo+65-steps"),
         },
         [("pretext", "none"), ("pretext", "placebo"), ("placebo", "none")],
+        conditions=RECORDS / "pretext_in_conditions",
     ),
 }
 
@@ -104,21 +105,44 @@ def compare(arms: Mapping[str, Sequence[Record]], pairs: Sequence[tuple[str, str
 
 
 def conditions_table(experiment: Experiment, folder: Path) -> str:
-    """UAR and differences of the arms whose records lie in the folders of conditions."""
-    rows = []
-    for condition in sorted(one for one in folder.iterdir() if one.is_dir()):
-        arms = read_arms({arm: (condition, recipe) for arm, (_, recipe) in experiment.arms.items()})
-        differences = compare(arms, experiment.pairs)
-        if not rows:
-            pairs = [f"{one} − {other}" for one, other in differences]
-            rows += [
-                "| in the condition | " + " | ".join([*arms, *pairs]) + " |",
-                "|---" * (1 + len(arms) + len(pairs)) + "|",
-            ]
+    """UAR and differences of the arms whose records lie in the folders of conditions, and the mean over these."""
+    found = {
+        name: read_arms({arm: (folder / name, recipe) for arm, (_, recipe) in experiment.arms.items()})
+        for name in CONDITIONS
+        if (folder / name).is_dir()
+    }
+    rows = [(CONDITIONS[name].words, arms) for name, arms in found.items()]
+    others = [arms for name, arms in found.items() if name != "recorded"]
+    rows.append((f"**mean over the {len(others)}** (not as recorded)", {arm: summed(others, arm) for arm in others[0]}))
+    arms = rows[0][1]
+    pairs = [f"{one} − {other}" for one, other in compare(arms, experiment.pairs)]
+    seeds = {arm: ", ".join(str(one.seed) for one in records) for arm, records in arms.items()}
+    lines = [
+        f"Seeds: {'; '.join(f'{arm} {numbers}' for arm, numbers in seeds.items())}.",
+        "",
+        f"| in the condition | {' | '.join([*arms, *pairs])} |",
+        "|---" * (1 + len(arms) + len(pairs)) + "|",
+    ]
+    for words, arms in rows:
         cells = [score_text(pooled(records, "uar")) for records in arms.values()]
-        cells += [interval_text(one) for one in differences.values()]
-        rows.append(f"| {CONDITIONS[condition.name].words} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+        cells += [interval_text(one) for one in compare(arms, experiment.pairs).values()]
+        lines.append(f"| {words} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def summed(conditions: Sequence[Mapping[str, Sequence[Record]]], arm: str) -> list[Record]:
+    """Of each seed the sum of its confusions: a speaker's UAR in it is the mean over the conditions.
+
+    For a speaker has the same recordings in each.
+    """
+    found = []
+    for same_seed in zip(*(arms[arm] for arms in conditions), strict=True):
+        folds = [
+            replace(of[0], confusions={name: sum(one.confusions[name] for one in of) for name in of[0].confusions})
+            for of in zip(*(record.folds for record in same_seed), strict=True)
+        ]
+        found.append(replace(same_seed[0], folds=tuple(folds)))
+    return found
 
 
 def labels_table(run_card: Path) -> str:

@@ -175,19 +175,22 @@ def _records(
     groups = [[*group] for _, group in groupby(pairs, key=lambda pair: pair[0].seed)]
     if any(max(Counter(s for _, fold in group for s in fold.confusions).values()) > 1 for group in groups):
         groups = [[pair] for pair in pairs]
+    seeds = [group[0][0].seed for group in groups]
+    if len(set(seeds)) < len(seeds):
+        seeds = list(range(len(groups)))
     return tuple(
         Record(
             recipe=group[0][0].recipe,
             labeled=speech.name,
             labels=labels.names,
-            seed=number,
+            seed=seed,
             folds=tuple(fold for _, fold in group),
             sexes={
                 name: sex for name, sex in speech.sexes.items() if any(name in fold.confusions for _, fold in group)
             },
             content={"classifiers": [one.name for one, _ in group]},
         )
-        for number, group in enumerate(groups)
+        for seed, group in zip(seeds, groups, strict=True)
     )
 
 
