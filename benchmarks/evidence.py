@@ -61,6 +61,10 @@ EXPERIMENTS = {
         [("pretext", "none"), ("pretext", "placebo"), ("placebo", "none")],
         conditions=RECORDS / "pretext_in_conditions",
     ),
+    "arithmetic": Experiment(
+        {"bfloat16": (RECORDS / "arithmetic", "robust"), "float32": (ROOT / "results", "robust")},
+        [("bfloat16", "float32")],
+    ),
 }
 
 

@@ -11,8 +11,9 @@ class WorkerSettings:
     """Where a job's runs train, and in which arithmetic.
 
     Attributes:
-        precision: arithmetic (autocast); "auto": bfloat16 on a GPU, float32 on a CPU. A CPU with AVX512_BF16 or AMX is
-            twice as fast in bfloat16; without, it computes in float32 whatever is given.
+        precision: arithmetic (autocast); "auto": bfloat16 on a GPU and on a CPU with AVX512_BF16 or AMX, which is twice
+            as fast in it; another CPU computes in float32 whatever is given. Give float32 to train the same student
+            on CPUs of several kinds, but for rounding.
         workers: processes that share each batch of a run (data parallel), on Ray Train; 0: train in this process, one
             run after the other.
         gpus_per_worker: -1: a quarter of one where the cluster has any (with several workers, a whole one), else 0.

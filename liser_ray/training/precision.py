@@ -7,20 +7,21 @@ if TYPE_CHECKING:
     import torch
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-"""Of matrix products and convolutions (autocast). "auto" is bfloat16 on a GPU and float32 on a CPU, whose results are
-then the same on each of its kind. On a GPU PyTorch's "float32" has convolutions in TF32, with 10 bits of mantissa."""
+"""Of matrix products and convolutions (autocast). "auto" is bfloat16 where the device has instructions for it. On a GPU
+PyTorch's "float32" has convolutions in TF32, with 10 bits of mantissa."""
 
 
 def able_precision(device: "torch.device", wished: Precision) -> Precision:
     """The wished arithmetic where the device has instructions for it, else float32; never "auto".
 
     On a CPU that is bfloat16 with AVX512_BF16 or AMX (two to three times as fast as float32, see benchmarks); elsewhere
-    it would be emulated, and float16 always is.
+    it would be emulated, and float16 always is. Students that were trained in it are as good (docs/student.md).
     """
     import torch
 
+    wished = "bfloat16" if wished == "auto" else wished
     if device.type == "cuda":
-        return "bfloat16" if wished == "auto" else wished
+        return wished
     able = torch.cpu.get_capabilities()
     return wished if wished == "bfloat16" and (able.get("avx512_bf16") or able.get("amx_bf16")) else "float32"
 

@@ -68,7 +68,7 @@ def test_two_workers_one_of_them_killed_are_one_process_and_folds_may_come_one_b
     pretrain_speech_base(tmp_path / "base", seed=0, speakers=1, steps=2)  # which has no dropout
     train = replace(tones.train, epochs=30)
     relative = os.path.relpath(tmp_path / "base")  # Ray Train's workers have folders of their own
-    tones = replace(tones, base=relative, folds="0", train=train, checkpoint_every_s=0)
+    tones = replace(tones, base=relative, folds="0", train=train, checkpoint_every_s=0, precision="float32")
     killed: list[int] = []
     folder = Path(tones.output, "training/fold-0")
     killer = threading.Thread(target=kill_a_worker, args=(folder, killed), daemon=True)

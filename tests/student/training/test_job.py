@@ -42,6 +42,7 @@ from liser_ray.student.training.report import print_result
 from liser_ray.student.training.run import make_training
 from liser_ray.teachers.targets import HeldOut, Target, TunedOn
 from liser_ray.teachers.temperature import fit_temperature
+from liser_ray.training.precision import able_precision
 
 TRAIN = TrainConfig(epochs=3, batch_size=10, learning_rate=2e-3)
 ROOT = Path(__file__).parents[3]
@@ -73,7 +74,8 @@ def test_a_student_for_each_fold_and_a_record_of_their_scores(trained):
     assert recipe["loss"]["lambdas"] == {"speech": 1.0, "face": 1.0}
     assert recipe["loss"]["confidence"] == "raw"
     (machine,) = record.content["machines"]
-    assert (machine["threads"], machine["precision"]) == (torch.get_num_threads(), "float32")
+    able = able_precision(torch.device("cpu"), "auto")
+    assert (machine["threads"], machine["precision"]) == (torch.get_num_threads(), able)
     assert machine["cpu"]
     assert len(recipe["data"]["labeled"]["sha256"]) == 64
 
@@ -283,7 +285,8 @@ class TestAttributes:
     @pytest.fixture
     def config(self, voted_tones, tmp_path):
         train = replace(TRAIN, epochs=10, learning_rate=5e-3)
-        return StudentConfig(voted_tones, output=str(tmp_path / "out"), recipe="no-dstl", train=train, loss=self.LOSS)
+        config = StudentConfig(voted_tones, output=str(tmp_path / "out"), recipe="no-dstl", train=train, loss=self.LOSS)
+        return replace(config, precision="float32")  # in which it predicts
 
     def test_they_are_learned_beside_labels_and_scored_by_concordance(self, config, capsys):
         result = train_students(config)
