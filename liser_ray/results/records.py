@@ -111,9 +111,10 @@ class Record:
 
 
 def mean_concordances(records: Sequence[Record]) -> dict[str, float]:
-    """CCC of each attribute, by name: the mean over records of the same recipe."""
+    """CCC of each attribute, by name: the mean over those records of a recipe whose speakers have it."""
     found = [record.concordances for record in records]
-    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+    names = dict.fromkeys(name for one in found for name in one)
+    return {name: float(np.mean([one[name] for one in found if name in one])) for name in names}
 
 
 def is_taught_by_more(record: Record) -> bool:
