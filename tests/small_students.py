@@ -23,10 +23,10 @@ ATTRIBUTES = {name: {"validation_ccc": 0.4, "test_ccc": 0.3, "test": {}} for nam
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 
 
-def make_classifier(config: NetworkConfig, seed: int = 0, n_attributes: int = 0) -> EmotionClassifier:
+def make_classifier(config: NetworkConfig, seed: int = 0, n_outputs: tuple[int, int] = (8, 0)) -> EmotionClassifier:
     """A network in evaluation mode whose batch norms have seen something, and whose answers are not all alike."""
     torch.manual_seed(seed)
-    classifier = EmotionClassifier(len(EMOTIONS), config, n_attributes)
+    classifier = EmotionClassifier(n_outputs[0], config, n_outputs[1])
     for module in classifier.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
@@ -43,7 +43,8 @@ def make_classifier(config: NetworkConfig, seed: int = 0, n_attributes: int = 0)
 def write_student(folder: Path, config: NetworkConfig | None = None, seed: int = 0, **changes: Any) -> Path:
     """A student's folder as training writes it; ``changes`` are other fields of its card."""
     config = config or NetworkConfig()
-    classifier = make_classifier(config, seed, len(changes.get("attributes", ())))
+    n_outputs = len(changes.get("labels", EMOTIONS)), len(changes.get("attributes", ()))
+    classifier = make_classifier(config, seed, n_outputs)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous() for name, value in classifier.state_dict().items()}
     (folder / WEIGHTS_FILE).write_bytes(safetensors.torch.save(weights))

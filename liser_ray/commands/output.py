@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,7 @@ class Output:
         self._form = form
         self._labels = labels
         self._attributes = attributes
+        self._names = len(labels) > 1  # without labels it gives attributes alone
         self._timeline = timeline
         self._abstain_below = abstain_below
         self._name_width = min(60, max(len("file"), widest))
@@ -71,9 +73,9 @@ class Output:
         elif self._form == "csv":
             end_s = prediction.start_s + prediction.duration_s
             for start, end, one in windows or [(prediction.start_s, end_s, whole)]:
-                numbers = [f"{number:.4f}" for number in (one.shares.max(), *one.shares, *one.attributes)]
+                emotion = [self._named(one), *_rounded([one.shares.max(), *one.shares])] if self._names else []
                 why = "; ".join(prediction.unlike)
-                _csv_row(name, f"{start:.3f}", f"{end:.3f}", self._named(one), *numbers, why, "")
+                _csv_row(name, f"{start:.3f}", f"{end:.3f}", *emotion, *_rounded(one.attributes), why, "")
         else:
             _print(f"{name:<{self._name_width}}  {self._shown(whole)}")
             if unlike:
@@ -89,17 +91,19 @@ class Output:
             _print(json.dumps({"file": name, "error": why}))
         else:
             self._header()
-            _csv_row(name, "", "", "", "", *("" for _ in (*self._labels, *self._attributes)), "", why)
+            n_emotion = 2 + len(self._labels) if self._names else 0
+            _csv_row(name, "", "", *[""] * (n_emotion + len(self._attributes)), "", why)
 
     def _header(self) -> None:
         if self._has_header:
             return
         self._has_header = True
         if self._form == "csv":
-            numbers = (*self._labels, *self._attributes)
-            _csv_row("file", "start_s", "end_s", "emotion", "probability", *numbers, "unlike_training", "error")
+            emotion = ("emotion", "probability", *self._labels) if self._names else ()
+            _csv_row("file", "start_s", "end_s", *emotion, *self._attributes, "unlike_training", "error")
         else:
-            columns = [f"{'emotion':<{self._label_width}}", *self._attributes, "probability"]
+            columns = [f"{'emotion':<{self._label_width}}"] if self._names else []
+            columns += [*self._attributes, *(["probability"] if self._names else [])]
             _print("  ".join([f"{'file':<{self._name_width}}", *columns]))
 
     def _named(self, answer: _Answer) -> str:
@@ -109,13 +113,17 @@ class Output:
     def _shown(self, answer: _Answer) -> str:
         probability = float(answer.shares.max())
         pairs = zip(self._attributes, answer.attributes, strict=True)
-        attributes = "".join(f"  {value:{len(name)}.3g}" for name, value in pairs)
-        return f"{self._named(answer):<{self._label_width}}{attributes}  {probability:.2f} {bar(probability)}".rstrip()
+        columns = [f"{self._named(answer):<{self._label_width}}"] if self._names else []
+        columns += [f"{value:{len(name)}.3g}" for name, value in pairs]
+        columns += [f"{probability:.2f} {bar(probability)}"] if self._names else []
+        return "  ".join(columns).rstrip()
 
     def _as_json(self, answer: _Answer) -> dict[str, object]:
-        rounded = [round(float(share), 4) for share in answer.shares]
-        by_label = dict(zip(self._labels, rounded, strict=True))
-        found = {"emotion": self._named(answer), "probability": max(rounded), "probabilities": by_label}
+        found: dict[str, object] = {}
+        if self._names:
+            rounded = [round(float(share), 4) for share in answer.shares]
+            by_label = dict(zip(self._labels, rounded, strict=True))
+            found |= {"emotion": self._named(answer), "probability": max(rounded), "probabilities": by_label}
         values = [round(float(value), 4) for value in answer.attributes]
         return found | ({"attributes": dict(zip(self._attributes, values, strict=True))} if values else {})
 
@@ -124,6 +132,10 @@ def bar(share: float) -> str:
     """A bar of up to ten characters."""
     eighths = round(share * 10 * 8)
     return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).strip()
+
+
+def _rounded(numbers: Iterable[float]) -> list[str]:
+    return [f"{number:.4f}" for number in numbers]
 
 
 def _print(line: str) -> None:

@@ -36,7 +36,7 @@ def read_labeled_set(spec: str, without_files: bool = False, attributes: Sequenc
     """List a labeled set; no recording is opened. A list need not name files if they are not asked for.
 
     Of a list its columns with the names of ``attributes`` are read as numbers, where it has them; so are those of a set
-    that has any.
+    that has any. A list with attributes need have no labels: all its recordings are then ``speech``.
 
     It is named by a name of `CORPORA` or `FORMATS` and where it lies, as in ``ravdess:<folder>``: a local folder or an
     ``s3://`` prefix in which the corpus lies as it was published, in any depth and any format of sound. Or by a
@@ -48,7 +48,7 @@ def read_labeled_set(spec: str, without_files: bool = False, attributes: Sequenc
 
     Raises:
         UserError: if the name is unknown, nothing is there, no recording is found, the manifest is faulty, or there
-            are fewer than two labels or two speakers.
+            are fewer than two speakers, or without attributes two labels.
     """
     prefix = _PREFIX.match(spec)
     if prefix is None:
@@ -62,8 +62,9 @@ def read_labeled_set(spec: str, without_files: bool = False, attributes: Sequenc
     else:
         root = absolute(spec[prefix.end() :])
         labeled = read_corpus(CORPORA[name], root) if name in CORPORA else FORMATS[name](root, attributes)
+    has_attributes = any(one.attributes for one in labeled.utterances)
     for what, found in (("label", {one.label for one in labeled.utterances}), ("speaker", set(labeled.speakers))):
-        if len(found) < 2:
+        if len(found) < 2 and not (what == "label" and has_attributes):
             raise UserError(
                 f"{spec}: all {len(labeled.utterances)} recordings have the same {what}, {found.pop()!r}. "
                 f"At least two {what}s are needed to train and to test."

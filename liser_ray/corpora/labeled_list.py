@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from liser_ray.corpora.manifest import TEXT, Manifest, Row
-from liser_ray.corpora.utterance import LabeledSet, Utterance
+from liser_ray.corpora.utterance import UNLABELED, LabeledSet, Utterance
 from liser_ray.runtime.errors import UserError
 
 _VOTES = "votes."
@@ -34,8 +34,9 @@ def read_list(uri: str, without_files: bool, attributes: Sequence[str]) -> Label
     Raises:
         UserError: it is faulty.
     """
-    optional = ("fold", *NAMES["sex"], *NAMES[TEXT], f"{_VOTES}*", *attributes)
-    manifest = Manifest(uri, NEEDED, optional, "path", hint=_COLUMNS, without_files=without_files)
+    optional = (*NAMES["label"], "fold", *NAMES["sex"], *NAMES[TEXT], f"{_VOTES}*", *attributes)
+    needed = [NAMES["speaker"]] if attributes else NEEDED
+    manifest = Manifest(uri, needed, optional, "path", hint=_COLUMNS, without_files=without_files)
     utterances = []
     for row in manifest.rows(as_text=True):
         values = values_of(row, manifest.schema.names)
@@ -113,7 +114,7 @@ def utterance(row: Row, values: dict[str, str], attributes: Sequence[str], where
         raise UserError(f"{where} has the sex {sex!r}. Write man or woman, or leave it empty where it is not known.")
     return Utterance(
         row.uri,
-        values["label"],
+        values.get("label", UNLABELED),
         values["speaker"],
         int(found[1]) if found else None,
         sex_of(sex),

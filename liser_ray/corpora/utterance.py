@@ -7,6 +7,9 @@ from typing import Literal, NamedTuple
 from liser_ray.corpora.segments import WHOLE, Segment
 from liser_ray.results.records import sorted_speakers
 
+UNLABELED = "speech"
+"""The label of all recordings of a list that has attributes alone."""
+
 EVERYBODY = -1
 """In place of a fold's number, where all speakers train and nobody is left to score."""
 

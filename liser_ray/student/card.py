@@ -67,7 +67,7 @@ class StudentCard:
                 f"{where} is of a student whose network has {', '.join(unknown)}, which this version of liser_ray does "
                 "not know. Use the version that it was trained with, or a newer one."
             )
-        if len(labels) < 2 or not all(isinstance(label, str) for label in labels):
+        if len(labels) < (1 if content.get("attributes") else 2) or not all(isinstance(label, str) for label in labels):
             raise UserError(f"{where} has no labels: {labels}.")
         return cls(labels, network, content)
 
@@ -126,8 +126,8 @@ tags:
 # {name}
 
 A student of LiSER (Pendyala, Morgado, Sethares, [Interspeech 2025](https://arxiv.org/abs/2507.00055)): a network of
-{content.get("parameters", {}).get("inference", 0):,} parameters that hears {heard_s:.0f} s of speech and gives a
-probability to each of {len(card.labels)} labels: {", ".join(card.labels)}{_attributes(card)}.
+{content.get("parameters", {}).get("inference", 0):,} parameters that hears {heard_s:.0f} s of speech and gives
+{_answers(card)}.
 
 ## Use
 
@@ -191,13 +191,15 @@ def _scores(card: StudentCard) -> Iterator[str]:
         )
 
 
-def _attributes(card: StudentCard) -> str:
-    """The numbers that it gives beside the labels, and how well they agree with those of the test speakers."""
+def _answers(card: StudentCard) -> str:
+    """Its labels and attributes, and how well these agree with those of the test speakers."""
+    labels = f"a probability to each of {len(card.labels)} labels: {', '.join(card.labels)}"
     known = [
         f"{name} (CCC {facts['test_ccc']:.3f} on test speakers)" if facts["test_ccc"] is not None else name
         for name, facts in card.content.get("attributes", {}).items()
     ]
-    return f"; and numbers for {', '.join(known)}" if known else ""
+    numbers = f"numbers for {', '.join(known)}"
+    return "; and ".join([*([labels] if len(card.labels) > 1 else ()), *([numbers] if known else ())])
 
 
 def _set_line(name: str, facts: dict[str, Any]) -> str:

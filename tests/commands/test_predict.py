@@ -120,6 +120,22 @@ def test_attributes_stand_beside_the_emotion(command, speech_folder, tmp_path):
     assert (bad["arousal"], bad["error"]) == ("", "unreadable: there is no such file")
 
 
+def test_without_labels_attributes_are_all_that_is_said(command, speech_folder, tmp_path):
+    folder = write_student(tmp_path / "student", labels=["speech"], attributes=ATTRIBUTES)
+    run = partial(command, "predict", "--model", folder, speech_folder / "middle.flac", tmp_path / "none.wav")
+    _, out, _ = run()
+    header, (_, *values) = (line.split() for line in out.splitlines())
+    assert header == ["file", "arousal", "valence"]
+    _, out, _ = run("--json")
+    found, failed = map(json.loads, out.splitlines())
+    assert list(found["attributes"].values()) == pytest.approx([float(one) for one in values], rel=5e-3)
+    assert "emotion" not in found
+    _, out, _ = run("--csv")
+    good, bad = csv.DictReader(io.StringIO(out))
+    assert list(good) == ["file", "start_s", "end_s", "arousal", "valence", "unlike_training", "error"]
+    assert (bad["valence"], bad["error"]) == ("", failed["error"])
+
+
 def test_folders_globs_and_videos(run, speech_folder, tmp_path):
     write_video(tmp_path / "talk.mp4", moving_gradient, duration_s=1.0, audio=voice_like)
     (tmp_path / "notes.txt").write_text("not taken")

@@ -373,6 +373,15 @@ class TestManifest:
         with pytest.raises(UserError, match=r"row 1 has age 'x'. Write a number, or leave it empty"):
             read_labeled_set(path, attributes=["age"])
 
+    def test_with_attributes_there_need_be_no_label(self, tmp_path):
+        path = self.write(tmp_path, "path,speaker,arousal\na,1,-2.5\nb,2,\n")
+        labeled = read_labeled_set(path, attributes=["arousal"])
+        assert (labeled.labels, {one.label for one in labeled.utterances}) == (("speech",), {"speech"})
+        with pytest.raises(UserError, match="has no column 'label' or 'emotion'"):
+            read_labeled_set(path)
+        with pytest.raises(UserError, match="have the same label, 'speech'"):
+            read_labeled_set(path, attributes=["valence"])
+
     def test_votes_in_a_column_of_each_label(self, tmp_path):
         rows = "path,label,speaker,votes.sad,votes.happy\na,sad,1,2,1.0\nb,happy,2,,\nc,calm,2,0,.5\n"
         votes = [one.votes for one in read_labeled_set(self.write(tmp_path, rows)).utterances]

@@ -29,6 +29,7 @@ class EvaluationSet:
     Where sets are joined, the labels that a recording's own set has compete for it.
 
     Attributes:
+        indices: of the recordings.
         truth: their labels, int64 [n].
         of_parts: which of them are of each of the joined sets, bool [n] each; of those that any is of.
     """
@@ -42,7 +43,7 @@ class EvaluationSet:
         chunks: int = 0,
     ):
         self.truth = speech.label_index[indices]
-        self._speech, self._indices, self._device = speech, indices, device
+        self._speech, self.indices, self._device = speech, indices, device
         part_index = speech.part_index[indices]
         self.of_parts = [part_index == part for part in np.unique(part_index)]
         self._possible = speech.labels_of_parts[part_index]
@@ -55,7 +56,7 @@ class EvaluationSet:
         self._held: list[Tensor] | None = None
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self.indices)
 
     def logits(self, classify: Callable[[Tensor], Tensor], precision: Precision = "float32") -> np.ndarray:
         """Mean logits of each recording, float32 [n, K]; -inf for labels that its set does not have.
@@ -68,7 +69,11 @@ class EvaluationSet:
         Raises:
             ValueError: there are no recordings.
         """
-        means = np.ascontiguousarray(self.means(classify, precision)[:, : len(self._speech.labels)])
+        return self.logits_of(self.means(classify, precision))
+
+    def logits_of(self, means: np.ndarray) -> np.ndarray:
+        """Those of the labels, float32 [n, K], of a classifier's `means`, which has attributes after them."""
+        means = np.ascontiguousarray(means[:, : len(self._speech.labels)])
         return np.where(self._possible, means, np.float32(-np.inf)) if self._speech.joined else means
 
     @torch.no_grad()
@@ -97,7 +102,7 @@ class EvaluationSet:
     def _windows(self) -> Iterator[Tensor]:
         """Spectrograms of all windows, float32 [at most a batch, 64, F]."""
         waiting: list[Tensor] = []
-        for index in self._indices:
+        for index in self.indices:
             waiting.append(self._windows_of(to_float(self._speech.waveform(int(index)), self._device)))
             if sum(map(len, waiting)) >= self._batch:
                 *full, rest = torch.cat(waiting).split(self._batch)

@@ -31,6 +31,10 @@ def print_result(result: StudentResult) -> None:
     sets = {record.labeled: [one for one in records if one.labeled == record.labeled] for record in records}
     for labeled, of_set in sets.items():
         labels, of = of_set[0].labels, f" of {labeled}" * (len(sets) > 1)
+        for name, mean in mean_concordances(of_set).items():
+            console.print(f"{name}{of}: CCC {score_text(mean)} on the test speakers, the mean over the seeds")
+        if len(labels) < 2:
+            continue
         console.print(_run_table(of_set, of))
         total = np.sum([confusion for record in of_set for confusion in record.confusions.values()], axis=0)
         console.print(confusion_table(labels, total, f"all folds and seeds{of}"))
@@ -38,8 +42,6 @@ def print_result(result: StudentResult) -> None:
         scores = f"UAR {interval_text(found)} · WAR {interval_text(interval(of_set, 'war'))}"
         chance = f"chance {1 / len(labels):.3f}"
         console.print(f"{result.name}{of}: {scores} (95 % interval over {found.over}; {chance})")
-        for name, mean in mean_concordances(of_set).items():
-            console.print(f"{name}{of}: CCC {score_text(mean)} on the test speakers, the mean over the seeds")
         paper = paper_score(result.name, labeled)
         if paper is not None:
             console.print(f"The paper's: UAR {score_text(paper.uar)} · WAR {score_text(paper.war)}")

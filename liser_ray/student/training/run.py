@@ -285,7 +285,7 @@ def calibrate(outputs: Sequence[str]) -> None:
         truth = np.concatenate(
             [np.zeros(0, np.int64), *(one[2][keep] for one, keep in zip(answers, kept, strict=True))]
         )
-        if not len(truth):
+        if not len(truth) or len(card["labels"]) < 2:
             continue
         logits = np.concatenate([one[1][keep] for one, keep in zip(answers, kept, strict=True)])
         temperature = round(fit_temperature(logits, truth), 4)

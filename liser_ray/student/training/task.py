@@ -11,6 +11,7 @@ from torch import Tensor
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.student import augment
+from liser_ray.student.attributes import concordance_loss
 from liser_ray.student.chunks import chunk_frames, reach_frames
 from liser_ray.student.clusters import begin_anew, cluster, encoded
 from liser_ray.student.config import CLUSTERS, LossConfig, Normalisation
@@ -176,11 +177,21 @@ class StudentTask:
         return Losses(terms, {name: (one.sum(), len(one)) for name, one in missing.items()})
 
     def validate(self, model: Any, precision: Precision) -> tuple[float, float] | None:  # noqa: ANN401
-        """Mean cross-entropy and UAR of the supervised head; of several sets the mean over the sets."""
+        """Mean cross-entropy and UAR of the supervised head; of several sets the mean over the sets.
+
+        1 - CCC of each attribute, times its weight, is part of the loss: without labels it alone picks the epoch.
+        """
         if not len(self.validation):
             return None
-        logits, truth = self.validation.logits(model.classifier.eval(), precision), self.validation.truth
+        means, truth = self.validation.means(model.classifier.eval(), precision), self.validation.truth
+        logits = self.validation.logits_of(means)
         loss, uar = np.mean([validation_scores(logits[of], truth[of]) for of in self.validation.of_parts], axis=0)
+        for column, weight in enumerate(self._loss.attributes.values()):
+            assert self.labeled.attributes is not None
+            values = torch.from_numpy(self.labeled.attributes[self.validation.indices, column])
+            if n_known := int((~values.isnan()).sum()):
+                said = torch.from_numpy(means[:, logits.shape[1] + column])
+                loss += weight * float(concordance_loss(said, values)) / n_known
         return float(loss), float(uar)
 
     def _labels_of_sets(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -21,11 +21,14 @@ from small_training import ALONE
 from tone_files import emodistill_targets, speakers_of, speech_targets, write_targets_of_tones
 from tones import LABELS, make_tones
 
+from liser_ray.__main__ import command
 from liser_ray.commands.settings import parse_settings
 from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.speech import load_labeled_speech
 from liser_ray.corpora.utterance import EVERYBODY
+from liser_ray.evaluation.config import EvaluationConfig
+from liser_ray.evaluation.job import evaluate
 from liser_ray.prediction.student import Student
 from liser_ray.results.metrics import concordance_sums, confusion_matrix
 from liser_ray.results.records import read_records
@@ -318,6 +321,37 @@ class TestAttributes:
         Path(config.labeled).write_text(Path(config.labeled).read_text().replace(",5", ",6"))
         with pytest.raises(UserError, match=r"data\.labeled\.attributes\.arousal: was"):
             train_students(config)
+
+    def test_without_labels_they_alone_are_learned_pick_the_epoch_and_are_said(self, config, tmp_path, capsys):
+        rows = [*csv.DictReader(Path(config.labeled).read_text().splitlines())]
+        kept = [{name: row[name] for name in ("path", "speaker", "arousal")} for row in rows]
+        with (tmp_path / "rated.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, kept[0])
+            writer.writeheader()
+            writer.writerows(kept)
+        result = train_students(replace(config, labeled=str(tmp_path / "rated.csv")))
+        (record,) = result.records
+        assert record.concordances["arousal"] > 0.3  # 0 by chance
+        for fold in (0, 1):
+            card = json.loads(Path(config.output, f"seed-0-fold-{fold}/student.json").read_text())
+            validation = [score["validation_loss"] for score in card["history"]]
+            assert card["best_epoch"] == 1 + np.argmin(validation)
+            assert min(validation) == pytest.approx(1 - card["attributes"]["arousal"]["validation_ccc"], abs=1e-3)
+            assert card["history"][0]["supervised"] == 0
+            assert "temperature" not in card
+        print_result(result)
+        printed = capsys.readouterr().out
+        assert "arousal: CCC" in printed
+        assert "UAR" not in printed
+        with pytest.raises(SystemExit):
+            command(["predict", "--model", config.output, "--csv", rows[0]["path"]])
+        (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
+        assert [*row] == ["file", "start_s", "end_s", "arousal", "unlike_training", "error"]
+        assert 1 < float(row["arousal"]) < 7
+        evaluated = evaluate(EvaluationConfig(config.output, str(tmp_path / "rated.csv"), str(tmp_path / "scores")))
+        assert evaluated.content["conditions"]["recorded"]["ccc"]["arousal"] == pytest.approx(
+            record.concordances["arousal"], abs=1e-3
+        )
 
     @pytest.mark.parametrize("name", ["valence", "label"])
     def test_a_column_that_is_not_there_or_has_no_numbers(self, config, name):
