@@ -251,7 +251,7 @@ class TestRemoteCode:
         with pytest.raises(UserError, match="custom code"):
             load_classifiers(str(remote), 0.5)
         (one,) = load_classifiers(str(remote), 0.5, trust_remote_code=True)
-        found = one.probabilities(np.full(16_000, 0.75, np.float32))
+        found, _ = one.answer(np.full(16_000, 0.75, np.float32))
         np.testing.assert_allclose(found, torch.tensor([1.0, 1.0, 0.0]).softmax(0), atol=1e-3)
 
     def test_other_kinds_and_models_without_code_do_not_mind(self, tmp_path):
