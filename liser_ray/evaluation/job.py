@@ -112,7 +112,8 @@ def evaluate(config: EvaluationConfig) -> Evaluation:
             write_bytes(join(output, "records", file), record_to_json(record).encode())
     write_bytes(join(output, "evaluation.json"), json.dumps(content, indent=1).encode() + b"\n")
     write_bytes(join(output, "evaluation.md"), markdown(content).encode())
-    write_bytes(join(output, "evaluation.png"), plot(content))
+    if len(labels.names) > 1:
+        write_bytes(join(output, "evaluation.png"), plot(content))
     return evaluation
 
 

@@ -27,12 +27,15 @@ def print_evaluation(content: Mapping[str, Any], output: str) -> None:
     console = Console(highlight=False)
     for line in facts(content):
         console.print(line)
-    table = scores_table("UAR, of men and of women too; WAR; calibration", _columns(content))
+    named = _has_labels(content)
+    title = "UAR, of men and of women too; WAR; calibration" if named else "Concordance with the raters"
+    table = scores_table(title, _columns(content))
     for row in _rows(content):
         table.add_row(*row)
     console.print(table)
     name, first = next(iter(content["conditions"].items()))
-    console.print(confusion_table(content["labels"]["names"], np.array(first["confusion"]), CONDITIONS[name].words))
+    if named:
+        console.print(confusion_table(content["labels"]["names"], np.array(first["confusion"]), CONDITIONS[name].words))
     console.print(f"Scores, table, plot and records: {output}", soft_wrap=True)
 
 
@@ -43,9 +46,10 @@ def facts(content: Mapping[str, Any]) -> Iterator[str]:
     yield f"{len(classifiers)} × {recipes} on {labeled['recordings']:,} recordings of {labeled['name']}."
     if len(classifiers) > 1:
         yield f"Asked were {', '.join(one['name'] for one in classifiers)}."
-    over = next(iter(content["conditions"].values()))["interval_over"]
-    chance = score_text(1 / len(labels["names"]))
-    yield f"UAR with its 95 % interval over {over}; of {len(labels['names'])} labels, so that chance is {chance}."
+    if _has_labels(content):
+        over = next(iter(content["conditions"].values()))["interval_over"]
+        chance = score_text(1 / len(labels["names"]))
+        yield f"UAR with its 95 % interval over {over}; of {len(labels['names'])} labels, so that chance is {chance}."
     for name, one in content["conditions"].items():
         if one["unheard"]:
             yield f"Left out, since they are silent then: {one['unheard']:,} recordings, {CONDITIONS[name].words}."
@@ -81,18 +85,23 @@ def plot(content: Mapping[str, Any]) -> bytes:
 
 def _columns(content: Mapping[str, Any]) -> tuple[str, ...]:
     first = next(iter(content["conditions"].values()))
-    return "condition", "UAR", "WAR", "men", "women", "ECE", "Brier", *(f"CCC {name}" for name in first["ccc"])
+    of_labels = ("UAR", "WAR", "men", "women", "ECE", "Brier") if _has_labels(content) else ()
+    return "condition", *of_labels, *(f"CCC {name}" for name in first["ccc"])
+
+
+def _has_labels(content: Mapping[str, Any]) -> bool:
+    return len(content["labels"]["names"]) > 1
 
 
 def _rows(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, one in content["conditions"].items():
         sexes = [score_text(one["sexes"][sex]) if sex in one["sexes"] else NOTHING for sex in SEXES]
-        yield (
-            CONDITIONS[name].words,
+        of_labels = (
             interval_text(Interval(one["uar"], *one["uar_interval"])),
             score_text(one["war"]),
             *sexes,
             score_text(one["calibration_error"]),
             score_text(one["brier_score"]),
-            *map(score_text, one["ccc"].values()),
         )
+        concordances = map(score_text, one["ccc"].values())
+        yield CONDITIONS[name].words, *(of_labels if _has_labels(content) else ()), *concordances

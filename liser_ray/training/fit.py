@@ -111,8 +111,8 @@ class Task(Protocol):
     def losses(self, forward: Callable[..., Any], part: Any) -> Losses:  # noqa: ANN401 (as `steps` gives them)
         """Losses of a micro-batch; ``forward`` is the model, in mixed precision and shared among processes."""
 
-    def validate(self, model: nn.Module, precision: Precision) -> tuple[float, float] | None:
-        """Mean cross-entropy and UAR over the validation recordings; None where there are none."""
+    def validate(self, model: nn.Module, precision: Precision) -> tuple[float, float | None] | None:
+        """Loss and UAR over the validation recordings, None where there are none; None of UAR where labels are not."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ class EpochScore:
         loss: mean over its items.
         terms: of the loss, likewise, by name; none where it has only one.
         shares: other means that the task gives, by name.
-        validation_loss: mean cross-entropy over the validation recordings; None where the epoch was not validated.
-        validation_uar: UAR over them, 0..1.
+        validation_loss: mean loss over the validation recordings; None where the epoch was not validated.
+        validation_uar: UAR over them, 0..1; None without labels too.
         seconds: that it took, validation included.
     """
 
@@ -151,7 +151,7 @@ def best_epoch(history: Sequence[EpochScore], settings: FitSettings) -> EpochSco
     The best is that by UAR, which is coarse on few recordings, and then by loss; without validation it is the last.
     """
     of_stage = history[settings.epochs * (settings.stages - 1) :]
-    validated = [score for score in of_stage if score.validation_uar is not None]
+    validated = [score for score in of_stage if score.validation_loss is not None]
     if settings.keep == "last" or not validated:
         return next(reversed(validated or of_stage), None)
     return max(validated, key=lambda score: (score.validation_uar or 0.0, -(score.validation_loss or 0.0)))

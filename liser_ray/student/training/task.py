@@ -176,10 +176,11 @@ class StudentTask:
         missing = {f"without_{name}": ~target.valid for name, target in by_target.items()}
         return Losses(terms, {name: (one.sum(), len(one)) for name, one in missing.items()})
 
-    def validate(self, model: Any, precision: Precision) -> tuple[float, float] | None:  # noqa: ANN401
+    def validate(self, model: Any, precision: Precision) -> tuple[float, float | None] | None:  # noqa: ANN401
         """Mean cross-entropy and UAR of the supervised head; of several sets the mean over the sets.
 
-        1 - CCC of each attribute, times its weight, is part of the loss: without labels it alone picks the epoch.
+        1 - CCC of each attribute, times its weight, is part of the loss: without labels, which have no UAR then, it
+        alone picks the epoch.
         """
         if not len(self.validation):
             return None
@@ -192,7 +193,7 @@ class StudentTask:
             if n_known := int((~values.isnan()).sum()):
                 said = torch.from_numpy(means[:, logits.shape[1] + column])
                 loss += weight * float(concordance_loss(said, values)) / n_known
-        return float(loss), float(uar)
+        return float(loss), float(uar) if logits.shape[1] > 1 else None
 
     def _labels_of_sets(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Of each labeled set its `SetLabels`; weights of training recordings sum to the same in each."""

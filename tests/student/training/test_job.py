@@ -29,6 +29,7 @@ from liser_ray.corpora.speech import load_labeled_speech
 from liser_ray.corpora.utterance import EVERYBODY
 from liser_ray.evaluation.config import EvaluationConfig
 from liser_ray.evaluation.job import evaluate
+from liser_ray.evaluation.report import print_evaluation
 from liser_ray.prediction.student import Student
 from liser_ray.results.metrics import concordance_sums, confusion_matrix
 from liser_ray.results.records import read_records
@@ -343,6 +344,7 @@ class TestAttributes:
         printed = capsys.readouterr().out
         assert "arousal: CCC" in printed
         assert "UAR" not in printed
+        assert record.folds[0].validation_uar is None
         with pytest.raises(SystemExit):
             command(["predict", "--model", config.output, "--csv", rows[0]["path"]])
         (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
@@ -352,6 +354,10 @@ class TestAttributes:
         assert evaluated.content["conditions"]["recorded"]["ccc"]["arousal"] == pytest.approx(
             record.concordances["arousal"], abs=1e-3
         )
+        print_evaluation(evaluated.content, "scores")
+        printed = capsys.readouterr().out
+        assert "CCC arousal" in printed
+        assert "UAR" not in printed
 
     @pytest.mark.parametrize("name", ["valence", "label"])
     def test_a_column_that_is_not_there_or_has_no_numbers(self, config, name):
