@@ -71,8 +71,7 @@ def evaluate(config: EvaluationConfig) -> Evaluation:
     classifiers = load_classifiers(config.model, config.step_s, config.trust_remote_code)
     attributes = dict.fromkeys(name for one in classifiers for name in one.attributes)
     labeled = read_labeled_set(config.labeled, attributes=tuple(attributes))
-    least = 1 if attributes else 2
-    labels = common_labels(classifiers[0].labels, labeled.labels, config.label_map, least)
+    labels = common_labels(classifiers[0].labels, labeled.labels, config.label_map)
     if len({one.labels for one in classifiers}) > 1:
         raise UserError(f"{config.model} has classifiers of other labels than one another: evaluate them one by one.")
     check_writable(output)

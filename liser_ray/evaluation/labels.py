@@ -28,14 +28,12 @@ class CommonLabels(NamedTuple):
     only_classifier: tuple[str, ...]
 
 
-def common_labels(
-    classifier: Sequence[str], labeled: Sequence[str], given: Sequence[str] = (), least: int = 2
-) -> CommonLabels:
+def common_labels(classifier: Sequence[str], labeled: Sequence[str], given: Sequence[str] = ()) -> CommonLabels:
     """Match labels: the same name, usual names of one emotion, or as ``given``, ``classifier's=set's`` each.
 
     Raises:
-        UserError: fewer than ``least`` are common, two of one side mean the same, or a given pair names what is not
-            there.
+        UserError: fewer than two are common (one where the classifier has one, of attributes alone), two of one side
+            mean the same, or a given pair names what is not there.
     """
     said = {}
     for pair in given:
@@ -54,7 +52,7 @@ def common_labels(
             f"Two labels of one side mean the same: the classifier has {', '.join(classifier)}, the set has "
             f"{', '.join(labeled)}. Say which is which with --label_map CLASSIFIER=SET."
         )
-    if len(known) < least:
+    if len(known) < min(2, len(classifier)):
         raise UserError(
             f"The classifier ({', '.join(classifier)}) and the set ({', '.join(labeled)}) have fewer than two labels "
             "in common. Say which mean the same with --label_map CLASSIFIER=SET."

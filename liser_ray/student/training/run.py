@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
@@ -351,37 +351,43 @@ def _unlabeled(
     return Unlabeled(len(rows), start, targets)
 
 
-def _attribute_facts(job: RunJob, inputs: RunInputs, training: Training, test: EvaluationSet) -> dict[str, Any]:
-    """Of each attribute the CCC on the validation speakers, and by test speaker what CCC is computed from.
-
-    From here on the network, which is trained, gives attributes on the scale of the list.
-    """
-    task, speech, fold = cast("StudentTask", training.task), inputs.speech, inputs.folds[job.fold]
-    scales = attribute_scales(speech.attributes, inputs.recipe.loss(job.config.loss).attributes, task.labeled.train)
-    classifier = task.model.classifier.eval()
-    for row, (mean, std) in enumerate(scales.values(), len(speech.labels)):
+def _rescale_attributes(job: RunJob, inputs: RunInputs, task: StudentTask) -> None:
+    """Let a trained network give its attributes on the scale of the list."""
+    names, head = inputs.recipe.loss(job.config.loss).attributes, task.model.classifier.head
+    scales = attribute_scales(inputs.speech.attributes, names, task.labeled.train)
+    for row, (mean, std) in enumerate(scales.values(), len(inputs.speech.labels)):
         with torch.no_grad():
-            classifier.head.weight[row] *= std
-            classifier.head.bias[row] = mean + std * classifier.head.bias[row]
+            head.weight[row] *= std
+            head.bias[row] = mean + std * head.bias[row]
 
-    def sums(recordings: EvaluationSet, speakers: Collection[str]) -> dict[str, dict[str, np.ndarray]]:
-        if not scales or not len(recordings):
-            return {name: {} for name in scales}
-        said, indices = recordings.means(classifier, training.precision), speech.of_speakers(speakers)
+
+def _attribute_facts(job: RunJob, inputs: RunInputs, training: Training, test: EvaluationSet) -> dict[str, Any]:
+    """Of each attribute the CCC on the validation speakers, and by test speaker what CCC is computed from."""
+    task, speech, names = (
+        cast("StudentTask", training.task),
+        inputs.speech,
+        inputs.recipe.loss(job.config.loss).attributes,
+    )
+    classifier = task.model.classifier.eval()
+
+    def sums(recordings: EvaluationSet) -> dict[str, dict[str, np.ndarray]]:
+        if not names or not len(recordings):
+            return {name: {} for name in names}
+        said, indices = recordings.means(classifier, training.precision), recordings.indices
         spoken_by = [speech.speakers[i] for i in indices]
         return {
             name: concordance_by_speaker(speech.attributes[name][indices], said[:, column], spoken_by)
-            for column, name in enumerate(scales, len(speech.labels))
+            for column, name in enumerate(names, len(speech.labels))
         }
 
-    validated, tested = sums(task.validation, fold.validation), sums(test, fold.test)
+    validated, tested = sums(task.validation), sums(test)
     return {
         name: {
             "validation_ccc": _ccc(validated[name]),
             "test_ccc": _ccc(tested[name]),
             "test": {speaker: of.tolist() for speaker, of in tested[name].items()},
         }
-        for name in scales
+        for name in names
     }
 
 
@@ -435,6 +441,7 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
         "network": asdict(config.network),
         "facts": inputs.facts | {"machine": machine_facts(device, config.precision)},
     }
+    _rescale_attributes(job, inputs, task)
     if attributes := _attribute_facts(job, inputs, training, test):
         card["attributes"] = attributes
     answers = _validation_answers(task, speech, fold, training) if len(task.validation) else {}
