@@ -111,8 +111,9 @@ class LogMel(nn.Module):
         with torch.autocast(frames.device.type, enabled=False):
             for rows, into in zip(frames.split(n_rows), found.split(n_rows), strict=True):
                 for few, out in zip(rows.split(n_frames, dim=1), into.split(n_frames, dim=1), strict=True):
-                    spectrum = torch.view_as_real(torch.fft.rfft(few * self.window))
-                    out.copy_(spectrum.square().sum(dim=-1) @ self.filters)
+                    squares = torch.view_as_real(torch.fft.rfft(few * self.window)).square_()
+                    # Not .sum(dim=-1): of two neighbours each it takes longer than the transform.
+                    out.copy_((squares[..., 0] + squares[..., 1]) @ self.filters)
         return found.clamp_(min=self._floor).log_()
 
 
