@@ -3,7 +3,6 @@
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
-from liser_ray.media.joined import MAX_SEARCH_BYTES
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.reader import Header, Reader
 from liser_ray.media.track_choice import ANY, Wanted
@@ -11,8 +10,6 @@ from liser_ray.media.track_choice import ANY, Wanted
 
 def read_headers(uris: list[str], roots: tuple[str, ...] = (), wanted: Wanted = ANY) -> list[Header | MediaError]:
     """The header of each recording, read at the same time, or what was wrong with it. Runs in a child process."""
-    if not uris:
-        return []
     with ThreadPoolExecutor(len(uris)) as threads:
         return list(threads.map(lambda uri: _read_header(uri, roots, wanted), uris))
 
@@ -22,7 +19,7 @@ def _read_header(uri: str, roots: tuple[str, ...], wanted: Wanted) -> Header | M
         with Reader(uri, roots=roots, wanted=wanted) as reader:
             header = reader.header
             if header.duration_s is None:
-                header = dataclasses.replace(header, duration_s=reader.measure_duration_s(MAX_SEARCH_BYTES))
+                header = dataclasses.replace(header, duration_s=reader.measure_duration_s())
             return header
     except MediaError as error:
         return error

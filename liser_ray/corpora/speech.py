@@ -15,7 +15,6 @@ from liser_ray.corpora.ordered import in_order
 from liser_ray.corpora.segments import WHOLE, Segment
 from liser_ray.corpora.utterance import LabeledSet, Part, Utterance, only_part
 from liser_ray.media.audio import SAMPLE_RATE_HZ
-from liser_ray.media.joined import MAX_SEARCH_BYTES
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.reader import Reader
 from liser_ray.media.source import sound_source
@@ -228,7 +227,7 @@ def _read_segment(uri: str, segment: Segment) -> np.ndarray:
     try:
         with Reader(uri) as reader:
             file_s = reader.header.duration_s
-            if file_s is None and (file_s := reader.measure_duration_s(MAX_SEARCH_BYTES)) is None:
+            if file_s is None and (file_s := reader.measure_duration_s()) is None:
                 raise MediaError(Reason.NO_DURATION, "the header does not tell the length, and the file is too large")
             start_s, end_s = segment.within(file_s)
             pcm = reader.span(start_s, end_s).pcm()

@@ -24,6 +24,7 @@ from liser_ray.labeling.schema import (
 from liser_ray.media.detector import check_detector
 from liser_ray.media.isolation import Sandbox
 from liser_ray.media.outcome import MediaError, Problem, Stage
+from liser_ray.media.reader import MAX_PIXELS
 from liser_ray.media.span import MediaConfig, Needs, SpanMedia, prepare_span
 
 _TEXT_OF_MORE = "the list's text is of the whole recording, of which this is a span: not its transcript"
@@ -41,9 +42,10 @@ class MediaStage:
         config: MediaConfig,
         needs: Needs,
         roots: tuple[str, ...] = (),
+        max_pixels: int = MAX_PIXELS,
     ):
         """Start the child process; the schema is of the labels table, ``count`` gets the work on each span."""
-        self._config, self._needs = config, needs
+        self._config, self._needs, self._max_pixels = config, needs, max_pixels
         self._count = count
         self._schema = schema
         self._roots = roots
@@ -70,9 +72,10 @@ class MediaStage:
         started = time.monotonic()
         media: SpanMedia | None = None
         language = str(span.get("language") or "")  # a column of the manifest
-        arguments = (span["uri"], *_in_file_s(span), self._config, self._needs, self._roots, language)
+        where = (span["uri"], *_in_file_s(span))
+        wanted = (self._config, self._needs, self._roots, language, self._max_pixels)
         try:
-            media = self._sandbox.call(prepare_span, *arguments, timeout_s=self._config.timeout_s)
+            media = self._sandbox.call(prepare_span, *where, *wanted, timeout_s=self._config.timeout_s)
             problem = media.problem
         except MediaError as error:
             problem = Problem(Stage.MEDIA, error.reason, error.detail)

@@ -58,7 +58,11 @@ def label_spans(
     count_media = partial(counts.add_work, str(Stage.MEDIA))
     spans = spans.map_batches(
         ReopenRows if table else MediaStage,
-        fn_constructor_args=(schema, count_media, *(() if table else (config.media, config.needs, roots))),
+        fn_constructor_args=(
+            schema,
+            count_media,
+            *(() if table else (config.media, config.needs, roots, config.plan.max_pixels)),
+        ),
         **_pool_arguments(pools.media),
     )
     for name, entries in config.teacher_groups.items():

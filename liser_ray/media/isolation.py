@@ -8,7 +8,7 @@ A crash, a hang in C code or a memory bomb costs the one call; the next one find
   knows how it ended. The caller can't fork: it may have hundreds of threads (a Ray actor). And what `multiprocessing`
   starts without forking the caller (spawn, and its own fork server) imports the caller's ``__main__`` again.
 * The children. What they give back lies in a file in memory whose descriptor they send: through a pipe or a socket,
-  a span's 75 MB would take half as long again.
+  a span's 36 MB would take half as long again.
 
 If the caller is killed, the fork server and all children end.
 """
@@ -39,7 +39,7 @@ from liser_ray.runtime.errors import UserError
 Result = TypeVar("Result")
 
 DEFAULT_MEMORY_MB = 1024
-"""Decoding 1080p takes about 110 MiB, with YuNet 150 MiB, a span's result 75 MiB; 4K four times as much to decode."""
+"""Decoding 1080p takes about 110 MiB, with YuNet 150 MiB, a span's result 35 MiB; 4K four times as much to decode."""
 
 _WATCH_INTERVAL_MS = 20
 _INLINE_BYTES = 64 << 10  # smaller arrays travel in the pickle

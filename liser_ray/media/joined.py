@@ -104,6 +104,8 @@ def _stepped(source: ByteSource, n_bytes: int, element: _Element) -> Iterator[in
         if not chunk_start <= start <= chunk_start + len(chunk) - 32:
             source.seek(start)
             chunk, chunk_start = source.read(_STEP_BYTES), start
+            if len(chunk) < 32:  # a source reads to the end of one of its blocks
+                chunk += source.read(32)
         try:
             begins, size = element(chunk[start - chunk_start :][:32])
         except IndexError:

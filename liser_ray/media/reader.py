@@ -62,7 +62,7 @@ class Reader:
 
         Raises:
             MediaError: MISSING, EMPTY, DENIED, READ_ERROR, TRUNCATED (an MP4 without its index), NOT_MEDIA, or
-                NO_DECODER for any of its tracks.
+                NO_DECODER for any of its tracks; of joined files NO_DURATION, TIMES_JUMP if there are over 256.
         """
         self._max_pixels, self._wanted = max_pixels, wanted
         self._choices: dict[tuple[int, int], Choice] = {}  # by file
@@ -83,11 +83,8 @@ class Reader:
         """The part from ``start_s`` to ``end_s``, in seconds from time zero.
 
         Raises:
-            MediaError: TOO_LARGE if the pictures have more than ``max_pixels``; TIMES_JUMP if it reaches over the end
-                of a piece; what opening can raise.
+            MediaError: TIMES_JUMP if it reaches over the end of a piece; what opening can raise.
         """
-        if self.header.width * self.header.height > self._max_pixels:
-            raise MediaError(Reason.TOO_LARGE, f"pictures of {self.header.width} x {self.header.height}")
         index = bisect_right(self._pieces, start_s + _NEAR_S, key=lambda piece: piece.start_s) - 1
         piece = self._pieces[max(0, index)]
         if index + 1 < len(self._pieces) and end_s > (break_s := self._pieces[index + 1].start_s) + _NEAR_S:
@@ -98,7 +95,7 @@ class Reader:
         self._is_fresh = False
         return SpanStream(timeline, self._source, piece.start_s, start_s, end_s, self._max_pixels)
 
-    def measure_duration_s(self, max_bytes: int) -> float | None:
+    def measure_duration_s(self) -> float | None:
         """The end of the last packet, in seconds from time zero. Decodes nothing.
 
         Reads from where the header says that the end is; else all of the file, or returns None if it is larger.
@@ -107,7 +104,7 @@ class Reader:
             MediaError: READ_ERROR; NO_DURATION if no packet has a time.
         """
         last = self._pieces[-1]
-        length_s = self._measured_s(last.file, max_bytes)
+        length_s = self._measured_s(last.file)
         return None if length_s is None else last.start_s + length_s
 
     def close(self) -> None:
@@ -152,19 +149,24 @@ class Reader:
             durations = [(stated_s, found[0])]
         if not found or (len(found) == 1 and not timeline.is_stream):
             is_joined = n_bytes < self._source.size_bytes
-            durations = [(self._measured_s(file) if is_joined and stated_s is None else stated_s, None)]
+            try:
+                durations = [(self._measured_s(file) if is_joined and stated_s is None else stated_s, None)]
+            except MediaError as error:
+                if self._pieces and error.reason is Reason.NO_DURATION:
+                    return False
+                raise
         for duration_s, stretch in durations:
             last = self._pieces[-1] if self._pieces else None
             start_s = round(last.start_s + (last.duration_s or 0.0), 6) if last else 0.0
             self._pieces.append(Piece(start_s, duration_s, file, stretch))
         return True
 
-    def _measured_s(self, file: tuple[int, int], max_bytes: int = MAX_SEARCH_BYTES) -> float | None:
+    def _measured_s(self, file: tuple[int, int]) -> float | None:
         for near_end in (True, False):
             timeline = self._open(file)
             if near_end and not timeline.seek_end():
                 continue
-            if not near_end and file[1] - file[0] > max_bytes:
+            if not near_end and file[1] - file[0] > MAX_SEARCH_BYTES:
                 return None
             ends = [timeline.packet_end_s(packet) for packet in self._packets(timeline)]
             if known := [end_s for end_s in ends if end_s is not None]:

@@ -18,7 +18,7 @@ from liser_ray.media.content_hash import digest
 from liser_ray.media.faces import NO_FACES, FaceConfig, SpanFaces, find_faces
 from liser_ray.media.flac import encode_flac
 from liser_ray.media.outcome import MediaError, Problem, Reason, Stage
-from liser_ray.media.reader import Reader
+from liser_ray.media.reader import MAX_PIXELS, Reader
 from liser_ray.media.speech import speech_stretches
 from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.media.track_choice import Wanted
@@ -122,11 +122,12 @@ def prepare_span(
     needs: Needs,
     roots: tuple[str, ...] = (),
     language: str = "",
+    max_pixels: int = MAX_PIXELS,
 ) -> SpanMedia:
     """Decode a span of a local or S3 recording, follow its face, cut the clips, and measure its speech.
 
     Times are in seconds from the recording's start. For ``roots`` see `liser_ray.storage.roots`, for ``language``
-    `Wanted`.
+    `Wanted`, for ``max_pixels`` `Reader`.
 
     Raises:
         MediaError: the span can't be had, with a reason code.
@@ -134,13 +135,13 @@ def prepare_span(
     key, started = (uri, config.wanted(language)), time.monotonic()
     kept = _open_reader is not None and _open_reader[0] == key
     try:
-        return _prepare(_reader(*key, roots), start_s, end_s, config, needs)
+        return _prepare(_reader(*key, roots, max_pixels), start_s, end_s, config, needs)
     except Exception as error:
         _close_reader()  # it remembers a failed read, and has the keys to the store that it was opened with
         refused = isinstance(error, MediaError) and error.reason in (Reason.DENIED, Reason.READ_ERROR)
         # Expired keys are refused at once; after a long silence of the store there is no time for a second one.
         if kept and refused and time.monotonic() - started < _SECOND_TRY_WITHIN_S:
-            return prepare_span(uri, start_s, end_s, config, needs, roots, language)
+            return prepare_span(uri, start_s, end_s, config, needs, roots, language, max_pixels)
         if isinstance(error, av.FFmpegError) and not isinstance(error, MemoryError):
             raise MediaError(Reason.CORRUPT, f"can't be decoded: {error}") from error
         raise
@@ -208,11 +209,11 @@ def common_cells(start_s: float, end_s: float, n_cells: int) -> tuple[int, int]:
     return first, end
 
 
-def _reader(uri: str, wanted: Wanted, roots: tuple[str, ...]) -> Reader:
+def _reader(uri: str, wanted: Wanted, roots: tuple[str, ...], max_pixels: int) -> Reader:
     global _open_reader
     if _open_reader is None or _open_reader[0] != (uri, wanted):
         _close_reader()
-        _open_reader = ((uri, wanted), Reader(uri, roots=roots, wanted=wanted))
+        _open_reader = ((uri, wanted), Reader(uri, max_pixels, roots, wanted))
     return _open_reader[1]
 
 

@@ -60,6 +60,7 @@ class SpanStream:
         self._packets_until_s = -math.inf  # where in the span
         self._given: set[int] = set()  # tracks of which a decoder got something, by index
         self._decoded: set[int] = set()  # those of which it gave something
+        self._reaching: set[int] = set()  # those that have a packet in the span
         self._scalers = Scalers()
         self._packets = self._demux()
 
@@ -71,6 +72,8 @@ class SpanStream:
         """
         if self._tracks.video is None:
             return
+        if self._tracks.video.width * self._tracks.video.height > self._max_pixels:
+            raise MediaError(Reason.TOO_LARGE, f"pictures of {self._tracks.video.width} x {self._tracks.video.height}")
         aspect = _pixel_aspect(self._tracks.video)
         for first, n_cells, picture in shown_cells(self._pictures(), self.n_cells):
             start_s = self._pictures_s[0] if self._pictures_s else first / FRAME_RATE_HZ
@@ -131,7 +134,8 @@ class SpanStream:
             raise MediaError(
                 Reason.NO_DECODER, f"no decoder for this {self._track(absent).codec_context.name}: {where}"
             )
-        if other_s is not None:
+        # Where sound alone is wanted, pictures are not decoded, but their packets are there.
+        if other_s is not None or (not cut_off and self._reaching - {self._track(absent).index}):
             raise MediaError(absent, f"{where}: {self._reach(absent)}")
         if self._ended:
             raise MediaError(Reason.TRUNCATED, f"{where}, {self.n_decode_errors} decode errors")
@@ -249,6 +253,8 @@ class SpanStream:
                 return
             if time_s is not None:
                 self._packets_until_s = max(self._packets_until_s, time_s)
+                if 0 <= time_s < self._duration_s:
+                    self._reaching.add(track)
             order_s = self._timeline.order_s(packet)
             if order_s is not None:
                 if self._timeline.stretch is None and order_s < latest.get(track, -math.inf) - MAX_BACK_S:

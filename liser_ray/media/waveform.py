@@ -1,5 +1,6 @@
 """The sound of one whole recording as 16-kHz mono PCM, block by block, or the words for why it can't be used."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,8 @@ from liser_ray.media.joined import Part, files_in
 from liser_ray.media.outcome import MediaError
 from liser_ray.media.timeline import Timeline
 from liser_ray.media.track_choice import open_tracks
+
+log = logging.getLogger(__name__)
 
 MIN_DURATION_S = 0.1
 
@@ -33,7 +36,7 @@ def decode_waveform(source: ByteSource) -> Iterator[np.ndarray]:
     skipped, unless less than half of the stated length is left.
 
     Yields:
-        int16 [n], n > 0, 16 kHz, mono (the mean of the channels).
+        int16 [n], n > 0, 16 kHz, mono (as `Resampler` mixes it).
 
     Raises:
         WaveformError: see there; what is wrong with all of it ("silent") at its end.
@@ -79,12 +82,18 @@ def _blocks(source: ByteSource) -> Iterator[np.ndarray]:
     except MediaError as error:
         raise WaveformError("unreadable", error.detail) from error
     for first, end in files:
-        yield from _blocks_of(Part(source, first, end))
+        try:
+            tracks = _open(Part(source, first, end), pictures=False)
+        except WaveformError:
+            if not first:
+                raise
+            log.warning("%d bytes of a recording, joined to the rest, can't be opened: left out.", end - first)
+        else:
+            yield from _blocks_of(tracks)
 
 
-def _blocks_of(source: ByteSource) -> Iterator[np.ndarray]:
+def _blocks_of(tracks: Tracks) -> Iterator[np.ndarray]:
     """The sound as it is decoded, int16 [n]; what comes in another format goes on behind it."""
-    tracks = _open(source, pictures=False)
     with tracks.container as container:
         if tracks.audio is None:
             raise WaveformError("unreadable", tracks.choice.lacks["audio"].words)

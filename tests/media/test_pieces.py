@@ -14,10 +14,12 @@ from rich.filesize import decimal
 from liser_ray.corpora.headers import read_headers
 from liser_ray.corpora.spans import cut
 from liser_ray.media import reader as reader_module
+from liser_ray.media import source
 from liser_ray.media.clips import WINDOW_CELLS
 from liser_ray.media.outcome import MediaError
 from liser_ray.media.reader import Reader
 from liser_ray.media.span import common_cells
+from liser_ray.media.waveform import decode_waveform
 
 FORMATS = [".mp4", ".mkv", ".webm", ".ts", ".vob", ".avi"]
 CLIP_S = 4.0
@@ -178,16 +180,38 @@ def test_of_joined_files_all_are_planned_and_no_span_reaches_over_a_joint(tmp_pa
             reader.span(breaks_s[0] - 0.5, breaks_s[0] + 0.5)
 
 
-def test_a_joined_file_that_can_not_be_opened_is_named_in_what_is_left(tmp_path):
+def test_a_joined_file_that_can_not_be_opened_is_named_in_what_is_left(tmp_path, caplog):
     whole = write_moving(tmp_path / "a.mp4", 1.2, 25).read_bytes()
     path = tmp_path / "joined.mp4"
     path.write_bytes(whole + whole[: len(whole) // 2])  # its index, at its end, is gone
     with Reader(str(path)) as reader:
         assert reader.header.duration_s == pytest.approx(1.2, abs=0.1)
         assert reader.note == f"{decimal(len(whole) // 2)} of it, joined to the rest, can't be opened"
+    with path.open("rb") as file:
+        assert sum(map(len, decode_waveform(file))) == pytest.approx(1.2 * 16_000, abs=1600)
+    assert "joined to the rest, can't be opened" in caplog.text
     path.write_bytes(whole + whole)
     with Reader(str(path)) as reader:
         assert (len(reader.header.breaks_s), reader.note) == (1, "")
+
+
+@pytest.mark.parametrize("n_bytes", range(-8, 1))
+def test_a_joint_is_found_wherever_a_block_of_the_source_ends(tmp_path, monkeypatch, n_bytes):
+    whole = write_moving(tmp_path / "a.mp4", 1.2, 25).read_bytes()
+    path = tmp_path / "joined.mp4"
+    path.write_bytes(whole + whole)
+    monkeypatch.setattr(source, "LOCAL_BLOCK_BYTES", len(whole) - n_bytes)
+    with Reader(str(path)) as reader:
+        assert len(reader.header.breaks_s) == 1
+
+
+def test_a_live_recording_whose_joined_rest_has_a_header_alone_is_left_with_a_note(tmp_path):
+    whole = write_moving(tmp_path / "a.webm", 1.2, 25, **LIVE).read_bytes()
+    path = tmp_path / "joined.webm"
+    path.write_bytes(whole + whole[: whole.index(b"\x1f\x43\xb6\x75") + 20])  # into its first cluster
+    with Reader(str(path)) as reader:
+        assert reader.header.breaks_s == ()
+        assert "joined to the rest, can't be opened" in reader.note
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".ts", ".vob", ".flv", ".wmv"])

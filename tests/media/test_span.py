@@ -7,7 +7,8 @@ from liser_ray.media import source
 from liser_ray.media import span as spans
 from liser_ray.media.faces import FaceConfig
 from liser_ray.media.flac import decode_flac
-from liser_ray.media.outcome import MediaError
+from liser_ray.media.outcome import MediaError, Reason
+from liser_ray.media.reader import MAX_PIXELS
 from liser_ray.media.span import MediaConfig, Needs, prepare_span
 
 CONFIG = MediaConfig(faces=FaceConfig("opencv"))
@@ -51,7 +52,7 @@ def test_a_failed_read_costs_its_own_span_alone(recording, fail_on):
     spans._close_reader()
     opened, failing = fail_on
     opened.clear()
-    spans._reader(recording, CONFIG.wanted(), ())  # its header is read well
+    spans._reader(recording, CONFIG.wanted(), (), MAX_PIXELS)  # its header is read well
     failing.update({0, 1})
     with pytest.raises(MediaError, match=r"Reason\.READ_ERROR"):
         prepare_span(recording, 0.0, 1.6, CONFIG, Needs())
@@ -103,6 +104,14 @@ def test_of_tracks_of_unlike_length_the_common_part_is_labeled(tmp_path, picture
     assert media.clip_start_s[0] == 0
     assert (media.clip_valid > 0).all()
     assert "pictures from" in media.note
+
+
+def test_the_plans_limit_of_pixels_is_the_media_stages(recording):
+    too_few = {"max_pixels": 100}
+    with pytest.raises(MediaError, match="pictures of") as caught:
+        prepare_span(recording, 0.0, 1.6, CONFIG, Needs(), **too_few)
+    assert caught.value.reason == Reason.TOO_LARGE
+    assert prepare_span(recording, 0.0, 1.6, CONFIG, Needs(clips=False, face=False), **too_few).problem is None
 
 
 def test_less_than_a_window_in_common_is_too_short(tmp_path):
