@@ -79,21 +79,19 @@ def make_training(
         unlabeled = Unlabeled(
             len(recordings.mels),
             lambda done, done_here: HeldSegments(recordings, TARGETS, seed, done, CPU, config.placebo),
-            TARGETS,
         )
     heads = {name: len(TARGETS[name].labels) for name in loss.lambdas}
     heads |= {"clusters": loss.clusters} if loss.clusters else {}
     validation = SPEECH.of_speakers(FOLD.validation) if validation is None else validation
     task = StudentTask(
         wrap(StudentNetwork(len(LABELS), heads, NetworkConfig(chunks=chunks))),
-        Labeled(MELS, SPEECH, SPEECH.of_speakers(FOLD.train)),
+        Labeled(MELS, SPEECH, SPEECH.of_speakers(FOLD.train), {} if recordings is None else TARGETS),
         unlabeled,
         EvaluationSet(SPEECH, validation, "none", CPU, chunks),
         config,
         loss,
         seed,
         group,
-        chunks=chunks,
     )
     return Training(task, fit_settings(config), seed, group, precision)
 

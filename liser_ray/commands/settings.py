@@ -42,8 +42,7 @@ def parse_settings(
     arguments = _spelled_out(sys.argv[1:] if argv is None else argv, bare or {}, lists)
     parsed = parser.parse_args(arguments)
     if following := defaults(parsed):
-        parser.set_defaults(dict(following))
-        parsed = parser.parse_args(arguments)
+        parsed = parser.parse_args(["--config", json.dumps(dict(following)), *arguments])  # so they are checked too
     values = vars(parser.instantiate_classes(parsed))
     return settings(**{one.name: values[one.name] for one in fields(cast("Any", settings))})
 
@@ -56,9 +55,16 @@ def _spelled_out(arguments: Sequence[str], bare: Mapping[str, str], lists: Seque
     """Options that stand alone get their value, and several values become one JSON list."""
     groups: list[list[str]] = []
     for argument in arguments:
-        if argument.startswith("--") or not groups:
-            groups.append([])
-        groups[-1].append(argument)
+        name, equals, value = argument.partition("=")
+        if equals and name in (*lists, "--config"):
+            groups.append([name, value])
+        elif argument.startswith("--") or not groups:
+            groups.append([argument])
+        else:
+            groups[-1].append(argument)
+    for name in lists:
+        if sum(group[0] == name for group in groups) > 1:
+            raise UserError(f"{name} is given twice, and only the last would count: give all its values behind one.")
     for group in groups:
         if group[0] in bare and len(group) == 1:
             group.append(bare[group[0]])

@@ -1,6 +1,7 @@
 """An evaluation from its settings to scores by condition."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -39,12 +40,10 @@ class Evaluation:
     """What came of it.
 
     Attributes:
-        config: its settings.
         records: by condition, one for each seed or classifier.
         content: of evaluation.json.
     """
 
-    config: EvaluationConfig
     records: dict[str, tuple[Record, ...]]
     content: dict[str, Any]
 
@@ -104,7 +103,6 @@ def evaluate(config: EvaluationConfig) -> Evaluation:
         "git_commit": git_commit(),
         "conditions": conditions,
     }
-    evaluation = Evaluation(config, records, content)
     for name, of in records.items():
         for record in of:
             file = f"{name}/{record.labeled}-{record.recipe}-{record.seed}.json"
@@ -113,7 +111,7 @@ def evaluate(config: EvaluationConfig) -> Evaluation:
     write_bytes(join(output, "evaluation.md"), markdown(content).encode())
     if len(labels.names) > 1:
         write_bytes(join(output, "evaluation.png"), plot(content))
-    return evaluation
+    return Evaluation(records, content)
 
 
 def _shown(names: Sequence[str]) -> Iterator[str]:
@@ -237,7 +235,7 @@ def _scores(
         "interval_over": found.over,
         "war": pooled(records, "war"),
         "macro_f1": pooled(records, "macro_f1"),
-        "recalls": label_recalls(records),
+        "recalls": {name: None if math.isnan(of) else of for name, of in label_recalls(records).items()},
         "ccc": mean_concordances(records),
         "confusion": total.tolist(),
         "calibration_error": expected_calibration_error(probabilities, truth),

@@ -82,7 +82,9 @@ class Overview:
 
     def log_mel(self) -> tuple[np.ndarray, float]:
         """The spectrogram float32 [64, c], and the seconds from column to column; called once, at the end."""
-        self._log_mel.add(self._backend.log_mel(self._piece[:SEGMENT_SAMPLES]).T[:, : frame_count(len(self._piece))])
+        if len(self._piece):
+            n_frames = frame_count(len(self._piece))
+            self._log_mel.add(self._backend.log_mel(self._piece[:SEGMENT_SAMPLES]).T[:, :n_frames])
         return self._log_mel.table, self._log_mel.n_each * STRIDE_SAMPLES / SAMPLE_RATE_HZ
 
     def reach(self) -> tuple[np.ndarray, float]:

@@ -27,11 +27,15 @@ class TorchBackend:
     """A student's network on a device: ``cpu``, ``cuda``, ``cuda:1``. A `liser_ray.prediction.backend.Backend`.
 
     Raises:
-        UserError: the weights are not those of the card's network.
+        UserError: the weights are not those of the card's network, or the device is not there.
     """
 
     def __init__(self, weights: bytes, card: StudentCard, device: str = "cpu"):
-        self._device = torch.device(device)
+        try:
+            self._device = torch.device(device)
+            torch.empty(0, device=self._device)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"--device {device} can't be used here: {str(error).splitlines()[0]}") from error
         self._classifier = _load_classifier(weights, card).to(self._device)
         self._of_recording = BandNormalisation(card.network.normalisation) if card.of_recording else None
         self._log_mel = LogMel(card.network.normalisation).to(self._device)

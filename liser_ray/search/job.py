@@ -33,7 +33,8 @@ from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import check_writable, exists, filesystem, read_bytes, replace_parquet, write_bytes
 from liser_ray.storage.run_record import plain, refuse_changed_recipe
 from liser_ray.student.training.config import StudentConfig
-from liser_ray.student.training.job import check, make_inputs
+from liser_ray.student.training.job import check, check_options, make_inputs
+from liser_ray.student.training.recipes import read_recipe
 from liser_ray.student.training.run import Checked, RunInputs
 
 log = logging.getLogger(__name__)
@@ -109,13 +110,16 @@ def _settings(config: SearchConfig, space: Space) -> list[Setting] | None:
         settings = draw(space, config.samples, config.sampling_seed)
     else:
         settings = list(itertools.islice(combinations(space), None if config.method == "grid" else _MAX_CORNERS))
+    recipe = read_recipe(config.recipe)
     for setting in settings:
-        with_setting(config, setting)
+        check_options(with_setting(config, setting), recipe, recipe.loss(config.loss).taught)
     return settings if config.method != "tpe" else None
 
 
 def _folds(config: SearchConfig, checked: Checked) -> tuple[list[int], list[int]]:
     """The folds to try all settings on, and those to try the survivors on."""
+    if len(checked.speech.labels) < 2:
+        raise UserError(f"{checked.speech.name} has no labels, and so no UAR to search by.")
     folds = list(checked.folds)
     first = numbers(config.first_folds, "--first_folds") if config.first_folds else folds
     if unknown := sorted(set(first) - set(folds)):

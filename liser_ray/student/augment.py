@@ -129,7 +129,8 @@ def add_noise(log_mel: Tensor, share: float, rng: np.random.Generator) -> Tensor
     n = len(log_mel)
     chosen, snr_db, colour = rng.random((3, n))
     bank = _white_noise()
-    at = rng.integers(len(bank) - log_mel.shape[2], size=n)[:, None] + np.arange(log_mel.shape[2])
+    first = rng.integers(max(1, len(bank) - log_mel.shape[2]), size=n)
+    at = (first[:, None] + np.arange(log_mel.shape[2])) % len(bank)
     centres_hz = mel_corners_hz()[1:-1]
     tilt = (centres_hz / 1000.0) ** (3 * colour[:, None] - 2)
     noise = bank[torch.from_numpy(at)].mT * torch.from_numpy(tilt.astype(np.float32))[:, :, None]

@@ -109,7 +109,9 @@ def model_card(card: StudentCard, name: str) -> str:
     """The README of a published student, as the Hugging Face hub shows it; ``name`` is its repository or folder."""
     content = card.content
     speakers = content.get("speakers", {})
-    scores = "\n\n".join(_scores(card)) or "It was scored on no speakers."
+    scores = "It names no label; how well its numbers agree is said above."
+    if len(card.labels) > 1:
+        scores = "\n\n".join(_scores(card)) or "It was scored on no speakers."
     fold = "all speakers" if card.of_all_speakers else f"fold {content.get('fold', '?')}"
     unsaid = dict.fromkeys(content.get("trusted", ()), " (does not say whom it has heard)")
     teachers = [f"{one['name']}{unsaid.get(name, '')}" for name, one in content.get("teachers", {}).items()]

@@ -126,7 +126,7 @@ class EmotionClassifier(nn.Module):
     """Blocks 1 to 5: all that is needed to predict; in the paper's network 100,488 parameters for 8 labels.
 
     Args:
-        n_labels: K_S, labels of the labeled set, 2 or more.
+        n_labels: K_S, labels of the labeled set; 1 where only attributes are learned.
         config: variants; None: the paper's network.
         n_attributes: A, numbers such as arousal that it gives beside the labels.
     """

@@ -24,7 +24,7 @@ def loaded(data: bytes, device: torch.device) -> dict[str, Any]:
     """
     try:
         return cast("dict[str, Any]", torch.load(io.BytesIO(data), map_location=device, weights_only=True))
-    except UnpicklingError as error:
+    except (UnpicklingError, RuntimeError, EOFError) as error:
         raise UserError(
             "A checkpoint (.pt) below the output is damaged, or holds more than tensors, which could run code. "
             "Delete it, and that training begins anew."

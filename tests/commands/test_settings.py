@@ -23,3 +23,12 @@ def test_several_values_stand_side_by_side_or_in_brackets(given):
     """Brackets are how a settings file has them: taken for one value, they would name nothing that there is."""
     found = parse_settings(SearchConfig, "", ["--labeled", "x.csv", "--space", *given], lists=("--space",))
     assert found.space == ["a", "b"]
+
+
+def test_a_list_is_given_once_and_an_equals_sign_is_as_good_as_a_space():
+    found = parse_settings(
+        SearchConfig, "", ["--labeled=x.csv", "--space=loss.lambdas.speech=0.1,1"], lists=("--space",)
+    )
+    assert (found.labeled, found.space) == ("x.csv", ["loss.lambdas.speech=0.1,1"])
+    with pytest.raises(UserError, match="--space is given twice"):
+        parse_settings(SearchConfig, "", ["--space", "a", "--space=b"], lists=("--space",))

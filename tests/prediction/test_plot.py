@@ -6,10 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from small_students import write_student
 from tones import tone
 
 from liser_ray.prediction.plot import MAX_COLUMNS, Columns, Overview, prediction_plot
 from liser_ray.prediction.prediction import Prediction
+from liser_ray.prediction.student import Student
+from liser_ray.student.config import NetworkConfig
 from liser_ray.student.features import LogMel
 from liser_ray.student.front_end import frame_count, window_count
 
@@ -47,6 +50,13 @@ def test_an_overview_is_of_all_that_was_heard(student, duration_s):
     assert column_s == pytest.approx(0.008)
     assert high.max() == waveform.max()
     assert low.min() == waveform.min()
+
+
+def test_a_recording_that_ends_with_a_piece_of_the_overview_is_shown(tmp_path):
+    student = Student.from_pretrained(write_student(tmp_path, NetworkConfig(normalisation="speech")))
+    overview = Overview(student.backend)
+    overview.add(tone(1, 94 * 512 / 16_000, np.random.default_rng(0)).astype(np.float32) / 32768)
+    assert overview.log_mel()[0].shape == (64, 94)
 
 
 @pytest.mark.parametrize(("n_labels", "duration_s"), [(2, 1.0), (12, 20.0)])

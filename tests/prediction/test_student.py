@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from small_students import EMOTIONS, make_classifier, write_student
+from small_students import ATTRIBUTES, EMOTIONS, make_classifier, write_student
 from tones import make_tones, tone
 
 from liser_ray import Student
@@ -247,6 +247,19 @@ def test_a_push_uploads_weights_card_and_readme_at_once(student, monkeypatch):
 def test_a_card_that_this_version_cannot_run_is_refused(tmp_path, changes, words):
     with pytest.raises(UserError, match=words):
         Student.from_pretrained(write_student(tmp_path, **changes))
+
+
+def test_of_attributes_alone_no_score_of_labels_is_published(tmp_path):
+    student = Student.from_pretrained(write_student(tmp_path, labels=["speech"], attributes=ATTRIBUTES))
+    student.save_pretrained(tmp_path / "kept")
+    readme = (tmp_path / "kept/README.md").read_text()
+    assert "It names no label" in readme
+    assert "UAR" not in readme
+
+
+def test_a_device_that_is_not_there_is_refused_in_words(tmp_path):
+    with pytest.raises(UserError, match="--device nowhere can't be used here"):
+        Student.from_pretrained(write_student(tmp_path), "nowhere")
 
 
 def test_what_is_no_student_is_refused_with_what_to_do(tmp_path):

@@ -1,6 +1,8 @@
 """What a search refuses before it starts anything."""
 
+import csv
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from small_labels import FACE, write_labels
@@ -9,7 +11,7 @@ from tone_files import speech_targets
 from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.job import search
-from liser_ray.student.config import NetworkConfig
+from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.teachers.targets import HeldOut
 
@@ -27,6 +29,7 @@ from liser_ray.teachers.targets import HeldOut
         ({"space": ["loss.lambdas.speech=0.1..1"]}, "--method random"),
         ({"space": ["loss.lambdas.speech=1,-1"]}, "give 0 or more"),
         ({"survivors": 0.0}, "survivors"),
+        ({"space": ["train.augment.noise=0,0.5"]}, "needs --network.normalisation speech"),
         ({"samples": 0}, "samples"),
         ({"space": ["loss.lambdas.speech=-1..1"], "method": "tpe"}, "give 0 or more"),
     ],
@@ -58,4 +61,16 @@ def test_a_teacher_that_is_left_out_has_no_lambda_to_search(tones, tmp_path):
 def test_values_are_looked_at_beside_the_others_that_are_given(changes, space, method):
     config = SearchConfig(labeled="a.csv", unlabeled="labels", space=space, method=method, **changes)
     with pytest.raises(UserError, match=r"a\.csv"):  # the first thing that is wrong
+        search(config)
+
+
+def test_a_list_without_labels_has_nothing_to_search_by(tones, tmp_path):
+    rows = [*csv.DictReader(Path(tones).read_text().splitlines())]
+    with (tmp_path / "rated.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "speaker", "arousal"))
+        writer.writerows((Path(tones).parent / row["path"], row["speaker"], number) for number, row in enumerate(rows))
+    space, loss = ["train.learning_rate=1e-3,2e-3"], LossConfig(attributes={"arousal": 1.0})
+    config = SearchConfig(str(tmp_path / "rated.csv"), "", str(tmp_path / "out"), "no-dstl", space=space, loss=loss)
+    with pytest.raises(UserError, match="no UAR to search by"):
         search(config)

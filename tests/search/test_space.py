@@ -52,6 +52,7 @@ def test_any_field_can_be_searched():
         ("network.chunks=0,6", "spectrograms"),
         ("train.augment.copies=0,3", "spectrograms"),
         ("loss.clusters=0,10", "what is read"),
+        ("train.placebo=false,true", "what is read"),
         ("loss.scalars=value,high-low", "targets are made once"),
         ("train.epochs=1.5", "not a whole number"),
         ("loss.lambdas.speech=a", "not a number"),

@@ -150,6 +150,13 @@ def test_stopped_and_gone_on_it_is_as_if_never_stopped(changes):
     assert equal(weights_of(second), weights_of(whole))
 
 
+def test_a_checkpoint_of_which_a_part_is_lost_is_refused():
+    data = saved({"weights": torch.zeros(100)})
+    for part in (data[: len(data) // 2], b""):
+        with pytest.raises(UserError, match="is damaged"):
+            loaded(part, torch.device("cpu"))
+
+
 def test_a_checkpoint_that_could_run_code_is_refused():
     with pytest.raises(UserError, match="could run code"):
         loaded(saved({"history": [Points]}), CPU)

@@ -18,16 +18,14 @@ million, of 250,000 recordings), and no more than 36 kB a speaker or recording; 
 
 import hashlib
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from liser_ray.corpora.ordered import in_order
 from liser_ray.student.config import Scalars
-from liser_ray.student.data.labels_table import LabelsTable, has_column, read_rows, windows_of
+from liser_ray.student.data.labels_table import LabelsTable, has_column, read_groups, windows_of
 from liser_ray.teachers.targets import Target
 
 _SPEAKER, _RECORDING = "speaker", "uri"
@@ -36,7 +34,6 @@ _LOW, _HIGH = 0.4, 0.6
 _FEWEST = 10  # windows of a group of its own
 _MOST = 1_000
 _PENDING = 1_000_000  # windows read until those that are too many are dropped
-_READERS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +81,7 @@ def splits_of(table: LabelsTable, targets: Collection[Target], scalars: Scalars)
     by = (_RECORDING, *((_SPEAKER,) if has_column(table, _SPEAKER) else ()))
     columns = [*by, *(f"targets.{name}.{part}" for name in names for part in ("values", "valid"))]
     samples = {name: (_Sample(), _Sample()) for name in names}
-    for number, rows in enumerate(_read_ahead(table, columns)):
+    for number, rows in enumerate(read_groups(table, columns)):
         groups = _groups_of(rows)
         for name, (of_groups, of_whole) in samples.items():
             values, n_windows, valid = windows_of(rows, name)
@@ -174,16 +171,3 @@ def _groups_of(rows: pa.Table) -> np.ndarray:
     )
     hashes = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
     return np.frombuffer(b"".join(hashes), np.uint64)
-
-
-def _read_ahead(table: LabelsTable, columns: list[str]) -> Iterator[pa.Table]:
-    """The labeled rows of each group of a table."""
-
-    def read(number: int) -> pa.Table:
-        group = table.groups[number]
-        return pa.concat_tables(read_rows(table, group, columns, group.n_rows))
-
-    with ThreadPoolExecutor(_READERS) as threads:
-        numbers = range(len(table.groups))
-        for _, future in in_order(lambda number: threads.submit(read, number), numbers, 2 * _READERS):
-            yield future.result()

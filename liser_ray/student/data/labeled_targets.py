@@ -13,7 +13,7 @@ from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.content_hash import SOUND_HASH, digest
 from liser_ray.runtime.errors import UserError
-from liser_ray.student.data.labels_table import LabelsTable, has_column, read_rows
+from liser_ray.student.data.labels_table import LabelsTable, has_column, read_groups
 from liser_ray.student.data.unlabeled import (
     UNIT_HZ,
     SegmentSettings,
@@ -126,5 +126,4 @@ def joined_windows(of_rows: TargetWindows, matches: Matches, n_recordings: int) 
 
 def _read(table: LabelsTable, columns: list[str]) -> pa.Table:
     """Columns of all labeled rows, in the table's order; none of them is sound."""
-    parts = [rows for group in table.groups for rows in read_rows(table, group, columns, group.n_rows)]
-    return pa.concat_tables(parts).combine_chunks()
+    return pa.concat_tables(read_groups(table, columns)).combine_chunks()

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from liser_ray.corpora.folds import Fold
+from liser_ray.corpora.ordered import in_order
 from liser_ray.corpora.utterance import EVERYBODY
 from liser_ray.labeling.schema import RECIPE_KEY, flat_windows, read_recipe
 from liser_ray.results.records import sorted_speakers
@@ -243,6 +244,17 @@ def read_rows(table: LabelsTable, group: RowGroup, columns: list[str], batch_row
             labeled = pa.Table.from_batches([batch]).filter(pc.field("status") == "labeled")
             if len(labeled):
                 yield labeled
+
+
+def read_groups(table: LabelsTable, columns: list[str]) -> Iterator[pa.Table]:
+    """The labeled rows of each group in turn; groups are read ahead, at the same time."""
+
+    def read(group: RowGroup) -> pa.Table:
+        return pa.concat_tables(read_rows(table, group, columns, group.n_rows))
+
+    with ThreadPoolExecutor(READERS) as threads:
+        for _, future in in_order(lambda group: threads.submit(read, group), table.groups, 2 * READERS):
+            yield future.result()
 
 
 class _Counted(NamedTuple):

@@ -37,8 +37,8 @@ class OwnRows:
     def of_speakers(self, speakers: Collection[str]) -> np.ndarray:
         """Whether each row is, or may be, of these speakers, bool [N]: a file with recordings of several counts."""
         recordings = self.speech.of_speakers(speakers)
-        files = _files(self.speech)
-        of_files = [files.index(uri) for uri in dict.fromkeys(self.speech.uris[k] for k in recordings)]
+        places = {uri: place for place, uri in enumerate(_files(self.speech))}
+        of_files = [places[uri] for uri in dict.fromkeys(self.speech.uris[k] for k in recordings)]
         return np.isin(self.sound, recordings) | np.isin(self.file, of_files)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from importlib.util import find_spec
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def plot_curves(history: Sequence[EpochScore], best_epoch: int, title: str) -> b
     figure, (left, right) = make_figure(9, 3.6, 1, 2)
     epochs = [score.epoch for score in history]
     terms = [name for name in history[0].terms if any(score.terms[name] for score in history)]
-    for name, colour in zip(terms, COLOURS, strict=False):
+    for name, colour in zip(terms, cycle(COLOURS), strict=False):
         left.plot(epochs, [score.terms[name] for score in history], color=colour, label=name)
     if len(terms) != 1:
         left.plot(epochs, [score.loss for score in history], color="black", label="loss", zorder=1)

@@ -128,7 +128,7 @@ def check(config: StudentConfig) -> Checked:
     """Read all that is quickly read; a `UserError` says what can't be trained, and what to do."""
     recipe = read_recipe(config.recipe)
     names = recipe.loss(config.loss).taught
-    _check_options(config, recipe, names)
+    check_options(config, recipe, names)
     check_log(config.log)
     labeled = read_labeled_sets(config.labeled, config.label_map, [*recipe.loss(config.loss).attributes])
     every_fold = folds_of(labeled)
@@ -341,7 +341,8 @@ def choose_targets(
     return {name: choose_target(table, name, labeled.name, labeled.labels_by_set, fold, trusted) for name in names}
 
 
-def _check_options(config: StudentConfig, recipe: Recipe, names: Collection[str]) -> None:
+def check_options(config: StudentConfig, recipe: Recipe, names: Collection[str]) -> None:
+    """Refuse, with a `UserError`, options that do not go together; ``names`` are of the targets that are learned."""
     if not config.labeled:
         raise UserError(f"No labeled speech: give --labeled {FORMS}.")
     if names and not config.unlabeled and not config.distil_labeled:

@@ -210,7 +210,8 @@ def run_name(
     if len(sets := set_names(labeled)) > 1:
         name += f"+on-{'-'.join(sets)}"
     percent = round(100 * train.labeled_fraction)
-    return f"{name}+{percent}%-speakers" if train.labeled_by == "speaker" else with_share(name, percent)
+    by_speaker = train.labeled_by == "speaker" and percent < 100
+    return f"{name}+{percent}%-speakers" if by_speaker else with_share(name, percent)
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

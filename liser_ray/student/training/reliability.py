@@ -71,7 +71,8 @@ def _doubts(target: Target, weighted_by_confidence: bool) -> Iterator[str]:
     if weighted_by_confidence and auroc is not None and auroc <= 0.5:
         yield (
             f"The confidence of the teacher of {target.name} tells nothing: it is no surer where it is right than "
-            f"where it is wrong (AUROC {auroc:.2f}, chance 0.5), but weighs its term. Give --loss.confidence none."
+            f"where it is wrong (AUROC {auroc:.2f}, chance 0.5), but weighs its term. Give a --recipe that does not "
+            "weigh, such as vid-sp-dstl for conf-vid-sp-dstl."
         )
 
 

@@ -147,8 +147,10 @@ def train_run(job: RunJob, inputs: RunInputs, group: ProcessGroup, tell: Tell) -
 
 def _shown(job: RunJob, inputs: RunInputs) -> dict[str, Any]:
     """Settings of a run by flat names, for those who compare runs."""
-    groups = {name: plain(asdict(getattr(job.config, name))) for name in ("loss", "network", "train")}
-    flat = {f"{group}.{name}": str(value) for group, of in groups.items() for name, value in of.items()}
+    config = job.config
+    loss = inputs.recipe.loss(config.loss)
+    groups: dict[str, Any] = {"loss": loss, "network": config.network, "train": config.train}
+    flat = {f"{group}.{name}": str(one) for group, of in groups.items() for name, one in plain(asdict(of)).items()}
     return {"recipe": inputs.name, "labeled": inputs.speech.name, "seed": job.seed, "fold": job.fold, **flat}
 
 
@@ -199,7 +201,6 @@ def make_training(
         group,
         config.network.normalisation,
         reductions,
-        config.network.chunks,
     )
     return Training(task, fit_settings(config.train), seed, group, able_precision(group.device, config.precision))
 
@@ -348,7 +349,7 @@ def _unlabeled(
         source = StreamSource(table, targets, inputs.settings, seed)
         return StreamedSegments(source, done_here, group.device, group.rank, group.world_size)
 
-    return Unlabeled(len(rows), start, targets)
+    return Unlabeled(len(rows), start)
 
 
 def _rescale_attributes(job: RunJob, inputs: RunInputs, task: StudentTask) -> None:
@@ -426,7 +427,7 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
             "train": len(task.labeled.train),
             "validation": len(task.validation),
             "test": len(test),
-            "unlabeled": inputs.table.n_rows if inputs.table else 0,
+            "unlabeled": len(inputs.unlabeled_rows(job.fold)),
         },
         "teachers": {name: target.to_json() for name, target in targets.items()},
         "trusted": trusted(targets),

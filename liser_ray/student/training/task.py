@@ -47,12 +47,10 @@ class Unlabeled:
     Attributes:
         n_rows: how many there are.
         start: gives their segments, from after so many rows on: of all processes together, and those of this one.
-        targets: that they have, by the names of the loss's terms.
     """
 
     n_rows: int
     start: Callable[[int, int], UnlabeledSegments]
-    targets: Mapping[str, Target]
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,6 @@ class StudentTask:
         group: the processes that share each batch.
         normalisation: of the network.
         reductions: of the embeddings that are learned, by the names of their terms.
-        chunks: of the network; a labeled recording is then heard whole, or as much of it as they cover.
     """
 
     def __init__(
@@ -120,14 +117,13 @@ class StudentTask:
         group: ProcessGroup,
         normalisation: Normalisation = "none",
         reductions: Mapping[str, Reduction] | None = None,
-        chunks: int = 0,
     ):
         self.model, self.labeled, self.validation = model, labeled, validation
         self._unlabeled, self._config, self._loss = unlabeled, config, loss
         self._seed, self._group = seed, group
         self._reductions = reductions or {}
-        self._chunks = chunks
-        self._teachers = {**labeled.targets, **(unlabeled.targets if unlabeled else {})}
+        self._chunks = model.classifier.n_chunks  # a labeled recording is then heard whole, or what they cover
+        self._teachers = labeled.targets
         self._plans = epoch_plans(config, len(labeled.train), unlabeled.n_rows if unlabeled else 0)
         self._cut = SegmentCutter(labeled.mels, group.device)
         self._segments: UnlabeledSegments | None = None

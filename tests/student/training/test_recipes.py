@@ -225,6 +225,14 @@ def test_what_a_runs_recipe_extends(run, recipes):
     assert bases_of(run) == recipes
 
 
+@pytest.mark.parametrize("wrong", ["epoch: 10", "epochs: many"])
+def test_a_wrong_field_of_ones_own_recipe_is_one_clear_message(tmp_path, capsys, wrong):
+    (tmp_path / "mine.yaml").write_text(f"extends: strong\ntrain: {{{wrong}}}\n")
+    with pytest.raises(SystemExit):
+        parse("--recipe", str(tmp_path / "mine.yaml"))
+    assert wrong.partition(":")[0] in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("kind", "settings", "word"),
     [

@@ -241,7 +241,7 @@ def test_with_chunks_it_learns_from_labels_and_from_segments_of_unlabeled_record
 
 def like(task: StudentTask, labeled: Labeled, unlabeled: Unlabeled | None, train: TrainConfig, group=None):
     given = task.model, labeled, unlabeled, task.validation, train, task._loss, 0, group or ProcessGroup(CPU)
-    return StudentTask(*given, chunks=task._chunks)
+    return StudentTask(*given)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -261,7 +261,7 @@ def test_each_of_two_processes_goes_on_after_the_rows_that_it_has_drawn_itself(r
         return Counted(UNLABELED, TARGETS, 0, done, CPU)
 
     task, train = make_training().task, replace(SHORT, epochs=9, batch_size=7, epoch_steps=epoch_steps)
-    unlabeled = Unlabeled(len(UNLABELED.mels), start, TARGETS)
+    unlabeled = Unlabeled(len(UNLABELED.mels), start)
     whole, again = (like(task, task.labeled, unlabeled, train, ProcessGroup(CPU, rank, 2)) for _ in range(2))
     for epoch in (1, 2, 3):
         list(whole.steps(epoch))
@@ -312,12 +312,12 @@ def test_each_recording_comes_with_its_pseudo_label():
 
 def test_recordings_that_are_left_out_have_no_part_in_the_clusters():
     kept = np.array([2, 3, 5, 7, 11])
-    unlabeled = Unlabeled(5, lambda done, _: HeldSegments(UNLABELED, {}, 0, done, CPU, kept=kept), {})
+    unlabeled = Unlabeled(5, lambda done, _: HeldSegments(UNLABELED, {}, 0, done, CPU, kept=kept))
     changed = replace(UNLABELED, mels=replace(UNLABELED.mels, frames=UNLABELED.mels.frames.copy()))
     ends = changed.mels.ends
     for row in {*range(len(ends))} - {*kept.tolist()}:
         changed.mels.frames[ends[row - 1] if row else 0 : ends[row]] = 100.0
-    others = Unlabeled(5, lambda done, _: HeldSegments(changed, {}, 0, done, CPU, kept=kept), {})
+    others = Unlabeled(5, lambda done, _: HeldSegments(changed, {}, 0, done, CPU, kept=kept))
     loss = LossConfig(clusters=4)
     found = []
     for of in (unlabeled, others):
