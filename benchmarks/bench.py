@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from machine import write_whole
+from machine import shown, write_whole
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -58,11 +58,6 @@ def summary(results: Path) -> tuple[str, dict[str, object]]:
                 lines.append(f"| {name} | {shown(figure['value'])} | {unit} |")
             lines.append("")
     return "\n".join(lines), found
-
-
-def shown(value: float) -> str:
-    """Three digits, as people write them."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def main(arguments: Sequence[str]) -> int:

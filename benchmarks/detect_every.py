@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from teacher_speed import golden_networks
+from machine import write_whole
+from teacher_speed import video_networks
 
 from liser_ray.media import clips, cuts, faces, track
 from liser_ray.media.detector import Face, FaceDetector, check_detector
@@ -183,7 +184,7 @@ def softmax_change(paths: Sequence[Path]) -> str:
         both = [prepare_span(str(path), 0.0, end_s, MediaConfig(faces=how), Needs()) for how in (default, every)]
         if all(media.problem is None and media.clip_valid[_WINDOW] > 0 for media in both):
             pairs.append(np.stack([media.clips[_WINDOW] for media in both]))
-    teacher = s2d_teacher("s2d", *golden_networks(S2DConfig()), FERV39K_LABELS, "", torch.device("cpu"), "float32", 1)
+    teacher = s2d_teacher("s2d", *video_networks(S2DConfig()), FERV39K_LABELS, "", torch.device("cpu"), "float32", 1)
     softmaxes = np.stack([teacher(pair)["s2d"].values for pair in pairs])
     change = np.abs(softmaxes[:, 0] - softmaxes[:, 1])
     same = (softmaxes[:, 0].argmax(axis=1) == softmaxes[:, 1].argmax(axis=1)).mean()
@@ -221,10 +222,7 @@ def main() -> None:
     parts.append(softmax_change(heads))
     text = "\n".join(parts)
     print(text)
-    RESULT.parent.mkdir(exist_ok=True)
-    partial = RESULT.with_suffix(".partial")
-    partial.write_text(text)
-    partial.replace(RESULT)
+    write_whole(RESULT, text)
 
 
 if __name__ == "__main__":

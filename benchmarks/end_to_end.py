@@ -21,10 +21,9 @@ from pathlib import Path
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
     os.environ.setdefault("PYTHONPYCACHEPREFIX", f"{tempfile.gettempdir()}/liser-bytecode-{os.getuid()}")
 
-import psutil
 import torch
 from labeling_ways import full_teachers, import_all, run_job, run_naive, run_pool, small_teachers
-from machine import add_writing, describe, results_folder, write_json, write_whole
+from machine import add_writing, describe_busy, results_folder, write_json, write_whole
 from process_tree import Watched, watch
 
 from liser_ray.corpora.config import PlanConfig
@@ -391,12 +390,7 @@ def main(arguments: Sequence[str]) -> None:
             if name.startswith(JOB)
         }
     command = " ".join(["python benchmarks/end_to_end.py", *arguments])
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    machine = describe(
-        ("ray", "torch", "onnxruntime", "av"),
-        f"{psutil.virtual_memory().total / 1e9:.0f} GB",
-        f"load at the end (1, 5, 15 minutes) {load}",
-    )
+    machine = describe_busy(("ray", "torch", "onnxruntime", "av"))
     text = f"""# Hours of video per hour, end to end
 
 Made by `{command}`.

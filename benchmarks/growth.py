@@ -20,9 +20,8 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
     os.environ.setdefault("PYTHONPYCACHEPREFIX", f"{tempfile.gettempdir()}/liser-bytecode-{os.getuid()}")
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-import psutil
 from labeling_ways import import_all, run_job, small_teachers
-from machine import add_writing, describe, results_folder, write_json, write_whole
+from machine import add_writing, describe_busy, results_folder, shown, write_json, write_whole
 from process_tree import Watched, watch
 
 from liser_ray.corpora.config import PlanConfig
@@ -163,15 +162,11 @@ def table(found: Sequence[Grown], what: str) -> str:
     rows = [[what, "spans", *(title for _, title, _ in COLUMNS.values())]]
     rows.append(["---:"] * len(rows[0]))
     for one in found:
-        cells = [_figure(value(one) / (MB if unit == "bytes" else 1)) for unit, _, value in COLUMNS.values()]
+        cells = [shown(value(one) / (MB if unit == "bytes" else 1)) for unit, _, value in COLUMNS.values()]
         rows.append([f"{one.size:,g}", f"{one.spans:,}", *cells])
     known = {name: exponent(found, name) for name in GROWS}
     rows.append(["**exponent**", "", *(_short(known.get(name)) for name in COLUMNS)])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _short(value: float | None) -> str:
@@ -247,12 +242,7 @@ def main(arguments: Sequence[str]) -> None:
         spans = by_spans(sizes, temporary, settings)
         lengths = by_length(lengths_s, temporary, settings)
     command = " ".join(["python benchmarks/growth.py", *arguments])
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    machine = describe(
-        ("ray", "pyarrow", "torch"),
-        f"{psutil.virtual_memory().total / 1e9:.0f} GB",
-        f"load at the end (1, 5, 15 minutes) {load}",
-    )
+    machine = describe_busy(("ray", "pyarrow", "torch"))
     text = f"""# Growth with the number of spans and with their length
 
 Made by `{command}`.

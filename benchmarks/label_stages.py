@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from machine import describe, write_json, write_whole
+from machine import describe, shown, write_json, write_whole
 from transformers import HubertConfig, HubertForSequenceClassification
 
 from liser_ray.labeling.config import LabelConfig
@@ -327,16 +327,13 @@ def table(costs: Costs) -> str:
         "naive",
     ]
 
-    def figure(value: float) -> str:
-        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
     def line(what: str, ours: np.ndarray, naive: np.ndarray) -> list[str]:
         cpu, wall = 1000 * ours
         if not naive.any():
-            return [what, figure(1000 / cpu), "–", "–", figure(cpu), "–", figure(wall), "–"]
+            return [what, shown(1000 / cpu), "–", "–", shown(cpu), "–", shown(wall), "–"]
         naive_cpu, naive_wall = 1000 * naive
         speeds = (1000 / cpu, 1000 / naive_cpu, naive_cpu / cpu)
-        return [what, *(figure(value) for value in (*speeds, cpu, naive_cpu, wall, naive_wall))]
+        return [what, *(shown(value) for value in (*speeds, cpu, naive_cpu, wall, naive_wall))]
 
     lines = [line(what, *both) for what, both in by_stage(costs).items()]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] + ["---:"] * 7, *lines))

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -39,6 +40,18 @@ def describe(packages: Sequence[str], *more: str) -> str:
     return f"{'; '.join(parts)}; Python {platform.python_version()}, {libraries}."
 
 
+def describe_busy(packages: Sequence[str]) -> str:
+    """`describe`, with the memory, and how busy the machine was."""
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    memory = f"{psutil.virtual_memory().total / 1e9:.0f} GB"
+    return describe(packages, memory, f"load at the end (1, 5, 15 minutes) {load}")
+
+
+def shown(value: float) -> str:
+    """Three digits, as people write them."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file under another name and rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,12 +75,15 @@ def peak_bytes(pid: int | str = "self") -> int:
 
 def memory_together(pid: int) -> int:
     """Bytes of a process and all that it started, where shared memory counts once (PSS)."""
-    return sum(map(_proportional_bytes, [pid, *(one.pid for one in psutil.Process(pid).children(recursive=True))]))
+    total = 0
+    for one in (pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))):
+        with suppress(OSError):  # it has ended
+            total += proportional_bytes(one)[0]
+    return total
 
 
-def _proportional_bytes(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:  # it has ended
-        return 0
-    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+def proportional_bytes(pid: int) -> tuple[int, int]:
+    """Bytes of a process, its part of what it shares with others; and how many of them are shared memory."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}
+    return 1024 * kilobytes.get("Pss", 0), 1024 * kilobytes.get("Pss_Shmem", 0)

@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import ray
-from machine import describe, memory_together, peak_bytes, write_whole
+from machine import describe_busy, memory_together, peak_bytes, write_whole
 from ray.data.checkpoint.checkpoint_filter import convert_and_sort_checkpointed_ids
 
 from liser_ray.corpora import plan
@@ -413,12 +413,7 @@ def main(arguments: Sequence[str]) -> None:
             body = driver_text(sizes, folder)
         else:
             body = ray_text(sizes, options.pipeline_recordings, folder)
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    where = describe(
-        ("ray", "pyarrow"),
-        f"{psutil.virtual_memory().total / 1e9:.0f} GB",
-        f"load at the end (1, 5, 15 minutes) {load}",
-    )
+    where = describe_busy(("ray", "pyarrow"))
     text = f"""# A million recordings{", on Ray" if options.part == "ray" else ", in the driver"}
 
 Made by `{" ".join(["python benchmarks/million_recordings.py", *arguments])}`.

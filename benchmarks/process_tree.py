@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import psutil
-from machine import peak_bytes
+from machine import peak_bytes, proportional_bytes
 
 WATCH_EVERY_S = 2.0
 _STEADY = (0.1, 0.9)  # of the video: workers start before, and run dry after
@@ -213,10 +212,3 @@ def kind_of(command: Sequence[str]) -> str:
     if "multiprocessing" in line:
         return "pool's workers"
     return "Ray's other workers" if line.startswith("ray::") else "Ray's own processes"
-
-
-def proportional_bytes(pid: int) -> tuple[int, int]:
-    """Bytes of a process, its part of what it shares with others; and how many of them are shared memory."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}
-    return 1024 * kilobytes.get("Pss", 0), 1024 * kilobytes.get("Pss_Shmem", 0)

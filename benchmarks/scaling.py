@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from machine import shown
+from teacher_speed import flops_of, video_flops
 from transformers import HubertConfig, HubertForSequenceClassification
 
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.spans import FRAME_RATE_HZ, WINDOW_FRAMES, expected_output_bytes
 from liser_ray.media.yuv import CROP_PX, PACKED_ROWS
 from liser_ray.results.tables import write_between_markers
-from liser_ray.teachers.mobilefacenet import MobileFaceNet
-from liser_ray.teachers.s2d import INPUT_PX, S2DConfig, VideoTransformer
-from liser_ray.teachers.s2d_teacher import s2d_forward
+from liser_ray.teachers.s2d import S2DConfig
 
 RESULTS = Path(__file__).parent / "results"
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "scaling.md"
@@ -86,6 +85,7 @@ def read_measured() -> Measured:
     decoding = read_table(s3, "step")["decoding"]
     spans, recordings = number(corpus["spans"]), number(corpus["recordings"])
     last_count_mb = number(steps["last count"][corpus["recordings"]].split("/")[2])
+    hubert = HubertForSequenceClassification(HubertConfig()).eval()
     return Measured(
         spans_per_recording=spans / recordings,
         plan_bytes=MB * number(corpus["plan, MB"]) / spans,
@@ -100,8 +100,8 @@ def read_measured() -> Measured:
         ),
         requests=requests,
         read_per_span=number(decoding["received, MB"]) / found(s3, r"a span\s+is ([\d.]+) MB"),
-        video_flops=count_video_flops(),
-        speech_flops=count_speech_flops(),
+        video_flops=video_flops(S2DConfig()),
+        speech_flops=flops_of(lambda: hubert(torch.zeros(1, round(SPEECH_WINDOW_S * 16_000)))),
     )
 
 
@@ -134,22 +134,6 @@ def found(text: str, pattern: str) -> float:
     if match is None:
         raise ValueError(f"no {pattern!r} in the results: they were made by another version of their script")
     return number(match[1])
-
-
-def count_video_flops() -> float:
-    """FLOPs of S2D for one window, its landmark network included; on tensors without values."""
-    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        clip = torch.zeros(1, WINDOW_FRAMES, INPUT_PX, INPUT_PX, 3, dtype=torch.uint8)
-        s2d_forward(VideoTransformer(S2DConfig()).eval(), MobileFaceNet().eval(), clip)
-    return float(counter.get_total_flops())
-
-
-def count_speech_flops() -> float:
-    """FLOPs of HuBERT base for one window."""
-    network = HubertForSequenceClassification(HubertConfig()).eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, round(SPEECH_WINDOW_S * 16_000)))
-    return float(counter.get_total_flops())
 
 
 @dataclass(frozen=True)
@@ -211,36 +195,31 @@ def rows_of(hours: float, of: Measured) -> dict[str, str]:
     clip_bytes_per_s = FRAME_RATE_HZ * PACKED_ROWS * CROP_PX
 
     def gbit(bytes_per_video_s: float) -> str:
-        return short(8 * bytes_per_video_s * video_s_per_gpu_s / 1e9)
+        return shown(8 * bytes_per_video_s * video_s_per_gpu_s / 1e9)
 
     return {
-        "recordings of 6 minutes (assumed)": short(need.recordings),
-        "spans of 16 s": short(need.spans),
-        f"parts of at most {SPANS_PER_PART / 1e6:.0f} M spans": short(math.ceil(need.spans / SPANS_PER_PART)),
-        "**CPU**: reading headers, core-hours (local files)": short(need.header_core_hours),
-        "media stage, core-hours": short(need.media_core_hours),
-        "**GPU**: teachers, EFLOP": short(need.teacher_exaflop),
-        f"GPU-hours at {UTILISATION:.0%} of {GPU_FLOPS / 1e12:.0f} TFLOP/s (assumed)": short(need.gpu_hours),
-        "seconds of video per second of such a GPU": short(video_s_per_gpu_s),
-        "cores of media stage to feed it": short(need.media_core_hours / need.gpu_hours),
+        "recordings of 6 minutes (assumed)": shown(need.recordings),
+        "spans of 16 s": shown(need.spans),
+        f"parts of at most {SPANS_PER_PART / 1e6:.0f} M spans": shown(math.ceil(need.spans / SPANS_PER_PART)),
+        "**CPU**: reading headers, core-hours (local files)": shown(need.header_core_hours),
+        "media stage, core-hours": shown(need.media_core_hours),
+        "**GPU**: teachers, EFLOP": shown(need.teacher_exaflop),
+        f"GPU-hours at {UTILISATION:.0%} of {GPU_FLOPS / 1e12:.0f} TFLOP/s (assumed)": shown(need.gpu_hours),
+        "seconds of video per second of such a GPU": shown(video_s_per_gpu_s),
+        "cores of media stage to feed it": shown(need.media_core_hours / need.gpu_hours),
         "**Network** for each such GPU, Gbit/s: video in": gbit(RECORDING_BYTES_PER_S * of.read_per_span),
         "face clips, where media workers are on other nodes": gbit(clip_bytes_per_s),
         "labels out": gbit(need.labels_tb * TB / (3600 * hours)),
-        "**S3**: GET and HEAD, millions": short(need.gets / 1e6),
-        "PUT, COPY and LIST, millions": short(need.puts / 1e6),
-        "read from the store, TB (5 Mbit/s assumed)": short(need.in_tb),
-        "**Storage**: labels with sound, TB": short(need.labels_tb),
-        "label files": short(need.spans / ROWS_PER_FILE),
-        "plan, GB": short(need.spans * of.plan_bytes / GB),
-        "checkpoint, GB": short(need.spans * of.checkpoint_bytes / GB),
-        "**Memory** for a part: last count in the driver, GB": short(in_part * of.last_count_bytes / GB),
-        "Ray's checkpoint filter, GB in each of its actors": short(in_part * of.filter_bytes / GB),
+        "**S3**: GET and HEAD, millions": shown(need.gets / 1e6),
+        "PUT, COPY and LIST, millions": shown(need.puts / 1e6),
+        "read from the store, TB (5 Mbit/s assumed)": shown(need.in_tb),
+        "**Storage**: labels with sound, TB": shown(need.labels_tb),
+        "label files": shown(need.spans / ROWS_PER_FILE),
+        "plan, GB": shown(need.spans * of.plan_bytes / GB),
+        "checkpoint, GB": shown(need.spans * of.checkpoint_bytes / GB),
+        "**Memory** for a part: last count in the driver, GB": shown(in_part * of.last_count_bytes / GB),
+        "Ray's checkpoint filter, GB in each of its actors": shown(in_part * of.filter_bytes / GB),
     }
-
-
-def short(value: float) -> str:
-    """Three digits, with commas."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def make_table(of: Measured) -> str:

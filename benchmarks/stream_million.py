@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 import torch
-from machine import describe, memory_together, write_whole
+from machine import describe_busy, memory_together, write_whole
 from small_labels import SPEECH_LABELS, write_labels
 
 from liser_ray.media.flac import encode_flac
@@ -167,12 +167,7 @@ def main(arguments: Sequence[str]) -> None:
         segments.close()
         ray.shutdown()
 
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    where = describe(
-        ("ray", "torch", "pyarrow"),
-        f"{psutil.virtual_memory().total / 1e9:.0f} GB",
-        f"load at the end (1, 5, 15 minutes) {load}",
-    )
+    where = describe_busy(("ray", "torch", "pyarrow"))
     text = f"""# A table of {options.rows:,} rows, streamed
 
 Made by `{" ".join(["python benchmarks/stream_million.py", *arguments])}`: {table.n_rows:,} labeled rows of 3 s
