@@ -92,7 +92,7 @@ def _print(spec: str, labeled: "LabeledSet") -> None:
     seconds, unreadable = _lengths(labeled.utterances)
     table = Table(show_header=False)
     counts = Counter(one.label for one in labeled.utterances)
-    people = {person(one.speaker): one.sex for one in labeled.utterances}
+    people = {person(one.speaker): one.sex for one in sorted(labeled.utterances, key=lambda one: bool(one.sex))}
     of_sex = Counter(filter(None, people.values()))
     divided = len({person(speaker) for speaker in labeled.speakers if speaker != person(speaker)})
     table.add_row("recordings", f"{len(labeled.utterances):,}, {clock(seconds)}")

@@ -53,6 +53,7 @@ def read(root: str, attributes: Sequence[str] = ()) -> LabeledSet:
         raise UserError(
             f"{root} is an audformat database. Install what reads it: pip install 'liser-ray[audformat]'."
         ) from error
+    skipped: Counter[str] = Counter()
     try:
         yaml.safe_load(read_bytes(files[HEADER]))
         with tempfile.TemporaryDirectory() as copy:
@@ -62,13 +63,12 @@ def read(root: str, attributes: Sequence[str] = ()) -> LabeledSet:
             database = audformat.Database.load(copy)
             table = database.get(_EMOTION, [_SPEAKER, *_SEX, *_TEXT, *attributes])
             splits = _splits(database)
+        found, n_outside = divided(database.name, [*_utterances(table, splits, root, attributes, skipped)])
     except (yaml.YAMLError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{root} can't be read as an audformat database: {error}. Tables are needed as .csv or .parquet, and one "
             "emotion for each recording; else write a list with path, label and speaker."
         ) from error
-    skipped: Counter[str] = Counter()
-    found, n_outside = divided(database.name, [*_utterances(table, splits, root, attributes, skipped)])
     skipped["outside of the split"] += n_outside
     if not found:
         met = ", ".join(f"{count:,} {reason}" for reason, count in (+skipped).items()) or "no recording"

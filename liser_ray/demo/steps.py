@@ -60,6 +60,8 @@ def demo_settings(config: LabelConfig, n_steps: int = 3) -> LabelConfig:
     Raises:
         UserError: if the output is no folder.
     """
+    if config.teachers or config.require:
+        raise UserError("Give --input: without one the demo's corpus is labeled, by teachers of the demo.")
     if is_s3(config.output):
         raise UserError("The demo makes its corpus in a folder: give --output one, or your own videos as --input.")
     folder = Path(config.output).absolute()

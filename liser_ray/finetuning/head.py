@@ -165,11 +165,8 @@ class HeadTask(FoldTask):
         """Logits of each piece, float32 [n, K], and their cross-entropy, float32 [n]."""
         statistics = torch.from_numpy(self._frozen.statistics[pieces.index[which]])
         logits = forward(statistics.to(self._group.device).float()).float()
-        truth = torch.from_numpy(self._truth(pieces, which)).to(logits.device)
+        truth = torch.from_numpy(self.speech.label_index[pieces.recording[which]]).to(logits.device)
         return logits, F.cross_entropy(logits, truth, reduction="none", label_smoothing=smoothing)
-
-    def _truth(self, pieces: "_Pieces", which: np.ndarray) -> np.ndarray:
-        return self.speech.label_index[pieces.recording[which]]
 
 
 class _Pieces:

@@ -17,9 +17,9 @@ from liser_ray.finetuning.scoring import score_confusion
 from liser_ray.results.records import RECORDS_FOLDER, FoldResult, Record, record_file, record_to_json
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
-from liser_ray.storage.files import check_writable, exists, write_bytes
+from liser_ray.storage.files import check_writable, write_bytes
 from liser_ray.storage.run_record import plain, refuse_changed_recipe
-from liser_ray.teachers.bundles import BUNDLE_FILE, TeacherBundle, read_bundle
+from liser_ray.teachers.bundles import TeacherBundle, find_bundle
 from liser_ray.training.job import train_runs
 
 
@@ -81,14 +81,13 @@ def finetune(config: TeacherConfig) -> FinetuneResult:
     def bundle_of(fold: Fold) -> str:
         return join(output, f"fold-{fold.index}")
 
-    missing = [job for job in jobs if not exists(join(bundle_of(job.fold), BUNDLE_FILE))]
+    missing = [job for job in jobs if find_bundle(bundle_of(job.fold)) is None]
     if missing:
         indices = np.unique(np.concatenate([heard[job.name] for job in missing]))
         shared = Shared(recordings, method.inputs(recordings, indices, [job.fold for job in missing]))
         n_all_steps = sum(n_steps[job.name] for job in missing)
         train_runs(train_teacher, missing, shared, method.config, join(output, "training"), n_all_steps)
-    done = [fold for fold in folds if exists(join(bundle_of(fold), BUNDLE_FILE))]
-    bundles = {fold.index: read_bundle(bundle_of(fold)) for fold in done}
+    bundles = {fold.index: bundle for fold in folds if (bundle := find_bundle(bundle_of(fold)))}
     evaluation = evaluate(bundles)
     write_bytes(join(output, "evaluation.json"), json.dumps(evaluation, indent=2).encode() + b"\n")
     record = _record(method, recordings, recipe, bundles)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,13 +32,6 @@ Described = Mapping[int, np.ndarray]
 _VALIDATED_AT_ONCE = 32
 
 
-class Batch(NamedTuple):
-    """Descriptors of pieces of recordings and which recordings these are, int64 [B]."""
-
-    pieces: list[Tensor]
-    recordings: np.ndarray
-
-
 class ProsodyTask(RecordingTask):
     """A prosodic teacher's task; ``described`` are all recordings that the split trains and selects with."""
 
@@ -59,12 +52,13 @@ class ProsodyTask(RecordingTask):
         frames = np.concatenate([described[index] for index in split.train], axis=1).astype(np.float64)
         self.model.standardise(torch.from_numpy(frames.mean(axis=1)), torch.from_numpy(frames.std(axis=1)))
 
-    def losses(self, forward: Callable[..., Any], part: Batch) -> Losses:
-        """Cross-entropy, weighted by label if asked for."""
-        return Losses({"loss": self._label_loss(widened(forward(*self._inputs(part.pieces))), part.recordings)})
+    def losses(self, forward: Callable[..., Any], part: tuple[list[Tensor], np.ndarray]) -> Losses:
+        """Cross-entropy of descriptors of pieces of recordings, int64 [B]; weighted by label if asked for."""
+        pieces, recordings = part
+        return Losses({"loss": self._label_loss(widened(forward(*self._inputs(pieces))), recordings)})
 
-    def _parts(self, mine: np.ndarray, batch: np.ndarray, epoch: int) -> list[Batch]:
-        return [Batch([self._piece(index, epoch) for index in mine], mine)]
+    def _parts(self, mine: np.ndarray, batch: np.ndarray, epoch: int) -> list[tuple[list[Tensor], np.ndarray]]:
+        return [([self._piece(index, epoch) for index in mine], mine)]
 
     def _logits(self, model: nn.Module, indices: np.ndarray, precision: Precision) -> np.ndarray:
         def ask(some: np.ndarray) -> Tensor:

@@ -30,6 +30,7 @@ from liser_ray.labeling.progress import Counts, JobCounts, Work, counted
 from liser_ray.labeling.resume import OutputFolders
 from liser_ray.labeling.run_card import check_settings, sources_of_transcripts
 from liser_ray.labeling.schema import ADDED_COLUMNS, labels_schema
+from liser_ray.labeling.teacher_stage import CLIP_SHAPE
 from liser_ray.media.outcome import Stage
 from liser_ray.runtime.cluster import cluster_size, ray_resources, start_ray
 from liser_ray.runtime.errors import UserError
@@ -40,7 +41,7 @@ LISTED_AT_MOST = 20_000
 """Recordings to draw from: of a longer input the first ones, since listing 10 million takes longer than measuring."""
 
 _FEWEST_SPANS, _SPANS_PER_DECODER = 24, 4
-_CLIP_BYTES = 16 * 224 * 224 * 3
+_CLIP_BYTES = math.prod(CLIP_SHAPE)
 
 Item = TypeVar("Item")
 
@@ -278,7 +279,8 @@ def draw_spans(config: LabelConfig, count: int) -> tuple[pa.Table, int, Counter[
     schema = plan_schema(listing.extra_schema, ADDED_COLUMNS)
     status, reason = schema.get_field_index("status"), schema.get_field_index("reason")
     by_recording, unusable = [], Counter[str]()
-    for probed in probe_all(evenly(listed, count), config.plan, roots, config.needs.face):
+    wanted = config.media.wanted()
+    for probed in probe_all(evenly(listed, count), config.plan, roots, config.needs.face, wanted):
         rows = list(plan_rows(probed, config.plan.span_seconds))
         if usable := [row for row in rows if not row[status]]:
             by_recording.append(usable)

@@ -33,13 +33,7 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
     summary = load_plan_summary(config.output)
     goes_on = exists(OutputFolders(absolute(config.output)).run_card)
     if table := find_table(config):
-        if config.extend or config.needs.clips:
-            raise UserError(
-                f"{config.input} is a labels table: it has no pictures, and gets no new recordings. Give teachers of "
-                "sound, without --extend, or give the recordings."
-            )
-        taken = summary and summary.input_uri == table.output
-        if summary and taken:
+        if summary and summary.input_uri == table.output:
             return summary
         _refuse_part(config)
         return copy_plan(table.output, None if goes_on else config.output)

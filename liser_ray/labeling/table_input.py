@@ -26,10 +26,19 @@ def find_table(config: LabelConfig) -> OutputFolders | None:
     """The folders of the job whose output the input is, or None if it is recordings.
 
     A job may write beside its recordings: what is input and output is no table for itself.
+
+    Raises:
+        UserError: it is a table, of which pictures, more recordings or a measurement are asked for.
     """
     folders = OutputFolders(absolute(config.input))
-    is_table = folders.output != absolute(config.output) and exists(folders.run_card) and exists(folders.labels)
-    return folders if is_table else None
+    if folders.output == absolute(config.output) or not (exists(folders.run_card) and exists(folders.labels)):
+        return None
+    if config.extend or config.needs.clips or config.measure.seconds:
+        raise UserError(
+            f"{config.input} is a labels table: it has no pictures, gets no new recordings and can't be measured. Give "
+            "teachers of sound, without --extend and --measure, or give the recordings."
+        )
+    return folders
 
 
 def carried_targets(table: OutputFolders) -> list[Target]:
@@ -65,13 +74,11 @@ class ReopenRows:
         """Rows of the new schema, with the columns that teachers read; those that were not labeled pass through."""
         started = time.monotonic()
         rows = rows.combine_chunks()
-        labeled = [one == Status.LABELED for one in rows["status"].to_pylist()]
+        status = rows["status"].to_pylist()
+        labeled = [one == Status.LABELED for one in status]
         columns: dict[str, pa.Array] = {TRANSCRIPT.name: empty_column(TRANSCRIPT.type, len(rows))}
         columns |= {name: rows[name].combine_chunks() for name in rows.schema.names}
-        columns["status"] = pa.array(
-            ["" if is_open else one for one, is_open in zip(rows["status"].to_pylist(), labeled, strict=True)],
-            pa.string(),
-        )
+        columns["status"] = pa.array(["" if one == Status.LABELED else one for one in status], pa.string())
         old, kinds = columns["targets"], self._schema.field("targets").type
         known = {one.name: old.field(index) for index, one in enumerate(old.type)}
         columns["targets"] = pa.StructArray.from_arrays(

@@ -25,7 +25,7 @@ def run(
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter("%(message)s"))
-    logging.basicConfig(level=os.environ.get("LISER_LOG", "WARNING"), handlers=[handler])
+    logging.basicConfig(handlers=[handler])
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminated)
     try:

@@ -50,7 +50,7 @@ def refuse_credentials(uri: str) -> None:
     """
     scheme, _, rest = uri.partition("://")
     host = rest.partition("/")[0]
-    in_front = "@" in host or ":" in host if scheme == "s3" else "@" in rest
+    in_front = "@" in host or (":" in host and (scheme == "s3" or "@" in rest))
     if in_front or (rest and _PRESIGNED.search(uri)):
         raise UserError(
             f"An address {scheme}://... carries credentials, which would end up in files and in lists of processes. "

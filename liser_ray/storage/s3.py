@@ -22,11 +22,14 @@ from botocore.credentials import Credentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    CredentialRetrievalError,
     IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
     ReadTimeoutError,
     ResponseStreamingError,
+    SSOError,
+    TokenRetrievalError,
 )
 
 from liser_ray.runtime.errors import UserError
@@ -239,5 +242,7 @@ def _user_errors(uri: str, rights: str = _READ_RIGHTS) -> Iterator[None]:
     except ClientError as error:
         words = next((words for codes, words in _WORDS if _code(error) in codes), "the store refused the request")
         raise UserError(f"{uri}: {words.format(rights=rights)} (the store says: {error})") from error
+    except (CredentialRetrievalError, TokenRetrievalError, SSOError) as error:
+        raise UserError(f"{uri}: the credentials can't be renewed: {error}. Log in anew (aws sso login).") from error
     except BotoCoreError as error:
         raise UserError(f"{uri}: can't reach the store: {error}. See AWS_ENDPOINT_URL and AWS_REGION.") from error

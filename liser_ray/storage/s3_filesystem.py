@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 import pyarrow.fs as pafs
+from botocore.exceptions import BotoCoreError
 
 from liser_ray.storage.retries import BROKE_OFF, READ_PATIENCE_S, read_exactly, retried
 from liser_ray.storage.s3 import S3Connection, connection
@@ -26,7 +27,10 @@ def s3_filesystem() -> pafs.PyFileSystem:
 def _pyarrow_filesystem() -> pafs.S3FileSystem:
     """pyarrow's own, with the credentials of this moment: a role's are renewed by boto3."""
     store = connection()
-    keys = tuple(store.credentials.get_frozen_credentials()[:3]) if store.credentials else None
+    try:
+        keys = tuple(store.credentials.get_frozen_credentials()[:3]) if store.credentials else None
+    except BotoCoreError as error:  # no OSError, which is all that is caught and put into words elsewhere
+        raise PermissionError(f"the S3 credentials can't be renewed: {error}") from error
     return _connected(store, keys)
 
 

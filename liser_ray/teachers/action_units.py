@@ -16,11 +16,11 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers.batches import pictures
 from liser_ray.teachers.blendshapes import NAMES, Blendshapes
-from liser_ray.teachers.clips import CLIP_S, ClipTeacher
+from liser_ray.teachers.clips import ClipTeacher
 from liser_ray.teachers.faces import load_onnx, prepare, read_description, weights_beside
 from liser_ray.teachers.kinds import heard_beside
 from liser_ray.teachers.kinds.action_units import Options
-from liser_ray.teachers.targets import NOBODY, Target, TunedOn
+from liser_ray.teachers.targets import NOBODY, TunedOn
 
 NEUTRAL = "neutral"
 """Where no rule fires."""
@@ -155,10 +155,8 @@ def load_action_units_teacher(name: str, options: Options, device: torch.device)
     def classify(clips: Tensor) -> Tensor:
         return voter.shares(scores(clips).float().cpu(), clips.shape[1])
 
-    teacher = ClipTeacher(name, voter.labels, digest, 0, device, "float32", classify)
     heard = heard_beside(options.weights) or tuned_on
-    teacher.targets = (Target(name, "distribution", voter.labels, CLIP_S, CLIP_S, digest, name, tuned_on=heard),)
-    return teacher
+    return ClipTeacher(name, voter.labels, digest, 0, device, "float32", classify, tuned_on=heard)
 
 
 def _landmarker(path: Path) -> Scores:

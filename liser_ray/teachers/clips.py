@@ -10,7 +10,7 @@ from torch import Tensor
 from liser_ray.media.clips import WINDOW_CELLS
 from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.teachers import batches
-from liser_ray.teachers.targets import Takes, Target
+from liser_ray.teachers.targets import Takes, Target, TargetKind, TunedOn
 from liser_ray.teachers.teacher import Answer, Teacher
 from liser_ray.training.precision import Precision, mixed
 
@@ -29,8 +29,9 @@ class ClipTeacher(Teacher):
         batch_size: clips per forward pass; 0: fitted to the device.
         device: where it runs.
         precision: of the matrix products, where the device has it (`able_precision`).
-        classify: clips uint8 [n, 16, 224, 224, 3] (RGB) on the device to softmaxes float32 [n, K]; called in several
-            threads.
+        classify: clips uint8 [n, 16, 224, 224, 3] (RGB) on the device to float32 [n, K], softmaxes where the target is
+            a distribution; called in several threads.
+        kind, tuned_on: of the target.
     """
 
     takes: ClassVar[Takes] = "clips"
@@ -44,8 +45,10 @@ class ClipTeacher(Teacher):
         device: torch.device,
         precision: Precision,
         classify: Callable[[Tensor], Tensor],
+        kind: TargetKind = "distribution",
+        tuned_on: TunedOn | None = None,
     ):
-        self.targets = (Target(name, "distribution", labels, CLIP_S, CLIP_S, sha256, teacher=name),)
+        self.targets = (Target(name, kind, labels, CLIP_S, CLIP_S, sha256, name, tuned_on=tuned_on),)
         self.batch_size = batch_size or (GPU_BATCH if device.type == "cuda" else CPU_BATCH)
         self._device, self._precision, self._classify = device, precision, classify
 

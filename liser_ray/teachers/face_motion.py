@@ -6,11 +6,11 @@ from torch import Tensor
 
 from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.storage.fetch import fetch, sha256
-from liser_ray.teachers.clips import CLIP_S, ClipTeacher
+from liser_ray.teachers.clips import ClipTeacher
 from liser_ray.teachers.kinds.face_motion import Options
 from liser_ray.teachers.landmarks import aligned, landmarks
-from liser_ray.teachers.mobilefacenet import LANDMARK_HINT, MobileFaceNet, load_mobilefacenet
-from liser_ray.teachers.targets import NOBODY, Target
+from liser_ray.teachers.mobilefacenet import LANDMARK_HINT, load_mobilefacenet
+from liser_ray.teachers.targets import NOBODY
 
 LABELS = ("eye_distances_per_s",)
 UPPER_FACE = np.r_[17:31, 36:48]
@@ -34,20 +34,14 @@ def face_motion(points: np.ndarray) -> float:
     return float(np.abs(np.diff(smooth, axis=0)).mean() * FRAME_RATE_HZ)
 
 
-def face_motion_teacher(name: str, network: MobileFaceNet, digest: str, device: torch.device) -> ClipTeacher:
-    """Of each clip `face_motion`, by a landmark network; in float32 on any device, since what trembles is motion."""
-    network = network.float().to(device)
+def load_face_motion_teacher(name: str, options: Options, device: torch.device) -> ClipTeacher:
+    """Fetch, check and load the landmark network. See `liser_ray.teachers.kinds.face_motion`."""
+    path = fetch(options.weights, f"{LANDMARK_HINT} {name}=face_motion:LANDMARK_WEIGHTS.")
+    network, digest = load_mobilefacenet(path).to(device), f"{sha256(path)}+face_motion 1"
 
     def measure(clips: Tensor) -> Tensor:
         found = landmarks(network, clips).cpu().numpy()
         return torch.tensor([[face_motion(one)] for one in found], dtype=torch.float32)
 
-    teacher = ClipTeacher(name, LABELS, digest, 0, device, "float32", measure)
-    teacher.targets = (Target(name, "scalar", LABELS, CLIP_S, CLIP_S, digest, name, tuned_on=NOBODY),)
-    return teacher
-
-
-def load_face_motion_teacher(name: str, options: Options, device: torch.device) -> ClipTeacher:
-    """Fetch, check and load the landmark network. See `liser_ray.teachers.kinds.face_motion`."""
-    path = fetch(options.weights, f"{LANDMARK_HINT} {name}=face_motion:LANDMARK_WEIGHTS.")
-    return face_motion_teacher(name, load_mobilefacenet(path), f"{sha256(path)}+face_motion 1", device)
+    # In float32 on any device: what trembles in bfloat16 would be motion.
+    return ClipTeacher(name, LABELS, digest, 0, device, "float32", measure, "scalar", NOBODY)

@@ -1,7 +1,7 @@
 """A classifier of face pictures as a teacher of clips: each frame by itself, softmaxes averaged over the window."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,7 @@ from liser_ray.teachers.clips import ClipTeacher
 from liser_ray.teachers.kinds import heard_beside
 from liser_ray.teachers.kinds.face import Options
 from liser_ray.teachers.labels import agreed_labels, labels_of_config
-from liser_ray.teachers.transformers_folders import read_classifier
+from liser_ray.teachers.transformers_folders import read_classifier, refuse_other_tasks
 from liser_ray.teachers.weights import listed
 from liser_ray.training.precision import Precision
 
@@ -89,7 +89,8 @@ def load_face_teacher(name: str, options: Options, device: torch.device, precisi
 
     n_outputs = _count_outputs(network, model, device, path)
     named = agreed_labels(n_outputs, str(path), carried, model.labels, f"give labels: [...] in {description}")
-    teacher = ClipTeacher(
+    # What is said beside the description counts where nothing is said beside the weights, which may lie elsewhere.
+    return ClipTeacher(
         name,
         labels=agreed_labels(n_outputs, str(description), named, options.labels),
         # The preprocessing decides on the numbers as the weights do.
@@ -98,10 +99,8 @@ def load_face_teacher(name: str, options: Options, device: torch.device, precisi
         device=device,
         precision=precision,
         classify=classify,
+        tuned_on=heard_beside(weights),
     )
-    # The description may lie elsewhere, and what is said beside it counts where nothing is said here.
-    teacher.targets = tuple(replace(one, tuned_on=heard_beside(weights)) for one in teacher.targets)
-    return teacher
 
 
 def weights_beside(description: Path, model: FaceModel) -> str:
@@ -135,6 +134,7 @@ def _load_transformers(folder: Path, device: torch.device) -> tuple[FrameNetwork
     network, missing, _ = read_classifier(AutoModelForImageClassification, folder, "an image classifier", device)
     if missing:
         raise UserError(f"{folder} lacks weights of its own classifier: {listed(missing)}.")
+    refuse_other_tasks(network, str(folder))
     return lambda frames: network(pixel_values=frames).logits, labels_of_config(network.config.id2label)
 
 

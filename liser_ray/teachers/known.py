@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,10 +18,9 @@ from typing import Any
 import yaml
 
 from liser_ray.runtime.errors import UserError
+from liser_ray.storage.files import write_bytes
 
 log = logging.getLogger(__name__)
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -106,15 +104,10 @@ def check_known(address: str) -> None:
             )
         return
     log.warning("First use of %s: licence %s (%s), SHA-256 %s", address, one.licence, one.page, digest)
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = memory.with_name(f"{memory.name}.{uuid.uuid4().hex[:8]}.tmp")
-    temporary.write_text(json.dumps(remembered | {address: digest}, indent=1) + "\n")
-    temporary.rename(memory)
+    write_bytes(str(memory), json.dumps(remembered | {address: digest}, indent=1).encode() + b"\n")
 
 
 def _git_blob(path: Path) -> str:
-    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    head = b"blob %d\0" % path.stat().st_size
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, lambda: hashlib.sha1(head, usedforsecurity=False)).hexdigest()

@@ -8,7 +8,7 @@ import pyarrow.fs as pafs
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import is_s3
-from liser_ray.storage.files import filesystem
+from liser_ray.storage.files import check_readable, filesystem
 
 _WILDCARD = re.compile(r"[*?\[]")
 
@@ -18,36 +18,29 @@ def expanded(name: str, address: str) -> dict[str, str]:
 
     Args:
         name: of the teacher.
-        address: a folder, ``s3://bucket/prefix`` or ``hf://owner/name``, which keeps the name; or a folder or S3
-            prefix whose last part is a pattern: ``teachers/fold-*`` of ``speech`` gives ``speech_fold_0`` and so on.
+        address: a folder, ``s3://bucket/prefix``, ``hf://owner/name`` or ``https://…``, which keeps the name; or a
+            folder or S3 prefix whose last part is a pattern: ``teachers/fold-*`` of ``speech`` gives ``speech_fold_0``
+            and so on.
 
     Raises:
-        UserError: nothing matches a pattern, or two folders would have one name.
+        UserError: nothing matches a pattern, two folders would have one name, or the store can't be read.
     """
-    if not _is_pattern(address):
+    if address.startswith(("hf://", "https://")) or not _WILDCARD.search(address):
         return {name: address}
     found: dict[str, str] = {}
     for match in _matches(address):
-        target = f"{name}_{_last_part(match)}"
+        target = f"{name}_" + re.sub(r"\W", "_", posixpath.basename(match))
         if target in found:
             raise UserError(f"{found[target]} and {match} would both be called {target}: rename one of the folders.")
         found[target] = match
     return found
 
 
-def _last_part(uri: str) -> str:
-    """The last part of a path in letters, digits and _."""
-    return re.sub(r"\W", "_", posixpath.basename(uri.rstrip("/")))
-
-
-def _is_pattern(uri: str) -> bool:
-    return bool(_WILDCARD.search(uri)) and not uri.startswith("hf://")
-
-
 def _matches(uri: str) -> list[str]:
     parent, pattern = posixpath.split(uri.rstrip("/"))
     if _WILDCARD.search(parent):
         raise UserError(f"{uri}: only the last part of a pattern may have wildcards.")
+    check_readable(parent)
     fs, path = filesystem(parent or ".")
     folders = [
         info.base_name

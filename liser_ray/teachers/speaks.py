@@ -8,17 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.clips import WINDOW_CELLS
 from liser_ray.media.speech import speech_shares
 from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.storage.fetch import fetch, sha256
-from liser_ray.teachers.clips import CLIP_S, ClipTeacher
+from liser_ray.teachers.clips import ClipTeacher
 from liser_ray.teachers.kinds.speaks import Options
 from liser_ray.teachers.landmarks import aligned, landmarks
 from liser_ray.teachers.mobilefacenet import LANDMARK_HINT, MobileFaceNet, load_mobilefacenet
-from liser_ray.teachers.targets import NOBODY, Target
+from liser_ray.teachers.targets import NOBODY
 
 LABELS = ("correlation",)
 AROUND_CELLS = 2 * FRAME_RATE_HZ
@@ -133,10 +134,11 @@ class SpeaksTeacher(ClipTeacher):
     def __init__(self, name: str, network: MobileFaceNet, digest: str, threshold: float, device: torch.device):
         # In float32 on any device: what trembles in bfloat16 would be motion.
         network = network.float().to(device)
-        super().__init__(
-            name, (name,), digest, 0, device, "float32", lambda clips: landmarks(network, clips).flatten(1)
-        )
-        self.targets = (Target(name, "scalar", LABELS, CLIP_S, CLIP_S, digest, name, tuned_on=NOBODY),)
+
+        def points(clips: Tensor) -> Tensor:
+            return landmarks(network, clips).flatten(1)
+
+        super().__init__(name, LABELS, digest, 0, device, "float32", points, "scalar", NOBODY)
         self.threshold = threshold
 
 

@@ -136,10 +136,6 @@ class Target:
             values["held_out"] = HeldOut(**held_out)
         return cls(**values)
 
-    def named(self, name: str) -> "Target":
-        """The same target in a column of another name."""
-        return replace(self, name=name)
-
     def of_embedding(self) -> "Target":
         """The vectors that are stored beside its values, as a target of their own, which no table names."""
         return replace(self, name=embedding_of(self.name), kind="embedding", labels=())

@@ -133,7 +133,10 @@ def load_models(
 
 def tokens(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, Tensor]:
     """The inputs of a network for N texts, padded to the longest, cut at what it can take, on its device."""
-    longest = min(tokenizer.model_max_length, getattr(network.config, "max_position_embeddings", _LONGEST))
+    embeddings = getattr(network.base_model, "embeddings", None)
+    skipped = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)  # RoBERTa counts behind it
+    positions = getattr(network.config, "max_position_embeddings", _LONGEST)
+    longest = min(tokenizer.model_max_length, positions if skipped is None else positions - skipped - 1)
     inputs = tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt")
     return dict(inputs.to(network.device))
 

@@ -4,8 +4,10 @@ from dataclasses import replace
 import pytest
 from tone_files import write_tone_labels, write_tones
 
-from liser_ray.demo.steps import TRAIN, compare_students, step
+from liser_ray.demo.steps import TRAIN, compare_students, demo_settings, step
+from liser_ray.labeling.config import LabelConfig
 from liser_ray.prediction.student import Student
+from liser_ray.runtime.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +18,11 @@ def folder(tmp_path_factory):
     manifest = write_tones(folder / "corpus/audio", "labels")
     write_tone_labels(folder / "labels", manifest)
     return folder
+
+
+def test_teachers_without_an_input_are_not_dropped_in_silence():
+    with pytest.raises(UserError, match="Give --input"):
+        demo_settings(LabelConfig(teachers={"energy": {"kind": "energy"}}))
 
 
 def test_a_step_is_one_line_whatever_its_job_prints(capsys):

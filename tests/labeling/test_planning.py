@@ -1,12 +1,16 @@
 """Whose plan a job takes, where its input is a labels table."""
 
+from dataclasses import replace
+
+import pytest
 from small_jobs import row, write_job
 
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.plan import load_plan_summary
-from liser_ray.labeling.config import LabelConfig
+from liser_ray.labeling.config import LabelConfig, MeasureConfig
 from liser_ray.labeling.planning import plan_corpus
 from liser_ray.labeling.table_input import find_table
+from liser_ray.runtime.errors import UserError
 
 SPEECH = ["more=speech:teachers/one"]
 
@@ -58,4 +62,8 @@ def test_a_plan_is_parted_anew_until_labeling_begins_and_then_only_grows(tmp_pat
 def test_a_job_that_writes_beside_its_recordings_does_not_take_its_own_output_for_a_table(tmp_path):
     own = write_job(tmp_path, [row(0)])
     assert find_table(LabelConfig(own.output, own.output, SPEECH)) is None
-    assert find_table(LabelConfig(own.output, str(tmp_path / "other"), SPEECH)).output == own.output
+    other = LabelConfig(own.output, str(tmp_path / "other"), SPEECH)
+    assert find_table(other).output == own.output
+    for wrong in (replace(other, measure=MeasureConfig(60)), replace(other, extend=True)):
+        with pytest.raises(UserError, match="is a labels table"):
+            find_table(wrong)

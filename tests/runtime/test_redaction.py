@@ -14,7 +14,7 @@ from liser_ray.media.isolation import Sandbox
 from liser_ray.media.outcome import Problem, Reason, Stage
 from liser_ray.runtime.errors import UserError
 from liser_ray.runtime.exits import run
-from liser_ray.runtime.redaction import redact
+from liser_ray.runtime.redaction import redact, refuse_credentials
 from liser_ray.storage.addresses import absolute
 from liser_ray.storage.fetch import fetch
 from liser_ray.storage.files import filesystem
@@ -68,6 +68,8 @@ def test_an_address_with_credentials_is_refused_without_telling_them(address, tm
 def test_names_that_look_a_little_like_credentials_are_names():
     for address in ("s3://bucket/a@b:c?x=1.mp4", "/data/me:you@home?signature=1.mp4", "s3://bucket/signature=1/a.mp4"):
         assert absolute(address) == address
+    assert absolute("file:///data/me@home/a.mp4") == "/data/me@home/a.mp4"
+    refuse_credentials("https://cdn.example.org/owner/name@v1/w.onnx")
 
 
 def test_a_stores_words_reach_no_table_with_a_secret(monkeypatch):

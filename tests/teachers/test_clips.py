@@ -283,6 +283,13 @@ class TestFace:
         with pytest.raises(UserError, match="lacks weights of its own classifier: classifier"):
             load_face(tmp_path, "weights: model\n")
 
+    def test_a_model_of_several_labels_at_once_is_refused(self, tmp_path):
+        network = self.image_classifier(tmp_path, dict(enumerate(LABELS)))
+        network.config.problem_type = "multi_label_classification"
+        network.save_pretrained(tmp_path / "model")
+        with pytest.raises(UserError, match="several labels at once"):
+            load_face(tmp_path, "weights: model\n")
+
     @staticmethod
     def image_classifier(tmp_path: Path, id2label: dict[int, str]):
         torch.manual_seed(0)

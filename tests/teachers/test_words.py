@@ -4,10 +4,18 @@ import numpy as np
 import pytest
 import torch
 from small_teachers import SPEECH_LABELS, make_words_teachers
-from transformers import BertForMaskedLM, BertForSequenceClassification
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.kinds import read_teachers
+from liser_ray.teachers.words import tokens
 
 CPU = torch.device("cpu")
 TEXTS = ["it was a day", "leave me alone, leave me!", "a"]
@@ -49,6 +57,19 @@ def test_it_goes_without_embedding_and_long_texts_are_cut(pattern):
     answer = teacher(["leave me " * 1000])["words"]
     assert answer.embedding is None
     np.testing.assert_allclose(answer.values.sum(), 1, rtol=1e-5)
+
+
+def test_positions_that_begin_behind_the_padding_are_not_run_out_of():
+    """RoBERTa's 514 positions are of 512 tokens, and its tokenizer may not say so."""
+    config = RobertaConfig(vocab_size=99, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, pad_token_id=1)
+    config.intermediate_size, config.max_position_embeddings = 8, 34
+    network = RobertaForSequenceClassification(config).eval()
+    letters = Tokenizer(models.WordLevel({"<unk>": 0, "<pad>": 1, "a": 2}, unk_token="<unk>"))
+    letters.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters, pad_token="<pad>")
+    inputs = tokens(network, tokenizer, ["a " * 100])
+    assert inputs["input_ids"].shape == (1, 32)
+    network(inputs["input_ids"], inputs["attention_mask"])
 
 
 def test_what_is_no_classifier_of_texts_is_refused(pattern, tmp_path):

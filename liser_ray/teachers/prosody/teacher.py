@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.addresses import join
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers.batches import Windows, one_thread
 from liser_ray.teachers.bundles import TeacherBundle, classifier_target, find_bundle
@@ -93,7 +92,9 @@ def load_prosody_teacher(name: str, options: Options, device: torch.device) -> P
 
 def _load(name: str, address: str, device: torch.device) -> ProsodyModel:
     hint = f"Give a folder that finetune_prosody_teacher.py has made: {name}=prosody:FOLDER."
-    path = fetch(join(address, WEIGHTS_FILE) if address else "", hint)
+    path = fetch(address, hint) / WEIGHTS_FILE
+    if not path.is_file():
+        raise UserError(f"{address} has no {WEIGHTS_FILE}. {hint}")
     checkpoint = read_checkpoint(path)
     labels, source = labels_of_checkpoint(checkpoint), checkpoint.metadata.get("descriptors", "")
     if not labels or source not in SOURCES:
@@ -101,7 +102,7 @@ def _load(name: str, address: str, device: torch.device) -> ProsodyModel:
     with torch.device("meta"):
         network = ProsodyNetwork(len(labels))
     network = load_strictly(network, checkpoint, "a prosodic teacher").to(device)
-    return ProsodyModel(name, network, source, labels, sha256(path), find_bundle(address))
+    return ProsodyModel(name, network, source, labels, sha256(path), find_bundle(str(path.parent)))
 
 
 def write_prosody_network(folder: Path, network: ProsodyNetwork, labels: Sequence[str], source: Source) -> None:

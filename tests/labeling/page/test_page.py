@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -160,7 +161,7 @@ def test_three_targets_of_two_kinds_are_all_shown(tmp_path):
         {**one, "targets": one["targets"] | {"energy": windows([(k + 1.0,)] * 4), "other": one["targets"]["speech"]}}
         for k, one in enumerate(rows(39))
     ]
-    text = text_of(html_of(write_job(tmp_path, both, targets=[FACE, SPEECH, SPEECH.named("other"), ENERGY])))
+    text = text_of(html_of(write_job(tmp_path, both, targets=[FACE, SPEECH, replace(SPEECH, name="other"), ENERGY])))
     for words in (
         "the least of all pairs",
         "One number for each window: loudness",
