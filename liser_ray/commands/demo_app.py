@@ -98,7 +98,7 @@ def serve(student: Student, port: int, block: bool = True) -> str:
 
         from liser_ray.prediction.plot import Overview, listening_plot, prediction_plot
     except ModuleNotFoundError as error:
-        raise UserError(f"The page needs Gradio ({error}): pip install liser-ray[app]") from error
+        raise UserError(f"The page needs what is not installed ({error}): pip install 'liser-ray[app]'") from error
 
     def answer(path: str | None) -> tuple[dict[str, float] | None, Image.Image | None, str]:
         if path is None:

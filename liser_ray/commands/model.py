@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from liser_ray.prediction.student import Student
@@ -34,6 +35,9 @@ def load_student(options: argparse.Namespace) -> Student:
     """The student that the options name."""
     source = options.onnx or options.model or os.environ.get(VARIABLE, "")
     source = source or next((folder for folder in _FOLDERS if Path(folder).is_dir()), "")
+    if source and not (options.onnx or options.model or os.environ.get(VARIABLE)):
+        toy = ", the demo's toy, which knows generated voices alone" * (source == _FOLDERS[1])
+        print(f"Student: {source}{toy}. --model names another.", file=sys.stderr)
     if not source:
         raise UserError(
             f"No student given: name one with --model (or {VARIABLE}). jobs/train_student.py trains one, "

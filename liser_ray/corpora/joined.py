@@ -37,8 +37,8 @@ def join(sets: Sequence[LabeledSet], label_map: Sequence[str] = ()) -> LabeledSe
     names of one emotion (`liser_ray.corpora.labels`), or as the label map has it, ``ONE=OTHER`` each.
 
     Raises:
-        UserError: two sets have the same name, or one has a "+" in it; two labels of a set mean the same; or a pair of
-            the map names a label that no set has.
+        UserError: two sets have the same name, or one has a "+" in it, or no labels; two labels of a set mean the same;
+            or a pair of the map names a label that no set has.
     """
     names = [one.name for one in sets]
     if len(set(names)) < len(names) or any(JOINT in name for name in names):
@@ -46,6 +46,8 @@ def join(sets: Sequence[LabeledSet], label_map: Sequence[str] = ()) -> LabeledSe
             f"The labeled sets are called {', '.join(names)}: give each once, and manifests file names that differ and "
             f"have no {JOINT}, since speakers and scores are named after them."
         )
+    if unlabeled := next((one.name for one in sets if len(one.labels) < 2), ""):
+        raise UserError(f"{unlabeled} has no labels, of attributes alone: train on it by itself, or give it a label.")
     called = _same_labels(sets, label_map)
     labels = tuple(dict.fromkeys(label for of_set in called for label in of_set))
     utterances, joined = [], []

@@ -22,7 +22,10 @@ NAMES = {
 
 NEEDED = (NAMES["label"], NAMES["speaker"])
 
-_COLUMNS = "Needed are path, label and speaker; start, end, fold, sex, text and votes.LABEL of each label may be given."
+_COLUMNS = (
+    "Needed are path, label and speaker (of unknown ones the call, session or folder); start, end, fold, sex, text and "
+    "votes.LABEL of each label may be given."
+)
 _SEXES = {"man": "man", "male": "man", "m": "man", "woman": "woman", "female": "woman", "f": "woman", "": ""}
 _MAY_BE_EMPTY = ("sex", TEXT)
 _FOLD = re.compile(r"(\d+)(\.0*)?")  # tools write whole numbers as 3.0 where a column had gaps

@@ -104,8 +104,9 @@ def _audio_classifiers(folders: dict[str, str], trust_remote_code: bool) -> list
 
     def asked(model: SpeechModel) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
         def answer(sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            pcm = np.round(sound.clip(-1, 1) * 32767).astype(np.int16)
-            return softmax(logits_of(model.network, pcm, model.prepare, device, precision)), np.zeros(0, np.float32)
+            # Of int16's range but not clipped to it, as students hear what is louder.
+            logits = logits_of(model.network, sound * 32768, model.prepare, device, precision)
+            return softmax(logits), np.zeros(0, np.float32)
 
         return answer
 

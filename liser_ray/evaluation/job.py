@@ -231,7 +231,7 @@ def _scores(
     return {
         "unheard": sum(one.n_unheard for one in answers),
         "uar": found.value,
-        "uar_interval": [found.low, found.high],
+        "uar_interval": None if math.isnan(found.low) else [found.low, found.high],
         "interval_over": found.over,
         "war": pooled(records, "war"),
         "macro_f1": pooled(records, "macro_f1"),

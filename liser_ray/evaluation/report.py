@@ -66,7 +66,7 @@ def plot(content: Mapping[str, Any]) -> bytes:
     """UAR with its interval in each condition, as a PNG."""
     conditions = content["conditions"]
     values = np.array([one["uar"] for one in conditions.values()])
-    low, high = np.array([one["uar_interval"] for one in conditions.values()]).T
+    low, high = np.array([_ends(one) for one in conditions.values()]).T
     figure, axes = make_figure(6.4, 1.4 + 0.32 * len(values))
     rows = np.arange(len(values))
     reach = np.maximum(0, [values - low, high - values])
@@ -76,11 +76,16 @@ def plot(content: Mapping[str, Any]) -> bytes:
     axes.axvline(1 / len(content["labels"]["names"]), color=GREY, linestyle=":", linewidth=0.9)
     axes.set_yticks(rows, [CONDITIONS[name].words for name in conditions])
     axes.set_ylim(len(values) - 0.5, -0.7)
-    axes.set_xlim(0, max(0.75, math.ceil(high.max() * 10) / 10))
+    axes.set_xlim(0, max(0.75, math.ceil(np.nan_to_num(high).max() * 10) / 10))
     axes.grid(axis="y", visible=False)
     recipes = ", ".join(dict.fromkeys(one["recipe"] for one in content["classifiers"]))
     axes.set(xlabel="UAR, with its 95 % interval (dotted: chance)", title=f"{recipes}, {content['labeled']['name']}")
     return to_png(figure)
+
+
+def _ends(one: Mapping[str, Any]) -> tuple[float, float]:
+    """Of the interval in a condition; NaN where one speaker is all that there is."""
+    return tuple(one["uar_interval"] or (math.nan, math.nan))
 
 
 def _columns(content: Mapping[str, Any]) -> tuple[str, ...]:
@@ -97,7 +102,7 @@ def _rows(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, one in content["conditions"].items():
         sexes = [score_text(one["sexes"][sex]) if sex in one["sexes"] else NOTHING for sex in SEXES]
         of_labels = (
-            interval_text(Interval(one["uar"], *one["uar_interval"])),
+            interval_text(Interval(one["uar"], *_ends(one))),
             score_text(one["war"]),
             *sexes,
             score_text(one["calibration_error"]),

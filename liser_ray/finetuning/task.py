@@ -217,7 +217,10 @@ def score_recordings(
 def logits_of(
     model: nn.Module, pcm: np.ndarray, prepare: Preparation, device: torch.device, precision: Precision
 ) -> np.ndarray:
-    """Logits of a recording int16 [n], float32 [K]; the mean of pieces' if it is longer than a model hears at once."""
+    """Logits of a recording int16 [n], or floats of its range, float32 [K].
+
+    The mean of pieces' if it is longer than a model hears at once.
+    """
     logits = []
     for piece in whole_pieces(pcm, prepare):
         inputs = {name: one.to(device) for name, one in prepare.pieces([piece]).items()}

@@ -8,6 +8,7 @@ import torch
 from liser_ray.prediction.prediction import softmax
 from liser_ray.prediction.student import Student
 from liser_ray.prediction.teacher import Options
+from liser_ray.results.set_names import JOINT, identity
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.student.card import StudentCard
 from liser_ray.student.front_end import SEGMENT_S, SEGMENT_SAMPLES, frame_count
@@ -73,9 +74,16 @@ def _ask(student: Student, batches: Sequence[Windows]) -> np.ndarray:
 
 
 def _heard_by(card: StudentCard) -> TunedOn | None:
-    """The speakers who chose a student's weights or its epoch; None of a card that does not say."""
-    speakers = card.content.get("speakers")
-    if not speakers:
+    """The speakers who chose a student's weights or its epoch, or those of its teachers; None if nobody says."""
+    content = card.content
+    speakers = content.get("speakers")
+    if not speakers or content.get("trusted"):
         return None
-    heard = tuple(sorted({*speakers["train"], *speakers["validation"]}))
-    return TunedOn(card.content["labeled"], card.content["fold"], heard)
+    heard = {identity(content["labeled"], name) for name in (*speakers["train"], *speakers["validation"])}
+    for teacher in content.get("teachers", {}).values():
+        if (tuned := teacher.get("tuned_on")) and tuned["heard"]:
+            heard |= {identity(tuned["labeled"], name) for name in tuned["heard"]}
+    sets = sorted({of_set for of_set, _ in heard})
+    names = tuple(name if len(sets) == 1 else f"{of_set}/{name}" for of_set, name in sorted(heard))
+    train = content.get("facts", {}).get("recipe", {}).get("train", {})
+    return TunedOn(JOINT.join(sets), content["fold"], names, train.get("labeled_fraction", 1.0))

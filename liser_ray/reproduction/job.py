@@ -150,9 +150,10 @@ def _students(
             left_out.append(f"{part}: needs --labeled {labeled}:FOLDER.")
     asked = set()
     for labeled, student in wanted:
-        names = read_recipe(student.recipe).lambdas
-        own = {name: value for name, value in config.loss.lambdas.items() if name in names}
-        student = replace(student, loss=replace(student.loss, lambdas=own))
+        read = read_recipe(student.recipe)
+        own = {name: value for name, value in config.loss.lambdas.items() if name in read.lambdas}
+        confidence = student.loss.confidence if read.confidence != "none" else "recipe"
+        student = replace(student, loss=replace(student.loss, lambdas=own, confidence=confidence))
         name = run_name(student.recipe, student.loss, student.train, distilled=student.distilled)
         if labeled not in sets or (labeled, name) in asked:  # all the labels are in Table 2 as well
             continue

@@ -15,8 +15,10 @@ weights and batches with it, so each recipe's seeds are drawn for themselves. Wi
 the interval is over speakers alone, and says so.
 """
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +37,7 @@ class Interval:
     Attributes:
         value: the score.
         low, high: 2.5th and 97.5th percentile of the draws.
+            NaN where there is one speaker, who says nothing of others.
         n_seeds: to draw from, of a difference the fewer of both; with 1 the interval is over speakers alone.
     """
 
@@ -46,6 +49,8 @@ class Interval:
     @property
     def over(self) -> str:
         """What was drawn."""
+        if math.isnan(self.low):
+            return "speakers, of whom there is one"
         return "speakers and seeds" if self.n_seeds > 1 else "speakers, one seed"
 
 
@@ -98,7 +103,7 @@ def interval(records: Sequence[Record], metric: Metric, n_draws: int = N_DRAWS, 
     rng = np.random.default_rng(seed)
     speakers, seeds = _drawn(rng, n_speakers, n_draws), _drawn(rng, n_seeds, n_draws)
     drawn = scores((speakers @ flat).reshape(n_seeds, n_draws, n_labels, n_labels), metric)
-    return _interval(pooled(records, metric), (seeds.T * drawn).sum(axis=0), n_seeds)
+    return _interval(pooled(records, metric), (seeds.T * drawn).sum(axis=0), n_seeds, n_speakers)
 
 
 def paired_difference(
@@ -116,7 +121,9 @@ def paired_difference(
     rng = np.random.default_rng(seed)
     speakers = _drawn(rng, a.shape[1], n_draws)
     a_drawn, b_drawn = ((_drawn(rng, len(one), n_draws) @ one * speakers).sum(axis=1) for one in (a, b))
-    return _interval(float((a.mean(axis=0) - b.mean(axis=0)).mean()), a_drawn - b_drawn, min(len(a), len(b)))
+    return _interval(
+        float((a.mean(axis=0) - b.mean(axis=0)).mean()), a_drawn - b_drawn, min(len(a), len(b)), a.shape[1]
+    )
 
 
 def by_sex(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -154,6 +161,11 @@ def _counts(records: Sequence[Record]) -> np.ndarray:
         )
     for record in records[1:]:
         _refuse_others(record, first)
+        if other := [*_other_settings(first.content.get("recipe", {}), record.content.get("recipe", {}))]:
+            raise UserError(
+                f"{first} and {record} are called alike but were trained in other ways: {'; '.join(other[:5])}. Keep "
+                "the records of each in a folder of its own."
+            )
     if not first.confusions:
         raise UserError(f"{first} has no test speakers. Run its folds.")
     return np.stack([np.stack(list(record.confusions.values())) for record in records])
@@ -175,12 +187,21 @@ def _refuse_others(a: Record, b: Record) -> None:
         )
 
 
+def _other_settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[str]:
+    """In what the loss, network and training of two runs differ, as far as both say it."""
+    for group in ("loss", "network", "train"):
+        of_a, of_b = a.get(group) or {}, b.get(group) or {}
+        for name in of_a.keys() & of_b.keys():
+            if of_a[name] != of_b[name]:
+                yield f"{group}.{name} {of_a[name]} and {of_b[name]}"
+
+
 def _drawn(rng: np.random.Generator, n: int, n_draws: int) -> np.ndarray:
     """Shares of n things in each draw of n - 1 of them, float64 [n_draws, n]; one alone is always drawn."""
     n_drawn = max(1, n - 1)
     return rng.multinomial(n_drawn, np.full(n, 1 / n), size=n_draws) / n_drawn
 
 
-def _interval(value: float, drawn: np.ndarray, n_seeds: int) -> Interval:
-    low, high = np.percentile(drawn, _PERCENTILES)
+def _interval(value: float, drawn: np.ndarray, n_seeds: int, n_speakers: int) -> Interval:
+    low, high = np.percentile(drawn, _PERCENTILES) if n_speakers > 1 else (math.nan, math.nan)
     return Interval(value, float(low), float(high), n_seeds)

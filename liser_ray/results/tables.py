@@ -52,7 +52,9 @@ def score_text(value: float) -> str:
 
 
 def interval_text(found: Interval) -> str:
-    """A score with its interval: ".517 [.470, .560]"."""
+    """A score with its interval: ".517 [.470, .560]"; ".517 [—]" of one speaker."""
+    if math.isnan(found.low):
+        return f"{score_text(found.value)} [{NOTHING}]"
     return f"{score_text(found.value)} [{score_text(found.low)}, {score_text(found.high)}]"
 
 

@@ -30,7 +30,7 @@ Scalars = Literal["value", "high-low"]
 Heads = Literal["own", "predicting"]
 """What learns a teacher's distribution: a head of its own (LiSER), or the one that predicts (EmoDistill)."""
 
-Confidence = Literal["none", "raw", "calibrated"]
+Confidence = Literal["recipe", "none", "raw", "calibrated"]
 """Whether a teacher's largest probability weighs its term, equation (5), or not, equation (4); "calibrated" takes it at
 the temperature that was fitted for the teacher."""
 
@@ -100,7 +100,8 @@ class LossConfig:
         distillation: distance between a distillation head and its target, where that is a distribution.
         scalars: what is learned of targets that are scalars: the "value", or "high-low", which of both it is beside
             the speaker's others (without a column speaker the recording's, without ten windows of it the table's).
-        confidence: whether what a teacher is sure of counts more.
+        confidence: whether what a teacher is sure of counts more; as the recipe has it, or "none", "raw", or
+            "calibrated", at its fitted temperature.
         label_smoothing: share of each true label that is spread evenly over all labels, 0..1.
         penalty: weight of a term that makes confusions dear which no rater of the training recordings shares, and those
             cheap that many do; 0 leaves it out. The set must have votes.
@@ -122,7 +123,7 @@ class LossConfig:
 
     lambdas: dict[str, float] = field(default_factory=dict)
     distillation: Distillation = "mae"
-    confidence: Confidence = "none"
+    confidence: Confidence = "recipe"
     label_smoothing: float = 0.0
     penalty: float = 0.0
     attributes: dict[str, float] = field(default_factory=dict)

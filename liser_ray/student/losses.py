@@ -242,6 +242,6 @@ def target_losses(
         return SCALAR_DISTANCES[config.scalars](outputs, values) * target.valid
     distance, squared = DISTANCES[config.distillation], config.temperature_squared
     loss = logit_distillation(outputs, values, target.valid, temperature, squared, distance)
-    if config.confidence != "none":
+    if config.confidence in ("raw", "calibrated"):
         loss = loss * confidence_weights(values, teacher.temperature if config.confidence == "calibrated" else 1.0)
     return loss

@@ -29,7 +29,7 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     def cross_entropy(log_temperature: float) -> float:
         scaled = np.where(possible, log_softmax(logits / np.exp(log_temperature), axis=1), 0)
         right = scaled[np.arange(n), truth]
-        others = (scaled.sum(axis=1) - right) / (possible.sum(axis=1) - 1)
+        others = (scaled.sum(axis=1) - right) / np.maximum(possible.sum(axis=1) - 1, 1)
         return float(-(((n + 1) * right + others) / (n + 2)).mean())
 
     bounds = np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)

@@ -87,13 +87,18 @@ def fit_workers(
     whole one each.
 
     Raises:
-        UserError: not even one run fits, or several workers would share a GPU.
+        UserError: not even one run fits, there is no node with CPUs, or several workers would share a GPU.
     """
     workers = settings.workers
     if workers > 1 and 0 < settings.gpus_per_worker < 1:
         raise UserError(
             f"{workers} workers with {settings.gpus_per_worker:g} of a GPU each: workers that share each batch need a "
             "whole one each (NCCL takes one process per GPU). Give --gpus_per_worker 1, or --workers 1."
+        )
+    if not resources.get("CPU"):
+        raise UserError(
+            "The cluster has no workers yet, so that no training can be fitted to it. Give their node type min_workers "
+            "in cluster.yaml, `ray up cluster.yaml` again, and submit when `ray status` shows them."
         )
     n_gpus, n_cpus = resources.get("GPU", 0.0), max(1.0, resources.get("CPU", 0.0) - CPUS_FOR_RAY)
     share = gpu_share if workers == 1 else 1.0

@@ -69,6 +69,7 @@ class TestLabels:
             ([("a", ("sad", "happy")), ("b", ("sad", "joy", "happy"))], (), "Two labels of b mean the same"),
             ([("a", ("sad", "happy")), ("b", ("sad", "x"))], ("x=glad",), "x=glad: give ONE=OTHER .* happy, sad, x"),
             ([("a", ("sad", "happy")), ("b", ("sad", "x"))], ("x",), "--label_map x: give ONE=OTHER"),
+            ([("a", ("sad", "happy")), ("b", ("speech",))], (), "b has no labels"),
         ],
     )
     def test_what_can_not_be_joined(self, sets, given, words):

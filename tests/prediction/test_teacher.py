@@ -58,6 +58,20 @@ def test_students_of_a_pattern_and_whom_they_have_heard(tmp_path, pcm):
     assert set(teacher(sound_windows(pcm, 0.5, 0.5, 3.0)[0])) == {"own_fold_0", "own_fold_1"}
 
 
+def test_whom_its_own_teachers_have_heard_it_has_heard_too(tmp_path):
+    speakers = {"train": ["1"], "validation": ["3"], "test": ["4"]}
+    tuned = {"labeled": "ravdess", "fold": 0, "heard": ["7", "13"], "labeled_fraction": 1.0}
+    facts = {"recipe": {"train": {"labeled_fraction": 0.5}}}
+    teachers = {"speech": {"tuned_on": tuned}, "energy": {"tuned_on": {"labeled": "", "fold": 0, "heard": []}}}
+    folder = write_student(tmp_path / "taught", labeled="cremad", speakers=speakers, teachers=teachers, facts=facts)
+    (target,) = load(folder).targets
+    assert target.tuned_on.labeled_fraction == 0.5
+    assert target.tuned_on.heard_of("ravdess", ["7", "18"]) == ["ravdess/7"]
+    assert target.tuned_on.heard_of("cremad", ["1", "2"]) == ["cremad/1"]
+    trusting = write_student(tmp_path / "trusting", speakers=speakers, trusted=["face"])
+    assert load(trusting).targets[0].tuned_on is None
+
+
 def test_a_student_that_does_not_say_whom_it_has_heard(tmp_path):
     (target,) = load(write_student(tmp_path / "student", speakers={}, validation_uar=None)).targets
     assert (target.tuned_on, target.held_out) == (None, None)

@@ -23,6 +23,7 @@ class Options:
 class Loaded:
     given: tuple
     targets: tuple = ()
+    takes: str = "sound"
 
 def load(name, options, device, precision):
     return Loaded((name, options.weights, options.scale))

@@ -190,7 +190,7 @@ def check(config: StudentConfig) -> Checked:
         own_rows=own_rows,
         labeled_targets=labeled_targets,
         targets={fold.index: known.get(fold.index, {}) for fold in folds},
-        facts=_facts(config, recipe, name, speech, table, labeled_targets, of_folds),
+        facts=_facts(config, recipe, name, speech, every_fold, table, labeled_targets, of_folds),
     )
 
 
@@ -296,6 +296,13 @@ def _own_rows(
         UserError: some are of speakers on whom a student is scored, and the table is not held in memory; or all are.
     """
     own = find_own_rows(speech, table)
+    if unknown := int((own.near & ~own.known).sum()):
+        log.warning(
+            "%s: %s rows lie in the folder of %s and are none of its recordings (videos, songs, whole dialogues). A "
+            "speaker on whom students are scored may be in them: then scores are not of people whom nobody has heard. "
+            "Label without them if you do not know.",
+            *(table.uri, f"{unknown:,}", speech.name),
+        )
     if not own.known.any():
         return None
     n_scored = max(int(own.of_speakers(fold.test | fold.validation).sum()) for fold in folds)
@@ -348,7 +355,7 @@ def check_options(config: StudentConfig, recipe: Recipe, names: Collection[str])
     if names and not config.unlabeled and not config.distil_labeled:
         raise UserError(
             f"{recipe.name} learns from teachers: give the output of label_corpus.py as --unlabeled (or of the labeled "
-            "recordings as --distil_labeled), or --recipe no-dstl."
+            "recordings as --distil_labeled), or --recipe strong, which learns from labels alone."
         )
     if any(name.startswith("network.") for name in recipe.settings) and config.network == NetworkConfig():
         raise UserError(
@@ -368,13 +375,21 @@ def _facts(
     recipe: Recipe,
     name: str,
     speech: LabeledSpeech,
+    every_fold: Sequence[Fold],
     table: LabelsTable | None,
     labeled_targets: LabeledTargets | None,
     targets: dict[int, dict[str, Target]],
 ) -> dict[str, Any]:
     """What decides on the students ("recipe"), and what else one should know of them."""
+    parts = [[fold.index, *(sorted(of) for of in (fold.validation, fold.test))] for fold in every_fold]
     data: dict[str, Any] = {
-        "labeled": {"name": speech.name, "recordings": len(speech), "sha256": _digest(speech), "labels": speech.labels}
+        "labeled": {
+            "name": speech.name,
+            "recordings": len(speech),
+            "sha256": _digest(speech),
+            "labels": speech.labels,
+            "folds": hashlib.sha256(json.dumps(parts).encode()).hexdigest(),
+        }
     }
     if speech.votes is not None and (config.train.truth == "votes" or config.loss.penalty):
         data["labeled"]["votes"] = hashlib.sha256(speech.votes.tobytes()).hexdigest()

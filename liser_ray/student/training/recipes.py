@@ -17,7 +17,7 @@ import yaml
 from liser_ray.results.paper import with_share
 from liser_ray.results.set_names import set_names
 from liser_ray.runtime.errors import UserError
-from liser_ray.student.config import LossConfig, NetworkConfig
+from liser_ray.student.config import Confidence, LossConfig, NetworkConfig
 from liser_ray.student.training.config import Distilled, TrainConfig
 
 _GROUPS = ("network", "loss", "train")
@@ -48,12 +48,18 @@ class Recipe:
     extends: str
     left_out: frozenset[str] = frozenset()
 
+    @property
+    def confidence(self) -> Confidence:
+        """Whether what a teacher is sure of counts more in it."""
+        found: Confidence = self.settings.get("loss.confidence", "none")
+        return found
+
     def loss(self, given: LossConfig) -> LossConfig:
-        """The recipe's loss: weights are its own where none is given, and confidence weighs only where it says so.
+        """The recipe's loss: weights, and whether confidence weighs, are its own where none is given.
 
         Args:
-            given: settings of what the recipe leaves in; confidence "none" is then as in the recipe. A target (or an
-                embedding) whose weight is given as 0 is left out.
+            given: settings of what the recipe leaves in. A target (or an embedding) whose weight is given as 0 is left
+                out.
 
         Raises:
             UserError: a weight is given for a target or an embedding that is not the recipe's, or a temperature for a
@@ -67,7 +73,6 @@ class Recipe:
                     f"{'the embeddings of ' * (of == 'embeddings')}{learned}. Give another --recipe, or a file with "
                     f"these {'λ' if of == 'lambdas' else of}."
                 )
-        confidence = self.settings.get("loss.confidence", "none")
         lambdas, embeddings = (
             {name: value for name, value in {**own, **other}.items() if value > 0 and name not in self.left_out}
             for own, other in ((self.lambdas, given.lambdas), (self.embeddings, given.embeddings))
@@ -79,7 +84,7 @@ class Recipe:
             embeddings=embeddings,
             temperatures={name: value for name, value in temperatures.items() if name in lambdas},
             attributes={name: value for name, value in given.attributes.items() if value > 0},
-            confidence=confidence if "none" in (confidence, given.confidence) else given.confidence,
+            confidence=self.confidence if given.confidence == "recipe" else given.confidence,
         )
 
 
@@ -181,9 +186,8 @@ def run_name(
     ):
         name += "".join(f"+no-{one}-{what}" for one in of if one in taught.taught and one not in still)
     if taught.lambdas:
-        confidence = taught.confidence
-        if confidence != found.settings.get("loss.confidence", LossConfig.confidence):
-            name += f"+{confidence}"
+        if taught.confidence != found.confidence:
+            name += f"+{taught.confidence}" if taught.confidence != "none" else "+unweighted"
         if loss.distillation != found.settings.get("loss.distillation", LossConfig.distillation):
             name += f"+distill-{loss.distillation}"
         if loss.heads != found.settings.get("loss.heads", LossConfig.heads):

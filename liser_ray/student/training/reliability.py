@@ -51,7 +51,7 @@ def judge_teachers(
         raise UserError(
             f"No teacher has a UAR of {min_uar:g}{' and more than chance' * gate}, but "
             f"{', '.join(f'{k} {uar:.3f}' for k, uar in left_out.items())}: give a lower --min_teacher_uar"
-            f"{' or no --gate' * gate}, better teachers, or --recipe no-dstl."
+            f"{' or no --gate' * gate}, better teachers, or --recipe strong, which has none."
         )
     return frozenset(left_out)
 
@@ -71,8 +71,7 @@ def _doubts(target: Target, weighted_by_confidence: bool) -> Iterator[str]:
     if weighted_by_confidence and auroc is not None and auroc <= 0.5:
         yield (
             f"The confidence of the teacher of {target.name} tells nothing: it is no surer where it is right than "
-            f"where it is wrong (AUROC {auroc:.2f}, chance 0.5), but weighs its term. Give a --recipe that does not "
-            "weigh, such as vid-sp-dstl for conf-vid-sp-dstl."
+            f"where it is wrong (AUROC {auroc:.2f}, chance 0.5), but weighs its term. Give --loss.confidence none."
         )
 
 

@@ -431,7 +431,7 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
         },
         "teachers": {name: target.to_json() for name, target in targets.items()},
         "trusted": trusted(targets),
-        "epoch_steps": task.n_steps(training.epochs),
+        "epoch_steps": sum(plan.n_steps for plan in task.plans),
         "best_epoch": training.best.epoch,
         "validation_uar": training.best.validation_uar,
         "confusions": {speaker: confusion.tolist() for speaker, confusion in confusions.items()},

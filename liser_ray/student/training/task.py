@@ -124,7 +124,7 @@ class StudentTask:
         self._reductions = reductions or {}
         self._chunks = model.classifier.n_chunks  # a labeled recording is then heard whole, or what they cover
         self._teachers = labeled.targets
-        self._plans = epoch_plans(config, len(labeled.train), unlabeled.n_rows if unlabeled else 0)
+        self.plans = epoch_plans(config, len(labeled.train), unlabeled.n_rows if unlabeled else 0)
         self._cut = SegmentCutter(labeled.mels, group.device)
         self._segments: UnlabeledSegments | None = None
         self._of_speech = BandNormalisation("speech") if normalisation == "speech" else None
@@ -138,7 +138,7 @@ class StudentTask:
 
     def plan(self, epoch: int) -> EpochPlan:
         """How the recordings make the batches of an epoch, from 1 on."""
-        return self._plans[(epoch - 1) // self._config.epochs]
+        return self.plans[(epoch - 1) // self._config.epochs]
 
     def n_steps(self, epoch: int) -> int:
         """How many steps an epoch has."""
@@ -159,7 +159,7 @@ class StudentTask:
             places = labeled_crops(len(self.labeled.speech), self._seed, step.lap)[rows]
             rng = step_rng(self._seed, step.lap, step.number, self._group.rank)
             yield Step([self._batch(rows, places, step.n_unlabeled, rng)], len(rows) + step.n_unlabeled)
-        is_last = epoch == self._config.epochs * len(self._plans)
+        is_last = epoch == self._config.epochs * len(self.plans)
         if is_last or not self.plan(epoch + 1).n_unlabeled:
             self._segments = None  # ends what streams them
 

@@ -75,6 +75,11 @@ class TeacherEntry:
             if isinstance(value, str):
                 check_known(value)
         teacher: Teacher = _module(self.kind).load(self.name, self.options, device, precision)
+        if teacher.takes != self.takes:
+            raise UserError(
+                f"--teachers {self.name}: {self.kind} has TAKES = {self.takes!r}, but its teacher takes "
+                f"{teacher.takes!r}: give its class the same takes."
+            )
         weights = getattr(self.options, "weights", "")
         of_target = expanded(self.name, weights)
         teacher.targets = tuple(

@@ -79,10 +79,14 @@ def test_weights_and_temperatures_of_either_part_are_given_by_name():
             read_recipe("sp-dstl").loss(LossConfig(**{of: {"words": 1.0}}))
 
 
-def test_confidence_is_calibrated_where_asked_for_and_only_in_its_recipe():
-    calibrated = LossConfig(confidence="calibrated")
-    assert read_recipe("conf-vid-sp-dstl").loss(calibrated).confidence == "calibrated"
-    assert read_recipe("vid-sp-dstl").loss(calibrated).confidence == "none"
+def test_confidence_weighs_as_it_is_asked_for_else_as_in_the_recipe():
+    for recipe in ("conf-vid-sp-dstl", "vid-sp-dstl"):
+        for asked in ("none", "raw", "calibrated"):
+            assert (
+                read_recipe(recipe).loss(parse("--recipe", recipe, "--loss.confidence", asked).loss).confidence == asked
+            )
+    assert run_name("conf-vid-sp-dstl", LossConfig(confidence="none"), PLAIN) == "conf-vid-sp-dstl+unweighted"
+    assert run_name("vid-sp-dstl", LossConfig(confidence="raw"), PLAIN) == "vid-sp-dstl+raw"
 
 
 def parse(*arguments):
@@ -93,7 +97,7 @@ def parse(*arguments):
 def test_each_recipe_that_comes_with_the_package_can_be_read(recipe):
     config = parse("--recipe", recipe)
     assert read_recipe(recipe).name == run_name(recipe, config.loss, config.train) == recipe
-    assert read_recipe(recipe).loss(config.loss).confidence == config.loss.confidence
+    assert read_recipe(recipe).loss(config.loss).confidence == ("raw" if "conf-" in recipe else "none")
 
 
 def test_a_recipe_may_be_a_file_of_ones_own(tmp_path):
