@@ -113,7 +113,9 @@ def _list_labeled(spec: str, roots: tuple[str, ...]) -> Listing:
         (one.uri, one.segment, (*(one.segment if in_files else ()), *(getattr(one, name) for name in names)))
         for one in found
     )
-    return Listing(reach_all(rows, roots), pa.schema([*in_files, *columns]), total=len(found))
+    listing = Listing(extra_schema=pa.schema([*in_files, *columns]), total=len(found))
+    listing.recordings = reach_all(_once(listing, rows), roots)
+    return listing
 
 
 def _list_mspface(lists: str, media_folder: str, roots: tuple[str, ...]) -> Listing:
@@ -124,7 +126,20 @@ def _list_mspface(lists: str, media_folder: str, roots: tuple[str, ...]) -> List
     videos = {posixpath.basename(stem): stem + suffix for stem, suffix in files if suffix.lower() in VIDEO_SUFFIXES}
     listed = [(videos[name], segment, (*segment, *values)) for name, segment, values in rows if name in videos]
     schema = pa.schema([*_SEGMENT_FIELDS, *mspface.COLUMNS])
-    return Listing(reach_all(listed, roots), schema, total=len(listed), gone=len(rows) - len(listed))
+    listing = Listing(extra_schema=schema, total=len(listed), gone=len(rows) - len(listed))
+    listing.recordings = reach_all(_once(listing, listed), roots)
+    return listing
+
+
+def _once(listing: Listing, rows: Iterable[Listed]) -> Iterator[Listed]:
+    """Each file, or part of a file, once: of two spans with one id a job would not come to its end."""
+    seen: set[tuple[str, Segment]] = set()
+    for row in rows:
+        if row[:2] in seen:
+            listing.duplicates += 1
+        else:
+            seen.add(row[:2])
+            yield row
 
 
 def reach_all(rows: Iterable[Listed], roots: tuple[str, ...] = ()) -> Iterator[Recording]:

@@ -49,8 +49,16 @@ class SpeechMethod(Method[FinetuneConfig]):
     """What both have in common."""
 
     def __init__(self, config: FinetuneConfig):
-        if not config.base.startswith("hf://"):
-            config = replace(config, base=absolute(config.base))  # Ray Train's workers have folders of their own
+        # Ray Train's workers have folders of their own.
+        names = (
+            "base",
+            "unlabeled",
+            "distil_labeled",
+            *(["recipe"] if config.recipe.endswith((".yaml", ".yml")) else []),
+        )
+        given = {name: getattr(config, name) for name in names}
+        places = {name: absolute(uri) for name, uri in given.items() if uri and not uri.startswith("hf://")}
+        config = replace(config, **cast("dict[str, Any]", places))
         super().__init__(config)
         tune, is_first = config.train, config.stages == 2
         distilled: Distilled = "unlabeled" if is_first else "labeled"

@@ -316,15 +316,17 @@ def fit_pools(
     shares = _gpu_shares(config.teacher_groups)
 
     def teacher(name: str, pool: PoolConfig) -> PoolConfig:
-        return replace(
-            pool,
-            actors=pool.actors or teacher_actors,
-            num_cpus=pool.num_cpus if pool.num_cpus >= 0 else teacher_cpus,
-            num_gpus=pool.num_gpus if pool.num_gpus >= 0 else (shares[name] if n_gpus else 0.0),
-        )
+        num_gpus = pool.num_gpus if pool.num_gpus >= 0 else (shares[name] if n_gpus else 0.0)
+        # Its GPU says where it runs: of a node whose last CPU a decoder has taken, it could not have the GPU.
+        held = 0.0 if num_gpus else teacher_cpus
+        num_cpus = pool.num_cpus if pool.num_cpus >= 0 else held
+        return replace(pool, actors=pool.actors or teacher_actors, num_cpus=num_cpus, num_gpus=num_gpus)
 
     teachers = {name: teacher(name, pool) for name, pool in given.items()}
-    left = max(0.0, spare - sum(pool.actors * pool.num_cpus for pool in teachers.values()))
+    used = (
+        one.actors * (one.num_cpus if given[name].num_cpus >= 0 else teacher_cpus) for name, one in teachers.items()
+    )
+    left = max(0.0, spare - sum(used))
     each = config.media_pool.num_cpus
     fitting = left / each + 1e-9 if each > 0 else left if n_gpus else spare
     actors = config.media_pool.actors or max(1, int(fitting))

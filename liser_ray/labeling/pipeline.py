@@ -1,5 +1,6 @@
 """The Ray Data pipeline: plan rows in, labels rows out, one for one."""
 
+import json
 import logging
 import warnings
 from functools import partial
@@ -17,6 +18,7 @@ from liser_ray.labeling.finish import finish
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.progress import JobCounts
 from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, whole_label_files
+from liser_ray.labeling.schema import RECIPE_KEY
 from liser_ray.labeling.table_input import ReopenRows, find_table
 from liser_ray.labeling.teacher_stage import TeacherStage
 from liser_ray.labeling.transcript_stage import TranscriptStage
@@ -65,14 +67,16 @@ def label_spans(
         ),
         **_pool_arguments(pools.media),
     )
+    in_table = (schema.metadata or {}).get(RECIPE_KEY.encode())
+    recipe = json.loads(in_table) if in_table else None  # none is measured
     for name, entries in config.teacher_groups.items():
         pool = pools.teachers[name]
         is_last = (name,) == config.clips_pools[-1:]
         count = partial(counts.add_work, name)
         stage: type = TranscriptStage
-        arguments: tuple[Any, ...] = (config.transcribe, config.precision)
+        arguments: tuple[Any, ...] = (config.transcribe, config.precision, recipe)
         if entries:
-            stage, arguments = stage_of_pool(name), (entries, config.required, config.precision, is_last)
+            stage, arguments = stage_of_pool(name), (entries, config.required, config.precision, is_last, recipe)
         spans = spans.map_batches(
             stage, fn_constructor_args=(*arguments, count, pool.num_gpus > 0), **_pool_arguments(pool)
         )

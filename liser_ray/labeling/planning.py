@@ -35,7 +35,7 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
     if table := find_table(config):
         if summary and summary.input_uri == table.output:
             return summary
-        _refuse_part(config)
+        refuse_part(config)
         return copy_plan(table.output, None if goes_on else config.output)
     fits = summary and summary.input_uri == input_address(config.input) and _same_rows(summary, config)
     if summary and fits and (goes_on or summary.config.spans_per_part == config.plan.spans_per_part):
@@ -43,13 +43,14 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
             return extend_plan(config.output, config.plan)
         log.info("The plan in %s is used. Recordings that came since are added with --extend.", config.output)
         return summary
-    _refuse_part(config)
+    refuse_part(config)
     output = None if goes_on else config.output
     wanted = config.media.wanted()
     return make_plan(config.input, output, config.plan, ADDED_COLUMNS, config.needs.face, config.media_folder, wanted)
 
 
-def _refuse_part(config: LabelConfig) -> None:
+def refuse_part(config: LabelConfig) -> None:
+    """Refuse, with a `UserError`, to make a plan for a part alone."""
     if config.part:
         raise UserError(
             f"{config.output} has no plan for these settings, and --part makes none, since several clusters would: run "

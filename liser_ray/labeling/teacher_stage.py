@@ -4,10 +4,11 @@ import logging
 import math
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,8 @@ from liser_ray.media.flac import decode_flac
 from liser_ray.media.outcome import Problem, Reason
 from liser_ray.media.speech import speech_shares
 from liser_ray.media.yuv import CROP_PX, PACKED_ROWS
+from liser_ray.runtime.errors import UserError
+from liser_ray.storage.run_record import plain
 from liser_ray.teachers.batches import Windows, choose_device
 from liser_ray.teachers.kinds import TeacherEntry
 from liser_ray.teachers.speaks import SpeaksTeacher, judge
@@ -78,6 +81,7 @@ class TeacherStage:
         required: Collection[str],
         precision: Precision,
         drops_clips: bool = False,
+        recipe: Mapping[str, Any] | None = None,
         count: Callable[[Work], None] = lambda work: None,
         has_gpu: bool = False,
     ):
@@ -85,9 +89,21 @@ class TeacherStage:
 
         Without an answer of those that are ``required`` a span is failed. ``drops_clips`` says that nobody needs the
         clips afterwards; ``count`` gets the work of each call.
+
+        Raises:
+            UserError: one can't be loaded, or they are not those of the table's ``recipe``: other weights were put in
+                their place since it was begun, or this machine has others.
         """
         device = torch.device(choose_device(has_gpu))
         self._teachers = {entry.name: entry.load(device, precision) for entry in entries}
+        if recipe is not None:
+            here = {one.name: plain(one.to_json()) for teacher in self._teachers.values() for one in teacher.targets}
+            there = {one["name"]: one for one in recipe["targets"] if one["teacher"] in self._teachers}
+            if others := sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name)):
+                raise UserError(
+                    f"On {socket.gethostname()} {', '.join(others)} is not what it was when this table was begun. Pin "
+                    "hf://owner/name@REVISION, or put the same files on all machines, and where they were."
+                )
         self._required, self._drops_clips, self._count = frozenset(required), drops_clips, count
 
     def __call__(self, spans: pa.Table) -> pa.Table:

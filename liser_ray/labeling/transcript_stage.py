@@ -1,7 +1,9 @@
 """The stage that writes down what is said, before the teachers that take text."""
 
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,7 @@ from liser_ray.labeling.progress import Work
 from liser_ray.labeling.schema import SPEECH, TRANSCRIPT, ended, set_columns
 from liser_ray.labeling.teacher_stage import ask_spans, changed, read_input
 from liser_ray.media.outcome import Problem
+from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.batches import choose_device
 from liser_ray.training.precision import Precision
 
@@ -19,13 +22,29 @@ from liser_ray.training.precision import Precision
 class TranscriptStage:
     """Actor: the transcripts of spans that are still open, have speech, and have none yet."""
 
-    def __init__(self, address: str, precision: Precision, count: Callable[[Work], None], has_gpu: bool = False):
-        """Load a recogniser on this machine, on the GPU if Ray gave one; ``count`` gets the work of each call."""
+    def __init__(
+        self,
+        address: str,
+        precision: Precision,
+        recipe: Mapping[str, Any] | None = None,
+        count: Callable[[Work], None] = lambda work: None,
+        has_gpu: bool = False,
+    ):
+        """Load a recogniser on this machine, on the GPU if Ray gave one; ``count`` gets the work of each call.
+
+        Raises:
+            UserError: it can't be loaded, or is not that of the table's ``recipe``.
+        """
         # Transformers, which whoever starts the job need not wait for unless there is a recogniser.
         from liser_ray.teachers.recogniser import load_recogniser
 
         self._recogniser = load_recogniser(address, torch.device(choose_device(has_gpu)), precision)
         self._count = count
+        if recipe is not None and recipe["transcripts"]["recogniser"] != self._recogniser.sha256:
+            raise UserError(
+                f"On {socket.gethostname()} {address} is not what it was when this table was begun. Pin "
+                "hf://owner/name@REVISION, or put the same files on all machines."
+            )
 
     def __call__(self, spans: pa.Table) -> pa.Table:
         """The sound of all these spans goes through the recogniser together; one that it fails on is failed."""

@@ -151,7 +151,11 @@ def _try_out(
     wanted = {setting_key(one): one for one in settings or ()}
     if settings is not None:
         found = {key: found[key] for key in wanted if key in found}
-    n_known, n_wanted = len(found), plan.config.samples if settings is None else len(wanted)
+    n_known, n_wanted = len(found), len(wanted)
+    if settings is None:
+        n_wanted = plan.config.samples
+        if not any(map(is_range, space.values())):  # then there may be fewer, and what is suggested again is none more
+            n_wanted = min(n_wanted, math.prod(len(ends_or_choices(one)) for one in space.values()))
     if n_known < n_wanted:
         from liser_ray.search.tuning import run_trials  # seconds to import; not for a search that is done
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from liser_ray.search.config import SearchConfig
-from liser_ray.search.results import RunScore
+from liser_ray.search.results import RunScore, read_results
 from liser_ray.search.space import Setting, setting_key, with_setting
 from liser_ray.storage.addresses import join
 from liser_ray.storage.files import exists, list_files, read_bytes, write_bytes
@@ -40,8 +39,10 @@ class TrialPlan:
 
 def under_way(plan: TrialPlan) -> list[Setting]:
     """The settings of trials that have a checkpoint but no result."""
-    states = [join(plan.folder, posixpath.basename(file.path)) for file in list_files(plan.folder, ".pt")]
-    return [loaded(read_bytes(state), torch.device("cpu"))["setting"] for state in states]
+    names = [posixpath.basename(file.path) for file in list_files(plan.folder, ".pt")]
+    done = read_results(plan.folder)  # if the search was killed between a result and the end of its checkpoint
+    states = [join(plan.folder, name) for name in names if name.removesuffix(".pt") not in done]
+    return [loaded(read_bytes(state))["setting"] for state in states]
 
 
 class Trial:
@@ -64,7 +65,7 @@ class Trial:
         self._curve: list[tuple[int, float]] = []
         self._saved_at_s = time.monotonic()
         if exists(self._state_file):
-            states = loaded(read_bytes(self._state_file), group.device)["students"]
+            states = loaded(read_bytes(self._state_file))["students"]
             for student, state in zip(self._students.values(), states, strict=True):
                 student.load_state(state)
 

@@ -13,6 +13,7 @@ import numpy as np
 import optuna
 import ray
 import ray.train
+import torch
 from ray import tune
 from ray.train import ScalingConfig
 from ray.tune.experiment import Trial as TuneTrial
@@ -165,7 +166,8 @@ class TrialProcess(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another one."""
-        self._trial = Trial(self._plan, new_config, self._inputs, ProcessGroup.alone())
+        group = ProcessGroup(torch.device("cuda" if ray.get_gpu_ids() else "cpu"))  # Ray hides no GPU from the others
+        self._trial = Trial(self._plan, new_config, self._inputs, group)
         return True
 
     def step(self) -> dict[str, Any]:

@@ -25,12 +25,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def choose_device(has_gpu: bool = False) -> str:
-    """``cuda`` where this process has a GPU, else ``cpu``, with all its cores (an actor of Ray would use one).
+    """``cuda`` where Ray gave this process a GPU, else ``cpu``, with all its cores (an actor of Ray would use one).
 
     Raises:
         UserError: Ray gave it a GPU (``has_gpu``) and it can't use it: a CPU must not take its place in silence.
     """
-    if torch.cuda.is_available():
+    if has_gpu and torch.cuda.is_available():  # Ray hides no GPU from those that it gave none
         return "cuda"
     if has_gpu:
         raise UserError(

@@ -70,7 +70,8 @@ class Blendshapes:
     def __call__(self, frames: Tensor) -> Tensor:
         """The scores, in the order of `NAMES`, on the CPU."""
         size = (INPUT_PX, INPUT_PX)
-        inputs = (F.interpolate(frames, size, mode="bilinear") / 255).permute(0, 2, 3, 1).cpu().numpy()
+        # On the CPU, where the networks run: a GPU interpolates no bytes.
+        inputs = (F.interpolate(frames.cpu(), size, mode="bilinear") / 255).permute(0, 2, 3, 1).numpy()
         try:
             networks = self._free.get_nowait()
         except Empty:

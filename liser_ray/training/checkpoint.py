@@ -16,14 +16,14 @@ def saved(state: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def loaded(data: bytes, device: torch.device) -> dict[str, Any]:
-    """What `saved` has written.
+def loaded(data: bytes) -> dict[str, Any]:
+    """What `saved` has written, on the CPU.
 
     Raises:
         UserError: there is something else in it, which could run code.
     """
     try:
-        return cast("dict[str, Any]", torch.load(io.BytesIO(data), map_location=device, weights_only=True))
+        return cast("dict[str, Any]", torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
     except (UnpicklingError, RuntimeError, EOFError) as error:
         raise UserError(
             "A checkpoint (.pt) below the output is damaged, or holds more than tensors, which could run code. "

@@ -294,7 +294,8 @@ class Training:
         self._best_weights = state["best"]
         for one, saved in zip(self._optimizers, state["optimizers"], strict=True):
             one.load_state_dict(saved)
-        self._scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where it was begun without one
+            self._scaler.load_state_dict(state["scaler"])
 
     @property
     def line(self) -> str:

@@ -99,7 +99,7 @@ def train_to_end(
     if group.device.type == "cpu":
         keep_freed_memory()
     if exists(state):
-        training.load_state(loaded(read_bytes(state), group.device))
+        training.load_state(loaded(read_bytes(state)))
     kept_at_s = told_at_s = time.monotonic()
 
     def steps_done(done: int) -> None:

@@ -21,7 +21,8 @@ def able_precision(device: "torch.device", wished: Precision) -> Precision:
 
     wished = "bfloat16" if wished == "auto" else wished
     if device.type == "cuda":
-        return wished
+        emulated = torch.version.hip is None and torch.cuda.get_device_capability(device)[0] < 8
+        return "float32" if wished == "bfloat16" and emulated else wished
     able = torch.cpu.get_capabilities()
     return wished if wished == "bfloat16" and (able.get("avx512_bf16") or able.get("amx_bf16")) else "float32"
 

@@ -12,6 +12,7 @@ import ray.train
 import ray.train.torch
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from liser_ray.runtime.cluster import CPUS_FOR_RAY, start_ray
 from liser_ray.runtime.display import LiveDisplay, RunsProgress
@@ -38,7 +39,8 @@ def train_on_ray(
     start_ray()
     scaling, at_once = fit_workers(settings, len(runs), ray.cluster_resources(), gpu_share)
     log.info("%d runs, %d at once, each on %d × %s", len(runs), at_once, settings.workers, scaling.resources_per_worker)
-    progress: Any = ray.remote(num_cpus=0)(RunsProgress).remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # not on one that may go
+    progress: Any = ray.remote(num_cpus=0)(RunsProgress).options(scheduling_strategy=here).remote()
     shared = {"train": train, "inputs": ray.put(inputs), "tell": functools.partial(_tell, progress)}
 
     def train_one(run: RunT) -> str:

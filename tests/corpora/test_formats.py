@@ -50,6 +50,14 @@ class TestAudiofolder:
         assert [one.attributes for one in labeled.utterances] == [(("arousal", 3.5),), ()]
         assert labeled.skipped == {"without a label": 1}
 
+    def test_what_is_listed_twice_is_planned_once(self, tmp_path):
+        root = fill(tmp_path / "calls", "a.wav", "b.wav")
+        (root / "metadata.csv").write_text("file_name,label,speaker\na.wav,happy,7\nb.wav,sad,8\n")
+        (root / "metadata.jsonl").write_text('{"file_name": "a.wav", "label": "happy", "speaker": "7"}\n')
+        listing = list_recordings(f"audiofolder:{root}")
+        assert [os.path.basename(one.uri) for one in listing.recordings] == ["a.wav", "b.wav"]
+        assert listing.duplicates == 1
+
     def test_json_lines_in_the_folders_of_a_split(self, tmp_path):
         parts = {"train": [("a", 1), ("b", 2)], "validation": [("c", 3)], "test": [("d", 4), ("e", 2)]}
         for part, rows in parts.items():

@@ -53,7 +53,7 @@ def assert_same_end(through: Training, first: Training, second: Training) -> Non
     """One that ran through, and one of which the first epoch was trained elsewhere, come to the same."""
     first.run_epoch()
     torch.manual_seed(99)  # another process has other random numbers
-    second.load_state(loaded(saved(first.state()), CPU))
+    second.load_state(loaded(saved(first.state())))
     second.run()
     weights = trained_weights(through.model)
     for name, value in trained_weights(second.model).items():

@@ -52,18 +52,18 @@ TWO_FACES = [*LISER, "smile=face:smile.yaml"]
         # each node without a GPU gets all teachers
         (config(), (4, 0, 1), [(2, 0.5, 0, 2), (1, 0.5, 0, 2), (1, 0.5, 0, 2)]),
         (config(), (40, 0, 4), [(36, None, 0, 2), (4, 1, 0, 2), (4, 1, 0, 2)]),
-        # each GPU gets all, and the rest of the CPUs decode
-        (config(), (34, 2, 1), [(28, 1, 0, 2), (2, 1, 0.8, 4), (2, 1, 0.2, 4)]),
-        (config(teachers=SOUND), (34, 2, 1), [(30, 1, 0, 2), (2, 1, 1.0, 4)]),
-        (config(teachers=TWO_FACES), (34, 2, 1), [(28, 1, 0, 2), (2, 1, 0.8, 4), (2, 1, 0.2, 4)]),
+        # each GPU gets all, which hold no CPU so that no decoder can take their node's last one; the rest decode
+        (config(), (34, 2, 1), [(28, 1, 0, 2), (2, 0, 0.8, 4), (2, 0, 0.2, 4)]),
+        (config(teachers=SOUND), (34, 2, 1), [(30, 1, 0, 2), (2, 0, 1.0, 4)]),
+        (config(teachers=TWO_FACES), (34, 2, 1), [(28, 1, 0, 2), (2, 0, 0.8, 4), (2, 0, 0.2, 4)]),
         # a teacher with a pool of its own
         (
             config(teachers=TWO_FACES, smile=PoolConfig(num_gpus=0)),
             (34, 2, 1),
-            [(26, 1, 0, 2), (2, 1, pytest.approx(4 / 9), 4), (2, 1, 0, 2), (2, 1, pytest.approx(1 / 9), 4)],
+            [(26, 1, 0, 2), (2, 0, pytest.approx(4 / 9), 4), (2, 1, 0, 2), (2, 0, pytest.approx(1 / 9), 4)],
         ),
         # a teacher on a CPU takes the spans that come together
-        (config(sound=PoolConfig(num_gpus=0)), (34, 2, 1), [(28, 1, 0, 2), (2, 1, 0.8, 4), (2, 1, 0, 2)]),
+        (config(sound=PoolConfig(num_gpus=0)), (34, 2, 1), [(28, 1, 0, 2), (2, 0, 0.8, 4), (2, 1, 0, 2)]),
         # decoders that hold more than a CPU are fewer, as configs/cluster/label.yaml has it
         (
             config(PoolConfig(num_cpus=1.25), clips=NO_CPU, sound=NO_CPU),

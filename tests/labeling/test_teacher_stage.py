@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +19,8 @@ from liser_ray.media import yuv
 from liser_ray.media.content_hash import digest
 from liser_ray.media.flac import decode_flac, encode_flac
 from liser_ray.media.outcome import Problem, Reason
+from liser_ray.runtime.errors import UserError
+from liser_ray.storage.run_record import plain
 from liser_ray.teachers.kinds import read_teachers
 from liser_ray.teachers.prosody.network import ProsodyNetwork
 from liser_ray.teachers.prosody.teacher import write_prosody_network
@@ -64,6 +67,17 @@ def entry(teacher: Teacher) -> SimpleNamespace:
 
 def stage(*entries, required=("face", "speech"), **settings):
     return TeacherStage(entries, required, "float32", **settings)
+
+
+def test_a_machine_with_other_teachers_than_the_table_was_begun_with_labels_nothing(entries):
+    face = entries["face"]
+    (target,) = face.load(CPU).targets
+    other = replace(target, name="other", teacher="other")  # of another pool
+    recipe = {"targets": [plain(one.to_json()) for one in (target, other)]}
+    stage(face, recipe=recipe)
+    recipe["targets"][0]["sha256"] = "of other weights"
+    with pytest.raises(UserError, match="face is not what it was when this table was begun"):
+        stage(face, recipe=recipe)
 
 
 def test_labels_are_those_of_their_own_clip_in_any_order(spans, entries):

@@ -83,7 +83,7 @@ def test_the_recogniser_is_asked_where_there_is_speech_and_no_transcript(spans, 
         return recogniser
 
     monkeypatch.setattr("liser_ray.teachers.recogniser.load_recogniser", load)
-    rows = TranscriptStage("whisper", "float32", work.append)(spans).to_pylist()
+    rows = TranscriptStage("whisper", "float32", count=work.append)(spans).to_pylist()
     assert asked == [[1, 2], [1], [2]]
     assert [row["transcript"] for row in rows] == ["Yes!", "It is 1.", "", "", ""]
     assert [row["status"] for row in rows] == ["", "", "failed", "", "failed"]
@@ -91,7 +91,7 @@ def test_the_recogniser_is_asked_where_there_is_speech_and_no_transcript(spans, 
     assert "too long" in rows[2]["detail"]
     assert [(one.spans, one.ended) for one in work] == [(4, 1)]
     changed = spans.set_column(spans.schema.get_field_index("audio"), "audio", spans["audio"].take([1, 2, 0, 3, 4]))
-    rows = TranscriptStage("whisper", "float32", work.append)(changed).to_pylist()
+    rows = TranscriptStage("whisper", "float32", count=work.append)(changed).to_pylist()
     assert [row["reason"] for row in rows] == ["", "hash_mismatch", "hash_mismatch", "", ""]
 
 

@@ -77,3 +77,5 @@ def test_a_worker_that_was_given_a_gpu_does_not_fall_back_on_its_cpu(monkeypatch
     assert choose_device() == "cpu"
     with pytest.raises(UserError, match="was given a GPU, and PyTorch can't use it"):
         choose_device(has_gpu=True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert (choose_device(), choose_device(has_gpu=True)) == ("cpu", "cuda")  # Ray hides no GPU from the first

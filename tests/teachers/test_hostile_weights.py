@@ -115,10 +115,10 @@ def test_state_to_go_on_from(harm, tmp_path):
     with pytest.raises(UserError, match="could run code"):
         load_plain(Path(path))
     with pytest.raises(UserError, match="could run code"):
-        loaded(Path(path).read_bytes(), torch.device("cpu"))
+        loaded(Path(path).read_bytes())
     buffer = io.BytesIO()
     torch.save({"epoch": 3, "weights": {"a": torch.ones(2)}, "name": "x"}, buffer)
-    assert loaded(buffer.getvalue(), torch.device("cpu"))["epoch"] == 3
+    assert loaded(buffer.getvalue())["epoch"] == 3
 
 
 @pytest.mark.parametrize("place", ["../secret.bin", "absolute"])

@@ -127,7 +127,7 @@ def test_a_stage_begins_with_an_optimizer_that_remembers_nothing_of_the_one_befo
     state = saved(whole.state())
     for optimizers in (whole.state()["optimizers"], never_used):
         one = training(settings)
-        one.load_state(loaded(state, CPU) | {"optimizers": optimizers})
+        one.load_state(loaded(state) | {"optimizers": optimizers})
         finish(one)
         assert equal(weights_of(one), weights_of(anew))
 
@@ -144,7 +144,7 @@ def test_stopped_and_gone_on_it_is_as_if_never_stopped(changes):
     data = saved(first.state())
     torch.manual_seed(99)  # another process has other random numbers
     second = training(settings)
-    second.load_state(loaded(data, CPU))
+    second.load_state(loaded(data))
     finish(second)
     assert without_time(second) == without_time(whole)
     assert equal(weights_of(second), weights_of(whole))
@@ -154,12 +154,12 @@ def test_a_checkpoint_of_which_a_part_is_lost_is_refused():
     data = saved({"weights": torch.zeros(100)})
     for part in (data[: len(data) // 2], b""):
         with pytest.raises(UserError, match="is damaged"):
-            loaded(part, torch.device("cpu"))
+            loaded(part)
 
 
 def test_a_checkpoint_that_could_run_code_is_refused():
     with pytest.raises(UserError, match="could run code"):
-        loaded(saved({"history": [Points]}), CPU)
+        loaded(saved({"history": [Points]}))
 
 
 def test_the_seed_decides_and_is_another_for_each_fold():
