@@ -52,15 +52,18 @@ EXPERIMENTS = {
         "of the gap between six actors' labels and seventeen's",
         RECORDS / "fewer_labels_in_conditions",
     ),
-    "pretext": Experiment(
-        {
-            "none": (RECORDS / "pretext", "strong+65-steps"),
-            "pretext": (RECORDS / "pretext", "pretext-energy+65-steps"),
-            "placebo": (RECORDS / "pretext", "pretext-energy+placebo+65-steps"),
-        },
-        [("pretext", "none"), ("pretext", "placebo"), ("placebo", "none")],
-        conditions=RECORDS / "pretext_in_conditions",
-    ),
+    **{
+        name: Experiment(
+            {
+                "none": (RECORDS / name, "strong+65-steps"),
+                "pretext": (RECORDS / name, "pretext-energy+65-steps"),
+                "placebo": (RECORDS / name, "pretext-energy+placebo+65-steps"),
+            },
+            [("pretext", "none"), ("pretext", "placebo"), ("placebo", "none")],
+            conditions=RECORDS / f"{name}_in_conditions",
+        )
+        for name in ("pretext", "pretext_cremad")
+    },
     "arithmetic": Experiment(
         {"bfloat16": (RECORDS / "arithmetic", "robust"), "float32": (ROOT / "results", "robust")},
         [("bfloat16", "float32")],
@@ -171,7 +174,10 @@ def arms_table(arms: Mapping[str, Sequence[Record]]) -> str:
     for arm, records in arms.items():
         seeds = ", ".join(str(one.seed) for one in records)
         each = ", ".join(score_text(pooled([one], "uar")) for one in records)
-        lines.append(f"| {arm} | {seeds} | {interval_text(interval(records, 'uar'))} | {each} |")
+        found = interval(records, "uar")
+        lines.append(f"| {arm} | {seeds} | {interval_text(found)}{'†' * (found.n_seeds == 1)} | {each} |")
+    if "†" in "".join(lines):
+        lines += ["", "† over speakers alone: one seed."]
     return "\n".join(lines)
 
 
