@@ -1,6 +1,7 @@
 """``python -m liser_ray``, installed as ``liser-ray``: the jobs, and what uses a trained student."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -84,6 +85,8 @@ def _not_installed(error: ModuleNotFoundError) -> Exception:
 
 def main() -> None:
     """The installed command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name, or a bar, that the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     is_job = sys.argv[1:2] and sys.argv[1] in _JOBS
     run(command) if is_job else run(command, interrupted="Interrupted.")
 

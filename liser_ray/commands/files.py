@@ -42,8 +42,7 @@ def find_inputs(names: Iterable[str]) -> Iterator[Input]:
         if name.startswith("s3://"):
             found = list(_on_s3(name))
         elif os.path.isdir(name):
-            paths = Path(name).rglob("*")
-            found = sorted(str(path) for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
+            found = sorted(path for path in _below(name) if Path(path).suffix.lower() in SUFFIXES)
         elif _WILD & set(name) and "://" not in name and not os.path.isfile(name):
             found = sorted(path for path in glob.glob(name, recursive=True) if os.path.isfile(path))
         else:
@@ -51,6 +50,19 @@ def find_inputs(names: Iterable[str]) -> Iterator[Input]:
         yield from map(Input, found)
         if not found:
             yield Input(name, "no recordings there")
+
+
+def _below(folder: str) -> Iterator[str]:
+    """Files below a folder, behind links too; none that is hidden (a Mac leaves some), as in a labeling job's plan."""
+    walked: set[str] = set()
+    for at, folders, files in os.walk(folder, followlinks=True):
+        if (place := os.path.realpath(at)) in walked:
+            folders.clear()
+            continue
+        walked.add(place)
+        folders[:] = [one for one in folders if not one.startswith(".")]
+        paths = (os.path.join(at, one) for one in files if not one.startswith("."))
+        yield from filter(os.path.isfile, paths)
 
 
 def _on_s3(uri: str) -> Iterator[str]:
@@ -61,7 +73,7 @@ def _on_s3(uri: str) -> Iterator[str]:
         raise UserError(f"{uri}: give s3://bucket/key.")
     literal = re.split(r"[*?[]", key)[0]
     is_glob = literal != key
-    if key and not is_glob and not key.endswith("/") and look(uri).error is None:
+    if key and not key.endswith("/") and look(uri).error is None:  # a name may have brackets
         yield uri
         return
     folder = posixpath.dirname(literal) if is_glob else key.rstrip("/")

@@ -219,7 +219,7 @@ def lesson(config: FinetuneConfig, said: Said | None, fold: Fold) -> Lesson | No
 def lesson_facts(config: FinetuneConfig) -> dict[str, Any]:
     """What decides on a model beside the labels, for JSON; nothing where that is nothing."""
     loss, found = loss_of(config), dict[str, Any]()
-    if loss != LossConfig():
+    if loss != LossConfig(confidence="none"):
         found = {"recipe": config.recipe, "loss": asdict(loss)}
     if loss.taught:
         found["unlabeled" if config.stages == 2 else "distil_labeled"] = _table(config).sha256

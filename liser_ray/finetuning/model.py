@@ -1,5 +1,6 @@
 """What LoRA trains: a frozen speech model with updates of its attention and a new head."""
 
+import types
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,6 +49,11 @@ def build_model(
     base.refuse_missing()
     model = base.model
     model.config.layerdrop = 0.0
+    model.config.mask_time_min_masks = 0  # two spans of .2 s, however short the piece, would be most of one of .5 s
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):  # frozen too, and no adapter would keep its statistics
+            module.train = types.MethodType(lambda self, mode=True: nn.Module.train(self, False), module)  # type: ignore[method-assign]
+            module.eval()
     for module in model.modules():  # Whisper's encoder has it from its configuration by now
         if hasattr(module, "layerdrop"):
             module.layerdrop = 0.0  # type: ignore[assignment]

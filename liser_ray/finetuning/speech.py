@@ -27,9 +27,12 @@ from liser_ray.finetuning.model import build_model
 from liser_ray.finetuning.scoring import Predictions, Way
 from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.finetuning.task import TeacherTask, score_recordings
+from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.media.speech import speech_shares, speech_stretches
 from liser_ray.storage.addresses import absolute
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.student.data.labels_table import open_labels_table
+from liser_ray.student.data.unlabeled import SegmentSettings
 from liser_ray.student.training.config import Distilled, TrainConfig
 from liser_ray.student.training.recipes import run_name
 from liser_ray.teachers.kinds.speech import WINDOW_S
@@ -108,7 +111,7 @@ class SpeechMethod(Method[FinetuneConfig]):
         base = card["base"]["name"]
         return CardText(
             title="Speech emotion teacher",
-            loader="peft" if "lora" in card["settings"] else "liser-ray",
+            loader="peft" if "lora" in card["settings"] and not self.config.projections else "liser-ray",
             task="audio-classification",
             how=f"{base} {self._how()}",
             takes="16 kHz mono",
@@ -180,7 +183,7 @@ class LoraMethod(SpeechMethod):
         return f"with LoRA (rank {self.config.lora.rank}) and a new head"
 
     def _use(self, base: str) -> str:
-        return _LORA_USE.format(base=base)
+        return _HEAD_USE if self.config.projections else _LORA_USE.format(base=base)
 
 
 class HeadMethod(SpeechMethod):
@@ -236,12 +239,20 @@ def predict(
     truth, ways = speech.label_index[indices], {}
     for name, hears_s in HEARINGS.items():
         teacher = SpeechTeacher("teacher", [model], device, precision, hears_s=hears_s)
-        windows = [sound_windows(speech.waveform(i), WINDOW_S, WINDOW_S, hears_s)[0] for i in indices]
+        windows = [spoken_windows(speech.waveform(i), hears_s) for i in indices]
         counts = [len(one) for one in windows]
         found = teacher([window for one in windows for window in one])[model.name].values
         means = np.stack([one.mean(axis=0) for one in np.split(found, np.cumsum(counts)[:-1])])
         ways[name] = Way(hears_s, means, np.repeat(truth, counts), found)
     return Predictions(truth, softmax(logits, axis=1).astype(np.float32), ways)
+
+
+def spoken_windows(pcm: np.ndarray, hears_s: float) -> Sequence[np.ndarray]:
+    """What is heard of a recording int16 [n] for its windows that a student counts: half speech and more, if any is."""
+    windows, start_s = sound_windows(pcm, WINDOW_S, WINDOW_S, hears_s)
+    starts = np.round(start_s * SAMPLE_RATE_HZ).astype(np.int64)
+    spoken = speech_shares(speech_stretches(pcm), starts, round(WINDOW_S * SAMPLE_RATE_HZ)) >= SegmentSettings.min_valid
+    return [window for window, counts in zip(windows, spoken, strict=True) if counts or not spoken.any()]
 
 
 _LORA_USE = """\
@@ -251,7 +262,7 @@ from peft import PeftModel
 from transformers import AutoModelForAudioClassification
 
 labels = json.load(open("labels.json"))
-base = AutoModelForAudioClassification.from_pretrained("{base}", num_labels=len(labels))
+base = AutoModelForAudioClassification.from_pretrained("{base}", num_labels=len(labels), ignore_mismatched_sizes=True)
 model = PeftModel.from_pretrained(base, ".").eval()
 ```
 """

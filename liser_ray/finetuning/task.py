@@ -180,7 +180,13 @@ class TeacherTask(RecordingTask):
     def _parts(self, mine: np.ndarray, batch: np.ndarray, epoch: int) -> list[Pieces]:
         n_samples = self._longest if self.prepare.masked else int(self._lengths[batch].min())
         crops, size = [self._crop(index, n_samples, epoch) for index in mine.tolist()], self._settings.micro_batch_size
-        return [Pieces(crops[at : at + size], mine[at : at + size]) for at in range(0, len(mine), size)]
+        parts = []
+        for at in range(0, len(mine), size):
+            pieces = crops[at : at + size]
+            if not self.prepare.masked:  # a copy may have lost its silence, and be shorter than all recordings
+                pieces = [one[: min(map(len, pieces))] for one in pieces]
+            parts.append(Pieces(pieces, mine[at : at + size]))
+        return parts
 
     def _crop(self, index: int, n_samples: int, epoch: int) -> np.ndarray:
         """A piece of a recording, or of one of its copies."""

@@ -13,11 +13,11 @@ import pyarrow.dataset as pads
 from rich.console import Console
 from rich.table import Table
 
-from liser_ray.corpora.plan import PlanSummary, copy_plan, extend_plan, load_plan_summary, replan_failed
+from liser_ray.corpora.plan import PlanSummary, extend_plan, load_plan_summary, replan_failed
 from liser_ray.labeling.config import LabelConfig, fit_pools, spans_per_file
 from liser_ray.labeling.monitor import monitored
 from liser_ray.labeling.pipeline import run_pipeline
-from liser_ray.labeling.planning import describe_plan, plan_corpus, refuse_part
+from liser_ray.labeling.planning import describe_plan, plan_corpus
 from liser_ray.labeling.progress import JobCounts
 from liser_ray.labeling.resume import (
     OutputFolders,
@@ -91,16 +91,18 @@ def label_corpus(config: LabelConfig) -> JobResult:
     plan = load_plan_summary(folders.output) if goes_on else plan_corpus(config)
     if plan is None:
         raise UserError(f"{folders.output} has labels but no plan.json: it was changed by hand. Use another --output.")
-    if table := find_table(config):
-        of_table = load_plan_summary(table.output)
-        if goes_on and of_table and plan.spans_by_part != of_table.spans_by_part:  # it has grown
-            refuse_part(config)
-            plan = copy_plan(table.output, folders.output)
+    table = find_table(config)
+    if table:  # whose spans are of its own length
         config = replace(config, plan=replace(config.plan, span_seconds=plan.config.span_seconds))
     carried = _carried(plan, folders)
     transcripts = sources_of_transcripts(config, carried)
     recipe = make_recipe(config, targets, transcripts)
     refuse_changed_recipe(folders.run_card, recipe)
+    if table and (of_table := load_plan_summary(table.output)) and of_table.spans_by_part != plan.spans_by_part:
+        raise UserError(
+            f"{table.output} has other rows than when {folders.output} was begun: give another --output, and all of "
+            "it is labeled anew."
+        )
     schema = labels_schema(targets, carried, {RECIPE_KEY: json.dumps(recipe)}, bool(transcripts))
     if not goes_on:
         write_run_card(folders, recipe, plan, config)

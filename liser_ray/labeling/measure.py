@@ -246,7 +246,11 @@ def _pools_here(config: LabelConfig) -> Pools:
 
 def _with_open_sizes(config: LabelConfig) -> LabelConfig:
     """The settings with as many workers in each pool as fit."""
-    teachers = {name: replace(pool, actors=0) for name, pool in config.teacher_pools.items()}
+    # A teacher on a GPU is fitted to hold no CPU; how many it uses is open again.
+    teachers = {
+        name: replace(pool, actors=0, num_cpus=pool.num_cpus or (-1.0 if pool.num_gpus > 0 else 0.0))
+        for name, pool in config.teacher_pools.items()
+    }
     return replace(config, media_pool=replace(config.media_pool, actors=0), teacher_pools=teachers)
 
 

@@ -19,7 +19,7 @@ from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.progress import JobCounts
 from liser_ray.labeling.resume import ID_COLUMN, OutputFolders, whole_label_files
 from liser_ray.labeling.schema import RECIPE_KEY
-from liser_ray.labeling.table_input import ReopenRows, find_table
+from liser_ray.labeling.table_input import ReopenRows, find_table, recipe_of
 from liser_ray.labeling.teacher_stage import TeacherStage
 from liser_ray.labeling.transcript_stage import TranscriptStage
 from liser_ray.media.outcome import Stage
@@ -69,6 +69,9 @@ def label_spans(
     )
     in_table = (schema.metadata or {}).get(RECIPE_KEY.encode())
     recipe = json.loads(in_table) if in_table else None  # none is measured
+    if recipe and table:  # what it has already is nobody's here
+        carried = {one["name"] for one in recipe_of(table)["targets"]}
+        recipe["targets"] = [one for one in recipe["targets"] if one["name"] not in carried]
     for name, entries in config.teacher_groups.items():
         pool = pools.teachers[name]
         is_last = (name,) == config.clips_pools[-1:]

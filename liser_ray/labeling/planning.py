@@ -33,9 +33,15 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
     summary = load_plan_summary(config.output)
     goes_on = exists(OutputFolders(absolute(config.output)).run_card)
     if table := find_table(config):
-        if summary and summary.input_uri == table.output:
+        of_table = load_plan_summary(table.output)
+        if (
+            summary
+            and summary.input_uri == table.output
+            and of_table
+            and summary.spans_by_part == of_table.spans_by_part
+        ):
             return summary
-        refuse_part(config)
+        _refuse_part(config)
         return copy_plan(table.output, None if goes_on else config.output)
     fits = summary and summary.input_uri == input_address(config.input) and _same_rows(summary, config)
     if summary and fits and (goes_on or summary.config.spans_per_part == config.plan.spans_per_part):
@@ -43,14 +49,13 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
             return extend_plan(config.output, config.plan)
         log.info("The plan in %s is used. Recordings that came since are added with --extend.", config.output)
         return summary
-    refuse_part(config)
+    _refuse_part(config)
     output = None if goes_on else config.output
     wanted = config.media.wanted()
     return make_plan(config.input, output, config.plan, ADDED_COLUMNS, config.needs.face, config.media_folder, wanted)
 
 
-def refuse_part(config: LabelConfig) -> None:
-    """Refuse, with a `UserError`, to make a plan for a part alone."""
+def _refuse_part(config: LabelConfig) -> None:
     if config.part:
         raise UserError(
             f"{config.output} has no plan for these settings, and --part makes none, since several clusters would: run "

@@ -98,7 +98,8 @@ class TeacherStage:
         self._teachers = {entry.name: entry.load(device, precision) for entry in entries}
         if recipe is not None:
             here = {one.name: plain(one.to_json()) for teacher in self._teachers.values() for one in teacher.targets}
-            there = {one["name"]: one for one in recipe["targets"] if one["teacher"] in self._teachers}
+            own = here.keys() | self._teachers.keys()
+            there = {one["name"]: one for one in recipe["targets"] if own & {one["name"], one["teacher"]}}
             if others := sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name)):
                 raise UserError(
                     f"On {socket.gethostname()} {', '.join(others)} is not what it was when this table was begun. Pin "
@@ -189,7 +190,8 @@ def _windows(spans: pa.Table, row: int, media: np.ndarray, teacher: Teacher) -> 
     window_s = target.window_s or len(media) / SAMPLE_RATE_HZ
     windows, start_s = sound_windows(media, window_s, target.hop_s or window_s, teacher.hears_s)
     starts = np.round(start_s * SAMPLE_RATE_HZ).astype(np.int64)
-    valid = speech_shares(_stretches(spans, row), starts, round(window_s * SAMPLE_RATE_HZ))
+    length = min(round(window_s * SAMPLE_RATE_HZ), max(1, len(media)))  # what a short span lacks is no silence
+    valid = speech_shares(_stretches(spans, row), starts, length)
     return SpanWindows(windows, np.arange(len(windows)), start_s, valid)
 
 

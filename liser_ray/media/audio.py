@@ -29,17 +29,24 @@ class Cancelling:
 
     def __init__(self) -> None:
         self._energies = np.zeros(1)  # of the channels so far
+        self._sums = np.zeros(1)
         self._energy_of_sum = 0.0
+        self._n = 0
 
     def alone(self, channels: np.ndarray) -> int | None:
         """The one channel to take in place of all if they do, by all so far; the next part is float [channels, n]."""
         channels = np.nan_to_num(channels.astype(np.float64))
         if len(channels) != len(self._energies):
-            self._energies, self._energy_of_sum = np.zeros(len(channels)), 0.0
+            self._energies, self._sums = np.zeros(len(channels)), np.zeros(len(channels))
+            self._energy_of_sum, self._n = 0.0, 0
+        self._n += channels.shape[1]
+        self._sums += channels.sum(axis=1)
         self._energies += np.square(channels).sum(axis=1)
         self._energy_of_sum += float(np.square(channels.sum(axis=0)).sum())
-        cancel = self._energy_of_sum < _CANCELLED * self._energies.sum()
-        return int(self._energies.argmax()) if cancel else None
+        n = max(1, self._n)  # without the constant that a channel may have, which is no sound
+        energies = self._energies - np.square(self._sums) / n
+        cancel = self._energy_of_sum - self._sums.sum() ** 2 / n < _CANCELLED * energies.sum()
+        return int(energies.argmax()) if cancel else None
 
 
 class Resampler:
@@ -63,7 +70,7 @@ class Resampler:
         self._cancelling = Cancelling()
         self._held: list[av.AudioFrame] = []  # until they are enough to tell whether the channels cancel out
         self._held_samples = 0
-        self._knows_layout = self._n_channels <= 2 or _knows(first)
+        self._knows_layout = self._n_channels < 2 or first.layout.name == "stereo" or _knows(first)
         self._alone: int | None = None  # the one channel that is taken
         self._resampler = _to_mono()
 

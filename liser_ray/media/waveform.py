@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import av
 import numpy as np
 
-from liser_ray.media.audio import SAMPLE_RATE_HZ, SILENCE_DB, SILENCE_PEAK, Resampler
+from liser_ray.media.audio import MAX_DRIFT_S, SAMPLE_RATE_HZ, SILENCE_DB, SILENCE_PEAK, Resampler
 from liser_ray.media.container import CUT_OFF, ByteSource, Tracks, is_cut_off
 from liser_ray.media.joined import Part, files_in
 from liser_ray.media.outcome import MediaError
@@ -17,6 +17,9 @@ from liser_ray.media.track_choice import open_tracks
 log = logging.getLogger(__name__)
 
 MIN_DURATION_S = 0.1
+
+_MAX_GAP_S = 600.0
+"""A longer gap is taken for a broken time stamp, and closed."""
 
 _LFS_POINTER = b"version https://git-lfs"
 
@@ -93,13 +96,14 @@ def _blocks(source: ByteSource) -> Iterator[np.ndarray]:
 
 
 def _blocks_of(tracks: Tracks) -> Iterator[np.ndarray]:
-    """The sound as it is decoded, int16 [n]; what comes in another format goes on behind it."""
+    """The sound as it is decoded, int16 [n], gaps as zeros; what comes in another format goes on behind it."""
     with tracks.container as container:
         if tracks.audio is None:
             raise WaveformError("unreadable", tracks.choice.lacks["audio"].words)
-        packets = container.demux(tracks.audio)
+        packets, timeline = container.demux(tracks.audio), Timeline(tracks)
         resampler: Resampler | None = None
         n_samples = n_errors = 0
+        run_s = 0.0  # when what the resampler has began
         more = True
         while more:
             try:
@@ -114,8 +118,15 @@ def _blocks_of(tracks: Tracks) -> Iterator[np.ndarray]:
                     if frame.samples == 0 or frame.sample_rate <= 0:
                         continue
                     _check_finite(frame)
-                    if resampler is None or not resampler.takes(frame):
+                    time_s = timeline.time_s(frame.pts, tracks.audio)
+                    run_end_s = run_s + resampler.duration_s if resampler is not None else None
+                    gap_s = 0.0 if time_s is None or run_end_s is None else time_s - run_end_s
+                    is_gap = MAX_DRIFT_S < gap_s <= _MAX_GAP_S
+                    if resampler is None or not resampler.takes(frame) or is_gap:
                         blocks += resampler.finish() if resampler is not None else []
+                        if is_gap:  # as a labeling job hears it
+                            blocks.append(np.zeros(round(gap_s * SAMPLE_RATE_HZ), np.int16))
+                        run_s = time_s if time_s is not None else run_end_s or 0.0
                         resampler = Resampler(frame)
                     blocks += resampler.add(frame)
             except av.EOFError:
@@ -129,7 +140,7 @@ def _blocks_of(tracks: Tracks) -> Iterator[np.ndarray]:
             for block in blocks:
                 n_samples += len(block)
                 yield block
-        stated_s = Timeline(tracks).stated_duration_s()
+        stated_s = timeline.stated_duration_s()
     kept_s = n_samples / SAMPLE_RATE_HZ
     if n_errors and (n_samples == 0 or (stated_s is not None and kept_s < stated_s / 2)):
         of = f" of {stated_s:.2f}" if stated_s is not None else ""

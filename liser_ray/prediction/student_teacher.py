@@ -80,10 +80,11 @@ def _heard_by(card: StudentCard) -> TunedOn | None:
     if not speakers or content.get("trusted"):
         return None
     heard = {identity(content["labeled"], name) for name in (*speakers["train"], *speakers["validation"])}
+    shares = [content.get("facts", {}).get("recipe", {}).get("train", {}).get("labeled_fraction", 1.0)]
     for teacher in content.get("teachers", {}).values():
         if (tuned := teacher.get("tuned_on")) and tuned["heard"]:
             heard |= {identity(tuned["labeled"], name) for name in tuned["heard"]}
+            shares.append(tuned.get("labeled_fraction", 1.0))
     sets = sorted({of_set for of_set, _ in heard})
     names = tuple(name if len(sets) == 1 else f"{of_set}/{name}" for of_set, name in sorted(heard))
-    train = content.get("facts", {}).get("recipe", {}).get("train", {})
-    return TunedOn(JOINT.join(sets), content["fold"], names, train.get("labeled_fraction", 1.0))
+    return TunedOn(JOINT.join(sets), content["fold"], names, max(shares))

@@ -191,9 +191,12 @@ def _other_settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[str]
     """In what the loss, network and training of two runs differ, as far as both say it."""
     for group in ("loss", "network", "train"):
         of_a, of_b = a.get(group) or {}, b.get(group) or {}
-        for name in of_a.keys() & of_b.keys():
-            if of_a[name] != of_b[name]:
-                yield f"{group}.{name} {of_a[name]} and {of_b[name]}"
+        for name in sorted((of_a.keys() & of_b.keys()) - {"seed"}):
+            one, other = of_a[name], of_b[name]
+            if name == "augment":
+                one, other = ({key: of[key] for key in one.keys() & other.keys()} for of in (one, other))
+            if one != other:
+                yield f"{group}.{name} {one} and {other}"
 
 
 def _drawn(rng: np.random.Generator, n: int, n_draws: int) -> np.ndarray:

@@ -97,7 +97,8 @@ def others_table(records: Sequence[Record], unseen: Collection[str]) -> str:
         lines.append([one.what, one.score, NOTHING, f"{one.remark}; {source}"])
     best = PAPER[PAPERS_BEST].uar
     inside = [recipe for recipe, one in ours if one.low <= best <= one.high]
-    outside = [f"{recipe} ({interval_text(one)})" for recipe, one in ours if recipe not in inside]
+    others = [(recipe, one) for recipe, one in ours if recipe not in inside and not math.isnan(one.low)]
+    outside = [f"{recipe} ({interval_text(one)})" for recipe, one in others]
     verdicts = [f"inside the interval of {', '.join(inside)}"] * bool(inside)
     verdicts += [f"outside that of {', '.join(outside)}"] * bool(outside)
     note = f"\nThe paper's best, {PAPERS_BEST[0]} with {score_text(best)}, lies {' and '.join(verdicts)}.\n"

@@ -173,12 +173,12 @@ def _scores(card: StudentCard) -> Iterator[str]:
     content, joined = card.content, len(card.content.get("sets", {})) > 1
     found = {"": content["cross_validated"]} if "cross_validated" in content else content.get("cross_validated_on", {})
     for name, scores in found.items():
-        low, high = scores["uar_interval"]
+        ends, over = scores["uar_interval"], scores["interval_over"]
+        reach = f" [{ends[0]:.3f}, {ends[1]:.3f}] (95 % interval over {over})" if ends else ""
         yield (
             "It has learned from all speakers, so that nobody is left to score it on. Students of its recipe, each "
             f"on speakers {f'of {name} ' if name else ''}whom it has not heard ({scores['speakers']} speakers, "
-            f"{scores['seeds']} seeds), have UAR {scores['uar']:.3f} [{low:.3f}, {high:.3f}] (95 % interval over "
-            f"{scores['interval_over']}) and WAR {scores['war']:.3f}."
+            f"{scores['seeds']} seeds), have UAR {scores['uar']:.3f}{reach} and WAR {scores['war']:.3f}."
         )
     of_sets: dict[str, list[np.ndarray]] = {}
     for speaker, counts in content.get("confusions", {}).items():

@@ -41,6 +41,19 @@ def choose_device(has_gpu: bool = False) -> str:
     return "cpu"
 
 
+def without_gaps(packed: Tensor) -> Tensor:
+    """Packed clips uint8 [N, T, 337, 224], where no face was, with the last picture before it, else the first after it.
+
+    What is not packed stays. A picture without a face is 0 throughout, its colours' number too.
+    """
+    if packed.shape[2:] != (yuv.PACKED_ROWS, yuv.CROP_PX):
+        return packed
+    shown = packed[:, :, -1, 0] > 0
+    before = torch.where(shown, torch.arange(packed.shape[1], device=packed.device), -1).cummax(dim=1).values
+    cells = torch.where(before < 0, shown.int().argmax(dim=1, keepdim=True), before)
+    return packed[torch.arange(len(packed), device=packed.device)[:, None], cells]
+
+
 def on_device(windows: Windows, batch_size: int, device: torch.device) -> Iterator[Tensor]:
     """Slices of ``batch_size`` rows on the device, in order; with a GPU the next one is copied during the work on this.
 

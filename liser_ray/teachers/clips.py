@@ -65,6 +65,6 @@ class ClipTeacher(Teacher):
 
     def _answer(self, batch: Tensor) -> Tensor:
         with torch.inference_mode():
-            clips = batches.as_rgb(batch)
+            clips = batches.as_rgb(batches.without_gaps(batch))
             with mixed(self._device, self._precision):
                 return self._classify(clips)

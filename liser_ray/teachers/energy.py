@@ -45,7 +45,7 @@ class EnergyTeacher(Teacher):
     """Of each 3 s of sound, float32 [48000], `energy_variation`."""
 
     def __init__(self, name: str):
-        self.targets = (Target(name, "scalar", LABELS, WINDOW_S, HOP_S, "energy 1", name, tuned_on=NOBODY),)
+        self.targets = (Target(name, "scalar", LABELS, WINDOW_S, HOP_S, "energy 2", name, tuned_on=NOBODY),)
 
     def __call__(self, windows: Windows) -> dict[str, Answer]:
         """Float32 [N, 1], 0 or more."""

@@ -172,12 +172,18 @@ def load_models(
             network, labels = _adapted(base, folder, given)
         else:
             network, labels = _whole(base, given)
-        digest = base.sha256
+        digest, bundle = base.sha256, find_bundle(str(folder))
+        tuned = bundle.content.get("base", {}).get("sha256", digest) if bundle and folder != base.folder else digest
+        if tuned != digest:
+            log.warning(
+                "%s was tuned on another %s than there is now (SHA-256 %s, not %s): its answers may mean nothing.",
+                *(folder, base.folder, digest[:12], tuned[:12]),
+            )
         if folder != base.folder:
             digest = hashlib.sha256((sha256(folder) + digest).encode()).hexdigest()
         preprocessor = folder if any((folder / file).is_file() for file in PREPROCESSORS) else base_folder
         prepare = read_preparation(preprocessor, base.model)
-        models.append(SpeechModel(name, labels, digest, network, prepare, find_bundle(str(folder))))
+        models.append(SpeechModel(name, labels, digest, network, prepare, bundle))
     return tuple(models)
 
 

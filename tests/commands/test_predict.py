@@ -136,6 +136,15 @@ def test_without_labels_attributes_are_all_that_is_said(command, speech_folder, 
     assert (bad["valence"], bad["error"]) == ("", failed["error"])
 
 
+def test_hidden_files_are_left_out_and_links_followed(run, speech_folder, tmp_path):
+    (tmp_path / "calls").mkdir()
+    (tmp_path / "calls/._a.wav").write_bytes(b"what a Mac leaves")
+    (tmp_path / "calls/more").symlink_to(speech_folder)
+    names = [json.loads(line)["file"] for line in run(tmp_path / "calls", "--json")[1].splitlines()]
+    assert names
+    assert all("calls/more/" in name for name in names)
+
+
 def test_folders_globs_and_videos(run, speech_folder, tmp_path):
     write_video(tmp_path / "talk.mp4", moving_gradient, duration_s=1.0, audio=voice_like)
     (tmp_path / "notes.txt").write_text("not taken")

@@ -18,6 +18,7 @@ from liser_ray.corpora.speech import training_recordings
 from liser_ray.finetuning.bundle import base_name
 from liser_ray.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
 from liser_ray.finetuning.run import write_bundle
+from liser_ray.finetuning.speech import spoken_windows
 from liser_ray.finetuning.split import TeacherSplit, split_fold
 from liser_ray.results.metrics import confidence_auroc
 from liser_ray.runtime.errors import UserError
@@ -38,6 +39,7 @@ def tune(base, speech, split: TeacherSplit | None, output: Path, labeled_fractio
         base=str(base),
         lora=LoraSettings(rank=4, **lora),
         train=TrainSettings(epochs=2, batch_size=8, learning_rate=1e-2, crop_s=0.6, labeled_fraction=labeled_fraction),
+        precision="float32",
     )
     job, training = training_of(config, speech, output=str(output), split=split)
     training.run()
@@ -133,7 +135,9 @@ def test_its_target_tells_a_student_whom_it_has_heard(trained):
 def test_its_target_says_how_good_it_is_on_speakers_that_did_not_train_it(trained, speech):
     teacher = load(trained[1])
     selection = speech.of_speakers(read_bundle(str(trained[1])).content["speakers"]["selection"])
-    means = np.stack([teacher(windows_of(speech.waveform(i)))["speech"].values.mean(axis=0) for i in selection])
+    # Of the windows that a student counts, those of speech.
+    windows = [spoken_windows(speech.waveform(i), 0.5) for i in selection]
+    means = np.stack([teacher(one)["speech"].values.mean(axis=0) for one in windows])
     truth, (target,) = speech.label_index[selection], teacher.targets
     assert target.held_out.uar == pytest.approx(recall_score(truth, means.argmax(axis=1), average="macro"), abs=1e-4)
     expected = confidence_auroc(with_temperature(means, target.temperature), truth)

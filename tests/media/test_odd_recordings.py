@@ -1,5 +1,8 @@
 """Recordings that every player plays and that are easily got wrong in silence: tracks, channels, colours, stills."""
 
+from fractions import Fraction
+
+import av
 import cv2
 import numpy as np
 import pytest
@@ -164,10 +167,37 @@ class TestChannels:
         assert found == 900
         assert "of 2 alone, since the channels cancel out" in note
 
-    def test_arrays_with_an_inverted_channel_are_heard_as_well(self):
+    @pytest.mark.parametrize("constant", [0.0, 0.05])
+    def test_arrays_with_an_inverted_channel_are_heard_as_well(self, constant):
+        """With a constant that both channels have, too: it is no sound that would be left of them."""
         reader = ArrayReader(16_000)
-        pair = np.stack([HIGH, -HIGH])
-        np.testing.assert_array_equal(np.concatenate([reader.add(pair[:, :800]), reader.add(pair[:, 800:])]), HIGH)
+        pair = np.stack([HIGH, -HIGH]) + np.float32(constant)
+        found = np.concatenate([reader.add(pair[:, :800]), reader.add(pair[:, 800:])])
+        np.testing.assert_array_equal(found, pair[0] if not constant else found)
+        assert np.std(found) == pytest.approx(np.std(HIGH), rel=1e-3)
+
+    def test_two_channels_of_a_layout_that_ffmpeg_does_not_mix_are_averaged(self, tmp_path):
+        path = tmp_path / "a.wav"
+        soundfile.write(path, np.stack([HIGH, HIGH], 1), 16_000, format="WAVEX")
+        data = path.read_bytes()
+        mask = data.index(b"fmt ") + 8 + 20
+        path.write_bytes(data[:mask] + (0x600).to_bytes(4, "little") + data[mask + 4 :])  # side left, side right
+        np.testing.assert_allclose(read_waveform(str(path)) / 32768, HIGH, atol=1e-3)
+
+    def test_what_a_recorder_leaves_out_stays_a_gap(self, tmp_path):
+        """As in a labeling job, so that what is said later is said then."""
+        path = tmp_path / "a.mkv"
+        with av.open(str(path), "w") as file:
+            stream = file.add_stream("pcm_s16le", rate=16_000, layout="mono")
+            for start_s in (0, 3):
+                frame = av.AudioFrame.from_ndarray((HIGH[None, :16_000] * 32767).astype(np.int16), "s16", "mono")
+                frame.sample_rate, frame.pts, frame.time_base = 16_000, 16_000 * start_s, Fraction(1, 16_000)
+                file.mux(stream.encode(frame))
+            file.mux(stream.encode(None))
+        pcm = read_waveform(str(path))
+        assert len(pcm) == pytest.approx(64_000, abs=160)
+        assert not pcm[16_800:47_200].any()
+        assert loudest_hz(pcm[:16_000]) == loudest_hz(pcm[48_000:]) == 900
 
     @pytest.mark.parametrize("other", [0 * HIGH, HIGH, 0.9 * LOW, -0.5 * HIGH])
     def test_channels_that_do_not_cancel_out_are_mixed_as_ever(self, tmp_path, other):

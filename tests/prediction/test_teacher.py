@@ -60,8 +60,8 @@ def test_students_of_a_pattern_and_whom_they_have_heard(tmp_path, pcm):
 
 def test_whom_its_own_teachers_have_heard_it_has_heard_too(tmp_path):
     speakers = {"train": ["1"], "validation": ["3"], "test": ["4"]}
-    tuned = {"labeled": "ravdess", "fold": 0, "heard": ["7", "13"], "labeled_fraction": 1.0}
-    facts = {"recipe": {"train": {"labeled_fraction": 0.5}}}
+    tuned = {"labeled": "ravdess", "fold": 0, "heard": ["7", "13"], "labeled_fraction": 0.5}
+    facts = {"recipe": {"train": {"labeled_fraction": 0.25}}}
     teachers = {"speech": {"tuned_on": tuned}, "energy": {"tuned_on": {"labeled": "", "fold": 0, "heard": []}}}
     folder = write_student(tmp_path / "taught", labeled="cremad", speakers=speakers, teachers=teachers, facts=facts)
     (target,) = load(folder).targets

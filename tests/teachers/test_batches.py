@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liser_ray.media import yuv
 from liser_ray.runtime.errors import UserError
-from liser_ray.teachers.batches import answers, choose_device, on_device
+from liser_ray.teachers.batches import answers, choose_device, on_device, without_gaps
 
 CPU = torch.device("cpu")
 
@@ -69,6 +70,17 @@ def test_a_failing_batch_leaves_the_number_of_threads_as_it_was():
     with pytest.raises(ValueError, match="no"):
         answers(network, np.zeros((4, 3)), 1, CPU)
     assert torch.get_num_threads() == 2
+
+
+def test_where_no_face_was_the_last_picture_before_stands():
+    clip = np.random.default_rng(0).integers(1, 255, (2, 6, yuv.PACKED_ROWS, yuv.CROP_PX), np.uint8)
+    clip[:, :, -1] = yuv.OF_RGB
+    whole = torch.from_numpy(clip.copy())
+    assert torch.equal(without_gaps(whole), whole)
+    clip[0, [0, 3, 4]] = 0
+    found = without_gaps(torch.from_numpy(clip))
+    assert torch.equal(found[0], torch.from_numpy(clip[0, [1, 1, 2, 2, 2, 5]]))
+    assert torch.equal(found[1], whole[1])
 
 
 def test_a_worker_that_was_given_a_gpu_does_not_fall_back_on_its_cpu(monkeypatch):

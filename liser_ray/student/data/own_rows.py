@@ -1,5 +1,6 @@
 """Rows of an unlabeled table that are recordings of the labeled set: nobody is heard on whom a student is scored."""
 
+import logging
 import posixpath
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,8 @@ from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.media.content_hash import SOUND_HASH, digest
 from liser_ray.student.data.labels_table import READERS, LabelsTable, RowGroup, read_rows
 
+log = logging.getLogger(__name__)
+
 _BATCH_ROWS = 8192
 
 
@@ -23,8 +26,7 @@ class OwnRows:
     Attributes:
         sound: int32 [N], the recording that has the row's samples; -1: none.
         file: int32 [N], the place in ``files`` of the row's address; -1: none.
-        near: bool [N], whether the row's address is in a folder that has all recordings of the set, or of one that is
-            joined in it.
+        near: bool [N], whether the row's file is in a folder with recordings of the set.
         speech: the labeled set.
     """
 
@@ -50,11 +52,7 @@ def find_own_rows(speech: LabeledSpeech, table: LabelsTable) -> OwnRows:
     """Find them by the samples of whole recordings, wherever the files lay, and by the files' addresses."""
     sounds = pa.array([digest(speech.waveform(k)) for k in range(len(speech))])
     files = pa.array(_files(speech))
-    of_parts = [
-        [uri for uri, of in zip(speech.uris, speech.part_index, strict=True) if of == part]
-        for part in range(len(speech.parts))
-    ]
-    folders = [posixpath.commonprefix(uris).rpartition("/")[0] + "/" for uris in of_parts if uris]
+    folders = pa.array(list(dict.fromkeys(map(posixpath.dirname, speech.uris))))
 
     def of_group(group: RowGroup) -> np.ndarray:
         found = [np.zeros((3, 0), np.int32)]
@@ -62,13 +60,21 @@ def find_own_rows(speech: LabeledSpeech, table: LabelsTable) -> OwnRows:
             of_sound = pc.utf8_slice_codeunits(rows["content_hash"], SOUND_HASH.start or 0, SOUND_HASH.stop)
             pairs = (of_sound, sounds), (rows["uri"], files)
             places = [pc.index_in(of, known).fill_null(-1).to_numpy() for of, known in pairs]
-            near = [pc.starts_with(rows["uri"], folder).to_numpy() for folder in folders]
-            found.append(np.stack([*places, np.any(near, axis=0)]))
+            near = pc.is_in(pc.replace_substring_regex(rows["uri"], "/[^/]*$", ""), folders)
+            found.append(np.stack([*places, near.to_numpy()]))
         return np.concatenate(found, axis=1)
 
     with ThreadPoolExecutor(READERS) as threads:
         sound, file, near = np.concatenate(list(threads.map(of_group, table.groups)), axis=1)
-    return OwnRows(sound, file, near.astype(bool), speech)
+    own = OwnRows(sound, file, near.astype(bool), speech)
+    if unknown := int((own.near & ~own.known).sum()):
+        log.warning(
+            "%s: %s rows lie in folders of %s and are none of its recordings (videos, songs, whole dialogues). A "
+            "speaker who is scored may be in them: then scores are not of people whom nobody has heard. Label without "
+            "them if you do not know.",
+            *(table.uri, f"{unknown:,}", speech.name),
+        )
+    return own
 
 
 def _files(speech: LabeledSpeech) -> list[str]:

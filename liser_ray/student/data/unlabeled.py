@@ -146,7 +146,8 @@ def target_windows(rows: pa.Table, target: Target, settings: SegmentSettings) ->
     Scalars have mean 0 and deviation 1, or are 1 where they are high and 0 where they are low.
     """
     values, n_windows, valid = windows_of(rows, *target.path)
-    counted = (valid >= settings.min_valid) & (valid > 0)
+    least = settings.min_valid if target.window_s else 0.0  # of a whole span, silence or not, there is one window alone
+    counted = (valid >= least) & (valid > 0)
     if target.name in settings.splits:
         values, is_either = settings.splits[target.name](rows, n_windows, values)
         counted &= is_either

@@ -128,6 +128,7 @@ def check(config: StudentConfig) -> Checked:
     """Read all that is quickly read; a `UserError` says what can't be trained, and what to do."""
     recipe = read_recipe(config.recipe)
     names = recipe.loss(config.loss).taught
+    _refuse_papers_network(config, recipe)
     check_options(config, recipe, names)
     check_log(config.log)
     labeled = read_labeled_sets(config.labeled, config.label_map, [*recipe.loss(config.loss).attributes])
@@ -199,7 +200,7 @@ def _cross_validated(records: Sequence[Record]) -> dict[str, Any]:
     found = interval(records, "uar")
     return {
         "uar": round(found.value, 4),
-        "uar_interval": [round(found.low, 4), round(found.high, 4)],
+        "uar_interval": None if math.isnan(found.low) else [round(found.low, 4), round(found.high, 4)],
         "interval_over": found.over,
         "war": round(pooled(records, "war"), 4),
         "speakers": len(records[0].confusions),
@@ -296,13 +297,6 @@ def _own_rows(
         UserError: some are of speakers on whom a student is scored, and the table is not held in memory; or all are.
     """
     own = find_own_rows(speech, table)
-    if unknown := int((own.near & ~own.known).sum()):
-        log.warning(
-            "%s: %s rows lie in the folder of %s and are none of its recordings (videos, songs, whole dialogues). A "
-            "speaker on whom students are scored may be in them: then scores are not of people whom nobody has heard. "
-            "Label without them if you do not know.",
-            *(table.uri, f"{unknown:,}", speech.name),
-        )
     if not own.known.any():
         return None
     n_scored = max(int(own.of_speakers(fold.test | fold.validation).sum()) for fold in folds)
@@ -348,6 +342,14 @@ def choose_targets(
     return {name: choose_target(table, name, labeled.name, labeled.labels_by_set, fold, trusted) for name in names}
 
 
+def _refuse_papers_network(config: StudentConfig, recipe: Recipe) -> None:
+    if any(name.startswith("network.") for name in recipe.settings) and config.network == NetworkConfig():
+        raise UserError(
+            f"{recipe.name} with the paper's network: a recipe's settings come with the command line. From Python, "
+            'parse_settings(StudentConfig, "", ["--recipe", "strong", ...], defaults=defaults_of) gives them.'
+        )
+
+
 def check_options(config: StudentConfig, recipe: Recipe, names: Collection[str]) -> None:
     """Refuse, with a `UserError`, options that do not go together; ``names`` are of the targets that are learned."""
     if not config.labeled:
@@ -356,11 +358,6 @@ def check_options(config: StudentConfig, recipe: Recipe, names: Collection[str])
         raise UserError(
             f"{recipe.name} learns from teachers: give the output of label_corpus.py as --unlabeled (or of the labeled "
             "recordings as --distil_labeled), or --recipe strong, which learns from labels alone."
-        )
-    if any(name.startswith("network.") for name in recipe.settings) and config.network == NetworkConfig():
-        raise UserError(
-            f"{recipe.name} with the paper's network: a recipe's settings come with the command line. From Python, "
-            'parse_settings(StudentConfig, "", ["--recipe", "strong", ...], defaults=defaults_of) gives them.'
         )
     world = [name for name in ("pieces", "noise", "babble", "narrow") if getattr(config.train.augment, name)]
     if world and config.network.normalisation != "speech":
