@@ -119,8 +119,8 @@ def _audio_classifiers(folders: dict[str, str], trust_remote_code: bool) -> list
                 recipe=bundle.content["base"]["name"] if bundle else model.name,
                 labels=model.labels,
                 answer=asked(model),
-                labeled=bundle.tuned_on.labeled if bundle else "",
-                fold=bundle.tuned_on.fold if bundle else 0,
+                labeled=bundle.content["labeled"] if bundle else "",
+                fold=bundle.content["fold"] if bundle else 0,
                 speakers={part: tuple(names) for part, names in bundle.content["speakers"].items()} if bundle else {},
             )
         )

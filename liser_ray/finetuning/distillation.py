@@ -216,6 +216,11 @@ def lesson(config: FinetuneConfig, said: Said | None, fold: Fold) -> Lesson | No
     return Lesson(loss_of(config), targets, of_terms, said.unlabeled[fold.index])
 
 
+def targets_of(config: FinetuneConfig, name: str, labels: tuple[str, ...], fold: Fold) -> dict[str, Target]:
+    """The targets that a fold's model learns from, by name; errors as of `choose_target`."""
+    return _targets(config, _table(config), name, labels, [fold])[fold.index] if loss_of(config).taught else {}
+
+
 def lesson_facts(config: FinetuneConfig) -> dict[str, Any]:
     """What decides on a model beside the labels, for JSON; nothing where that is nothing."""
     loss, found = loss_of(config), dict[str, Any]()

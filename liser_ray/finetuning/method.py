@@ -14,7 +14,7 @@ from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.finetuning.config import TeacherConfig
 from liser_ray.finetuning.scoring import Predictions
 from liser_ray.finetuning.split import TeacherSplit
-from liser_ray.teachers.targets import Takes
+from liser_ray.teachers.targets import Takes, Target
 from liser_ray.training.fit import ProcessGroup, Task
 
 ConfigT = TypeVar("ConfigT", bound=TeacherConfig)
@@ -106,6 +106,10 @@ class Method(ABC, Generic[ConfigT]):
     @abstractmethod
     def asked(self, folder: Path, recordings: LabeledRecordings, device: torch.device) -> Ask:
         """The teacher in a folder of `write`, loaded and asked as in the labeling job."""
+
+    def taught_by(self, recordings: LabeledRecordings, fold: Fold) -> dict[str, Target]:
+        """The targets that a fold's model learns from beside the labels, by name."""
+        return {}
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:

@@ -118,6 +118,7 @@ def _card(
         "labels": list(recordings.labels),
         "fold": job.fold.index,
         **facts,
+        "teachers": {name: one.to_json() for name, one in job.method.taught_by(recordings, job.fold).items()},
         "speakers": {part: list(sorted_speakers(speakers)) for part, speakers in used.items()},
         "labeled_fraction": config.train.labeled_fraction,
         "labeled_by": config.train.labeled_by,

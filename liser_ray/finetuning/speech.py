@@ -19,7 +19,15 @@ from liser_ray.corpora.speech import LabeledRecordings, LabeledSpeech, load_labe
 from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.finetuning.bundle import base_name
 from liser_ray.finetuning.config import FinetuneConfig
-from liser_ray.finetuning.distillation import Said, check_lesson, heard_and_said, lesson, lesson_facts, loss_of
+from liser_ray.finetuning.distillation import (
+    Said,
+    check_lesson,
+    heard_and_said,
+    lesson,
+    lesson_facts,
+    loss_of,
+    targets_of,
+)
 from liser_ray.finetuning.head import FrozenSpeech, HeadTask, freeze
 from liser_ray.finetuning.heads_beside import drop_heads
 from liser_ray.finetuning.method import Ask, CardText, Method, Shared
@@ -40,6 +48,7 @@ from liser_ray.teachers.pooled_head import write_head
 from liser_ray.teachers.speech import SpeechTeacher
 from liser_ray.teachers.speech_inputs import PREPROCESSORS, read_preparation
 from liser_ray.teachers.speech_models import SpeechModel, load_base, load_models
+from liser_ray.teachers.targets import Target
 from liser_ray.teachers.windows import sound_windows
 from liser_ray.training.fit import ProcessGroup, Task
 from liser_ray.training.precision import Precision
@@ -99,6 +108,10 @@ class SpeechMethod(Method[FinetuneConfig]):
         (model,) = load_models({"teacher": str(folder)}, device)
         speech, precision = cast("LabeledSpeech", recordings), self.config.precision
         return lambda indices: predict(model, speech, indices, device, precision)
+
+    def taught_by(self, recordings: LabeledRecordings, fold: Fold) -> dict[str, Target]:
+        """Those of its recipe."""
+        return targets_of(self.config, recordings.name, recordings.labels, fold)
 
     def facts(self) -> dict[str, Any]:
         """Its base, and LoRA if it is that."""

@@ -8,14 +8,13 @@ import torch
 from liser_ray.prediction.prediction import softmax
 from liser_ray.prediction.student import Student
 from liser_ray.prediction.teacher import Options
-from liser_ray.results.set_names import JOINT, identity
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.student.card import StudentCard
 from liser_ray.student.front_end import SEGMENT_S, SEGMENT_SAMPLES, frame_count
 from liser_ray.teachers.batches import Windows
 from liser_ray.teachers.kinds.speech import WINDOW_S
 from liser_ray.teachers.patterns import expanded
-from liser_ray.teachers.targets import HeldOut, Target, TunedOn
+from liser_ray.teachers.targets import HeldOut, Target, TunedOn, with_teachers
 from liser_ray.teachers.teacher import Answer, Teacher
 
 _HINT = "Give the folder of a trained student: student=student:out/student/seed-0-fold-0."
@@ -77,14 +76,9 @@ def _heard_by(card: StudentCard) -> TunedOn | None:
     """The speakers who chose a student's weights or its epoch, or those of its teachers; None if nobody says."""
     content = card.content
     speakers = content.get("speakers")
-    if not speakers or content.get("trusted"):
+    if not speakers:
         return None
-    heard = {identity(content["labeled"], name) for name in (*speakers["train"], *speakers["validation"])}
-    shares = [content.get("facts", {}).get("recipe", {}).get("train", {}).get("labeled_fraction", 1.0)]
-    for teacher in content.get("teachers", {}).values():
-        if (tuned := teacher.get("tuned_on")) and tuned["heard"]:
-            heard |= {identity(tuned["labeled"], name) for name in tuned["heard"]}
-            shares.append(tuned.get("labeled_fraction", 1.0))
-    sets = sorted({of_set for of_set, _ in heard})
-    names = tuple(name if len(sets) == 1 else f"{of_set}/{name}" for of_set, name in sorted(heard))
-    return TunedOn(JOINT.join(sets), content["fold"], names, max(shares))
+    heard = tuple(sorted({*speakers["train"], *speakers["validation"]}))
+    fraction = content.get("facts", {}).get("recipe", {}).get("train", {}).get("labeled_fraction", 1.0)
+    own = TunedOn(content["labeled"], content["fold"], heard, fraction)
+    return with_teachers(own, content.get("teachers", {}))

@@ -7,7 +7,7 @@ from typing import Any
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import exists, read_bytes
-from liser_ray.teachers.targets import HeldOut, Target, TunedOn
+from liser_ray.teachers.targets import HeldOut, Target, TunedOn, with_teachers
 
 BUNDLE_FILE = "bundle.json"
 FORMAT = 2
@@ -19,12 +19,13 @@ class TeacherBundle:
 
     Attributes:
         labels: in the order of its outputs.
-        tuned_on: the set, fold and speakers that it was tuned on.
+        tuned_on: the set, fold and speakers that it was tuned on, its own teachers' among them; None if one of these
+            does not say.
         content: the whole file.
     """
 
     labels: tuple[str, ...]
-    tuned_on: TunedOn
+    tuned_on: TunedOn | None
     content: dict[str, Any]
 
     def temperature(self, hears_s: float) -> float:
@@ -58,9 +59,10 @@ def read_bundle(uri: str) -> TeacherBundle:
         raise UserError(f"{path} has the format {content.get('format')}; this version reads {FORMAT}.")
     speakers = content["speakers"]
     heard = tuple(sorted({*speakers["train"], *speakers["selection"]}))
+    own = TunedOn(content["labeled"], content["fold"], heard, content.get("labeled_fraction", 1.0))
     return TeacherBundle(
         labels=tuple(content["labels"]),
-        tuned_on=TunedOn(content["labeled"], content["fold"], heard, content.get("labeled_fraction", 1.0)),
+        tuned_on=with_teachers(own, content.get("teachers", {})),
         content=content,
     )
 

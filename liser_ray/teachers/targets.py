@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from liser_ray.results.set_names import identity, person, set_names
+from liser_ray.results.set_names import JOINT, identity, person, set_names
 from liser_ray.runtime.errors import UserError
 
 TargetKind = Literal["distribution", "scalar", "embedding"]
@@ -63,6 +63,32 @@ class TunedOn:
 
 
 NOBODY = TunedOn("", 0, ())
+
+
+def with_teachers(own: TunedOn, teachers: Mapping[str, Mapping[str, Any]]) -> TunedOn | None:
+    """On what a model was tuned that has learned from teachers too: whom they have heard, it has heard.
+
+    Args:
+        own: on what it was tuned by itself.
+        teachers: the targets that it has learned from, as JSON (`Target.to_json`), by name.
+
+    Returns:
+        None if one of them does not say.
+    """
+    tuned = [one["tuned_on"] for one in teachers.values()]
+    if not all(tuned):
+        return None
+    every = [own, *(one for one in map(TunedOn.from_json, tuned) if one.heard)]
+    heard = sorted({identity(one.labeled, name) for one in every for name in one.heard})
+    sets = sorted({of_set for of_set, _ in heard})
+    if len(sets) < 2:
+        return replace(
+            own, heard=tuple(name for _, name in heard), labeled_fraction=max(one.labeled_fraction for one in every)
+        )
+    names = tuple(f"{of_set}/{name}" for of_set, name in heard)
+    return TunedOn(JOINT.join(sets), own.fold, names, max(one.labeled_fraction for one in every))
+
+
 """Of a measurement, which was tuned on no labeled set."""
 
 

@@ -10,6 +10,7 @@ from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.headers import read_headers
 from liser_ray.corpora.probe import judge, probe_all
 from liser_ray.corpora.recordings import Recording
+from liser_ray.media import reader
 from liser_ray.media.outcome import MediaError, Problem, Reason, Stage, Status
 from liser_ray.media.reader import Header
 from liser_ray.runtime.errors import UserError
@@ -79,7 +80,7 @@ def test_each_bad_recording_is_told_by_its_reason_and_the_order_stays(videos):
 def test_a_length_that_the_header_lacks_is_searched_for_up_to_a_size(videos, monkeypatch):
     (found,) = read_headers([str(videos / "live.mkv")])
     assert found.duration_s == pytest.approx(1.5, abs=0.06)
-    monkeypatch.setattr(headers, "MAX_SEARCH_BYTES", 1000)
+    monkeypatch.setattr(reader, "MAX_SEARCH_BYTES", 1000)
     (found,) = read_headers([str(videos / "live.mkv")])
     assert judge(found, PlanConfig()).reason == Reason.NO_DURATION
 

@@ -183,3 +183,14 @@ def test_a_base_from_the_hub_keeps_its_revision(tmp_path):
     assert (name, revision) == ("facebook/hubert-base-ls960", commit)
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": name, "revision": revision}))
     assert base_address(tmp_path) == f"hf://facebook/hubert-base-ls960@{commit}"
+
+
+def test_whom_its_own_teachers_have_heard_it_has_heard_too(trained, tmp_path):
+    content = json.loads((trained[1] / "bundle.json").read_text())
+    assert content["teachers"] == {}
+    tuned = {"labeled": "cremad", "fold": 3, "heard": ["7"], "labeled_fraction": 1.0}
+    for name, tuned_on, expected in (("speech", tuned, ["cremad/7"]), ("face", None, None)):
+        content["teachers"] = {name: {"tuned_on": tuned_on}}
+        (tmp_path / "bundle.json").write_text(json.dumps(content))
+        found = read_bundle(str(tmp_path)).tuned_on
+        assert (found and found.heard_of("cremad", ["7", "8"])) == expected

@@ -68,7 +68,7 @@ def test_whom_its_own_teachers_have_heard_it_has_heard_too(tmp_path):
     assert target.tuned_on.labeled_fraction == 0.5
     assert target.tuned_on.heard_of("ravdess", ["7", "18"]) == ["ravdess/7"]
     assert target.tuned_on.heard_of("cremad", ["1", "2"]) == ["cremad/1"]
-    trusting = write_student(tmp_path / "trusting", speakers=speakers, trusted=["face"])
+    trusting = write_student(tmp_path / "trusting", speakers=speakers, teachers={"face": {"tuned_on": None}})
     assert load(trusting).targets[0].tuned_on is None
 
 
