@@ -102,7 +102,13 @@ def make_recipe(config: LabelConfig, targets: Sequence[Target], transcripts: Map
             "required": sorted(config.required),
             "targets": [target.to_json() for target in targets],
             **({"transcripts": transcripts} if transcripts else {}),  # tables from before there were any go on
-            "front_end": {"sample_rate_hz": SAMPLE_RATE_HZ, "frame_rate_hz": FRAME_RATE_HZ, "window_frames": 16},
+            "front_end": {
+                "sample_rate_hz": SAMPLE_RATE_HZ,
+                "frame_rate_hz": FRAME_RATE_HZ,
+                "window_frames": 16,
+                "short_windows": "of what there is",  # of which speech is a share
+                "cells_without_face": "the last with one",
+            },
         }
     )
 

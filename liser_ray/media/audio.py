@@ -45,6 +45,7 @@ class Cancelling:
         self._energy_of_sum += float(np.square(channels.sum(axis=0)).sum())
         n = max(1, self._n)  # without the constant that a channel may have, which is no sound
         energies = self._energies - np.square(self._sums) / n
+        energies[energies < 1e-9 * self._energies] = 0  # what rounding leaves of constants
         cancel = self._energy_of_sum - self._sums.sum() ** 2 / n < _CANCELLED * energies.sum()
         return int(energies.argmax()) if cancel else None
 

@@ -102,7 +102,7 @@ def _blocks_of(tracks: Tracks) -> Iterator[np.ndarray]:
             raise WaveformError("unreadable", tracks.choice.lacks["audio"].words)
         packets, timeline = container.demux(tracks.audio), Timeline(tracks)
         resampler: Resampler | None = None
-        n_samples = n_errors = 0
+        n_samples = n_errors = n_gap = 0
         run_s = 0.0  # when what the resampler has began
         more = True
         while more:
@@ -126,6 +126,7 @@ def _blocks_of(tracks: Tracks) -> Iterator[np.ndarray]:
                         blocks += resampler.finish() if resampler is not None else []
                         if is_gap:  # as a labeling job hears it
                             blocks.append(np.zeros(round(gap_s * SAMPLE_RATE_HZ), np.int16))
+                            n_gap += len(blocks[-1])  # a broken packet leaves one too
                         run_s = time_s if time_s is not None else run_end_s or 0.0
                         resampler = Resampler(frame)
                     blocks += resampler.add(frame)
@@ -141,8 +142,8 @@ def _blocks_of(tracks: Tracks) -> Iterator[np.ndarray]:
                 n_samples += len(block)
                 yield block
         stated_s = timeline.stated_duration_s()
-    kept_s = n_samples / SAMPLE_RATE_HZ
-    if n_errors and (n_samples == 0 or (stated_s is not None and kept_s < stated_s / 2)):
+    kept_s = (n_samples - n_gap) / SAMPLE_RATE_HZ
+    if n_errors and (n_samples == n_gap or (stated_s is not None and kept_s < stated_s / 2)):
         of = f" of {stated_s:.2f}" if stated_s is not None else ""
         raise WaveformError("unreadable", f"only {kept_s:.2f}{of} s can be decoded")
 

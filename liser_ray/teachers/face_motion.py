@@ -37,7 +37,7 @@ def face_motion(points: np.ndarray) -> float:
 def load_face_motion_teacher(name: str, options: Options, device: torch.device) -> ClipTeacher:
     """Fetch, check and load the landmark network. See `liser_ray.teachers.kinds.face_motion`."""
     path = fetch(options.weights, f"{LANDMARK_HINT} {name}=face_motion:LANDMARK_WEIGHTS.")
-    network, digest = load_mobilefacenet(path).to(device), f"{sha256(path)}+face_motion 2"
+    network, digest = load_mobilefacenet(path).to(device), f"{sha256(path)}+face_motion 1"
 
     def measure(clips: Tensor) -> Tensor:
         found = landmarks(network, clips).cpu().numpy()

@@ -63,6 +63,7 @@ class TunedOn:
 
 
 NOBODY = TunedOn("", 0, ())
+"""Of a measurement, which was tuned on no labeled set."""
 
 
 def with_teachers(own: TunedOn, teachers: Mapping[str, Mapping[str, Any]]) -> TunedOn | None:
@@ -73,23 +74,20 @@ def with_teachers(own: TunedOn, teachers: Mapping[str, Mapping[str, Any]]) -> Tu
         teachers: the targets that it has learned from, as JSON (`Target.to_json`), by name.
 
     Returns:
-        None if one of them does not say.
+        Its own sets first, and the largest share of any teacher's that was tuned on them; None if one does not say.
     """
     tuned = [one["tuned_on"] for one in teachers.values()]
     if not all(tuned):
         return None
     every = [own, *(one for one in map(TunedOn.from_json, tuned) if one.heard)]
+    if len(every) == 1:
+        return own
     heard = sorted({identity(one.labeled, name) for one in every for name in one.heard})
-    sets = sorted({of_set for of_set, _ in heard})
-    if len(sets) < 2:
-        return replace(
-            own, heard=tuple(name for _, name in heard), labeled_fraction=max(one.labeled_fraction for one in every)
-        )
-    names = tuple(f"{of_set}/{name}" for of_set, name in heard)
-    return TunedOn(JOINT.join(sets), own.fold, names, max(one.labeled_fraction for one in every))
-
-
-"""Of a measurement, which was tuned on no labeled set."""
+    own_sets = set_names(own.labeled)
+    sets = [*own_sets, *sorted({of_set for of_set, _ in heard}.difference(own_sets))]
+    names = tuple(name if len(sets) == 1 else f"{of_set}/{name}" for of_set, name in heard)
+    fraction = max(one.labeled_fraction for one in every if one.shares_sets_with(own.labeled))
+    return TunedOn(JOINT.join(sets), own.fold, names, fraction)
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,26 @@ class TestChannels:
         assert not pcm[16_800:47_200].any()
         assert loudest_hz(pcm[:16_000]) == loudest_hz(pcm[48_000:]) == 900
 
+    def test_what_is_broken_is_no_gap(self, tmp_path):
+        path = tmp_path / "a.mka"
+        rng = np.random.default_rng(0)
+        noise = rng.normal(0, 3000, (1, 160_000)).astype(np.int16)
+        with av.open(str(path), "w") as file:
+            stream = file.add_stream("flac", rate=16_000, layout="mono")
+            frame = av.AudioFrame.from_ndarray(noise, "s16", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = 16_000, 0, Fraction(1, 16_000)
+            file.mux(stream.encode(frame))
+            file.mux(stream.encode(None))
+        with av.open(str(path)) as file:
+            packets = [bytes(packet) for packet in file.demux(audio=0) if packet.size]
+        data = path.read_bytes()
+        for number, packet in enumerate(packets):
+            if number % 5:
+                data = data.replace(packet, bytes(len(packet)))
+        path.write_bytes(data)
+        with pytest.raises(WaveformError, match="can be decoded"):
+            read_waveform(str(path))
+
     @pytest.mark.parametrize("other", [0 * HIGH, HIGH, 0.9 * LOW, -0.5 * HIGH])
     def test_channels_that_do_not_cancel_out_are_mixed_as_ever(self, tmp_path, other):
         path = tmp_path / "a.wav"

@@ -65,7 +65,7 @@ def test_whom_its_own_teachers_have_heard_it_has_heard_too(tmp_path):
     teachers = {"speech": {"tuned_on": tuned}, "energy": {"tuned_on": {"labeled": "", "fold": 0, "heard": []}}}
     folder = write_student(tmp_path / "taught", labeled="cremad", speakers=speakers, teachers=teachers, facts=facts)
     (target,) = load(folder).targets
-    assert target.tuned_on.labeled_fraction == 0.5
+    assert target.tuned_on.labeled_fraction == 0.25  # of its own set
     assert target.tuned_on.heard_of("ravdess", ["7", "18"]) == ["ravdess/7"]
     assert target.tuned_on.heard_of("cremad", ["1", "2"]) == ["cremad/1"]
     trusting = write_student(tmp_path / "trusting", speakers=speakers, teachers={"face": {"tuned_on": None}})

@@ -18,6 +18,7 @@ from liser_ray.corpora.ordered import in_order
 from liser_ray.corpora.utterance import EVERYBODY
 from liser_ray.labeling.schema import RECIPE_KEY, flat_windows, read_recipe
 from liser_ray.results.records import sorted_speakers
+from liser_ray.results.set_names import set_names
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import exists, filesystem, list_files
@@ -154,7 +155,8 @@ def choose_target(
     refuse_leak(target, labeled, fold.test | fold.validation)
     tuned, speakers = target.tuned_on, fold.train | fold.validation | fold.test
     # One by its own name may well have labels of its own, as a classifier of faces that was tuned on the set's videos.
-    of_set = tuned.labeled if tuned and tuned.labeled in labels else labeled
+    sets = (tuned.labeled, *set_names(tuned.labeled)) if tuned else ()
+    of_set = next((one for one in sets if one in labels), labeled)
     if name not in table.targets and target.kind == "distribution" and set(target.labels) != set(labels[of_set]):
         raise UserError(
             f"The teacher of {target.name} in {table.uri} knows the labels {', '.join(target.labels)}, but {of_set} "
