@@ -53,7 +53,10 @@ def find_inputs(names: Iterable[str]) -> Iterator[Input]:
 
 
 def _below(folder: str) -> Iterator[str]:
-    """Files below a folder, behind links too; none that is hidden (a Mac leaves some), as in a labeling job's plan."""
+    """Files below a folder, behind links too; none that is hidden (a Mac leaves some), as in a labeling job's plan.
+
+    `liser_ray.storage.listing.walk` needs PyArrow, which who only predicts need not have.
+    """
     walked: set[str] = set()
     for at, folders, files in os.walk(folder, followlinks=True):
         if (place := os.path.realpath(at)) in walked:

@@ -48,7 +48,7 @@ class Listing:
     extra_schema: pa.Schema = field(default_factory=lambda: pa.schema([]))  # types of `Recording.extra`
     total: int | None = None  # how many there will be, where that is known at the start
     ignored_files: int = 0  # passed over because of their suffix
-    duplicates: int = 0  # rows of the manifest passed over because an earlier one names the same recording
+    duplicates: int = 0  # rows of a list passed over because an earlier one names the same recording
     gone: int = 0  # recordings of a published list passed over because their file is not there
 
 
@@ -133,12 +133,13 @@ def _list_mspface(lists: str, media_folder: str, roots: tuple[str, ...]) -> List
 
 def _once(listing: Listing, rows: Iterable[Listed]) -> Iterator[Listed]:
     """Each file, or part of a file, once: of two spans with one id a job would not come to its end."""
-    seen: set[tuple[str, Segment]] = set()
+    seen: set[int] = set()  # hashes of 64 bits: the addresses themselves would take several times the memory
     for row in rows:
-        if row[:2] in seen:
+        recording = hash(row[:2])
+        if recording in seen:
             listing.duplicates += 1
         else:
-            seen.add(row[:2])
+            seen.add(recording)
             yield row
 
 
@@ -206,17 +207,6 @@ def _list_manifest(uri: str, roots: tuple[str, ...], media_folder: str) -> Listi
     manifest = Manifest(uri, folder=media_folder, hint="A column uri, path or file names the files.")
     in_files = _SEGMENT_FIELDS if manifest.has_segments else []
     listing = Listing(extra_schema=pa.schema([*in_files, *manifest.schema]), total=manifest.total)
-
-    def new_rows() -> Iterator[Listed]:
-        """The first row of each recording."""
-        seen: set[int] = set()  # hashes of 64 bits: the addresses themselves would take several times the memory
-        for row in manifest.rows():
-            recording = hash((row.uri, row.segment))
-            if recording in seen:
-                listing.duplicates += 1
-                continue
-            seen.add(recording)
-            yield row.uri, row.segment, (*(row.segment if in_files else ()), *row.values)
-
-    listing.recordings = reach_all(new_rows(), roots)
+    rows = ((row.uri, row.segment, (*(row.segment if in_files else ()), *row.values)) for row in manifest.rows())
+    listing.recordings = reach_all(_once(listing, rows), roots)
     return listing

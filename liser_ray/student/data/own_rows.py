@@ -49,7 +49,10 @@ class OwnRows:
 
 
 def find_own_rows(speech: LabeledSpeech, table: LabelsTable) -> OwnRows:
-    """Find them by the samples of whole recordings, wherever the files lay, and by the files' addresses."""
+    """Find them by the samples of whole recordings, wherever the files lay, and by the files' addresses.
+
+    Rows that lie beside the set's recordings and are none of them are warned of.
+    """
     sounds = pa.array([digest(speech.waveform(k)) for k in range(len(speech))])
     files = pa.array(_files(speech))
     folders = pa.array(list(dict.fromkeys(map(posixpath.dirname, speech.uris))))
