@@ -74,11 +74,11 @@ def _on_s3(uri: str) -> Iterator[str]:
     bucket, key = split(uri)
     if not bucket:
         raise UserError(f"{uri}: give s3://bucket/key.")
-    literal = re.split(r"[*?[]", key)[0]
-    is_glob = literal != key
-    if key and not key.endswith("/") and look(uri).error is None:  # a name may have brackets
+    if key and not key.endswith("/") and look(uri).error is None:
         yield uri
         return
+    literal = re.split(r"[*?[]", key)[0]
+    is_glob = literal != key and next(walk(uri.rstrip("/")), None) is None  # names of folders may have brackets
     folder = posixpath.dirname(literal) if is_glob else key.rstrip("/")
     for found in walk(f"s3://{bucket}/{folder}"):
         if fnmatch(found.uri, uri) if is_glob else Path(found.uri).suffix.lower() in SUFFIXES:

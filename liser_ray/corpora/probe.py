@@ -81,7 +81,7 @@ def judge(header: Header, config: PlanConfig, needs_video: bool = True) -> Probl
     if needs_video and header.width * header.height > config.max_pixels:
         size = f"{header.width} x {header.height} pixels"
         return problem(Reason.TOO_LARGE, f"{size}: more than max_pixels ({config.max_pixels})")
-    if header.frame_rate_hz > config.max_frame_rate_hz:
+    if needs_video and header.frame_rate_hz > config.max_frame_rate_hz:
         rate = f"{header.frame_rate_hz:g} frames/s"
         return problem(Reason.TOO_LARGE, f"{rate}: more than max_frame_rate_hz ({config.max_frame_rate_hz:g})")
     if not header.duration_s or header.duration_s < 0:

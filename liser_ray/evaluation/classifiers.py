@@ -13,6 +13,7 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch
 from liser_ray.student.card import CARD_FILE
 from liser_ray.teachers.known import address_of, check_known
+from liser_ray.teachers.targets import TunedOn
 from liser_ray.training.precision import able_precision
 
 _HINT = (
@@ -35,6 +36,7 @@ class Classifier:
         labeled: name of the set that it was trained on; "" if it does not say.
         fold, seed: of the training.
         speakers: of that set, "train", "validation" and "test".
+        tuned_on: whom it or its teachers have heard, of all sets; None: it does not say.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Classifier:
     fold: int = 0
     seed: int = 0
     speakers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tuned_on: TunedOn | None = None
 
 
 def load_classifiers(model: str, step_s: float, trust_remote_code: bool = False) -> list[Classifier]:
@@ -90,6 +93,7 @@ def _student(path: Path, step_s: float) -> Classifier:
         fold=card.get("fold", 0),
         seed=card.get("seed", 0),
         speakers={part: tuple(names) for part, names in card.get("speakers", {}).items()},
+        tuned_on=student.card.tuned_on,
     )
 
 
@@ -122,6 +126,7 @@ def _audio_classifiers(folders: dict[str, str], trust_remote_code: bool) -> list
                 labeled=bundle.content["labeled"] if bundle else "",
                 fold=bundle.content["fold"] if bundle else 0,
                 speakers={part: tuple(names) for part, names in bundle.content["speakers"].items()} if bundle else {},
+                tuned_on=bundle.tuned_on if bundle else None,
             )
         )
     return found

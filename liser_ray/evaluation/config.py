@@ -18,7 +18,7 @@ class EvaluationConfig:
         output: folder or s3:// prefix for evaluation.json, evaluation.md, evaluation.png and records/.
         conditions: names of conditions, or all.
         speakers: of the set that a classifier was trained on its test speakers, its validation speakers, or all, also
-            those whom it has heard. Of other sets it is always all.
+            those whom it has heard. Of other sets it is those whom its teachers have not heard either, or all.
         label_map: pairs CLASSIFIER=SET of labels that mean the same, where that is not plain.
         step_s: from one 3-s window of a student to the next, a multiple of 0.1 s.
         seed: of noise, rooms and voices.

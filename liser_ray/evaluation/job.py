@@ -125,8 +125,11 @@ def _shown(names: Sequence[str]) -> Iterator[str]:
 def _asked(one: Classifier, speech: LabeledSpeech, labels: CommonLabels, config: EvaluationConfig) -> np.ndarray:
     """The recordings that a classifier is asked about, int64 [n]."""
     usable = np.flatnonzero(np.isin(speech.label_index, labels.of_set))
-    if speech.name not in set_names(one.labeled) or not one.speakers or config.speakers == "all":
+    if config.speakers == "all":
         return usable
+    if speech.name not in set_names(one.labeled) or not one.speakers:
+        heard = {name for name in set(speech.speakers) if one.tuned_on and one.tuned_on.heard_of(speech.name, [name])}
+        return np.setdiff1d(usable, speech.of_speakers(sorted(heard)))
     asked = [identity(one.labeled, name) for name in one.speakers.get(config.speakers, ())]
     return np.intersect1d(usable, speech.of_speakers([name for of_set, name in asked if of_set == speech.name]))
 

@@ -9,12 +9,11 @@ from liser_ray.prediction.prediction import softmax
 from liser_ray.prediction.student import Student
 from liser_ray.prediction.teacher import Options
 from liser_ray.storage.fetch import fetch, sha256
-from liser_ray.student.card import StudentCard
 from liser_ray.student.front_end import SEGMENT_S, SEGMENT_SAMPLES, frame_count
 from liser_ray.teachers.batches import Windows
 from liser_ray.teachers.kinds.speech import WINDOW_S
 from liser_ray.teachers.patterns import expanded
-from liser_ray.teachers.targets import HeldOut, Target, TunedOn, with_teachers
+from liser_ray.teachers.targets import HeldOut, Target
 from liser_ray.teachers.teacher import Answer, Teacher
 
 _HINT = "Give the folder of a trained student: student=student:out/student/seed-0-fold-0."
@@ -51,7 +50,7 @@ def load_student_teacher(name: str, options: Options, device: torch.device) -> S
                 hop_s=WINDOW_S,
                 sha256=sha256(path),
                 teacher=name,
-                tuned_on=_heard_by(student.card),
+                tuned_on=student.card.tuned_on,
                 temperature=student.card.temperature,
                 held_out=None if validation_uar is None else HeldOut(validation_uar, None),
             )
@@ -70,15 +69,3 @@ def _ask(student: Student, batches: Sequence[Windows]) -> np.ndarray:
         else:
             logits.append(student.backend.window_logits(np.concatenate(list(batch)), SEGMENT_SAMPLES, None))
     return softmax(np.concatenate(logits)[:, : len(student.labels)])
-
-
-def _heard_by(card: StudentCard) -> TunedOn | None:
-    """The speakers who chose a student's weights or its epoch, or those of its teachers; None if nobody says."""
-    content = card.content
-    speakers = content.get("speakers")
-    if not speakers:
-        return None
-    heard = tuple(sorted({*speakers["train"], *speakers["validation"]}))
-    fraction = content.get("facts", {}).get("recipe", {}).get("train", {}).get("labeled_fraction", 1.0)
-    own = TunedOn(content["labeled"], content["fold"], heard, fraction)
-    return with_teachers(own, content.get("teachers", {}))

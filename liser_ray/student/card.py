@@ -13,6 +13,7 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.student.chunks import reach_frames
 from liser_ray.student.config import OF_RECORDING, NetworkConfig, Normalisation, Pooling
 from liser_ray.student.front_end import FRAME_SAMPLES, N_BANDS, SAMPLE_RATE_HZ, SEGMENT_S, STRIDE_SAMPLES
+from liser_ray.teachers.targets import TunedOn, with_teachers
 
 CARD_FILE = "student.json"
 WEIGHTS_FILE = "student.safetensors"
@@ -80,6 +81,16 @@ class StudentCard:
     def temperature(self) -> float:
         """Of its softmaxes, at which it is as sure as it is right on speakers who did not train it."""
         return float(self.content.get("temperature", 1.0))
+
+    @property
+    def tuned_on(self) -> TunedOn | None:
+        """The speakers who chose its weights or its epoch, or those of its teachers; None if one does not say."""
+        if not (speakers := self.content.get("speakers")):
+            return None
+        heard = tuple(sorted({*speakers["train"], *speakers["validation"]}))
+        fraction = self.content.get("facts", {}).get("recipe", {}).get("train", {}).get("labeled_fraction", 1.0)
+        own = TunedOn(self.content["labeled"], self.content["fold"], heard, fraction)
+        return with_teachers(own, self.content.get("teachers", {}))
 
     @property
     def of_all_speakers(self) -> bool:

@@ -163,10 +163,11 @@ def test_objects_prefixes_and_globs_on_s3(run, speech_folder, s3_store):
     """The empty object that some tools leave for a folder is no recording; a name that begins alike is another one."""
     bucket = s3_store.bucket()
     s3_store.client.put_object(Bucket=bucket, Key="calls/", Body=b"")
-    for key in ("calls/low.wav", "calls/middle.flac", "calls-2019/low.wav", "calls_private/low.wav"):
+    for key in ("calls/low.wav", "calls/middle.flac", "calls-2019/low.wav", "calls_private/low.wav", "d[1]/low.wav"):
         s3_store.client.upload_file(str(speech_folder / Path(key).name), bucket, key)
     low, middle = "calls/low.wav", "calls/middle.flac"
     found = {low: [low], "calls/": [low, middle], "calls": [low, middle], "calls/*": [low, middle], "c*.flac": [middle]}
+    found |= {name: ["d[1]/low.wav"] for name in ("d[1]", "d[1]/", "d[1]/low.wav", "d*.wav")}
     code, out, errors = run(*(f"s3://{bucket}/{name}" for name in found))
     assert (code, errors) == (0, "")
     names = [line.split()[0].removeprefix(f"s3://{bucket}/") for line in out.splitlines()[1:]]

@@ -65,6 +65,11 @@ def test_what_a_header_says_against_a_recording(changes, reason, status):
     assert problem is None or (problem.stage == Stage.PLAN and problem.detail)
 
 
+def test_who_wants_sound_alone_does_not_mind_the_pictures():
+    for changes in ({"has_video": False}, {"width": 8192, "height": 8192}, {"frame_rate_hz": 1000.0}):
+        assert judge(replace(GOOD, **changes), PlanConfig(), needs_video=False) is None
+
+
 def test_each_bad_recording_is_told_by_its_reason_and_the_order_stays(videos):
     names = ["text.mp4", "good.mp4", "empty.mp4", "silent.mp4", "gone.mp4", "sound.mp4", "cut.mp4", "live.mkv"] * 2
     recordings = recordings_at(videos, *names)

@@ -104,6 +104,15 @@ def test_a_classifier_of_another_set_is_asked_about_everybody(manifest, tmp_path
     assert "| CCC arousal |" in (tmp_path / "out/student/evaluation.md").read_text()
 
 
+def test_whom_a_students_teachers_have_heard_is_no_stranger_to_it(manifest, tmp_path):
+    tuned_on = {"labeled": "mine", "fold": 0, "heard": ["1", "3"]}
+    teachers = {"speech": {"tuned_on": tuned_on}, "energy": {"tuned_on": {"labeled": "", "fold": 0, "heard": []}}}
+    student = write_student(tmp_path / "student", teachers=teachers)
+    for speakers, asked in (("test", {"4", "5"}), ("all", set(SPEAKERS))):
+        config = EvaluationConfig(str(student), str(manifest), str(tmp_path / "out"), speakers=speakers)
+        assert set(evaluate(config).content["conditions"]["recorded"]["speakers"]) == asked
+
+
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_a_condition_is_the_same_each_time_and_finite(name):
     rng = np.random.default_rng(0)
