@@ -1,6 +1,7 @@
 """Sound alone, a kind of teacher of one's own, and a table that gets another teacher."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +92,28 @@ def test_a_table_gets_another_teacher_and_keeps_all_it_has(first, second, teache
         label_corpus(replace(config, output=str(tmp_path), teachers=LOUDNESS))
     with pytest.raises(UserError, match="it has no pictures"):
         plan_corpus(replace(config, output=str(tmp_path), teachers=["face=s2d:a,b"]))
+
+
+@pytest.fixture
+def grown(first, second, sounds, tmp_path):
+    """The first table has a file more than when the second was made from it."""
+    shutil.copytree(first.folders.output, tmp_path / "before")
+    soundfile.write(sounds / "more.wav", voice(4.0, 3), 16_000)
+    assert label_corpus(LabelConfig(str(sounds), first.folders.output, teachers=LOUDNESS, extend=True)).spans_run == 1
+    yield
+    (sounds / "more.wav").unlink()
+    shutil.rmtree(first.folders.output)
+    shutil.copytree(tmp_path / "before", first.folders.output)
+
+
+@pytest.mark.usefixtures("grown")
+def test_a_table_that_has_grown_since_is_refused(second):
+    """What was made from it would end with rows of which its plan knows nothing."""
+    config, result = second
+    before = Path(result.folders.output, "plan.json").read_bytes()
+    with pytest.raises(UserError, match="other rows than when"):
+        label_corpus(config)
+    assert Path(result.folders.output, "plan.json").read_bytes() == before
 
 
 def test_embeddings_are_lists_of_a_fixed_size_of_half_precision(second):
