@@ -13,6 +13,7 @@ from functools import partial
 
 from liser_ray.corpora.labeled_list import sex_of
 from liser_ray.corpora.utterance import Corpus, Facts
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import read_bytes
 
 _LABELS = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
@@ -68,7 +69,10 @@ def _read_votes(uris: Sequence[str]) -> dict[str, tuple[tuple[str, float], ...]]
     """How many raters heard each emotion in a voice, by the recording's name."""
     letters = {code[0]: label for code, label in _LABELS.items()}
     of_voices = (row for row in _rows(uris, _VOTES, "", "fileName", *letters) if _VOICE.fullmatch(row[""]))
-    return {row["fileName"]: tuple((label, float(row[of])) for of, label in letters.items()) for row in of_voices}
+    try:
+        return {row["fileName"]: tuple((label, float(row[of])) for of, label in letters.items()) for row in of_voices}
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{_VOTES}: {error}. The list of votes is damaged: get it again, or take it away.") from error
 
 
 def _parse(sexes: Mapping[str, str], votes: Mapping[str, tuple[tuple[str, float], ...]], path: str) -> Facts | str:

@@ -71,6 +71,8 @@ def read(root: str, attributes: Sequence[str] = ()) -> LabeledSet:
             )
             twice += (one.uri, one.segment) in placed
             placed.setdefault((one.uri, one.segment), one)  # in the order of their names: of test before train
+    if not placed:
+        raise UserError(f"{root}: its lists of what is tested are empty. Get them again.")
     labeled = _known(name, placed, folders) if name in CORPORA else _other(name, placed, folders, root, uris)
     if not labeled.utterances:
         first = next(iter(placed))[0]
@@ -103,7 +105,10 @@ def _other(
 ) -> LabeledSet:
     """A set of which nothing more is known than what EmoBox says."""
     maps = [join(root, one) for one in _LABEL_MAPS if join(root, one) in uris]
-    called = json.loads(read_bytes(maps[0])) if maps else {}
+    try:
+        called = json.loads(read_bytes(maps[0])) if maps else {}
+    except ValueError as error:
+        raise UserError(f"{maps[0]} is damaged: {error}. Get it again.") from error
     there = {uri for folder in folders for uri in files_below(folder)}
     found = [replace(one, label=str(called.get(one.label, one.label))) for one in placed.values() if one.uri in there]
     return set_of(name, found, f"EmoBox' {name}", _missing(Counter(), placed, found))

@@ -13,10 +13,21 @@ from liser_ray.corpora.labeled_list import read_list
 from liser_ray.corpora.manifest import is_manifest
 from liser_ray.corpora.published import CORPORA, SOUND_SUFFIXES, read_corpus
 from liser_ray.corpora.utterance import LabeledSet
+from liser_ray.results.set_names import JOINT
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute
 
-__all__ = ["CORPORA", "FORMATS", "FORMS", "SETS", "SOUND_SUFFIXES", "input_address", "input_folder", "read_labeled_set"]
+__all__ = [
+    "CORPORA",
+    "FORMATS",
+    "FORMS",
+    "SETS",
+    "SOUND_SUFFIXES",
+    "input_address",
+    "input_folder",
+    "list_labeled_set",
+    "read_labeled_set",
+]
 
 FORMATS: Mapping[str, Callable[[str, Sequence[str]], LabeledSet]] = {
     one.NAME: one.read for one in (msppodcast, meld, emobox, audformat_database, audiofolder)
@@ -33,6 +44,23 @@ _PREFIX = re.compile(r"([A-Za-z][\w-]*):(?!//)")
 
 
 def read_labeled_set(spec: str, without_files: bool = False, attributes: Sequence[str] = ()) -> LabeledSet:
+    """List a labeled set to train and to test on; see `list_labeled_set`.
+
+    Raises:
+        UserError: see there; or there are fewer than two speakers, or without attributes two labels.
+    """
+    labeled = list_labeled_set(spec, without_files, attributes)
+    has_attributes = any(one.attributes for one in labeled.utterances)
+    for what, found in (("label", {one.label for one in labeled.utterances}), ("speaker", set(labeled.speakers))):
+        if len(found) < 2 and not (what == "label" and has_attributes):
+            raise UserError(
+                f"{spec}: all {len(labeled.utterances)} recordings have the same {what}, {found.pop()!r}. "
+                f"At least two {what}s are needed to train and to test."
+            )
+    return labeled
+
+
+def list_labeled_set(spec: str, without_files: bool = False, attributes: Sequence[str] = ()) -> LabeledSet:
     """List a labeled set; no recording is opened. A list need not name files if they are not asked for.
 
     Of a list its columns with the names of ``attributes`` are read as numbers, where it has them; so are those of a set
@@ -47,35 +75,29 @@ def read_labeled_set(spec: str, without_files: bool = False, attributes: Sequenc
     are ignored, and blanks around values.
 
     Raises:
-        UserError: if the name is unknown, nothing is there, no recording is found, the manifest is faulty, or there
-            are fewer than two speakers, or without attributes two labels.
+        UserError: if the name is unknown, nothing is there, no recording is found, or the manifest is faulty.
     """
     prefix = _PREFIX.match(spec)
     if prefix is None:
         if not is_manifest(uri := absolute(spec)):
             raise UserError(f"{uri} is no labeled set. Give {FORMS}. Of a folder, liser-ray corpora says which it is.")
         labeled = read_list(uri, without_files, attributes)
-    elif (name := prefix[1].lower()) not in {*CORPORA, *FORMATS}:
+    elif (name := prefix[1].lower()) not in {*CORPORA, *FORMATS}:  # to which others may be added
         raise UserError(f"{spec}: there is no labeled set {prefix[1]!r}. Give {FORMS}.")
     elif prefix.end() == len(spec):
         raise UserError(f"{spec} names no folder. Give {FORMS}.")
     else:
         root = absolute(spec[prefix.end() :])
         labeled = read_corpus(CORPORA[name], root) if name in CORPORA else FORMATS[name](root, attributes)
-    has_attributes = any(one.attributes for one in labeled.utterances)
-    for what, found in (("label", {one.label for one in labeled.utterances}), ("speaker", set(labeled.speakers))):
-        if len(found) < 2 and not (what == "label" and has_attributes):
-            raise UserError(
-                f"{spec}: all {len(labeled.utterances)} recordings have the same {what}, {found.pop()!r}. "
-                f"At least two {what}s are needed to train and to test."
-            )
+    if JOINT in labeled.name:
+        raise UserError(f"{spec}: a set of one name can't have {JOINT!r} in it, which joins names. Rename it.")
     return labeled
 
 
 def input_address(spec: str) -> str:
     """The absolute address of an input: of a published set or list name and folder, as in ``ravdess:/data/RAVDESS``."""
     prefix = _PREFIX.match(spec)
-    if prefix and prefix[1].lower() in {*CORPORA, *FORMATS, mspface.NAME}:
+    if prefix and prefix[1].lower() in (*SETS, mspface.NAME):
         return f"{prefix[1].lower()}:{absolute(spec[prefix.end() :])}"
     return absolute(spec)
 

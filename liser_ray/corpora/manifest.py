@@ -93,7 +93,7 @@ class Manifest:
             uri: of the list.
             needed: names of other columns that there must be, for each the names that it may have.
             optional: columns that are wanted where there are any (None: all others); "votes.*" is all that begin so.
-            address: which column names the files where several may.
+            address: which column names the files: of the usual ones, for errors; any other goes before them.
             folder: what addresses are relative to; empty: the list's own folder.
             hint: added to the error where a column is missing.
             without_files: whether it need not name files; the addresses are then "" in one that does not.
@@ -102,7 +102,7 @@ class Manifest:
             UserError: it can't be read, lacks a column, or has one twice.
         """
         self._uri, self._folder = uri, folder or posixpath.dirname(uri)
-        addresses = (address, *(name for name in _ADDRESSES if name != address))
+        addresses = _ADDRESSES if address in _ADDRESSES else (address, *_ADDRESSES)
         try:
             if uri.lower().endswith(_TEXT_SUFFIXES):
                 schema, self.total, self._batches = _open_text(uri, [addresses, *needed])
@@ -228,8 +228,14 @@ def _open_parquet(uri: str) -> tuple[pa.Schema, int | None, Iterable[pa.RecordBa
 def _open_json(uri: str) -> tuple[pa.Schema, int | None, Iterable[pa.RecordBatch]]:
     """An object in each line. All of it is in memory: the types of its columns are those of all lines."""
     fs, path = filesystem(uri)
-    with fs.open_input_stream(path) as stream:
-        table = pj.read_json(stream, pj.ReadOptions(block_size=_JSON_BYTES))
+
+    def read(schema: pa.Schema | None = None) -> pa.Table:
+        with fs.open_input_stream(path) as stream:
+            return pj.read_json(stream, pj.ReadOptions(block_size=_JSON_BYTES), pj.ParseOptions(explicit_schema=schema))
+
+    table = read()
+    if dates := [(one.name, pa.string()) for one in table.schema if pa.types.is_temporal(one.type)]:
+        table = read(pa.schema(dates))  # JSON has none: they are text as it stands there
     return table.schema, table.num_rows, table.to_batches(_BATCH_ROWS)
 
 

@@ -100,7 +100,8 @@ def _judged(
         try:
             if header.duration_s:
                 start_s, end_s = recording.segment.within(header.duration_s)
-                header = replace(header, duration_s=end_s - start_s)
+                breaks_s = tuple(at_s - start_s for at_s in header.breaks_s if start_s < at_s < end_s)
+                header = replace(header, duration_s=end_s - start_s, breaks_s=breaks_s)
         except MediaError as error:
             return Probed(recording, replace(header, duration_s=0.0), _problem(error))
         return Probed(recording, header, judge(header, config, needs_video))

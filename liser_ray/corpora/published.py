@@ -72,8 +72,8 @@ def read_corpus(corpus: Corpus, root: str) -> LabeledSet:
     uris = files_below(root)
     skipped: Counter[str] = Counter()
     parse = corpus.parser(uris)
-    candidates: list[tuple[str, int, Utterance]] = []
-    best: dict[str, int] = {}  # name of a recording to the place of its best suffix
+    candidates: list[tuple[tuple[str, str], int, Utterance]] = []
+    best: dict[tuple[str, str], int] = {}  # speaker and name of a recording to the place of its best suffix
     for uri in uris:
         if posixpath.basename(uri) in corpus.lists:
             continue
@@ -82,7 +82,7 @@ def read_corpus(corpus: Corpus, root: str) -> LabeledSet:
         if isinstance(facts, str):
             skipped[facts] += 1
             continue
-        name, rank = posixpath.basename(path), SOUND_SUFFIXES.index(suffix.lower())
+        name, rank = (facts.speaker, posixpath.basename(path)), SOUND_SUFFIXES.index(suffix.lower())
         candidates.append((name, rank, Utterance(uri, **facts._asdict())))
         best[name] = min(rank, best.get(name, rank))
     if not candidates:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from liser_ray.corpora import mspface
-from liser_ray.corpora.labeled import SOUND_SUFFIXES, input_address, input_folder, read_labeled_set
+from liser_ray.corpora.labeled import SOUND_SUFFIXES, input_address, input_folder, list_labeled_set
 from liser_ray.corpora.manifest import TEXT, Manifest, is_manifest
 from liser_ray.corpora.ordered import in_order
 from liser_ray.corpora.segments import SEGMENT_COLUMNS, WHOLE, Segment
@@ -101,11 +101,13 @@ def list_recordings(
 
 def input_roots(input_uri: str, media_folder: str, allowed: Iterable[str]) -> tuple[str, ...]:
     """The roots (see `liser_ray.storage.roots`) of an input, with what else is allowed."""
-    return roots_of(media_folder or input_folder(input_uri), allowed)
+    if media_folder:
+        return (absolute(media_folder), *map(absolute, allowed))
+    return roots_of(input_folder(input_uri), allowed)
 
 
 def _list_labeled(spec: str, roots: tuple[str, ...]) -> Listing:
-    found = read_labeled_set(spec).utterances
+    found = list_labeled_set(spec).utterances
     names = ["label", "speaker", *([TEXT] if any(one.text for one in found) else [])]
     columns = [pa.field(name, pa.string()) for name in names]
     in_files = _SEGMENT_FIELDS if any(one.segment != WHOLE for one in found) else []

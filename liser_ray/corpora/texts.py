@@ -9,12 +9,12 @@ import numpy as np
 
 from liser_ray.corpora.manifest import TEXT
 from liser_ray.corpora.speech import LabeledRecordings
-from liser_ray.corpora.utterance import LabeledSet
+from liser_ray.corpora.utterance import LabeledSet, Utterance
 from liser_ray.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 
-_WITHOUT = "without a text"
+_WITHOUT, _TWICE = "without a text", "listed twice"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -25,12 +25,17 @@ class LabeledTexts(LabeledRecordings):
 
 
 def labeled_texts(labeled: LabeledSet) -> LabeledTexts:
-    """The recordings of a set of which it is known what is said; the others are counted as skipped.
+    """The recordings of a set of which it is known what is said, each once; the others are counted as skipped.
 
     Raises:
         UserError: a label has no such recording, or the words tell little of the labels (`refuse_without_a_word`).
     """
-    spoken = [one for one in labeled.utterances if one.text]
+    known = [one for one in labeled.utterances if one.text]
+    once: dict[object, Utterance] = {
+        (one.uri, one.segment) if one.uri else place: one for place, one in enumerate(known)
+    }
+    spoken = list(once.values())
+    skipped = {_WITHOUT: len(labeled.utterances) - len(known), _TWICE: len(known) - len(spoken)}
     if lacking := [label for label in labeled.labels if label not in {one.label for one in spoken}]:
         raise UserError(
             f"{labeled.name}: no recording of the label {', '.join(lacking)} has a text. Give a list with a column "
@@ -42,7 +47,7 @@ def labeled_texts(labeled: LabeledSet) -> LabeledTexts:
         label_index=np.array([labeled.labels.index(one.label) for one in spoken], np.int64),
         speakers=tuple(one.speaker for one in spoken),
         sexes={one.speaker: one.sex for one in spoken if one.sex},
-        skipped=dict(Counter(labeled.skipped) + Counter({_WITHOUT: len(labeled.utterances) - len(spoken)})),
+        skipped=dict(Counter(labeled.skipped) + Counter(skipped)),
         texts=tuple(one.text for one in spoken),
     )
     refuse_without_a_word(found)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from liser_ray.corpora.labeled import FORMS, read_labeled_set
+from liser_ray.corpora.labeled import FORMS, list_labeled_set
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.evaluation.classifiers import Classifier, load_classifiers
 from liser_ray.evaluation.conditions import chosen_conditions, heard_as
@@ -69,7 +69,7 @@ def evaluate(config: EvaluationConfig) -> Evaluation:
     names, output = chosen_conditions(config.conditions), absolute(config.output)
     classifiers = load_classifiers(config.model, config.step_s, config.trust_remote_code)
     attributes = dict.fromkeys(name for one in classifiers for name in one.attributes)
-    labeled = read_labeled_set(config.labeled, attributes=tuple(attributes))
+    labeled = list_labeled_set(config.labeled, attributes=tuple(attributes))
     labels = common_labels(classifiers[0].labels, labeled.labels, config.label_map)
     if len({one.labels for one in classifiers}) > 1:
         raise UserError(f"{config.model} has classifiers of other labels than one another: evaluate them one by one.")

@@ -31,10 +31,12 @@ def absolute(uri: str) -> str:
     stands.
 
     Raises:
-        UserError: if the scheme is neither a local path, ``file`` nor ``s3``, an S3 address has an empty part, or the
-            address carries credentials.
+        UserError: if the scheme is neither a local path, ``file`` nor ``s3``, an S3 address names no bucket or has an
+            empty part, or the address carries credentials.
     """
     refuse_credentials(uri)
+    if is_s3(uri) and not split(uri)[0]:
+        raise UserError(f"{uri} names no bucket. Give s3://bucket/prefix.")
     if has_empty_part(uri):
         whole = _S3 + re.sub("/+", "/", uri.removeprefix(_S3)).rstrip("/")
         raise UserError(f"{uri} has an empty part (//), with which nothing can be opened. Give {whole}.")

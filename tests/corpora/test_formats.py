@@ -318,3 +318,6 @@ class TestEmobox:
         data = write_folds(tmp_path, "casia", cross_validation([[("a.wav", "x")], [("b.wav", "y")]]), {})
         (data / "fold_2/casia_test_fold_2.jsonl").write_text('{"wav": "a.wav"}\n')
         assert "line 1 is none of EmoBox'" in refusal(f"emobox:{data}")
+        for fold in (1, 2):
+            (data / f"fold_{fold}/casia_test_fold_{fold}.jsonl").write_text("")
+        assert "of what is tested are empty" in refusal(f"emobox:{data}")

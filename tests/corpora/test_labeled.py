@@ -172,6 +172,8 @@ class TestCremad:
         assert dict(angry) == {"anger": 6, "disgust": 2, "fear": 0, "happy": 0, "neutral": 1, "sad": 0}
         assert dict(happy) == dict.fromkeys(CORPORA["cremad"].labels, 0.0) | {"happy": 3, "neutral": 6}
         assert sad == ()
+        votes.write_text(votes.read_text() + '"100072",0,9')
+        assert "list of votes is damaged" in refusal(f"cremad:{tmp_path}")
         votes.write_text("version https://git-lfs.github.com/spec/v1\n")  # not fetched
         assert {one.votes for one in read_labeled_set(f"cremad:{tmp_path}").utterances} == {()}
 
@@ -273,6 +275,14 @@ def test_a_published_set_by_its_names(tmp_path, name, files, recordings, labels)
     assert labeled.skipped == {"other files": 2}
     known = {meaning(one) for one in labeled.labels}
     assert known <= {"angry", "bored", "disgust", "fearful", "happy", "neutral", "sad", "surprised"}
+
+
+def test_recordings_of_several_speakers_may_have_one_name(tmp_path):
+    """As in SAVEE; and one of them may have been kept in another format."""
+    labeled = read_labeled_set(f"savee:{fill(tmp_path, 'DC/a01.wav', 'DC/a01.flac', 'JE/a01.flac', 'JE/sa02.flac')}")
+    assert {one.uri.removeprefix(f"{tmp_path}/") for one in labeled.utterances} >= {"JE/a01.flac", "JE/sa02.flac"}
+    assert len(labeled.utterances) == 3
+    assert sum(labeled.skipped.values()) == 1
 
 
 def one_of(utterance):

@@ -96,7 +96,7 @@ def test_files_are_named_in_a_column_uri_path_or_file(tmp_path):
     path = tmp_path / "list.csv"
     path.write_text("file,path,uri\na,b,c\n")
     assert values_of(path) == [("c", "a", "b")]
-    assert rows_of(path, address="path", needed=[("file",)], optional=())[0].uri == f"{tmp_path}/b"
+    assert rows_of(path, address="path", needed=[("file",)], optional=())[0].uri == f"{tmp_path}/c"
     path.write_text("note,file\nx,a\n")
     assert values_of(path) == [("a", "x")]
     assert rows_of(path, folder="/elsewhere")[0].uri == "/elsewhere/a"
@@ -182,6 +182,8 @@ def test_json_lines_keep_their_types_and_may_lack_what_others_have(tmp_path):
         (f"{tmp_path}/a.wav", 1.5, (3, None)),
         (f"{tmp_path}/b.wav", 0.0, (None, "x")),
     ]
+    path.write_text('{"path": "a.wav", "speaker": "2024-01-02"}\n')
+    assert [row.values for row in Manifest(str(path), optional=["speaker"]).rows()] == [("2024-01-02",)]
     path.write_text('{"path": "a.wav"}\n{"path": \n')
     with pytest.raises(UserError, match="can't be read"):
         Manifest(str(path))

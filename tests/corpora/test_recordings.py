@@ -146,6 +146,13 @@ class TestManifest:
             with pytest.raises(UserError, match="--media_folder is for lists"):
                 list_recordings(str(given), media_folder=str(tmp_path))
 
+    @pytest.mark.parametrize("media", ["s3://bucket/videos", "/videos"])
+    def test_outside_of_a_media_folder_nothing_is_read(self, tmp_path, media):
+        (tmp_path / "m.csv").write_text(f"uri\n/etc/passwd\ns3://other/a.mp4\n{media}/../a.mp4\n")
+        roots = input_roots(f"{tmp_path}/m.csv", media, [])
+        listing = list_recordings(f"{tmp_path}/m.csv", media_folder=media, roots=roots)
+        assert [one.problem.reason for one in listing.recordings] == ["denied"] * 3
+
     def test_a_row_without_its_file_is_kept_as_missing(self, tmp_path):
         fill(tmp_path, "a.mp4", "folder/b.mp4")
         manifest = self.write(tmp_path, uri=["gone.mp4", "a.mp4", "folder"], speaker=["s", "t", "u"])

@@ -39,6 +39,14 @@ def test_recordings_without_a_text_are_left_out_and_counted():
         labeled_texts(said([("a", "1", "Yes."), ("b", "1", "")]))
 
 
+def test_a_recording_that_is_listed_twice_counts_once():
+    """One of two copies would train, and the other pick the epoch."""
+    rows = [("x", "a", "1", "Yes."), ("x", "a", "1", "Yes."), ("y", "b", "1", "No."), ("", "b", "2", "No.")]
+    listed = tuple(Utterance(*row[:3], text=row[3]) for row in [*rows, rows[-1]])
+    found = labeled_texts(LabeledSet("set", ("a", "b"), listed, {}))
+    assert (len(found), found.skipped) == (4, {"listed twice": 1})  # nobody knows of texts without files
+
+
 def test_by_heart_is_the_mean_over_labels_of_what_each_text_can_tell():
     rows = [*[("a", "1", "So.")] * 3, ("a", "1", "Yes"), *[("b", "2", "so ")] * 1, *[("b", "2", "No!")] * 3]
     # so is a: 3 of 4; yes: 1 of 4; no: 3 of 4

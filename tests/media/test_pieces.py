@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from media_files import CODECS, moving_gradient, voice_like, write_flash_click, write_moving
 from rich.filesize import decimal
 
+from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.headers import read_headers
+from liser_ray.corpora.probe import probe_all
+from liser_ray.corpora.recordings import Recording
+from liser_ray.corpora.segments import Segment
 from liser_ray.corpora.spans import cut
 from liser_ray.media import reader as reader_module
 from liser_ray.media import source
@@ -171,6 +175,9 @@ def test_of_joined_files_all_are_planned_and_no_span_reaches_over_a_joint(tmp_pa
     duration_s, breaks_s = planned(path)
     assert duration_s == pytest.approx(sum(lengths_s), abs=0.3)
     assert breaks_s == pytest.approx((1.0, 2.4), abs=0.2)
+    listed = Recording(str(path), 1, "v", segment=Segment(1.6, 2.9))
+    (probed,) = probe_all([listed], PlanConfig(probe_workers=1))
+    assert (probed.header.duration_s, *probed.header.breaks_s) == pytest.approx((1.3, breaks_s[1] - 1.6), abs=0.01)
     with Reader(str(path)) as reader:
         for start_s, end_s in pairwise([0.0, *breaks_s, duration_s]):
             stream = reader.span(start_s, end_s)

@@ -64,4 +64,6 @@ def test_an_s3_address_with_an_empty_part_is_refused_with_the_one_to_give(given,
             use(given)
         assert str(caught.value) == f"{given} has an empty part (//), with which nothing can be opened. Give {whole}."
     assert absolute(f"{whole}//") == whole
+    with pytest.raises(UserError, match="s3:// names no bucket"):
+        absolute("s3://")
     assert resolve(given, "/lists") == given  # in a manifest it costs the row, not the job

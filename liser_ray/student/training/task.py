@@ -227,12 +227,14 @@ class StudentTask:
         Recordings that are not learned from are not heard; theirs is 0.
         """
         mels, train, held = self.labeled.mels, self.labeled.train, self._segments
+        speeds = np.array(self._config.augment.speeds)
+        as_recorded = train + len(self.labeled.speech) * int(np.abs(speeds - 1).argmin())
         model = self.model.classifier.eval()
 
         def encode(segments: Tensor) -> Tensor:
             return model.encode(self._normalised(segments))
 
-        vectors = [encoded(encode, lambda rows: self._cut(rows, mels.first_frames(rows, _middle(rows))), train)]
+        vectors = [encoded(encode, lambda rows: self._cut(rows, mels.first_frames(rows, _middle(rows))), as_recorded)]
         if isinstance(held, HeldSegments):
             vectors.append(encoded(encode, lambda rows: held.cut(rows, _middle(rows)).log_mel, held.kept))
         model.train()

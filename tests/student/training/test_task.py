@@ -328,6 +328,21 @@ def test_recordings_that_are_left_out_have_no_part_in_the_clusters():
     assert len(found[0]) == 29
 
 
+def test_clusters_are_of_recordings_as_they_are_not_at_other_speeds():
+    train = replace(SHORT, augment=AugmentConfig(speeds=(0.8, 1.0, 1.25), copies=1))
+    task = make_training(LossConfig(clusters=4), recordings=None, train=train).task
+    waveforms = [SPEECH.waveform(i) for i in range(len(SPEECH))]
+    heard = log_mels([*at_speeds(waveforms, train.augment.speeds), *waveforms])
+    found = []
+    for first, end in ((0, 0), (0, len(SPEECH)), (2 * len(SPEECH), 4 * len(SPEECH))):
+        frames, ends = heard.frames.copy(), np.concatenate([[0], heard.ends])
+        frames[ends[first] : ends[end]] = np.random.default_rng(0).permutation(frames[ends[first] : ends[end]])
+        found.append(like(task, replace(task.labeled, mels=replace(heard, frames=frames)), None, train)._cluster(1)[0])
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+    assert len({*found[0].tolist()}) == 4
+
+
 def test_pseudo_labels_of_labels_alone_and_in_two_stages():
     alone = finish(make_training(LossConfig(clusters=3), recordings=None, train=SHORT))
     assert alone.history[0].terms["clusters"] == pytest.approx(np.log(3), rel=0.3)
