@@ -46,7 +46,7 @@ EXPERIMENTS = {
             "taught": (RECORDS / "fewer_labels", "robust-sp-dstl+62-steps+35%-speakers"),
             "placebo": (RECORDS / "fewer_labels", "robust-sp-dstl+placebo+62-steps+35%-speakers"),
             "all": (ROOT / "results", "robust"),
-            "the teacher": (RECORDS / "fewer_labels", "no-dstl+35%-speakers+whisper_tiny_en"),
+            "the teacher": (RECORDS / "fewer_labels", "no-dstl+35%-speakers+whisper_tiny_en+head"),
         },
         [("taught", "six"), ("taught", "placebo"), ("placebo", "six"), ("all", "six")],
         "of the gap between six actors' labels and seventeen's",

@@ -1,6 +1,7 @@
 """Labeled speech in memory: every recording of a labeled set, decoded once, in a few large arrays."""
 
 import hashlib
+import json
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -64,6 +65,17 @@ class LabeledRecordings:
         """Which of the labels each of the `parts` has, bool [parts, K]."""
         return np.array([np.isin(np.arange(len(self.labels)), part.places) for part in self.parts])
 
+    @property
+    def sha256(self) -> str:
+        """Of all that there is to learn from: what is heard or read, by whom, with which label."""
+        digest = hashlib.sha256(json.dumps([self.labels, self.speakers]).encode())
+        for content in (self.label_index.tobytes(), *self._contents()):
+            digest.update(content)
+        return digest.hexdigest()
+
+    def _contents(self) -> Iterator[bytes | memoryview]:
+        yield from ()
+
     def of_speakers(self, speakers: Collection[str]) -> np.ndarray:
         """Indices of the recordings of these speakers, int64, ascending."""
         wanted = frozenset(speakers)
@@ -81,6 +93,10 @@ class LabeledSpeech(LabeledRecordings):
     problems: tuple[tuple[str, str], ...]  # (which, reason with details) of each listed recording that is not used
     votes: np.ndarray | None = None  # float32 [N, K], raters for each label; zeros: nobody was asked; None: of none
     attributes: dict[str, np.ndarray] = field(default_factory=dict)  # by name float32 [N], NaN where it is not known
+
+    def _contents(self) -> Iterator[bytes | memoryview]:
+        yield self.pcm.data
+        yield self.ends.tobytes()
 
     def waveform(self, index: int) -> np.ndarray:
         """The sound of one recording, int16 [samples], 16 kHz; a view. Raises IndexError from N on and below 0."""

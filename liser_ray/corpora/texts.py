@@ -1,8 +1,10 @@
 """What is said in the recordings of a labeled set, for those who learn from the words alone."""
 
+import json
 import logging
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +24,9 @@ class LabeledTexts(LabeledRecordings):
     """Labeled recordings with what is said in them, and without their sound."""
 
     texts: tuple[str, ...]  # of each recording
+
+    def _contents(self) -> Iterator[bytes | memoryview]:
+        yield json.dumps(self.texts).encode()
 
 
 def labeled_texts(labeled: LabeledSet) -> LabeledTexts:

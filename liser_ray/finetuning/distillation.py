@@ -147,8 +147,11 @@ def check_lesson(config: FinetuneConfig, labeled: LabeledSet, folds: Sequence[Fo
         if config.stages == 1:
             of += " of the labeled recordings, --input as --labeled here"
         raise UserError(f"{config.recipe} learns from teachers: as --{option} give {of}.")
-    if getattr(config, option) and not loss.taught:
-        raise UserError(f"{config.recipe} learns from labels alone: give a --recipe with teachers, such as emodistill.")
+    if not loss.taught and (config.stages == 2 or getattr(config, option)):
+        raise UserError(
+            f"{config.recipe}, with these weights, learns from labels alone: give a --recipe with teachers, such as "
+            "emodistill."
+        )
     if getattr(config, other):
         raise UserError(
             f"{config.recipe} learns in {'two stages' if config.stages == 2 else 'one stage'}, without --{other}: give "

@@ -137,6 +137,7 @@ def _recipe(method: Method[Any], recordings: LabeledRecordings, folds: Sequence[
         "labeled": recordings.name,
         "labels": recordings.labels,
         "recordings": len(recordings),
+        "sha256": recordings.sha256,
         "test_speakers": {fold.index: sorted(fold.test) for fold in folds},
         **method.recipe(),
         "train": asdict(method.config.train),

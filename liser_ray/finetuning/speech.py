@@ -62,12 +62,7 @@ class SpeechMethod(Method[FinetuneConfig]):
 
     def __init__(self, config: FinetuneConfig):
         # Ray Train's workers have folders of their own.
-        names = (
-            "base",
-            "unlabeled",
-            "distil_labeled",
-            *(["recipe"] if config.recipe.endswith((".yaml", ".yml")) else []),
-        )
+        names = ["base", "unlabeled", "distil_labeled", *["recipe"] * config.recipe.endswith((".yaml", ".yml"))]
         given = {name: getattr(config, name) for name in names}
         places = {name: absolute(uri) for name, uri in given.items() if uri and not uri.startswith("hf://")}
         config = replace(config, **cast("dict[str, Any]", places))
@@ -76,7 +71,8 @@ class SpeechMethod(Method[FinetuneConfig]):
         distilled: Distilled = "unlabeled" if is_first else "labeled"
         train = TrainConfig(labeled_fraction=tune.labeled_fraction, labeled_by=tune.labeled_by, two_stage=is_first)
         recipe = run_name(config.recipe, config.loss, train, distilled=distilled)
-        self.name = f"{recipe}+{posixpath.basename(config.base.partition('@')[0].rstrip('/'))}"
+        kind = "+projections" if config.projections else "+head" * config.head_only
+        self.name = f"{recipe}+{posixpath.basename(config.base.partition('@')[0].rstrip('/'))}{kind}"
 
     @property
     def base_folder(self) -> Path:

@@ -17,7 +17,7 @@ def emodistill_students(
 ) -> Iterator[StudentConfig]:
     """Settings of a training for each row and set; what can't be run is noted.
 
-    Where a teacher is left out by its weights some rows become the same: the first of them is run.
+    Where a teacher is left out by its weights some rows become the same: the one whose name says so is run.
 
     Args:
         plain: of a student of no row; the settings are those of emodistill.
@@ -36,7 +36,7 @@ def emodistill_students(
     where = " or ".join(table.uri for table in tables) or "a table: give --distil_labeled"
     for labeled, address in sets.items():
         asked: list[LossConfig] = []
-        for recipe in recipes:
+        for recipe in sorted(recipes, key=lambda one: _loses(plain.loss, one)):
             loss = _of_recipe(plain.loss, recipe)
             learned = recipe.loss(loss)
             name = run_name(recipe.name, loss, plain.train, distilled=plain.distilled)
@@ -47,6 +47,11 @@ def emodistill_students(
                 asked.append(learned)
                 found = join(output, "runs", labeled, name)
                 yield replace(plain, labeled=address, recipe=recipe.name, loss=loss, output=found)
+
+
+def _loses(given: LossConfig, recipe: Recipe) -> bool:
+    """Whether the weights that are given take a teacher from a recipe."""
+    return {*recipe.loss(_of_recipe(given, recipe)).taught} != {*recipe.lambdas, *recipe.embeddings}
 
 
 def _of_recipe(given: LossConfig, recipe: Recipe) -> LossConfig:

@@ -23,6 +23,7 @@ from liser_ray.student.data.labels_table import open_labels_table
 from liser_ray.student.training.config import StudentConfig
 from liser_ray.student.training.job import choose_targets, train_students
 from liser_ray.student.training.recipes import bases_of, read_recipe, run_name
+from liser_ray.student.training.reliability import NoTeacherLeftError
 from liser_ray.teachers.targets import refuse_more_labels
 
 log = logging.getLogger(__name__)
@@ -50,10 +51,15 @@ def reproduce(config: ReproductionConfig) -> ReproductionResult:
     """
     output = absolute(config.output)
     check_writable(output)
+    if missing := [one for one in config.readme if not Path(one).is_file()]:
+        raise UserError(f"--readme {missing[0]}: there is no such file.")
     left_out: list[str] = []
     if not config.records:
         _train(config, output, left_out)
-    records = read_records(config.records or join(output, RECORDS_FOLDER))
+    found = read_records(config.records or join(output, RECORDS_FOLDER))
+    records = [one for one in found if len(one.labels) > 1]  # of attributes alone there is no UAR
+    if not records:
+        raise UserError("All records are of attributes alone, and the tables of labels.")
     result = ReproductionResult(output, tuple(records), make_tables(records), make_pictures(records), tuple(left_out))
     _write(result, config.readme)
     return result
@@ -104,6 +110,8 @@ def _train(config: ReproductionConfig, output: str, left_out: list[str]) -> None
     if not config.labeled:
         raise UserError("Give --labeled ravdess:FOLDER and cremad:FOLDER, one of them, or --records FOLDER.")
     sets = {read_labeled_set(address).name: address for address in config.labeled}
+    if len(sets) < len(config.labeled):
+        raise UserError(f"--labeled: two sets have the same name, of {', '.join(sets)}. Rename one's file or folder.")
     plain = StudentConfig(**{one.name: getattr(config, one.name) for one in fields(StudentConfig)} | {"labeled": ""})
     if config.paper == "emodistill":
         students = list(emodistill_students(plain, sets, output, left_out))
@@ -112,7 +120,12 @@ def _train(config: ReproductionConfig, output: str, left_out: list[str]) -> None
         _check_teachers(students)
     for student in students:
         log.info("%s", student.output)
-        for record in train_students(student).records:
+        try:
+            trained = train_students(student).records
+        except NoTeacherLeftError as error:
+            left_out.append(f"{student.output}: {error}")
+            continue
+        for record in trained:
             write_bytes(join(output, RECORDS_FOLDER, record_file(record)), record_to_json(record).encode())
     if not exists(join(output, RECORDS_FOLDER)):
         raise UserError("Nothing to run: " + " ".join(left_out))

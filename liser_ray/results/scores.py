@@ -187,8 +187,14 @@ def _refuse_others(a: Record, b: Record) -> None:
         )
 
 
+_OF_TEACHERS = ("base", "lora", "new_model", "descriptors")
+
+
 def _other_settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[str]:
-    """In what the loss, network and training of two runs differ, as far as both say it."""
+    """In what the loss, network and training of two runs differ, and what teachers begin with, as far as both say."""
+    for name in _OF_TEACHERS:
+        if name in a and name in b and a[name] != b[name]:
+            yield f"{name} {a[name]} and {b[name]}"
     for group in ("loss", "network", "train"):
         of_a, of_b = a.get(group) or {}, b.get(group) or {}
         for name in sorted((of_a.keys() & of_b.keys()) - {"seed"}):

@@ -93,6 +93,11 @@ def cluster_size() -> tuple[float, float]:
     return resources.get("CPU", 0.0) - (CPUS_FOR_RAY if _started_by_us else 0), resources.get("GPU", 0.0)
 
 
+def largest_node_cpus() -> float:
+    """CPUs of the node that has most: no task or actor gets more, however many the cluster has."""
+    return max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+
+
 def ray_resources() -> tuple[float, float, int]:
     """CPUs and GPUs that Ray counts with, those for its own tasks included, and how many nodes work."""
     resources = ray.cluster_resources()

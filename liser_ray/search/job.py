@@ -24,6 +24,7 @@ from liser_ray.search.space import (
     draw,
     ends_or_choices,
     is_range,
+    n_values,
     parse_space,
     setting_key,
     with_setting,
@@ -153,9 +154,8 @@ def _try_out(
         found = {key: found[key] for key in wanted if key in found}
     n_known, n_wanted = len(found), len(wanted)
     if settings is None:
-        n_wanted = plan.config.samples
-        if not any(map(is_range, space.values())):  # then there may be fewer, and what is suggested again is none more
-            n_wanted = min(n_wanted, math.prod(len(ends_or_choices(one)) for one in space.values()))
+        # There may be fewer, and what is suggested again is none more.
+        n_wanted = int(min(plan.config.samples, math.prod(map(n_values, space.values()))))
     if n_known < n_wanted:
         from liser_ray.search.tuning import run_trials  # seconds to import; not for a search that is done
 

@@ -60,6 +60,13 @@ def is_range(values: BaseDistribution) -> bool:
     return not isinstance(values, CategoricalDistribution)
 
 
+def n_values(values: BaseDistribution) -> float:
+    """How many values a field may have; between two ends that are no whole numbers without end."""
+    if isinstance(values, IntDistribution):
+        return (values.high - values.low) // values.step + 1
+    return math.inf if is_range(values) else len(ends_or_choices(values))
+
+
 def ends_or_choices(values: BaseDistribution) -> tuple[Value, ...]:
     """All that a field is tried at, or both ends of its range."""
     of: Any = values

@@ -29,13 +29,14 @@ def _cpu_name() -> str:
 
 
 def git_commit() -> str:
-    """The commit of the source tree, with "+" if it was changed since; "" outside one."""
+    """The commit of the source tree, with "+" if it was changed since; "" outside one, or in somebody else's."""
 
     def git(*arguments: str) -> str:
         command = ["git", *arguments]
         return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout
 
     try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)
         changed = git("status", "--porcelain", "--untracked-files=no").strip()
         return git("rev-parse", "HEAD").strip() + "+" * bool(changed)
     except (OSError, subprocess.CalledProcessError):

@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from liser_ray.runtime.display import LiveDisplay, RunsProgress, Tell
 from liser_ray.runtime.errors import UserError
-from liser_ray.storage.files import delete_file, delete_folder, exists, read_bytes, write_bytes
+from liser_ray.storage.files import delete_file, delete_folder, exists, list_files, read_bytes, write_bytes
 from liser_ray.training.checkpoint import loaded, saved
 from liser_ray.training.config import WorkerSettings
 from liser_ray.training.fit import EpochScore, ProcessGroup, Training, same_for_all
@@ -63,7 +63,8 @@ def train_runs(
     failed = [f"{run.name}: {problem}" for run, problem in zip(runs, problems, strict=True) if problem]
     if failed:
         raise UserError("\n".join(failed))
-    delete_folder(storage)
+    if not any(list_files(storage, ".pt")):  # else of runs that others train, or that wait to go on
+        delete_folder(storage)
 
 
 def train_safely(train: TrainRun[RunT], run: RunT, inputs: Any, group: ProcessGroup, tell: Tell) -> str:  # noqa: ANN401

@@ -144,6 +144,11 @@ def test_recordings_that_can_not_be_used_are_skipped_and_counted(tones, tmp_path
     assert sorted(card["skipped"].values()) == [1, 1, 1]
     assert {"silent", "not finite"} < set(card["skipped"])
     assert np.sum(result.evaluation["overall"]["recordings"]["confusion"]) == 24
+    first, second = (next(row for row in rows if row["label"] == label) for label in ("low", "high"))
+    first["label"], second["label"] = "high", "low"
+    write_manifest(manifest, rows)
+    with pytest.raises(UserError, match="sha256: differs"):  # else some folds would have learned the old labels
+        finetune(tones)
 
 
 def test_bundles_go_to_s3_and_come_back_as_teachers(tones, s3_store):

@@ -15,6 +15,7 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
 from liser_ray.student.training.config import StudentConfig, TrainConfig
 from liser_ray.student.training.recipes import defaults_of
+from liser_ray.student.training.reliability import NoTeacherLeftError
 
 TRAIN = TrainConfig(epochs=1, batch_size=10)
 
@@ -158,12 +159,12 @@ class TestEmoDistill:
         without_words = ["--loss.lambdas.words", 0, "--loss.embeddings.words", 0]
         names, _, students = rows(*without_words, "--loss.temperatures.prosody", 0.5, teachers=["prosody"])
         assert names == [
-            "emodistill+no-words",
+            "emodistill-without-words",
+            "strong",
             "emodistill-without-logits+no-words",
             "emodistill-without-embeddings+no-words",
-            "emodistill-without-prosody+no-words",
         ]
-        assert [one.loss.temperatures for one in students] == [{"prosody": 0.5}, {}, {"prosody": 0.5}, {}]
+        assert [one.loss.temperatures for one in students] == [{"prosody": 0.5}, {}, {}, {"prosody": 0.5}]
 
     def test_settings_that_are_of_no_row(self, rows):
         with pytest.raises(UserError, match="no row of EmoDistill's tables learns from dog"):
@@ -211,6 +212,33 @@ def test_lambdas_go_to_the_configurations_that_have_them_or_come_from_searches(a
     with pytest.raises(UserError, match="Nothing to run"):
         reproduce(replace(config, searches=str(tmp_path / "searches")))
     assert [student.loss.lambdas for student in asked] == [{}, {"x": 0}, {"x": 1}, {"x": 2}, {"x": 3}]
+
+
+def test_what_would_fail_after_the_training_is_said_before_it(asked, tmp_path):
+    config = ReproductionConfig(["ravdess:a", "ravdess:b"], "labels", str(tmp_path / "out"))
+    with pytest.raises(UserError, match="two sets have the same name"):
+        reproduce(config)
+    with pytest.raises(UserError, match=r"gone\.md: there is no such file"):
+        reproduce(replace(config, readme=[str(tmp_path / "gone.md")]))
+    with pytest.raises(UserError, match=r"leave out --train\.labeled_by"):
+        replace(config, train=replace(config.train, labeled_by="speaker"))
+    with pytest.raises(UserError, match="Leave out --folds none"):
+        replace(config, folds="none")
+    assert not asked
+
+
+def test_a_row_whose_teachers_are_too_bad_is_left_out(asked, tmp_path, monkeypatch):
+    def train(student):
+        if student.recipe == "vid-dstl":
+            raise NoTeacherLeftError("No teacher")
+        asked.append(student)
+        return SimpleNamespace(records=[random_record(recipe=student.recipe)])
+
+    monkeypatch.setattr(job, "train_students", train)
+    result = reproduce(ReproductionConfig(["ravdess:a"], "labels", str(tmp_path / "out"), parts=["table-2"]))
+    assert [one.recipe for one in asked] == [one for one in CONFIGURATIONS if one != "vid-dstl"]
+    assert len(result.left_out) == 1
+    assert result.left_out[0].endswith("vid-dstl: No teacher")
 
 
 def test_the_papers_two_sets_need_twenty_configurations(asked, tmp_path):

@@ -201,6 +201,14 @@ class TestPairedDifference:
         # 200 times 95 %: 190 ± 2 · 3.1; of intervals over speakers alone, 143 of the 200 hold it.
         assert sum(held) >= 184
 
+    def test_teachers_of_other_bases_are_no_seeds_of_one(self):
+        of_bases = [
+            replace(random_record(seed=k), content={"recipe": {"base": {"address": str(k)}, "lora": None}})
+            for k in range(2)
+        ]
+        with pytest.raises(UserError, match="base"):
+            interval(of_bases, "uar")
+
     def test_of_other_sets_is_refused(self):
         with pytest.raises(UserError, match="not the same set"):
             paired_difference([random_record()], [random_record(labeled="cremad")], "uar")

@@ -1,8 +1,10 @@
+import math
+
 import pytest
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
-from liser_ray.search.space import combinations, draw, parse_space, setting_key, setting_name, with_setting
+from liser_ray.search.space import combinations, draw, n_values, parse_space, setting_key, setting_name, with_setting
 from liser_ray.student.config import LossConfig
 from liser_ray.student.training.config import StudentConfig
 
@@ -66,6 +68,11 @@ def test_any_field_can_be_searched():
 def test_what_cannot_be_searched_is_refused(texts, message):
     with pytest.raises(UserError, match=message):
         parse_space(texts.split(), ["speech"])
+
+
+def test_how_many_settings_there_are_is_known_but_of_real_ranges():
+    space = parse_space(["train.epochs=1..3", "network.pooling=last,mean", "network.dropout=0..0.5"])
+    assert [n_values(one) for one in space.values()] == [3, 2, math.inf]
 
 
 def test_values_count_together_whatever_their_order():

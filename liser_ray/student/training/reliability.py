@@ -14,6 +14,10 @@ CHANCE_MARGIN = 0.05
 """So much above chance a UAR may come to by luck: a few hundred recordings of a few speakers."""
 
 
+class NoTeacherLeftError(UserError):
+    """All teachers of a recipe are too bad; other recipes may have better ones."""
+
+
 def judge_teachers(
     by_fold: Mapping[int, Mapping[str, Target]], min_uar: float, weighted_by_confidence: bool, gate: bool = False
 ) -> frozenset[str]:
@@ -29,7 +33,7 @@ def judge_teachers(
         gate: whether teachers that are hardly better than chance are left out too.
 
     Raises:
-        UserError: none is left.
+        NoTeacherLeftError: none is left.
     """
     names = list(dict.fromkeys(name for of in by_fold.values() for name in of))
     left_out = {}
@@ -48,7 +52,7 @@ def judge_teachers(
         elif (min_uar or gate) and not said:
             log.warning("The teacher %s stays, although it does not say how good it is.", name)
     if names and len(left_out) == len(names):
-        raise UserError(
+        raise NoTeacherLeftError(
             f"No teacher has a UAR of {min_uar:g}{' and more than chance' * gate}, but "
             f"{', '.join(f'{k} {uar:.3f}' for k, uar in left_out.items())}: give a lower --min_teacher_uar"
             f"{' or no --gate' * gate}, better teachers, or --recipe strong, which has none."
