@@ -125,7 +125,7 @@ def conditions_table(experiment: Experiment, folder: Path) -> str:
     pairs = [f"{one} − {other}" for one, other in compare(arms, experiment.pairs)]
     seeds = {arm: ", ".join(str(one.seed) for one in records) for arm, records in arms.items()}
     lines = [
-        f"Seeds: {'; '.join(f'{arm} {numbers}' for arm, numbers in seeds.items())}.",
+        f"Seeds: {'; '.join(f'{arm} {numbers}' for arm, numbers in seeds.items())}; a window every half second.",
         "",
         f"| in the condition | {' | '.join([*arms, *pairs])} |",
         "|---" * (1 + len(arms) + len(pairs)) + "|",

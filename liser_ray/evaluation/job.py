@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from liser_ray.corpora.labeled import FORMS, list_labeled_set
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
+from liser_ray.corpora.utterance import UNLABELED
 from liser_ray.evaluation.classifiers import Classifier, load_classifiers
 from liser_ray.evaluation.conditions import chosen_conditions, heard_as
 from liser_ray.evaluation.config import EvaluationConfig
@@ -70,7 +71,12 @@ def evaluate(config: EvaluationConfig) -> Evaluation:
     classifiers = load_classifiers(config.model, config.step_s, config.trust_remote_code)
     attributes = dict.fromkeys(name for one in classifiers for name in one.attributes)
     labeled = list_labeled_set(config.labeled, attributes=tuple(attributes))
-    labels = common_labels(classifiers[0].labels, labeled.labels, config.label_map)
+    if attributes and min(len(classifiers[0].labels), len(labeled.labels)) < 2:  # numbers alone are compared
+        utterances = tuple(replace(one, label=UNLABELED) for one in labeled.utterances)
+        labeled = replace(labeled, labels=(UNLABELED,), utterances=utterances)
+        labels = CommonLabels((UNLABELED,), np.zeros(1, int), np.zeros(1, int), (), (), ())
+    else:
+        labels = common_labels(classifiers[0].labels, labeled.labels, config.label_map)
     if len({one.labels for one in classifiers}) > 1:
         raise UserError(f"{config.model} has classifiers of other labels than one another: evaluate them one by one.")
     check_writable(output)
@@ -82,6 +88,7 @@ def evaluate(config: EvaluationConfig) -> Evaluation:
             "those whom it has heard as well."
         )
     classifiers, asked = [one for one, _ in pairs], [numbers for _, numbers in pairs]
+    _refuse_uneven(config.model, classifiers, [{speech.speakers[k] for k in numbers} for numbers in asked])
     found = {name: _ask(name, classifiers, asked, speech, labels, config.seed) for name in _shown(names)}
     records = {name: _records(classifiers, answers, speech, labels) for name, answers in found.items()}
     conditions = {name: _scores(records[name], classifiers, found[name], speech, labels) for name in names}
@@ -132,6 +139,22 @@ def _asked(one: Classifier, speech: LabeledSpeech, labels: CommonLabels, config:
         return np.setdiff1d(usable, speech.of_speakers(sorted(heard)))
     asked = [identity(one.labeled, name) for name in one.speakers.get(config.speakers, ())]
     return np.intersect1d(usable, speech.of_speakers([name for of_set, name in asked if of_set == speech.name]))
+
+
+def _refuse_uneven(model: str, classifiers: Sequence[Classifier], speakers: Sequence[set[str]]) -> None:
+    """Refuse classifiers that make no records to compare (see `_records`), before they are asked anything."""
+    by_seed: dict[int, list[set[str]]] = {}
+    for one, of in zip(classifiers, speakers, strict=True):
+        by_seed.setdefault(one.seed, []).append(of)
+    groups = [set().union(*of) for of in by_seed.values()]
+    if sum(map(len, groups)) < sum(map(len, speakers)):
+        groups = [*speakers]
+    recipes = dict.fromkeys(one.recipe for one in classifiers)
+    if len(recipes) > 1 or any(of != groups[0] for of in groups):
+        raise UserError(
+            f"{model} has students of {', '.join(recipes)} that are not all scored on the same speakers: train the "
+            "folds that are missing, or evaluate them one by one."
+        )
 
 
 def _ask(

@@ -15,7 +15,8 @@ and cut, softer, in noise, among other voices, in a room, by telephone, compress
   python jobs/evaluate.py --model models/wav2vec2-emotion --labeled mine.csv --label_map ang=anger hap=joy
 
 A folder of students is scored as they were tested, each on the speakers whom it has not heard; on a set that they were
-not trained on all of them are asked about everybody, and the mean is given. --label_map is CLASSIFIER'S=SET'S label.
+not trained on all of them are asked about everybody whom their teachers have not heard, and the mean is given.
+--label_map is CLASSIFIER'S=SET'S label.
 """
 
 

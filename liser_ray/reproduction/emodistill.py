@@ -46,7 +46,8 @@ def emodistill_students(
             elif learned not in asked:
                 asked.append(learned)
                 found = join(output, "runs", labeled, name)
-                yield replace(plain, labeled=address, recipe=recipe.name, loss=loss, output=found)
+                student = plain if learned.taught else replace(plain, unlabeled="", distil_labeled="")
+                yield replace(student, labeled=address, recipe=recipe.name, loss=loss, output=found)
 
 
 def _loses(given: LossConfig, recipe: Recipe) -> bool:

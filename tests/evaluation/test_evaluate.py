@@ -133,6 +133,23 @@ def test_what_can_not_be_evaluated_is_said(manifest, tmp_path):
             evaluate(EvaluationConfig(str(model), str(manifest), str(tmp_path / "out")))
 
 
+def test_of_attributes_alone_numbers_are_compared_whatever_labels_there_are(manifest, tmp_path):
+    student = write_student(tmp_path / "student", labels=["speech"], attributes=ATTRIBUTES)
+    config = EvaluationConfig(str(student), str(manifest), str(tmp_path / "out"))
+    recorded = evaluate(config).content["conditions"]["recorded"]
+    assert recorded["ccc"].keys() == {"arousal"}
+    assert np.sum(recorded["confusion"]) == 24
+
+
+def test_students_that_do_not_compare_are_refused_before_they_are_asked(manifest, tmp_path):
+    others = {"train": ["3"], "validation": ["5"]}
+    for seed, test in ((0, ["1", "4"]), (1, ["1"])):
+        folder = tmp_path / f"seed-{seed}-fold-0"
+        write_student(folder, seed=seed, labeled="mine", fold=0, speakers={**others, "test": test})
+    with pytest.raises(UserError, match="train the folds that are missing"):
+        evaluate(EvaluationConfig(str(tmp_path), str(manifest), str(tmp_path / "out")))
+
+
 def test_the_job_prints_a_table(manifest, tmp_path, capsys):
     student = write_student(tmp_path / "student", NetworkConfig(normalisation="speech"))
     arguments = ["--model", student, "--labeled", manifest, "--output", tmp_path / "out"]

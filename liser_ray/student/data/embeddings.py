@@ -54,27 +54,18 @@ def recordings_embeddings(windows: TargetWindows, recordings: np.ndarray) -> np.
     return windows.values[found[:: 1 + len(found) // _MOST_WINDOWS]]
 
 
-def table_embeddings(
-    table: LabelsTable, target: Target, settings: SegmentSettings, left_out: np.ndarray | None = None
-) -> np.ndarray:
-    """Embeddings of windows that count in a table, float16 [n, D], whether it is held in memory or streamed.
+def table_embeddings(table: LabelsTable, target: Target, settings: SegmentSettings) -> np.ndarray:
+    """Embeddings of windows that count in a table that is streamed, float16 [n, D].
 
-    They are those of random row groups, the same ones each time: of the first ones that have 20,000 together. Of the
-    N labeled rows some are ``left_out``, bool [N].
+    They are those of random row groups, the same ones each time: of the first ones that have 20,000 together.
     """
     found, n_found = [np.zeros((0, target.n_values), np.float16)], 0
-    firsts = np.cumsum(table.group_sizes) - table.group_sizes
     for number in np.random.default_rng(0).permutation(len(table.groups)).tolist():
-        group, at = table.groups[number], firsts[number]
+        group = table.groups[number]
         for rows in read_rows(table, group, target_columns([target], settings), group.n_rows):
             windows = target_windows(rows, target, settings)
-            counted = windows.counted
-            if left_out is not None:
-                of_rows = left_out[at : at + len(rows)]
-                counted = counted & ~np.repeat(of_rows, np.diff(windows.ends, prepend=0))
-            found.append(windows.values[counted])
+            found.append(windows.values[windows.counted])
             n_found += len(found[-1])
-            at += len(rows)
         if n_found >= _MOST_WINDOWS:
             break
     return np.concatenate(found)

@@ -33,8 +33,8 @@ class AugmentConfig:
         frame_masks: stripes of neighbouring frames that are hidden.
         max_frames: greatest width of such a stripe, 0..94.
         pieces: share of the labeled segments that are cut as other recordings may be: without the silence around the
-            speech, or half a second and more of it; 0..1. This and all that follows needs --network.normalisation
-            speech.
+            speech, or half a second and more of it; 0..1. This, noise, babble and narrow need
+            --network.normalisation speech.
         noise: share of all segments with noise of a random colour, 0 to 45 dB below them.
         babble: share of the labeled segments in which others of the training set talk too, 0 to 30 dB below.
         narrow: share of all segments whose lowest and highest frequencies are gone.

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any, cast
@@ -55,13 +55,14 @@ from liser_ray.student.training.run import (
     trusted,
 )
 from liser_ray.student.training.task import epoch_plans
-from liser_ray.teachers.targets import Target
+from liser_ray.teachers.targets import Target, refuse_more_labels
 from liser_ray.training.facts import git_commit
 from liser_ray.training.fit import ProcessGroup
 from liser_ray.training.job import train_runs
 
 log = logging.getLogger(__name__)
 
+_FEWEST_WITH_ATTRIBUTES = 4  # of a batch in the mean
 _PACKAGES = ("ray", "torch", "torchaudio", "numpy")
 
 
@@ -153,6 +154,9 @@ def check(config: StudentConfig) -> Checked:
     recipe = replace(recipe, left_out=judge_teachers(known, config.min_teacher_uar, weighted, config.gate))
     known = {number: {name: of[name] for name in of if name not in recipe.left_out} for number, of in known.items()}
     loss = recipe.loss(config.loss)
+    if not names and (idle := config.distil_labeled or (not loss.clusters and config.unlabeled)):
+        log.warning("%s is not read: %s learns from labels alone.", idle, config.recipe)
+    _warn_of_more_labels([*known.values(), *also.values()], labeled.name, config.train.labeled_fraction)
     of_folds = {number: of for number, of in known.items() if number != EVERYBODY}
     for of in (*known.values(), *also.values()):
         refuse_unlearnable(of, loss, labeled.labels)
@@ -167,6 +171,8 @@ def check(config: StudentConfig) -> Checked:
         wanted = {fold.index: also[fold.index] for fold in folds}
         labeled_targets = LabeledTargets(of_labeled, matched_rows(speech, of_labeled), wanted)
     own_rows = None if table is None else _own_rows(config, table, speech, folds)
+    if loss.attributes and table is not None:
+        _refuse_few_attributes(config, len(speech), table.n_rows)
     for fold in folds:
         train = training_recordings(speech, fold, config.train.labeled_fraction, config.train.labeled_by)
         attribute_scales(speech.attributes, loss.attributes, train)  # refuses those that are not there
@@ -249,10 +255,8 @@ def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
                 recordings = load_unlabeled(table, wanted, settings, device, counting.show)
         else:
             log.info("%s: %s rows are streamed", table.uri, f"{table.n_rows:,}")
-        own = checked.own_rows.known if checked.own_rows else None
-        embeddings = {
-            one.name: table_embeddings(table, one, settings, own) for one in wanted if one.kind == "embedding"
-        }
+            vectors = (one for one in wanted if one.kind == "embedding")
+            embeddings = {one.name: table_embeddings(table, one, settings) for one in vectors}
     mels = compute_log_mels(waveforms, n_frames, normalisation, device)
     windows: dict[str, TargetWindows] = {}
     if (of_labeled := checked.labeled_targets) is not None:
@@ -282,6 +286,25 @@ def _learned(
     """All that the students of any fold learn of their targets, each once."""
     loss = checked.recipe.loss(config.loss)
     return {one.name: one for of in of_folds.values() for one in learned_targets(of, loss).values()}.values()
+
+
+def _warn_of_more_labels(of_folds: Iterable[Mapping[str, Target]], labeled: str, fraction: float) -> None:
+    for target in {one.name: one for of in of_folds for one in of.values()}.values():
+        try:
+            refuse_more_labels(target, labeled, fraction)
+        except UserError as error:
+            log.warning("%s", error)
+
+
+def _refuse_few_attributes(config: StudentConfig, n_labeled: int, n_unlabeled: int) -> None:
+    """Batches of which hardly any has recordings whose attributes can agree."""
+    train = config.train
+    of_batch = train.batch_size * n_labeled / (n_labeled + n_unlabeled)
+    if n_unlabeled and not train.labeled_per_batch and not train.two_stage and of_batch < _FEWEST_WITH_ATTRIBUTES:
+        raise UserError(
+            f"Of {train.batch_size} recordings in a batch {of_batch:.1f} would be labeled, and it takes several to say "
+            f"how attributes agree: give --train.labeled_per_batch {train.batch_size // 2}."
+        )
 
 
 def _is_held(config: StudentConfig, table: LabelsTable) -> bool:

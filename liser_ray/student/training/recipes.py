@@ -113,12 +113,13 @@ def read_recipe(recipe: str) -> Recipe:
     are_groups = all(isinstance(values, dict) for values in groups.values())
     given = {name: groups["loss"].pop(name, None) for name in _BY_TARGET} if are_groups else {}
     by_target = {name: values for name, values in given.items() if values is not None}
-    if unknown or not are_groups or not all(map(_are_numbers, by_target.values())):
+    extends = content.get("extends", "")
+    is_name = isinstance(extends, str) and not extends.endswith((".yaml", ".yml"))
+    if unknown or not are_groups or not is_name or not all(map(_are_numbers, by_target.values())):
         raise UserError(
-            f"--recipe {recipe}: a recipe has the keys extends, {', '.join(_GROUPS)}, and loss has "
+            f"--recipe {recipe}: a recipe has the keys extends (a name), {', '.join(_GROUPS)}, and loss has "
             f"{', '.join(_BY_TARGET)} such as {{speech: 1.0, face: 1.0}}; this one is {content}, with {by_target}."
         )
-    extends = content.get("extends", "")
     base = read_recipe(extends) if extends else Recipe("", {}, {}, {}, {}, "")
     own = {name: value for group in _GROUPS for name, value in _flat(group, groups[group])}
     LossConfig(**by_target)  # refuses what is no weight or temperature
@@ -131,7 +132,9 @@ def read_recipe(recipe: str) -> Recipe:
 
 
 def _are_numbers(values: Any) -> bool:  # noqa: ANN401 (of a file)
-    return isinstance(values, dict) and all(isinstance(value, int | float) for value in values.values())
+    return isinstance(values, dict) and all(
+        isinstance(name, str) and isinstance(value, int | float) for name, value in values.items()
+    )
 
 
 def bases_of(run: str) -> tuple[str, ...]:

@@ -114,7 +114,7 @@ class RunInputs(Checked):
         mels: spectrograms of the labeled set, in each way that it is heard.
         recordings: the table's rows, if they are held in memory.
         labeled_windows: what teachers say of the labeled recordings, by the targets' names in their table.
-        embeddings: some of the table's, float16 [n, D] each, by the names of the embeddings in it.
+        embeddings: some of a streamed table's, float16 [n, D] each, by the names of the embeddings in it.
         settings: how segments of the table are made.
     """
 
@@ -171,7 +171,7 @@ def make_training(
     train = training_recordings(speech, fold, config.train.labeled_fraction, config.train.labeled_by)
     of_labeled = _of_labeled(inputs, job.fold, targets, loss)
     reductions = {
-        name: _reduction(target, of_labeled.get(name), train, inputs, loss.embedding_size, group.device)
+        name: _reduction(target, of_labeled.get(name), train, job.fold, inputs, loss.embedding_size, group.device)
         for name, target in targets.items()
         if target.kind == "embedding"
     }
@@ -313,6 +313,7 @@ def _reduction(
     target: Target,
     of_labeled: TargetWindows | None,
     train: np.ndarray,
+    fold: int,
     inputs: RunInputs,
     size: int,
     device: torch.device,
@@ -323,6 +324,8 @@ def _reduction(
         UserError: there is none.
     """
     known = [inputs.embeddings[target.name]] if target.name in inputs.embeddings else []
+    if inputs.recordings is not None and target.name in inputs.recordings.windows:
+        known.append(recordings_embeddings(inputs.recordings.windows[target.name], inputs.unlabeled_rows(fold)))
     known += [recordings_embeddings(of_labeled, train)] if of_labeled is not None else []
     if not any(map(len, known)):
         raise UserError(

@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from small_labels import FACE, speech_target, write_labels
 from small_training import ALONE
-from tone_files import emodistill_targets, speakers_of, speech_targets, write_targets_of_tones
+from tone_files import emodistill_targets, speakers_of, speech_targets, write_targets_of_tones, write_tone_labels
 from tones import LABELS, make_tones
 
 from liser_ray.__main__ import command
@@ -323,6 +323,13 @@ class TestAttributes:
         with pytest.raises(UserError, match=r"data\.labeled\.attributes\.arousal: was"):
             train_students(config)
 
+    def test_beside_a_table_so_large_that_no_batch_has_several_of_them_it_is_refused(self, config, tmp_path):
+        table = write_tone_labels(tmp_path / "labels", config.labeled, rows=300)
+        few = replace(config, recipe="sp-dstl", unlabeled=table)
+        with pytest.raises(UserError, match=r"give --train\.labeled_per_batch 5"):
+            check(few)
+        check(replace(few, train=replace(few.train, labeled_per_batch=5)))
+
     def test_without_labels_they_alone_are_learned_pick_the_epoch_and_are_said(self, config, tmp_path, capsys):
         rows = [*csv.DictReader(Path(config.labeled).read_text().splitlines())]
         kept = [{name: row[name] for name in ("path", "speaker", "arousal")} for row in rows]
@@ -553,8 +560,9 @@ class TestEmoDistill:
         assert {"prosody.embedding", "words"} <= card["history"][0].keys()
         assert {"prosody", "words.embedding"}.isdisjoint(card["history"][0])
 
-    def test_no_embedding_of_a_validation_or_test_speaker_decides_on_the_axes(self, config):
-        wanted = config()
+    @pytest.mark.parametrize("option", ["distil_labeled", "unlabeled"])
+    def test_no_embedding_of_a_validation_or_test_speaker_decides_on_the_axes(self, config, of_tones, option):
+        wanted = config(**{"distil_labeled": "", option: of_tones})
         inputs, rng = make_inputs(wanted, check(wanted)), np.random.default_rng(0)
         fold = inputs.folds[1]
 
@@ -563,9 +571,12 @@ class TestEmoDistill:
             changed = np.isin(inputs.speech.speakers, [*speakers])
             windows = {
                 name: replace(one, values=np.where(changed[:, None], rng.normal(size=one.values.shape), one.values))
-                for name, one in inputs.labeled_windows.items()
+                for name, one in (inputs.labeled_windows or inputs.recordings.windows).items()
             }
-            training = make_training(RunJob(wanted, 1, 0, ""), replace(inputs, labeled_windows=windows), ALONE)
+            changes = {"labeled_windows": windows}
+            if inputs.recordings:
+                changes = {"recordings": replace(inputs.recordings, windows=windows)}
+            training = make_training(RunJob(wanted, 1, 0, ""), replace(inputs, **changes), ALONE)
             return torch.cat([one.axes.flatten() for one in training.task._reductions.values()])
 
         assert torch.equal(axes(fold.validation | fold.test), axes())
@@ -753,6 +764,17 @@ class TestPretext:
         name, card, _ = self.train(tones, tmp_path / "out", *given)
         assert name == "pretext-joint+distil-labeled-only"
         assert all(score[one] > 0 for one in ("energy", "action_units") for score in card["history"])
+
+
+def test_what_a_student_would_know_too_much_or_not_read_is_said(tones, tone_labels, tmp_path, caplog):
+    config = StudentConfig(tones, tone_labels, str(tmp_path), "sp-dstl", train=replace(TRAIN, labeled_fraction=0.5))
+    check(config)
+    assert (
+        "speech_fold_0 was tuned on 100% of tones's training recordings, and the student learns from 50%" in caplog.text
+    )
+    caplog.clear()
+    check(replace(config, recipe="no-dstl"))
+    assert [one.message for one in caplog.records] == [f"{tone_labels} is not read: no-dstl learns from labels alone."]
 
 
 def test_a_teacher_that_is_not_good_enough_is_left_out_and_the_name_says_so(tones, tmp_path, caplog):
