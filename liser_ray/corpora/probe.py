@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import TypeAlias
 
@@ -25,6 +26,7 @@ HEADERS_PER_S3_CALL = 8
 
 _CALLS_IN_FLIGHT = 256  # each holds a file descriptor
 _RECORDINGS_PER_CALL = 1024  # that are segments of the same files
+_problem = partial(Problem, Stage.PLAN)
 
 
 @dataclass(frozen=True)
@@ -70,25 +72,21 @@ def probe_all(
 
 def judge(header: Header, config: PlanConfig, needs_video: bool = True) -> Problem | None:
     """What the header alone says against a recording, which may need pictures; None if it can be labeled."""
-
-    def problem(reason: Reason, detail: str) -> Problem:
-        return Problem(Stage.PLAN, reason, detail)
-
     if needs_video and not header.has_video:
-        return problem(*header.lacks["video"])
+        return _problem(*header.lacks["video"])
     if not header.has_audio:
-        return problem(*header.lacks["audio"])
+        return _problem(*header.lacks["audio"])
     if needs_video and header.width * header.height > config.max_pixels:
         size = f"{header.width} x {header.height} pixels"
-        return problem(Reason.TOO_LARGE, f"{size}: more than max_pixels ({config.max_pixels})")
+        return _problem(Reason.TOO_LARGE, f"{size}: more than max_pixels ({config.max_pixels})")
     if needs_video and header.frame_rate_hz > config.max_frame_rate_hz:
         rate = f"{header.frame_rate_hz:g} frames/s"
-        return problem(Reason.TOO_LARGE, f"{rate}: more than max_frame_rate_hz ({config.max_frame_rate_hz:g})")
+        return _problem(Reason.TOO_LARGE, f"{rate}: more than max_frame_rate_hz ({config.max_frame_rate_hz:g})")
     if not header.duration_s or header.duration_s < 0:
-        return problem(Reason.NO_DURATION, "the header does not tell the length, and the file is too large to search")
+        return _problem(Reason.NO_DURATION, "the header does not tell the length, and the file is too large to search")
     if header.duration_s > config.max_recording_hours * 3600:
         length = f"{header.duration_s / 3600:.0f} hours by its header"
-        return problem(Reason.TOO_LARGE, f"{length}: more than max_recording_hours ({config.max_recording_hours:g})")
+        return _problem(Reason.TOO_LARGE, f"{length}: more than max_recording_hours ({config.max_recording_hours:g})")
     return None
 
 
@@ -103,13 +101,11 @@ def _judged(
                 breaks_s = tuple(at_s - start_s for at_s in header.breaks_s if start_s < at_s < end_s)
                 header = replace(header, duration_s=end_s - start_s, breaks_s=breaks_s)
         except MediaError as error:
-            return Probed(recording, replace(header, duration_s=0.0), _problem(error))
+            return Probed(recording, replace(header, duration_s=0.0), _problem(error.reason, error.detail))
         return Probed(recording, header, judge(header, config, needs_video))
-    return Probed(recording, None, _problem(outcome) if isinstance(outcome, MediaError) else outcome)
-
-
-def _problem(error: MediaError) -> Problem:
-    return Problem(Stage.PLAN, error.reason, error.detail)
+    if isinstance(outcome, MediaError):
+        outcome = _problem(outcome.reason, outcome.detail)
+    return Probed(recording, None, outcome)
 
 
 def _outcomes(future: _Headers) -> list[Header | MediaError]:

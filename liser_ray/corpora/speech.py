@@ -25,7 +25,7 @@ from liser_ray.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 
-DEFAULT_WORKERS = 8  # more than cores on small machines: a thread also waits for the disk or the store
+_WORKERS = 8  # more than cores on small machines: a thread also waits for the disk or the store
 _IN_FLIGHT_PER_WORKER = 8
 _NO_SAMPLES = np.zeros(0, np.int16)
 
@@ -148,18 +148,18 @@ def training_recordings(
     return np.sort(np.concatenate(chosen))
 
 
-def load_labeled_speech(labeled: LabeledSet, workers: int = DEFAULT_WORKERS) -> LabeledSpeech:
+def load_labeled_speech(labeled: LabeledSet) -> LabeledSpeech:
     """Decode every recording of a set.
 
     Recordings that can't be used are skipped and listed: "unreadable" (missing ones as well, and segments that do not
     lie in their file), "empty", "shorter than 0.1 s", "silent" (peak at most -80 dB of full scale), "not finite" (NaN
     or infinite samples). Of recordings with the same samples, label and speaker the first is kept, the others are
-    "duplicate"; if label or speaker differ, none is kept: "contradicting duplicates". So many workers decode at once.
+    "duplicate"; if label or speaker differ, none is kept: "contradicting duplicates".
 
     Raises:
         UserError: if more than half of the recordings are unreadable, or a label has none left.
     """
-    decoded = list(_decode_all(labeled, workers))
+    decoded = list(_decode_all(labeled))
     unusable = _duplicates(labeled.utterances, [one.digest for one in decoded])
     unusable |= {k: one.problem for k, one in enumerate(decoded) if one.problem is not None}
     kept = [k for k in range(len(decoded)) if k not in unusable]
@@ -281,10 +281,10 @@ def _decode(utterance: Utterance) -> _Decoded:
     return _Decoded(pcm, hashlib.blake2b(pcm.data, digest_size=16).digest())
 
 
-def _decode_all(labeled: LabeledSet, workers: int) -> Iterator[_Decoded]:
+def _decode_all(labeled: LabeledSet) -> Iterator[_Decoded]:
     counting = Counting("recordings decoded", len(labeled.utterances), text=labeled.name)
-    with ThreadPoolExecutor(workers) as threads, counting:
-        in_flight = workers * _IN_FLIGHT_PER_WORKER
+    with ThreadPoolExecutor(_WORKERS) as threads, counting:
+        in_flight = _WORKERS * _IN_FLIGHT_PER_WORKER
         for _, future in in_order(lambda one: threads.submit(_decode, one), labeled.utterances, in_flight):
             yield future.result()
             counting.advance()

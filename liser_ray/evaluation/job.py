@@ -25,7 +25,7 @@ from liser_ray.results.metrics import (
     confusion_matrix,
     expected_calibration_error,
 )
-from liser_ray.results.records import SEXES, FoldResult, Record, mean_concordances, record_to_json
+from liser_ray.results.records import FoldResult, Record, mean_concordances, record_to_json
 from liser_ray.results.scores import by_sex, interval, label_recalls, pooled, speaker_scores
 from liser_ray.results.set_names import identity, set_names
 from liser_ray.runtime.display import Counting
@@ -267,6 +267,6 @@ def _scores(
         "calibration_error": expected_calibration_error(probabilities, truth),
         "calibration_error_at_temperature_1": expected_calibration_error(unscaled, truth),
         "brier_score": brier_score(probabilities, truth),
-        "sexes": {sex: pooled(part, "uar") for sex, part in by_sex(records).items() if sex in SEXES},
+        "sexes": {sex: pooled(part, "uar") for sex, part in by_sex(records).items()},
         "speakers": speaker_scores(records, "uar"),
     }

@@ -217,18 +217,9 @@ class HeadMethod(SpeechMethod):
     def task(self, shared: Shared, split: TeacherSplit, seed: int, group: ProcessGroup) -> HeadTask:
         """Of pieces of recordings, as the base has heard them."""
         config, (frozen, said) = self.config, shared.inputs
-        taught = lesson(config, said, split.fold)
-        smoothing = loss_of(config).label_smoothing
-        return HeadTask(
-            frozen,
-            split,
-            config.train,
-            seed,
-            group,
-            lesson=taught,
-            label_smoothing=smoothing,
-            projections=config.projections,
-        )
+        taught, smoothing, sizes = lesson(config, said, split.fold), loss_of(config).label_smoothing, config.projections
+        given = frozen, split, config.train, seed, group
+        return HeadTask(*given, lesson=taught, label_smoothing=smoothing, projections=sizes)
 
     def _write_trained(self, folder: Path, task: Task, base: str, revision: str | None) -> None:
         write_head(folder, cast("HeadTask", task).model, base, revision)

@@ -60,8 +60,8 @@ def split_fold(
     if len(speakers) >= MIN_SPEAKERS:
         held_out_by = "speaker"
         n_selected = _share_of(len(speakers), selection_share)
-        selected = set(rng.choice(speakers, n_selected, replace=False).tolist())
-        in_selection = np.array([recordings.speakers[i] in selected for i in candidates])
+        selected = rng.choice(speakers, n_selected, replace=False).tolist()
+        in_selection = np.isin(candidates, recordings.of_speakers(selected))
     else:
         held_out_by = "recording"
         in_selection = np.zeros(len(candidates), bool)

@@ -100,11 +100,6 @@ OTHERS = (
 _FEWER_LABELS = re.compile(r"(.+)\+(\d+)%-labels")
 
 
-def paper_score(recipe: str, labeled: str) -> PaperScore | None:
-    """What the paper prints for a recipe on a set, if it does."""
-    return PAPER.get((recipe, labeled))
-
-
 def paper_order(recipe: str) -> tuple[int, str]:
     """To sort recipes by: those of the paper in its order, then others by name."""
     return (CONFIGURATIONS.index(recipe) if recipe in CONFIGURATIONS else len(CONFIGURATIONS)), recipe

@@ -41,6 +41,7 @@ def figure_2(records: Sequence[Record]) -> bytes:
     figure, axes = make_figure(7.2, 4.2)
     unfair: list[tuple[float, float, str, str]] = []  # place, marker and colour of points
     for number, recipe in enumerate(sorted(lines, key=paper_order)):
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         points = sorted(lines[recipe].items())
         shift = step * (number - (len(lines) - 1) / 2)
         values, reach = _with_reach([interval(runs, "uar") for _, runs in points])
@@ -48,15 +49,15 @@ def figure_2(records: Sequence[Record]) -> bytes:
             [percent + shift for percent, _ in points],
             values,
             yerr=reach,
-            color=COLOURS[number % len(COLOURS)],
-            marker=MARKERS[number % len(MARKERS)],
+            color=colour,
+            marker=marker,
             markersize=5,
             elinewidth=1,
             capsize=2.5,
             label=recipe,
         )
         unfair += [
-            (percent + shift, value, MARKERS[number % len(MARKERS)], COLOURS[number % len(COLOURS)])
+            (percent + shift, value, marker, colour)
             for (percent, runs), value in zip(points, values, strict=True)
             if any(map(is_taught_by_more, runs))
         ]

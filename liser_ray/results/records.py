@@ -120,10 +120,9 @@ def mean_concordances(records: Sequence[Record]) -> dict[str, float]:
 def is_taught_by_more(record: Record) -> bool:
     """Whether a teacher was tuned on a larger share of the record's set than its students learned from."""
     recipe = record.content.get("recipe", {})
-    targets = [one for of in recipe.get("data", {}).get("teachers", {}).values() for one in of.values()]
-    tuned = [one["tuned_on"] for one in targets if one["tuned_on"]]
-    tuned = [one for one in tuned if record.labeled in set_names(one["labeled"])]
-    return any(one.get("labeled_fraction", 1.0) > recipe["train"]["labeled_fraction"] for one in tuned)
+    tuned = (one["tuned_on"] for of in recipe.get("data", {}).get("teachers", {}).values() for one in of.values())
+    heard = [one for one in tuned if one and record.labeled in set_names(one["labeled"])]
+    return any(one.get("labeled_fraction", 1.0) > recipe["train"]["labeled_fraction"] for one in heard)
 
 
 def sorted_speakers(speakers: Iterable[str]) -> tuple[str, ...]:

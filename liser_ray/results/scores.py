@@ -103,7 +103,8 @@ def interval(records: Sequence[Record], metric: Metric, n_draws: int = N_DRAWS, 
     rng = np.random.default_rng(seed)
     speakers, seeds = _drawn(rng, n_speakers, n_draws), _drawn(rng, n_seeds, n_draws)
     drawn = scores((speakers @ flat).reshape(n_seeds, n_draws, n_labels, n_labels), metric)
-    return _interval(pooled(records, metric), (seeds.T * drawn).sum(axis=0), n_seeds, n_speakers)
+    value = float(scores(counts.sum(axis=1), metric).mean())
+    return _interval(value, (seeds.T * drawn).sum(axis=0), n_seeds, n_speakers)
 
 
 def paired_difference(

@@ -13,7 +13,6 @@ from liser_ray.results.paper import (
     PAPER_SETS,
     PAPERS_BEST,
     paper_order,
-    paper_score,
     set_name,
 )
 from liser_ray.results.records import SEXES, Record
@@ -72,7 +71,7 @@ def results_table(records: Sequence[Record]) -> str:
     """Scores with intervals, and the paper's."""
     lines = []
     for recipe, labeled, runs in _runs(records):
-        paper = paper_score(recipe, labeled)
+        paper = PAPER.get((recipe, labeled))
         ours = [_cell(runs, "uar"), _cell(runs, "war"), score_text(pooled(runs, "macro_f1"))]
         papers = [score_text(paper.uar), score_text(paper.war)] if paper else [NOTHING] * 2
         lines.append([recipe, set_name(labeled), str(len(runs)), *ours, *papers])

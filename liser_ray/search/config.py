@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from liser_ray.runtime.errors import UserError
+from liser_ray.student.config import LossConfig
 from liser_ray.student.training.config import StudentConfig
 from liser_ray.student.training.recipes import read_recipe
 
@@ -64,14 +65,9 @@ class SearchConfig(StudentConfig):
     def default_space(self) -> tuple[str, ...]:
         """The λs that the recipe has, with the paper's values or a wider range."""
         values = "0.1,0.5,1,5,10" if self.method == "grid" else "0.01..100"
-        return tuple(f"loss.lambdas.{name}={values}" for name in self.taught)
+        return tuple(f"loss.lambdas.{name}={values}" for name in self.learned.lambdas)
 
     @property
-    def taught(self) -> tuple[str, ...]:
-        """Names of the targets whose values the students learn."""
-        return tuple(read_recipe(self.recipe).loss(self.loss).lambdas)
-
-    @property
-    def embedded(self) -> tuple[str, ...]:
-        """Names of the targets whose embeddings the students learn."""
-        return tuple(read_recipe(self.recipe).loss(self.loss).embeddings)
+    def learned(self) -> LossConfig:
+        """What the students learn, with the recipe's targets."""
+        return read_recipe(self.recipe).loss(self.loss)

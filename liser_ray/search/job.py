@@ -55,7 +55,7 @@ def search(config: SearchConfig) -> SearchResult:
             wrong. With what to do.
     """
     config = replace(config, output=absolute(config.output), resume=False)
-    space = parse_space(config.space or config.default_space, config.taught, config.embedded)
+    space = parse_space(config.space or config.default_space, [*config.learned.lambdas], [*config.learned.embeddings])
     settings, seeds = _settings(config, space), numbers(config.seeds, "--seeds")
     checked = check(config)
     if idle := sorted(one for one in checked.recipe.left_out if {*by_target([one], [one])} & space.keys()):

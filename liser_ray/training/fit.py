@@ -413,16 +413,14 @@ def same_for_all(decision: T, world_size: int) -> T:
 
 
 def label_weights(kind: ClassWeights, truth: np.ndarray, n_labels: int) -> np.ndarray:
-    """Weight of each label, float32 [K], as the settings want it: 1 for all, or `balanced_weights`."""
-    return balanced_weights(truth, n_labels) if kind == "balanced" else np.ones(n_labels, np.float32)
+    """Weight of each label, float32 [K]: 1, or "balanced", by the inverse of how often it occurs.
 
-
-def balanced_weights(truth: np.ndarray, n_labels: int) -> np.ndarray:
-    """Weight of each label by the inverse of how often it occurs, float32 [K]; the mean over the recordings is 1.
-
+    Then the mean over the recordings is 1.
     ``truth`` has the label of each recording, int [n], 0..K-1, or what each has of all labels, float [n, K], whose rows
     sum to 1. A label that occurs less than once counts as if it were once.
     """
+    if kind == "none":
+        return np.ones(n_labels, np.float32)
     counts = np.maximum(truth.sum(axis=0) if truth.ndim == 2 else np.bincount(truth, minlength=n_labels), 1)
     return (counts.sum() / (n_labels * counts)).astype(np.float32)
 

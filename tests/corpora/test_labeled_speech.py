@@ -58,7 +58,7 @@ class TestArrays:
         waves = [np.round(32767 * tone(200 + 50 * k, 0.2 + 0.1 * k)).astype(np.int16) for k in range(6)]
         rows = [(write(tmp_path / f"{k}.wav", wave), "yx"[k % 2], str(k % 3)) for k, wave in enumerate(waves)]
         labeled = replace(labeled_set(*rows), labels=("y", "x"), skipped={"songs": 4})
-        speech = load_labeled_speech(labeled, workers=3)
+        speech = load_labeled_speech(labeled)
         assert len(speech) == 6
         assert (speech.pcm.dtype, speech.ends.dtype, speech.label_index.dtype) == (np.int16, np.int64, np.int64)
         assert speech.ends.tolist() == np.cumsum([len(wave) for wave in waves]).tolist()

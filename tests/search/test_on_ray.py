@@ -115,7 +115,7 @@ def test_a_scheduler_that_goes_on_knows_what_it_compares_with(kind):
 
 @pytest.mark.soak
 def test_a_lost_process_is_replaced_and_one_that_is_lost_for_ever_is_told(config, inputs, tmp_path, ray_session):
-    space = parse_space(["loss.lambdas.speech=0.1,1,5"], config.taught)
+    space = parse_space(["loss.lambdas.speech=0.1,1,5"], [*config.learned.lambdas])
     settings = [{"loss.lambdas.speech": value} for value in (0.1, 1.0, 5.0)]
     marker, driver = tmp_path / "killed", os.getpid()
 
@@ -147,7 +147,7 @@ def test_trials_leave_the_only_cpu_to_their_workers(config, inputs, tmp_path, ra
     config = replace(config, output=str(tmp_path), workers=1, cpus_per_worker=1, train=replace(config.train, epochs=1))
     plan = TrialPlan(config, ((0, 0),), str(tmp_path / "trials"))
     found = {}
-    run_trials(plan, parse_space(["loss.lambdas.speech=1"], config.taught), [setting], 1, found, inputs)
+    run_trials(plan, parse_space(["loss.lambdas.speech=1"], [*config.learned.lambdas]), [setting], 1, found, inputs)
     ray.kill(holder)
     (result,) = found.values()
     assert result.status == "done"

@@ -11,7 +11,7 @@ from liser_ray.student.training.config import StudentConfig
 
 def test_the_default_is_the_papers_grid():
     config = SearchConfig()
-    settings = list(combinations(parse_space(config.default_space, config.taught)))
+    settings = list(combinations(parse_space(config.default_space, [*config.learned.lambdas])))
     assert len(settings) == 25
     assert settings[1] == {"loss.lambdas.speech": 0.1, "loss.lambdas.face": 0.5}
     assert {one["loss.lambdas.face"] for one in settings} == {0.1, 0.5, 1, 5, 10}
@@ -23,13 +23,13 @@ def test_temperatures_and_weights_of_embeddings_are_searched_by_target():
     config = SearchConfig(recipe="emodistill-without-words")
     assert config.default_space == ("loss.lambdas.prosody=0.1,0.5,1,5,10",)
     texts = ["loss.temperatures.prosody=0.5,2", "loss.embeddings.prosody=0.1..10"]
-    settings = list(combinations(parse_space(texts, config.taught, config.embedded)))
+    settings = list(combinations(parse_space(texts, [*config.learned.lambdas], [*config.learned.embeddings])))
     assert setting_name(settings[0]) == "τ_prosody 0.5, β_prosody 0.1"
     loss = with_setting(config, settings[-1]).loss
     assert (loss.temperatures, loss.embeddings) == ({"prosody": 2.0}, {"prosody": 10.0})
     for name in ("temperatures.words", "embeddings.words"):
         with pytest.raises(UserError, match="no such field"):
-            parse_space([f"loss.{name}=1,2"], config.taught, config.embedded)
+            parse_space([f"loss.{name}=1,2"], [*config.learned.lambdas], [*config.learned.embeddings])
 
 
 def test_any_field_can_be_searched():

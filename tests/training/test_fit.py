@@ -16,7 +16,7 @@ from liser_ray.training.fit import (
     ProcessGroup,
     Step,
     Training,
-    balanced_weights,
+    label_weights,
     learning_rate_factor,
     run_seed,
     validation_scores,
@@ -234,7 +234,7 @@ def test_a_schedule_warms_up_and_ends_near_zero(schedule):
 
 
 def test_balanced_classes_weigh_the_same():
-    weights = balanced_weights(np.array([0, 0, 0, 1]), 2)
+    weights = label_weights("balanced", np.array([0, 0, 0, 1]), 2)
     assert (3 * weights[0], weights @ [3, 1]) == (pytest.approx(weights[1]), pytest.approx(4))
-    shared = balanced_weights(np.array([[1, 0], [0.75, 0.25], [0.25, 0.75]], np.float32), 2)
+    shared = label_weights("balanced", np.array([[1, 0], [0.75, 0.25], [0.25, 0.75]], np.float32), 2)
     assert (2 * shared[0], shared @ [2, 1]) == (pytest.approx(shared[1]), pytest.approx(3))

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from liser_ray.results.metrics import macro_f1, uar, war
-from liser_ray.results.paper import paper_score
+from liser_ray.results.paper import PAPER
 from liser_ray.results.records import RECORDS_FOLDER, Record, mean_concordances, sorted_speakers
 from liser_ray.results.scores import interval, pooled
 from liser_ray.results.tables import interval_text, score_text
@@ -42,7 +42,7 @@ def print_result(result: StudentResult) -> None:
         scores = f"UAR {interval_text(found)} · WAR {interval_text(interval(of_set, 'war'))}"
         chance = f"chance {1 / len(labels):.3f}"
         console.print(f"{result.name}{of}: {scores} (95 % interval over {found.over}; {chance})")
-        paper = paper_score(result.name, labeled)
+        paper = PAPER.get((result.name, labeled))
         if paper is not None:
             console.print(f"The paper's: UAR {score_text(paper.uar)} · WAR {score_text(paper.war)}")
     console.print(f"Students: {result.output}/seed-*-fold-*, with curves.png", soft_wrap=True)

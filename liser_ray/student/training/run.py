@@ -281,16 +281,14 @@ def calibrate(outputs: Sequence[str]) -> None:
             found = safetensors.torch.load(read_bytes(path))
             speakers = np.array(card["speakers"]["validation"])[found["speaker"].numpy()]
             answers.append((speakers, found["logits"].numpy(), found["truth"].numpy()))
+    if not answers:
+        return
+    speakers, logits, truth = (np.concatenate(one) for one in zip(*answers, strict=True))
     for output, card in cards.items():
-        kept = [~np.isin(speakers, card["speakers"]["test"]) for speakers, _, _ in answers]
-        truth = np.concatenate(
-            [np.zeros(0, np.int64), *(one[2][keep] for one, keep in zip(answers, kept, strict=True))]
-        )
-        if not len(truth) or len(card["labels"]) < 2:
-            continue
-        logits = np.concatenate([one[1][keep] for one, keep in zip(answers, kept, strict=True)])
-        temperature = round(fit_temperature(logits, truth), 4)
-        add_to_card(output, {"temperature": temperature, "temperature_recordings": len(truth)})
+        kept = ~np.isin(speakers, card["speakers"]["test"])
+        if kept.any() and len(card["labels"]) > 1:
+            temperature = round(fit_temperature(logits[kept], truth[kept]), 4)
+            add_to_card(output, {"temperature": temperature, "temperature_recordings": int(kept.sum())})
 
 
 def add_to_card(output: str, facts: Mapping[str, Any]) -> None:
