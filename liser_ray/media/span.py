@@ -20,6 +20,7 @@ from liser_ray.media.flac import encode_flac
 from liser_ray.media.outcome import MediaError, Problem, Reason, Stage
 from liser_ray.media.reader import MAX_PIXELS, Reader
 from liser_ray.media.speech import speech_stretches
+from liser_ray.media.stream import SpanStream
 from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.media.track_choice import Wanted
 from liser_ray.runtime.errors import UserError
@@ -110,6 +111,8 @@ class SpanMedia(SpanFaces):
 
 _SLACK_S = 0.1  # so unlike in length are the tracks of nearly any file
 _SECOND_TRY_WITHIN_S = 20.0
+_LACKING = frozenset({Reason.NO_VIDEO, Reason.TOO_LARGE, Reason.CORRUPT, Reason.NO_DECODER})
+"""Why there are no pictures: where no face is required, the sound is of use without them."""
 # Spans of one recording follow each other: it is opened once.
 _open_reader: tuple[tuple[str, Wanted], Reader] | None = None
 
@@ -149,14 +152,14 @@ def prepare_span(
 
 def _prepare(reader: Reader, start_s: float, end_s: float, config: MediaConfig, needs: Needs) -> SpanMedia:
     stream = reader.span(start_s, end_s)
-    found = find_faces(stream, stream.n_cells, config.faces) if needs.clips else NO_FACES
+    found, without_pictures = _faces(stream, config, needs)
     pcm = stream.pcm()
-    first, end = common_cells(*stream.covered_s(), stream.n_cells)
-    start_s, end_s, notes = stream.start_s, stream.end_s, [reader.note, stream.note]
+    first, end = common_cells(*stream.covered_s(needs.face), stream.n_cells)
+    start_s, end_s, notes = stream.start_s, stream.end_s, [reader.note, stream.note, without_pictures]
     if (first, end) != (0, stream.n_cells):
         notes.append(stream.reach())
         if end - first < WINDOW_CELLS:
-            raise MediaError(Reason.TOO_SHORT, f"less than one window has both sound and pictures: {notes[-1]}")
+            raise MediaError(Reason.TOO_SHORT, f"less than one window has all that is required: {notes[-1]}")
         found = found.part(first, end)
         pcm = pcm[round(first / FRAME_RATE_HZ * SAMPLE_RATE_HZ) : round(end / FRAME_RATE_HZ * SAMPLE_RATE_HZ)]
         if end < stream.n_cells:
@@ -196,8 +199,20 @@ def _prepare(reader: Reader, start_s: float, end_s: float, config: MediaConfig, 
     )
 
 
+def _faces(stream: SpanStream, config: MediaConfig, needs: Needs) -> tuple[SpanFaces, str]:
+    """What a span's pictures show, and why there are none where none are required."""
+    if not needs.clips:
+        return NO_FACES, ""
+    try:
+        return find_faces(stream, stream.n_cells, config.faces), ""
+    except MediaError as error:
+        if needs.face or error.reason not in _LACKING:
+            raise
+        return find_faces((), stream.n_cells, config.faces), error.detail
+
+
 def common_cells(start_s: float, end_s: float, n_cells: int) -> tuple[int, int]:
-    """First cell and end of the part of a span that is labeled, where all tracks cover it from one time to another.
+    """First cell and end of the part of a span that is labeled, where all that is required covers it at once.
 
     At an end of the span, a tenth of a second may lack. The part begins with a window of the span's.
     """

@@ -110,17 +110,18 @@ class SpanStream:
         """What was done with the recording so far that is not usual; else ""."""
         return "; ".join(filter(None, (self._tracks.choice.note, self._scalers.note, self._sound.note)))
 
-    def covered_s(self) -> tuple[float, float]:
-        """The part that all tracks that were asked for cover, in seconds from the span's start; ask after `pcm`."""
-        covered = [one for one in (self._pictures_s, self._sound.covered_s) if one is not None]
+    def covered_s(self, pictures: bool = True) -> tuple[float, float]:
+        """The part that the sound and, if wanted, the pictures cover, in seconds from the span's start.
+
+        Ask after `pcm`; pictures that were not iterated over do not count.
+        """
+        covered = [one for one in (self._pictures_s if pictures else None, self._sound.covered_s) if one is not None]
         return max(start for start, _ in covered), min(end for _, end in covered)
 
     def reach(self) -> str:
         """Which part of the span which track covers, in words; ask after `pcm`."""
-        covered = {"pictures": self._pictures_s, "sound": self._sound.covered_s}
-        found = [(name, one) for name, one in covered.items() if one is not None]
-        times = ((name, self.start_s + start, self.start_s + end) for name, (start, end) in found)
-        return ", ".join(f"{name} from {start:.2f} to {end:.2f} s" for name, start, end in times)
+        covered, at_s = (("pictures", self._pictures_s), ("sound", self._sound.covered_s)), self.start_s
+        return ", ".join(f"{name} from {at_s + one[0]:.2f} to {at_s + one[1]:.2f} s" for name, one in covered if one)
 
     def _raise_nothing(self, absent: Reason, what: str) -> NoReturn:
         """Say why a track has nothing here: damage, the end of the file, or that only the other track reaches here."""

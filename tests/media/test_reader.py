@@ -13,6 +13,7 @@ from media_files import moving_gradient, voice_like, write_flash_click, write_mo
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.corpora.headers import read_headers
 from liser_ray.corpora.probe import judge
+from liser_ray.corpora.speech import read_waveform
 from liser_ray.media import source
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.reader import Reader
@@ -458,3 +459,26 @@ def test_all_real_recordings_decode_in_good_order(test_data):
             assert cells >= stream.n_cells - (26 if path.stem == "two_faces_cuts" else 1), path
             found += 1
     assert found == 21
+
+
+@pytest.mark.parametrize("suffix", [".aac", ".mp3"])
+def test_the_length_of_what_has_no_header_is_measured(tmp_path, suffix):
+    """FFmpeg takes it from the bit rate of the first frames: of what is loud only later, several times too much."""
+    codec = {".aac": "aac", ".mp3": "libmp3lame"}[suffix]
+    times = np.arange(3 * 44_100) / 44_100
+    soft, loud = 1e-5 * np.sin(1000 * times), np.random.default_rng(0).uniform(-0.5, 0.5, len(times))
+    parts = []
+    for sound, bit_rate in ((soft, 32_000), (loud, 128_000)):
+        path = tmp_path / f"{bit_rate}{suffix}"
+        with av.open(str(path), "w", options={"write_xing": "0", "id3v2_version": "0"}) as file:
+            stream = file.add_stream(codec, rate=44_100, layout="mono")
+            stream.bit_rate = bit_rate
+            frame = av.AudioFrame.from_ndarray(sound.astype(np.float32)[None], "fltp", "mono")
+            frame.sample_rate = 44_100
+            file.mux(stream.encode(frame))
+            file.mux(stream.encode(None))
+        parts.append(path.read_bytes())
+    path.write_bytes(b"".join(parts))
+    (header,) = read_headers([str(path)])
+    assert header.duration_s == pytest.approx(6, abs=0.2)
+    assert len(read_waveform(str(path))) == pytest.approx(6 * 16_000, abs=3200)

@@ -106,12 +106,34 @@ def test_of_tracks_of_unlike_length_the_common_part_is_labeled(tmp_path, picture
     assert "pictures from" in media.note
 
 
+def test_where_no_face_is_required_sound_without_pictures_is_of_use(tmp_path):
+    path = write_talking_head(tmp_path / "a.mp4", 0.7, audio=voice(4.0))
+    needs = Needs(face=False)
+    begun, over = (prepare_span(str(path), start_s, start_s + 2.0, CONFIG, needs) for start_s in (0.0, 2.0))
+    for media in (begun, over):
+        assert media.problem is None
+        assert media.end_s - media.start_s == 2.0
+        assert len(decode_flac(media.audio)) == 32_000
+        assert media.clips.shape[0] == len(media.clip_valid) == 3
+    assert begun.clip_valid[0] == 1
+    assert not begun.clip_valid[2]
+    assert not over.clip_valid.any()
+    assert begun.note == ""
+    assert over.note.startswith("no picture between 2.00 and 4.00 s: the picture ends at 0.7")
+    with pytest.raises(MediaError, match=r"Reason\.NO_VIDEO"):
+        prepare_span(str(path), 2.0, 4.0, CONFIG, Needs())
+
+
 def test_the_plans_limit_of_pixels_is_the_media_stages(recording):
     too_few = {"max_pixels": 100}
     with pytest.raises(MediaError, match="pictures of") as caught:
         prepare_span(recording, 0.0, 1.6, CONFIG, Needs(), **too_few)
     assert caught.value.reason == Reason.TOO_LARGE
     assert prepare_span(recording, 0.0, 1.6, CONFIG, Needs(clips=False, face=False), **too_few).problem is None
+    of_no_use = prepare_span(recording, 0.0, 1.6, CONFIG, Needs(face=False), **too_few)
+    assert of_no_use.problem is None
+    assert not of_no_use.clip_valid.any()
+    assert "pictures of" in of_no_use.note
 
 
 def test_less_than_a_window_in_common_is_too_short(tmp_path):
