@@ -43,7 +43,8 @@ class PoolConfig:
     Attributes:
         actors: how many; 0: as many as fit the cluster when the job starts.
         num_cpus: CPUs that each holds; -1: fitted to the cluster.
-        num_gpus: GPUs (fractions too) that each holds; -1: a share of one where the cluster has any, else 0.
+        num_gpus: GPUs (fractions too) that each holds; -1: a share of one where the cluster has any and not all
+            of the teachers compute on the CPU, else 0.
         batch_spans: spans that an actor takes at a time; 0: 4 for a teacher with a GPU, else 2; more of short ones.
     """
 
@@ -291,13 +292,14 @@ def fit_pools(
 
     So many spans are to be labeled, which are so many seconds together.
 
-    With GPUs, each one serves an actor of every pool. All CPUs that the teachers leave go to decoding. Without GPUs
-    each node has an actor of every pool. They use every core for a moment and hold a fraction of one, and there is a
-    decoder for each core: with one less a core would idle whenever a teacher waits for clips.
+    With GPUs, each one serves an actor of every pool, except of those whose teachers compute on the CPU. All CPUs that
+    the teachers leave go to decoding. Without GPUs each node has an actor of every pool. They use every core for a
+    moment and hold a fraction of one, and there is a decoder for each core: with one less a core would idle whenever a
+    teacher waits for clips.
 
     Raises:
         UserError: values are open and the cluster has no CPU: its workers come when there is work, and nobody knows yet
-            how many.
+            how many; or the pools that have a fitted share ask for more GPUs, with all others, than there are.
     """
     given = {name: config.teacher_pools.get(name, PoolConfig()) for name in config.teacher_groups}
     if not cluster_cpus and (
@@ -313,10 +315,10 @@ def fit_pools(
     n_gpus = int(cluster_gpus)
     teacher_actors = n_gpus or max(1, nodes)
     teacher_cpus = min(1.0, spare / (4 * teacher_actors))
-    shares = _gpu_shares(config.teacher_groups)
+    shares = _gpu_shares(config.teacher_groups) if n_gpus else {}
 
     def teacher(name: str, pool: PoolConfig) -> PoolConfig:
-        num_gpus = pool.num_gpus if pool.num_gpus >= 0 else (shares[name] if n_gpus else 0.0)
+        num_gpus = pool.num_gpus if pool.num_gpus >= 0 else shares.get(name, 0.0)
         # Its GPU says where it runs: of a node whose last CPU a decoder has taken, it could not have the GPU.
         held = 0.0 if num_gpus else teacher_cpus
         num_cpus = pool.num_cpus if pool.num_cpus >= 0 else held
@@ -336,6 +338,12 @@ def fit_pools(
         num_cpus=each if each >= 0 else min(1.0, left / actors),
         num_gpus=max(0.0, config.media_pool.num_gpus),
     )
+    asked = sum(one.actors * one.num_gpus for one in (media, *teachers.values()))
+    if asked > n_gpus + 1e-6 and any(given[name].num_gpus < 0 for name in shares):
+        raise UserError(
+            f"The pools ask for {asked:.3g} GPUs and the cluster has {n_gpus}, so some would never start: give "
+            f"num_gpus of {' and '.join(f'teacher_pools.{name}' for name in shares)}."
+        )
     in_a_usual_one = round(_USUAL_SPAN_S * spans / seconds) if seconds else 1
     times = max(1, min(in_a_usual_one, spans // (CPU_SPANS * _BATCHES_PER_DECODER * actors)))
 
@@ -349,8 +357,12 @@ def fit_pools(
 
 
 def _gpu_shares(groups: Mapping[str, Sequence[TeacherEntry]]) -> dict[str, float]:
-    """Of each GPU, by pool."""
-    weights = {name: GPU_SHARES[entries[0].takes if entries else TRANSCRIPTS] for name, entries in groups.items()}
+    """Of each GPU, by pool that has a use for it."""
+    weights = {
+        name: GPU_SHARES[entries[0].takes if entries else TRANSCRIPTS]
+        for name, entries in groups.items()
+        if not entries or not all(one.on_cpu for one in entries)
+    }
     return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
 

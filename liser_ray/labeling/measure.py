@@ -97,9 +97,9 @@ class Measurement:
 
     @property
     def decoders_per_gpu(self) -> float | None:
-        """Decoders that keep a GPU busy, on which all teachers take turns; None without GPUs."""
-        teachers_s = sum(self.cost_s[name] for name in self.pools.teachers)
-        return self.cost_s[Stage.MEDIA] / teachers_s if self.cluster.gpus else None
+        """Decoders that keep a GPU busy, on which its teachers take turns; None without GPUs."""
+        on_gpu_s = _on_gpu_s(self.pools, self.cost_s)
+        return self.cost_s[Stage.MEDIA] / on_gpu_s if on_gpu_s else None
 
     def cost_per_1000_hours(self, prices: Prices) -> float | None:
         """What 1,000 hours of video cost; None without prices. All CPUs and GPUs of the cluster are paid for."""
@@ -181,12 +181,19 @@ def evaluate(
         work = later
     media_s, *teachers_s = (one.busy_s / one.spans / span_s for one in work.values())
     cost_s = dict(zip(work, [media_s, *(goes_on * one for one in teachers_s)], strict=True))
-    if cluster.gpus:
-        media_speed, teachers_speed = fitted.media.actors / media_s, cluster.gpus / (goes_on * sum(teachers_s))
+    if on_gpu_s := _on_gpu_s(pools, cost_s):
+        on_cpu = {name: pool for name, pool in fitted.teachers.items() if not pool.num_gpus}
+        media_speed = fitted.media.actors / media_s
+        teachers_speed = min([cluster.gpus / on_gpu_s, *(pool.actors / cost_s[name] for name, pool in on_cpu.items())])
     else:
         slowest = min(pool.actors / cost_s[stage] for stage, pool in pools.by_stage.items())
         media_speed = teachers_speed = slowest * cluster.cpus / cpus
     return Measurement(0, after.spans, lost, pools, work, cost_s, cluster, fitted, media_speed, teachers_speed)
+
+
+def _on_gpu_s(pools: Pools, cost_s: dict[str, float]) -> float:
+    """Seconds of a GPU for a second of the input; 0 without GPUs."""
+    return sum(cost_s[name] for name, pool in pools.teachers.items() if pool.num_gpus)
 
 
 def print_measurement(result: Measurement, pools_file: str, prices: Prices) -> None:
@@ -210,9 +217,9 @@ def print_measurement(result: Measurement, pools_file: str, prices: Prices) -> N
         lines.append("  The cores do everything; a GPU would take the teachers off them.")
     else:
         waiting = (
-            f"The CPUs are the bottleneck: GPUs wait {1 - media / teachers:.0%} of the time."
+            f"The decoders are the bottleneck: teachers wait {1 - media / teachers:.0%} of the time."
             if media < teachers
-            else f"The GPUs are the bottleneck: CPUs wait {1 - teachers / media:.0%} of the time."
+            else f"The teachers are the bottleneck: decoders wait {1 - teachers / media:.0%} of the time."
         )
         has = pools.media.actors / cluster.gpus
         lines.append(
@@ -245,10 +252,15 @@ def _pools_here(config: LabelConfig) -> Pools:
 
 
 def _with_open_sizes(config: LabelConfig) -> LabelConfig:
-    """The settings with as many workers in each pool as fit."""
+    """The settings with as many workers in each pool as fit; on CPUs beside others' GPUs as many as they say."""
+    beside = any(config.teacher_pools.get(name, PoolConfig()).num_gpus for name in config.teacher_groups)
     # A teacher on a GPU is fitted to hold no CPU; how many it uses is open again.
     teachers = {
-        name: replace(pool, actors=0, num_cpus=pool.num_cpus or (-1.0 if pool.num_gpus > 0 else 0.0))
+        name: replace(
+            pool,
+            actors=pool.actors if beside and not pool.num_gpus else 0,
+            num_cpus=pool.num_cpus or (-1.0 if pool.num_gpus > 0 else 0.0),
+        )
         for name, pool in config.teacher_pools.items()
     }
     return replace(config, media_pool=replace(config.media_pool, actors=0), teacher_pools=teachers)
@@ -264,15 +276,16 @@ def _cluster(config: LabelConfig, pools: Pools) -> tuple[Cluster, Pools]:
         cluster = Cluster(cpus / nodes * asked.nodes, round(gpus / nodes * asked.nodes), asked.nodes)
     if not cluster.cpus:
         raise UserError("The cluster has no nodes yet: say with --measure.cpus, gpus and nodes what it will grow to.")
-    on_gpu = any(pool.num_gpus for pool in pools.teachers.values())
-    if bool(cluster.gpus) != on_gpu:
+    fitted = pools
+    if asked.cpus or asked.nodes:
+        fitted = fit_pools(_with_open_sizes(config), cluster.cpus, cluster.gpus, cluster.nodes)
+    on_gpu, would_be = (any(pool.num_gpus for pool in one.teachers.values()) for one in (pools, fitted))
+    if would_be != on_gpu:
         raise UserError(
             f"The teachers would be measured on a {'GPU' if on_gpu else 'CPU'}, which says nothing about "
             f"{cluster}. Measure where the cluster's workers are of the kind that you want to size for."
         )
-    if not (asked.cpus or asked.nodes):
-        return cluster, pools
-    return cluster, fit_pools(_with_open_sizes(config), cluster.cpus, cluster.gpus, cluster.nodes)
+    return cluster, fitted
 
 
 def draw_spans(config: LabelConfig, count: int) -> tuple[pa.Table, int, Counter[str]]:

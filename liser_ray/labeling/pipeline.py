@@ -72,12 +72,13 @@ def label_spans(
     if recipe and table:  # what it has already is nobody's here
         carried = {one["name"] for one in recipe_of(table)["targets"]}
         recipe["targets"] = [one for one in recipe["targets"] if one["name"] not in carried]
+    needs_text = any(one.takes == "text" and one.name in config.required for one in config.entries)
     for name, entries in config.teacher_groups.items():
         pool = pools.teachers[name]
         is_last = (name,) == config.clips_pools[-1:]
         count = partial(counts.add_work, name)
         stage: type = TranscriptStage
-        arguments: tuple[Any, ...] = (config.transcribe, config.precision, recipe)
+        arguments: tuple[Any, ...] = (config.transcribe, config.precision, needs_text, recipe)
         if entries:
             stage, arguments = stage_of_pool(name), (entries, config.required, config.precision, is_last, recipe)
         spans = spans.map_batches(

@@ -26,11 +26,14 @@ class TranscriptStage:
         self,
         address: str,
         precision: Precision,
+        required: bool,
         recipe: Mapping[str, Any] | None = None,
         count: Callable[[Work], None] = lambda work: None,
         has_gpu: bool = False,
     ):
-        """Load a recogniser on this machine, on the GPU if Ray gave one; ``count`` gets the work of each call.
+        """Load a recogniser on this machine, on the GPU if Ray gave one.
+
+        Where text is ``required``, a span that it fails on is failed; ``count`` gets the work of each call.
 
         Raises:
             UserError: it can't be loaded, or is not that of the table's ``recipe``.
@@ -39,7 +42,7 @@ class TranscriptStage:
         from liser_ray.teachers.recogniser import load_recogniser
 
         self._recogniser = load_recogniser(address, torch.device(choose_device(has_gpu)), precision)
-        self._count = count
+        self._required, self._count = required, count
         if recipe is not None and recipe["transcripts"]["recogniser"] != self._recogniser.sha256:
             raise UserError(
                 f"On {socket.gethostname()} {address} is not what it was when this table was begun. Pin "
@@ -47,12 +50,13 @@ class TranscriptStage:
             )
 
     def __call__(self, spans: pa.Table) -> pa.Table:
-        """The sound of all these spans goes through the recogniser together; one that it fails on is failed."""
+        """The sound of all these spans goes through the recogniser together; where it fails, that is told at least."""
         started = time.monotonic()
         transcripts = spans[TRANSCRIPT.name].to_pylist()
         open_rows = [row for row, status in enumerate(spans["status"].to_pylist()) if not status]
         sounds: dict[int, np.ndarray] = {}
         problems: dict[int, Problem] = {}
+        notes: dict[int, list[str]] = {}
         for row in open_rows:
             if transcripts[row] or not len(spans[SPEECH.name][row]):
                 continue
@@ -61,11 +65,13 @@ class TranscriptStage:
             else:
                 sounds[row] = pcm
         for row, found in zip(sounds, ask_spans(self._recogniser, [*sounds.values()], TRANSCRIPTS), strict=True):
-            if isinstance(found, Problem):
+            if not isinstance(found, Problem):
+                transcripts[row] = found
+            elif self._required:
                 problems[row] = found
             else:
-                transcripts[row] = found
+                notes[row] = [f"{TRANSCRIPTS}: {found.reason}, {found.detail}"]
         if open_rows:
             work = Work(len(open_rows), len(problems), time.monotonic() - started, len(sounds), len(sounds))
             self._count(work)
-        return ended(set_columns(spans, {TRANSCRIPT.name: pa.array(transcripts, pa.string())}), problems)
+        return ended(set_columns(spans, {TRANSCRIPT.name: pa.array(transcripts, pa.string())}), problems, notes)

@@ -1,5 +1,6 @@
 """A classifier of face pictures as a teacher of clips: each frame by itself, softmaxes averaged over the window."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from liser_ray.teachers.labels import agreed_labels, labels_of_config
 from liser_ray.teachers.transformers_folders import read_classifier, refuse_other_tasks
 from liser_ray.teachers.weights import listed
 from liser_ray.training.precision import Precision
+
+log = logging.getLogger(__name__)
 
 FrameNetwork = Callable[[Tensor], Tensor]
 """Float32 frames [N, C, H, W] on the device, preprocessed, to the network's outputs [N, K], there or on the CPU."""
@@ -145,8 +148,16 @@ def load_onnx(path: Path, model: FaceModel, device: torch.device) -> FrameNetwor
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
     providers = ["CPUExecutionProvider"]
-    if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        providers.insert(0, "CUDAExecutionProvider")
+    if device.type == "cuda":
+        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            providers.insert(0, "CUDAExecutionProvider")
+        else:
+            log.warning(
+                "onnxruntime can't use the GPU, so %s runs on %d thread(s) of the CPU beside it: install "
+                "onnxruntime-gpu, or give its teacher all cores and no GPU (teacher_pools.NAME.num_gpus 0).",
+                path,
+                options.intra_op_num_threads,
+            )
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's own classes have no common base but this

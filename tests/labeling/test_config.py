@@ -62,6 +62,17 @@ TWO_FACES = [*LISER, "smile=face:smile.yaml"]
             (34, 2, 1),
             [(26, 1, 0, 2), (2, 0, pytest.approx(4 / 9), 4), (2, 1, 0, 2), (2, 0, pytest.approx(1 / 9), 4)],
         ),
+        # who computes on the CPU holds no GPU, but in a pool with others that do not
+        (
+            config(teachers=["units=action_units:a.task", "energy=energy:"]),
+            (34, 2, 1),
+            [(28, 1, 0, 2), (2, 1, 0, 2), (2, 1, 0, 2)],
+        ),
+        (
+            config(teachers=[*LISER, "units=action_units:a.task", "energy=energy:"], units=PoolConfig()),
+            (34, 2, 1),
+            [(26, 1, 0, 2), (2, 0, 0.8, 4), (2, 1, 0, 2), (2, 0, 0.2, 4)],
+        ),
         # a teacher on a CPU takes the spans that come together
         (config(sound=PoolConfig(num_gpus=0)), (34, 2, 1), [(28, 1, 0, 2), (2, 0, 0.8, 4), (2, 1, 0, 2)]),
         # decoders that hold more than a CPU are fewer, as configs/cluster/label.yaml has it
@@ -119,6 +130,14 @@ def test_nothing_is_fitted_to_a_cluster_that_has_no_workers_yet():
             fit_pools(open_values, 0, 0)
     pools = fit_pools(config(pool, clips=pool, sound=pool), 0, 0)
     assert {(one.actors, one.num_cpus, one.num_gpus) for one in pools.by_stage.values()} == {(2, 1, 0.5)}
+
+
+def test_fitted_shares_that_others_leave_no_room_for_are_refused():
+    whole = PoolConfig(num_gpus=1)
+    with pytest.raises(UserError, match=r"ask for 1\.2 GPUs and the cluster has 1.*pools\.clips and .*sound"):
+        fit_pools(config(clips=whole), 16, 1)
+    fit_pools(config(clips=whole, sound=whole), 16, 1)  # it may grow
+    fit_pools(config(teachers=[LISER[0], "energy=energy:"], clips=PoolConfig(8, num_gpus=1)), 16, 1)
 
 
 def test_what_is_decoded_follows_from_what_the_teachers_take():

@@ -36,7 +36,7 @@ def evaluated(cluster, config=ON_GPU, work=None, outcomes=None, before=None):
     return evaluate(before or Counts(), after, SPAN_S, pools, ONE_GPU.cpus, cluster, fitted)
 
 
-@pytest.mark.parametrize(("cpus", "bottleneck", "speed"), [(5, "CPU", 4), (60, "GPU", 8)])
+@pytest.mark.parametrize(("cpus", "bottleneck", "speed"), [(5, "decoders", 4), (60, "teachers", 8)])
 def test_decoders_for_a_gpu_and_what_holds_the_cluster_up(cpus, bottleneck, speed, capsys):
     of_one = PoolConfig(num_cpus=1)
     config = LabelConfig(teachers=LISER, teacher_pools={"clips": of_one, "sound": of_one})
@@ -48,7 +48,21 @@ def test_decoders_for_a_gpu_and_what_holds_the_cluster_up(cpus, bottleneck, spee
     assert found.speed == pytest.approx(speed)
     assert "batches 94% full" in text
     assert "Of no use: no_face 2" in text
-    assert f"The {bottleneck}s are the bottleneck" in text
+    assert f"The {bottleneck} are the bottleneck" in text
+
+
+def test_what_teachers_do_on_cpus_takes_nothing_of_a_gpu():
+    sound = PoolConfig(2, 1, num_gpus=0)
+    config = LabelConfig(teachers=LISER, teacher_pools={"sound": sound})
+    found = evaluated(Cluster(60, 1, 1), config)
+    assert found.decoders_per_gpu == pytest.approx(2.5)
+    assert found.teachers_speed == pytest.approx(10)  # the GPU's
+    slow = evaluated(Cluster(60, 1, 1), config, DONE | {"sound": Work(8, 0, 80.0, 256, 256)})
+    assert slow.teachers_speed == pytest.approx(4)  # of two workers, each of which takes .5 s
+    assert measure._with_open_sizes(config).teacher_pools["sound"] == sound
+    alone = LabelConfig(teachers=["energy=energy:"])
+    work = {"media": DONE["media"], "sound": DONE["sound"]}
+    assert evaluated(ONE_GPU, alone, work).decoders_per_gpu is None
 
 
 def test_hours_a_day_and_the_price_of_a_thousand(capsys):

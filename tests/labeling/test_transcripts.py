@@ -70,7 +70,8 @@ def test_a_teacher_of_text_has_the_span_as_its_only_window(spans, required):
             assert row["status"] == row["detail"] == ""
 
 
-def test_the_recogniser_is_asked_where_there_is_speech_and_no_transcript(spans, monkeypatch):
+@pytest.mark.parametrize("required", [True, False])
+def test_the_recogniser_is_asked_where_there_is_speech_and_no_transcript(spans, monkeypatch, required):
     asked, work = [], []
 
     def load(address, device, precision):
@@ -83,15 +84,16 @@ def test_the_recogniser_is_asked_where_there_is_speech_and_no_transcript(spans, 
         return recogniser
 
     monkeypatch.setattr("liser_ray.teachers.recogniser.load_recogniser", load)
-    rows = TranscriptStage("whisper", "float32", count=work.append)(spans).to_pylist()
+    stage = TranscriptStage("whisper", "float32", required, count=work.append)
+    rows = stage(spans).to_pylist()
     assert asked == [[1, 2], [1], [2]]
     assert [row["transcript"] for row in rows] == ["Yes!", "It is 1.", "", "", ""]
-    assert [row["status"] for row in rows] == ["", "", "failed", "", "failed"]
-    assert (rows[2]["stage"], rows[2]["reason"]) == ("transcripts", "teacher_error")
-    assert "too long" in rows[2]["detail"]
-    assert [(one.spans, one.ended) for one in work] == [(4, 1)]
+    assert [row["status"] for row in rows] == ["", "", "failed" if required else "", "", "failed"]
+    assert (rows[2]["stage"], rows[2]["reason"]) == (("transcripts", "teacher_error") if required else ("", ""))
+    assert rows[2]["detail"] == ("" if required else "transcripts: teacher_error, ") + "RuntimeError: too long"
+    assert [(one.spans, one.ended) for one in work] == [(4, int(required))]
     changed = spans.set_column(spans.schema.get_field_index("audio"), "audio", spans["audio"].take([1, 2, 0, 3, 4]))
-    rows = TranscriptStage("whisper", "float32", count=work.append)(changed).to_pylist()
+    rows = stage(changed).to_pylist()
     assert [row["reason"] for row in rows] == ["", "hash_mismatch", "hash_mismatch", "", ""]
 
 

@@ -12,6 +12,7 @@ from transformers import AutoModelForImageClassification, ResNetConfig
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import sha256
 from liser_ray.teachers.clips import CLIP_S, ClipTeacher
+from liser_ray.teachers.faces import FaceModel, load_onnx
 from liser_ray.teachers.kinds import face, s2d
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer, save_s2d
 from liser_ray.teachers.s2d_teacher import FERV39K_LABELS, s2d_forward, s2d_teacher
@@ -203,6 +204,15 @@ class TestFace:
         assert labels(teacher) == LABELS
         assert teacher.targets[0].sha256 == sha256(tmp_path / "m.onnx") + "+" + sha256(tmp_path / "colours.yaml")
         assert answers(teacher, clips[:0]).shape == (0, 3)
+
+    def test_onnxruntime_that_has_no_cuda_is_told_of_beside_a_gpu(self, tmp_path, caplog, monkeypatch):
+        monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+        mean_colour_onnx(tmp_path / "m.onnx", ("n", 3, 8, 8))
+        model = FaceModel("m.onnx", input_px=8)
+        load_onnx(tmp_path / "m.onnx", model, CPU)
+        assert caplog.text == ""
+        load_onnx(tmp_path / "m.onnx", model, torch.device("cuda"))
+        assert "install onnxruntime-gpu" in caplog.text
 
     @pytest.mark.parametrize(
         ("extra", "expected"),

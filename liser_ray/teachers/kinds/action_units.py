@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from liser_ray.training.precision import Precision
 
 TAKES: Takes = "clips"
+ON_CPU = True
 
 
 @dataclass(frozen=True)
