@@ -22,7 +22,6 @@ from liser_ray.labeling.schema import (
     SPEECH,
     TRANSCRIPT,
     bytes_in_place,
-    empty_column,
     ended,
     list_column,
     set_columns,
@@ -244,7 +243,7 @@ def _target_column(
             if name in columns:
                 columns[name][row] = np.zeros((len(of_row.valid), of_asked.shape[1]), of_asked.dtype)
                 columns[name][row][of_row.asked] = of_asked
-    arrays = [list_column(columns[one.name], one.type) for one in kind] if n_rows else [empty_column(kind, 0)]
+    arrays = [list_column(columns[one.name], one.type) for one in kind]
     return pa.StructArray.from_arrays(arrays, fields=list(kind))
 
 

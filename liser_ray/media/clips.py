@@ -83,20 +83,9 @@ def _seen_by(matrix: np.ndarray, around_px: float) -> Box:
     return float(left), float(top), float(right), float(bottom)
 
 
-def n_windows(n_cells: int) -> int:
-    """Windows of a span: whole ones, or a single padded one where the span is shorter than that."""
-    return n_cells // WINDOW_CELLS if n_cells >= WINDOW_CELLS else min(n_cells, 1)
-
-
 def windows(values: np.ndarray) -> np.ndarray:
-    """Cells [n_cells, ...] cut into windows [W, WINDOW_CELLS, ...], a view where possible.
-
-    A span of less than one window is padded by repeating the last cell; what is left at the end of a longer one belongs
-    to no window.
-    """
-    count = n_windows(len(values))
-    if 0 < len(values) < WINDOW_CELLS:
-        values = np.concatenate([values, np.repeat(values[-1:], WINDOW_CELLS - len(values), axis=0)])
+    """Cells [n_cells, ...] cut into windows [W, WINDOW_CELLS, ...], a view; what is left at the end belongs to none."""
+    count = len(values) // WINDOW_CELLS
     return values[: count * WINDOW_CELLS].reshape(count, WINDOW_CELLS, *values.shape[1:])
 
 

@@ -104,7 +104,7 @@ def find_faces(
     Without ``detect`` faces are found by the detector that the process keeps, which threads may not share.
     """
     tracker = track.Tracker()
-    n_cropped = min(n_cells, clips.n_windows(n_cells) * clips.WINDOW_CELLS)  # what is left belongs to no window
+    n_cropped = n_cells // clips.WINDOW_CELLS * clips.WINDOW_CELLS  # what is left belongs to no window
     crops = np.zeros((n_cropped, PACKED_ROWS, CROP_PX), np.uint8)
     owner = np.full(n_cells, -1)  # id of the tracklet in `crops`
     shots = np.full(n_cells, clips.NO_SHOT)

@@ -195,7 +195,7 @@ def second_faces(widths: Sequence[dict[int, float]], followed: Collection[int], 
     seen = np.flatnonzero(~np.isnan(own))
     if len(seen) == 0:
         return np.zeros(len(widths), bool)
-    nearest = seen[np.abs(np.arange(len(widths))[:, None] - seen).argmin(1)]
+    nearest = seen[np.searchsorted((seen[:-1] + seen[1:]) / 2, np.arange(len(widths)))]
     other = np.array([max((w for i, w in c.items() if i in lasting and i not in followed), default=0) for c in widths])
     return other >= SECOND_FACE_WIDTH * own[nearest]
 

@@ -78,15 +78,8 @@ class WordsTeacher(Teacher):
         self._layers = {model.name: _last_layer(model) for model in self.models if embedding}
         sizes = {model.name: self._layers[model.name].size if embedding else 0 for model in self.models}
         self.targets = tuple(
-            classifier_target(
-                model.name,
-                model.labels,
-                model.sha256,
-                name,
-                model.bundle,
-                sizes[model.name],
-            )
-            for model in self.models
+            classifier_target(one.name, one.labels, one.sha256, name, one.bundle, sizes[one.name])
+            for one in self.models
         )
 
     @torch.inference_mode()

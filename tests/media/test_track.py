@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from media_files import packed
 
 from liser_ray.media.detector import Face
-from liser_ray.media.track import Tracker, Tracklet, colours, follow
+from liser_ray.media.track import SECOND_FACE_WIDTH, Tracker, Tracklet, colours, follow, second_faces
 
 SIZE = (640, 360)
 COORDINATE = st.floats(0, 600)
@@ -77,6 +77,18 @@ def test_a_chain_never_overlaps_and_does_not_depend_on_the_order(specs, random):
     assert all(a.end_cell <= b.first_cell for a, b in pairwise(chain))
     random.shuffle(tracklets)
     assert follow(tracklets) == chain
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=40))
+def test_a_second_face_is_judged_by_the_followed_one_where_that_is_nearest(widths):
+    """Widths of the followed face and of another, 0 for none; of two cells as near the earlier one counts."""
+    cells = [{number: float(width) for number, width in enumerate(one) if width} for one in widths]
+    own = [(cell, width) for cell, (width, _) in enumerate(widths) if width]
+    expected = [
+        bool(own) and other >= SECOND_FACE_WIDTH * min(own, key=lambda one: abs(one[0] - cell))[1]
+        for cell, (_, other) in enumerate(widths)
+    ]
+    assert second_faces(cells, {0}, {0, 1}).tolist() == expected
 
 
 def test_colours_know_a_picture_from_another_but_not_from_its_mirror():
