@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     for spec, labeled in found.items():
         _print(spec, labeled)
     for refusal in faulty:
-        Console(highlight=False).print(f"Not to be used: {refusal}", soft_wrap=True)
+        Console(highlight=False, markup=False).print(f"Not to be used: {refusal}", soft_wrap=True)
     return 0
 
 
@@ -107,7 +107,7 @@ def _print(spec: str, labeled: "LabeledSet") -> None:
         table.add_row("unreadable", f"{unreadable:,}")
     for reason, number in labeled.skipped.items():
         table.add_row("passed over", f"{number:,} {reason}")
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(f"--labeled {spec}", soft_wrap=True)  # one line, to be copied
     console.print(table)
 

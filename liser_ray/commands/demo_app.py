@@ -90,8 +90,12 @@ def serve(student: Student, port: int, block: bool = True) -> str:
     """Serve the page until Ctrl-C, or by threads (``block`` off); its address.
 
     Raises:
-        UserError: no Gradio, or the port (0: any that is free) is taken.
+        UserError: a student without labels, no Gradio, or a port (0: any that is free) that can't be had.
     """
+    if len(student.labels) < 2:
+        raise UserError(
+            "The page shows emotions, and this student gives attributes alone: ask it by liser-ray predict or listen."
+        )
     try:
         import gradio
         from PIL import Image
@@ -161,8 +165,8 @@ def serve(student: Student, port: int, block: bool = True) -> str:
             prevent_thread_lock=True,
             quiet=True,  # it would offer a public link
         )
-    except OSError as error:
-        raise UserError(f"Port {port} is taken; name another one with --port.") from error
+    except (OSError, OverflowError) as error:  # taken, not for this user, or no port's number
+        raise UserError(f"Port {port} can't be had; name another one with --port.") from error
     if block:
         print(f"The page is at {address}, for this machine alone, until Ctrl-C", flush=True)
         page.block_thread()

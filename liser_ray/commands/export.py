@@ -48,16 +48,24 @@ def run(options: argparse.Namespace) -> int:
     write_file(output, model)
     exported = Student.from_onnx(model, output)
     kind = f"8-bit, calibrated with {len(calibration)} recordings" if calibration else "float32"
-    print(f"{output}: {len(model):,} bytes, {kind}, labels {', '.join(student.labels)}")
+    labels = student.labels if len(student.labels) > 1 else ()  # without labels it gives attributes alone
+    given = {"labels": labels, "attributes": student.card.attributes}
+    words = "".join(f", {what} {', '.join(names)}" for what, names in given.items() if names)
+    print(f"{output}: {len(model):,} bytes, {kind}{words}")
     noise = (0.1 * np.random.default_rng(0).standard_normal(10 * SAMPLE_RATE_HZ)).astype(np.float32)
-    a, b = (
-        np.stack([one.predict(sound, SAMPLE_RATE_HZ).probabilities for sound in calibration or [noise]])
-        for one in (student, exported)
-    )
-    on = f"{len(a)} of these recordings" if calibration else "10 s of noise"
-    same = (a.argmax(axis=1) == b.argmax(axis=1)).sum()
-    largest = np.abs(a - b).max()
-    print(f"Beside PyTorch on {on}: probabilities differ by at most {largest:.2g}, {same} of {len(a)} answers agree.")
+    sounds = calibration or [noise]
+    ours, others = ([one.predict(sound, SAMPLE_RATE_HZ) for sound in sounds] for one in (student, exported))
+    compared = []
+    if labels:
+        a, b = (np.stack([one.probabilities for one in found]) for found in (ours, others))
+        same = (a.argmax(axis=1) == b.argmax(axis=1)).sum()
+        compared.append(f"probabilities differ by at most {np.abs(a - b).max():.2g}")
+        compared.append(f"{same} of {len(a)} answers agree")
+    if student.card.attributes:
+        a, b = (np.array([[*one.attributes.values()] for one in found]) for found in (ours, others))
+        compared.append(f"attributes differ by at most {np.abs(a - b).max():.2g}")
+    on = f"{len(sounds)} of these recordings" if calibration else "10 s of noise"
+    print(f"Beside PyTorch on {on}: {', '.join(compared)}.")
     return 0
 
 

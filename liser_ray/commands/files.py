@@ -5,6 +5,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -86,12 +87,13 @@ def _on_s3(uri: str) -> Iterator[str]:
 
 
 def check_destination(address: str, is_folder: bool = False) -> None:
-    """Find before any work why no file, or folder of files, can be written to an S3 address; paths are not tried.
+    """Find before any work why no file, or folder of files, can be written to an address.
 
     Raises:
-        UserError: it is neither a path nor ``s3://bucket/key``, or the store does not take it.
+        UserError: it is neither a path nor ``s3://bucket/key``, or the store or the machine does not take it.
     """
     if "://" not in address:
+        _check_path(Path(address), is_folder)
         return
     if not re.fullmatch(r"s3://[^/]+.*" if is_folder else r"s3://[^/]+/.*[^/]", address):
         raise UserError(f"{address}: give a path or s3://bucket/{'folder' if is_folder else 'file'}.")
@@ -100,15 +102,33 @@ def check_destination(address: str, is_folder: bool = False) -> None:
     check_writable(absolute(address) if is_folder else posixpath.dirname(absolute(address)))
 
 
+def _check_path(path: Path, is_folder: bool) -> None:
+    if not is_folder and os.path.isdir(path):
+        raise UserError(f"{path} is a folder: give a file.")
+    folder = path if is_folder else path.parent
+    there = next(one for one in (folder, *folder.parents) if os.path.exists(one))
+    if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{path} can't be written: {there} is no folder that you may write to.")
+
+
 def write_file(address: str, data: bytes) -> None:
-    """Write a file whole, to an address that was checked; folders on the way to it are made."""
+    """Write a file whole, to an address that was checked; folders on the way to it are made.
+
+    Raises:
+        UserError: a path that turns out not to be writable.
+    """
     if "://" in address:
         from liser_ray.storage.files import write_bytes
 
         write_bytes(address, data)
         return
     path = Path(address)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise UserError(f"{address} can't be written: {error.strerror}") from error

@@ -50,7 +50,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _show(estimate: Estimate, width: int) -> None:
     probability = float(estimate.probabilities.max())
-    line = f"{estimate.end_s:7.1f} s  {estimate.label:<{width}}  {probability:.2f} {bar(probability):<10}"
+    names = len(estimate.probabilities) > 1  # without labels it gives attributes alone
+    columns = [f"{estimate.end_s:7.1f} s", *([f"{estimate.label:<{width}}"] if names else [])]
+    columns += [f"{name} {value:6.2f}" for name, value in estimate.attributes.items()]
+    columns += [f"{probability:.2f} {bar(probability):<10}"] if names else []
+    line = "  ".join(columns)
     if sys.stdout.isatty():
         print(f"\r{line}", end="", flush=True)
     else:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 EXIT_SOME_FAILED = 3
 _SHOWN_EVERY_S = 0.2
+_OTHER_PICTURES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".svg", ".pdf")
 
 DESCRIPTION = """\
 Name the emotion in recordings of speech with a trained student.
@@ -119,7 +120,8 @@ class _Pictures:
     """Where the pictures of the predictions go: to a ``.png`` for one recording, a folder for several.
 
     Raises:
-        UserError: one file for several recordings, Matplotlib is not installed, or an address that can't be written to.
+        UserError: one file for several recordings or of another format, Matplotlib is not installed, or an address that
+            can't be written to.
     """
 
     def __init__(self, target: str, n_recordings: int, student: Student):
@@ -127,6 +129,8 @@ class _Pictures:
             from liser_ray.prediction import plot  # Matplotlib, for those who draw
         except ModuleNotFoundError as error:
             raise UserError("--plot needs Matplotlib: pip install matplotlib") from error
+        if target.lower().endswith(_OTHER_PICTURES):
+            raise UserError(f"--plot {target}: pictures are PNG; give a file whose name ends in .png, or a folder.")
         is_file = target.lower().endswith(".png")
         if is_file and n_recordings > 1:
             raise UserError(f"--plot {target} is one picture, and there are {n_recordings} recordings: give a folder.")

@@ -103,7 +103,7 @@ class FaceWarper:
         # The middle of the lips moves less than the corners: that bends the line.
         upper = corner + (146.0 - 2.0 * smile - 0.5 * sad - 0.18 * e.open_px - corner) * (1 - u**2)
         gap = max(e.open_px, 0.7)
-        lower = np.maximum(corner + (upper - corner) + gap * (1 - np.abs(u) ** 2.2), upper)
+        lower = upper + gap * (1 - np.abs(u) ** 2.2)
 
         aside = np.exp(-((np.maximum(np.abs(u_free) - 1, 0) * half_width / 12) ** 2))
         above = np.exp(-((np.maximum(upper - self._y, 0) / 14) ** 2))

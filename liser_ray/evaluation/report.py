@@ -24,7 +24,7 @@ def markdown(content: Mapping[str, Any]) -> str:
 
 def print_evaluation(content: Mapping[str, Any], output: str) -> None:
     """Print the scores, the confusions as recorded and where the files are."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for line in facts(content):
         console.print(line)
     named = _has_labels(content)

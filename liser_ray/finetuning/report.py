@@ -19,7 +19,7 @@ _WAYS = {
 
 def print_result(result: FinetuneResult) -> None:
     """Print the scores of every fold and where the teachers are."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not result.trained:
         console.print("Nothing to do: every fold has its teacher already.")
     console.print(_fold_table(result))

@@ -235,7 +235,7 @@ def _checked_outcomes(folders: OutputFolders, planned: int) -> Outcomes:
 
 def print_result(result: JobResult, extended: bool = False) -> None:
     """Print what a job did and what its table holds; ``extended``: it has looked for new recordings."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(describe_plan(result.plan))
     if result.spans_run:
         console.print(f"{result.spans_run:,} spans run in {clock(result.elapsed_s)}")

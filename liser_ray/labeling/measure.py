@@ -198,7 +198,7 @@ def _on_gpu_s(pools: Pools, cost_s: dict[str, float]) -> float:
 
 def print_measurement(result: Measurement, pools_file: str, prices: Prices) -> None:
     """Print how fast the stages are, and what follows for the cluster."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     table = Table(title=f"{result.spans} spans of {result.recordings} recordings")
     table.add_column("stage", no_wrap=True)
     table.add_column("workers")

@@ -34,12 +34,13 @@ class Columns:
     Args:
         n_rows: of the table.
         merge: [rows, c, k] to [rows, c], what k neighbours become.
+        n_each: of what is added, in one column at first; what is less than a column waits.
     """
 
-    def __init__(self, n_rows: int, merge: Callable[[np.ndarray], np.ndarray]):
+    def __init__(self, n_rows: int, merge: Callable[[np.ndarray], np.ndarray], n_each: int = 1):
         self._merge = merge
         self.table = self._rest = np.zeros((n_rows, 0), np.float32)
-        self.n_each = 1  # of what was added, in one column; what is less than a column waits
+        self.n_each = n_each
 
     def add(self, columns: np.ndarray) -> None:
         """The next ones, [rows, n]."""
@@ -66,8 +67,10 @@ class Overview:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._log_mel = Columns(N_BANDS, lambda columns: columns.mean(axis=-1))
-        self._reach = Columns(2, lambda columns: np.stack([columns[0].min(axis=-1), columns[1].max(axis=-1)]))
-        self._piece = self._rest = np.zeros(0, np.float32)
+        self._reach = Columns(
+            2, lambda columns: np.stack([columns[0].min(axis=-1), columns[1].max(axis=-1)]), _REACH_SAMPLES
+        )
+        self._piece = np.zeros(0, np.float32)
 
     def add(self, samples: np.ndarray) -> None:
         """The next sound, float32 [n], 16 kHz."""
@@ -75,10 +78,7 @@ class Overview:
         while len(self._piece) >= _PIECE_SAMPLES:
             self._log_mel.add(self._backend.log_mel(self._piece[:SEGMENT_SAMPLES]).T)
             self._piece = self._piece[_PIECE_SAMPLES:]
-        waiting = np.concatenate([self._rest, samples])
-        n_whole = len(waiting) // _REACH_SAMPLES * _REACH_SAMPLES
-        strides, self._rest = waiting[:n_whole].reshape(-1, _REACH_SAMPLES), waiting[n_whole:]
-        self._reach.add(np.stack([strides.min(axis=1), strides.max(axis=1)]))
+        self._reach.add(np.stack([samples, samples]))
 
     def log_mel(self) -> tuple[np.ndarray, float]:
         """The spectrogram float32 [64, c], and the seconds from column to column; called once, at the end."""
@@ -89,7 +89,7 @@ class Overview:
 
     def reach(self) -> tuple[np.ndarray, float]:
         """Lowest and highest sample, float32 [2, c], and the seconds from column to column."""
-        return self._reach.table, self._reach.n_each * _REACH_SAMPLES / SAMPLE_RATE_HZ
+        return self._reach.table, self._reach.n_each / SAMPLE_RATE_HZ
 
 
 def prediction_plot(overview: Overview, prediction: Prediction, title: str) -> bytes:

@@ -124,7 +124,8 @@ def _mono(samples: np.ndarray, cancelling: Cancelling) -> np.ndarray:
     """float32 [n], -1..1."""
     refuse_path(samples)
     array = np.asarray(samples)
-    if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[0] > max(array.shape[1], 8) and array.shape[1]):
+    channels = array.shape[0] if array.ndim == 2 else 1
+    if array.ndim not in (1, 2) or not channels or (channels > max(array.shape[-1], 8) and array.shape[-1]):
         raise ValueError(f"A waveform of shape {array.shape}: give [samples] or [channels, samples].")
     if array.dtype.newbyteorder("=") == np.int16:  # of either byte order
         array = array.astype(np.float32) / 32768

@@ -21,7 +21,9 @@ class Estimate(NamedTuple):
         start_s, end_s: of the window, from the stream's start.
         label: the most probable one.
         probabilities: float32 [K], sum 1, of the window.
-        so_far: float32 [K], sum 1, of all up to the window's end: what `Student.predict` says of the sound so far.
+        so_far: float32 [K], sum 1, of all up to the window's end: of the mean over its windows, each as heard then. It
+            is what `Student.predict` says of the sound so far, where the student does not hear relative to the
+            recording, or its chunks cover that.
         attributes: what the student gives beside the labels, such as arousal, of the window, by name.
     """
 

@@ -47,11 +47,11 @@ class Counting:
         if sys.stderr.isatty():
             columns = (
                 BarColumn(20),
-                TextColumn("{task.percentage:3.0f}% {task.description}"),
+                TextColumn("{task.percentage:3.0f}% {task.description}", markup=False),
                 TimeElapsedColumn(),
                 TextColumn("<"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[text]}"),
+                TextColumn("{task.fields[text]}", markup=False),
             )
             self._bar = Progress(
                 *columns,

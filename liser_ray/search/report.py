@@ -25,7 +25,7 @@ def result_line(result: SettingResult, so_far: Sequence[SettingResult], n_wanted
 
 def print_result(result: SearchResult) -> None:
     """Print the best settings and what to do next."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not result.trained:
         console.print("Nothing to do: every setting was tried already.")
     console.print(_table(result.results))

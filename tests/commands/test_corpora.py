@@ -19,7 +19,7 @@ def write(folder, *names):
 
 
 def test_what_lies_in_a_folder(run, tmp_path):
-    folder = write(tmp_path / "data", "03a01Fa.wav", "03a02Na.wav", "08a01Wa.wav", "x.wav")
+    folder = write(tmp_path / "data [clean]", "03a01Fa.wav", "03a02Na.wav", "08a01Wa.wav", "x.wav")
     (folder / "08a02Wa.wav").write_text("no sound")
     code, out, _ = run(folder)
     assert code == 0
@@ -94,3 +94,4 @@ def test_a_set_that_is_there_and_can_not_be_used_says_why(run, tmp_path, monkeyp
     assert code == 0
     assert out.startswith(f"--labeled emodb:{folder}\n")
     assert "Not to be used" in out
+    assert "pip install 'liser-ray[audformat]'" in out

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from small_students import ATTRIBUTES, write_student
 
 from liser_ray.commands.demo_app import Listener, serve, warning
 from liser_ray.prediction.student import Student
@@ -114,8 +115,15 @@ def test_in_a_browser_answers_come_while_somebody_speaks(tab, page, student_fold
     tab.locator("img[src*='file=']").filter(visible=True).wait_for(timeout=60_000)
 
 
-def test_a_port_that_is_taken_is_one_message(page, student_folder, command):
-    port = page.rstrip("/").rpartition(":")[2]
-    code, _, errors = command("demo-app", "--model", student_folder, "--port", port)
+def test_a_port_that_can_not_be_had_is_one_message(page, student_folder, command):
+    for port in (page.rstrip("/").rpartition(":")[2], 70_000):
+        code, _, errors = command("demo-app", "--model", student_folder, "--port", port)
+        assert code == 2
+        assert f"Port {port} can't be had; name another one with --port" in errors
+
+
+def test_a_student_without_labels_is_one_message(command, tmp_path):
+    folder = write_student(tmp_path / "student", labels=["speech"], attributes=ATTRIBUTES)
+    code, _, errors = command("demo-app", "--model", folder)
     assert code == 2
-    assert "name another one with --port" in errors
+    assert "gives attributes alone" in errors

@@ -5,6 +5,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import soundfile
+from small_students import ATTRIBUTES, write_student
 from tones import tone
 
 
@@ -20,6 +21,13 @@ def test_a_file_and_how_it_compares(run, tmp_path):
     assert "1 of 1 answers agree" in out
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["student.onnx"]
     onnxruntime.InferenceSession(tmp_path / "deep/student.onnx")
+
+
+def test_of_attributes_alone_these_are_compared(command, tmp_path):
+    folder = write_student(tmp_path / "student", labels=["speech"], attributes=ATTRIBUTES)
+    _, out, _ = command("export", "--model", folder, "--output", tmp_path / "student.onnx")
+    assert "float32, attributes arousal, valence\n" in out
+    assert "10 s of noise: attributes differ by at most " in out
 
 
 def test_eight_bits_need_speech(run, tmp_path, speech_folder):
@@ -70,3 +78,18 @@ def test_an_output_that_would_be_of_no_use_is_refused(run, s3_store, tmp_path, m
     assert (code, out) == (2, "")
     assert words in errors
     assert not list(tmp_path.iterdir())
+
+
+def test_a_path_that_can_not_be_written_is_one_message(run, tmp_path):
+    """Found before the work, or where the file system alone knows, after it."""
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "file").touch()
+    for output, words in (
+        (tmp_path / "folder.onnx", "is a folder: give a file"),
+        (tmp_path / "file/student.onnx", f"{tmp_path / 'file'} is no folder"),
+        ("/proc/student.onnx", "/proc/student.onnx can't be written"),
+    ):
+        code, out, errors = run("--output", output)
+        assert (code, out) == (2, "")
+        assert words in errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.onnx"]

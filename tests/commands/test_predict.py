@@ -230,6 +230,8 @@ def test_abstaining_and_choosing_among_fewer(run, speech_folder):
         (["--plot", "one.png", "b.wav"], "give a folder"),
         (["--plot", "gs://lab/one.png"], "give a path or s3://bucket/"),
         (["--plot", "gs://lab/pictures"], "give a path or s3://bucket/"),
+        (["--plot", "one.JPG"], "whose name ends in .png"),
+        (["--plot", __file__], "can't be written"),
     ],
 )
 def test_wrong_options_are_one_message(run, arguments, words):

@@ -82,6 +82,7 @@ def test_sound_without_anything_to_hear_is_refused_in_words(student, waveform, w
     [
         (np.zeros((16_000, 2)), 16_000, r"give \[samples\] or \[channels, samples\]"),
         (np.zeros((2, 2, 9)), 16_000, "give"),
+        (np.zeros((0, 16_000)), 16_000, "give"),
         (np.zeros(16_000, np.int32), 16_000, "int16, or floats"),
         (SPEECH.astype(np.float32), 16_000, "divided by 32768"),
         (SPEECH, 0, "16000 or 44100"),

@@ -106,6 +106,15 @@ def test_a_bar_on_a_terminal(monkeypatch, capsys):
     assert all(words in shown for words in ("5/10 steps", "9/10 steps", "loss 0.4", "10/10 steps (100%)"))
 
 
+def test_names_with_brackets_are_shown_whole(monkeypatch, capsys):
+    pretend_terminal(monkeypatch)
+    with Counting("[files]", 2) as counting:
+        counting.show(1, "talk [dQw4w9].wav [/x]")
+    shown = capsys.readouterr().err
+    assert "1/2 [files]" in shown
+    assert "talk [dQw4w9].wav [/x]" in shown
+
+
 def test_a_count_goes_to_a_file_without_its_bar(monkeypatch):
     pretend_terminal(monkeypatch)
     with Counting("settings", 3) as counting:

@@ -17,7 +17,7 @@ from liser_ray.training.report import confusion_table, scores_table, speakers_te
 
 def print_result(result: StudentResult) -> None:
     """Print the scores of every run and where the students are."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not result.trained:
         console.print("Nothing to do: every fold and seed has its student already.")
     records = result.records
