@@ -63,6 +63,7 @@ bench: .venv/ready  ## how fast everything is, beside the machine's limit and th
 
 tables: .venv/ready  ## the README's tables and pictures, from the committed records
 	$(BIN)/python jobs/reproduce_tables.py --records results --readme README.md docs/results.md --output out/tables
+	$(BIN)/python benchmarks/evidence.py
 
 docs: .venv/ready  ## the site in out/site; strict, without a network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

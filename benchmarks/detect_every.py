@@ -176,7 +176,7 @@ def report(title: str, videos: list[list[Seen]], cost: Cost) -> str:
 
 
 def softmax_change(paths: Sequence[Path]) -> str:
-    """What S2D makes of the difference: one window of each video, cut by boxes of every fifth and of every picture."""
+    """What S2D makes of the difference: a window of each video, cut by interpolated boxes and by every picture's."""
     default, every = FaceConfig(), replace(FaceConfig(), detect_every=1)
     pairs = []
     for path in paths:

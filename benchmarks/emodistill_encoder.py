@@ -3,7 +3,8 @@
     python benchmarks/emodistill_encoder.py --base WHISPER --labeled ravdess:DIR --labels TABLE
 
 TABLE is the output of label_corpus.py with --input as --labeled and prosody=prosody:out/prosody/fold-*. A line for each
-training in results/emodistill_encoder.jsonl; what is there is not run again.
+training in results/emodistill_encoder.jsonl; what is there of that base, set and table, by their names, is not run
+again.
 """
 
 import argparse
@@ -59,19 +60,20 @@ def main() -> None:
     arms = {ALONE: replace(config, recipe="no-dstl", distil_labeled="")}
     arms |= {f"α = β = {weight}": taught(config, weight) for weight in WEIGHTS}
     said = {name: heard_and_said(one, speech, folds)[1] for name, one in arms.items()}
+    of = {"base": Path(options.base).name, "labeled": labeled.name, "labels": Path(options.labels).name}
     searched = [(name, fold, SEARCH_SEED) for name in arms for fold in folds]
-    lines = run(searched, arms, said, frozen, speech)
+    lines = run(searched, of, arms, said, frozen, speech)
     selection = {name: np.mean([line["selection_uar"] for line in of_arm(lines, name, SEARCH_SEED)]) for name in arms}
     for name, uar in selection.items():
         print(f"{name}: {uar:.4f} on selection speakers", flush=True)
     best = max((name for name in arms if name != ALONE), key=lambda name: selection[name])
     wanted = [(name, fold, seed) for name in (ALONE, best) for fold in folds for seed in SEEDS]
-    lines = run(wanted, arms, said, frozen, speech)
+    lines = run(wanted, of, arms, said, frozen, speech)
     records = {
         name: [record(of_arm(lines, name, seed), name, seed, speech) for seed in SEEDS] for name in (ALONE, best)
     }
-    for name, of in records.items():
-        print(f"{name}: UAR {interval_text(interval(of, 'uar'))} of whole test recordings")
+    for name, of_name in records.items():
+        print(f"{name}: UAR {interval_text(interval(of_name, 'uar'))} of whole test recordings")
     print(f"difference {interval_text(paired_difference(records[best], records[ALONE], 'uar'))}")
 
 
@@ -83,21 +85,22 @@ def taught(config: FinetuneConfig, weight: float) -> FinetuneConfig:
 
 def run(
     wanted: list[tuple[str, Fold, int]],
+    of: dict[str, str],
     arms: dict[str, FinetuneConfig],
     said: dict[str, Said | None],
     frozen: FrozenSpeech,
     speech: LabeledSpeech,
 ) -> list[dict]:
-    """Train what is not there yet; all lines that are there then."""
-    known = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    """Train what is not there yet of this base, set and table; all lines that are there of them then."""
+    lines = map(json.loads, RESULTS.read_text().splitlines()) if RESULTS.exists() else ()
+    known = [line for line in lines if of.items() <= line.items()]
     done = {(line["arm"], line["fold"], line["seed"]) for line in known}
     with RESULTS.open("a") as file, Counting("trainings", len(wanted)) as counting:
         for name, fold, seed in wanted:
             if (name, fold.index, seed) not in done:
                 config = replace(arms[name], train=TrainSettings(learning_rate=2e-3, seed=seed))
-                line = {"arm": name, "fold": fold.index, "seed": seed} | trained(
-                    config, said[name], fold, frozen, speech
-                )
+                line = of | {"arm": name, "fold": fold.index, "seed": seed}
+                line |= trained(config, said[name], fold, frozen, speech)
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
                 file.flush()
                 known.append(line)

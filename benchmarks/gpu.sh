@@ -8,8 +8,7 @@
 # Recordings, YuNet's weights and trained teachers are named as for the other benchmarks: LISER_TEST_DATA, DEEPFACE_HOME,
 # LISER_S2D, LISER_HUBERT (README.md). Each part is stopped at its limit, and none ends the others.
 set -u
-cd "$(dirname "$0")/.." || exit
-given="$*" device=cuda quick="" results=${OUT:-}
+given="$*" device=cuda quick="" results=${OUT:-} python=${PYTHON:-}
 while [ $# -gt 0 ]; do
     case $1 in
         --device | --results) declare "${1#--}=${2:?"$1 needs a value"}" && shift 2 ;;
@@ -17,8 +16,11 @@ while [ $# -gt 0 ]; do
         *) sed -n 's/^# \{0,1\}//p' "$0" | sed 1d >&2 && exit 2 ;;
     esac
 done
+[ -z "$results" ] || results=$(realpath -m "$results") # named from where this is called, as PYTHON is
+[[ $python != */* ]] || python=$(realpath -ms "$python") # as it is: a link would lead out of its environment
+cd "$(dirname "$0")/.." || exit
 [ -n "$results$quick" ] || results=benchmarks/results
-python=${PYTHON:-.venv/bin/python}
+python=${python:-.venv/bin/python}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 unset PYTHONDONTWRITEBYTECODE RAY_ADDRESS
 [ "$device" = cuda ] || export CUDA_VISIBLE_DEVICES=""

@@ -231,7 +231,9 @@ def watch(step: Callable[..., Any], *arguments: object, kill_when: Callable[[], 
 
 
 def growth(costs: Sequence[Cost], sizes: Sequence[int], of: str = "cpu_s") -> str:
-    """Exponent of a cost between the last two sizes: 1 is linear."""
+    """Exponent of a cost between the last two sizes: 1 is linear; – where it can't be told."""
+    if len(costs) < 2:
+        return "–"
     less, more = (getattr(cost, of) for cost in costs[-2:])
     return f"{math.log(more / less) / math.log(sizes[-1] / sizes[-2]):.2f}" if min(less, more) > 0 else "–"
 

@@ -2,7 +2,8 @@
 
 `python benchmarks/student_inference.py --student out/student/seed-0-fold-0` measures a trained student (without one,
 random weights of the same shapes, which cost the same but say nothing about 8 bits) on speech of RAVDESS, or on noise
-where there is none, and writes benchmarks/results/student_inference.md. --quick tries it out.
+where there is none, and writes benchmarks/results/student_inference.md and the costs into docs/predict.md. --quick
+tries it out.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import numpy as np
 import safetensors.torch
 import torch
 import torchaudio
-from machine import describe, write_whole
+from machine import RESULTS, add_writing, describe, results_folder, write_whole
 from plain_student import Network
 from torch.nn.utils.parametrize import remove_parametrizations
 from torch.utils.flop_counter import FlopCounterMode
@@ -31,13 +32,14 @@ from liser_ray.corpora.speech import read_waveform
 from liser_ray.prediction.backend import OnnxBackend
 from liser_ray.prediction.student import Student
 from liser_ray.prediction.torch_backend import TorchBackend
+from liser_ray.results.tables import write_between_markers
 from liser_ray.student.card import WEIGHTS_FILE
 from liser_ray.student.front_end import SEGMENT_FRAMES, SEGMENT_S, window_count
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from small_students import write_student
 
-RESULT = Path(__file__).parent / "results" / "student_inference.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "predict.md"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 N_LABELS = 8
 SECONDS = 60
@@ -73,7 +75,7 @@ class PlainLoop:
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--student", default="", help="folder of a trained one with the paper's network")
-    parser.add_argument("--quick", action="store_true", help="try the script out; the figures mean nothing")
+    add_writing(parser)
     options = parser.parse_args(arguments)
     n_seconds, n_turns = (5, 1) if options.quick else (SECONDS, TURNS)
     speech = load_speech(12 if options.quick else N_CALIBRATION + N_COMPARED)
@@ -93,6 +95,7 @@ def main(arguments: Sequence[str]) -> None:
     }
     cores = os.cpu_count() or 1
     seconds = {n: by_turns(ways, n, long, n_turns) for n in sorted({1, cores})}
+    costs = models_table(student, {"PyTorch": weights, **models}, seconds[1], n_turns, long)
     text = f"""# The student at work
 
 Made by `{" ".join(["python benchmarks/student_inference.py", *arguments])}`.
@@ -109,7 +112,7 @@ Made by `{" ".join(["python benchmarks/student_inference.py", *arguments])}`.
 
 ## Size and cost beside HuBERT base
 
-{models_table(student, {"PyTorch": weights, **models}, seconds[1], n_turns, long)}
+{costs}
 
 - HuBERT base has random weights here; its cost is that of trained ones. Its 3 s are one input, in float32, in PyTorch.
 - Parameters and MACs are of the network for prediction. The spectrogram's transform is not counted, as everywhere.
@@ -123,8 +126,10 @@ Made by `{" ".join(["python benchmarks/student_inference.py", *arguments])}`.
 Machine: {describe(("torch", "onnxruntime", "transformers"))}
 """
     print(text)
-    if not options.quick:
-        write_whole(RESULT, text)
+    if results := results_folder(options):
+        write_whole(results / "student_inference.md", text)
+        if results == RESULTS:
+            PAGE.write_text(write_between_markers(PAGE.read_text(), "student-inference", costs))
 
 
 def load_speech(count: int) -> list[np.ndarray]:

@@ -50,8 +50,8 @@ BATCHES_AT_ONCE = {"cpu": 1, "cuda": 6}
 SPEECH_BATCHES = {"cpu": (1, 8, 32, 64), "cuda": (16, 64, 256, 1024)}
 JOB_BATCHES = {"cpu": (CPU_BATCH, SpeechOptions.batch_size), "cuda": (GPU_BATCH, SpeechOptions.batch_size)}
 """Windows per forward pass of the video and the speech teacher, where a labeling job's settings leave it open."""
-PRODUCT = (3152, 768, 3072)
-"""Rows, inner and outer width of the product that tells the peak: a ViT-B's widest, on the tokens of one window."""
+PRODUCT = {"cpu": (3152, 768, 3072), "cuda": (16 * 3152, 768, 3072)}
+"""Rows, inner and outer width of the product that tells the peak: a ViT-B's widest, on the tokens of 1 window or 16."""
 
 N_COMPARED = 64
 
@@ -95,8 +95,7 @@ def seconds(call: Callable[[], object], device: torch.device, repeats: int) -> f
 
 def measure_peak(precision: Precision, device: torch.device) -> float:
     """FLOP/s of one large product of matrices, which no network can be above."""
-    rows, inner, outer = PRODUCT
-    rows *= 16 if device.type == "cuda" else 1
+    rows, inner, outer = PRODUCT[device.type]
     dtype = getattr(torch, precision)
     a, b = torch.randn(rows, inner, device=device).to(dtype), torch.randn(outer, inner, device=device).to(dtype)
     repeats = 20  # in one call, or a GPU would be measured waiting for the next one
@@ -175,7 +174,10 @@ def measure_video(
     batches: Sequence[int],
     backend: str | None = None,
 ) -> tuple[list[Speed], dict[Precision, float]]:
-    """Speeds, and how far a precision's softmax is at most from that of float32 on a CPU on the golden clips."""
+    """Speeds, and how far a precision's softmax is at most from that of float32 on a CPU on the golden clips.
+
+    The softmaxes are of the networks as they are, since for the golden clips' batch they would be compiled once more.
+    """
     transformer, landmarks = video_networks(config)
     config = transformer.config
     flops = video_flops(config)
@@ -287,12 +289,14 @@ Made by `{command}`.
 
 Machine: {machine}
 
-- Measured peak, one product of {" x ".join(map(str, PRODUCT))} after the other: {peak_text}.
+- Measured peak, one product of {" x ".join(map(str, PRODUCT[options.device]))} after the other: {peak_text}.
 - A window of S2D is 16 pictures ({video_flops(S2DConfig()) / 1e12:.3f} TFLOP, its landmark network included), of HuBERT
   0.5 s. From packed pictures (YUV) and samples in memory to softmaxes in memory; the least of several runs, {
         "wall" if device.type == "cuda" else "CPU"
     } time.
-- Changes of a softmax are against float32 on a CPU: S2D's on both golden cases, HuBERT's on {N_COMPARED} random
+- Changes of a softmax are against float32 on a CPU: S2D's on both golden cases{
+        ", not compiled" if backend else ""
+    }, HuBERT's on {N_COMPARED} random
   windows.
 - Weights: S2D's are {os.environ.get(S2D_WEIGHTS, "those of the parity figures")}, HuBERT's {
         os.environ.get(HUBERT_WEIGHTS, "random")

@@ -2,8 +2,8 @@
 
     python benchmarks/whisper_teachers.py --base WHISPER --labeled ravdess:DIR
 
-A line for each setting, fold and seed in results/whisper_teachers.jsonl; what is there is not run again. Test speakers
-are not looked at. See results/whisper_teachers.md.
+A line for each setting, fold and seed in results/whisper_teachers.jsonl; what is there of that base and set, by their
+names, is not run again. Test speakers are not looked at. See results/whisper_teachers.md.
 """
 
 import argparse
@@ -36,9 +36,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    known = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    done = {tuple(line[name] for name in SETTING) for line in known}
     labeled = read_labeled_set(options.labeled)
+    of = {"base": Path(options.base).name, "labeled": labeled.name}
+    done = {tuple(line[name] for name in SETTING) for line in known(of)}
     speech, group = load_labeled_speech(labeled), ProcessGroup(torch.device("cpu"))
     frozen = freeze(speech, np.arange(len(speech)), Path(options.base), "float32")
     print(f"{frozen.statistics.shape} of pieces of {PIECES_S}", flush=True)
@@ -54,13 +54,19 @@ def main() -> None:
             training.run()
             task.validate(task.model, "float32")
             best = training.best
-            line = dict(zip(SETTING, (pieces, learning_rate, weight_decay, seed, fold.index), strict=True))
+            line = of | dict(zip(SETTING, (pieces, learning_rate, weight_decay, seed, fold.index), strict=True))
             line |= {"epoch": best.epoch, "epochs": len(training.history)}
             line |= {"uar": round(best.validation_uar, 4), "uars": [round(one, 4) for one in task.uars]}
             line["layers"] = [round(one, 2) for one in task.model.layers.softmax(0).tolist()]
             lines.write(json.dumps(line) + "\n")
             lines.flush()
-    print(table([json.loads(line) for line in RESULTS.read_text().splitlines()]))
+    print(table(known(of)))
+
+
+def known(of: dict[str, str]) -> list[dict]:
+    """The lines of this base and set."""
+    lines = map(json.loads, RESULTS.read_text().splitlines()) if RESULTS.exists() else ()
+    return [line for line in lines if of.items() <= line.items()]
 
 
 def table(lines: list[dict]) -> str:

@@ -154,7 +154,8 @@ def speech_tables(options: argparse.Namespace) -> str:
     videos = sorted(path for path in options.videos.iterdir() if path.suffix in (".mp4", ".mpg"))
     heard = recognised(recogniser, [read_waveform(str(path)) for path in videos])
     grid = [(spelled(path.stem), said) for path, said in zip(videos, heard, strict=True) if path.suffix == ".mpg"]
-    lines.append(error_row("GRID", [errors(*one) for one in grid], [len(words(one[0])) for one in grid], ""))
+    if grid:
+        lines.append(error_row("GRID", [errors(*one) for one in grid], [len(words(one[0])) for one in grid], ""))
     said = [f"| {path.name} | {text} |" for path, text in zip(videos, heard, strict=True)]
     return "\n".join([*lines, "", "| talking head | heard |", "|---|---|", *said, "", *refusals])
 

@@ -24,8 +24,7 @@ def test_one_table_has_every_figure_of_every_part(results):
 
 
 @pytest.mark.slow
-def test_the_teachers_work_is_counted_the_same_in_all_documents():
-    """And each precision and batch that is asked for has its line."""
+def test_each_precision_and_batch_has_its_line_with_the_work_of_its_windows():
     import teacher_speed
     import torch
 

@@ -53,6 +53,13 @@ def test_a_part_that_failed_or_was_stopped_is_told_and_the_others_have_their_pag
     assert search["figures"] is None
 
 
+def test_paths_are_named_from_where_it_is_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wrong = run("--device", "cpu", PYTHON="other/python")
+    assert wrong.returncode == 1
+    assert f"{tmp_path}/other/python has no PyTorch" in wrong.stderr
+
+
 def test_what_it_does_not_know_is_told_by_its_usage():
     wrong = run("--fast")
     assert wrong.returncode == 2

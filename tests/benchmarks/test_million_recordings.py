@@ -34,3 +34,11 @@ def test_of_a_corpus_smaller_than_what_is_to_be_left_half_is_left(tmp_path):
     n_done = million_recordings.label_all_but(str(tmp_path), million_recordings.LEFT)
     assert 0 < n_done < summary.spans
     assert reconcile(million_recordings.folders_of(str(tmp_path))) == n_done
+
+
+def test_of_one_size_there_is_no_growth():
+    import million_recordings
+
+    cost = million_recordings.Cost(1.0, 1.0, 1, 1, None)
+    assert million_recordings.growth([cost], [1000]) == "–"
+    assert million_recordings.growth([cost, cost._replace(cpu_s=2.0)], [1000, 2000]) == "1.00"
