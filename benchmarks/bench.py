@@ -13,10 +13,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from machine import shown, write_whole
+from machine import RESULTS, shown, write_whole
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results"
 PARTS = {  # script: what its figures are about
     "label_stages": "Stage by stage, one core",
     "teacher_speed": "Teachers against the machine's matrix products",

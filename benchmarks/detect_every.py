@@ -1,11 +1,9 @@
 """How far apart may face detections be? Interpolated boxes against a detection in every picture, on real videos.
 
-Run with LISER_TEST_DATA (a folder with talking_heads/ and hard_videos/) and DEEPFACE_HOME (with YuNet's weights) set:
+Run with the real recordings (LISER_TEST_DATA) and YuNet's weights (DEEPFACE_HOME, by default weights/ beside them):
 `python benchmarks/detect_every.py`. Prints the tables and writes them to benchmarks/results/detect_every.md.
 """
 
-import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import write_whole
+from machine import RESULTS, find_weights, markdown, videos, write_whole
 from teacher_speed import video_networks
 
 from liser_ray.media import clips, cuts, faces, track
@@ -28,7 +26,6 @@ from liser_ray.teachers.s2d_teacher import FERV39K_LABELS, s2d_teacher
 EVERY = (1, 2, 3, 4, 5, 6, 8, 10, 15)
 SPAN_S = 16.0
 _WINDOW = 1  # which window of a video S2D is asked about
-RESULT = Path(__file__).parent / "results" / "detect_every.md"
 
 
 @dataclass(frozen=True)
@@ -111,16 +108,16 @@ def angle_deg(face: Face) -> float:
     return float(np.degrees(np.arctan2(y1 - y0, x1 - x0)))
 
 
-def rows(videos: list[list[Seen]], cost: Cost) -> Iterator[list[str]]:
+def rows(seen: list[list[Seen]], cost: Cost) -> Iterator[list[str]]:
     """The table's lines: one per `detect_every`."""
-    references = [faces_at(seen, 1)[0] for seen in videos]
-    n_pictures = sum(map(len, videos))
+    references = [faces_at(one, 1)[0] for one in seen]
+    n_pictures = sum(map(len, seen))
     other_ms = (cost.decode_ms + cost.tiny_ms + cost.crop_ms) / cost.pictures
     for every in EVERY:
         asked, lost, n_with_face = 0, 0, 0
         errors = []
-        for seen, reference in zip(videos, references, strict=True):
-            found, n = faces_at(seen, every)
+        for one, reference in zip(seen, references, strict=True):
+            found, n = faces_at(one, every)
             asked += n
             for true, guess in zip(reference, found, strict=True):
                 if not true:
@@ -148,7 +145,7 @@ def rows(videos: list[list[Seen]], cost: Cost) -> Iterator[list[str]]:
         ]
 
 
-def report(title: str, videos: list[list[Seen]], cost: Cost) -> str:
+def report(title: str, seen: list[list[Seen]], cost: Cost) -> str:
     head = [
         "detect_every",
         "detected pictures",
@@ -159,13 +156,12 @@ def report(title: str, videos: list[list[Seen]], cost: Cost) -> str:
         "face lost, % of pictures with one",
         "detection's share of the time, %",
     ]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows(videos, cost))]
     per_s = {name: getattr(cost, f"{name}_ms") / cost.video_s for name in ("decode", "tiny", "detect", "crop")}
     return "\n".join(
         [
-            f"## {title}: {len(videos)} videos, {sum(map(len, videos))} pictures, {cost.video_s:.0f} s",
+            f"## {title}: {len(seen)} videos, {sum(map(len, seen))} pictures, {cost.video_s:.0f} s",
             "",
-            *lines,
+            markdown(head, rows(seen, cost), len(head)),
             "",
             "One thread, milliseconds of CPU time per second of video: "
             f"decode {per_s['decode']:.0f}, cut detection {per_s['tiny']:.0f}, crop {per_s['crop']:.0f}, "
@@ -199,9 +195,7 @@ same in {same:.0%} of the windows. The clips differ by {grey:.1f} of 255 grey le
 
 
 def main() -> None:
-    if "LISER_TEST_DATA" not in os.environ:
-        sys.exit("set LISER_TEST_DATA to the folder that holds talking_heads/ and hard_videos/")
-    data = Path(os.environ["LISER_TEST_DATA"])
+    find_weights()
     check_detector("yunet")
     detector = FaceDetector("yunet")
     parts = [
@@ -215,14 +209,14 @@ def main() -> None:
     ]
     for folder, title in (("talking_heads", "Talking heads"), ("hard_videos", "Hard videos")):
         cost = Cost()
-        paths = [path for path in sorted((data / folder).iterdir()) if path.suffix in (".mp4", ".mov", ".mpg")]
+        paths = videos(folder)
         parts.append(report(title, [see(path, detector, cost) for path in paths], cost))
         if folder == "talking_heads":
             heads = paths
     parts.append(softmax_change(heads))
     text = "\n".join(parts)
     print(text)
-    write_whole(RESULT, text)
+    write_whole(RESULTS / "detect_every.md", text)
 
 
 if __name__ == "__main__":

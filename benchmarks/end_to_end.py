@@ -1,10 +1,10 @@
 """Hours of video labeled per hour by the whole job on Ray, beside a plain pool of processes and the naive script.
 
-Run with the real recordings (LISER_TEST_DATA, default ../shared/data) and YuNet's weights (DEEPFACE_HOME, default
-../shared/weights): `python benchmarks/end_to_end.py`. Writes benchmarks/results/end_to_end.md and .json; with
-`--full_size` (S2D and HuBERT base instead of small teachers) end_to_end_full_size.*. `--rounds 3` runs all ways three
-times, in turns, and says how far their shares are apart; `--ways job` runs the job alone, on a GPU where there is one.
-`--quick` tries the script out in a minute.
+Run with the real recordings (LISER_TEST_DATA) and YuNet's weights (DEEPFACE_HOME, by default weights/ beside them):
+`python benchmarks/end_to_end.py`. Writes benchmarks/results/end_to_end.md and .json; with `--full_size` (S2D and HuBERT
+base instead of small teachers) end_to_end_full_size.*. `--rounds 3` runs all ways three times, in turns, and says how
+far their shares are apart; `--ways job` runs the job alone, on a GPU where there is one. `--quick` tries the script out
+in a minute.
 """
 
 import argparse
@@ -14,16 +14,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
-
-# A way is dozens of processes that import the same packages: without bytecode each takes twice as long for it.
-if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
-    os.environ.setdefault("PYTHONPYCACHEPREFIX", f"{tempfile.gettempdir()}/liser-bytecode-{os.getuid()}")
 
 import torch
 from labeling_ways import full_teachers, import_all, run_job, run_naive, run_pool, small_teachers
-from machine import add_writing, describe_busy, results_folder, write_json, write_whole
+from machine import add_writing, describe_busy, find_weights, markdown, results_folder, videos, write_json, write_whole
 from process_tree import Watched, watch
 
 from liser_ray.corpora.config import PlanConfig
@@ -31,7 +26,6 @@ from liser_ray.labeling.config import LabelConfig, fit_pools
 from liser_ray.media.reader import Reader
 from liser_ray.runtime.cluster import CPUS_FOR_RAY
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 CORES = os.cpu_count() or 1
 JOB, POOL, MEDIA, NAIVE = "job", "pool", "media", "naive"
 WAYS = {
@@ -66,9 +60,8 @@ FULL_SIZE = Size(spans=20, span_s=4.0, naive_s=1.2, recordings=7)
 QUICK = Size(spans=4, span_s=4.0, naive_s=0.6, recordings=2)
 
 
-def recordings_by_length(folder: Path) -> list[tuple[float, Path]]:
+def recordings_by_length(paths: Sequence[Path]) -> list[tuple[float, Path]]:
     """Seconds and path of each recording, the shortest first."""
-    paths = [path for path in folder.iterdir() if path.suffix in (".mp4", ".mov", ".mpg")]
     found = []
     for path in paths:
         with Reader(str(path)) as reader:
@@ -79,14 +72,13 @@ def recordings_by_length(folder: Path) -> list[tuple[float, Path]]:
 def copy_corpus(recordings: Sequence[tuple[float, Path]], size: Size, folder: Path) -> int:
     """Copies of the recordings, round after round, until they have enough spans; how many copies there are."""
     folder.mkdir()
-    spans = 0
-    for number in count():
-        if spans >= size.spans:
-            return number
-        duration_s, path = recordings[number % len(recordings)]
-        shutil.copyfile(path, folder / f"{number:05}_{path.name}")
+    copies = spans = 0
+    while spans < size.spans:
+        duration_s, path = recordings[copies % len(recordings)]
+        shutil.copyfile(path, folder / f"{copies:05}_{path.name}")
         spans += max(1, round(duration_s / size.span_s + 0.49))
-    raise AssertionError
+        copies += 1
+    return copies
 
 
 def measure(
@@ -128,13 +120,12 @@ def figures_of(found: dict[str, Watched]) -> dict[str, tuple[float, str]]:
             f"{name}_peak_memory": (float(one.peak_memory), "bytes"),
             f"{name}_peak_shared": (float(one.peak_shared), "bytes"),
         }
-        if name == JOB:
-            figures[f"{name}_spilled"] = (float(one.value["spilled"]), "bytes")
         figures |= {
             f"{name}_{stage}_busy": (busy_s / one.video_s, "worker-s per s of video")
             for stage, busy_s in (one.value or {}).get("busy_s", {}).items()
         }
         if name == JOB:
+            figures[f"{name}_spilled"] = (float(one.value["spilled"]), "bytes")
             rate = figures[f"{name}_steady"][0]
             for stage, busy_s in one.value["busy_s"].items():
                 figures[f"{name}_{stage}_at_work"] = (rate * busy_s / one.video_s, "workers, steady")
@@ -217,8 +208,7 @@ def table(figures: dict[str, tuple[float, str]], names: Sequence[str]) -> str:
                 figure("spilled", ",.1f", MB),
             )
         )
-    rows = (head, ["---"] + ["---:"] * (len(head) - 1), *lines)
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown(head, lines)
 
 
 def process_table(found: dict[str, Watched]) -> str:
@@ -227,18 +217,18 @@ def process_table(found: dict[str, Watched]) -> str:
     spent = {name: found[name].steady_cpu_s() for name in names}
     video_s = {name: max(1e-9, found[name].steady()[2]) for name in names}
     kinds = sorted(set().union(*spent.values()), key=lambda kind: -max(spent[name].get(kind, 0.0) for name in names))
-    rows = [["processes", *(WAYS[name] for name in names)], ["---"] + ["---:"] * len(names)]
+    rows = []
     for kind in kinds:
         cells = [f"{1000 * spent[name][kind] / video_s[name]:.3g}" if kind in spent[name] else "–" for name in names]
         rows.append([kind, *cells])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown(["processes", *(WAYS[name] for name in names)], rows)
 
 
 def stage_table(found: dict[str, Watched]) -> str:
     """Seconds that workers spent in each stage for a second of video, in the job and in the pool."""
     names = [name for name in (JOB, POOL, MEDIA) if name in found]
     stages = found[names[0]].value["busy_s"]
-    rows = [["stage", *(WAYS[name] for name in names)], ["---"] + ["---:"] * len(names)]
+    rows = []
     for stage in stages:
         cells = []
         for name in names:
@@ -247,18 +237,20 @@ def stage_table(found: dict[str, Watched]) -> str:
             workers = value.get("workers", {}).get(stage, CORES)
             cells.append("–" if busy_s is None else f"{busy_s / found[name].video_s:.3g} ({workers} workers)")
         rows.append([str(stage), *cells])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown(["stage", *(WAYS[name] for name in names)], rows)
 
 
 def round_table(rounds: Sequence[dict[str, Watched]]) -> str:
     """The job's shares in each round."""
-    rows = [["round", "of the pool", "of the slowest stage's ceiling", "of all stages' ceiling"], ["---:"] * 4]
+    rows = []
     for number, found in enumerate(rounds, 1):
         of = shares(found)
         rows.append(
             [str(number), *(f"{of[f'{JOB}_of_{what}'][0]:.0%}" for what in ("pool", "ceiling", "shared_ceiling"))]
         )
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown(
+        ["round", "of the pool", "of the slowest stage's ceiling", "of all stages' ceiling"], rows, n_left=0
+    )
 
 
 def report(
@@ -349,11 +341,8 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     size = QUICK if options.quick else FULL_SIZE if options.full_size else SMALL
     size = replace(size, spans=options.spans or size.spans, span_s=options.span_seconds or size.span_s)
-    folder = Path(os.environ.get("LISER_TEST_DATA", SHARED / "data")) / "talking_heads"
-    if not folder.is_dir():
-        sys.exit(f"no recordings in {folder}: set LISER_TEST_DATA to the folder that holds talking_heads/")
-    os.environ.setdefault("DEEPFACE_HOME", str(SHARED / "weights"))
-    recordings = recordings_by_length(folder)
+    find_weights()
+    recordings = recordings_by_length(videos("talking_heads"))
     paths = [path for _, path in recordings][: size.recordings]
 
     ways = options.ways or (QUICK_WAYS if options.quick else tuple(WAYS))

@@ -1,11 +1,10 @@
 """What the detector's first look at a small picture changes: boxes, their noise and the time, on real videos.
 
-Run with LISER_TEST_DATA (a folder with talking_heads/ and hard_videos/) and DEEPFACE_HOME (with YuNet's weights) set:
+Run with the real recordings (LISER_TEST_DATA) and YuNet's weights (DEEPFACE_HOME, by default weights/ beside them):
 `python benchmarks/first_look.py`. Prints the table and writes it to benchmarks/results/first_look.md.
 """
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"  # read when the libraries below are imported
 
 import numpy as np
-from machine import describe, write_whole
+from machine import RESULTS, describe, find_weights, videos, write_whole
 
 from liser_ray.media import detector
 from liser_ray.media.detector import Face, FaceDetector, check_detector
@@ -23,7 +22,6 @@ from liser_ray.media.frame import SampledFrame
 from liser_ray.media.reader import Reader
 
 PICTURES = 45  # in a row, from the start of each video
-RESULT = Path(__file__).parent / "results" / "first_look.md"
 
 
 @dataclass
@@ -87,13 +85,11 @@ def line(title: str, paths: Sequence[Path]) -> str:
 
 
 def main() -> None:
-    if "LISER_TEST_DATA" not in os.environ:
-        sys.exit("set LISER_TEST_DATA to the folder that holds talking_heads/ and hard_videos/")
+    find_weights()
     check_detector("yunet")
     lines = []
     for folder, title in (("talking_heads", "talking heads"), ("hard_videos", "hard videos")):
-        paths = sorted(Path(os.environ["LISER_TEST_DATA"], folder).iterdir())
-        lines.append(line(title, [path for path in paths if path.suffix in (".mp4", ".mov", ".mpg")]))
+        lines.append(line(title, videos(folder)))
     where = describe(("onnxruntime", "av"), "one of them used")
     text = f"""# A first look at a small picture
 
@@ -114,7 +110,7 @@ scale, the same way in each picture of a video; none of the two is the truth.
 Machine: {where}
 """
     print(text)
-    write_whole(RESULT, text)
+    write_whole(RESULTS / "first_look.md", text)
 
 
 if __name__ == "__main__":

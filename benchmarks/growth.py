@@ -3,7 +3,7 @@
 `python benchmarks/growth.py` labels generated talking heads with teachers that cost little, so that what Ray and the
 job cost for a span counts: 10, 100, 1,000 and 10,000 spans of one window each, then the same video in spans of 4 to
 32 s. Writes benchmarks/results/growth.md and .json; `--largest` leaves out larger corpora, `--quick` tries the script
-out in a minute and writes nothing. It needs YuNet's weights (DEEPFACE_HOME, default ../shared/weights).
+out in a minute and writes nothing. It needs YuNet's weights (DEEPFACE_HOME, by default beside LISER_TEST_DATA).
 """
 
 import argparse
@@ -15,20 +15,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# A way is dozens of processes that import the same packages: without bytecode each takes twice as long for it.
-if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
-    os.environ.setdefault("PYTHONPYCACHEPREFIX", f"{tempfile.gettempdir()}/liser-bytecode-{os.getuid()}")
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 from labeling_ways import import_all, run_job, small_teachers
-from machine import add_writing, describe_busy, results_folder, shown, write_json, write_whole
+from machine import add_writing, describe_busy, find_weights, markdown, results_folder, shown, write_json, write_whole
 from process_tree import Watched, watch
 
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.media.span import MediaConfig
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 SPANS = (10, 100, 1000, 10_000)
 SPANS_PER_RECORDING = 10
 WINDOW_S = 0.534
@@ -159,14 +155,13 @@ def verdict(exponents: Mapping[str, float | None]) -> str:
 
 def table(found: Sequence[Grown], what: str) -> str:
     """A line for each size, and one of exponents."""
-    rows = [[what, "spans", *(title for _, title, _ in COLUMNS.values())]]
-    rows.append(["---:"] * len(rows[0]))
+    rows = []
     for one in found:
         cells = [shown(value(one) / (MB if unit == "bytes" else 1)) for unit, _, value in COLUMNS.values()]
         rows.append([f"{one.size:,g}", f"{one.spans:,}", *cells])
     known = {name: exponent(found, name) for name in GROWS}
     rows.append(["**exponent**", "", *(_short(known.get(name)) for name in COLUMNS)])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown([what, "spans", *(title for _, title, _ in COLUMNS.values())], rows, n_left=0)
 
 
 def _short(value: float | None) -> str:
@@ -220,7 +215,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--largest", type=int, default=SPANS[-1], help="spans of the largest corpus")
     add_writing(parser)
     options = parser.parse_args(arguments)
-    os.environ.setdefault("DEEPFACE_HOME", str(SHARED / "weights"))
+    find_weights()
     sizes = [10] if options.quick else [size for size in SPANS if size <= options.largest]
     lengths_s = () if options.quick else LENGTHS_S
     if not options.quick:

@@ -1,8 +1,8 @@
 """Seconds of video labeled per second and CPU core, stage by stage, beside the naive way (`naive_way.py`).
 
-Run with the real recordings (LISER_TEST_DATA, default ../shared/data) and YuNet's weights (DEEPFACE_HOME, default
-../shared/weights): `python benchmarks/label_stages.py`. Prints the table and writes benchmarks/results/label_stages.md;
-`--quick` tries the script out in half a minute, with two recordings and teachers of one layer, and writes nothing.
+Run with the real recordings (LISER_TEST_DATA) and YuNet's weights (DEEPFACE_HOME, by default weights/ beside them):
+`python benchmarks/label_stages.py`. Prints the table and writes benchmarks/results/label_stages.md; `--quick` tries the
+script out in half a minute, with two recordings and teachers of one layer, and writes nothing.
 
 Both ways run in one process, on one thread, by turns on each recording, so that a machine that slows down slows both;
 the media stage three times, of which the quickest counts: other work on the machine only ever adds.
@@ -28,7 +28,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from machine import describe, shown, write_json, write_whole
+from machine import (
+    add_writing,
+    describe,
+    find_weights,
+    markdown,
+    results_folder,
+    shown,
+    videos,
+    write_json,
+    write_whole,
+)
 from transformers import HubertConfig, HubertForSequenceClassification
 
 from liser_ray.labeling.config import LabelConfig
@@ -53,8 +63,6 @@ from liser_ray.teachers.targets import Target
 from liser_ray.teachers.windows import sound_windows
 from liser_ray.training.precision import able_precision
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-RESULT = Path(__file__).parent / "results" / "label_stages.md"
 OURS, NAIVE = "ours", "naive"
 SPEECH_LABELS = ("neutral", "happy", "sad", "angry")
 VIDEO_BATCH, SPEECH_BATCH = CPU_BATCH, Options().batch_size
@@ -336,21 +344,18 @@ def table(costs: Costs) -> str:
         return [what, *(shown(value) for value in (*speeds, cpu, naive_cpu, wall, naive_wall))]
 
     lines = [line(what, *both) for what, both in by_stage(costs).items()]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] + ["---:"] * 7, *lines))
+    return markdown(head, lines)
 
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, help=f"of each recording (default: {FULL.seconds:g})")
-    parser.add_argument("--quick", action="store_true", help="try the script out; the figures mean nothing")
+    add_writing(parser)
     options = parser.parse_args(arguments)
     size = QUICK if options.quick else FULL
     size = replace(size, seconds=options.seconds or size.seconds)
-    folder = Path(os.environ.get("LISER_TEST_DATA", SHARED / "data")) / "talking_heads"
-    if not folder.is_dir():
-        sys.exit(f"no recordings in {folder}: set LISER_TEST_DATA to the folder that holds talking_heads/")
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix in (".mp4", ".mov", ".mpg")][: size.recordings]
-    os.environ.setdefault("DEEPFACE_HOME", str(SHARED / "weights"))
+    paths = videos("talking_heads")[: size.recordings]
+    find_weights()
     check_detector("yunet")
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -365,9 +370,6 @@ def main(arguments: Sequence[str]) -> None:
     *speech, speech_differs = measure_speech_teacher(windows, size.layers, costs)
     *video, video_differs = measure_video_teacher(packed, size.layers, costs)
     measure_rows(prepared, [video, speech], costs)
-    if options.quick:
-        print(table(costs))
-        return
 
     video_s = CLIP_S * sum(len(media.clip_start_s) for media in prepared)
     where = describe(
@@ -402,8 +404,9 @@ Machine: {where}
   rows. Neither way includes Ray, child processes or a network.
 """
     print(text)
-    write_whole(RESULT, text)
-    write_json(RESULT.with_suffix(".json"), command, where, figures(costs))
+    if folder := results_folder(options):
+        write_whole(folder / "label_stages.md", text)
+        write_json(folder / "label_stages.json", command, where, figures(costs))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -13,8 +14,22 @@ import psutil
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+DATA = Path(os.environ.get("LISER_TEST_DATA", Path(__file__).resolve().parents[2] / "shared/data"))
+"""Real recordings: talking_heads/, hard_videos/, ravdess/."""
 S2D_WEIGHTS, HUBERT_WEIGHTS = "LISER_S2D", "LISER_HUBERT"
 """Variables of the environment with trained weights: two files with a comma between; a folder."""
+
+
+def videos(folder: str) -> list[Path]:
+    """The real recordings in a folder of `DATA`, by name; exits where there are none."""
+    if not (DATA / folder).is_dir():
+        sys.exit(f"no recordings in {DATA / folder}: set LISER_TEST_DATA to the folder that holds {folder}/")
+    return [path for path in sorted((DATA / folder).iterdir()) if path.suffix in (".mp4", ".mov", ".mpg")]
+
+
+def find_weights() -> None:
+    """Have YuNet's weights looked for beside `DATA` where DEEPFACE_HOME does not say where they are."""
+    os.environ.setdefault("DEEPFACE_HOME", str(DATA.parent / "weights"))
 
 
 def add_writing(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +65,12 @@ def describe_busy(packages: Sequence[str]) -> str:
 def shown(value: float) -> str:
     """Three digits, as people write them."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], n_left: int = 1) -> str:
+    """A table in Markdown: the first columns are aligned left, as words are, the others right."""
+    rules = ["---"] * n_left + ["---:"] * (len(head) - n_left)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rules, *rows))
 
 
 def write_whole(path: Path, text: str) -> None:

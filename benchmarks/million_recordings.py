@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import ray
-from machine import describe_busy, memory_together, peak_bytes, write_whole
+from machine import DATA, RESULTS, describe_busy, memory_together, peak_bytes, write_whole
 from ray.data.checkpoint.checkpoint_filter import convert_and_sort_checkpointed_ids
 
 from liser_ray.corpora import plan
@@ -51,7 +51,6 @@ from liser_ray.media.reader import Header
 from liser_ray.runtime.cluster import start_ray
 from liser_ray.teachers.targets import Target
 
-RESULTS = Path(__file__).parent / "results"
 RECORDINGS = {"driver": (10_000, 100_000, 1_000_000), "ray": (10_000, 100_000, 1_000_000)}
 PIPELINE_RECORDINGS = (20, 80, 320)
 N_PROBES = 400
@@ -283,7 +282,7 @@ def driver_text(sizes: Sequence[int], temporary: Path) -> str:
         cells = [f"{one.seconds:,.2f} / {one.cpu_s:,.2f} / {max(0, one.driver - base) / MB:,.0f}" for one in of_step]
         rows.append(f"| {name} | {' | '.join(cells)} | {growth(of_step, sizes)} |")
     filter_bytes = costs["Ray's checkpoint filter"][-1].value / done
-    real = Path(os.environ.get("LISER_TEST_DATA", "")) / "talking_heads"
+    real = DATA / "talking_heads"
     return f"""{heading(facts)}
 
 Seconds / CPU seconds / MB that the driver took above its imports ({base / MB:,.0f} MB), each step in its own process:

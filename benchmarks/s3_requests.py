@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 from fault_proxy import FaultProxy
 from local_http import QuietHandler
-from machine import describe, write_whole
+from machine import RESULTS, describe, write_whole
 from media_files import write_video
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.checkpoint.checkpoint_writer import BatchBasedCheckpointWriter
@@ -37,7 +37,6 @@ from liser_ray.labeling.schema import empty_column, labels_schema
 from liser_ray.media.reader import Reader
 from liser_ray.storage.files import filesystem
 
-RESULT = Path(__file__).parent / "results" / "s3_requests.md"
 KINDS = ("LIST", "HEAD", "GET", "PUT", "COPY", "DELETE")
 N_RECORDINGS = 4
 RECORDING_S = 64.0
@@ -173,7 +172,7 @@ each, {N_FILES} files of {ROWS_PER_FILE} labels. A request that fails is made ag
 Machine: {describe(("ray", "pyarrow", "boto3", "av"))}
 """
     print(text)
-    write_whole(RESULT, text)
+    write_whole(RESULTS / "s3_requests.md", text)
 
 
 def count(store: SwiftStore, proxy: CountingProxy, video: Path) -> tuple[list[Step], int]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from machine import shown
+from machine import RESULTS, shown
 from teacher_speed import flops_of, video_flops
 from transformers import HubertConfig, HubertForSequenceClassification
 
@@ -24,7 +24,6 @@ from liser_ray.media.yuv import CROP_PX, PACKED_ROWS
 from liser_ray.results.tables import write_between_markers
 from liser_ray.teachers.s2d import S2DConfig
 
-RESULTS = Path(__file__).parent / "results"
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "scaling.md"
 HOURS = (100_000, 10_000_000)
 

@@ -1,14 +1,12 @@
 """Does mouth motion go together with the sound? Talking heads with their own sound and with one another's.
 
-Run with LISER_TEST_DATA (a folder with talking_heads/ and hard_videos/) and DEEPFACE_HOME (with YuNet's weights) set:
+Run with the real recordings (LISER_TEST_DATA) and YuNet's weights (DEEPFACE_HOME, by default weights/ beside them):
 `python benchmarks/speaks.py --landmarks mobilefacenet_model_best.pth.tar`. Prints the tables of
 benchmarks/results/speaks.md, where the design is. Landmarks are kept in --cache: they take most of the time.
 """
 
 import argparse
 import math
-import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from machine import DATA, find_weights, markdown, videos
 from scipy.ndimage import uniform_filter1d
 from sklearn.metrics import roc_auc_score
 
@@ -189,9 +188,7 @@ def interval(pairs: list[Pair], faces: list[str], sounds: Iterable[str], measure
 
 
 def table(head: list[str], rows: Iterable[Iterable[str]]) -> None:
-    for cells in (head, ["---"] * len(head), *rows):
-        print("| " + " | ".join(cells) + " |")
-    print()
+    print(markdown(head, rows, len(head)), end="\n\n")
 
 
 def label(measure: Measure) -> str:
@@ -203,19 +200,17 @@ def main() -> None:
     parser.add_argument("--landmarks", type=Path, required=True, help="weights of S2D's landmark network")
     parser.add_argument("--cache", type=Path, default=Path("/tmp/speaks"), help="folder to keep landmarks in")
     arguments = parser.parse_args()
-    if "LISER_TEST_DATA" not in os.environ:
-        sys.exit("set LISER_TEST_DATA to the folder that holds talking_heads/ and hard_videos/")
-    data = Path(os.environ["LISER_TEST_DATA"])
+    find_weights()
     arguments.cache.mkdir(parents=True, exist_ok=True)
     network = load_mobilefacenet(arguments.landmarks)
 
     def recordings(paths: Iterable[Path]) -> list[Recording]:
         return [read(path, network, arguments.cache) for path in paths]
 
-    heads = recordings(sorted(one for one in (data / "talking_heads").iterdir() if one.suffix in (".mp4", ".mpg")))
+    heads = recordings(videos("talking_heads"))
     best = report(heads)
     print("Hard videos")
-    for one in recordings(data / "hard_videos" / name for name in ("two_faces_cuts.mp4", "music_face.mp4")):
+    for one in recordings(DATA / "hard_videos" / name for name in ("two_faces_cuts.mp4", "music_face.mp4")):
         found = pair(one, one, 2, [best])
         for name, scores in found.scores.items():
             print(one.name, label(name), np.round(scores, 2), "speech", np.round(found.spoken, 2))

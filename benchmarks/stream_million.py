@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 import torch
-from machine import describe_busy, memory_together, write_whole
+from machine import RESULTS, describe_busy, memory_together, write_whole
 from small_labels import SPEECH_LABELS, write_labels
 
 from liser_ray.media.flac import encode_flac
@@ -36,7 +36,7 @@ from liser_ray.student.data.order import SHUFFLE_ROWS
 from liser_ray.student.data.stream import StreamedSegments, StreamSource
 from liser_ray.student.data.unlabeled import SegmentSettings
 
-RESULT = Path(__file__).parent / "results" / "stream_million.md"
+RESULT = RESULTS / "stream_million.md"
 MILLION = 1_000_000
 ROWS_PER_GROUP = 768
 GROUPS_PER_FILE = 8

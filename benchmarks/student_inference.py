@@ -22,7 +22,7 @@ import numpy as np
 import safetensors.torch
 import torch
 import torchaudio
-from machine import RESULTS, add_writing, describe, results_folder, write_whole
+from machine import DATA, RESULTS, add_writing, describe, results_folder, write_whole
 from plain_student import Network
 from torch.nn.utils.parametrize import remove_parametrizations
 from torch.utils.flop_counter import FlopCounterMode
@@ -40,7 +40,6 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from small_students import write_student
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "predict.md"
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 N_LABELS = 8
 SECONDS = 60
 TURNS = 7
@@ -134,7 +133,7 @@ Machine: {describe(("torch", "onnxruntime", "transformers"))}
 
 def load_speech(count: int) -> list[np.ndarray]:
     """Recordings of RAVDESS, of all speakers by turns; noise where there are none."""
-    files = sorted((Path(os.environ.get("LISER_TEST_DATA", SHARED / "data")) / "ravdess").glob("*/*"))
+    files = sorted((DATA / "ravdess").glob("*/*"))
     if files:
         chosen = [files[i] for i in np.random.default_rng(0).permutation(len(files))[:count]]
         return [read_waveform(str(file)).astype(np.float32) / 32768 for file in chosen]

@@ -6,7 +6,6 @@ benchmarks/results/student_training.md (student_training_cuda.md on a GPU); --qu
 """
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from machine import add_writing, describe, results_folder, write_json, write_whole
+from machine import DATA, add_writing, describe, results_folder, write_json, write_whole
 from plain_student import PlainTraining
 
 from liser_ray.corpora.folds import folds_of
@@ -38,7 +37,6 @@ from liser_ray.training.fit import ProcessGroup, Training
 from liser_ray.training.memory import keep_freed_memory
 from liser_ray.training.precision import Precision, able_precision
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 RECORDINGS, QUICK_RECORDINGS = 1440, 50
 """Tones, as many as RAVDESS has recordings of speech."""
 PLAIN = ("plain, loaders: 0", "plain, loaders: 2")
@@ -154,7 +152,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--epochs", type=int, default=4, help="of each, by turns")
     add_writing(parser)
     options = parser.parse_args(arguments)
-    real = Path(os.environ.get("LISER_TEST_DATA", SHARED / "data")) / "ravdess"
+    real = DATA / "ravdess"
     use_real = real.is_dir() and not options.quick
     n_epochs = 1 if options.quick else options.epochs
     n_tones = QUICK_RECORDINGS if options.quick else RECORDINGS
