@@ -17,7 +17,6 @@ def statistics(deviation_db, n_loud, rng):
 
 
 def test_what_is_below_the_trainings_is_named():
-    print("seed 3")
     rng = np.random.default_rng(3)
     found = least(statistics(rng.uniform(6, 12), rng.integers(40, 65), rng) for _ in range(400))
     assert found["movement_db"] == pytest.approx(6, abs=0.1)
@@ -32,7 +31,6 @@ def test_what_is_below_the_trainings_is_named():
 
 
 def test_noise_moves_less_than_what_comes_and_goes_and_a_hum_has_few_bands(tmp_path):
-    print("seed 0")
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 0.1, 4 * RATE_HZ).astype(np.float32)
     bursts = noise * (np.sin(np.arange(len(noise)) / RATE_HZ * 2 * np.pi * 3) > 0)

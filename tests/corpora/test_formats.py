@@ -6,18 +6,11 @@ import os
 import sys
 
 import pytest
+from small_sets import fill, refusal
 
 from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.recordings import input_roots, list_recordings
-from liser_ray.runtime.errors import UserError
-
-
-def fill(folder, *names):
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"x")
-    return folder
 
 
 def facts(labeled, root):
@@ -25,12 +18,6 @@ def facts(labeled, root):
         (os.path.relpath(one.uri, root), one.label, one.speaker, one.sex, one.text, one.split)
         for one in labeled.utterances
     ]
-
-
-def refusal(spec):
-    with pytest.raises(UserError) as refused:
-        read_labeled_set(str(spec))
-    return str(refused.value)
 
 
 class TestAudiofolder:

@@ -4,6 +4,7 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from small_sets import fill, refusal
 
 from liser_ray.corpora.labeled import CORPORA, read_labeled_set
 from liser_ray.corpora.labels import meaning
@@ -22,20 +23,6 @@ def cremad_names():
                 names = {f"{actor}_{sentence}_{emotion}_{level}" for level in levels}
                 if f"{actor}_{sentence}" not in never_recorded:
                     yield from names - lost
-
-
-def fill(folder, *names):
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
-
-
-def refusal(spec):
-    with pytest.raises(UserError) as refused:
-        read_labeled_set(str(spec))
-    return str(refused.value)
 
 
 class TestRavdess:

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from small_sets import fill
 
 from liser_ray.corpora.folds import folds_of
 from liser_ray.corpora.labeled import read_labeled_set
@@ -26,13 +27,6 @@ MSP-PODCAST_0005_0001.wav,N,4,4,4,12,Male,Test2
 MSP-PODCAST_xxxx_0001.wav,X,,,,Unknown,Unknown,Test3
 MSP-PODCAST_0006_0001.wav,N,4,4,4,102,Male,Train
 """
-
-
-def fill(folder, *names):
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"x")
-    return folder
 
 
 def write_podcasts(folder, name="labels_consensus.csv", audio="Audios"):

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from small_logits import random_logits, softmaxes
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
@@ -38,14 +39,6 @@ def target(name, n_values, kind="distribution", temperature=1.0):
 
 
 TEACHERS = {"speech": target("speech", 8, temperature=2.0), "face": target("face", 7)}
-
-
-def softmaxes(n, k, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).dirichlet((0.5,) * k, n))
-
-
-def random_logits(n, k, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).normal(size=(n, k))).requires_grad_()
 
 
 def batch(n_labeled=3, n_unlabeled=4, k_s=8, k_f=7):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from small_logits import random_logits, softmaxes
 
 from liser_ray.teachers.temperature import with_temperature
 from liser_ray.training.distillation import (
@@ -16,14 +17,6 @@ from liser_ray.training.distillation import (
 
 TEMPERATURES = (0.5, 1.0, 3.0)
 JUNK = (0.0, math.nan, math.inf)
-
-
-def drawn(n, k, seed):
-    return torch.from_numpy(np.random.default_rng(seed).normal(size=(n, k))).requires_grad_()
-
-
-def softmaxes(n, k, seed):
-    return torch.from_numpy(np.random.default_rng(seed).dirichlet((0.5,) * k, n))
 
 
 def softmax(logits, temperature):
@@ -39,7 +32,7 @@ def all_valid(n):
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 def test_logits_by_hand(temperature, squared):
     """The divergence Σ t log(t / p), and its gradient (p - t) / τ."""
-    logits, teacher = drawn(6, 5, 1), softmaxes(6, 5, 2)
+    logits, teacher = random_logits(6, 5, 1), softmaxes(6, 5, 2)
     losses = logit_distillation(logits, teacher, all_valid(6), temperature, squared)
     losses.sum().backward()
     factor = temperature**2 if squared else 1
@@ -53,7 +46,7 @@ def test_logits_by_hand(temperature, squared):
 
 def test_embeddings_by_hand():
     """The negative cosine, and its gradient -(e / |e| - cos · p / |p|) / |p|."""
-    projected, embedding = drawn(6, 5, 3), drawn(6, 5, 4).detach()
+    projected, embedding = random_logits(6, 5, 3), random_logits(6, 5, 4).detach()
     losses = embedding_distillation(projected, embedding, all_valid(6))
     losses.sum().backward()
     for loss, gradient, p, e in zip(losses.tolist(), projected.grad, projected, embedding, strict=True):
@@ -66,7 +59,7 @@ def test_embeddings_by_hand():
 
 def test_two_teachers_are_equalled_at_minus_2():
     """L_emb is the sum over both, however long the vectors are."""
-    teachers = [drawn(4, size, seed).detach() for size, seed in ((5, 5), (9, 6))]
+    teachers = [random_logits(4, size, seed).detach() for size, seed in ((5, 5), (9, 6))]
     total = sum(embedding_distillation(3 * one, one, all_valid(4)) for one in teachers)
     assert total.tolist() == pytest.approx([-2.0] * 4, rel=1e-12)
     opposite = sum(embedding_distillation(-one, one, all_valid(4)) for one in teachers)
@@ -87,10 +80,10 @@ def test_the_teachers_own_logits_lose_nothing_at_any_temperature(temperature):
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 def test_where_the_teacher_says_nothing_loss_and_gradient_are_exactly_0(junk, temperature):
     valid = torch.tensor([True, False, True, False])
-    teachers = softmaxes(4, 5, 8), drawn(4, 5, 9).detach()
+    teachers = softmaxes(4, 5, 8), random_logits(4, 5, 9).detach()
     for of, teacher in zip((logit_distillation, embedding_distillation), teachers, strict=True):
         given = (temperature,) if of is logit_distillation else ()
-        outputs, alone = drawn(4, 5, 10), drawn(4, 5, 10)
+        outputs, alone = random_logits(4, 5, 10), random_logits(4, 5, 10)
         losses = of(outputs, torch.where(valid[:, None], teacher, junk), valid, *given)
         losses.sum().backward()
         of(alone[valid], teacher[valid], all_valid(2), *given).sum().backward()
@@ -101,9 +94,11 @@ def test_where_the_teacher_says_nothing_loss_and_gradient_are_exactly_0(junk, te
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 def test_numeric_gradients(temperature):
-    valid, teacher, embedding = torch.tensor([True, False, True]), softmaxes(3, 4, 11), drawn(3, 4, 12).detach()
-    assert torch.autograd.gradcheck(lambda one: logit_distillation(one, teacher, valid, temperature), drawn(3, 4, 13))
-    assert torch.autograd.gradcheck(lambda one: embedding_distillation(one, embedding, valid), drawn(3, 4, 14))
+    valid, teacher, embedding = torch.tensor([True, False, True]), softmaxes(3, 4, 11), random_logits(3, 4, 12).detach()
+    assert torch.autograd.gradcheck(
+        lambda one: logit_distillation(one, teacher, valid, temperature), random_logits(3, 4, 13)
+    )
+    assert torch.autograd.gradcheck(lambda one: embedding_distillation(one, embedding, valid), random_logits(3, 4, 14))
 
 
 def test_sure_teachers_extreme_logits_and_vectors_of_zeros_stay_finite():
@@ -130,7 +125,7 @@ def test_a_temperature_is_that_of_calibration(temperature):
 
 
 def test_another_distance_is_taken_at_the_temperature_too():
-    logits, teacher = drawn(3, 4, 16).detach(), softmaxes(3, 4, 17)
+    logits, teacher = random_logits(3, 4, 16).detach(), softmaxes(3, 4, 17)
     found = logit_distillation(logits, teacher, all_valid(3), 2.0, distance=lambda g, t: (g.softmax(-1) - t)[:, 0])
     expected = [
         softmax(row, 2)[0] - softmax([math.log(one) for one in said], 2)[0]
