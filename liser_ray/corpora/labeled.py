@@ -27,6 +27,7 @@ __all__ = [
     "input_folder",
     "list_labeled_set",
     "read_labeled_set",
+    "refuse_joint",
 ]
 
 FORMATS: Mapping[str, Callable[[str, Sequence[str]], LabeledSet]] = {
@@ -50,6 +51,7 @@ def read_labeled_set(spec: str, without_files: bool = False, attributes: Sequenc
         UserError: see there; or there are fewer than two speakers, or without attributes two labels.
     """
     labeled = list_labeled_set(spec, without_files, attributes)
+    refuse_joint(labeled)
     has_attributes = any(one.attributes for one in labeled.utterances)
     for what, found in (("label", {one.label for one in labeled.utterances}), ("speaker", set(labeled.speakers))):
         if len(found) < 2 and not (what == "label" and has_attributes):
@@ -58,6 +60,14 @@ def read_labeled_set(spec: str, without_files: bool = False, attributes: Sequenc
                 f"At least two {what}s are needed to train and to test."
             )
     return labeled
+
+
+def refuse_joint(labeled: LabeledSet) -> None:
+    """Refuse, with a `UserError`, a set that is called as if it were joined of several."""
+    if JOINT in labeled.name:
+        raise UserError(
+            f"{labeled.name}: the name of one set can't have {JOINT!r} in it, which joins names. Rename it."
+        )
 
 
 def list_labeled_set(spec: str, without_files: bool = False, attributes: Sequence[str] = ()) -> LabeledSet:
@@ -69,10 +79,10 @@ def list_labeled_set(spec: str, without_files: bool = False, attributes: Sequenc
     It is named by a name of `CORPORA` or `FORMATS` and where it lies, as in ``ravdess:<folder>``: a local folder or an
     ``s3://`` prefix in which the corpus lies as it was published, in any depth and any format of sound. Or by a
     manifest: a ``.csv``, ``.jsonl`` or ``.parquet`` file with the columns ``path`` (relative to its folder, absolute,
-    or ``s3://``), ``label``, ``speaker`` and optionally ``start`` and ``end`` (of a segment of the file, see
-    `liser_ray.corpora.manifest`), ``fold``, ``sex`` (man, male, m, woman, female, f, or nothing), ``text`` (what is
-    said) and ``votes.LABEL`` of some labels (how many raters chose it, or which share of them; nothing is 0); others
-    are ignored, and blanks around values.
+    or ``s3://``; ``uri`` goes before it), ``label``, ``speaker`` and optionally ``start`` and ``end`` (of a segment of
+    the file, see `liser_ray.corpora.manifest`), ``fold``, ``sex`` (man, male, m, woman, female, f, or nothing),
+    ``text`` (what is said) and ``votes.LABEL`` of some labels (how many raters chose it, or which share of them;
+    nothing is 0); others are ignored, and blanks around values.
 
     Raises:
         UserError: if the name is unknown, nothing is there, no recording is found, or the manifest is faulty.
@@ -89,8 +99,6 @@ def list_labeled_set(spec: str, without_files: bool = False, attributes: Sequenc
     else:
         root = absolute(spec[prefix.end() :])
         labeled = read_corpus(CORPORA[name], root) if name in CORPORA else FORMATS[name](root, attributes)
-    if JOINT in labeled.name:
-        raise UserError(f"{spec}: a set of one name can't have {JOINT!r} in it, which joins names. Rename it.")
     return labeled
 
 

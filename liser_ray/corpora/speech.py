@@ -68,13 +68,13 @@ class LabeledRecordings:
     @property
     def sha256(self) -> str:
         """Of all that there is to learn from: what is heard or read, by whom, with which label."""
-        digest = hashlib.sha256(json.dumps([self.labels, self.speakers]).encode())
-        for content in (self.label_index.tobytes(), *self._contents()):
-            digest.update(content)
-        return digest.hexdigest()
+        return self._digest(b"")
 
-    def _contents(self) -> Iterator[bytes | memoryview]:
-        yield from ()
+    def _digest(self, content: bytes | memoryview, *indices: np.ndarray) -> str:
+        digest = hashlib.sha256(content)
+        digest.update(json.dumps([self.labels, self.speakers]).encode())
+        digest.update(np.stack([*indices, self.label_index]).tobytes())
+        return digest.hexdigest()
 
     def of_speakers(self, speakers: Collection[str]) -> np.ndarray:
         """Indices of the recordings of these speakers, int64, ascending."""
@@ -94,9 +94,10 @@ class LabeledSpeech(LabeledRecordings):
     votes: np.ndarray | None = None  # float32 [N, K], raters for each label; zeros: nobody was asked; None: of none
     attributes: dict[str, np.ndarray] = field(default_factory=dict)  # by name float32 [N], NaN where it is not known
 
-    def _contents(self) -> Iterator[bytes | memoryview]:
-        yield self.pcm.data
-        yield self.ends.tobytes()
+    @property
+    def sha256(self) -> str:
+        """See there; of the sound."""
+        return self._digest(self.pcm.data, self.ends)
 
     def waveform(self, index: int) -> np.ndarray:
         """The sound of one recording, int16 [samples], 16 kHz; a view. Raises IndexError from N on and below 0."""

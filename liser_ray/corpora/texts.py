@@ -4,7 +4,6 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ from liser_ray.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 
-_WITHOUT, _TWICE = "without a text", "listed twice"
+_WITHOUT, _TWICE = "without a text", "listed twice, or with other labels"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -25,8 +24,10 @@ class LabeledTexts(LabeledRecordings):
 
     texts: tuple[str, ...]  # of each recording
 
-    def _contents(self) -> Iterator[bytes | memoryview]:
-        yield json.dumps(self.texts).encode()
+    @property
+    def sha256(self) -> str:
+        """See there; of the texts."""
+        return self._digest(json.dumps(self.texts).encode())
 
 
 def labeled_texts(labeled: LabeledSet) -> LabeledTexts:
@@ -36,10 +37,10 @@ def labeled_texts(labeled: LabeledSet) -> LabeledTexts:
         UserError: a label has no such recording, or the words tell little of the labels (`refuse_without_a_word`).
     """
     known = [one for one in labeled.utterances if one.text]
-    once: dict[object, Utterance] = {
-        (one.uri, one.segment) if one.uri else place: one for place, one in enumerate(known)
-    }
-    spoken = list(once.values())
+    places: dict[object, list[Utterance]] = {}
+    for number, one in enumerate(known):
+        places.setdefault((one.uri, one.segment) if one.uri else number, []).append(one)
+    spoken = [of[0] for of in places.values() if len({(one.label, one.speaker) for one in of}) == 1]
     skipped = {_WITHOUT: len(labeled.utterances) - len(known), _TWICE: len(known) - len(spoken)}
     if lacking := [label for label in labeled.labels if label not in {one.label for one in spoken}]:
         raise UserError(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Classifier:
         labeled: name of the set that it was trained on; "" if it does not say.
         fold, seed: of the training.
         speakers: of that set, "train", "validation" and "test".
-        tuned_on: whom it or its teachers have heard, of all sets; None: it does not say.
+        heard: whom its teachers have heard, of those that say.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Classifier:
     fold: int = 0
     seed: int = 0
     speakers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    tuned_on: TunedOn | None = None
+    heard: tuple[TunedOn, ...] = ()
 
 
 def load_classifiers(model: str, step_s: float, trust_remote_code: bool = False) -> list[Classifier]:
@@ -93,8 +94,13 @@ def _student(path: Path, step_s: float) -> Classifier:
         fold=card.get("fold", 0),
         seed=card.get("seed", 0),
         speakers={part: tuple(names) for part, names in card.get("speakers", {}).items()},
-        tuned_on=student.card.tuned_on,
+        heard=_heard_by_teachers(card),
     )
+
+
+def _heard_by_teachers(card: Mapping[str, Any]) -> tuple[TunedOn, ...]:
+    tuned = (one.get("tuned_on") for one in card.get("teachers", {}).values())
+    return tuple(TunedOn.from_json(one) for one in tuned if one)
 
 
 def _audio_classifiers(folders: dict[str, str], trust_remote_code: bool) -> list[Classifier]:
@@ -126,7 +132,7 @@ def _audio_classifiers(folders: dict[str, str], trust_remote_code: bool) -> list
                 labeled=bundle.content["labeled"] if bundle else "",
                 fold=bundle.content["fold"] if bundle else 0,
                 speakers={part: tuple(names) for part, names in bundle.content["speakers"].items()} if bundle else {},
-                tuned_on=bundle.tuned_on if bundle else None,
+                heard=_heard_by_teachers(bundle.content) if bundle else (),
             )
         )
     return found

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from liser_ray.corpora.labeled import FORMS, list_labeled_set
+from liser_ray.corpora.labeled import FORMS, list_labeled_set, refuse_joint
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech
 from liser_ray.corpora.utterance import UNLABELED
 from liser_ray.evaluation.classifiers import Classifier, load_classifiers
@@ -71,7 +71,10 @@ def evaluate(config: EvaluationConfig) -> Evaluation:
     classifiers = load_classifiers(config.model, config.step_s, config.trust_remote_code)
     attributes = dict.fromkeys(name for one in classifiers for name in one.attributes)
     labeled = list_labeled_set(config.labeled, attributes=tuple(attributes))
+    refuse_joint(labeled)
     if attributes and min(len(classifiers[0].labels), len(labeled.labels)) < 2:  # numbers alone are compared
+        if not any(one.attributes for one in labeled.utterances):
+            raise UserError(f"{labeled.name} has none of {', '.join(attributes)}: give a list with such a column.")
         utterances = tuple(replace(one, label=UNLABELED) for one in labeled.utterances)
         labeled = replace(labeled, labels=(UNLABELED,), utterances=utterances)
         labels = CommonLabels((UNLABELED,), np.zeros(1, int), np.zeros(1, int), (), (), ())
@@ -135,8 +138,8 @@ def _asked(one: Classifier, speech: LabeledSpeech, labels: CommonLabels, config:
     if config.speakers == "all":
         return usable
     if speech.name not in set_names(one.labeled) or not one.speakers:
-        heard = {name for name in set(speech.speakers) if one.tuned_on and one.tuned_on.heard_of(speech.name, [name])}
-        return np.setdiff1d(usable, speech.of_speakers(sorted(heard)))
+        heard = {name for name in speech.speakers if any(of.heard_of(speech.name, [name]) for of in one.heard)}
+        return np.setdiff1d(usable, speech.of_speakers(heard))
     asked = [identity(one.labeled, name) for name in one.speakers.get(config.speakers, ())]
     return np.intersect1d(usable, speech.of_speakers([name for of_set, name in asked if of_set == speech.name]))
 

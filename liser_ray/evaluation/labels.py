@@ -32,8 +32,7 @@ def common_labels(classifier: Sequence[str], labeled: Sequence[str], given: Sequ
     """Match labels: the same name, usual names of one emotion, or as ``given``, ``classifier's=set's`` each.
 
     Raises:
-        UserError: fewer than two are common (one where the classifier has one, of attributes alone), two of one side
-            mean the same, or a given pair names what is not there.
+        UserError: fewer than two are common, two of one side mean the same, or a given pair names what is not there.
     """
     said = {}
     for pair in given:
@@ -52,7 +51,7 @@ def common_labels(classifier: Sequence[str], labeled: Sequence[str], given: Sequ
             f"Two labels of one side mean the same: the classifier has {', '.join(classifier)}, the set has "
             f"{', '.join(labeled)}. Say which is which with --label_map CLASSIFIER=SET."
         )
-    if len(known) < min(2, len(classifier)):
+    if len(known) < 2:
         raise UserError(
             f"The classifier ({', '.join(classifier)}) and the set ({', '.join(labeled)}) have fewer than two labels "
             "in common. Say which mean the same with --label_map CLASSIFIER=SET."

@@ -97,7 +97,7 @@ class Measurement:
 
     @property
     def decoders_per_gpu(self) -> float | None:
-        """Decoders that keep a GPU busy, on which its teachers take turns; None without GPUs."""
+        """Decoders that keep a GPU busy, on which its teachers take turns; None where no teacher has one."""
         on_gpu_s = _on_gpu_s(self.pools, self.cost_s)
         return self.cost_s[Stage.MEDIA] / on_gpu_s if on_gpu_s else None
 
@@ -214,7 +214,8 @@ def print_measurement(result: Measurement, pools_file: str, prices: Prices) -> N
     cluster, pools, media, teachers = result.cluster, result.fitted, result.media_speed, result.teachers_speed
     lines = [f"For {cluster}:", f"  {pools}"]
     if result.decoders_per_gpu is None:
-        lines.append("  The cores do everything; a GPU would take the teachers off them.")
+        more = "no teacher has a use for a GPU" if cluster.gpus else "a GPU would take the teachers off them"
+        lines.append(f"  The cores do everything; {more}.")
     else:
         waiting = (
             f"The decoders are the bottleneck: teachers wait {1 - media / teachers:.0%} of the time."
@@ -280,7 +281,7 @@ def _cluster(config: LabelConfig, pools: Pools) -> tuple[Cluster, Pools]:
     if asked.cpus or asked.nodes:
         fitted = fit_pools(_with_open_sizes(config), cluster.cpus, cluster.gpus, cluster.nodes)
     on_gpu, would_be = (any(pool.num_gpus for pool in one.teachers.values()) for one in (pools, fitted))
-    if would_be != on_gpu:
+    if would_be != on_gpu or (on_gpu and not cluster.gpus):
         raise UserError(
             f"The teachers would be measured on a {'GPU' if on_gpu else 'CPU'}, which says nothing about "
             f"{cluster}. Measure where the cluster's workers are of the kind that you want to size for."

@@ -89,7 +89,7 @@ class MediaStage:
         of_more = not is_whole(span["start_s"], span["end_s"], span["recording_s"])
         values[TRANSCRIPT.name] = pa.array(["" if of_more else text], pa.string())
         if media:
-            # Of a span that sound and pictures do not both cover, the row is the part that they do.
+            # Of a span that not all that is required covers, the row is the part that it does.
             start_s, end_s = _in_file_s(span)
             cut = {
                 "start_s": span["start_s"] + (media.start_s - start_s),

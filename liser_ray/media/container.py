@@ -1,5 +1,7 @@
 """How FFmpeg is let at a recording: with the bytes that we hand it, nothing else; and what is used of it."""
 
+import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -28,6 +30,9 @@ VIDEO_SUFFIXES = frozenset({
 })
 # fmt: on
 """Files that a folder listing takes for recordings. What is named, alone or in a manifest, may have any suffix."""
+
+_MP3_COUNTS = re.compile(rb"(?:Xing|Info)\0\0\0[\x03\x07\x0b\x0f].{4}(.{4})", re.DOTALL)  # of frames and of bytes
+_MP3_HEAD_BYTES = 256
 
 _OPTIONS = {
     "format_whitelist": CONTAINERS,
@@ -66,6 +71,25 @@ def open_container(source: ByteSource) -> InputContainer:
         av.FFmpegError: it is none of `CONTAINERS`, or broken; and what ``source.read`` raises.
     """
     return av.open(source, "r", buffer_size=_IO_BUFFER_BYTES, options=_OPTIONS, metadata_errors="replace")
+
+
+def guesses_length(container: InputContainer, source: ByteSource) -> bool:
+    """Whether FFmpeg takes the bit rate of the first frames for that of all, to say how long a recording is.
+
+    So it does with raw AAC, and with MP3 whose first frame does not say how many there are, or that of fewer bytes than
+    there are: of files that were joined.
+    """
+    if container.format.name != "mp3":
+        return container.format.name == "aac"
+    at, n_bytes = source.tell(), source.seek(0, os.SEEK_END)
+    source.seek(0)
+    tag, first = source.read(10), 0
+    if tag[:3] == b"ID3":
+        first = 10 + sum((byte & 0x7F) << 7 * place for place, byte in enumerate(reversed(tag[6:])))
+    source.seek(first)
+    found = _MP3_COUNTS.search(source.read(_MP3_HEAD_BYTES))
+    source.seek(at)
+    return found is None or abs(int.from_bytes(found[1], "big") - (n_bytes - first)) > n_bytes / 50
 
 
 def is_cut_off(source: ByteSource) -> bool:

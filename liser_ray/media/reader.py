@@ -17,7 +17,7 @@ from typing import Self
 import av
 from rich.filesize import decimal
 
-from liser_ray.media.container import CUT_OFF, NO_TRACK, Choice, Lack, is_cut_off
+from liser_ray.media.container import CUT_OFF, NO_TRACK, Choice, Lack, guesses_length, is_cut_off
 from liser_ray.media.joined import MAX_SEARCH_BYTES, Part, files_in
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.source import Source
@@ -139,7 +139,8 @@ class Reader:
                 return False
             raise
         n_bytes = file[1] - file[0]
-        stated_s = timeline.stated_duration_s()
+        is_guess = guesses_length(timeline.tracks.container, Part(self._source, *file))
+        stated_s = None if is_guess else timeline.stated_duration_s()
         found: list[Stretch] = []
         if timeline.may_jump(n_bytes) and n_bytes <= MAX_SEARCH_BYTES:
             leader = next(iter(timeline.tracks)).index

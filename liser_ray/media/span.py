@@ -93,7 +93,7 @@ class SpanMedia(SpanFaces):
         content_hash: of the sound and, where they are looked for, of the clips, see `digest`; empty if there is a
             problem.
         problem: why the span is of no use, None if it is.
-        start_s, end_s: of the part that sound and pictures both cover, in seconds of the recording; the times of clips
+        start_s, end_s: of the part that all that is required covers, in seconds of the recording; the times of clips
             and speech count from there.
         note: what is not usual, else "": which of them reach how far, if that is less than the span, which track was
             taken, colours converted ...

@@ -30,8 +30,6 @@ MAX_HOLD_S = 0.25
 
 _STREAMS = frozenset({"mpegts", "mpeg"})  # without an index; FFmpeg can go to any byte of them
 
-_GUESSED = frozenset({"aac", "mp3"})  # FFmpeg takes the bit rate of their first frames for that of all
-
 _MAX_DELAY_S = 5.0  # from decoding a picture to showing it
 _LEAST_BYTES_PER_S = 2000  # of sound and pictures together
 
@@ -161,9 +159,9 @@ class Timeline:
         return start_s, None if start_s is None or not length_s else start_s + length_s
 
     def stated_duration_s(self) -> float | None:
-        """The end of the last track by the header; None if it does not say or guesses, or may count from elsewhere."""
+        """The end of the last track by the container's header; None if it does not say, or may count from elsewhere."""
         container = self.tracks.container
-        if container.format.name in _GUESSED or (self._origin_s > _AT_ZERO_S and "mp4" not in container.format.name):
+        if self._origin_s > _AT_ZERO_S and "mp4" not in container.format.name:
             return None
         known = [end_s for _, end_s in map(self.reach_s, self.tracks) if end_s is not None]
         if len(known) == len(list(self.tracks)):

@@ -8,7 +8,7 @@ import av
 import numpy as np
 
 from liser_ray.media.audio import MAX_DRIFT_S, SAMPLE_RATE_HZ, SILENCE_DB, SILENCE_PEAK, Resampler
-from liser_ray.media.container import CUT_OFF, ByteSource, Tracks, is_cut_off
+from liser_ray.media.container import CUT_OFF, ByteSource, Tracks, guesses_length, is_cut_off
 from liser_ray.media.joined import Part, files_in
 from liser_ray.media.outcome import MediaError
 from liser_ray.media.timeline import Timeline
@@ -85,17 +85,18 @@ def _blocks(source: ByteSource) -> Iterator[np.ndarray]:
     except MediaError as error:
         raise WaveformError("unreadable", error.detail) from error
     for first, end in files:
+        part = Part(source, first, end)
         try:
-            tracks = _open(Part(source, first, end), pictures=False)
+            tracks = _open(part, pictures=False)
         except WaveformError:
             if not first:
                 raise
             log.warning("%d bytes of a recording, joined to the rest, can't be opened: left out.", end - first)
         else:
-            yield from _blocks_of(tracks)
+            yield from _blocks_of(tracks, part)
 
 
-def _blocks_of(tracks: Tracks) -> Iterator[np.ndarray]:
+def _blocks_of(tracks: Tracks, source: ByteSource) -> Iterator[np.ndarray]:
     """The sound as it is decoded, int16 [n], gaps as zeros; what comes in another format goes on behind it."""
     with tracks.container as container:
         if tracks.audio is None:
@@ -141,7 +142,7 @@ def _blocks_of(tracks: Tracks) -> Iterator[np.ndarray]:
             for block in blocks:
                 n_samples += len(block)
                 yield block
-        stated_s = timeline.stated_duration_s()
+        stated_s = None if guesses_length(container, source) else timeline.stated_duration_s()
     kept_s = (n_samples - n_gap) / SAMPLE_RATE_HZ
     if n_errors and (n_samples == n_gap or (stated_s is not None and kept_s < stated_s / 2)):
         of = f" of {stated_s:.2f}" if stated_s is not None else ""

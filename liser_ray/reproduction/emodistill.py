@@ -46,7 +46,7 @@ def emodistill_students(
             elif learned not in asked:
                 asked.append(learned)
                 found = join(output, "runs", labeled, name)
-                student = plain if learned.taught else replace(plain, unlabeled="", distil_labeled="")
+                student = plain if learned.taught or loss.clusters else replace(plain, unlabeled="", distil_labeled="")
                 yield replace(student, labeled=address, recipe=recipe.name, loss=loss, output=found)
 
 

@@ -179,7 +179,7 @@ def _students(
         if student.recipe != BASE and config.searches:
             found = _found_lambdas(join(config.searches, labeled, student.recipe))
             student = replace(student, loss=replace(student.loss, lambdas=found))
-        if student.recipe == BASE:
+        if student.recipe == BASE and not student.loss.clusters:
             student = replace(student, unlabeled="", distil_labeled="")  # which it would not read
         yield replace(student, labeled=sets[labeled], output=join(output, "runs", labeled, name))
 

@@ -194,8 +194,12 @@ _OF_TEACHERS = ("base", "lora", "new_model", "descriptors")
 def _other_settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[str]:
     """In what the loss, network and training of two runs differ, and what teachers begin with, as far as both say."""
     for name in _OF_TEACHERS:
-        if name in a and name in b and a[name] != b[name]:
-            yield f"{name} {a[name]} and {b[name]}"
+        if name in a and name in b:
+            one, other = a[name], b[name]
+            if name == "base":  # wherever it lay
+                one, other = one["sha256"], other["sha256"]
+            if one != other:
+                yield f"{name} {one} and {other}"
     for group in ("loss", "network", "train"):
         of_a, of_b = a.get(group) or {}, b.get(group) or {}
         for name in sorted((of_a.keys() & of_b.keys()) - {"seed"}):

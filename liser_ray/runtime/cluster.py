@@ -93,9 +93,9 @@ def cluster_size() -> tuple[float, float]:
     return resources.get("CPU", 0.0) - (CPUS_FOR_RAY if _started_by_us else 0), resources.get("GPU", 0.0)
 
 
-def largest_node_cpus() -> float:
-    """CPUs of the node that has most: no task or actor gets more, however many the cluster has."""
-    return max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+def cpus_of_nodes() -> list[float]:
+    """CPUs of each node: no task or actor gets more, however many the cluster has."""
+    return [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
 
 
 def ray_resources() -> tuple[float, float, int]:

@@ -21,7 +21,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from liser_ray.runtime.cluster import largest_node_cpus, start_ray
+from liser_ray.runtime.cluster import cpus_of_nodes, start_ray
 from liser_ray.runtime.display import Counting
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.report import result_line
@@ -69,7 +69,7 @@ def run_trials(
     config = plan.config
     workers = replace(config, workers=max(1, config.workers))
     limit = min(n_trials, config.max_concurrent_trials or n_trials)
-    scaling, at_once = fit_workers(workers, limit, ray.cluster_resources(), largest_node_cpus(), gpu_share=0.25)
+    scaling, at_once = fit_workers(workers, limit, ray.cluster_resources(), cpus_of_nodes(), gpu_share=0.25)
     log.info("%d trials, %d at once, each with %s", n_trials, at_once, scaling.resources_per_worker)
     trainable: Any = _train_on_workers if config.workers else TrialProcess
     share: Any = {"CPU": _DRIVER_CPUS} if config.workers else scaling.resources_per_worker

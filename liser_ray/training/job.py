@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from liser_ray.runtime.display import LiveDisplay, RunsProgress, Tell
 from liser_ray.runtime.errors import UserError
+from liser_ray.storage.addresses import join
 from liser_ray.storage.files import delete_file, delete_folder, exists, list_files, read_bytes, write_bytes
 from liser_ray.training.checkpoint import loaded, saved
 from liser_ray.training.config import WorkerSettings
@@ -63,7 +64,9 @@ def train_runs(
     failed = [f"{run.name}: {problem}" for run, problem in zip(runs, problems, strict=True) if problem]
     if failed:
         raise UserError("\n".join(failed))
-    if not any(list_files(storage, ".pt")):  # else of runs that others train, or that wait to go on
+    for run in runs:
+        delete_folder(join(storage, run.name))
+    if not list_files(storage):  # else of runs that others train, or that wait to go on
         delete_folder(storage)
 
 

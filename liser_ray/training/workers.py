@@ -14,7 +14,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig,
 from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from liser_ray.runtime.cluster import CPUS_FOR_RAY, largest_node_cpus, start_ray
+from liser_ray.runtime.cluster import CPUS_FOR_RAY, cpus_of_nodes, start_ray
 from liser_ray.runtime.display import LiveDisplay, RunsProgress
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.files import filesystem
@@ -37,7 +37,7 @@ def train_on_ray(
 ) -> list[str]:
     """`train_runs` on a cluster, as many at once as it has room for; "" or what went wrong with each."""
     start_ray()
-    scaling, at_once = fit_workers(settings, len(runs), ray.cluster_resources(), largest_node_cpus(), gpu_share)
+    scaling, at_once = fit_workers(settings, len(runs), ray.cluster_resources(), cpus_of_nodes(), gpu_share)
     log.info("%d runs, %d at once, each on %d × %s", len(runs), at_once, settings.workers, scaling.resources_per_worker)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # not on one that may go
     progress: Any = ray.remote(num_cpus=0)(RunsProgress).options(scheduling_strategy=here).remote()
@@ -81,16 +81,19 @@ def process_group() -> ProcessGroup:
 
 
 def fit_workers(
-    settings: WorkerSettings, n_runs: int, resources: dict[str, float], node_cpus: float, gpu_share: float = 1.0
+    settings: WorkerSettings,
+    n_runs: int,
+    resources: dict[str, float],
+    nodes: Sequence[float],
+    gpu_share: float = 1.0,
 ) -> tuple[ScalingConfig, int]:
     """What each worker gets, and how many of the runs a cluster with these ``resources`` can train at once.
 
     By default a worker takes ``gpu_share`` of a GPU where it is the only one; several that share each batch have a
-    whole one each. ``node_cpus`` are those of the largest node, on which a worker has to fit.
+    whole one each. Each has to fit on one of the ``nodes``, which have so many CPUs.
 
     Raises:
-        UserError: not even one run fits, there is no node with CPUs or with a worker's, or several workers would share
-            a GPU.
+        UserError: not even one run fits, there is no node with CPUs, or several workers would share a GPU.
     """
     workers = settings.workers
     if workers > 1 and 0 < settings.gpus_per_worker < 1:
@@ -111,17 +114,14 @@ def fit_workers(
         room.append(int(n_gpus / gpus / workers))
         cpus = settings.cpus_per_worker or 1
     else:
-        cpus = settings.cpus_per_worker or max(1, int(min(n_cpus / workers / n_runs, node_cpus)))
-    room.append(int(n_cpus / cpus / workers))
+        cpus = settings.cpus_per_worker or max(1, int(min(n_cpus / workers / n_runs, max(nodes))))
+    room += [int(n_cpus / cpus / workers), sum(int(of // cpus) for of in nodes) // workers]
     at_once = min(room)
-    if cpus > node_cpus:
-        raise UserError(
-            f"A worker with {cpus} CPUs fits no node: the largest has {node_cpus:g}. Lower --cpus_per_worker."
-        )
     if at_once < 1:
         raise UserError(
             f"{workers} workers with {cpus} CPUs and {gpus:g} GPUs each do not fit the cluster, which has "
-            f"{n_cpus:g} CPUs and {n_gpus:g} GPUs. Lower --workers, --cpus_per_worker or --gpus_per_worker."
+            f"{n_cpus:g} CPUs (of nodes with {max(nodes):g} at most) and {n_gpus:g} GPUs. Lower --workers, "
+            "--cpus_per_worker or --gpus_per_worker."
         )
     per_worker = {"CPU": float(cpus)} | ({"GPU": float(gpus)} if gpus else {})
     return ScalingConfig(num_workers=workers, use_gpu=gpus > 0, resources_per_worker=per_worker), at_once

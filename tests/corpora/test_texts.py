@@ -1,5 +1,7 @@
 """What is said in labeled recordings, and sets in which it tells nothing."""
 
+from dataclasses import replace
+
 import pytest
 
 from liser_ray.corpora.labeled import CORPORA, read_labeled_set
@@ -44,7 +46,11 @@ def test_a_recording_that_is_listed_twice_counts_once():
     rows = [("x", "a", "1", "Yes."), ("x", "a", "1", "Yes."), ("y", "b", "1", "No."), ("", "b", "2", "No.")]
     listed = tuple(Utterance(*row[:3], text=row[3]) for row in [*rows, rows[-1]])
     found = labeled_texts(LabeledSet("set", ("a", "b"), listed, {}))
-    assert (len(found), found.skipped) == (4, {"listed twice": 1})  # nobody knows of texts without files
+    # Nobody knows of texts without files.
+    assert (len(found), found.skipped) == (4, {"listed twice, or with other labels": 1})
+    unlike = Utterance("z", "a", "2", text="So."), listed[2], listed[0], replace(listed[0], label="b")
+    found = labeled_texts(LabeledSet("set", ("a", "b"), unlike, {}))
+    assert (found.texts, sum(found.skipped.values())) == (("So.", "No."), 2)
 
 
 def test_by_heart_is_the_mean_over_labels_of_what_each_text_can_tell():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,8 @@ def test_a_classifier_of_another_set_is_asked_about_everybody(manifest, tmp_path
 
 def test_whom_a_students_teachers_have_heard_is_no_stranger_to_it(manifest, tmp_path):
     tuned_on = {"labeled": "mine", "fold": 0, "heard": ["1", "3"]}
-    teachers = {"speech": {"tuned_on": tuned_on}, "energy": {"tuned_on": {"labeled": "", "fold": 0, "heard": []}}}
+    nobody = {"labeled": "", "fold": 0, "heard": []}
+    teachers = {"speech": {"tuned_on": tuned_on}, "face": {"tuned_on": None}, "energy": {"tuned_on": nobody}}
     student = write_student(tmp_path / "student", teachers=teachers)
     for speakers, asked in (("test", {"4", "5"}), ("all", set(SPEAKERS))):
         config = EvaluationConfig(str(student), str(manifest), str(tmp_path / "out"), speakers=speakers)
@@ -138,6 +140,10 @@ def test_of_attributes_alone_numbers_are_compared_whatever_labels_there_are(mani
     config = EvaluationConfig(str(student), str(manifest), str(tmp_path / "out"))
     recorded = evaluate(config).content["conditions"]["recorded"]
     assert recorded["ccc"].keys() == {"arousal"}
+    others = tmp_path / "others.csv"
+    others.write_text(f"path,label,speaker\n{manifest.parent}/1-0.wav,anger,1\n")
+    with pytest.raises(UserError, match="others has none of arousal"):
+        evaluate(replace(config, labeled=str(others)))
     assert np.sum(recorded["confusion"]) == 24
 
 

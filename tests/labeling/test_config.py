@@ -73,6 +73,11 @@ TWO_FACES = [*LISER, "smile=face:smile.yaml"]
             (34, 2, 1),
             [(26, 1, 0, 2), (2, 0, 0.8, 4), (2, 1, 0, 2), (2, 0, 0.2, 4)],
         ),
+        (
+            config(teachers=["units=action_units:described.yaml"]),  # an ONNX model
+            (34, 2, 1),
+            [(30, 1, 0, 2), (2, 0, 1.0, 4)],
+        ),
         # a teacher on a CPU takes the spans that come together
         (config(sound=PoolConfig(num_gpus=0)), (34, 2, 1), [(28, 1, 0, 2), (2, 0, 0.8, 4), (2, 1, 0, 2)]),
         # decoders that hold more than a CPU are fewer, as configs/cluster/label.yaml has it

@@ -15,6 +15,7 @@ from liser_ray.corpora.headers import read_headers
 from liser_ray.corpora.probe import judge
 from liser_ray.corpora.speech import read_waveform
 from liser_ray.media import source
+from liser_ray.media.container import guesses_length
 from liser_ray.media.outcome import MediaError, Reason
 from liser_ray.media.reader import Reader
 from liser_ray.media.track_choice import Wanted
@@ -459,6 +460,29 @@ def test_all_real_recordings_decode_in_good_order(test_data):
             assert cells >= stream.n_cells - (26 if path.stem == "two_faces_cuts" else 1), path
             found += 1
     assert found == 21
+
+
+@pytest.mark.parametrize("options", [{}, {"id3v2_version": "0"}, {"write_xing": "0"}])
+def test_an_mp3_that_counts_its_frames_is_taken_at_its_word(tmp_path, options):
+    """Measured it would be read whole, from S3 too. Cut off, or joined, it is no longer what it counted."""
+    path = tmp_path / "a.mp3"
+    with av.open(str(path), "w", options=options) as file:
+        stream = file.add_stream("libmp3lame", rate=44_100, layout="mono")
+        file.metadata["title"] = "x" * 300
+        noise = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * 44_100).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(noise[None], "fltp", "mono")
+        frame.sample_rate = 44_100
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    whole = path.read_bytes()
+    for data, counts in ((whole, "write_xing" not in options), (whole[: len(whole) // 2], False), (whole * 2, False)):
+        path.write_bytes(data)
+        with path.open("rb") as source, av.open(str(path)) as container:
+            source.seek(77)
+            assert guesses_length(container, source) is not counts
+            assert source.tell() == 77
+        (header,) = read_headers([str(path)])
+        assert header.duration_s == pytest.approx(4 * len(data) / len(whole), abs=0.15)
 
 
 @pytest.mark.parametrize("suffix", [".aac", ".mp3"])

@@ -202,10 +202,10 @@ class TestPairedDifference:
         assert sum(held) >= 184
 
     def test_teachers_of_other_bases_are_no_seeds_of_one(self):
-        of_bases = [
-            replace(random_record(seed=k), content={"recipe": {"base": {"address": str(k)}, "lora": None}})
-            for k in range(2)
-        ]
+        of_bases = []
+        for k in range(2):
+            recipe = {"base": {"address": "here", "sha256": str(k)}, "lora": None}
+            of_bases.append(replace(random_record(seed=k), content={"recipe": recipe}))
         with pytest.raises(UserError, match="base"):
             interval(of_bases, "uar")
 

@@ -2,9 +2,9 @@
 
 A module has ``TAKES`` (a `Takes`); a dataclass ``Options`` (its fields are the settings of this kind; the first may be
 given as addresses behind the kind, ``NAME=KIND:ADDRESS,ADDRESS``); and ``load(name, options, device, precision)``,
-which gives a `Teacher`. It imports what takes seconds in ``load``. One with ``ON_CPU = True`` computes on the CPU
-whatever the device, so a pool of such teachers is fitted to hold no GPU. A kind of one's own is named by its module
-with dots, ``energy=my_package.energy:``, and needs no change here.
+which gives a `Teacher`. It imports what takes seconds in ``load``. One that computes on the CPU whatever the device
+says so in ``on_cpu(options)``, and a pool of such teachers is fitted to hold no GPU. A kind of one's own is named by
+its module with dots, ``energy=my_package.energy:``, and needs no change here.
 
 A teacher of any kind says whom it has heard: in its `Target`, as those do that this package has trained, or in a file
 `HEARD_FILE` beside its ``weights``.
@@ -73,7 +73,7 @@ class TeacherEntry:
     @property
     def on_cpu(self) -> bool:
         """Whether it has no use for a GPU."""
-        return getattr(_module(self.kind), "ON_CPU", False)
+        return bool(getattr(_module(self.kind), "on_cpu", lambda options: False)(self.options))
 
     def load(self, device: "torch.device", precision: "Precision" = "float32") -> "Teacher":
         """The teacher on a device; UserError if its kind is not on this machine, or weights are missing or wrong."""

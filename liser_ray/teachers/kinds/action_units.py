@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from liser_ray.training.precision import Precision
 
 TAKES: Takes = "clips"
-ON_CPU = True
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,11 @@ class Options:
 
     weights: str = ""
     rules: str = ""
+
+
+def on_cpu(options: Options) -> bool:
+    """MediaPipe's network does, an ONNX model need not."""
+    return not options.weights.endswith((".yaml", ".yml"))
 
 
 def load(name: str, options: Options, device: "torch.device", precision: "Precision") -> "Teacher":
