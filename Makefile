@@ -66,7 +66,7 @@ tables: .venv/ready  ## the README's tables and pictures, from the committed rec
 	$(BIN)/python benchmarks/evidence.py
 
 docs: .venv/ready  ## the site in out/site; strict, without a network
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf out
