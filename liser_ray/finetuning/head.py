@@ -86,6 +86,9 @@ def freeze(
     return FrozenSpeech(speech, prepare, *arrays)
 
 
+_PIECES_AT_ONCE = 2048  # their statistics are of half precision until they are summed
+
+
 class HeadTask(FoldTask):
     """The task of a head: each recording counts the same, and in it each length of pieces.
 
@@ -122,10 +125,9 @@ class HeadTask(FoldTask):
         self.model = PooledHead(n_layers, n_features, len(self.speech.labels), projections).to(group.device)
         put_heads_beside(self.model, "classifier", n_features, lesson.heads if lesson else {})
         labeled = _Pieces(frozen, split.train, kinds)
-        statistics, weight = frozen.statistics[labeled.index].astype(np.float32), labeled.weight[:, None, None]
-        mean = (statistics * weight).sum(axis=0) / weight.sum()
-        deviation = np.sqrt(((statistics - mean) ** 2 * weight).sum(axis=0) / weight.sum())
-        self.model.standardise(torch.from_numpy(mean), torch.from_numpy(deviation))
+        mean = _weighed_mean(frozen.statistics, labeled, np.zeros((n_layers, n_features)), 1)
+        deviation = np.sqrt(_weighed_mean(frozen.statistics, labeled, mean, 2))
+        self.model.standardise(*(torch.from_numpy(one.astype(np.float32)) for one in (mean, deviation)))
 
     def _parts(self, mine: np.ndarray, batch: np.ndarray, epoch: int) -> list[np.ndarray]:
         return [self._train.of(mine)]
@@ -188,3 +190,13 @@ class _Pieces:
     def of(self, recordings: np.ndarray) -> np.ndarray:
         """Places of the recordings' pieces."""
         return np.flatnonzero(np.isin(self.recording, recordings))
+
+
+def _weighed_mean(statistics: np.ndarray, pieces: _Pieces, around: np.ndarray, power: int) -> np.ndarray:
+    """Mean over pieces of what lies around a value to a power, float64 [layers, features]; a part of them at a time."""
+    total = np.zeros(around.shape)
+    for first in range(0, len(pieces.index), _PIECES_AT_ONCE):
+        some = slice(first, first + _PIECES_AT_ONCE)
+        weight = pieces.weight[some, None, None].astype(np.float64)
+        total += ((statistics[pieces.index[some]] - around) ** power * weight).sum(axis=0)
+    return total / pieces.weight.sum(dtype=np.float64)

@@ -73,6 +73,11 @@ class JobResult:
     open_part: str = ""
 
 
+def _rows(plan: PlanSummary) -> tuple[Any, ...]:
+    """What tells of other rows: a file that has come to be, too, has the same number of them."""
+    return plan.spans_by_part, plan.failed, plan.filtered, round(plan.to_label_s, 3)
+
+
 def label_corpus(config: LabelConfig) -> JobResult:
     """Plan if need be, label what is not labeled yet, and check that every planned span has its one row.
 
@@ -98,7 +103,7 @@ def label_corpus(config: LabelConfig) -> JobResult:
     transcripts = sources_of_transcripts(config, carried)
     recipe = make_recipe(config, targets, transcripts)
     refuse_changed_recipe(folders.run_card, recipe)
-    if table and (of_table := load_plan_summary(table.output)) and of_table.spans_by_part != plan.spans_by_part:
+    if table and (of_table := load_plan_summary(table.output)) and _rows(of_table) != _rows(plan):
         raise UserError(
             f"{table.output} has other rows than when {folders.output} was begun: give another --output, and all of "
             "it is labeled anew."

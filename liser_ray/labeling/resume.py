@@ -27,8 +27,8 @@ from liser_ray.labeling.schema import Outcomes
 from liser_ray.media.outcome import Status
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import join
-from liser_ray.storage.files import filesystem, list_files, replace_parquet
-from liser_ray.storage.retries import read_exactly
+from liser_ray.storage.files import filesystem, list_files, read_parquet, replace_parquet
+from liser_ray.storage.retries import read_exactly, retried
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def reconcile(folders: OutputFolders) -> int:
             for leftover in [*counts, *([path] if n_ids is not None else [])]:
                 fs.delete_file(leftover)
             return 0
-        ids = pa.concat_tables(pq.read_table(one, columns=[ID_COLUMN], filesystem=fs) for one in counts)
+        ids = pa.concat_tables(read_parquet(one, fs, [ID_COLUMN]) for one in counts)
         folder = filesystem(folders.checkpoint)[1]
         replace_parquet(posixpath.join(folder, f"{stem}.parquet"), fs, ids.replace_schema_metadata())
         return rows
@@ -136,7 +136,7 @@ def remove_failed(folders: OutputFolders, reasons: Collection[str] | None = None
     fs, _ = filesystem(folders.labels)
 
     def find(path: str) -> tuple[str, pa.ChunkedArray]:
-        outcome = pq.read_table(path, columns=["status", "reason"], filesystem=fs)
+        outcome = read_parquet(path, fs, ["status", "reason"])
         keep = pc.not_equal(outcome["status"], str(Status.FAILED))
         if reasons is not None:
             keep = pc.or_(keep, pc.invert(pc.is_in(outcome["reason"], pa.array(sorted(reasons), pa.string()))))
@@ -160,7 +160,7 @@ def remove_doubles(folders: OutputFolders) -> int:
     seen: set[bytes] = set()
     removed = 0
     for info in list_files(folders.labels, ".parquet") if len(doubled) else []:
-        ids = np.frombuffer(_binary_ids(pq.read_table(info.path, columns=[ID_COLUMN], filesystem=fs)), "S16")
+        ids = np.frombuffer(_binary_ids(read_parquet(info.path, fs, [ID_COLUMN])), "S16")
         keep = np.ones(len(ids), bool)
         for row in np.flatnonzero(np.isin(ids, doubled)):
             keep[row] = ids[row] not in seen
@@ -218,7 +218,7 @@ def _count_or_delete(path: str, fs: pafs.FileSystem) -> int | None:
 def _count_rows(path: str, fs: pafs.FileSystem) -> int | None:
     """Rows of a file, from its footer; None if it is torn."""
     try:
-        return int(pq.read_metadata(path, filesystem=fs).num_rows)
+        return int(retried(lambda: pq.read_metadata(path, filesystem=fs)).num_rows)
     except (pa.ArrowInvalid, OSError) as error:
         if not isinstance(error, pa.ArrowInvalid) and "deserialize thrift" not in str(error):
             raise  # the store's, not the file's
@@ -239,7 +239,7 @@ def _keep_rows(fs: pafs.FileSystem, path: str, keep: pa.Array | pa.ChunkedArray)
     if others and others == len(keep):
         fs.delete_file(path)
     elif others:
-        replace_parquet(path, fs, pq.read_table(path, filesystem=fs).filter(keep))
+        replace_parquet(path, fs, read_parquet(path, fs).filter(keep))
     return others
 
 

@@ -24,7 +24,7 @@ from liser_ray.media.timeline import FRAME_RATE_HZ
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.fetch import fetch, sha256
-from liser_ray.storage.files import check_readable, check_writable, list_files, read_bytes, write_bytes
+from liser_ray.storage.files import check_readable, check_writable, exists, list_files, read_bytes, write_bytes
 from liser_ray.storage.run_record import package_versions, plain
 from liser_ray.teachers.targets import Target
 
@@ -121,10 +121,12 @@ def write_run_card(
     results: dict[str, Any] | None = None,
 ) -> None:
     """Write ``run.json``: at the start without results, at the end with them."""
+    # Runs may go on in another precision than was begun with.
+    before = json.loads(read_bytes(folders.run_card))["precision"].split(", ") if exists(folders.run_card) else []
     card = {
         "recipe": recipe,
         "plan": {"recordings": plan.recordings, "spans": plan.spans, "hours": round(plan.hours, 4)},
-        "precision": config.precision,
+        "precision": ", ".join(dict.fromkeys([*before, config.precision])),
         "python": platform.python_version(),
         "packages": package_versions(*_PACKAGES),
         "results": results,

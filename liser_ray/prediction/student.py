@@ -293,6 +293,8 @@ def _best_below(folder: Path, source: str) -> Path:
 
     def rank(path: Path) -> tuple[bool, float]:
         card = StudentCard.parse(path.read_bytes(), str(path))
-        return card.of_all_speakers, card.content.get("validation_uar") or 0.0  # None: no speakers
+        agreements = [one.get("validation_ccc") or 0.0 for one in card.content.get("attributes", {}).values()]
+        uar = card.content.get("validation_uar") or 0.0  # None: no speakers, or no labels
+        return card.of_all_speakers, uar or sum(agreements)
 
     return max(cards, key=rank).parent

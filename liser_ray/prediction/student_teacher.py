@@ -8,6 +8,7 @@ import torch
 from liser_ray.prediction.prediction import softmax
 from liser_ray.prediction.student import Student
 from liser_ray.prediction.teacher import Options
+from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.student.front_end import SEGMENT_S, SEGMENT_SAMPLES, frame_count
 from liser_ray.teachers.batches import Windows
@@ -40,6 +41,11 @@ def load_student_teacher(name: str, options: Options, device: torch.device) -> S
     for target, address in expanded(name, options.weights).items():
         path = fetch(address, _HINT)
         students[target] = student = Student.from_pretrained(path, str(device))
+        if len(student.labels) < 2:
+            raise UserError(
+                f"{address} gives {', '.join(student.card.attributes)} alone and names no emotion: give a student with "
+                "labels."
+            )
         validation_uar = student.card.content.get("validation_uar")
         targets.append(
             Target(

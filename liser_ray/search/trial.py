@@ -89,12 +89,14 @@ class Trial:
             except FloatingPointError as error:
                 problem = f"fold {fold}, seed {seed}: {error}"
             self.finished = bool(problem) or all(self._epoch >= one.epochs for one in self._students.values())
+        # A first stage without labels has no scores, and is no grace.
+        of_labels = max(1, self._epoch - (self._config.train.stages - 1) * self._config.train.epochs)
         objective = 0.0 if problem else float(np.mean([score["validation_uar"] for score in scores]))
         if scores:
-            self._curve.append((self._epoch, objective))
+            self._curve.append((of_labels, objective))
         return {
             OBJECTIVE: objective,
-            "epoch": self._epoch,
+            "epoch": of_labels,
             "runs": tuple(scores),  # of lists Tune would make histograms
             "curve": tuple(self._curve),
             "problem": problem,

@@ -87,6 +87,11 @@ def delete_file(uri: str) -> None:
         fs.delete_file(path)
 
 
+def read_parquet(path: str, fs: pafs.FileSystem, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet file of a file system, again where the store breaks off."""
+    return retried(lambda: pq.read_table(path, columns=columns, filesystem=fs))
+
+
 def replace_parquet(path: str, fs: pafs.FileSystem, table: pa.Table) -> None:
     """Write a Parquet file of a file system whole or not at all, over an old one if there is one."""
     if isinstance(fs, pafs.LocalFileSystem):

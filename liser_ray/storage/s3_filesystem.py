@@ -46,6 +46,7 @@ def _connected(store: S3Connection, keys: tuple[str, str, str | None] | None) ->
         region=store.region,
         tls_ca_file_path=store.ca_bundle or None,
         allow_bucket_creation=False,
+        check_directory_existence_before_creation=True,  # writes no marker above the folders that one may write to
         allow_delayed_open=True,  # a small file is one request, not the three of a multipart upload
         connect_timeout=min(10.0, store.timeout_s),
         request_timeout=store.timeout_s,  # seconds without a byte, on Linux too, whatever pyarrow's documentation says

@@ -207,10 +207,13 @@ def _scores(card: StudentCard) -> Iterator[str]:
 def _answers(card: StudentCard) -> str:
     """Its labels and attributes, and how well these agree with those of the test speakers."""
     labels = f"a probability to each of {len(card.labels)} labels: {', '.join(card.labels)}"
-    known = [
-        f"{name} (CCC {facts['test_ccc']:.3f} on test speakers)" if facts["test_ccc"] is not None else name
-        for name, facts in card.content.get("attributes", {}).items()
-    ]
+    of_folds, known = card.content.get("cross_validated", {}).get("ccc", {}), []
+    for name, facts in card.content.get("attributes", {}).items():
+        if facts["test_ccc"] is not None:
+            name += f" (CCC {facts['test_ccc']:.3f} on test speakers)"
+        elif name in of_folds:
+            name += f" (CCC {of_folds[name]:.3f} of its recipe's students on speakers whom they have not heard)"
+        known.append(name)
     numbers = f"numbers for {', '.join(known)}"
     return "; and ".join([*([labels] if len(card.labels) > 1 else ()), *([numbers] if known else ())])
 

@@ -59,7 +59,7 @@ def test_a_setting_that_diverges_is_told(plan, inputs):
     ("setting", "epochs"),
     [
         ({"train.validate_every": 2, "train.epochs": 3}, [2, 3]),
-        ({"train.two_stage": True, "train.epochs": 1}, [2]),  # of the first stage there is no score
+        ({"train.two_stage": True, "train.epochs": 2}, [1, 2]),  # of labels: the first stage has no score
     ],
 )
 def test_only_epochs_with_a_score_are_told(plan, inputs, setting, epochs):

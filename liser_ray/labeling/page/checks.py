@@ -21,10 +21,18 @@ _CHANCE_KAPPA = 0.05  # Cohen's kappa below which two targets agree no more than
 def find_warnings(statistics: TableStatistics, agreements: Mapping[tuple[str, str], Agreement]) -> Iterator[str]:
     """One or two sentences for each thing that looks wrong in a table; agreements are by the targets' names."""
     yield from _about_spans(statistics)
+    n_labeled = statistics.total(Status.LABELED).spans
     for one in statistics.targets.values():
-        yield from _about_scalar(one) if one.target.kind == "scalar" else _about_distribution(one)
-    for (name, other), found in agreements.items():
-        if found.n_spans >= FEWEST_SPANS and not found.kappa >= _CHANCE_KAPPA:
+        said = one.values.n if one.target.kind == "scalar" else one.spans.sum()
+        if n_labeled >= FEWEST_SPANS and not said:
+            yield (
+                f"{one.target.name} says nothing of any of the {n_labeled:,} labeled spans: the column detail of the "
+                "table says why."
+            )
+        else:
+            yield from _about_scalar(one) if one.target.kind == "scalar" else _about_distribution(one)
+    for (name, other), found in agreements.items():  # of who gives one answer alone there is no kappa
+        if found.n_spans >= FEWEST_SPANS and found.kappa < _CHANCE_KAPPA:
             yield (
                 f"{name} and {other} agree on {share_text(found.share)} of the spans, and chance alone would give "
                 f"{share_text(found.chance)}: one of them, or both, cannot tell these labels apart."
@@ -78,7 +86,7 @@ def _about_distribution(counts: TargetCounts) -> Iterator[str]:
 
 
 def _about_scalar(counts: TargetCounts) -> Iterator[str]:
-    share = counts.values.counts.max() / max(1, counts.values.n)
+    share = counts.values.middle().counts.max() / max(1, counts.values.n)
     if counts.values.n >= FEWEST_SPANS and share > _ONE_ANSWER_SHARE:
         yield (
             f"{counts.target.name} is about {counts.values.median:.3g} in {share_text(share)} of the windows: a "

@@ -6,6 +6,7 @@ The sound is never read. Rows come as Arrow batches and are counted by whole col
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from liser_ray.labeling.resume import OutputFolders, whole_label_files
 from liser_ray.labeling.schema import flat_windows, set_columns
 from liser_ray.media.outcome import Status
 from liser_ray.storage.files import filesystem
+from liser_ray.storage.retries import retried
 from liser_ray.teachers.targets import Target
 
 _COLUMNS = ("span_id", "uri", "start_s", "end_s", "status", "stage", "reason", "detail", "speech_fraction", "face_box")
@@ -93,7 +95,21 @@ class WideningHistogram(Histogram):
     """For values of an unknown range: bins around 0 that get twice as wide until all values fit, in any order."""
 
     def __init__(self) -> None:
-        super().__init__(np.linspace(-(2.0**-10), 2.0**-10, 257))  # powers of two: all edges are exact
+        super().__init__(np.linspace(-(2.0**-10), 2.0**-10, 2**14 + 1))  # powers of two: all edges are exact
+
+    def middle(self, n_bins: int = 256) -> Histogram:
+        """The same in so many bins at most, over all but the lowest and highest thousandth, which count at its ends.
+
+        A single value far away would else leave one bin to all others.
+        """
+        below = np.concatenate([[0], np.cumsum(self.counts)])
+        first, last = np.searchsorted(below[1:], [0.001 * self.n, 0.999 * self.n])
+        step = -(-(last + 1 - first) // n_bins)
+        cuts = np.unique(np.minimum(np.arange(first, last + 1 + step, step), len(self.counts)))
+        found = Histogram(self.edges[cuts])
+        found.counts = np.diff(below[cuts])
+        found.counts[[0, -1]] += below[cuts[0]], self.n - below[cuts[-1]]
+        return found
 
     def add(self, values: np.ndarray) -> None:
         """Count these values, float [n]."""
@@ -255,7 +271,9 @@ def count_table(folders: OutputFolders, targets: Sequence[Target], n_faces: int 
     statistics = TableStatistics(targets, n_faces)
     # Not with the dataset's own scanner, which holds a gigabyte of row groups that nobody waits for.
     with ThreadPoolExecutor(_READERS) as threads:
-        for _, future in in_order(lambda path: threads.submit(read, path), whole_label_files(folders), _FILES_AHEAD):
+        for _, future in in_order(
+            lambda path: threads.submit(retried, partial(read, path)), whole_label_files(folders), _FILES_AHEAD
+        ):
             for batch in future.result().to_batches(max_chunksize=_BATCH_ROWS):
                 statistics.add(batch)
     return statistics

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import logging
 import math
+import posixpath
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,11 +20,13 @@ from liser_ray.corpora.ordered import in_order
 from liser_ray.corpora.utterance import EVERYBODY
 from liser_ray.labeling.schema import RECIPE_KEY, flat_windows, read_recipe
 from liser_ray.results.records import sorted_speakers
-from liser_ray.results.set_names import set_names
+from liser_ray.results.set_names import identity, set_names
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, join
-from liser_ray.storage.files import exists, filesystem, list_files
+from liser_ray.storage.files import exists, filesystem, list_files, read_bytes
 from liser_ray.teachers.targets import Target, refuse_leak
+
+log = logging.getLogger(__name__)
 
 _RECIPE = RECIPE_KEY.encode()
 READERS = 16
@@ -118,6 +122,13 @@ def open_labels_table(uri: str) -> LabelsTable:
             f"{uri} has no labeled row among its {n_rows:,}: see the reasons in its run.json, and label videos "
             "of people who talk."
         )
+    if exists(plan := join(posixpath.dirname(folder), "plan.json")):
+        n_rows, n_planned = sum(one.n_rows for one in counted), json.loads(read_bytes(plan))["spans"]
+        if n_rows != n_planned:
+            log.warning(
+                "%s has %s of %s rows: its job has not come to its end, and what is learned goes by what is there.",
+                *(uri, f"{n_rows:,}", f"{n_planned:,}"),
+            )
     content = sum(one.content for one in counted) % 2**256
     return LabelsTable(
         uri=folder,
@@ -157,6 +168,8 @@ def choose_target(
     # One by its own name may well have labels of its own, as a classifier of faces that was tuned on the set's videos.
     sets = (tuned.labeled, *set_names(tuned.labeled)) if tuned else ()
     of_set = next((one for one in sets if one in labels), labeled)
+    spelled = {one.lower(): one for one in labels[of_set]}  # teachers say them in lower case
+    target = replace(target, labels=tuple(spelled.get(one, one) for one in target.labels))
     if name not in table.targets and target.kind == "distribution" and set(target.labels) != set(labels[of_set]):
         raise UserError(
             f"The teacher of {target.name} in {table.uri} knows the labels {', '.join(target.labels)}, but {of_set} "
@@ -194,6 +207,10 @@ def _of_fold(table: LabelsTable, name: str, labeled: str, fold: Fold) -> Target:
     if fold.index == EVERYBODY and of_set:
         return max(of_set, key=lambda one: one.held_out.uar if one.held_out else 0.0)
     of_fold = [one for one in of_set if one.tuned_on and one.tuned_on.fold == fold.index]
+    scored = {identity(labeled, speaker)[0] for speaker in fold.test | fold.validation}
+    free = [one for one in of_set if one.tuned_on and scored.isdisjoint(set_names(one.tuned_on.labeled))]
+    if free and not of_fold:  # of joined sets one may have fewer folds, and trains whole in the others
+        return max(free, key=lambda one: one.held_out.uar if one.held_out else 0.0)
     if len(of_fold) != 1:
         found, names = (of_fold, "several targets") if of_fold else (fitting, "no target")
         raise UserError(

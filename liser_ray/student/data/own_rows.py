@@ -41,11 +41,14 @@ class OwnRows:
         return (self.sound >= 0) | (self.file >= 0)
 
     def of_speakers(self, speakers: Collection[str]) -> np.ndarray:
-        """Whether each row is, or may be, of these speakers, bool [N]: a file with recordings of several counts."""
+        """Whether each row is, or may be, of these speakers, bool [N].
+
+        What sounds like none of the recordings goes by its file, which may have recordings of several.
+        """
         recordings = self.speech.of_speakers(speakers)
         places = {uri: place for place, uri in enumerate(_files(self.speech))}
         of_files = [places[uri] for uri in dict.fromkeys(self.speech.uris[k] for k in recordings)]
-        return np.isin(self.sound, recordings) | np.isin(self.file, of_files)
+        return np.isin(self.sound, recordings) | ((self.sound < 0) & np.isin(self.file, of_files))
 
 
 def find_own_rows(speech: LabeledSpeech, table: LabelsTable) -> OwnRows:

@@ -15,8 +15,8 @@ from liser_ray.corpora.folds import Fold, choose_folds, everybody, folds_of, num
 from liser_ray.corpora.joined import read_labeled_sets
 from liser_ray.corpora.labeled import FORMS
 from liser_ray.corpora.speech import LabeledSpeech, load_labeled_speech, training_recordings
-from liser_ray.corpora.utterance import EVERYBODY, LabeledSet, Part
-from liser_ray.results.records import RECORDS_FOLDER, FoldResult, Record, record_file, record_to_json
+from liser_ray.corpora.utterance import EVERYBODY, UNLABELED, LabeledSet, Part
+from liser_ray.results.records import RECORDS_FOLDER, FoldResult, Record, mean_concordances, record_file, record_to_json
 from liser_ray.results.scores import interval, pooled
 from liser_ray.runtime.display import Counting
 from liser_ray.runtime.errors import UserError
@@ -133,6 +133,11 @@ def check(config: StudentConfig) -> Checked:
     check_options(config, recipe, names)
     check_log(config.log)
     labeled = read_labeled_sets(config.labeled, config.label_map, [*recipe.loss(config.loss).attributes])
+    if labeled.labels == (UNLABELED,):
+        log.warning(
+            "%s has no column label or emotion: attributes alone are learned, and the student names no emotion.",
+            labeled.name,
+        )
     every_fold = folds_of(labeled)
     folds = [everybody(every_fold)] if config.folds == "none" else choose_folds(config.folds, every_fold)
     also_none = [*every_fold, *(fold for fold in folds if fold.index == EVERYBODY)]
@@ -203,14 +208,16 @@ def check(config: StudentConfig) -> Checked:
 
 def _cross_validated(records: Sequence[Record]) -> dict[str, Any]:
     """Scores of a recipe's folds, for the card of a student that nobody is left to score."""
+    counts = {"speakers": len(records[0].confusions), "seeds": len(records)}
+    if len(records[0].labels) < 2:
+        found_ccc = mean_concordances(records)
+        return counts | {"ccc": {name: round(one, 4) for name, one in found_ccc.items() if math.isfinite(one)}}
     found = interval(records, "uar")
-    return {
+    return counts | {
         "uar": round(found.value, 4),
         "uar_interval": None if math.isnan(found.low) else [round(found.low, 4), round(found.high, 4)],
         "interval_over": found.over,
         "war": round(pooled(records, "war"), 4),
-        "speakers": len(records[0].confusions),
-        "seeds": len(records),
     }
 
 

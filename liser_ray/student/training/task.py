@@ -176,19 +176,23 @@ class StudentTask:
         """Mean cross-entropy and UAR of the supervised head; of several sets the mean over the sets.
 
         1 - CCC of each attribute, times its weight, is part of the loss: without labels, which have no UAR then, it
-        alone picks the epoch.
+        alone picks the epoch. Where nobody knows these either, none is picked.
         """
         if not len(self.validation):
             return None
         means, truth = self.validation.means(model.classifier.eval(), precision), self.validation.truth
         logits = self.validation.logits_of(means)
         loss, uar = np.mean([validation_scores(logits[of], truth[of]) for of in self.validation.of_parts], axis=0)
+        is_known = logits.shape[1] > 1
         for column, weight in enumerate(self._loss.attributes.values()):
             assert self.labeled.attributes is not None
             values = torch.from_numpy(self.labeled.attributes[self.validation.indices, column])
             if n_known := int((~values.isnan()).sum()):
+                is_known = True
                 said = torch.from_numpy(means[:, logits.shape[1] + column])
                 loss += weight * float(concordance_loss(said, values)) / n_known
+        if not is_known:
+            return None
         return float(loss), float(uar) if logits.shape[1] > 1 else None
 
     def _labels_of_sets(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

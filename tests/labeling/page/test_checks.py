@@ -62,6 +62,19 @@ def test_one_warning_where_something_looks_wrong(rows, words):
     assert all(one in found[0] for one in words)
 
 
+def test_a_teacher_that_says_nothing_is_told():
+    """It failed on every span, and nobody required it."""
+    rows = [row(k, [SURE[TO_FACE[k % 2]]], np.zeros((0, 3))) for k in range(60)]
+    assert warnings(rows) == [
+        "speech says nothing of any of the 60 labeled spans: the column detail of the table says why."
+    ]
+
+
+def test_two_who_agree_on_the_one_label_that_occurs_are_not_accused():
+    rows = [row(k, [SURE[TO_FACE[0]]], [SURE[0]]) for k in range(40)]
+    assert not any("chance alone" in one for one in warnings(rows))
+
+
 def test_nothing_labeled_is_told():
     assert "No span is labeled" in warnings([lost_row(1, "filtered", reason="no_face")])[0]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from small_jobs import FACE, SPEECH, lost_row, row, windows, write_job, write_run
 
+from liser_ray.corpora.config import PlanConfig
 from liser_ray.labeling.page import page
 from liser_ray.labeling.page.faces import FacePicture
 from liser_ray.labeling.page.page import make_page
@@ -111,7 +112,7 @@ def test_text_from_the_corpus_is_escaped(tmp_path):
     )
     html = html_of(folders)
     assert "<script" not in html
-    assert html.count("&lt;script&gt;") == 4  # title, headline, address and detail of the failed span
+    assert html.count("&lt;script&gt;") == 5  # title, headline, address and detail of the failed span, recipe
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_three_targets_of_two_kinds_are_all_shown(tmp_path):
     ]
     text = text_of(html_of(write_job(tmp_path, both, targets=[FACE, SPEECH, replace(SPEECH, name="other"), ENERGY])))
     for words in (
-        "the least of all pairs",
+        "of all pairs the least beyond chance",
         "One number for each window: loudness",
         "Values: median 20",
         "face and speech",
@@ -205,7 +206,8 @@ def test_runs_come_in_the_order_of_their_start_whatever_their_time_zone(tmp_path
 def test_faces_are_shown_only_when_asked_for_and_with_a_warning(tmp_path, monkeypatch):
     asked = []
 
-    def some_faces(rows, wanted):
+    def some_faces(rows, wanted, roots, max_pixels):
+        assert max_pixels == PlanConfig.max_pixels
         asked.append(len(rows))
         return [
             FacePicture("recordings/1.mp4", 1.5, "AAAA"),

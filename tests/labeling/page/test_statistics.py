@@ -167,6 +167,19 @@ def test_numbers_of_any_range_are_counted_alike_in_any_order_and_lie_in_their_bi
     assert one.edges[-1] <= max(2 * largest, 2**-10)
 
 
+def test_a_value_far_away_leaves_the_others_their_bins():
+    histogram, values = WideningHistogram(), np.random.default_rng(0).normal(2, 0.1, 10_000)
+    histogram.add(np.append(values, 5000.0).astype(np.float32))
+    assert histogram.median == pytest.approx(2, abs=1)
+    middle = histogram.middle()
+    assert (middle.n, len(middle.counts) <= 256, middle.edges[-1] < 10) == (10_001, True, True)
+    histogram = WideningHistogram()
+    histogram.add(values)
+    middle = histogram.middle()
+    assert middle.median == pytest.approx(np.median(values), abs=0.01)
+    assert 100 < np.count_nonzero(middle.counts) <= 256
+
+
 def test_what_is_kept_of_segments_has_the_times_of_their_files(tmp_path):
     """Or faces of others would be shown."""
     folders = write_job(tmp_path, [row(1, start_s=2.0, end_s=5.0), lost_row(2, start_s=1.0, end_s=4.0)])

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from liser_ray.corpora.folds import Fold
 from liser_ray.labeling.schema import SCHEMA_VERSION
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.data.labels_table import choose_target, open_labels_table, read_rows, windows_of
-from liser_ray.teachers.targets import Target
+from liser_ray.teachers.targets import HeldOut, Target
 
 FOLD = Fold(0, train=frozenset("1234"), validation=frozenset("56"), test=frozenset("78"))
 
@@ -54,6 +55,13 @@ class TestOpen:
         written = write_labels(tmp_path, rows=30, files=3, rows_per_group=4, targets=(*TARGETS, energy))
         values = np.concatenate([row["values"]["energy"] for row in written])
         assert open_labels_table(str(tmp_path)).scales == {"energy": pytest.approx((values.mean(), values.std()))}
+
+    def test_one_whose_job_has_not_ended_is_warned_of(self, tmp_path, caplog):
+        write_labels(tmp_path / "labels", rows=6)
+        for planned, warned in ((6, False), (20, True)):
+            (tmp_path / "plan.json").write_text(json.dumps({"spans": planned}))
+            open_labels_table(str(tmp_path))
+            assert ("has 6 of 20 rows: its job has not come to its end" in caplog.text) == warned
 
     def test_on_s3(self, tmp_path, s3_store):
         labeled = write_labels(tmp_path, rows=8, files=1)
@@ -238,6 +246,21 @@ class TestChooseTarget:
             choose(table)
         table = table_of(*(speech_target(name, fold=0, teacher=name.partition("_")[0]) for name in names))
         assert choose(table, "self").name == "self_fold_0"
+
+    def test_where_the_teachers_set_trains_whole_any_of_its_teachers_may_teach(self, table_of):
+        """Of joined sets one has fewer folds."""
+        labels = {"ravdess+mine": SPEECH_LABELS, "ravdess": SPEECH_LABELS, "mine": SPEECH_LABELS}
+        fold = Fold(7, frozenset(["ravdess/1", "ravdess/5", "mine/2"]), frozenset(["mine/3"]), frozenset(["mine/4"]))
+        better = replace(speech_target("fold_1", fold=1, heard=("5",)), held_out=HeldOut(0.7, None))
+        table = table_of(speech_target("fold_0", heard=("1",)), better)
+        assert choose_target(table, "speech", "ravdess+mine", labels, fold, ()).name == "fold_1"
+        with pytest.raises(UserError, match="no target by a teacher speech"):
+            choose_target(table, "speech", "ravdess+mine", labels, replace(fold, test=frozenset(["ravdess/6"])), ())
+
+    def test_teachers_say_labels_in_lower_case_whatever_the_set_does(self, table_of):
+        table = table_of(speech_target("fold_0", heard=("1",)))
+        capital = tuple(label.title() for label in SPEECH_LABELS)
+        assert sorted(choose(table, labels=capital).labels) == sorted(capital)
 
     def test_labels_may_come_in_another_order_but_not_be_others(self, table_of):
         table = table_of(speech_target("fold_0"))

@@ -31,6 +31,11 @@ def test_rows_are_of_a_speaker_by_their_sound_or_by_their_address(find):
     assert own.of_speakers([SPEECH.speakers[4]]).tolist() == [False, True, False]
 
 
+def test_another_speakers_segment_of_the_same_file_is_known_by_its_sound(find):
+    own = find((SPEECH.uris[4], SPEECH.waveform(1)), (SPEECH.uris[4], STRANGER))
+    assert own.of_speakers([SPEECH.speakers[4]]).tolist() == [False, True]
+
+
 def test_rows_beside_the_recordings_that_are_none_of_them_are_warned_of(find, caplog):
     own = find((SPEECH.uris[0], SPEECH.waveform(0)), ("set/song.wav", STRANGER), ("elsewhere/song.wav", STRANGER))
     assert own.near.tolist() == [True, True, False]
