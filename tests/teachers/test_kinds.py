@@ -1,8 +1,11 @@
 """Kinds of teachers of one's own, and where their code has to be."""
 
 import pickle
+import re
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -82,3 +85,15 @@ def test_what_is_no_name_of_a_kind(kind):
 def test_without_a_colon_it_says_what_lacks(given, words):
     with pytest.raises(UserError, match=words):
         read_teachers([given])
+
+
+def test_the_module_on_the_page_about_pretext_tasks_is_one(own):
+    page = (Path(__file__).parents[2] / "docs/pretext.md").read_text()
+    (code,) = re.findall(r"```python\n# my_package/loudness\.py\n(.*?)```", page, flags=re.DOTALL)
+    (own / "loudness.py").write_text(code)
+    (entry,) = read_teachers(["level=kinds_of_ones_own.loudness:"])
+    teacher = entry.load(torch.device("cpu"))
+    (target,) = teacher.targets
+    assert (target.name, target.kind, target.tuned_on.heard) == ("level", "scalar", ())
+    windows = np.random.default_rng(0).uniform(-1, 1, (3, 8000)).astype(np.float32)
+    np.testing.assert_allclose(teacher(windows)["level"].values[:, 0], windows.std(axis=1), rtol=0.01)
