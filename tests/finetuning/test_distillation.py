@@ -178,7 +178,7 @@ def test_of_a_scalar_each_recording_has_the_share_of_its_windows_that_are_high(b
 @pytest.mark.parametrize("head_only", [True, False], ids=["head", "lora"])
 def test_heads_beside_the_classifier_learn_and_are_not_written(base, speech, of_pretext, tmp_path, head_only):
     taught = of_joint(base, of_pretext, head_only=head_only, lora=LoraSettings(rank=2))
-    assert taught.method().name == "pretext-joint+no-face_motion+distil-labeled-only+base0"
+    assert taught.method().name == "pretext-joint+no-face_motion+distil-labeled-only+base0" + "+head" * head_only
     taught = replace(taught, train=replace(taught.train, epochs=8))
     job, one = training_of(taught, speech, output=str(tmp_path))
     heads = [module for module in one.model.modules() if isinstance(module, HeadsBeside)]
@@ -212,7 +212,7 @@ def test_in_two_stages_the_rows_of_a_table_are_learned_first_and_then_the_labels
     given = {"recipe": "pretext", "distil_labeled": "", "unlabeled": str(tmp_path), "loss": loss, "projections": {}}
     two = config(base, (tmp_path,), head_only=head_only, lora=LoraSettings(rank=2), **given)
     assert two.method().n_unlabeled() == len(written)
-    assert two.method().name == "pretext+no-energy+no-face_motion+base0"
+    assert two.method().name == "pretext+no-energy+no-face_motion+base0" + "+head" * head_only
     check_lesson(two, labeled_set(speech), [FOLD])
     _, one = training_of(replace(two, train=replace(two.train, epochs=4)), speech)
     n_steps = [-(-n // 4) for n in (len(written), len(one.task.split.train))]

@@ -1,6 +1,7 @@
 """Whatever a killed job leaves behind: an id is in the checkpoint if and only if its row is in the labels."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from liser_ray.labeling import resume
 from liser_ray.labeling.resume import OutputFolders, count_outcomes, reconcile, remove_doubles, remove_failed
 from liser_ray.media.outcome import TRANSIENT_REASONS
 from liser_ray.runtime.errors import UserError
+from liser_ray.storage.retries import retried
 
 
 def ids(digits: str) -> list[str]:
@@ -131,6 +133,7 @@ def test_a_store_that_can_not_be_read_now_costs_nothing(output, monkeypatch, bro
         raise broken
 
     monkeypatch.setattr(resume.pq, "read_metadata", broken_off)
+    monkeypatch.setattr(resume, "retried", partial(retried, patience_s=0))
     with pytest.raises(raised, match=str(broken)[:9]):
         reconcile(output)
     assert {path: path.read_bytes() for path in Path(output.output).rglob("*.parquet")} == before
