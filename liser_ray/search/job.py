@@ -73,6 +73,8 @@ def search(config: SearchConfig) -> SearchResult:
 
     inputs = cache(lambda: make_inputs(config, checked))
     plan = TrialPlan(config, tuple(itertools.product(first, seeds)), join(config.output, "trials"))
+    if config.method == "random" and settings and (n_known := len(read_results(plan.folder))) > len(settings):
+        raise UserError(f"{config.output} has {n_known} settings already, which all count: give --samples {n_known}.")
     results, trained = _try_out(plan, space, settings, inputs)
     if others:
         able = [one.setting for one in ranked(results) if one.status == "done"]

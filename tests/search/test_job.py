@@ -11,6 +11,7 @@ from tone_files import speech_targets
 from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.job import search
+from liser_ray.search.results import SettingResult, write_result
 from liser_ray.student.config import LossConfig, NetworkConfig
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.teachers.targets import HeldOut
@@ -73,4 +74,14 @@ def test_a_list_without_labels_has_nothing_to_search_by(tones, tmp_path):
     space, loss = ["train.learning_rate=1e-3,2e-3"], LossConfig(attributes={"arousal": 1.0})
     config = SearchConfig(str(tmp_path / "rated.csv"), "", str(tmp_path / "out"), "no-dstl", space=space, loss=loss)
     with pytest.raises(UserError, match="no UAR to search by"):
+        search(config)
+
+
+def test_fewer_samples_than_there_are_would_forget_the_best(tones, tone_labels, tmp_path):
+    out = str(tmp_path / "out")
+    space = ["loss.lambdas.speech=0.1..1"]
+    config = SearchConfig(tones, tone_labels, out, "sp-dstl", method="random", space=space, samples=2)
+    for number in range(3):
+        write_result(f"{out}/trials", SettingResult({"loss.lambdas.speech": 0.1 + number}, "done", "", [], [], 0.0))
+    with pytest.raises(UserError, match=r"has 3 settings already.*--samples 3"):
         search(config)
