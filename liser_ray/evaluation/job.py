@@ -138,7 +138,7 @@ def _asked(one: Classifier, speech: LabeledSpeech, labels: CommonLabels, config:
     if config.speakers == "all":
         return usable
     if speech.name not in set_names(one.labeled) or not one.speakers:
-        heard = {name for name in speech.speakers if any(of.heard_of(speech.name, [name]) for of in one.heard)}
+        heard = {name for name in set(speech.speakers) if any(of.heard_of(speech.name, [name]) for of in one.heard)}
         return np.setdiff1d(usable, speech.of_speakers(heard))
     asked = [identity(one.labeled, name) for name in one.speakers.get(config.speakers, ())]
     return np.intersect1d(usable, speech.of_speakers([name for of_set, name in asked if of_set == speech.name]))

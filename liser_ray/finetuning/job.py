@@ -86,7 +86,8 @@ def finetune(config: TeacherConfig) -> FinetuneResult:
         indices = np.unique(np.concatenate([heard[job.name] for job in missing]))
         shared = Shared(recordings, method.inputs(recordings, indices, [job.fold for job in missing]))
         n_all_steps = sum(n_steps[job.name] for job in missing)
-        train_runs(train_teacher, missing, shared, method.config, join(output, "training"), n_all_steps)
+        done = [job.name for job in jobs if job not in missing]
+        train_runs(train_teacher, missing, shared, method.config, join(output, "training"), n_all_steps, done)
     bundles = {fold.index: bundle for fold in folds if (bundle := find_bundle(bundle_of(fold)))}
     evaluation = evaluate(bundles)
     write_bytes(join(output, "evaluation.json"), json.dumps(evaluation, indent=2).encode() + b"\n")

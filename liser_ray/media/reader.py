@@ -10,9 +10,9 @@ where samples lie, `liser_ray.media.audio`.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, TypeVar
 
 import av
 from rich.filesize import decimal
@@ -25,6 +25,8 @@ from liser_ray.media.stream import SpanStream, read_packets
 from liser_ray.media.stretches import Stretch, find_stretches
 from liser_ray.media.timeline import Piece, Timeline
 from liser_ray.media.track_choice import ANY, Wanted, open_tracks
+
+T = TypeVar("T")
 
 MAX_PIXELS = 4096 * 4096
 """Pictures with more pixels are not decoded: 4K fits either way up."""
@@ -71,7 +73,7 @@ class Reader:
         self._is_fresh = False  # whether nothing was read of it
         try:
             self._pieces: list[Piece] = []
-            files = self._files()
+            files = self._in_header(lambda: files_in(self._source))
             lost_bytes = sum(file[1] - file[0] for file in files if not self._add_pieces(file))
             self.note = f"{decimal(lost_bytes)} of it, joined to the rest, can't be opened" if lost_bytes else ""
             self.header = self._header()
@@ -118,10 +120,11 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _files(self) -> list[tuple[int, int]]:
+    def _in_header(self, read: Callable[[], T]) -> T:
+        """What is read for the plan of a file: kept by the source, its errors the store's."""
         self._source.in_header = True
         try:
-            return files_in(self._source)
+            return read()
         except MediaError:
             raise
         except Exception:
@@ -139,7 +142,7 @@ class Reader:
                 return False
             raise
         n_bytes = file[1] - file[0]
-        is_guess = guesses_length(timeline.tracks.container, Part(self._source, *file))
+        is_guess = self._in_header(lambda: guesses_length(timeline.tracks.container, Part(self._source, *file)))
         stated_s = None if is_guess else timeline.stated_duration_s()
         found: list[Stretch] = []
         if timeline.may_jump(n_bytes) and n_bytes <= MAX_SEARCH_BYTES:

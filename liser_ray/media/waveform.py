@@ -142,7 +142,7 @@ def _blocks_of(tracks: Tracks, source: ByteSource) -> Iterator[np.ndarray]:
             for block in blocks:
                 n_samples += len(block)
                 yield block
-        stated_s = None if guesses_length(container, source) else timeline.stated_duration_s()
+        stated_s = timeline.stated_duration_s() if n_errors and not guesses_length(container, source) else None
     kept_s = (n_samples - n_gap) / SAMPLE_RATE_HZ
     if n_errors and (n_samples == n_gap or (stated_s is not None and kept_s < stated_s / 2)):
         of = f" of {stated_s:.2f}" if stated_s is not None else ""

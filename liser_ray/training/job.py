@@ -1,7 +1,7 @@
 """The shell of every job that trains: runs (folds, seeds) one after the other here, or beside each other on Ray."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from liser_ray.runtime.display import LiveDisplay, RunsProgress, Tell
@@ -37,6 +37,7 @@ def train_runs(
     settings: WorkerSettings,
     storage: str,
     n_steps: int,
+    done: Iterable[str] = (),
     gpu_share: float = 1.0,
 ) -> None:
     """Train runs to their ends, each from its last checkpoint on.
@@ -48,6 +49,7 @@ def train_runs(
         settings: of the workers.
         storage: folder or s3:// prefix for Ray Train's own files, until all runs are done.
         n_steps: of all runs.
+        done: names of runs that ended before; what a kill has left of them in the storage goes too.
         gpu_share: see `fit_workers`.
 
     Raises:
@@ -64,8 +66,8 @@ def train_runs(
     failed = [f"{run.name}: {problem}" for run, problem in zip(runs, problems, strict=True) if problem]
     if failed:
         raise UserError("\n".join(failed))
-    for run in runs:
-        delete_folder(join(storage, run.name))
+    for name in (*done, *(run.name for run in runs)):
+        delete_folder(join(storage, name))
     if not list_files(storage):  # else of runs that others train, or that wait to go on
         delete_folder(storage)
 

@@ -114,7 +114,9 @@ def fit_workers(
         room.append(int(n_gpus / gpus / workers))
         cpus = settings.cpus_per_worker or 1
     else:
-        cpus = settings.cpus_per_worker or max(1, int(min(n_cpus / workers / n_runs, max(nodes))))
+        cpus = settings.cpus_per_worker or max(1, int(n_cpus / workers / n_runs))
+        while not settings.cpus_per_worker and cpus > 1 and sum(int(of // cpus) for of in nodes) < workers:
+            cpus -= 1
     room += [int(n_cpus / cpus / workers), sum(int(of // cpus) for of in nodes) // workers]
     at_once = min(room)
     if at_once < 1:

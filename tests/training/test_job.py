@@ -24,11 +24,13 @@ def test_checkpoints_of_runs_that_wait_to_go_on_are_kept(tmp_path, others):
     """Those of other folds, which this call or this machine was not asked for."""
     storage = tmp_path / "training"
     storage.mkdir()
-    (storage / "fold-0").mkdir()
+    for name in ("fold-0", "fold-1"):
+        (storage / name).mkdir()
     if others:
         (storage / "fold-3.pt").touch()
-    train_runs(train, [Run("fold-0")], (), WorkerSettings(workers=0), str(storage), 1)
+    train_runs(train, [Run("fold-0")], (), WorkerSettings(workers=0), str(storage), 1, done=["fold-1"])
     assert storage.exists() == others
+    assert not others or [one.name for one in storage.iterdir()] == ["fold-3.pt"]
 
 
 def test_one_that_fails_costs_nobody_else(tmp_path):

@@ -26,6 +26,7 @@ def test_workers_fit_on_nodes():
     needs = WorkerSettings(workers=1)
     scaling, at_once = fit_workers(needs, 1, {"CPU": 32}, [16, 16])
     assert (at_once, scaling.resources_per_worker) == (1, {"CPU": 16.0})
+    assert fit_workers(replace(needs, workers=3), 1, {"CPU": 32}, [16, 16])[0].resources_per_worker == {"CPU": 8.0}
     for changes, nodes in (({"cpus_per_worker": 20}, [16, 16]), ({"cpus_per_worker": 4, "workers": 2}, [7, 3])):
         with pytest.raises(UserError, match=rf"of nodes with {nodes[0]} at most"):
             fit_workers(replace(needs, **changes), 1, {"CPU": sum(nodes)}, nodes)

@@ -86,7 +86,8 @@ def _about_distribution(counts: TargetCounts) -> Iterator[str]:
 
 
 def _about_scalar(counts: TargetCounts) -> Iterator[str]:
-    share = counts.values.middle().counts.max() / max(1, counts.values.n)
+    values = counts.values
+    share = max(values.middle().counts.max(), values.coarse_counts.max()) / max(1, values.n)
     if counts.values.n >= FEWEST_SPANS and share > _ONE_ANSWER_SHARE:
         yield (
             f"{counts.target.name} is about {counts.values.median:.3g} in {share_text(share)} of the windows: a "

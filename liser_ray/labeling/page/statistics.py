@@ -97,6 +97,11 @@ class WideningHistogram(Histogram):
     def __init__(self) -> None:
         super().__init__(np.linspace(-(2.0**-10), 2.0**-10, 2**14 + 1))  # powers of two: all edges are exact
 
+    @property
+    def coarse_counts(self) -> np.ndarray:
+        """Counts in 256 bins over the whole range, int64: what is nearly the same lies in one."""
+        return self.counts.reshape(256, -1).sum(axis=1)
+
     def middle(self, n_bins: int = 256) -> Histogram:
         """The same in so many bins at most, over all but the lowest and highest thousandth, which count at its ends.
 
@@ -108,7 +113,8 @@ class WideningHistogram(Histogram):
         cuts = np.unique(np.minimum(np.arange(first, last + 1 + step, step), len(self.counts)))
         found = Histogram(self.edges[cuts])
         found.counts = np.diff(below[cuts])
-        found.counts[[0, -1]] += below[cuts[0]], self.n - below[cuts[-1]]
+        found.counts[0] += below[cuts[0]]
+        found.counts[-1] += self.n - below[cuts[-1]]
         return found
 
     def add(self, values: np.ndarray) -> None:

@@ -7,7 +7,9 @@ import math
 import posixpath
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -122,13 +124,7 @@ def open_labels_table(uri: str) -> LabelsTable:
             f"{uri} has no labeled row among its {n_rows:,}: see the reasons in its run.json, and label videos "
             "of people who talk."
         )
-    if exists(plan := join(posixpath.dirname(folder), "plan.json")):
-        n_rows, n_planned = sum(one.n_rows for one in counted), json.loads(read_bytes(plan))["spans"]
-        if n_rows != n_planned:
-            log.warning(
-                "%s has %s of %s rows: its job has not come to its end, and what is learned goes by what is there.",
-                *(uri, f"{n_rows:,}", f"{n_planned:,}"),
-            )
+    _warn_of_unfinished(folder, sum(one.n_rows for one in counted))
     content = sum(one.content for one in counted) % 2**256
     return LabelsTable(
         uri=folder,
@@ -137,6 +133,18 @@ def open_labels_table(uri: str) -> LabelsTable:
         scales={name: _scale([one.scalars[name] for one in counted]) for name in counted[0].scalars},
         sha256=hashlib.sha256(counted[0].recipe + content.to_bytes(32, "big")).hexdigest(),
     )
+
+
+@cache
+def _warn_of_unfinished(folder: str, n_rows: int) -> None:
+    """Once for each table whose plan lies beside it and has more."""
+    with suppress(OSError, ValueError, KeyError, TypeError):  # it may be another's, or not for whoever reads the table
+        n_planned = json.loads(read_bytes(join(posixpath.dirname(folder), "plan.json")))["spans"]
+        if n_rows != n_planned:
+            log.warning(
+                "%s has %s of %s rows: its job has not come to its end, and what is learned goes by what is there.",
+                *(folder, f"{n_rows:,}", f"{n_planned:,}"),
+            )
 
 
 def choose_target(
@@ -168,13 +176,14 @@ def choose_target(
     # One by its own name may well have labels of its own, as a classifier of faces that was tuned on the set's videos.
     sets = (tuned.labeled, *set_names(tuned.labeled)) if tuned else ()
     of_set = next((one for one in sets if one in labels), labeled)
-    spelled = {one.lower(): one for one in labels[of_set]}  # teachers say them in lower case
-    target = replace(target, labels=tuple(spelled.get(one, one) for one in target.labels))
-    if name not in table.targets and target.kind == "distribution" and set(target.labels) != set(labels[of_set]):
+    said, own = ({one.lower() for one in names} for names in (target.labels, labels[of_set]))  # as teachers say them
+    if name not in table.targets and target.kind == "distribution" and said != own:
         raise UserError(
             f"The teacher of {target.name} in {table.uri} knows the labels {', '.join(target.labels)}, but {of_set} "
             f"has {', '.join(labels[of_set])}. Label the videos with a teacher that was tuned on {of_set} as it is now."
         )
+    spelled = {one.lower(): one for one in labels[labeled]}
+    target = replace(target, labels=tuple(spelled.get(one.lower(), one) for one in target.labels))
     if tuned and tuned.shares_sets_with(labeled) and tuned.heard and not tuned.heard_of(labeled, speakers):
         raise UserError(
             f"The teacher of {target.name} in {table.uri} says that it has heard {', '.join(tuned.heard)} of "

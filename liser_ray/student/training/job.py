@@ -103,7 +103,8 @@ def train_students(config: StudentConfig) -> StudentResult:
         workers = replace(config, cpus_per_worker=config.cpus_per_worker or 1)
         inputs = make_inputs(config, checked)
         n_steps = sum(_n_steps(job, inputs) for job in missing)
-        train_runs(train_run, missing, inputs, workers, join(output, "training"), n_steps, gpu_share=0.25)
+        done = [job.name for job in jobs if job not in missing]
+        train_runs(train_run, missing, inputs, workers, join(output, "training"), n_steps, done, gpu_share=0.25)
     records: list[Record] = []
     whole: dict[str, list[Record]] = {}  # of all folds, by set
     for seed in seeds:
