@@ -76,8 +76,8 @@ def open_container(source: ByteSource) -> InputContainer:
 def guesses_length(container: InputContainer, source: ByteSource) -> bool:
     """Whether FFmpeg takes the bit rate of the first frames for that of all, to say how long a recording is.
 
-    So it does with raw AAC, and with MP3 whose first frame does not say how many there are, or that of fewer bytes than
-    there are: of files that were joined.
+    So it does with raw AAC, and with MP3 whose first frame does not count them, or counts other bytes than there are,
+    as where files were joined or cut off.
     """
     if container.format.name != "mp3":
         return container.format.name == "aac"

@@ -47,7 +47,7 @@ def train_runs(
         runs: which.
         inputs: given to ``train``; on a cluster each node has them once.
         settings: of the workers.
-        storage: folder or s3:// prefix for Ray Train's own files, until all runs are done.
+        storage: folder or s3:// prefix for Ray Train's own files, until these runs are done; others' stay.
         n_steps: of all runs.
         done: names of runs that ended before; what a kill has left of them in the storage goes too.
         gpu_share: see `fit_workers`.

@@ -137,7 +137,7 @@ def open_labels_table(uri: str) -> LabelsTable:
 
 @cache
 def _warn_of_unfinished(folder: str, n_rows: int) -> None:
-    """Once for each table whose plan lies beside it and has more."""
+    """Once for each table whose plan lies beside it and has another number of rows."""
     with suppress(OSError, ValueError, KeyError, TypeError):  # it may be another's, or not for whoever reads the table
         n_planned = json.loads(read_bytes(join(posixpath.dirname(folder), "plan.json")))["spans"]
         if n_rows != n_planned:

@@ -25,7 +25,7 @@ class OwnRows:
 
     Attributes:
         sound: int32 [N], the recording that has the row's samples; -1: none.
-        file: int32 [N], the place in ``files`` of the row's address; -1: none.
+        file: int32 [N], the place of the row's address among the set's files; -1: none.
         near: bool [N], whether the row's file is in a folder with recordings of the set.
         speech: the labeled set.
     """
