@@ -5,11 +5,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, get_args
 
-from rich.console import Console
 from rich.table import Table
 
 from liser_ray.results.set_names import person
-from liser_ray.runtime.display import Counting, clock
+from liser_ray.runtime.display import Counting, clock, result_console
 from liser_ray.runtime.errors import UserError
 
 if TYPE_CHECKING:  # PyArrow, which those who only predict may not have
@@ -54,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     for spec, labeled in found.items():
         _print(spec, labeled)
     for refusal in faulty:
-        Console(highlight=False, markup=False).print(f"Not to be used: {refusal}", soft_wrap=True)
+        result_console().print(f"Not to be used: {refusal}", soft_wrap=True)
     return 0
 
 
@@ -107,7 +106,7 @@ def _print(spec: str, labeled: "LabeledSet") -> None:
         table.add_row("unreadable", f"{unreadable:,}")
     for reason, number in labeled.skipped.items():
         table.add_row("passed over", f"{number:,} {reason}")
-    console = Console(highlight=False, markup=False)
+    console = result_console()
     console.print(f"--labeled {spec}", soft_wrap=True)  # one line, to be copied
     console.print(table)
 

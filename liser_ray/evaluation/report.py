@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from liser_ray.evaluation.conditions import CONDITIONS
 from liser_ray.results.records import SEXES
 from liser_ray.results.scores import Interval
 from liser_ray.results.style import BLUE, GREY, make_figure, to_png
 from liser_ray.results.tables import NOTHING, interval_text, score_text
+from liser_ray.runtime.display import result_console
 from liser_ray.training.report import confusion_table, scores_table
 
 
@@ -24,7 +24,7 @@ def markdown(content: Mapping[str, Any]) -> str:
 
 def print_evaluation(content: Mapping[str, Any], output: str) -> None:
     """Print the scores, the confusions as recorded and where the files are."""
-    console = Console(highlight=False, markup=False)
+    console = result_console()
     for line in facts(content):
         console.print(line)
     named = _has_labels(content)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from liser_ray.finetuning.bundle import calibrated
 from liser_ray.finetuning.job import FinetuneResult
+from liser_ray.runtime.display import result_console
 from liser_ray.training.report import confusion_table, scores_table, speakers_text
 
 _WAYS = {
@@ -19,7 +19,7 @@ _WAYS = {
 
 def print_result(result: FinetuneResult) -> None:
     """Print the scores of every fold and where the teachers are."""
-    console = Console(highlight=False, markup=False)
+    console = result_console()
     if not result.trained:
         console.print("Nothing to do: every fold has its teacher already.")
     console.print(_fold_table(result))

@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
-from rich.console import Console
 from rich.table import Table
 
 from liser_ray.corpora.plan import PlanSummary, extend_plan, load_plan_summary, replan_failed
@@ -39,7 +38,7 @@ from liser_ray.labeling.schema import RECIPE_KEY, Outcomes, labels_schema
 from liser_ray.labeling.table_input import find_table
 from liser_ray.media.outcome import TRANSIENT_REASONS, Status
 from liser_ray.runtime.cluster import ray_resources, start_ray
-from liser_ray.runtime.display import clock
+from liser_ray.runtime.display import clock, result_console
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute
 from liser_ray.storage.files import delete_file, exists, filesystem, read_bytes
@@ -240,7 +239,7 @@ def _checked_outcomes(folders: OutputFolders, planned: int) -> Outcomes:
 
 def print_result(result: JobResult, extended: bool = False) -> None:
     """Print what a job did and what its table holds; ``extended``: it has looked for new recordings."""
-    console = Console(highlight=False, markup=False)
+    console = result_console()
     console.print(describe_plan(result.plan))
     if result.spans_run:
         console.print(f"{result.spans_run:,} spans run in {clock(result.elapsed_s)}")

@@ -16,7 +16,6 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 import yaml
-from rich.console import Console
 from rich.table import Table
 
 from liser_ray.corpora.plan_table import as_table, plan_rows
@@ -33,6 +32,7 @@ from liser_ray.labeling.schema import ADDED_COLUMNS, labels_schema
 from liser_ray.labeling.teacher_stage import CLIP_SHAPE
 from liser_ray.media.outcome import Stage
 from liser_ray.runtime.cluster import cluster_size, ray_resources, start_ray
+from liser_ray.runtime.display import result_console
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, is_s3, join
 from liser_ray.storage.files import delete_folder, filesystem, replace_parquet, write_bytes
@@ -198,7 +198,7 @@ def _on_gpu_s(pools: Pools, cost_s: dict[str, float]) -> float:
 
 def print_measurement(result: Measurement, pools_file: str, prices: Prices) -> None:
     """Print how fast the stages are, and what follows for the cluster."""
-    console = Console(highlight=False, markup=False)
+    console = result_console()
     table = Table(title=f"{result.spans} spans of {result.recordings} recordings")
     table.add_column("stage", no_wrap=True)
     table.add_column("workers")

@@ -17,6 +17,11 @@ _LOOK_EVERY_S = 1.0
 _RUNS_SHOWN = 2
 
 
+def result_console() -> Console:
+    """Where tables and results are printed: names and addresses as they are, whatever Rich would make of them."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
 def clock(seconds: float) -> str:
     """``0:07`` or ``3:25:07``."""
     minutes, rest = divmod(round(seconds), 60)

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from liser_ray.results.tables import score_text
-from liser_ray.runtime.display import clock
+from liser_ray.runtime.display import clock, result_console
 from liser_ray.search.results import SearchResult, SettingResult, ranked, uar_text
 from liser_ray.search.space import setting_name, short_name, value_text
 
@@ -25,7 +24,7 @@ def result_line(result: SettingResult, so_far: Sequence[SettingResult], n_wanted
 
 def print_result(result: SearchResult) -> None:
     """Print the best settings and what to do next."""
-    console = Console(highlight=False, markup=False)
+    console = result_console()
     if not result.trained:
         console.print("Nothing to do: every setting was tried already.")
     console.print(_table(result.results))

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from liser_ray.runtime import display
-from liser_ray.runtime.display import Counting, LiveDisplay, RunsProgress, clock
+from liser_ray.runtime.display import Counting, LiveDisplay, RunsProgress, clock, result_console
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +113,11 @@ def test_names_with_brackets_are_shown_whole(monkeypatch, capsys):
     shown = capsys.readouterr().err
     assert "1/2 [files]" in shown
     assert "talk [dQw4w9].wav [/x]" in shown
+
+
+def test_results_have_names_as_they_are(capsys):
+    result_console().print("s3://a:smile:/[b] 0.5", soft_wrap=True)
+    assert capsys.readouterr().out == "s3://a:smile:/[b] 0.5\n"
 
 
 def test_a_count_goes_to_a_file_without_its_bar(monkeypatch):

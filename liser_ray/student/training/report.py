@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from liser_ray.results.metrics import macro_f1, uar, war
@@ -11,13 +10,14 @@ from liser_ray.results.paper import PAPER
 from liser_ray.results.records import RECORDS_FOLDER, Record, mean_concordances, sorted_speakers
 from liser_ray.results.scores import interval, pooled
 from liser_ray.results.tables import interval_text, score_text
+from liser_ray.runtime.display import result_console
 from liser_ray.student.training.job import StudentResult
 from liser_ray.training.report import confusion_table, scores_table, speakers_text
 
 
 def print_result(result: StudentResult) -> None:
     """Print the scores of every run and where the students are."""
-    console = Console(highlight=False, markup=False)
+    console = result_console()
     if not result.trained:
         console.print("Nothing to do: every fold and seed has its student already.")
     records = result.records
