@@ -54,6 +54,7 @@ def write_labels(
     version=SCHEMA_VERSION,
     sounds=(),
     speakers=(),
+    speaker_column="speaker",
     draw=lambda rng, n: rng.normal(5, 3, n),
 ) -> list[dict]:
     """Write a labels table as the labeling job does, with made-up rows that depend on the seed alone.
@@ -70,6 +71,7 @@ def write_labels(
         version: of the table, as its recipe has it.
         sounds: address, start in seconds, and int16 [n] of each row in place of drawn ones; then all are labeled.
         speakers: of each row, in a column that a manifest has given; None: of this row it has not.
+        speaker_column: what it is called.
         draw: gives so many values of a scalar.
 
     Returns:
@@ -83,7 +85,7 @@ def write_labels(
         row["speaker"] = speaker
     folder.mkdir(parents=True, exist_ok=True)
     recipe = {"schema_version": version, "targets": [target.to_json() for target in targets]}
-    extra = pa.schema([("speaker", pa.array(speakers).type)] if speakers else [])
+    extra = pa.schema([(speaker_column, pa.array(speakers).type)] if speakers else [])
     schema = labels_schema(targets, extra, {RECIPE_KEY: json.dumps(recipe)})
     for number, part in enumerate(np.array_split(np.arange(rows), files)):
         table = _table([made[i] for i in part], schema)
@@ -148,7 +150,7 @@ def _table(rows: list[dict], schema: pa.Schema) -> pa.Table:
         "targets": pa.StructArray.from_arrays([windows(one) for one in of_targets], fields=of_targets),
         "content_hash": pa.array([digest(row["pcm"]) if row["status"] == "labeled" else "" for row in rows]),
     }
-    if "speaker" in schema.names:
-        columns["speaker"] = pa.array([row["speaker"] for row in rows], schema.field("speaker").type)
+    for name in {"speaker", "speaker_id"} & {*schema.names}:
+        columns[name] = pa.array([row["speaker"] for row in rows], schema.field(name).type)
     arrays = [columns[one.name] if one.name in columns else empty_column(one.type, len(rows)) for one in schema]
     return pa.Table.from_arrays(arrays, schema=schema)

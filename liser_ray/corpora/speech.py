@@ -105,14 +105,19 @@ class LabeledSpeech(LabeledRecordings):
             raise IndexError(f"recording {index} of {len(self)}")
         return self.pcm[self.ends[index - 1] if index else 0 : self.ends[index]]
 
-    @property
-    def vote_shares(self) -> np.ndarray:
-        """Share of the raters for each label, float32 [N, K], rows sum to 1; where nobody was asked, the label's."""
+    def vote_shares(self, equal: bool = False) -> np.ndarray:
+        """Share of the raters for each label, float32 [N, K], rows sum to 1; where nobody was asked, the label's.
+
+        Or, as shares that are ``equal``, of all labels that 1/K of the raters and more chose.
+        """
         shares = np.eye(len(self.labels), dtype=np.float32)[self.label_index]
         if self.votes is not None:
             asked = self.votes.any(axis=1)
             shares[asked] = self.votes[asked] / self.votes[asked].sum(axis=1, keepdims=True)
-        return shares
+        if not equal:
+            return shares
+        often = shares >= 1 / len(self.labels) - 1e-6
+        return often / often.sum(axis=1, keepdims=True, dtype=np.float32)
 
 
 def training_recordings(

@@ -93,7 +93,8 @@ class TestArrays:
         utterances = tuple(replace(one, votes=of) for one, of in zip(labeled.utterances, votes, strict=True))
         speech = load_labeled_speech(replace(labeled, utterances=utterances))
         assert speech.votes.tolist() == [[3, 1], [0, 0], [2, 0]]
-        assert speech.vote_shares.tolist() == [[0.75, 0.25], [0, 1], [1, 0]]
+        assert speech.vote_shares().tolist() == [[0.75, 0.25], [0, 1], [1, 0]]
+        assert speech.vote_shares(equal=True).tolist() == [[1, 0], [0, 1], [1, 0]]
 
     def test_attributes_where_they_are_known(self, tmp_path):
         labeled = labeled_set(*two_good(tmp_path))

@@ -1,8 +1,8 @@
 """Which values of a scalar are high and which are low: beside the others of the same speaker.
 
 One person is louder than another, and one recording than another, all of the time. So a window is compared with its
-group: the windows of its speaker (column ``speaker`` of the labels table, which a manifest or a labeled set gives it),
-without one those of its recording (``uri``), and where these are fewer than ten, all of the table. With q the quantiles
+group: the windows of its speaker (column ``speaker`` or ``speaker_id`` of the labels table, which a manifest, a labeled
+set or MSP-Face gives it), without one those of its recording (``uri``), and where these are fewer than ten, all of the table. With q the quantiles
 of the group's windows,
 
     t = 1 (high)  if  v ≥ q(.6) and v > q(.4)
@@ -24,11 +24,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from liser_ray.corpora.labeled_list import NAMES
 from liser_ray.student.config import Scalars
 from liser_ray.student.data.labels_table import LabelsTable, has_column, read_groups, windows_of
 from liser_ray.teachers.targets import Target
 
-_SPEAKER, _RECORDING = "speaker", "uri"
+_SPEAKER, _RECORDING = NAMES["speaker"], "uri"
 _TABLE = np.uint64(2**64 - 1)
 _LOW, _HIGH = 0.4, 0.6
 _FEWEST = 10  # windows of a group of its own
@@ -78,7 +79,7 @@ def splits_of(table: LabelsTable, targets: Collection[Target], scalars: Scalars)
     names = [target.name for target in targets if target.kind == "scalar"]
     if scalars == "value" or not names:
         return {}
-    by = (_RECORDING, *((_SPEAKER,) if has_column(table, _SPEAKER) else ()))
+    by = (_RECORDING, *[name for name in _SPEAKER if has_column(table, name)][:1])
     columns = [*by, *(f"targets.{name}.{part}" for name in names for part in ("values", "valid"))]
     samples = {name: (_Sample(), _Sample()) for name in names}
     for number, rows in enumerate(read_groups(table, columns)):
@@ -163,10 +164,11 @@ def _split(columns: tuple[str, ...], of_groups: _Sample, of_whole: _Sample) -> S
 
 def _groups_of(rows: pa.Table) -> np.ndarray:
     """Whose each row is, uint64 [n]: a hash, which is the same in all processes."""
-    speakers = rows[_SPEAKER].to_pylist() if _SPEAKER in rows.column_names else [None] * len(rows)
+    of_speaker = next((name for name in _SPEAKER if name in rows.column_names), None)
+    speakers = rows[of_speaker].to_pylist() if of_speaker else [None] * len(rows)
     recordings = rows[_RECORDING].to_pylist()
     names = (
-        f"{_RECORDING} {uri}" if speaker in (None, "") else f"{_SPEAKER} {speaker}"
+        f"{_RECORDING} {uri}" if speaker in (None, "") else f"speaker {speaker}"
         for speaker, uri in zip(speakers, recordings, strict=True)
     )
     hashes = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)

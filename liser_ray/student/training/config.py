@@ -12,8 +12,8 @@ from liser_ray.training.config import WorkerSettings
 SWITCHES = ("--gate", "--train.two_stage", "--train.placebo", "--network.bidirectional", "--loss.temperature_squared")
 """Settings of students that may stand on a command line without a value."""
 
-Truth = Literal["label", "votes"]
-"""What labeled recordings teach: their label, or how their raters' votes are shared among the labels."""
+Truth = Literal["label", "several", "votes"]
+"""What labeled recordings teach: their label, all labels that raters often heard, or how the votes are shared."""
 
 Distilled = Literal["unlabeled", "labeled", "both"]
 """Recordings of which a student learns what teachers say."""
@@ -93,8 +93,9 @@ class TrainConfig:
         weight_decay: of AdamW.
         schedule: "constant", or "cosine": rising over the first twentieth of the steps, then falling to 0.
         class_weights: "balanced" weighs each label by the inverse of how often it occurs.
-        truth: what a labeled recording teaches: its "label", or its "votes", how the raters' choices are shared among
-            the labels (of a list with the columns votes.LABEL, or of CREMA-D); a recording without votes its label.
+        truth: what a labeled recording teaches: its "label"; its "votes", how the raters' choices are shared among the
+            labels (of a list with the columns votes.LABEL, or of CREMA-D); or "several", all labels with a share of
+            1/K and more, which then count equally. A recording without votes teaches its label.
         ema_decay: keep a moving average of the weights with this decay per step, and score and save that; 0: not.
         augment: what is done to the segments.
     """

@@ -419,7 +419,7 @@ def _facts(
             "folds": hashlib.sha256(json.dumps(parts).encode()).hexdigest(),
         }
     }
-    if speech.votes is not None and (config.train.truth == "votes" or config.loss.penalty):
+    if speech.votes is not None and (config.train.truth != "label" or config.loss.penalty):
         data["labeled"]["votes"] = hashlib.sha256(speech.votes.tobytes()).hexdigest()
     for attribute in recipe.loss(config.loss).attributes:
         sha256 = hashlib.sha256(speech.attributes[attribute].tobytes()).hexdigest()

@@ -207,7 +207,8 @@ def make_training(
 
 def refuse_without_votes(config: StudentConfig, speech: LabeledSpeech) -> None:
     """Refuse, with a `UserError`, what is learned from votes where a set has none."""
-    wanted = "--train.truth votes" if config.train.truth == "votes" else "--loss.penalty" * bool(config.loss.penalty)
+    truth = config.train.truth
+    wanted = f"--train.truth {truth}" if truth != "label" else "--loss.penalty" * bool(config.loss.penalty)
     if wanted and speech.votes is None:
         raise UserError(
             f"{speech.name} has no votes for {wanted}: give a list with columns votes.LABEL, or the whole of CREMA-D, "

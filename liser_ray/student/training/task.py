@@ -133,7 +133,8 @@ class StudentTask:
         if config.augment.pieces or config.augment.babble:
             self._bounds = augment.speech_bounds(labeled.mels.frames, labeled.mels.ends)
         self._part_index = labeled.speech.part_index
-        self._truth = labeled.speech.vote_shares if config.truth == "votes" else labeled.speech.label_index
+        speech, by_label = labeled.speech, config.truth == "label"
+        self._truth = speech.label_index if by_label else speech.vote_shares(config.truth == "several")
         self._sets = [SetLabels(*(one.to(group.device) for one in of)) for of in self._labels_of_sets()]
 
     def plan(self, epoch: int) -> EpochPlan:

@@ -69,8 +69,9 @@ def compare(found, written):
 
 
 @pytest.mark.parametrize("speakers", [(), TALKERS * 6, [7, 8, None, 7, 8, 9, 10] * 6], ids=["nobody", "names", "ids"])
-def test_a_window_is_compared_with_its_speakers_or_its_recordings_or_all(tmp_path, speakers):
-    written, table, wanted = opened(tmp_path, rows=42, speakers=speakers)
+@pytest.mark.parametrize("column", ["speaker", "speaker_id"])
+def test_a_window_is_compared_with_its_speakers_or_its_recordings_or_all(tmp_path, speakers, column):
+    written, table, wanted = opened(tmp_path, rows=42, speakers=speakers, speaker_column=column)
     sizes = {len(group_of(row, written)) for row in written}
     assert min(sizes) >= 10
     assert len(sizes) > 2
