@@ -12,6 +12,12 @@ from liser_ray.training.config import WorkerSettings
 if TYPE_CHECKING:  # PyTorch, which settings need not wait for
     from liser_ray.finetuning.method import Method
 
+SWITCHES = {"--head_only": "true", "--train.placebo": "true"}
+"""Settings of speech teachers that may stand on a command line without a value, and what they are then."""
+
+LISTS = ("--lora.targets", "--trusted")
+"""Those of which there may be several values."""
+
 
 @dataclass(frozen=True)
 class TuneSettings:
@@ -121,12 +127,15 @@ class TrainSettings(TuneSettings):
             on windows like those the labeling job asks about.
         copies: of each training recording, each changed at random: without the silence around it, in a room, by
             telephone, compressed, clipped, in noise. What the teacher learns then holds there too.
+        placebo: teach of each recording what the recipe's teachers say of another one: what helps then is not what they
+            say.
         seed: with the fold's number of head, LoRA, order, crops, dropout and SpecAugment.
     """
 
     micro_batch_size: int = 16
     crop_s: float = 10.0
     copies: int = 0
+    placebo: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

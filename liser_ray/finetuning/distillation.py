@@ -29,6 +29,7 @@ from liser_ray.student.config import LossConfig
 from liser_ray.student.data.high_low import splits_of
 from liser_ray.student.data.labeled_targets import matched_rows, recording_windows
 from liser_ray.student.data.labels_table import LabelsTable, choose_target, open_labels_table
+from liser_ray.student.data.order import placebo_rows
 from liser_ray.student.data.own_rows import find_own_rows
 from liser_ray.student.data.unlabeled import (
     SegmentSettings,
@@ -52,11 +53,13 @@ class Said(NamedTuple):
         by_name: of each target of the table, and of its embedding, float32 [N, D] and bool [N].
         targets: of each fold what is learned, by the names of the loss's terms.
         unlabeled: of each fold as of a `Lesson`: none is, or may be, of its validation or test speakers.
+        told_of: of each fold what is said of which recording each one gets, int64 [N]: of itself, but for a placebo.
     """
 
     by_name: dict[str, SegmentTarget]
     targets: dict[int, dict[str, Target]]
     unlabeled: dict[int, np.ndarray]
+    told_of: dict[int, np.ndarray]
 
 
 class Lesson(NamedTuple):
@@ -147,7 +150,7 @@ def check_lesson(config: FinetuneConfig, labeled: LabeledSet, folds: Sequence[Fo
         if config.stages == 1:
             of += " of the labeled recordings, --input as --labeled here"
         raise UserError(f"{config.recipe} learns from teachers: as --{option} give {of}.")
-    if not loss.taught and (config.stages == 2 or getattr(config, option)):
+    if not loss.taught and (config.stages == 2 or config.train.placebo or getattr(config, option)):
         raise UserError(
             f"{config.recipe}, with these weights, learns from labels alone: give a --recipe with teachers, such as "
             "emodistill."
@@ -207,15 +210,23 @@ def heard_and_said(
         windows = {name: replace(one, ends=np.append(nothing, one.ends)) for name, one in windows.items()}
     else:
         windows = recording_windows(table, matched_rows(speech, table), n_labeled, wanted, settings)
-    return speech, Said({name: _means(one) for name, one in windows.items()}, targets, unlabeled)
+    told_of = dict[int, np.ndarray]()
+    for fold in folds:
+        told_of[fold.index] = order = np.arange(len(speech))
+        if config.train.placebo:
+            kept = unlabeled[fold.index] if config.stages == 2 else speech.of_speakers(fold.train)
+            order[kept] = kept[placebo_rows(len(kept), config.train.seed)]
+    return speech, Said({name: _means(one) for name, one in windows.items()}, targets, unlabeled, told_of)
 
 
 def lesson(config: FinetuneConfig, said: Said | None, fold: Fold) -> Lesson | None:
     """That of a fold's model."""
     if said is None:
         return None
-    targets = said.targets[fold.index]
-    of_terms = {name: said.by_name[one.name] for name, one in targets.items()}
+    targets, told_of = said.targets[fold.index], torch.from_numpy(said.told_of[fold.index])
+    of_terms = {
+        name: SegmentTarget(*(part[told_of] for part in said.by_name[one.name])) for name, one in targets.items()
+    }
     return Lesson(loss_of(config), targets, of_terms, said.unlabeled[fold.index])
 
 

@@ -69,7 +69,8 @@ class SpeechMethod(Method[FinetuneConfig]):
         super().__init__(config)
         tune, is_first = config.train, config.stages == 2
         distilled: Distilled = "unlabeled" if is_first else "labeled"
-        train = TrainConfig(labeled_fraction=tune.labeled_fraction, labeled_by=tune.labeled_by, two_stage=is_first)
+        given = {name: getattr(tune, name) for name in ("labeled_fraction", "labeled_by", "placebo")}
+        train = TrainConfig(**given, two_stage=is_first)
         recipe = run_name(config.recipe, config.loss, train, distilled=distilled)
         kind = "+projections" if config.projections else "+head" * config.head_only
         self.name = f"{recipe}+{posixpath.basename(config.base.partition('@')[0].rstrip('/'))}{kind}"

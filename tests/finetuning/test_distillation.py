@@ -10,15 +10,17 @@ from safetensors.torch import load_file
 from small_labels import write_labels
 from tones import LABELS
 
+from liser_ray.commands.settings import parse_settings
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.utterance import LabeledSet, Utterance
-from liser_ray.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
+from liser_ray.finetuning.config import LISTS, SWITCHES, FinetuneConfig, LoraSettings, TrainSettings
 from liser_ray.finetuning.distillation import Lesson, check_lesson, heard_and_said, lesson
 from liser_ray.finetuning.heads_beside import HeadsBeside, answers_to_teachers
 from liser_ray.finetuning.run import write_bundle
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
 from liser_ray.student.losses import SegmentTarget
+from liser_ray.student.training.recipes import defaults_of_loss
 from liser_ray.teachers.kinds import read_teachers
 from liser_ray.teachers.projected_head import ProjectedHead, head_of_weights
 from liser_ray.teachers.speech_models import load_base
@@ -231,6 +233,67 @@ def test_in_two_stages_the_rows_of_a_table_are_learned_first_and_then_the_labels
     assert first[-1].terms["action_units"] < first[0].terms["action_units"]
     assert first[-1].validation_uar is None
     assert one.best.epoch > 4
+
+
+MOTION = replace(ENERGY, name="face_motion", teacher="face_motion")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "names", "head_only"),
+    [
+        ("pretext", {"energy", "face_motion", "action_units"}, False),
+        ("pretext-energy", {"energy"}, True),
+        ("pretext-face-motion", {"face_motion"}, True),
+        ("pretext-action-units", {"action_units"}, True),
+        ("pretext-joint", {"energy", "face_motion", "action_units"}, True),
+    ],
+)
+def test_each_pretext_recipe_by_its_name(base, speech, tmp_path, recipe, names, head_only):
+    is_joint = recipe == "pretext-joint"
+    sounds = [(speech.uris[k], 0.0, speech.waveform(k)) for k in range(len(speech))] if is_joint else ()
+    write_labels(tmp_path, rows=9, targets=(ENERGY, MOTION, UNITS), sounds=sounds, lengths_s=(1, 2), statuses=(1, 0, 0))
+    given = ["--recipe", recipe, "--base", str(base), "--distil_labeled" if is_joint else "--unlabeled", str(tmp_path)]
+    given += ["--train.epochs", "2", "--train.batch_size", "4", "--lora.rank", "2", "--workers", "0"]
+    given += ["--head_only"] * head_only
+    taught = parse_settings(FinetuneConfig, "", given, SWITCHES, LISTS, defaults_of_loss)
+    assert taught.method().name.removesuffix("+head") == f"{recipe}{'+distil-labeled-only' * is_joint}+base0"
+    check_lesson(taught, labeled_set(speech), [FOLD])
+    job, one = training_of(taught, speech, output=str(tmp_path))
+    one.run()
+    first, *_, last = [score.terms for score in one.history]
+    assert first.keys() == {"loss", *names}
+    assert all((first[name] > 0) and ((last[name] > 0) == is_joint) for name in names)
+    assert (first["loss"] > 0) == is_joint
+    assert last["loss"] > 0
+    write_bundle(job, one, speech, one.task.split)
+    weights = load_file(tmp_path / "fold-0" / ("head.safetensors" if head_only else "adapter_model.safetensors"))
+    assert not [name for name in weights if "beside" in name or any(one in name for one in names)]
+
+
+@pytest.mark.parametrize("recipe", ["pretext-energy", "pretext-joint"])
+def test_a_placebo_has_what_is_said_of_others(base, speech, tmp_path, recipe):
+    is_joint = recipe == "pretext-joint"
+    sounds = [(speech.uris[k], 0.0, speech.waveform(k)) for k in range(len(speech))] if is_joint else ()
+    write_labels(tmp_path, rows=12, targets=(ENERGY,), sounds=sounds, statuses=(1, 0, 0))
+    loss = LossConfig({"energy": 1.0, "face_motion": 0.0, "action_units": 0.0} if is_joint else {}, scalars="high-low")
+    table = {"distil_labeled" if is_joint else "unlabeled": str(tmp_path)}
+    plain = config(
+        base, (tmp_path,), **{"recipe": recipe, "loss": loss, "projections": {}, "distil_labeled": ""} | table
+    )
+    placebo = replace(plain, train=replace(plain.train, placebo=True))
+    assert placebo.method().name == plain.method().name.replace("+base0", "+placebo+base0")
+    lessons = [lesson(one, heard_and_said(one, speech, [FOLD])[1], FOLD) for one in (plain, placebo)]
+    values, others = (np.where(one.said["energy"].valid, one.said["energy"].values[:, 0], -1) for one in lessons)
+    heard = speech.of_speakers(FOLD.train) if is_joint else lessons[0].unlabeled
+    assert sorted(values[heard]) == sorted(others[heard])
+    assert (values[heard] != others[heard]).any()
+    rest = np.setdiff1d(np.arange(len(values)), heard)
+    assert (values[rest] == others[rest]).all()
+    steps = [training_of(one, speech)[1].task.n_steps(1) for one in (plain, placebo)]
+    assert steps[0] == steps[1]
+    alone = replace(placebo, recipe="no-dstl", distil_labeled="", unlabeled="", loss=LossConfig())
+    with pytest.raises(UserError, match="learns from labels alone: give a --recipe with teachers"):
+        check_lesson(alone, labeled_set(speech), [FOLD])
 
 
 def test_rows_of_speakers_who_are_scored_are_not_heard_in_the_first_stage_either(base, speech, tmp_path):

@@ -15,8 +15,9 @@ from labeling.conftest import EXPECTED, FEW
 from labeling.drivers import start_job
 from labeling.tables import assert_same_labels, rows_of
 
+from liser_ray.commands.settings import parse_settings
 from liser_ray.labeling import pipeline
-from liser_ray.labeling.config import PoolConfig
+from liser_ray.labeling.config import LabelConfig, PoolConfig
 from liser_ray.labeling.job import label_corpus
 from liser_ray.labeling.media_stage import MediaStage
 from liser_ray.labeling.planning import plan_corpus
@@ -26,6 +27,9 @@ from liser_ray.media.faces import FaceConfig
 from liser_ray.media.flac import decode_flac
 from liser_ray.media.span import MediaConfig
 from liser_ray.runtime.errors import UserError
+from liser_ray.student.training.config import StudentConfig
+from liser_ray.student.training.job import train_students
+from liser_ray.student.training.recipes import defaults_of
 from liser_ray.teachers.targets import Target
 from liser_ray.teachers.windows import sound_windows
 
@@ -41,6 +45,33 @@ def test_every_span_ends_in_one_row_with_the_right_reason_in_words_and_the_colum
         assert row["speaker"] == len(name)
     assert found == EXPECTED
     assert len(rows) == labeled.plan.spans == sum(labeled.outcomes.values())
+
+
+def test_pretext_tasks_of_real_videos_from_their_frames_to_a_student(
+    ray_session, test_data, landmark_file, landmarker_file, tones, tmp_path
+):
+    names = ("aniportrait_ref", "retalking_3", "retalking_5")
+    (tmp_path / "list.csv").write_text("\n".join(["path", *(f"{test_data}/talking_heads/{one}.mp4" for one in names)]))
+    tasks = {"energy": "", "face_motion": landmark_file, "action_units": landmarker_file}
+    teachers = {name: {"kind": name} | ({"weights": path} if path else {}) for name, path in tasks.items()}
+    result = label_corpus(LabelConfig(str(tmp_path / "list.csv"), str(tmp_path / "labels"), teachers=teachers))
+    found = rows_of(Path(result.folders.labels))
+    assert [row["status"] for row in found.values()] == ["labeled"] * 3
+    for row in found.values():
+        values = {name: np.array(row["targets"][name]["values"]) for name in tasks}
+        valid = {name: np.array(row["targets"][name]["valid"]) > 0.5 for name in tasks}
+        assert (values["energy"][valid["energy"]] > 3).all()
+        assert (values["energy"] < 12).all()
+        assert (values["face_motion"][valid["face_motion"]] > 0.001).all()
+        assert (values["face_motion"] < 0.5).all()
+        np.testing.assert_allclose(values["action_units"][valid["action_units"]].sum(axis=1), 1, atol=1e-6)
+    given = ["--labeled", tones, "--unlabeled", str(tmp_path / "labels"), "--recipe", "pretext", "--folds", "0"]
+    given += ["--train.epochs", "1", "--output", str(tmp_path / "student"), "--workers", "0"]
+    (record,) = train_students(parse_settings(StudentConfig, "", given, defaults=defaults_of)).records
+    assert record.recipe == "pretext"
+    first, second = json.loads((tmp_path / "student/seed-0-fold-0/student.json").read_text())["history"]
+    assert all(first[name] > 0 == second[name] for name in tasks)
+    assert second["supervised"] > 0
 
 
 def test_every_file_has_the_pinned_schema(labeled, label_config):

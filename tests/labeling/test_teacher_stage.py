@@ -104,6 +104,15 @@ def test_sound_says_how_much_of_each_window_is_speech(spans, entries):
         assert row["targets"]["face"]["values"] == []
 
 
+def test_what_a_span_lacks_of_a_window_is_no_silence():
+    (energy,) = read_teachers(["energy=energy:"])
+    targets = energy.load(CPU).targets
+    assert targets[0].window_s == 3
+    for row in stage(energy, required=("energy",))(two_spans(targets)).to_pylist():  # of one second
+        assert row["targets"]["energy"]["valid"] == [0.5]
+        assert row["targets"]["energy"]["values"][0][0] > 0
+
+
 def test_a_teacher_of_whole_spans_has_one_window_of_each(tmp_path):
     network = ProsodyNetwork(4).eval()
     for fold in (0, 1):

@@ -20,25 +20,3 @@ def real_clips(test_data: Path, yunet_home: Path) -> np.ndarray:
         )
     assert media.problem is None
     return as_rgb(torch.from_numpy(media.clips)).numpy()
-
-
-@pytest.fixture(scope="session")
-def landmark_file(yunet_home: Path) -> str:
-    """S2D's landmark network; skips where it is absent."""
-    return _weights(yunet_home, "mobilefacenet_from_openvino_fp16.pth.tar")
-
-
-@pytest.fixture(scope="session")
-def landmarker_file(yunet_home: Path) -> str:
-    """MediaPipe's face landmarker; skips where it is absent, or what runs it."""
-    pytest.importorskip(
-        "ai_edge_litert", reason="ai-edge-litert is not installed: pip install 'liser-ray[blendshapes]'"
-    )
-    return _weights(yunet_home, "face_landmarker.task")
-
-
-def _weights(home: Path, name: str) -> str:
-    path = home / "face_landmarks" / name
-    if not path.is_file():
-        pytest.skip(f"no {path}: set DEEPFACE_HOME to the folder of weights")
-    return str(path)

@@ -67,18 +67,6 @@ def test_points_that_tremble_count_for_little():
     assert trembling < unsmoothed / 3
 
 
-def shifted(picture, middle, half_width, half_height, amplitude_px: float = 4) -> np.ndarray:
-    """16 pictures in which a part of one goes up and down, uint8; its edges are soft."""
-    y, x = np.mgrid[:224, :224]
-    far = np.maximum(np.abs(x - middle[0]) / half_width, np.abs(y - middle[1]) / half_height)
-    inside = np.clip(3 - 2 * far, 0, 1)[..., None]
-    found = []
-    for cell in range(16):
-        shift = np.float32([[1, 0, 0], [0, 1, amplitude_px * np.sin(2 * np.pi * 2 * cell / 30)]])
-        found.append(cv2.warpAffine(picture, shift, (224, 224), borderMode=cv2.BORDER_REPLICATE))
-    return (found * inside + picture * (1 - inside)).round().astype(np.uint8)
-
-
 def test_on_a_real_face_brows_count_and_the_mouth_hardly(landmark_file, real_clips):
     teacher = kind.load("motion", kind.Options(landmark_file), torch.device("cpu"), "float32")
     talking, face = real_clips[2:3], real_clips[2, 8]

@@ -2,8 +2,8 @@
 
 One person is louder than another, and one recording than another, all of the time. So a window is compared with its
 group: the windows of its speaker (column ``speaker`` or ``speaker_id`` of the labels table, which a manifest, a labeled
-set or MSP-Face gives it), without one those of its recording (``uri``), and where these are fewer than ten, all of the table. With q the quantiles
-of the group's windows,
+set or MSP-Face gives it), without one those of its recording (``uri``), and where these are fewer than ten, all of the
+table. With q the quantiles of the group's windows,
 
     t = 1 (high)  if  v ≥ q(.6) and v > q(.4)
     t = 0 (low)   if  v ≤ q(.4) and v < q(.6)

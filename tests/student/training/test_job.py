@@ -749,6 +749,7 @@ class TestPretext:
         _, plain, _ = self.train(tones, tmp_path / "plain", *given)
         first, other = card["history"], plain["history"]
         assert len(first) == len(other) == 4
+        assert card["epoch_steps"] == plain["epoch_steps"]
         assert first[0]["energy"] != other[0]["energy"] > 0
 
     def test_values_are_learned_where_the_command_line_says_so(self, tones, of_pretext, tmp_path):

@@ -312,6 +312,27 @@ def test_each_recording_comes_with_its_pseudo_label():
     assert all(score.terms["clusters"] > 0 for score in training.history)
 
 
+def test_each_epoch_clusters_what_the_network_has_learned_and_begins_its_head_anew():
+    task = make_training(CLUSTERED, train=SHORT).task
+    head = task.model.heads["clusters_head"]
+
+    def clusters():
+        with torch.no_grad():
+            for parameter in head.parameters():
+                parameter.zero_()
+        found = torch.cat([step.parts[0].targets.clusters for step in task.steps(2)])
+        assert all(one.weight.any() for one in head.modules() if isinstance(one, torch.nn.Linear))
+        return found
+
+    first, again = clusters(), clusters()
+    assert torch.equal(first, again)
+    torch.manual_seed(1)
+    for layer in task.model.classifier.modules():
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+    assert not torch.equal(first, clusters())
+
+
 def test_recordings_that_are_left_out_have_no_part_in_the_clusters():
     kept = np.array([2, 3, 5, 7, 11])
     unlabeled = Unlabeled(5, lambda done, _: HeldSegments(UNLABELED, {}, 0, done, CPU, kept=kept))
