@@ -20,9 +20,8 @@ _SEGMENTS, _SPEAKERS, _GENDERS = "segments_data.txt", "speaker_id_segments.txt",
 _LABELS = ("label_consensus.json", "labels_concensus.json")  # the file's name, and the one in the set's own README
 _LABELED = ("EmoClass_Major", "EmoAct", "EmoDom", "EmoVal", "Split_Set")
 
-COLUMNS = [pa.field(name, pa.string()) for name in ("segment", "speaker", "Gender", *_LABELED)]
-"""What the lists say of a segment, by their own names but for the speaker; null where they say nothing: 9,370 of 27,325
-are labeled."""
+COLUMNS = [pa.field(name, pa.string()) for name in ("segment", "SpkrID", "Gender", *_LABELED)]
+"""What the lists say of a segment, by their own names; null where they say nothing: 9,370 of 27,325 are labeled."""
 
 
 def has_lists(folder: str) -> bool:

@@ -108,7 +108,7 @@ class LabeledSpeech(LabeledRecordings):
     def vote_shares(self, equal: bool = False) -> np.ndarray:
         """Share of the raters for each label, float32 [N, K], rows sum to 1; where nobody was asked, the label's.
 
-        Or, as shares that are ``equal``, of all labels that 1/K of the raters and more chose.
+        Or, as shares that are ``equal``, of all labels that 1/K of the raters and more chose, of the K of its set.
         """
         shares = np.eye(len(self.labels), dtype=np.float32)[self.label_index]
         if self.votes is not None:
@@ -116,7 +116,8 @@ class LabeledSpeech(LabeledRecordings):
             shares[asked] = self.votes[asked] / self.votes[asked].sum(axis=1, keepdims=True)
         if not equal:
             return shares
-        often = shares >= 1 / len(self.labels) - 1e-6
+        n_labels = self.labels_of_parts.sum(axis=1)[self.part_index]
+        often = shares >= 1 / n_labels[:, None] - 1e-6
         return often / often.sum(axis=1, keepdims=True, dtype=np.float32)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from liser_ray.media.audio import SAMPLE_RATE_HZ
+from liser_ray.prediction.pieces import step_samples
 from liser_ray.prediction.prediction import softmax
 from liser_ray.prediction.student import Student
 from liser_ray.runtime.errors import UserError
@@ -76,6 +77,7 @@ def load_classifiers(model: str, step_s: float, trust_remote_code: bool = False)
 
 
 def _student(path: Path, step_s: float) -> Classifier:
+    step_samples(step_s)  # refuses one that is no multiple of the stride before a set is read
     student = Student.from_pretrained(path)
     card = student.card.content
 

@@ -94,8 +94,8 @@ def heard_as(name: str, number: int, waveforms: Sequence[np.ndarray], speakers: 
         seed: of noise, rooms and babble.
     """
     rng = np.random.default_rng((seed, number, zlib.crc32(name.encode())))
-    strangers = [k for k, speaker in enumerate(speakers) if speaker != speakers[number]]
-    others = [_as_float(waveforms[k]) for k in rng.choice(strangers, _TALKERS)] if strangers else []
+    strangers = np.flatnonzero(np.asarray(speakers) != speakers[number])
+    others = [_as_float(waveforms[k]) for k in rng.choice(strangers, _TALKERS)] if len(strangers) else []
     found = CONDITIONS[name].change(Heard(_as_float(waveforms[number]), others, rng))
     return np.pad(found, (0, max(0, _SHORTEST - len(found))))
 

@@ -1,6 +1,7 @@
 """An evaluation from its settings to scores by condition."""
 
 import json
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,8 @@ from liser_ray.storage.addresses import absolute, join
 from liser_ray.storage.files import check_writable, write_bytes
 from liser_ray.teachers.temperature import with_temperature
 from liser_ray.training.facts import git_commit
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +75,17 @@ def evaluate(config: EvaluationConfig) -> Evaluation:
     attributes = dict.fromkeys(name for one in classifiers for name in one.attributes)
     labeled = list_labeled_set(config.labeled, attributes=tuple(attributes))
     refuse_joint(labeled)
+    if len({one.speaker for one in labeled.utterances}) < 2 and (
+        of_others := [one for one in names if "babble" in one]
+    ):
+        names = tuple(one for one in names if one not in of_others)
+        if not names:
+            raise UserError(f"{of_others[0]} is of others who talk, and {labeled.name} has one speaker: give another.")
+        log.warning("%s has one speaker: %s, of others who talk, is left out.", labeled.name, " and ".join(of_others))
     if attributes and min(len(classifiers[0].labels), len(labeled.labels)) < 2:  # numbers alone are compared
         if not any(one.attributes for one in labeled.utterances):
             raise UserError(f"{labeled.name} has none of {', '.join(attributes)}: give a list with such a column.")
-        utterances = tuple(replace(one, label=UNLABELED) for one in labeled.utterances)
+        utterances = tuple(replace(one, label=UNLABELED, votes=()) for one in labeled.utterances)
         labeled = replace(labeled, labels=(UNLABELED,), utterances=utterances)
         labels = CommonLabels((UNLABELED,), np.zeros(1, int), np.zeros(1, int), (), (), ())
     else:
@@ -265,7 +275,7 @@ def _scores(
         "war": pooled(records, "war"),
         "macro_f1": pooled(records, "macro_f1"),
         "recalls": {name: None if math.isnan(of) else of for name, of in label_recalls(records).items()},
-        "ccc": mean_concordances(records),
+        "ccc": {name: None if math.isnan(of) else of for name, of in mean_concordances(records).items()},
         "confusion": total.tolist(),
         "calibration_error": expected_calibration_error(probabilities, truth),
         "calibration_error_at_temperature_1": expected_calibration_error(unscaled, truth),

@@ -108,5 +108,5 @@ def _rows(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             score_text(one["calibration_error"]),
             score_text(one["brier_score"]),
         )
-        concordances = map(score_text, one["ccc"].values())
+        concordances = (NOTHING if of is None else score_text(of) for of in one["ccc"].values())
         yield CONDITIONS[name].words, *(of_labels if _has_labels(content) else ()), *concordances

@@ -63,6 +63,13 @@ class WordsMethod(Method[WordsConfig]):
     def check(self, labeled: LabeledSet, folds: Sequence[Fold]) -> None:
         """Of the texts, and of the base model if there is one."""
         labeled_texts(labeled)
+        train = self.config.train
+        if train.labeled_fraction < 1 and train.labeled_by == "recording":
+            raise UserError(
+                "Which recordings a share of them are depends on how many there are, and there are fewer with a text "
+                "than with sound: a student would learn other labels than this teacher. Give --train.labeled_by "
+                "speaker to both."
+            )
         if self.config.base:
             tuned_from(self._base_folder, labeled.labels, 0, torch.device("cpu"))
 

@@ -19,7 +19,7 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute
 from liser_ray.student.card import CARD_FILE, WEIGHTS_FILE, StudentCard, model_card
 from liser_ray.student.familiar import unlike
-from liser_ray.student.front_end import EVALUATION_STRIDE_S, SAMPLE_RATE_HZ
+from liser_ray.student.front_end import EVALUATION_STRIDE_S, EVALUATION_STRIDE_SAMPLES, SAMPLE_RATE_HZ
 
 _BLOCK_WINDOWS = 128
 _HUB = "https://huggingface.co/"
@@ -215,7 +215,8 @@ class Student:
             for block in blocks():
                 running.add(block)
             statistics = running.now()
-        windows, recording = SlidingWindow(step, _BLOCK_WINDOWS), WholeRecording(self.backend, self.card.network.chunks)
+        n_windows = max(1, _BLOCK_WINDOWS * EVALUATION_STRIDE_SAMPLES // step)
+        windows, recording = SlidingWindow(step, n_windows), WholeRecording(self.backend, self.card.network.chunks)
         answers, n_samples = [], 0
         for block in blocks():
             n_samples += len(block)

@@ -35,8 +35,9 @@ from liser_ray.storage.files import check_writable, exists, filesystem, read_byt
 from liser_ray.storage.run_record import plain, refuse_changed_recipe
 from liser_ray.student.training.config import StudentConfig
 from liser_ray.student.training.job import check, check_options, make_inputs
+from liser_ray.student.training.learned import refuse_unlearnable
 from liser_ray.student.training.recipes import read_recipe
-from liser_ray.student.training.run import Checked, RunInputs
+from liser_ray.student.training.run import Checked, RunInputs, refuse_without_votes
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def search(config: SearchConfig) -> SearchResult:
     space = parse_space(config.space or config.default_space, [*config.learned.lambdas], [*config.learned.embeddings])
     settings, seeds = _settings(config, space), numbers(config.seeds, "--seeds")
     checked = check(config)
+    _refuse_untrainable(config, settings or _corners(space), checked)
     if idle := sorted(one for one in checked.recipe.left_out if {*by_target([one], [one])} & space.keys()):
         raise UserError(
             f"{idle[0]} is left out by min_teacher_uar or gate, and has nothing to search: give "
@@ -84,6 +86,8 @@ def search(config: SearchConfig) -> SearchResult:
         plan = TrialPlan(config, tuple(itertools.product(others, seeds)), folder)
         more, trained_more = _try_out(plan, space, survivors, inputs)
         results, trained = _on_all_folds(results, more), trained + trained_more
+        if survivors and all(one.status == "failed" for one in more):
+            raise UserError(f"No setting was trained on all folds; the first that went wrong: {more[0].problem}")
     if all(one.status == "failed" for one in results):
         raise UserError(f"Every setting went wrong; the first: {results[0].problem}")
     return SearchResult(config.output, tuple(results), _write(config, space, results), trained)
@@ -112,11 +116,23 @@ def _settings(config: SearchConfig, space: Space) -> list[Setting] | None:
     if config.method == "random":
         settings = draw(space, config.samples, config.sampling_seed)
     else:
-        settings = list(itertools.islice(combinations(space), None if config.method == "grid" else _MAX_CORNERS))
+        settings = _corners(space) if config.method == "tpe" else list(combinations(space))
     recipe = read_recipe(config.recipe)
     for setting in settings:
         check_options(with_setting(config, setting), recipe, recipe.loss(config.loss).taught)
     return settings if config.method != "tpe" else None
+
+
+def _corners(space: Space) -> list[Setting]:
+    return list(itertools.islice(combinations(space), _MAX_CORNERS))
+
+
+def _refuse_untrainable(config: SearchConfig, settings: Sequence[Setting], checked: Checked) -> None:
+    """Refuse what one of the settings would learn and can't: of votes, or by another head, than the first's."""
+    for one in (with_setting(config, setting) for setting in settings):
+        refuse_without_votes(one, checked.speech)
+        for targets in checked.targets.values():
+            refuse_unlearnable(targets, checked.recipe.loss(one.loss), checked.speech.labels)
 
 
 def _folds(config: SearchConfig, checked: Checked) -> tuple[list[int], list[int]]:

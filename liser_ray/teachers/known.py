@@ -34,7 +34,6 @@ class KnownWeights:
     page: str
     choose: str = ""
     git_blob: str = ""
-    remote_code: bool = False
     beside: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import soundfile as sf
 from media_files import moving_gradient, voice_like, write_video
+from tones import make_tones
 
 from liser_ray.corpora.labeled import read_labeled_set
 from liser_ray.corpora.segments import Segment
 from liser_ray.corpora.speech import load_labeled_speech
-from liser_ray.corpora.utterance import LabeledSet, Utterance
+from liser_ray.corpora.utterance import LabeledSet, Part, Utterance
 from liser_ray.media.reader import Reader
 from liser_ray.runtime.errors import UserError
 
@@ -95,6 +96,14 @@ class TestArrays:
         assert speech.votes.tolist() == [[3, 1], [0, 0], [2, 0]]
         assert speech.vote_shares().tolist() == [[0.75, 0.25], [0, 1], [1, 0]]
         assert speech.vote_shares(equal=True).tolist() == [[1, 0], [0, 1], [1, 0]]
+
+    def test_how_often_is_often_counts_the_labels_of_a_recordings_own_set(self):
+        tones, votes = make_tones(("x/1", "y/2"), takes=1), np.tile(np.float32([5, 2, 0]), (6, 1))
+        parts = Part("x", ("a", "b", "c"), (0, 1, 2), "x/"), Part("y", ("a", "b"), (0, 1), "y/")
+        shares = replace(tones, votes=votes, joined=parts).vote_shares(equal=True)
+        np.testing.assert_allclose(shares, [[1, 0, 0]] * 6)  # 2 of 7 are less than a third
+        shares = replace(tones, votes=votes + np.float32([0, 1, 0]), joined=parts).vote_shares(equal=True)
+        np.testing.assert_allclose(shares, [[0.5, 0.5, 0]] * 3 + [[1, 0, 0]] * 3)  # 3 of 8 are less than a half
 
     def test_attributes_where_they_are_known(self, tmp_path):
         labeled = labeled_set(*two_good(tmp_path))

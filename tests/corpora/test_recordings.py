@@ -221,12 +221,12 @@ class TestMspFace:
         assert (listing.gone, listing.total) == (1, 3)
         first, second, third = (dict(zip(listing.extra_schema.names, one.extra, strict=True)) for one in found)
         assert first == {
-            **{"segment_start_s": 1.5, "segment_end_s": 2.75, "segment": "MSP-FACE_0001_0001.mp4", "speaker": "264"},
+            **{"segment_start_s": 1.5, "segment_end_s": 2.75, "segment": "MSP-FACE_0001_0001.mp4", "SpkrID": "264"},
             **{"Gender": "Male", "EmoClass_Major": "H", "EmoAct": "5.4", "EmoDom": "5.0", "EmoVal": "4.9"},
             "Split_Set": "Train",
         }
-        assert (second["speaker"], second["Gender"], second["EmoClass_Major"]) == (None, None, None)
-        assert (third["speaker"], third["Gender"]) == ("4", "Female")
+        assert (second["SpkrID"], second["Gender"], second["EmoClass_Major"]) == (None, None, None)
+        assert (third["SpkrID"], third["Gender"]) == ("4", "Female")
 
     def test_what_is_missing_or_no_such_list_is_said(self, lists, tmp_path):
         with pytest.raises(UserError, match="give --media_folder, where the videos lie"):

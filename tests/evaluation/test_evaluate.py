@@ -128,6 +128,23 @@ def test_a_condition_is_the_same_each_time_and_finite(name):
         assert found[0].shape != recorded.shape or np.abs(found[0] - recorded).max() > 1e-3
 
 
+def test_where_there_is_one_speaker_nobody_else_talks(manifest, tmp_path, caplog):
+    student, alone = write_student(tmp_path / "student"), tmp_path / "alone.csv"
+    rows = [f"{manifest.parent}/1-{number}.wav,{label},1" for number, label in enumerate(("anger", "joy"))]
+    alone.write_text("\n".join(["path,label,speaker", *rows]))
+    config = EvaluationConfig(str(student), str(alone), str(tmp_path / "out"), ("recorded", "babble10", "babble20"))
+    assert [*evaluate(config).records] == ["recorded"]
+    assert "alone has one speaker: babble10 and babble20, of others who talk, is left out." in caplog.text
+    with pytest.raises(UserError, match="babble20 is of others who talk, and alone has one speaker"):
+        evaluate(replace(config, conditions=("babble20",)))
+
+
+def test_a_wrong_step_is_said_before_a_set_is_read(tmp_path):
+    student = write_student(tmp_path / "student")
+    with pytest.raises(UserError, match="step"):
+        evaluate(EvaluationConfig(str(student), str(tmp_path / "missing.csv"), str(tmp_path / "out"), step_s=0.25))
+
+
 def test_what_can_not_be_evaluated_is_said(manifest, tmp_path):
     lonely = write_student(tmp_path / "lonely", labeled="mine", speakers={"train": ["1"], "validation": [], "test": []})
     for model, words in ((lonely, "--speakers all"), (manifest.parent, "no classifier")):
@@ -144,6 +161,8 @@ def test_of_attributes_alone_numbers_are_compared_whatever_labels_there_are(mani
     others.write_text(f"path,label,speaker\n{manifest.parent}/1-0.wav,anger,1\n")
     with pytest.raises(UserError, match="others has none of arousal"):
         evaluate(replace(config, labeled=str(others)))
+    others.write_text(f"path,label,speaker,arousal,votes.anger\n{manifest.parent}/1-0.wav,anger,1,2,3\n")
+    assert evaluate(replace(config, labeled=str(others))).content["conditions"]["recorded"]["ccc"].keys() == {"arousal"}
     assert np.sum(recorded["confusion"]) == 24
 
 

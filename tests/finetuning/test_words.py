@@ -57,6 +57,11 @@ def test_texts_without_files_give_a_teacher_for_each_fold(config, result):
         np.testing.assert_allclose(answer.values.sum(axis=1), 1, rtol=1e-5)
 
 
+def test_a_share_is_of_speakers_since_not_every_recording_has_a_text(config):
+    with pytest.raises(UserError, match=r"Give --train\.labeled_by speaker to both"):
+        finetune(replace(config, train=replace(config.train, labeled_fraction=0.5)))
+
+
 def test_pieces_of_words_are_of_the_training_texts_alone(config, result):
     vocabulary = read_tokenizer(Path(config.output, "fold-0")).get_vocab()
     card = json.loads(Path(config.output, "fold-0/bundle.json").read_text())

@@ -155,13 +155,16 @@ def test_a_long_recording_takes_no_more_memory_than_a_short_one(student, tmp_pat
     class Watched:
         def window_logits(self, samples, step_samples, statistics):
             longest.append(len(samples))
-            return classify(samples[:48_000], step_samples, statistics).repeat(1 + (len(samples) - 48_000) // 1600, 0)
+            n_windows = 1 + (len(samples) - 48_000) // step_samples
+            return classify(samples[:48_000], step_samples, statistics).repeat(n_windows, 0)
 
     watched = Student(Watched(), student.card, None)
     with soundfile.SoundFile(tmp_path / "long.flac", "w", 16_000, 1) as file:
         for _ in range(60):
             file.write(tone(0, 10.0, np.random.default_rng(0)))
-    assert len(watched.predict_file(str(tmp_path / "long.flac")).window_probabilities) == 5971
+    for step_s, n_windows in ((0.1, 5971), (20.0, 30)):
+        found = watched.predict_file(str(tmp_path / "long.flac"), step_s=step_s)
+        assert len(found.window_probabilities) == n_windows
     assert max(longest) <= 48_000 + 127 * 1600
 
 

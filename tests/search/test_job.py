@@ -32,6 +32,9 @@ from liser_ray.teachers.targets import HeldOut
         ({"survivors": 0.0}, "survivors"),
         ({"space": ["train.augment.noise=0,0.5"]}, "needs --network.normalisation speech"),
         ({"samples": 0}, "samples"),
+        ({"space": ["train.truth=label,votes"]}, "tones has no votes for --train.truth votes"),
+        ({"space": ["loss.penalty=0,1"]}, "tones has no votes for --loss.penalty"),
+        ({"space": ["loss.heads=own,predicting"]}, "The teacher of face knows the labels .* give --loss.heads own"),
         ({"space": ["loss.lambdas.speech=-1..1"], "method": "tpe"}, "give 0 or more"),
     ],
 )

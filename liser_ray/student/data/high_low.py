@@ -1,9 +1,9 @@
 """Which values of a scalar are high and which are low: beside the others of the same speaker.
 
 One person is louder than another, and one recording than another, all of the time. So a window is compared with its
-group: the windows of its speaker (column ``speaker`` or ``speaker_id`` of the labels table, which a manifest, a labeled
-set or MSP-Face gives it), without one those of its recording (``uri``), and where these are fewer than ten, all of the
-table. With q the quantiles of the group's windows,
+group: the windows of its speaker (column ``speaker`` or ``speaker_id`` of the labels table, which a manifest or a
+labeled set gives it, or MSP-Face's ``SpkrID``), without one those of its recording (``uri``), and where these are fewer
+than ten, all of the table. With q the quantiles of the group's windows,
 
     t = 1 (high)  if  v ≥ q(.6) and v > q(.4)
     t = 0 (low)   if  v ≤ q(.4) and v < q(.6)
@@ -29,7 +29,7 @@ from liser_ray.student.config import Scalars
 from liser_ray.student.data.labels_table import LabelsTable, has_column, read_groups, windows_of
 from liser_ray.teachers.targets import Target
 
-_SPEAKER, _RECORDING = NAMES["speaker"], "uri"
+_SPEAKER, _RECORDING = (*NAMES["speaker"], "SpkrID"), "uri"
 _TABLE = np.uint64(2**64 - 1)
 _LOW, _HIGH = 0.4, 0.6
 _FEWEST = 10  # windows of a group of its own
