@@ -75,6 +75,8 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"--abstain_below {options.abstain_below}: give a probability from 0 to 1.")
     student = load_student(options)
     labels = tuple(student.labels[i] for i in kept_labels(student.labels, options.classes))
+    if options.plot and len(labels) < 2:
+        raise UserError("--plot draws how probable labels are, and this student says numbers alone: leave it out.")
     inputs = list(find_inputs(options.files))
     pictures = _Pictures(options.plot, len(inputs), student) if options.plot else None
     widest = max(len(one.uri) for one in inputs)

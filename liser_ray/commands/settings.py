@@ -40,9 +40,10 @@ def parse_settings(
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below.")
     parser.add_class_arguments(settings)
     arguments = _spelled_out(sys.argv[1:] if argv is None else argv, bare or {}, lists)
-    parsed = parser.parse_args(arguments)
-    if following := defaults(parsed):
-        parsed = parser.parse_args(["--config", json.dumps(dict(following)), *arguments])  # so they are checked too
+    # Who wants the settings printed wants those that follow too, and the parser prints them as it reads the first time.
+    parsed = parser.parse_args([one for one in arguments if not one.startswith("--print_config")])
+    following = dict(defaults(parsed))
+    parsed = parser.parse_args(["--config", json.dumps(following), *arguments])  # so they are checked too
     values = vars(parser.instantiate_classes(parsed))
     return settings(**{one.name: values[one.name] for one in fields(cast("Any", settings))})
 

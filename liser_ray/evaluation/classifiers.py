@@ -1,5 +1,6 @@
 """What can be evaluated: students, and audio classifiers of Transformers."""
 
+import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +101,11 @@ def _student(path: Path, step_s: float) -> Classifier:
     )
 
 
+def _recipe(card: Mapping[str, Any]) -> str:
+    """Of a teacher; older cards tell its base alone."""
+    return str(card.get("recipe", posixpath.basename(card["base"]["name"])))
+
+
 def _heard_by_teachers(card: Mapping[str, Any]) -> tuple[TunedOn, ...]:
     tuned = (one.get("tuned_on") for one in card.get("teachers", {}).values())
     return tuple(TunedOn.from_json(one) for one in tuned if one)
@@ -128,7 +134,8 @@ def _audio_classifiers(folders: dict[str, str], trust_remote_code: bool) -> list
         found.append(
             Classifier(
                 name=model.name,
-                recipe=bundle.content["base"]["name"] if bundle else model.name,
+                recipe=_recipe(bundle.content) if bundle else model.name,
+                seed=bundle.content.get("seed", 0) if bundle else 0,
                 labels=model.labels,
                 answer=asked(model),
                 labeled=bundle.content["labeled"] if bundle else "",

@@ -18,6 +18,7 @@ from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.finetuning.task import FoldTask, copy_of, whole_pieces
 from liser_ray.results.metrics import confusion_matrix, uar
 from liser_ray.runtime.display import Counting
+from liser_ray.student.config import SUPERVISED
 from liser_ray.teachers.pooled_head import PooledHead
 from liser_ray.teachers.speech_inputs import Preparation, read_preparation
 from liser_ray.teachers.speech_models import load_base
@@ -137,7 +138,7 @@ class HeadTask(FoldTask):
         pieces = self._train
         logits, losses = self._cross_entropy(forward, pieces, part, self._smoothing)
         weights = pieces.weight[part] * self._course.of_label[pieces.recording[part]]
-        terms = {"loss": losses @ torch.from_numpy(weights).to(losses)}
+        terms = {SUPERVISED: losses @ torch.from_numpy(weights).to(losses)}
         if self._lesson is not None:
             recordings, share = pieces.recording[part], torch.from_numpy(pieces.weight[part])
             terms |= self._lesson.terms(logits, answers_to_teachers(self.model), recordings, share)

@@ -108,5 +108,5 @@ def refuse_idle_parameters(model: PeftModel, prepare: Preparation) -> None:
         raise UserError(
             f"Updates of {', '.join(idle)} would change nothing in a {model.config.model_type} model, which reads "
             "these layers' weights without calling them. Give other --lora.targets, such as "
-            "intermediate_dense,output_dense, or another --base."
+            "intermediate_dense output_dense, or another --base."
         )

@@ -18,6 +18,7 @@ from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.finetuning.task import RecordingTask
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.runtime.display import Counting
+from liser_ray.student.config import SUPERVISED
 from liser_ray.teachers.kinds.prosody import Options, load
 from liser_ray.teachers.prosody.descriptors import HOP_SAMPLES
 from liser_ray.teachers.prosody.network import ProsodyNetwork
@@ -55,7 +56,7 @@ class ProsodyTask(RecordingTask):
     def losses(self, forward: Callable[..., Any], part: tuple[list[Tensor], np.ndarray]) -> Losses:
         """Cross-entropy of descriptors of pieces of recordings, int64 [B]; weighted by label if asked for."""
         pieces, recordings = part
-        return Losses({"loss": self._label_loss(widened(forward(*self._inputs(pieces))), recordings)})
+        return Losses({SUPERVISED: self._label_loss(widened(forward(*self._inputs(pieces))), recordings)})
 
     def _parts(self, mine: np.ndarray, batch: np.ndarray, epoch: int) -> list[tuple[list[Tensor], np.ndarray]]:
         return [([self._piece(index, epoch) for index in mine], mine)]

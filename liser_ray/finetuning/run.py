@@ -114,6 +114,8 @@ def _card(
     used["validation"] = set(job.fold.validation)
     return {
         "format": FORMAT,
+        "recipe": job.method.name,
+        "seed": config.train.seed,
         "labeled": recordings.name,
         "labels": list(recordings.labels),
         "fold": job.fold.index,

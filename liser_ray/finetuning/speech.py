@@ -72,7 +72,7 @@ class SpeechMethod(Method[FinetuneConfig]):
         given = {name: getattr(tune, name) for name in ("labeled_fraction", "labeled_by", "placebo")}
         train = TrainConfig(**given, two_stage=is_first)
         recipe = run_name(config.recipe, config.loss, train, distilled=distilled)
-        kind = "+projections" if config.projections else "+head" * config.head_only
+        kind = "+head" * config.head_only + "+projections" * bool(config.projections)
         self.name = f"{recipe}+{posixpath.basename(config.base.partition('@')[0].rstrip('/'))}{kind}"
 
     @property

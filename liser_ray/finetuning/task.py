@@ -18,6 +18,7 @@ from liser_ray.finetuning.heads_beside import answers_to_teachers
 from liser_ray.finetuning.split import TeacherSplit
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.conditions import changed_pcm, varied
+from liser_ray.student.config import SUPERVISED
 from liser_ray.teachers.speech_inputs import Preparation
 from liser_ray.training.fit import Losses, ProcessGroup, Step, label_weights, validation_scores
 from liser_ray.training.precision import Precision, mixed, widened
@@ -168,7 +169,7 @@ class TeacherTask(RecordingTask):
         logits = widened(forward(**inputs).logits)
         losses = self._label_loss(logits, part.recordings, "none", self._smoothing)
         is_labeled = torch.from_numpy(self._course.of_label[part.recordings] > 0)
-        terms = {"loss": losses @ is_labeled.to(losses)}
+        terms = {SUPERVISED: losses @ is_labeled.to(losses)}
         if self._lesson is not None:
             answers = answers_to_teachers(self.model)
             terms |= self._lesson.terms(logits, answers, part.recordings, torch.ones(len(logits)))

@@ -32,6 +32,7 @@ from liser_ray.finetuning.task import RecordingTask
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute
 from liser_ray.storage.fetch import fetch, sha256
+from liser_ray.student.config import SUPERVISED
 from liser_ray.teachers.transformers_folders import quiet, read_classifier, read_tokenizer
 from liser_ray.teachers.weights import listed
 from liser_ray.teachers.words import WordsTeacher, load_models, tokens
@@ -159,7 +160,7 @@ class WordsTask(RecordingTask):
 
     def losses(self, forward: Callable[..., Any], part: np.ndarray) -> Losses:
         """Cross-entropy of recordings, given by their indices, weighted by label if asked for."""
-        return Losses({"loss": self._label_loss(widened(forward(**self._inputs(part)).logits), part)})
+        return Losses({SUPERVISED: self._label_loss(widened(forward(**self._inputs(part)).logits), part)})
 
     def _parts(self, mine: np.ndarray, batch: np.ndarray, epoch: int) -> list[np.ndarray]:
         return [mine]

@@ -95,6 +95,7 @@ class Overview:
 def prediction_plot(overview: Overview, prediction: Prediction, title: str) -> bytes:
     """Waveform, log-Mel spectrogram and the labels' probabilities over the same seconds, as the bytes of a PNG."""
     figure, (sound, picture, curves) = make_figure(10, 7, 3, sharex=True, height_ratios=(1, 1.6, 1.8))
+    title = title.encode(errors="surrogateescape").decode(errors="backslashreplace")  # of files named in other codes
     figure.suptitle(f"{title}: {prediction.label} {prediction.probability:.2f}", fontsize=12, parse_math=False)
 
     (low, high), column_s = overview.reach()

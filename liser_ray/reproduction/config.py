@@ -52,6 +52,8 @@ class ReproductionConfig(StudentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        shares = {str(share): table for share, table in self.unlabeled_at.items()}  # YAML has them as numbers
+        object.__setattr__(self, "unlabeled_at", shares)
         if self.recipe != StudentConfig.recipe:
             raise UserError("The recipes are those of the tables: leave out --recipe, or train it by train_student.py.")
         if self.train.labeled_by != "recording" and self.paper == "liser" and "figure-2" in self.parts:

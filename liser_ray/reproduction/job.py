@@ -150,7 +150,7 @@ def _students(
         for recipe in ("vid-dstl", "sp-dstl"):
             wanted += [
                 ("ravdess", replace(plain, recipe=recipe, loss=cross_entropy)),
-                ("ravdess", replace(plain, recipe=recipe, train=two_stage)),
+                ("ravdess", replace(plain, recipe=recipe, train=two_stage, distil_labeled="")),
             ]
     if "figure-2" in config.parts:
         wanted += [
@@ -179,6 +179,9 @@ def _students(
         if student.recipe != BASE and config.searches:
             found = _found_lambdas(join(config.searches, labeled, student.recipe))
             student = replace(student, loss=replace(student.loss, lambdas=found))
+            trained = run_name(student.recipe, student.loss, student.train, distilled=student.distilled)
+            if trained != name:
+                left_out.append(f"{name} on {set_name(labeled)}: its search found a weight of 0, it is {trained}.")
         if student.recipe == BASE and not student.loss.clusters:
             student = replace(student, unlabeled="", distil_labeled="")  # which it would not read
         yield replace(student, labeled=sets[labeled], output=join(output, "runs", labeled, name))

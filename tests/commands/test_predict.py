@@ -98,6 +98,13 @@ def test_csv_has_a_column_for_each_label_and_one_for_errors(run, speech_folder, 
     assert [row["start_s"] for row in csv.DictReader(io.StringIO(out))] == [f"{k / 10:.3f}" for k in range(6)]
 
 
+def test_numbers_alone_are_not_drawn(command, speech_folder, tmp_path):
+    folder = write_student(tmp_path / "student", labels=["speech"], attributes=ATTRIBUTES)
+    code, _, errors = command("predict", "--model", folder, "--plot", tmp_path / "a.png", speech_folder / "middle.flac")
+    assert code == 2
+    assert "this student says numbers alone" in errors
+
+
 def test_attributes_stand_beside_the_emotion(command, speech_folder, tmp_path):
     folder = write_student(tmp_path / "student", attributes=ATTRIBUTES)
     values = Student.from_pretrained(folder).predict_file(str(speech_folder / "middle.flac")).attributes

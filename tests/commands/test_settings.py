@@ -5,6 +5,8 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.job import to_yaml
 from liser_ray.storage.files import write_bytes
+from liser_ray.student.training.config import StudentConfig
+from liser_ray.student.training.recipes import defaults_of
 
 
 def test_settings_may_lie_on_s3(s3_store):
@@ -16,6 +18,17 @@ def test_settings_may_lie_on_s3(s3_store):
     assert (found.labeled, found.space, found.samples) == (config.labeled, config.space, 8)
     with pytest.raises(UserError, match=r"nothing\.yaml can't be read"):
         parse_settings(SearchConfig, "", ["--config", f"{folder}/nothing.yaml"])
+
+
+@pytest.mark.parametrize("recipe", ["strong", "pretext-energy", "emodistill"])
+def test_settings_that_are_printed_are_those_that_follow_from_the_others(tmp_path, capsys, recipe):
+    def read(*given):
+        return parse_settings(StudentConfig, "", given, defaults=defaults_of)
+
+    with pytest.raises(SystemExit):
+        read("--recipe", recipe, "--train.epochs", "7", "--print_config")
+    (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
+    assert read("--config", str(tmp_path / "printed.yaml")) == read("--recipe", recipe, "--train.epochs", "7")
 
 
 @pytest.mark.parametrize("given", [["a", "b"], ["[a, b]"], ['["a","b"]']])

@@ -15,6 +15,7 @@ from tones import LABELS
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from liser_ray.corpora.speech import training_recordings
+from liser_ray.evaluation.classifiers import load_classifiers
 from liser_ray.finetuning.bundle import base_name
 from liser_ray.finetuning.config import FinetuneConfig, LoraSettings, TrainSettings
 from liser_ray.finetuning.run import write_bundle
@@ -51,6 +52,11 @@ def tune(base, speech, split: TeacherSplit | None, output: Path, labeled_fractio
 def trained(base, speech, tmp_path_factory) -> tuple[Training, Path]:
     output = tmp_path_factory.mktemp("bundles")
     return tune(base, speech, split_fold(speech, FOLD, 0.2, 0), output), output / "fold-0"
+
+
+def test_a_teacher_that_is_evaluated_has_its_name_and_its_seed(trained):
+    (one,) = load_classifiers(str(trained[1].parent), 0.1)
+    assert (one.recipe, one.seed, one.fold) == ("no-dstl+base0", 0, 0)
 
 
 def load(folder: Path) -> Teacher:

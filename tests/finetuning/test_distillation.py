@@ -187,7 +187,7 @@ def test_heads_beside_the_classifier_learn_and_are_not_written(base, speech, of_
     before = [{name: value.clone() for name, value in head.state_dict().items()} for head in heads]
     one.run()
     first, last = one.history[0].terms, one.history[-1].terms
-    assert first.keys() == {"loss", "energy", "action_units"}
+    assert first.keys() == {"supervised", "energy", "action_units"}
     assert last["action_units"] < first["action_units"]
     changed = [
         {name for name, value in head.state_dict().items() if not torch.equal(value, old[name])}
@@ -228,8 +228,8 @@ def test_in_two_stages_the_rows_of_a_table_are_learned_first_and_then_the_labels
     assert lesson(two, said, FOLD).unlabeled.tolist() == [len(speech) + k for k in range(len(written))]
     one.run()
     first, second = one.history[:4], one.history[4:]
-    assert all(score.terms["loss"] == 0 < score.terms["action_units"] for score in first)
-    assert all(score.terms["action_units"] == 0 < score.terms["loss"] for score in second)
+    assert all(score.terms["supervised"] == 0 < score.terms["action_units"] for score in first)
+    assert all(score.terms["action_units"] == 0 < score.terms["supervised"] for score in second)
     assert first[-1].terms["action_units"] < first[0].terms["action_units"]
     assert first[-1].validation_uar is None
     assert one.best.epoch > 4
@@ -261,10 +261,10 @@ def test_each_pretext_recipe_by_its_name(base, speech, tmp_path, recipe, names, 
     job, one = training_of(taught, speech, output=str(tmp_path))
     one.run()
     first, *_, last = [score.terms for score in one.history]
-    assert first.keys() == {"loss", *names}
+    assert first.keys() == {"supervised", *names}
     assert all((first[name] > 0) and ((last[name] > 0) == is_joint) for name in names)
-    assert (first["loss"] > 0) == is_joint
-    assert last["loss"] > 0
+    assert (first["supervised"] > 0) == is_joint
+    assert last["supervised"] > 0
     write_bundle(job, one, speech, one.task.split)
     weights = load_file(tmp_path / "fold-0" / ("head.safetensors" if head_only else "adapter_model.safetensors"))
     assert not [name for name in weights if "beside" in name or any(one in name for one in names)]

@@ -67,5 +67,5 @@ def test_a_picture_of_any_recording(student, n_labels, duration_s):
     shares = np.random.default_rng(0).dirichlet(np.ones(n_labels), n_windows).astype(np.float32)
     labels = tuple(f"label {i}" for i in range(n_labels))
     prediction = Prediction(labels, shares.mean(axis=0), shares, 0.1, duration_s)
-    png = prediction_plot(overview, prediction, "talk_$b_{c$.wav")
+    png = prediction_plot(overview, prediction, "talk_$b_{c$\udce9.wav")
     assert Image.open(io.BytesIO(png)).size == (1500, 1050)

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from liser_ray.results.records import is_taught_by_more, record_to_json
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import LossConfig
 from liser_ray.student.training.config import StudentConfig, TrainConfig
-from liser_ray.student.training.recipes import defaults_of
+from liser_ray.student.training.recipes import defaults_of, read_recipe
 from liser_ray.student.training.reliability import NoTeacherLeftError
 
 TRAIN = TrainConfig(epochs=1, batch_size=10)
@@ -207,11 +208,13 @@ def test_lambdas_go_to_the_configurations_that_have_them_or_come_from_searches(a
         with pytest.raises(UserError, match=rf"no .*{recipe}/best\.yaml. Make it by tune_lambdas\.py"):
             reproduce(replace(config, searches=str(tmp_path / "searches")))
         folder.mkdir(parents=True)
-        (folder / "best.yaml").write_text(f"loss: {{lambdas: {{x: {number}}}}}\n")
+        lambdas = dict.fromkeys(read_recipe(recipe).lambdas, number)
+        (folder / "best.yaml").write_text(json.dumps({"loss": {"lambdas": lambdas}}))
     assert not asked
-    with pytest.raises(UserError, match="Nothing to run"):
+    nothing_left = r"vid-dstl on RAVDESS: its search found a weight of 0, it is vid-dstl\+no-face"
+    with pytest.raises(UserError, match=f"Nothing to run: {nothing_left}"):
         reproduce(replace(config, searches=str(tmp_path / "searches")))
-    assert [student.loss.lambdas for student in asked] == [{}, {"x": 0}, {"x": 1}, {"x": 2}, {"x": 3}]
+    assert [{*student.loss.lambdas.values()} for student in asked] == [set(), {0}, {1}, {2}, {3}]
 
 
 def test_what_would_fail_after_the_training_is_said_before_it(asked, tmp_path):
@@ -249,6 +252,10 @@ def test_the_papers_two_sets_need_twenty_configurations(asked, tmp_path):
     fewer = [f"{recipe}+{share}%-labels" for share in (25, 50, 75) for recipe in ("no-dstl", "vid-sp-dstl")]
     assert names == [*CONFIGURATIONS, *fewer]
     ablations = [student for student in asked if student.labeled == "ravdess:a"][5:]
+    asked.clear()
+    with pytest.raises(UserError, match="Nothing to run"):
+        reproduce(ReproductionConfig(["ravdess:a"], "labels", str(tmp_path), parts=["table-3"], distil_labeled="own"))
+    assert [(s.unlabeled, s.distil_labeled) for s in asked] == [("labels", "own"), ("labels", "")] * 2
     assert [(s.recipe, s.loss.distillation, s.train.two_stage) for s in ablations] == [
         ("vid-dstl", "ce", False),
         ("vid-dstl", "mae", True),
@@ -258,7 +265,10 @@ def test_the_papers_two_sets_need_twenty_configurations(asked, tmp_path):
 
 
 def test_students_of_fewer_labels_learn_from_teachers_of_fewer_labels(asked, tmp_path):
-    config = ReproductionConfig(["cremad:b"], "labels", str(tmp_path), parts=["figure-2"], unlabeled_at={"50": "half"})
+    (tmp_path / "shares.yaml").write_text("unlabeled_at: {50: half}\n")
+    given = ["--config", str(tmp_path / "shares.yaml"), "--labeled", "cremad:b", "--unlabeled", "labels"]
+    given += ["--output", str(tmp_path), "--parts", "figure-2"]
+    config = parse_settings(ReproductionConfig, "", given, lists=("--labeled", "--parts"))
     with pytest.raises(UserError, match=r"vid-sp-dstl\+25%-labels on CREMA-D: needs --unlabeled_at\.25"):
         reproduce(config)
     taught = {student.train.labeled_fraction: student.unlabeled for student in asked if student.recipe == "vid-sp-dstl"}
