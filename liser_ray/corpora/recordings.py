@@ -2,7 +2,7 @@
 
 import os
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -81,8 +81,9 @@ def list_recordings(
             iterating as well.
     """
     uri = input_address(input_uri)
+    suffixes = VIDEO_SUFFIXES if needs_video else VIDEO_SUFFIXES.union(SOUND_SUFFIXES)
     if uri.startswith(f"{mspface.NAME}:"):
-        return _list_mspface(input_folder(uri), media_folder, roots)
+        return _list_mspface(input_folder(uri), media_folder, roots, suffixes)
     is_set = uri != input_folder(uri)
     file = None if is_set else _find_file(uri)
     if file is not None and is_manifest(uri):
@@ -90,11 +91,10 @@ def list_recordings(
     if media_folder:
         raise UserError(f"--media_folder is for lists, whose recordings lie there; {input_uri} is none. Leave it out.")
     if is_set:
-        return _list_labeled(uri, roots)
+        return _list_labeled(uri, roots, needs_video)
     if file is not None:
         return Listing(iter([_recording(file)]), total=1)
     listing = Listing()
-    suffixes = VIDEO_SUFFIXES if needs_video else VIDEO_SUFFIXES.union(SOUND_SUFFIXES)
     listing.recordings = _keep_recordings(listing, uri, walk(uri, roots), skip_uri and absolute(skip_uri), suffixes)
     return listing
 
@@ -106,8 +106,13 @@ def input_roots(input_uri: str, media_folder: str, allowed: Iterable[str]) -> tu
     return roots_of(input_folder(input_uri), allowed)
 
 
-def _list_labeled(spec: str, roots: tuple[str, ...]) -> Listing:
+def _list_labeled(spec: str, roots: tuple[str, ...], needs_video: bool) -> Listing:
     found = list_labeled_set(spec).utterances
+    if needs_video and not any(one.uri.lower().endswith(tuple(VIDEO_SUFFIXES)) for one in found):
+        raise UserError(
+            f"{spec} is read as sound, such as {found[0].uri}, and a face is required: give the folder of its videos, "
+            "a list of them, or --require only teachers of sound."
+        )
     names = ["label", "speaker", *([TEXT] if any(one.text for one in found) else [])]
     columns = [pa.field(name, pa.string()) for name in names]
     in_files = _SEGMENT_FIELDS if any(one.segment != WHOLE for one in found) else []
@@ -120,13 +125,18 @@ def _list_labeled(spec: str, roots: tuple[str, ...]) -> Listing:
     return listing
 
 
-def _list_mspface(lists: str, media_folder: str, roots: tuple[str, ...]) -> Listing:
+def _list_mspface(lists: str, media_folder: str, roots: tuple[str, ...], suffixes: Collection[str]) -> Listing:
     if not media_folder:
         raise UserError(f"{mspface.NAME}:{lists} is of lists alone: give --media_folder, where the videos lie.")
     rows = mspface.read_segments(lists)
     files = (posixpath.splitext(one.uri) for one in walk(absolute(media_folder), roots))
-    videos = {posixpath.basename(stem): stem + suffix for stem, suffix in files if suffix.lower() in VIDEO_SUFFIXES}
+    videos = {posixpath.basename(stem): stem + suffix for stem, suffix in files if suffix.lower() in suffixes}
     listed = [(videos[name], segment, (*segment, *values)) for name, segment, values in rows if name in videos]
+    if not listed:
+        raise UserError(
+            f"{media_folder} has none of the {len({name for name, *_ in rows}):,} videos of the lists in {lists}: "
+            f"their files are called as there, {rows[0][0] if rows else 'MSP-FACE_0001'} with any suffix."
+        )
     schema = pa.schema([*_SEGMENT_FIELDS, *mspface.COLUMNS])
     listing = Listing(extra_schema=schema, total=len(listed), gone=len(rows) - len(listed))
     listing.recordings = reach_all(_once(listing, listed), roots)

@@ -314,7 +314,7 @@ def fit_pools(
     spare = max(0.0, cluster_cpus - max(CPUS_FOR_RAY, nodes))
     n_gpus = int(cluster_gpus)
     teacher_actors = n_gpus or max(1, nodes)
-    teacher_cpus = min(1.0, spare / (4 * teacher_actors))
+    teacher_cpus = min(1.0, spare / (max(4, len(given)) * teacher_actors))  # never all: Ray's own steps want whole ones
     shares = _gpu_shares(config.teacher_groups) if n_gpus else {}
 
     def teacher(name: str, pool: PoolConfig) -> PoolConfig:

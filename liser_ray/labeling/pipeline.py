@@ -58,12 +58,13 @@ def label_spans(
     # A few files would make a few blocks, each one task from end to end.
     spans = spans.repartition(target_num_rows_per_block=pools.media.batch_spans)
     count_media = partial(counts.add_work, str(Stage.MEDIA))
+    least_speech = config.media.min_speech_fraction if config.needs.speech else 0.0
     spans = spans.map_batches(
         ReopenRows if table else MediaStage,
         fn_constructor_args=(
             schema,
             count_media,
-            *(() if table else (config.media, config.needs, roots, config.plan.max_pixels)),
+            *((least_speech,) if table else (config.media, config.needs, roots, config.plan.max_pixels)),
         ),
         **_pool_arguments(pools.media),
     )

@@ -18,10 +18,10 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from liser_ray.corpora.ordered import in_order
 from liser_ray.corpora.plan_table import part_of
 from liser_ray.labeling.schema import Outcomes
 from liser_ray.media.outcome import Status
@@ -184,10 +184,12 @@ def count_outcomes(folders: OutputFolders) -> tuple[Outcomes, int]:
 
 def _batches(folders: OutputFolders, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """Some columns of the whole labels table, a batch at a time, with many files under way at once."""
-    fs, path = filesystem(folders.labels)
-    table = pads.dataset(path, filesystem=fs, format="parquet")
-    # The footers of all files, which it would keep otherwise, are several times as large as the ids.
-    yield from table.to_batches(columns=columns, fragment_readahead=_THREADS, cache_metadata=False)
+    fs, _ = filesystem(folders.labels)
+    paths = [info.path for info in list_files(folders.labels, ".parquet")]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        reading = in_order(lambda path: pool.submit(read_parquet, path, fs, columns), paths, 2 * _THREADS)
+        for _, table in reading:
+            yield from table.result().to_batches()
 
 
 def _sorted_ids(batches: Iterable[pa.RecordBatch]) -> np.ndarray:

@@ -12,9 +12,18 @@ from liser_ray.corpora.plan import load_plan_summary
 from liser_ray.labeling.config import LabelConfig
 from liser_ray.labeling.progress import Work
 from liser_ray.labeling.resume import OutputFolders, count_rows, whole_label_files
-from liser_ray.labeling.schema import ON_THE_WAY, RECIPE_KEY, SPEECH, TRANSCRIPT, empty_column, list_column, read_recipe
+from liser_ray.labeling.schema import (
+    ON_THE_WAY,
+    RECIPE_KEY,
+    SPEECH,
+    TRANSCRIPT,
+    empty_column,
+    ended,
+    list_column,
+    read_recipe,
+)
 from liser_ray.media.flac import decode_flac
-from liser_ray.media.outcome import Status
+from liser_ray.media.outcome import Status, no_speech
 from liser_ray.media.speech import speech_stretches
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute
@@ -36,7 +45,7 @@ def find_table(config: LabelConfig) -> OutputFolders | None:
     if config.extend or config.needs.clips or config.measure.seconds:
         raise UserError(
             f"{config.input} is a labels table: it has no pictures, gets no new recordings and can't be measured. Give "
-            "teachers of sound, without --extend and --measure, or give the recordings."
+            "teachers of sound, without --extend and --measure, or give the recordings (a list, if they lie in there)."
         )
     return folders
 
@@ -66,9 +75,9 @@ def recipe_of(table: OutputFolders) -> dict[str, Any]:
 class ReopenRows:
     """Actor in the place of the media stage: labeled rows are open again, for further targets."""
 
-    def __init__(self, schema: pa.Schema, count: Callable[[Work], None]):
-        """The schema is of the new table."""
-        self._schema, self._count = schema, count
+    def __init__(self, schema: pa.Schema, count: Callable[[Work], None], least_speech: float):
+        """The schema is of the new table; a share of the time, 0..1: with less of it that is speech a row ends."""
+        self._schema, self._count, self._least_speech = schema, count, least_speech
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Rows of the new schema, with the columns that teachers read; those that were not labeled pass through."""
@@ -93,6 +102,11 @@ class ReopenRows:
             columns[one.name] = empty_column(one.type, len(rows))
         columns[SPEECH.name] = list_column(stretches, SPEECH.type)
         schema = pa.schema([*self._schema, *ON_THE_WAY], self._schema.metadata)
+        silent = {
+            row: no_speech(spoken)
+            for row, spoken in enumerate(rows["speech_fraction"].to_pylist())
+            if labeled[row] and spoken < self._least_speech
+        }
         if n_open := sum(labeled):
-            self._count(Work(n_open, 0, time.monotonic() - started))
-        return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+            self._count(Work(n_open, len(silent), time.monotonic() - started))
+        return ended(pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema), silent)

@@ -46,6 +46,7 @@ from liser_ray.training.precision import Precision
 log = logging.getLogger(__name__)
 
 CLIP_SHAPE = (WINDOW_CELLS, PACKED_ROWS, CROP_PX)
+_NEARLY = 0.01  # so far from 1 may probabilities of half precision sum
 
 Answers = Mapping[str, Answer]
 """By the targets' names."""
@@ -256,9 +257,7 @@ def predict_spans(teacher: Teacher, inputs: Sequence[Windows], name: str) -> lis
 
     def ask(together: Sequence[Windows]) -> list[Answers]:
         answers = teacher([window for one in together for window in one])
-        numbers = [one for answer in answers.values() for one in answer if one is not None]
-        if not all(np.isfinite(one).all() for one in numbers):
-            raise FloatingPointError("numbers that are not finite")
+        _refuse_unlike(answers, teacher, sum(map(len, together)))
         ends = np.cumsum([len(one) for one in together])
         return [
             {target: answer.part(slice(end - len(one), end)) for target, answer in answers.items()}
@@ -266,6 +265,21 @@ def predict_spans(teacher: Teacher, inputs: Sequence[Windows], name: str) -> lis
         ]
 
     return ask_spans(ask, inputs, name)
+
+
+def _refuse_unlike(answers: Answers, teacher: Teacher, n_windows: int) -> None:
+    """Refuse answers that are not what the teacher's targets say, see `liser_ray.teachers.teacher.Answer`."""
+    numbers = [one for answer in answers.values() for one in answer if one is not None]
+    if not all(np.isfinite(one).all() for one in numbers):
+        raise FloatingPointError("numbers that are not finite")
+    for target in () if isinstance(teacher, SpeaksTeacher) else teacher.targets:  # its are of sound and clips together
+        values, embedding = answers[target.name]
+        given = {"values": (values, len(target.labels)), "embedding": (embedding, target.embedding_size)}
+        for what, (one, width) in given.items():
+            if width and np.shape(one) != (n_windows, width):
+                raise ValueError(f"{what} of {target.name} are {np.shape(one)}, not {(n_windows, width)}")
+        if target.kind == "distribution" and (np.abs(values.sum(axis=1, dtype=np.float64) - 1) > _NEARLY).any():
+            raise ValueError(f"numbers of {target.name} that are no probabilities: they do not sum to 1")
 
 
 def ask_spans(

@@ -88,6 +88,11 @@ class Problem:
         return Status.FILTERED if self.reason in FILTERED_REASONS else Status.FAILED
 
 
+def no_speech(share: float) -> Problem:
+    """Of a span of which only this share of the time is speech, 0..1."""
+    return Problem(Stage.MEDIA, Reason.NO_SPEECH, f"{share:.0%} of the time is speech")
+
+
 class MediaError(Exception):
     """Raised inside the media stage and turned into a `Problem` at its edge."""
 

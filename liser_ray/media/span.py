@@ -17,7 +17,7 @@ from liser_ray.media.clips import WINDOW_CELLS
 from liser_ray.media.content_hash import digest
 from liser_ray.media.faces import NO_FACES, FaceConfig, SpanFaces, find_faces
 from liser_ray.media.flac import encode_flac
-from liser_ray.media.outcome import MediaError, Problem, Reason, Stage
+from liser_ray.media.outcome import MediaError, Problem, Reason, Stage, no_speech
 from liser_ray.media.reader import MAX_PIXELS, Reader
 from liser_ray.media.speech import speech_stretches
 from liser_ray.media.stream import SpanStream
@@ -176,7 +176,7 @@ def _prepare(reader: Reader, start_s: float, end_s: float, config: MediaConfig, 
     elif needs.face and not found.clip_valid.any():
         problem = Problem(Stage.MEDIA, Reason.NO_FACE, "no window shows one followed face")
     elif needs.speech and spoken < config.min_speech_fraction:
-        problem = Problem(Stage.MEDIA, Reason.NO_SPEECH, f"{spoken:.0%} of the time is speech")
+        problem = no_speech(spoken)
     elif needs.face and is_still:
         problem = Problem(Stage.MEDIA, Reason.STILL_FACE, stillness)
     elif is_still:

@@ -88,6 +88,8 @@ def test_a_labeled_set_has_its_labels_and_speakers_as_columns(tmp_path):
     assert listing.extra_schema.names == ["label", "speaker", "text"]
     said = "Kids are talking by the door"
     assert [one.extra for one in listing.recordings] == [("angry", "1", said), ("happy", "2", said)]
+    with pytest.raises(UserError, match=r"is read as sound, such as .*\.wav, and a face is required"):
+        list_recordings(f"ravdess:{tmp_path}")
 
 
 class TestManifest:
@@ -233,6 +235,12 @@ class TestMspFace:
             list_recordings(lists)
         with pytest.raises(UserError, match=r"has no segments_data\.txt"):
             list_recordings(f"mspface:{tmp_path}/media", media_folder=str(tmp_path))
+        (tmp_path / "elsewhere").mkdir()
+        with pytest.raises(UserError, match=r"has none of the 3 videos of the lists .* MSP-FACE_0001 with any suffix"):
+            list_recordings(lists, media_folder=f"{tmp_path}/elsewhere")
+        fill(tmp_path / "elsewhere", "MSP-FACE_0001.m4a")
+        found = list_recordings(lists, media_folder=f"{tmp_path}/elsewhere", needs_video=False)
+        assert found.total == 2
         (tmp_path / "lists/segments_data.txt").write_text("0\tsoon\ta.mp4\n")
         with pytest.raises(UserError, match="not as MSP-Face publishes them"):
             list_recordings(lists, media_folder=str(tmp_path))

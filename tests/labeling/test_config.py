@@ -31,6 +31,17 @@ def test_pools_fit_the_cluster_and_leave_room_for_rays_own_tasks(cpus, gpus, nod
     assert sum(pool.actors * pool.num_gpus for pool in pools) <= gpus + 1e-6
 
 
+@pytest.mark.parametrize("n_pools", range(1, 9))
+@pytest.mark.parametrize(("cpus", "nodes"), [(4, 1), (6, 1), (40, 10)])
+def test_many_pools_leave_a_whole_cpu_of_each_node_to_ray(n_pools, cpus, nodes):
+    teachers = [f"one{number}=energy:" for number in range(n_pools)]
+    own = {f"one{number}": PoolConfig() for number in range(n_pools)}
+    pools = fit_pools(config(teachers=teachers, **own), cpus, 0, nodes)
+    assert len(pools.teachers) == n_pools
+    on_a_node = sum(pool.num_cpus * pool.actors / nodes for pool in pools.teachers.values())
+    assert on_a_node <= cpus / nodes - 1
+
+
 def test_the_help_names_all_kinds_of_teachers():
     told = re.split(r"Kinds are|see docs", LabelConfig.__doc__)[1]
     assert {*re.findall(r"\w+", told)} >= {"student", *(one.name for one in pkgutil.iter_modules(kinds.__path__))}

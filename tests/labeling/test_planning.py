@@ -57,6 +57,11 @@ def test_a_plan_is_parted_anew_until_labeling_begins_and_then_only_grows(tmp_pat
     (videos / "d.mp4").write_text("no video" * 100)
     assert planned(2) == [1, 1, 1]
     assert planned(2, extend=True) == [1, 1, 2]
+    (videos / "e.mp4").write_text("no video" * 100)
+    wider = PlanConfig(spans_per_part=2, probe_workers=1, max_recording_hours=100.0)  # of new recordings
+    grown = plan_corpus(LabelConfig(str(videos), str(tmp_path / "out"), SPEECH, plan=wider, extend=True))
+    assert [*grown.spans_by_part.values()] == [1, 1, 2, 1]
+    assert load_plan_summary(str(tmp_path / "out")) == grown
 
 
 def test_a_job_that_writes_beside_its_recordings_does_not_take_its_own_output_for_a_table(tmp_path):

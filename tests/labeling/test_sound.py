@@ -130,10 +130,16 @@ def test_a_table_that_is_the_input_keeps_its_embeddings(tmp_path):
     old = replace(speech_target(), embedding_size=3)
     (written, *_) = write_labels(tmp_path, rows=4, targets=(old,), files=1, statuses=(1.0, 0.0, 0.0))
     schema = labels_schema([old, speech_target("fold-1")])
-    rows = ReopenRows(schema, lambda work: None)(pq.read_table(tmp_path / "part-000.parquet"))
+    rows = ReopenRows(schema, lambda work: None, 0.0)(pq.read_table(tmp_path / "part-000.parquet"))
     found = rows["targets"][0].as_py()
     np.testing.assert_array_equal(found["fold-0"]["embedding"], written["embedding"]["fold-0"])
     assert (found["fold-1"]["values"], rows["status"][0].as_py()) == ([], "")
+    table = pq.read_table(tmp_path / "part-000.parquet")
+    shares = pa.array([0.04, 0.05, 0.5, 1.0], pa.float32())
+    index = table.schema.get_field_index("speech_fraction")
+    rows = ReopenRows(schema, lambda work: None, 0.05)(table.set_column(index, table.schema.field(index), shares))
+    assert rows["reason"].to_pylist() == ["no_speech", "", "", ""]
+    assert rows["detail"][0].as_py() == "4% of the time is speech"
 
 
 def test_words_of_a_list_and_of_a_recogniser_are_kept_for_later_teachers(sounds, ray_session, tmp_path):

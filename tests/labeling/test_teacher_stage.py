@@ -172,6 +172,16 @@ def stacked(windows):
     return np.reshape(windows, (len(windows), 3))
 
 
+class Asked(Teacher):
+    """Says what a function does, of one target of as many values as labels."""
+
+    def __init__(self, predict, name, labels, kind="scalar"):
+        self.targets, self._predict = (Target(name, kind, tuple(labels), 0.5, 0.5, "0" * 64, name),), predict
+
+    def __call__(self, windows):
+        return self._predict(windows)
+
+
 def test_all_windows_go_in_one_call_and_come_back_to_their_spans():
     calls = []
 
@@ -179,11 +189,12 @@ def test_all_windows_go_in_one_call_and_come_back_to_their_spans():
         calls.append(len(windows))
         return {"face": Answer(stacked(windows)[:, :2] * 10)}
 
-    values = [one["face"].values for one in predict_spans(predict, INPUTS, "face")]
+    teacher = Asked(predict, "face", "ab")
+    values = [one["face"].values for one in predict_spans(teacher, INPUTS, "face")]
     assert calls == [6]
     assert [one.shape for one in values] == [(2, 2), (0, 2), (4, 2)]
     assert [one.max(initial=0) for one in values] == [10, 0, 30]
-    assert predict_spans(predict, [], "face") == []
+    assert predict_spans(teacher, [], "face") == []
 
 
 def out_of_memory(windows):
@@ -204,10 +215,30 @@ def not_finite(windows):
     ],
 )
 def test_a_span_that_a_teacher_can_not_take_costs_no_other(predict, detail):
-    first, second, third = predict_spans(predict, INPUTS, "speech")
+    first, second, third = predict_spans(Asked(predict, "speech", "abc"), INPUTS, "speech")
     assert first["speech"].values.shape == (2, 3)
     assert second["speech"].values.shape == (0, 3)
     assert third == Problem("speech", Reason.TEACHER_ERROR, detail)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "words"),
+    [
+        (lambda n: np.full((n, 4), 0.25), "distribution", "values of face are (2, 4), not (2, 2)"),
+        (lambda n: np.full((n + 1, 2), 0.5), "distribution", "values of face are (3, 2), not (2, 2)"),
+        (lambda n: np.full(n, 0.5), "scalar", "values of face are (2,), not (2, 2)"),
+        (lambda n: np.full((n, 2), 3.0), "distribution", "no probabilities: they do not sum to 1"),
+        (None, "scalar", "KeyError: 'face'"),
+    ],
+    ids=["columns", "rows", "one dimension", "logits", "nothing"],
+)
+def test_answers_that_are_not_as_the_target_says_end_the_span_in_words(values, kind, words):
+    def predict(windows):
+        return {"face": Answer(values(len(windows)))} if values else {}
+
+    (found,) = predict_spans(Asked(predict, "face", "ab", kind), INPUTS[:1], "face")
+    assert found.reason == Reason.TEACHER_ERROR
+    assert words in found.detail
 
 
 @pytest.mark.parametrize("lost", [True, False])
