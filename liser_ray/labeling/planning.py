@@ -43,14 +43,13 @@ def plan_corpus(config: LabelConfig) -> PlanSummary:
             return summary
         _refuse_part(config)
         return copy_plan(table.output, None if goes_on else config.output)
-    same_input = summary and summary.input_uri == input_address(config.input)
-    fits = same_input and _same_rows(summary, config)
-    grows = same_input and goes_on and config.extend  # by what is asked of new recordings now
-    if summary and (grows or (fits and (goes_on or summary.config.spans_per_part == config.plan.spans_per_part))):
-        if config.extend:
+    if summary and summary.input_uri == input_address(config.input):
+        fits = _same_rows(summary, config) and (goes_on or summary.config.spans_per_part == config.plan.spans_per_part)
+        if config.extend and (fits or goes_on):  # what is asked of recordings may be another thing for the new ones
             return extend_plan(config.output, config.plan)
-        log.info("The plan in %s is used. Recordings that came since are added with --extend.", config.output)
-        return summary
+        if fits:
+            log.info("The plan in %s is used. Recordings that came since are added with --extend.", config.output)
+            return summary
     _refuse_part(config)
     output = None if goes_on else config.output
     wanted = config.media.wanted()

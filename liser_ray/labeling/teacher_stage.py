@@ -276,8 +276,9 @@ def _refuse_unlike(answers: Answers, teacher: Teacher, n_windows: int) -> None:
         values, embedding = answers[target.name]
         given = {"values": (values, len(target.labels)), "embedding": (embedding, target.embedding_size)}
         for what, (one, width) in given.items():
-            if width and np.shape(one) != (n_windows, width):
-                raise ValueError(f"{what} of {target.name} are {np.shape(one)}, not {(n_windows, width)}")
+            shape = () if one is None else one.shape
+            if width and shape != (n_windows, width):
+                raise ValueError(f"{what} of {target.name} are {shape}, not {(n_windows, width)}")
         if target.kind == "distribution" and (np.abs(values.sum(axis=1, dtype=np.float64) - 1) > _NEARLY).any():
             raise ValueError(f"numbers of {target.name} that are no probabilities: they do not sum to 1")
 
