@@ -41,7 +41,7 @@ class TestAudiofolder:
         root = fill(tmp_path / "calls", "a.wav", "b.wav")
         (root / "metadata.csv").write_text("file_name,label,speaker\na.wav,happy,7\nb.wav,sad,8\n")
         (root / "metadata.jsonl").write_text('{"file_name": "a.wav", "label": "happy", "speaker": "7"}\n')
-        listing = list_recordings(f"audiofolder:{root}")
+        listing = list_recordings(f"audiofolder:{root}", needs_video=False)
         assert [os.path.basename(one.uri) for one in listing.recordings] == ["a.wav", "b.wav"]
         assert listing.duplicates == 1
 
@@ -149,7 +149,9 @@ class TestAudformat:
         assert labeled.skipped == {"without an emotion": 1, "without a speaker": 1}
 
     def test_its_segments_are_recordings_to_label(self, tmp_path):
-        listing = list_recordings(f"audformat:{fill(write_database(tmp_path, splits=False), 'wav/c.wav')}")
+        listing = list_recordings(
+            f"audformat:{fill(write_database(tmp_path, splits=False), 'wav/c.wav')}", needs_video=False
+        )
         assert listing.extra_schema.names[:2] == ["segment_start_s", "segment_end_s"]
         assert [one.segment for one in listing.recordings] == [(0.0, None), (0.0, None), (0.0, 1.0)]
 
@@ -248,7 +250,7 @@ class TestEmobox:
             ("5", "man", "sad", 2),
         ]
         assert labeled.skipped == {"in no fold of EmoBox": 1, "in EmoBox' folds, but not here": 1}
-        listing = list_recordings(f"emobox:{data}", roots=input_roots(f"emobox:{data}", "", []))
+        listing = list_recordings(f"emobox:{data}", roots=input_roots(f"emobox:{data}", "", []), needs_video=False)
         assert {one.problem for one in listing.recordings} == {None}
         assert [fold.test for fold in folds_of(labeled)] == [{"1", "2"}, {"3", "4"}, {"5"}]
 
