@@ -272,7 +272,7 @@ def _refuse_unlike(answers: Answers, teacher: Teacher, n_windows: int) -> None:
     numbers = [one for answer in answers.values() for one in answer if one is not None]
     if not all(np.isfinite(one).all() for one in numbers):
         raise FloatingPointError("numbers that are not finite")
-    for target in () if isinstance(teacher, SpeaksTeacher) else teacher.targets:  # its are of sound and clips together
+    for target in () if isinstance(teacher, SpeaksTeacher) else teacher.targets:  # its answers are landmarks as yet
         values, embedding = answers[target.name]
         given = {"values": (values, len(target.labels)), "embedding": (embedding, target.embedding_size)}
         for what, (one, width) in given.items():
