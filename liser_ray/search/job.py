@@ -128,7 +128,7 @@ def _corners(space: Space) -> list[Setting]:
 
 
 def _refuse_untrainable(config: SearchConfig, settings: Sequence[Setting], checked: Checked) -> None:
-    """Refuse what a setting would learn and can't: `check` has asked about votes and heads as given, not as searched."""
+    """Refuse what a setting would learn and can't: `check` has seen votes and heads as given, not as searched."""
     for one in (with_setting(config, setting) for setting in settings):
         refuse_without_votes(one, checked.speech)
         for targets in checked.targets.values():
