@@ -24,7 +24,7 @@ from liser_ray.student.training.config import StudentConfig
 from liser_ray.student.training.job import choose_targets, train_students
 from liser_ray.student.training.recipes import bases_of, read_recipe, run_name
 from liser_ray.student.training.reliability import NoTeacherLeftError
-from liser_ray.teachers.targets import refuse_more_labels
+from liser_ray.teachers.targets import more_labels
 
 log = logging.getLogger(__name__)
 
@@ -217,7 +217,8 @@ def _check_teachers(students: Sequence[StudentConfig]) -> None:
         student, labeled, table = next(iter(by_name.values())), read_labeled_set(address), open_labels_table(uri)
         for fold in choose_folds(student.folds, folds_of(labeled)):
             for target in choose_targets(table, by_name, labeled, fold, student.trusted).values():
-                refuse_more_labels(target, labeled.name, fraction)
+                if found := more_labels(target, labeled.name, fraction):
+                    raise UserError(found)
 
 
 def _write(result: ReproductionResult, readme: Sequence[str]) -> None:

@@ -204,15 +204,16 @@ def refuse_leak(target: Target, labeled: str, scored_speakers: Collection[str]) 
         )
 
 
-def refuse_more_labels(target: Target, labeled: str, fraction: float) -> None:
-    """Refuse a target whose teacher was tuned on a larger share of a student's labeled set than the student has.
+def more_labels(target: Target, labeled: str, fraction: float) -> str:
+    """In words, that its teacher was tuned on a larger share of a student's labeled set than the student has; or "".
 
     It would tell the student of labels that the student is said to do without.
     """
     tuned = target.tuned_on
-    if tuned and tuned.shares_sets_with(labeled) and tuned.labeled_fraction > fraction:
-        raise UserError(
-            f"The teacher of {target.name} was tuned on {tuned.labeled_fraction:.0%} of {labeled}'s training "
-            f"recordings, and the student learns from {fraction:.0%}. Tune one with finetune_speech_teacher.py "
-            f"--train.labeled_fraction {fraction:g}, and label with it."
-        )
+    if not (tuned and tuned.shares_sets_with(labeled) and tuned.labeled_fraction > fraction):
+        return ""
+    return (
+        f"The teacher of {target.name} was tuned on {tuned.labeled_fraction:.0%} of {labeled}'s training recordings, "
+        f"and the student learns from {fraction:.0%}. Tune one with finetune_speech_teacher.py "
+        f"--train.labeled_fraction {fraction:g}, and label with it."
+    )

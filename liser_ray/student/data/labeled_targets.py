@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from liser_ray.corpora.segments import SEGMENT_COLUMNS
+from liser_ray.corpora.segments import SEGMENT_COLUMNS, WHOLE, Segment
 from liser_ray.corpora.speech import LabeledSpeech
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.media.content_hash import SOUND_HASH, digest
@@ -46,17 +46,17 @@ def match_rows(speech: LabeledSpeech, table: LabelsTable) -> Matches:
 
     A row that holds a whole recording is known by its samples, wherever the files lay when the table was made. Other
     recordings (longer than a span, or with a length of another opinion in their header) are known by their address (and
-    where in the file they begin, if they are segments), unless a row of it reaches beyond what is there now.
+    where in the file they are, if they are segments), unless a row of it reaches beyond what is there now.
     """
-    in_file = SEGMENT_COLUMNS[:1] if has_column(table, SEGMENT_COLUMNS[0]) else ()
+    in_file = SEGMENT_COLUMNS if has_column(table, SEGMENT_COLUMNS[0]) else ()
     rows = _read(table, ["uri", "start_s", "end_s", "content_hash", *in_file])
     of_sound = {digest(speech.waveform(k)): k for k in range(len(speech))}
     by_sound = np.array([of_sound.get(one[SOUND_HASH], -1) for one in rows["content_hash"].to_pylist()], np.int64)
     known = {*by_sound.tolist()}
-    places = zip(speech.uris, (one.start_s for one in speech.segments), strict=True)
+    places = zip(speech.uris, speech.segments, strict=True)
     of_place = {place: k for k, place in enumerate(places) if k not in known}
-    begins_s = rows[in_file[0]].to_pylist() if in_file else [0.0] * len(rows)
-    of_rows = zip(rows["uri"].to_pylist(), begins_s, strict=True)
+    segments = map(Segment, *(rows[one].to_pylist() for one in in_file)) if in_file else [WHOLE] * len(rows)
+    of_rows = zip(rows["uri"].to_pylist(), segments, strict=True)
     by_address = np.array([of_place.get(place, -1) for place in of_rows], np.int64)
     lengths_s = np.diff(speech.ends, prepend=0) / SAMPLE_RATE_HZ
     beyond = rows["end_s"].to_numpy() > lengths_s[by_address] + _LONGER_S

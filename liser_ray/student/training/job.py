@@ -55,7 +55,7 @@ from liser_ray.student.training.run import (
     trusted,
 )
 from liser_ray.student.training.task import epoch_plans
-from liser_ray.teachers.targets import Target, refuse_more_labels
+from liser_ray.teachers.targets import Target, more_labels
 from liser_ray.training.facts import git_commit
 from liser_ray.training.fit import ProcessGroup
 from liser_ray.training.job import train_runs
@@ -298,10 +298,8 @@ def _learned(
 
 def _warn_of_more_labels(of_folds: Iterable[Mapping[str, Target]], labeled: str, fraction: float) -> None:
     for target in {one.name: one for of in of_folds for one in of.values()}.values():
-        try:
-            refuse_more_labels(target, labeled, fraction)
-        except UserError as error:
-            log.warning("%s", error)
+        if found := more_labels(target, labeled, fraction):
+            log.warning("%s", found)
 
 
 def _refuse_few_attributes(config: StudentConfig, n_labeled: int, n_unlabeled: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 from small_labels import FACE, SPEECH_LABELS, speech_target, write_labels
 from tones import make_tones, tone
 
-from liser_ray.corpora.segments import Segment
+from liser_ray.corpora.segments import SEGMENT_COLUMNS, Segment
 from liser_ray.student.data.labeled_targets import Matches, joined_windows, match_rows, recording_windows
 from liser_ray.student.data.labels_table import Scale, open_labels_table
 from liser_ray.student.data.unlabeled import SegmentSettings, TargetWindows
@@ -71,17 +71,18 @@ class TestMatchRows:
         assert match(*both)[0] == [1, -1]
 
 
-def test_a_segment_is_known_by_its_file_and_where_it_begins(tmp_path, write):
-    """Two recordings in rows of two seconds, both in one file, in which a third begins elsewhere."""
-    begins_s = {0: 0.0, 1: 7.5, 2: 9.0}
-    rows = [(at, row) for k, at in begins_s.items() for row in spans(k, "talk.wav")]
+def test_a_segment_is_known_by_its_file_and_where_in_it_it_is(tmp_path, write):
+    """Two recordings in rows of two seconds begin at one place of a file; a third has another segment of it."""
+    places = {0: Segment(7.5, 12.0), 1: Segment(7.5, None), 2: Segment(9.0, 14.0)}
+    rows = [(at, row) for k, at in places.items() for row in spans(k, "talk.wav")]
     write(*(row for _, row in rows))
     for path in tmp_path.glob("*.parquet"):
         table = pq.read_table(path)
         numbers = [int(span, 16) for span in table["span_id"].to_pylist()]
-        in_file = pa.array([rows[number][0] for number in numbers], pa.float64())
-        pq.write_table(table.append_column("segment_start_s", in_file), path)
-    segments = tuple(Segment({**begins_s, 2: 100.0}.get(k, 200.0 + k), None) for k in range(len(SPEECH)))
+        for column, name in enumerate(SEGMENT_COLUMNS):
+            table = table.append_column(name, pa.array([rows[number][0][column] for number in numbers], pa.float64()))
+        pq.write_table(table, path)
+    segments = tuple({**places, 2: Segment(9.0, 15.0)}.get(k, Segment(200.0 + k)) for k in range(len(SPEECH)))
     speech = replace(SPEECH, uris=("talk.wav",) * len(SPEECH), segments=segments)
     found = match_rows(speech, open_labels_table(str(tmp_path)))
     n = [len(spans(k, "")) for k in range(3)]
