@@ -3,9 +3,9 @@
 import json
 import sys
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, cast, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
@@ -28,7 +28,7 @@ def parse_settings(
         settings: a frozen dataclass, perhaps of others; its docstring is the help.
         description: first lines of ``--help``.
         argv: arguments; None: those of the process.
-        bare: options that may stand without a value, and the value they then have.
+        bare: options that may stand without a value, as those that are true or false do, and the value they then have.
         lists: options that take one or more values, as a shell's globs give them.
         defaults: from what is given to defaults that follow from it, by names with dots; what is given comes before.
 
@@ -39,7 +39,8 @@ def parse_settings(
     parser = ArgumentParser(usage=usage, description=description, formatter_class=_HelpFormatter)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below.")
     parser.add_class_arguments(settings)
-    arguments = _spelled_out(sys.argv[1:] if argv is None else argv, bare or {}, lists)
+    alone = dict.fromkeys(_switches(settings), "true") | dict(bare or {})
+    arguments = _spelled_out(sys.argv[1:] if argv is None else argv, alone, lists)
     # Who wants the settings printed wants those that follow too, and the parser prints them as it reads the first time.
     parsed = parser.parse_args([one for one in arguments if not one.startswith("--print_config")])
     following = dict(defaults(parsed))
@@ -50,6 +51,15 @@ def parse_settings(
 
 class _HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
     """Keeps the lines of the description, so that its commands can be read and copied."""
+
+
+def _switches(settings: type[Any], before: str = "--") -> Iterator[str]:
+    """The options that are true or false."""
+    for name, of in get_type_hints(settings).items():
+        if of is bool:
+            yield before + name
+        elif is_dataclass(of):
+            yield from _switches(cast("type[Any]", of), f"{before}{name}.")
 
 
 def _spelled_out(arguments: Sequence[str], bare: Mapping[str, str], lists: Sequence[str]) -> list[str]:

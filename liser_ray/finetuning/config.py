@@ -12,11 +12,8 @@ from liser_ray.training.config import WorkerSettings
 if TYPE_CHECKING:  # PyTorch, which settings need not wait for
     from liser_ray.finetuning.method import Method
 
-SWITCHES = dict.fromkeys(("--head_only", "--train.placebo", "--loss.temperature_squared"), "true")
-"""Settings of speech teachers that may stand on a command line without a value, and what they are then."""
-
 LISTS = ("--lora.targets", "--trusted")
-"""Those of which there may be several values."""
+"""Settings of speech teachers of which there may be several values."""
 
 
 @dataclass(frozen=True)

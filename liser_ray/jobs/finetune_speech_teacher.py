@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from liser_ray.commands.settings import parse_settings
-from liser_ray.finetuning.config import LISTS, SWITCHES, FinetuneConfig
+from liser_ray.finetuning.config import LISTS, FinetuneConfig
 from liser_ray.student.training.recipes import defaults_of_loss
 
 DESCRIPTION = """\
@@ -27,7 +27,7 @@ Then: python jobs/label_corpus.py --teachers speech=speech:out/teachers/fold-* .
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the settings, train, print the scores."""
-    config = parse_settings(FinetuneConfig, DESCRIPTION, argv, SWITCHES, LISTS, defaults_of_loss)
+    config = parse_settings(FinetuneConfig, DESCRIPTION, argv, lists=LISTS, defaults=defaults_of_loss)
     logging.getLogger("liser_ray").setLevel(logging.INFO)
     # What follows is imported where it is needed: PyTorch and Transformers take ten seconds.
     from liser_ray.finetuning.job import finetune

@@ -34,12 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         LabelConfig,
         DESCRIPTION,
         argv,
-        bare={
-            "--dry_run": "true",
-            "--extend": "true",
-            "--measure": '{"seconds": 60}',
-            "--retry_failed": "transient",
-        },
+        bare={"--measure": '{"seconds": 60}', "--retry_failed": "transient"},
         lists=("--teachers", "--require", "--plan.allowed_roots"),
     )
     logging.getLogger("liser_ray").setLevel(logging.INFO)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from liser_ray.commands.settings import parse_settings
 from liser_ray.reproduction.config import ReproductionConfig, defaults_of_paper
-from liser_ray.student.training.config import SWITCHES
 
 DESCRIPTION = """\
 Train every configuration of the LiSER paper's Tables 2 and 3 and of its Figure 2, or our student of each row of
@@ -29,7 +28,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         DESCRIPTION,
         argv,
         lists=("--labeled", "--parts", "--readme", "--trusted"),
-        bare=dict.fromkeys(SWITCHES, "true"),
         defaults=defaults_of_paper,
     )
     logging.getLogger("liser_ray").setLevel(logging.INFO)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from liser_ray.commands.settings import parse_settings
-from liser_ray.student.training.config import SWITCHES, StudentConfig
+from liser_ray.student.training.config import StudentConfig
 from liser_ray.student.training.recipes import defaults_of
 
 DESCRIPTION = """\
@@ -30,10 +30,8 @@ a better network and training. strong-vid-dstl and so on are the others with it;
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the settings, train, print the scores."""
-    bare = dict.fromkeys(SWITCHES, "true")
-    config = parse_settings(
-        StudentConfig, DESCRIPTION, argv, bare, ("--labeled", "--label_map", "--trusted"), defaults_of
-    )
+    lists = ("--labeled", "--label_map", "--trusted")
+    config = parse_settings(StudentConfig, DESCRIPTION, argv, lists=lists, defaults=defaults_of)
     logging.getLogger("liser_ray").setLevel(logging.INFO)
     # What follows is imported where it is needed: PyTorch takes seconds.
     from liser_ray.student.training.job import train_students

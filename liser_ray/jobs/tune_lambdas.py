@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from liser_ray.commands.settings import parse_settings
 from liser_ray.search.config import SearchConfig
-from liser_ray.student.training.config import SWITCHES
 from liser_ray.student.training.recipes import defaults_of
 
 DESCRIPTION = """\
@@ -35,9 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             SearchConfig,
             DESCRIPTION,
             arguments,
-            dict.fromkeys(("--resume", *SWITCHES), "true"),
-            ("--labeled", "--label_map", "--space", "--trusted"),
-            defaults_of,
+            lists=("--labeled", "--label_map", "--space", "--trusted"),
+            defaults=defaults_of,
         )
 
     config = parse(given)

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from liser_ray.corpora.config import PlanConfig
 from liser_ray.media.outcome import Stage
 from liser_ray.media.span import MediaConfig, Needs
-from liser_ray.runtime.cluster import CPUS_FOR_RAY
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.kinds import TeacherEntry, read_teachers
 from liser_ray.training.precision import Precision
@@ -311,6 +310,8 @@ def fit_pools(
             "as configs/cluster/label.yaml does: actors and num_cpus of media_pool, actors, num_cpus and num_gpus of "
             f"{' and '.join(f'teacher_pools.{name}' for name in given)}."
         )
+    from liser_ray.runtime.cluster import CPUS_FOR_RAY  # Ray, which settings need not wait for
+
     spare = max(0.0, cluster_cpus - max(CPUS_FOR_RAY, nodes))
     n_gpus = int(cluster_gpus)
     teacher_actors = n_gpus or max(1, nodes)

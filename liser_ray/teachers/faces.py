@@ -44,8 +44,8 @@ class FaceModel:
             the YAML file), s3:// or hf:// address.
         labels: names of the outputs, in order; may be left out for a folder whose config.json names them.
         input_px: height and width of the network's input in pixels.
-        mean: subtracted per channel, in units of ``pixel_max``.
-        std: divided by per channel, in units of ``pixel_max``.
+        mean: subtracted per channel, 0..``pixel_max``.
+        std: divided by per channel, on the same scale.
         pixel_max: value of a white pixel before ``mean`` and ``std``: 1 or 255 in nearly all models.
         channels: order of the channels.
         layout: order of the axes (ONNX only).

@@ -1,6 +1,7 @@
 import pytest
 
 from liser_ray.commands.settings import parse_settings
+from liser_ray.labeling.config import LabelConfig
 from liser_ray.runtime.errors import UserError
 from liser_ray.search.config import SearchConfig
 from liser_ray.search.job import to_yaml
@@ -45,3 +46,12 @@ def test_a_list_is_given_once_and_an_equals_sign_is_as_good_as_a_space():
     assert (found.labeled, found.space) == ("x.csv", ["loss.lambdas.speech=0.1,1"])
     with pytest.raises(UserError, match="--space is given twice"):
         parse_settings(SearchConfig, "", ["--space", "a", "--space=b"], lists=("--space",))
+
+
+def test_what_is_true_or_false_may_stand_alone():
+    """However deep it lies, before another option or at the end, or with its value."""
+    found = parse_settings(StudentConfig, "", ["--train.two_stage", "--labeled", "x.csv", "--gate"])
+    assert (found.train.two_stage, found.labeled, found.gate) == (True, "x.csv", True)
+    assert not parse_settings(StudentConfig, "", ["--train.two_stage", "false"]).train.two_stage
+    trusted = parse_settings(LabelConfig, "", ["--trust_remote_code", "--dry_run", "--output", "out"])
+    assert (trusted.trust_remote_code, trusted.dry_run, trusted.output) == (True, True, "out")

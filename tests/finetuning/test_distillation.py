@@ -13,7 +13,7 @@ from tones import LABELS
 from liser_ray.commands.settings import parse_settings
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.utterance import LabeledSet, Utterance
-from liser_ray.finetuning.config import LISTS, SWITCHES, FinetuneConfig, LoraSettings, TrainSettings
+from liser_ray.finetuning.config import LISTS, FinetuneConfig, LoraSettings, TrainSettings
 from liser_ray.finetuning.distillation import Lesson, check_lesson, heard_and_said, lesson
 from liser_ray.finetuning.heads_beside import HeadsBeside, answers_to_teachers
 from liser_ray.finetuning.run import write_bundle
@@ -255,7 +255,7 @@ def test_each_pretext_recipe_by_its_name(base, speech, tmp_path, recipe, names, 
     given = ["--recipe", recipe, "--base", str(base), "--distil_labeled" if is_joint else "--unlabeled", str(tmp_path)]
     given += ["--train.epochs", "2", "--train.batch_size", "4", "--lora.rank", "2", "--workers", "0"]
     given += ["--head_only"] * head_only
-    taught = parse_settings(FinetuneConfig, "", given, SWITCHES, LISTS, defaults_of_loss)
+    taught = parse_settings(FinetuneConfig, "", given, lists=LISTS, defaults=defaults_of_loss)
     assert taught.method().name.removesuffix("+head") == f"{recipe}{'+distil-labeled-only' * is_joint}+base0"
     check_lesson(taught, labeled_set(speech), [FOLD])
     job, one = training_of(taught, speech, output=str(tmp_path))

@@ -9,9 +9,6 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import TRUSTED, LossConfig, NetworkConfig
 from liser_ray.training.config import WorkerSettings
 
-SWITCHES = ("--gate", "--train.two_stage", "--train.placebo", "--network.bidirectional", "--loss.temperature_squared")
-"""Settings of students that may stand on a command line without a value."""
-
 Truth = Literal["label", "several", "votes"]
 """What labeled recordings teach: their label, all labels that raters often heard, or how the votes are shared."""
 
