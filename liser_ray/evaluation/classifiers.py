@@ -80,35 +80,39 @@ def load_classifiers(model: str, step_s: float, trust_remote_code: bool = False)
 def _student(path: Path, step_s: float) -> Classifier:
     step_samples(step_s)  # refuses one that is no multiple of the stride before a set is read
     student = Student.from_pretrained(path)
-    card = student.card.content
+    card = student.card
 
     def answer(sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         prediction = student.predict(sound, SAMPLE_RATE_HZ, step_s)
         return prediction.probabilities, np.array([*prediction.attributes.values()], np.float32)
 
+    return _classifier(path.name, card.content, student.labels, answer, card.attributes, card.temperature)
+
+
+def _classifier(
+    name: str,
+    card: Mapping[str, Any],
+    labels: tuple[str, ...],
+    answer: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    attributes: tuple[str, ...] = (),
+    temperature: float = 1.0,
+) -> Classifier:
+    """One of which a card, perhaps empty, tells; older cards of teachers tell of their base alone."""
+    base = posixpath.basename(card.get("base", {}).get("name", ""))
+    tuned = (one.get("tuned_on") for one in card.get("teachers", {}).values())
     return Classifier(
-        name=path.name,
-        recipe=card.get("recipe", path.name),
-        labels=student.labels,
+        name=name,
+        recipe=str(card.get("recipe", base or name)),
+        labels=labels,
         answer=answer,
-        attributes=student.card.attributes,
-        temperature=student.card.temperature,
+        attributes=attributes,
+        temperature=temperature,
         labeled=card.get("labeled", ""),
         fold=card.get("fold", 0),
         seed=card.get("seed", 0),
         speakers={part: tuple(names) for part, names in card.get("speakers", {}).items()},
-        heard=_heard_by_teachers(card),
+        heard=tuple(TunedOn.from_json(one) for one in tuned if one),
     )
-
-
-def _recipe(card: Mapping[str, Any]) -> str:
-    """Of a teacher; older cards tell its base alone."""
-    return str(card.get("recipe", posixpath.basename(card["base"]["name"])))
-
-
-def _heard_by_teachers(card: Mapping[str, Any]) -> tuple[TunedOn, ...]:
-    tuned = (one.get("tuned_on") for one in card.get("teachers", {}).values())
-    return tuple(TunedOn.from_json(one) for one in tuned if one)
 
 
 def _audio_classifiers(folders: dict[str, str], trust_remote_code: bool) -> list[Classifier]:
@@ -128,20 +132,5 @@ def _audio_classifiers(folders: dict[str, str], trust_remote_code: bool) -> list
 
         return answer
 
-    found = []
-    for model in load_models(folders, device, trust_remote_code=trust_remote_code):
-        bundle = model.bundle
-        found.append(
-            Classifier(
-                name=model.name,
-                recipe=_recipe(bundle.content) if bundle else model.name,
-                seed=bundle.content.get("seed", 0) if bundle else 0,
-                labels=model.labels,
-                answer=asked(model),
-                labeled=bundle.content["labeled"] if bundle else "",
-                fold=bundle.content["fold"] if bundle else 0,
-                speakers={part: tuple(names) for part, names in bundle.content["speakers"].items()} if bundle else {},
-                heard=_heard_by_teachers(bundle.content) if bundle else (),
-            )
-        )
-    return found
+    models = load_models(folders, device, trust_remote_code=trust_remote_code)
+    return [_classifier(one.name, one.bundle.content if one.bundle else {}, one.labels, asked(one)) for one in models]

@@ -23,10 +23,9 @@ from liser_ray.media.waveform import WaveformError
 from liser_ray.results.metrics import (
     brier_score,
     concordance_by_speaker,
-    confusion_matrix,
     expected_calibration_error,
 )
-from liser_ray.results.records import FoldResult, Record, mean_concordances, record_to_json
+from liser_ray.results.records import FoldResult, Record, confusions_by_speaker, mean_concordances, record_to_json
 from liser_ray.results.scores import by_sex, interval, label_recalls, pooled, speaker_scores
 from liser_ray.results.set_names import identity, set_names
 from liser_ray.runtime.display import Counting
@@ -235,11 +234,7 @@ def _records(
 def _fold_result(one: Classifier, answers: _Answers, speech: LabeledSpeech, labels: CommonLabels) -> FoldResult:
     truth, said = _truth(answers, speech, labels), np.argmax(answers.probabilities, axis=1)
     spoken_by = [speech.speakers[k] for k in answers.recordings]
-    speakers = np.array(spoken_by)
-    confusions = {
-        name: confusion_matrix(truth[speakers == name], said[speakers == name], len(labels.names))
-        for name in dict.fromkeys(spoken_by)
-    }
+    confusions = confusions_by_speaker(truth, said, spoken_by, len(labels.names))
     attributes = {
         name: concordance_by_speaker(speech.attributes[name][answers.recordings], values, spoken_by)
         for name, values in zip(one.attributes, np.transpose(answers.attributes), strict=True)

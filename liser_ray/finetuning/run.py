@@ -7,16 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledRecordings
 from liser_ray.finetuning.bundle import model_card, upload
 from liser_ray.finetuning.method import Method, Shared
 from liser_ray.finetuning.scoring import Predictions, fit_temperatures, score, score_held_out
 from liser_ray.finetuning.split import TeacherSplit, split_fold
-from liser_ray.results.metrics import confusion_matrix
-from liser_ray.results.records import sorted_speakers
+from liser_ray.results.records import confusions_by_speaker, sorted_speakers
 from liser_ray.runtime.display import Tell
 from liser_ray.storage.addresses import join
 from liser_ray.storage.run_record import package_versions
@@ -96,9 +93,8 @@ def write_bundle(job: TeacherJob, training: Training, recordings: LabeledRecordi
 
 def _confusions(test: Predictions, speakers: Sequence[str]) -> dict[str, list[list[int]]]:
     """Of each test speaker's whole recordings, counts [K, K]."""
-    predicted, n_labels = test.by_recording.argmax(axis=1), test.by_recording.shape[1]
-    of = {speaker: np.array([one == speaker for one in speakers]) for speaker in sorted_speakers(speakers)}
-    return {speaker: confusion_matrix(test.truth[at], predicted[at], n_labels).tolist() for speaker, at in of.items()}
+    found = confusions_by_speaker(test.truth, test.by_recording.argmax(axis=1), speakers, test.by_recording.shape[1])
+    return {speaker: counts.tolist() for speaker, counts in found.items()}
 
 
 def _card(

@@ -118,12 +118,14 @@ class SpeechMethod(Method[FinetuneConfig]):
 
     def text(self, card: Mapping[str, Any]) -> CardText:
         """How it was made of its base."""
-        base = card["base"]["name"]
+        base, config = card["base"]["name"], self.config
+        whole = config.head_only or bool(config.projections)  # PEFT knows no such head
+        tuned = f"with LoRA (rank {config.lora.rank}) and a new head"
         return CardText(
             title="Speech emotion teacher",
-            loader="peft" if "lora" in card["settings"] and not self.config.projections else "liser-ray",
+            loader="liser-ray" if whole else "peft",
             task="audio-classification",
-            how=f"{base} {self._how()}",
+            how=f"{base} {'as it is, with a head on all its layers' if config.head_only else tuned}",
             takes="16 kHz mono",
             ways={
                 "recordings": "whole recordings",
@@ -132,23 +134,17 @@ class SpeechMethod(Method[FinetuneConfig]):
             },
             warning="Acted speech teaches acted emotions: on spontaneous speech expect much less. It knows nothing of "
             "what a person feels.",
-            use=self._use(base),
+            use=_HEAD_USE if whole else _LORA_USE.format(base=base),
         )
 
     def _base_name(self) -> tuple[str, str | None]:
         return base_name(self.config.base, self.base_folder)
 
     def _settings(self) -> dict[str, Any]:
-        return {}
+        return {} if self.config.head_only else {"lora": asdict(self.config.lora)}
 
     @abstractmethod
     def _write_trained(self, folder: Path, task: Task, base: str, revision: str | None) -> None: ...
-
-    @abstractmethod
-    def _how(self) -> str: ...
-
-    @abstractmethod
-    def _use(self, base: str) -> str: ...
 
 
 class LoraMethod(SpeechMethod):
@@ -180,20 +176,11 @@ class LoraMethod(SpeechMethod):
         config = self.config
         return build_model(self.base_folder, n_labels, config.lora, seed, device, config.projections, heads)
 
-    def _settings(self) -> dict[str, Any]:
-        return {"lora": asdict(self.config.lora)}
-
     def _write_trained(self, folder: Path, task: Task, base: str, revision: str | None) -> None:
         model = cast("PeftModel", task.model)
         settings = model.peft_config["default"]
         settings.base_model_name_or_path, settings.revision = base, revision
         model.save_pretrained(str(folder))
-
-    def _how(self) -> str:
-        return f"with LoRA (rank {self.config.lora.rank}) and a new head"
-
-    def _use(self, base: str) -> str:
-        return _HEAD_USE if self.config.projections else _LORA_USE.format(base=base)
 
 
 class HeadMethod(SpeechMethod):
@@ -224,12 +211,6 @@ class HeadMethod(SpeechMethod):
 
     def _write_trained(self, folder: Path, task: Task, base: str, revision: str | None) -> None:
         write_head(folder, cast("HeadTask", task).model, base, revision)
-
-    def _how(self) -> str:
-        return "as it is, with a head on all its layers"
-
-    def _use(self, base: str) -> str:
-        return _HEAD_USE
 
 
 _RECORDINGS_AT_ONCE = 64  # windows that hear 3 s around them are six times their sound

@@ -16,6 +16,7 @@ from liser_ray.teachers.kinds.speech import WINDOW_S
 from liser_ray.teachers.patterns import expanded
 from liser_ray.teachers.targets import HeldOut, Target
 from liser_ray.teachers.teacher import Answer, Teacher
+from liser_ray.training.precision import Precision
 
 _HINT = "Give the folder of a trained student: student=student:out/student/seed-0-fold-0."
 
@@ -35,8 +36,8 @@ class StudentTeacher(Teacher):
         return {name: Answer(_ask(student, batches)) for name, student in self._students.items()}
 
 
-def load_student_teacher(name: str, options: Options, device: torch.device) -> StudentTeacher:
-    """Students from their folders; see `liser_ray.prediction.teacher`."""
+def load_student_teacher(name: str, options: Options, device: torch.device, _: Precision) -> StudentTeacher:
+    """Students from their folders, in float32 in any case; see `liser_ray.prediction.teacher`."""
     students, targets = {}, []
     for target, address in expanded(name, options.weights).items():
         path = fetch(address, _HINT)

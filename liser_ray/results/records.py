@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from liser_ray.results.metrics import concordance
+from liser_ray.results.metrics import concordance, confusion_matrix
 from liser_ray.results.set_names import set_names
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute, is_s3
@@ -123,6 +123,14 @@ def is_taught_by_more(record: Record) -> bool:
     tuned = (one["tuned_on"] for of in recipe.get("data", {}).get("teachers", {}).values() for one in of.values())
     heard = [one for one in tuned if one and record.labeled in set_names(one["labeled"])]
     return any(one.get("labeled_fraction", 1.0) > recipe["train"]["labeled_fraction"] for one in heard)
+
+
+def confusions_by_speaker(
+    truth: np.ndarray, said: np.ndarray, speakers: Sequence[str], n_labels: int
+) -> dict[str, np.ndarray]:
+    """`confusion_matrix` of each speaker's recordings, of labels int [N]; speakers in natural order."""
+    by = np.array(speakers)
+    return {one: confusion_matrix(truth[by == one], said[by == one], n_labels) for one in sorted_speakers(speakers)}
 
 
 def sorted_speakers(speakers: Iterable[str]) -> tuple[str, ...]:

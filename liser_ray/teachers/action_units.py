@@ -21,6 +21,7 @@ from liser_ray.teachers.faces import load_onnx, prepare, read_description, weigh
 from liser_ray.teachers.kinds import heard_beside
 from liser_ray.teachers.kinds.action_units import Options
 from liser_ray.teachers.targets import NOBODY, TunedOn
+from liser_ray.training.precision import Precision
 
 NEUTRAL = "neutral"
 """Where no rule fires."""
@@ -141,8 +142,12 @@ def read_rules(path: Path) -> Rules:
     return found
 
 
-def load_action_units_teacher(name: str, options: Options, device: torch.device) -> ClipTeacher:
-    """Fetch, check and load a model and its rules. See `liser_ray.teachers.kinds.action_units`."""
+def load_action_units_teacher(name: str, options: Options, device: torch.device, _: Precision) -> ClipTeacher:
+    """Fetch, check and load a model and its rules, in float32 in any case. See `liser_ray.teachers.kinds.action_units`.
+
+    Raises:
+        UserError: weights that are missing, of something else, or whose scores are not those of the rules; wrong rules.
+    """
     path = fetch(options.weights, f"{_HINT} {name}=action_units:face_landmarker.task.")
     if path.suffix in (".yaml", ".yml"):
         scores, names, digest, tuned_on = _described(path, device)

@@ -1,7 +1,8 @@
 """The card of a trained teacher."""
 
+import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from liser_ray.runtime.errors import UserError
@@ -67,29 +68,33 @@ def read_bundle(uri: str) -> TeacherBundle:
     )
 
 
-def classifier_target(
-    name: str,
-    labels: tuple[str, ...],
-    sha256: str,
-    teacher: str,
-    bundle: TeacherBundle | None,
-    embedding_size: int = 0,
-    window_s: float = 0.0,
-    hears_s: float = 0.0,
-) -> Target:
-    """The target of a classifier, with what its card says of it, if it has one; fields as of `Target`.
+@dataclass(frozen=True)
+class LoadedModel:
+    """A classifier, ready to run.
 
-    Windows follow one another, and ``hears_s`` is of `TeacherBundle.temperature`.
+    Attributes:
+        name: of its target.
+        labels: of its K outputs, in order.
+        sha256: of its folder; with a base, of the hashes of its own and its base's folder, one after the other.
+        bundle: the card of one that this package trained.
     """
-    target = Target(name, "distribution", labels, window_s, window_s, sha256, teacher, embedding_size)
-    if bundle is None:
-        return target
-    return replace(
-        target,
-        tuned_on=bundle.tuned_on,
-        temperature=bundle.temperature(hears_s),
-        held_out=bundle.held_out(hears_s),
-    )
+
+    name: str
+    labels: tuple[str, ...]
+    sha256: str
+    bundle: TeacherBundle | None = field(default=None, kw_only=True)
+
+    def target(self, teacher: str, embedding_size: int = 0, window_s: float = 0.0, hears_s: float = 0.0) -> Target:
+        """What it says as a teacher's, with what its card says of it; windows follow one another.
+
+        ``hears_s`` is of `TeacherBundle.temperature`; the other arguments are fields of `Target`.
+        """
+        digest = hashlib.sha256(f"{self.sha256} hears {hears_s}".encode()).hexdigest() if hears_s else self.sha256
+        found = Target(self.name, "distribution", self.labels, window_s, window_s, digest, teacher, embedding_size)
+        if (card := self.bundle) is None:
+            return found
+        temperature, held_out = card.temperature(hears_s), card.held_out(hears_s)
+        return replace(found, tuned_on=card.tuned_on, temperature=temperature, held_out=held_out)
 
 
 def find_bundle(folder: str) -> TeacherBundle | None:

@@ -51,3 +51,8 @@ class EnergyTeacher(Teacher):
         """Float32 [N, 1], 0 or more."""
         values = np.array([energy_variation(one) for one in windows], np.float32)
         return {self.targets[0].name: Answer(values.reshape(-1, 1))}
+
+
+def load_energy_teacher(name: str, *_: object) -> EnergyTeacher:
+    """It needs no weights and computes on the CPU. See `liser_ray.teachers.kinds.energy`."""
+    return EnergyTeacher(name)

@@ -11,6 +11,7 @@ from liser_ray.teachers.kinds.face_motion import Options
 from liser_ray.teachers.landmarks import aligned, landmarks
 from liser_ray.teachers.mobilefacenet import LANDMARK_HINT, load_mobilefacenet
 from liser_ray.teachers.targets import NOBODY
+from liser_ray.training.precision import Precision
 
 LABELS = ("eye_distances_per_s",)
 UPPER_FACE = np.r_[17:31, 36:48]
@@ -34,7 +35,7 @@ def face_motion(points: np.ndarray) -> float:
     return float(np.abs(np.diff(smooth, axis=0)).mean() * FRAME_RATE_HZ)
 
 
-def load_face_motion_teacher(name: str, options: Options, device: torch.device) -> ClipTeacher:
+def load_face_motion_teacher(name: str, options: Options, device: torch.device, _: Precision) -> ClipTeacher:
     """Fetch, check and load the landmark network. See `liser_ray.teachers.kinds.face_motion`."""
     path = fetch(options.weights, f"{LANDMARK_HINT} {name}=face_motion:LANDMARK_WEIGHTS.")
     network, digest = load_mobilefacenet(path).to(device), f"{sha256(path)}+face_motion 1"

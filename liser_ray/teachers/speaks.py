@@ -20,6 +20,7 @@ from liser_ray.teachers.kinds.speaks import Options
 from liser_ray.teachers.landmarks import aligned, landmarks
 from liser_ray.teachers.mobilefacenet import LANDMARK_HINT, MobileFaceNet, load_mobilefacenet
 from liser_ray.teachers.targets import NOBODY
+from liser_ray.training.precision import Precision
 
 LABELS = ("correlation",)
 AROUND_CELLS = 2 * FRAME_RATE_HZ
@@ -142,7 +143,7 @@ class SpeaksTeacher(ClipTeacher):
         self.threshold = threshold
 
 
-def load_speaks_teacher(name: str, options: Options, device: torch.device) -> SpeaksTeacher:
+def load_speaks_teacher(name: str, options: Options, device: torch.device, _: Precision) -> SpeaksTeacher:
     """Fetch, check and load the landmark network. See `liser_ray.teachers.kinds.speaks`."""
     path = fetch(options.weights, f"{LANDMARK_HINT} {name}=speaks:LANDMARK_WEIGHTS.")
     # The threshold decides on other targets' windows, so a job with another one does not go on with the same table.

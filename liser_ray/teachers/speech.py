@@ -1,6 +1,5 @@
 """Speech teachers: from windows of sound to softmaxes over emotions."""
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +9,6 @@ from torch import Tensor
 from liser_ray.media.audio import SAMPLE_RATE_HZ
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.batches import Windows, on_device
-from liser_ray.teachers.bundles import classifier_target
 from liser_ray.teachers.kinds.speech import WINDOW_S, Options
 from liser_ray.teachers.last_layer import LastLayer
 from liser_ray.teachers.patterns import expanded
@@ -49,19 +47,7 @@ class SpeechTeacher(Teacher):
         self.batch_size, self.hears_s = batch_size, hears_s
         self._layers = {model.name: _last_layer(model, device, hears_s) for model in self.models if embedding}
         sizes = {model.name: self._layers[model.name].size if embedding else 0 for model in self.models}
-        self.targets = tuple(
-            classifier_target(
-                model.name,
-                model.labels,
-                _hearing(model.sha256, hears_s),
-                name,
-                model.bundle,
-                sizes[model.name],
-                WINDOW_S,
-                hears_s,
-            )
-            for model in self.models
-        )
+        self.targets = tuple(one.target(name, sizes[one.name], WINDOW_S, hears_s) for one in self.models)
         self._device, self._precision = device, precision
         self._preparations = tuple(dict.fromkeys(model.prepare for model in self.models))
         modules = (module for model in self.models for module in model.network.modules())
@@ -127,8 +113,3 @@ def load_speech_teacher(name: str, options: Options, device: torch.device, preci
 def _last_layer(model: SpeechModel, device: torch.device, hears_s: float) -> LastLayer:
     silence = torch.zeros(1, round(max(WINDOW_S, hears_s) * SAMPLE_RATE_HZ), device=device)
     return LastLayer(model.network, model.prepare.windows(silence), f"The speech teacher {model.name}")
-
-
-def _hearing(sha256: str, hears_s: float) -> str:
-    """A digest of weights, and of how much they hear if it is more than the window."""
-    return hashlib.sha256(f"{sha256} hears {hears_s}".encode()).hexdigest() if hears_s else sha256

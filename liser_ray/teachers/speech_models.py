@@ -24,7 +24,7 @@ from transformers import AutoModelForAudioClassification, PreTrainedModel
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
-from liser_ray.teachers.bundles import TeacherBundle, find_bundle
+from liser_ray.teachers.bundles import LoadedModel, find_bundle
 from liser_ray.teachers.labels import agreed_labels, labels_of_config
 from liser_ray.teachers.pooled_head import HEAD_CONFIG, HEAD_FILE, HeadedModel, LayerStatistics, read_head
 from liser_ray.teachers.projected_head import head_of_weights, is_projected
@@ -52,24 +52,16 @@ _HINT = "Give the folder, s3:// or hf:// address of a speech model or adapter: s
 
 
 @dataclass(frozen=True)
-class SpeechModel:
-    """A classifier of pieces of sound, ready to run.
+class SpeechModel(LoadedModel):
+    """A classifier of pieces of sound.
 
     Attributes:
-        name: of its target.
-        labels: the K label names, in the order of the outputs.
-        sha256: of its folder; with a base, of the hashes of its own and its base's folder, one after the other.
         network: ``network(**inputs).logits`` is [N, K].
         prepare: sound to its inputs.
-        bundle: the card of one that this package trained.
     """
 
-    name: str
-    labels: tuple[str, ...]
-    sha256: str
     network: nn.Module = field(repr=False)
     prepare: Preparation
-    bundle: TeacherBundle | None = None
 
 
 class Remembering(nn.Module):
@@ -183,7 +175,7 @@ def load_models(
             digest = hashlib.sha256((sha256(folder) + digest).encode()).hexdigest()
         preprocessor = folder if any((folder / file).is_file() for file in PREPROCESSORS) else base_folder
         prepare = read_preparation(preprocessor, base.model)
-        models.append(SpeechModel(name, labels, digest, network, prepare, bundle))
+        models.append(SpeechModel(name, labels, digest, network, prepare, bundle=bundle))
     return tuple(models)
 
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers.batches import Windows
-from liser_ray.teachers.bundles import TeacherBundle, classifier_target, find_bundle
+from liser_ray.teachers.bundles import LoadedModel, find_bundle
 from liser_ray.teachers.kinds.words import Options
 from liser_ray.teachers.last_layer import LastLayer
 from liser_ray.teachers.patterns import expanded
@@ -30,24 +30,16 @@ _LONGEST = 512  # tokens, of a model whose configuration does not say how many i
 
 
 @dataclass(frozen=True)
-class WordsModel:
-    """A classifier of texts, ready to run.
+class WordsModel(LoadedModel):
+    """A classifier of texts.
 
     Attributes:
-        name: of its target.
-        labels: the K label names, in the order of the outputs.
-        sha256: of its folder.
         network: ``network(**inputs).logits`` is [N, K].
         tokenizer: text to its inputs.
-        bundle: the card of one that this package trained.
     """
 
-    name: str
-    labels: tuple[str, ...]
-    sha256: str
     network: PreTrainedModel = field(repr=False)
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
-    bundle: TeacherBundle | None = None
 
 
 class WordsTeacher(Teacher):
@@ -77,10 +69,7 @@ class WordsTeacher(Teacher):
         self.models, self.batch_size, self._precision = tuple(models), batch_size, precision
         self._layers = {model.name: _last_layer(model) for model in self.models if embedding}
         sizes = {model.name: self._layers[model.name].size if embedding else 0 for model in self.models}
-        self.targets = tuple(
-            classifier_target(one.name, one.labels, one.sha256, name, one.bundle, sizes[one.name])
-            for one in self.models
-        )
+        self.targets = tuple(one.target(name, sizes[one.name]) for one in self.models)
 
     @torch.inference_mode()
     def __call__(self, windows: Windows) -> dict[str, Answer]:
@@ -120,7 +109,8 @@ def load_models(
         folder = fetch(address, _HINT)
         network = _read(folder, device)
         labels, tokenizer = labels_of_model(network, folder, given), read_tokenizer(folder)
-        models.append(WordsModel(name, labels, sha256(folder), network, tokenizer, find_bundle(str(folder))))
+        card = find_bundle(str(folder))
+        models.append(WordsModel(name, labels, sha256(folder), network, tokenizer, bundle=card))
     return tuple(models)
 
 

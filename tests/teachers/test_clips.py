@@ -13,7 +13,7 @@ from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import sha256
 from liser_ray.teachers.clips import CLIP_S, ClipTeacher
 from liser_ray.teachers.faces import FaceModel, load_onnx
-from liser_ray.teachers.kinds import face, s2d
+from liser_ray.teachers.kinds import face, read_teachers, s2d
 from liser_ray.teachers.s2d import S2DConfig, VideoTransformer, save_s2d
 from liser_ray.teachers.s2d_teacher import FERV39K_LABELS, s2d_forward, s2d_teacher
 from liser_ray.teachers.weights import save_checkpoint
@@ -160,8 +160,8 @@ class TestS2D:
             load_s2d(s2d_files, landmark_weights=str(s2d_files / "published.pth"))
 
     def test_clips_of_another_shape_or_type_and_batches_below_zero_are_refused(self, s2d_files):
-        with pytest.raises(UserError, match="batch_size of an s2d teacher must be 0"):
-            load_s2d(s2d_files, batch_size=-1)
+        with pytest.raises(UserError, match="batch_size is -1: give 0 or more"):
+            read_teachers({"face": {"kind": "s2d", "batch_size": -1}})
         teacher = load_s2d(s2d_files)
         with pytest.raises(ValueError, match="not uint8"):
             teacher(random_clips(1)[:, :8])

@@ -76,7 +76,7 @@ def test_what_is_no_classifier_of_texts_is_refused(pattern, tmp_path):
     folder = pattern.replace("*", "0")
     with pytest.raises(UserError, match="has the labels neutral"):
         load(folder, labels=["a", "b", "c", "d"])
-    with pytest.raises(UserError, match="at least one transcript"):
+    with pytest.raises(UserError, match="batch_size is 0: give 1 or more"):
         load(folder, batch_size=0)
     model = BertForSequenceClassification.from_pretrained(folder)
     BertForMaskedLM(model.config).save_pretrained(tmp_path / "pretrained")

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from liser_ray.corpora.folds import Fold
 from liser_ray.corpora.speech import LabeledSpeech, training_recordings
-from liser_ray.results.metrics import concordance, concordance_by_speaker, confusion_matrix
-from liser_ray.results.records import sorted_speakers
+from liser_ray.results.metrics import concordance, concordance_by_speaker
+from liser_ray.results.records import confusions_by_speaker, sorted_speakers
 from liser_ray.runtime.display import Tell
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import join
@@ -406,12 +406,8 @@ def _write_student(job: RunJob, inputs: RunInputs, training: Training) -> None:
     indices = speech.of_speakers(fold.test)
     test = EvaluationSet(speech, indices, config.network.normalisation, device, config.network.chunks)
     logits = test.logits(classifier.eval(), training.precision) if len(test) else np.zeros((0, len(speech.labels)))
-    predicted = logits.argmax(axis=1)
-    speakers = np.array([speech.speakers[i] for i in indices])
-    confusions = {
-        speaker: confusion_matrix(test.truth[speakers == speaker], predicted[speakers == speaker], len(speech.labels))
-        for speaker in sorted_speakers(speakers.tolist())
-    }
+    speakers = [speech.speakers[i] for i in indices]
+    confusions = confusions_by_speaker(test.truth, logits.argmax(axis=1), speakers, len(speech.labels))
     assert training.best is not None
     targets = inputs.targets.get(job.fold, {})
     history = [score.flat for score in training.history]

@@ -2,9 +2,9 @@
 
 A module has ``TAKES`` (a `Takes`); a dataclass ``Options`` (its fields are the settings of this kind; the first may be
 given as addresses behind the kind, ``NAME=KIND:ADDRESS,ADDRESS``); and ``load(name, options, device, precision)``,
-which gives a `Teacher`. It imports what takes seconds in ``load``. One that computes on the CPU whatever the device
-says so in ``on_cpu(options)``, and a pool of such teachers is fitted to hold no GPU. A kind of one's own is named by
-its module with dots, ``energy=my_package.energy:``, and needs no change here.
+which gives a `Teacher`. It imports what takes seconds in ``load``, as `later` does. One that computes on the CPU
+whatever the device says so in ``on_cpu(options)``, and a pool of such teachers is fitted to hold no GPU. A kind of
+one's own is named by its module with dots, ``energy=my_package.energy:``, and needs no change here.
 
 A teacher of any kind says whom it has heard: in its `Target`, as those do that this package has trained, or in a file
 `HEARD_FILE` beside its ``weights``.
@@ -14,7 +14,7 @@ import json
 import posixpath
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -119,6 +119,16 @@ def read_teachers(teachers: Mapping[str, Any] | Sequence[str], trust_remote_code
     ]
 
 
+def later(module: str, function: str) -> "Callable[[str, Any, torch.device, Precision], Teacher]":
+    """A kind's ``load``: a function of a module that takes seconds to import, which is when it is called."""
+
+    def load(name: str, options: Any, device: "torch.device", precision: "Precision") -> "Teacher":  # noqa: ANN401
+        teacher: Teacher = getattr(import_module(module), function)(name, options, device, precision)
+        return teacher
+
+    return load
+
+
 def kind_names() -> list[str]:
     """Of the kinds that come with the package, in order."""
     return sorted({*_ABOVE, *(one.stem for one in Path(__file__).parent.glob("[a-z]*.py"))})
@@ -177,7 +187,9 @@ def _entry(name: str, value: Any) -> TeacherEntry:  # noqa: ANN401 (as a setting
         addressed = with_addresses(kind, settings | dict(zip(names, given, strict=False)))
         parsed = parser.parse_object(addressed)
         entry = TeacherEntry(name, kind, vars(parser.instantiate_classes(parsed)))
-        entry.options  # noqa: B018 (which may refuse them)
+        least = min(1, getattr(options, "batch_size", 1))  # 0 where it may be fitted to the device
+        if (size := getattr(entry.options, "batch_size", 1)) < least:
+            raise UserError(f"--teachers {name}: its batch_size is {size}: give {least} or more.")
         return entry
     except jsonargparse.ArgumentError as error:
         has = f"the settings {', '.join(names)}" if names else "no settings"

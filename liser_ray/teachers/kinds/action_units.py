@@ -1,15 +1,9 @@
 """Emotions by the action units of the face (EMFACS): each of a clip's pictures votes for the rule that fires in it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from liser_ray.teachers.kinds import later
 from liser_ray.teachers.targets import Takes
-
-if TYPE_CHECKING:
-    import torch
-
-    from liser_ray.teachers.teacher import Teacher
-    from liser_ray.training.precision import Precision
 
 TAKES: Takes = "clips"
 
@@ -34,12 +28,4 @@ def on_cpu(options: Options) -> bool:
     return not options.weights.endswith((".yaml", ".yml"))
 
 
-def load(name: str, options: Options, device: "torch.device", precision: "Precision") -> "Teacher":
-    """The teacher on a device, in float32 whatever the others' precision.
-
-    Raises:
-        UserError: weights that are missing, of something else, or whose scores are not those of the rules; wrong rules.
-    """
-    from liser_ray.teachers.action_units import load_action_units_teacher
-
-    return load_action_units_teacher(name, options, device)
+load = later("liser_ray.teachers.action_units", "load_action_units_teacher")

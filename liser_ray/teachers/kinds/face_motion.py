@@ -1,15 +1,9 @@
 """How much a face moves in half a second, its mouth and the motion of the head left out."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from liser_ray.teachers.kinds import later
 from liser_ray.teachers.targets import Takes
-
-if TYPE_CHECKING:
-    import torch
-
-    from liser_ray.teachers.teacher import Teacher
-    from liser_ray.training.precision import Precision
 
 TAKES: Takes = "clips"
 
@@ -25,12 +19,4 @@ class Options:
     weights: str = ""
 
 
-def load(name: str, options: Options, device: "torch.device", precision: "Precision") -> "Teacher":
-    """The teacher on a device, in float32 whatever the others' precision.
-
-    Raises:
-        UserError: weights that are missing, or of another network.
-    """
-    from liser_ray.teachers.face_motion import load_face_motion_teacher
-
-    return load_face_motion_teacher(name, options, device)
+load = later("liser_ray.teachers.face_motion", "load_face_motion_teacher")

@@ -4,16 +4,9 @@
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from liser_ray.runtime.errors import UserError
+from liser_ray.teachers.kinds import later
 from liser_ray.teachers.targets import Takes
-
-if TYPE_CHECKING:
-    import torch
-
-    from liser_ray.teachers.teacher import Teacher
-    from liser_ray.training.precision import Precision
 
 TAKES: Takes = "sound"
 
@@ -33,17 +26,5 @@ class Options:
     batch_size: int = 16
     embedding: bool = True
 
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UserError(f"The batch_size of a prosodic teacher is {self.batch_size}; give at least one span.")
 
-
-def load(name: str, options: Options, device: "torch.device", precision: "Precision") -> "Teacher":
-    """The teacher on a device, in float32 whatever the others' precision: it is small.
-
-    Raises:
-        UserError: a folder or a weight is missing, or nothing matches a pattern.
-    """
-    from liser_ray.teachers.prosody.teacher import load_prosody_teacher
-
-    return load_prosody_teacher(name, options, device)
+load = later("liser_ray.teachers.prosody.teacher", "load_prosody_teacher")

@@ -5,16 +5,10 @@ never speaks is filtered, if this teacher is required.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from liser_ray.runtime.errors import UserError
+from liser_ray.teachers.kinds import later
 from liser_ray.teachers.targets import Takes
-
-if TYPE_CHECKING:
-    import torch
-
-    from liser_ray.teachers.teacher import Teacher
-    from liser_ray.training.precision import Precision
 
 TAKES: Takes = "clips"
 
@@ -37,12 +31,4 @@ class Options:
             raise UserError("The threshold of a speaks teacher is a correlation: give a number from -1 to 1.")
 
 
-def load(name: str, options: Options, device: "torch.device", precision: "Precision") -> "Teacher":
-    """The teacher on a device, in float32 whatever the others' precision.
-
-    Raises:
-        UserError: weights that are missing, or of another network.
-    """
-    from liser_ray.teachers.speaks import load_speaks_teacher
-
-    return load_speaks_teacher(name, options, device)
+load = later("liser_ray.teachers.speaks", "load_speaks_teacher")

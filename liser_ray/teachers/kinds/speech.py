@@ -4,16 +4,10 @@ The paper feeds HuBERT 0.5-s pieces on purpose (section 3), so that it sees as m
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from liser_ray.runtime.errors import UserError
+from liser_ray.teachers.kinds import later
 from liser_ray.teachers.targets import Takes
-
-if TYPE_CHECKING:
-    import torch
-
-    from liser_ray.teachers.teacher import Teacher
-    from liser_ray.training.precision import Precision
 
 TAKES: Takes = "sound"
 WINDOW_S = 0.5
@@ -42,18 +36,8 @@ class Options:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UserError(f"The batch_size of a speech teacher is {self.batch_size}; give at least one window.")
         if self.hears_s and self.hears_s < WINDOW_S:
             raise UserError(f"A speech teacher's hears_s is {self.hears_s}: give {WINDOW_S} seconds or more, or 0.")
 
 
-def load(name: str, options: Options, device: "torch.device", precision: "Precision") -> "Teacher":
-    """The teacher on a device.
-
-    Raises:
-        UserError: a folder or a weight is missing, nothing matches a pattern, or labels are not named.
-    """
-    from liser_ray.teachers.speech import load_speech_teacher
-
-    return load_speech_teacher(name, options, device, precision)
+load = later("liser_ray.teachers.speech", "load_speech_teacher")

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers.batches import Windows, one_thread
-from liser_ray.teachers.bundles import TeacherBundle, classifier_target, find_bundle
+from liser_ray.teachers.bundles import LoadedModel, find_bundle
 from liser_ray.teachers.kinds.prosody import Options
 from liser_ray.teachers.labels import labels_of_checkpoint
 from liser_ray.teachers.patterns import expanded
@@ -21,20 +21,17 @@ from liser_ray.teachers.prosody.network import EMBEDDING_SIZE, ProsodyNetwork
 from liser_ray.teachers.prosody.sources import SOURCES, Source
 from liser_ray.teachers.teacher import Answer, Teacher
 from liser_ray.teachers.weights import load_strictly, read_checkpoint, save_checkpoint
+from liser_ray.training.precision import Precision
 
 WEIGHTS_FILE = "prosody.safetensors"
 
 
 @dataclass(frozen=True)
-class ProsodyModel:
-    """A network on a device, and what is known of it."""
+class ProsodyModel(LoadedModel):
+    """A network on a device, and of which descriptors it is."""
 
-    name: str
     network: ProsodyNetwork
     source: Source
-    labels: tuple[str, ...]
-    sha256: str
-    bundle: TeacherBundle | None
 
 
 class ProsodyTeacher(Teacher):
@@ -54,9 +51,7 @@ class ProsodyTeacher(Teacher):
         self.models, self.batch_size = tuple(models), batch_size
         self._device, self._embedding = device, embedding
         size = EMBEDDING_SIZE if embedding else 0
-        self.targets = tuple(
-            classifier_target(model.name, model.labels, model.sha256, name, model.bundle, size) for model in self.models
-        )
+        self.targets = tuple(model.target(name, size) for model in self.models)
 
     @torch.inference_mode()
     @one_thread()
@@ -84,8 +79,8 @@ def padded(described: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return pad_sequence([one.T for one in described], batch_first=True).transpose(1, 2), n_frames
 
 
-def load_prosody_teacher(name: str, options: Options, device: torch.device) -> ProsodyTeacher:
-    """See `liser_ray.teachers.kinds.prosody`."""
+def load_prosody_teacher(name: str, options: Options, device: torch.device, _: Precision) -> ProsodyTeacher:
+    """In float32 whatever the others' precision: it is small. See `liser_ray.teachers.kinds.prosody`."""
     models = [_load(one, address, device) for one, address in expanded(name, options.weights).items()]
     return ProsodyTeacher(name, models, device, options.batch_size, options.embedding)
 
@@ -102,7 +97,7 @@ def _load(name: str, address: str, device: torch.device) -> ProsodyModel:
     with torch.device("meta"):
         network = ProsodyNetwork(len(labels))
     network = load_strictly(network, checkpoint, "a prosodic teacher").to(device)
-    return ProsodyModel(name, network, source, labels, sha256(path), find_bundle(str(path.parent)))
+    return ProsodyModel(name, labels, sha256(path), network, source, bundle=find_bundle(str(path.parent)))
 
 
 def write_prosody_network(folder: Path, network: ProsodyNetwork, labels: Sequence[str], source: Source) -> None:
