@@ -2,8 +2,8 @@
 
 `python benchmarks/evidence.py` reads the records of each experiment below benchmarks/results/ and writes between the
 markers of the page, and of the README the first experiment's arms. Each experiment's design is a file beside its
-records, with the commands; run arms go into its folder as they come. What a labeling job of both real teachers found on
-videos is of its run card.
+records, with the commands; run arms go into its folder as they come. Experiments that are of a student alone have their
+tables there. What a labeling job of both real teachers found on videos is of its run card.
 """
 
 import json
@@ -31,12 +31,16 @@ class Experiment:
         pairs: differences of arms that say what came of it.
         share: of the last pair's difference, the first pair's share is said; "": no.
         conditions: folder with a folder of records for each condition of `evaluate`, of some arms; None: none.
+        page: that has the tables between its markers.
+        seeds: those that its design names; (): all that there are.
     """
 
     arms: Mapping[str, tuple[Path, str]]
     pairs: Sequence[tuple[str, str]]
     share: str = ""
     conditions: Path | None = None
+    page: Path = PAGE
+    seeds: Sequence[int] = ()
 
 
 EXPERIMENTS = {
@@ -68,13 +72,25 @@ EXPERIMENTS = {
         {"bfloat16": (RECORDS / "arithmetic", "robust"), "float32": (ROOT / "results", "robust")},
         [("bfloat16", "float32")],
     ),
+    **{
+        name: Experiment(
+            {"none": (RECORDS / of, "strong+65-steps")}
+            | {arm: (RECORDS / name, f"strong+65-steps+{more}") for arm, more in arms.items()},
+            [(arm, "none") for arm in arms],
+            page=RECORDS / f"{name}.md",
+            seeds=seeds,
+        )
+        for name, of, seeds, arms in (
+            ("pseudo_labels", "pretext", (0, 1, 2), {"clusters": "10-clusters"}),
+            ("votes", "pretext_cremad", (0, 1), {"votes": "votes", "penalty": "penalty", "both": "votes+penalty"}),
+        )
+    },
 }
 
 
 def main() -> None:
-    text = PAGE.read_text()
     for name, experiment in EXPERIMENTS.items():
-        found = read_arms(experiment.arms)
+        found = read_arms(experiment.arms, experiment.seeds)
         differences = compare(found, experiment.pairs)
         tables = f"{arms_table(found)}\n\n{differences_table(differences)}"
         if experiment.share and len(differences) == len(experiment.pairs):
@@ -88,18 +104,26 @@ The first difference is **{share:.0%}** {experiment.share}. Of what success was 
 * above the placebo, with an interval above 0: **{"yes" if second.low > 0 else "no"}**."""
         if experiment.conditions and experiment.conditions.is_dir():
             tables += "\n\n" + conditions_table(experiment, experiment.conditions)
-        text = write_between_markers(text, name, tables)
+        fill(experiment.page, name, tables)
         if name == "fewer_labels":
-            README.write_text(write_between_markers(README.read_text(), "evidence", arms_table(found)))
-        (ROOT / "docs" / "images" / f"{name}.png").write_bytes(plot(found, differences))
+            fill(README, "evidence", arms_table(found))
+        if experiment.page == PAGE:
+            (ROOT / "docs" / "images" / f"{name}.png").write_bytes(plot(found, differences))
         print(tables, end="\n\n")
-    PAGE.write_text(write_between_markers(text, "audio_visual", labels_table(RECORDS / "audio_visual.json")))
+    fill(PAGE, "audio_visual", labels_table(RECORDS / "audio_visual.json"))
 
 
-def read_arms(arms: Mapping[str, tuple[Path, str]]) -> dict[str, list[Record]]:
-    """Records of the arms that have any, by seed."""
+def fill(page: Path, name: str, text: str) -> None:
+    page.write_text(write_between_markers(page.read_text(), name, text))
+
+
+def read_arms(arms: Mapping[str, tuple[Path, str]], seeds: Sequence[int] = ()) -> dict[str, list[Record]]:
+    """Records of the arms that have any, by seed: of these, or of all."""
     found = {
-        arm: sorted((one for one in read_records(str(folder)) if one.recipe == recipe), key=lambda one: one.seed)
+        arm: sorted(
+            (one for one in read_records(str(folder)) if one.recipe == recipe and one.seed in (seeds or [one.seed])),
+            key=lambda one: one.seed,
+        )
         for arm, (folder, recipe) in arms.items()
     }
     return {arm: records for arm, records in found.items() if records}
