@@ -28,7 +28,7 @@ from liser_ray.demo.videos import write_video
 from liser_ray.demo.voices import SAMPLE_RATE_HZ, TRACK_RATE_HZ, Utterance, speak
 from liser_ray.runtime.display import Counting
 
-RECIPE = 4  # counts up when the same seed gives another corpus
+RECIPE = 5  # counts up when the same seed gives another corpus
 AUDIO_FOLDS = 2
 
 Row = tuple[str, str, str]
@@ -66,7 +66,7 @@ class CorpusSize:
     )
     useless: bool = True  # three recordings that show reasons
     speech_speakers: int = 30  # who say something once with each emotion
-    audio_speakers: int = 20
+    audio_speakers: int = 40
     audio_takes: int = 2  # per speaker and emotion
 
 
@@ -74,7 +74,7 @@ def make_corpus(folder: Path, seed: int = 0, size: CorpusSize | None = None) -> 
     """Write the corpus, or do nothing if it is there already.
 
     The folder appears whole or not at all, in place of a corpus of another seed or size. Without a size it has the
-    demo's twelve talking heads, 150 utterances without a label and 200 with one.
+    demo's twelve talking heads, 150 utterances without a label and 400 with one.
 
     Raises:
         UserError: if the folder holds something else.

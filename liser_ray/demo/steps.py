@@ -26,15 +26,18 @@ from liser_ray.search.results import uar_text
 from liser_ray.search.space import setting_name
 from liser_ray.storage.addresses import is_s3
 from liser_ray.storage.files import write_bytes
+from liser_ray.student.config import LossConfig
 from liser_ray.student.training.config import StudentConfig, TrainConfig
 from liser_ray.student.training.job import train_students
 
 RECIPES = ("no-dstl", "conf-vid-sp-dstl")
-LABELED_FRACTION = 0.25
+LABELED_FRACTION = 0.125
 """Of the training speakers, two in a fold: labels are scarce, and all the others' speech is there without them."""
 
-TRAIN = TrainConfig(epochs=20, learning_rate=1e-3, labeled_fraction=LABELED_FRACTION, labeled_by="speaker")
-"""A third of RAVDESS's recordings take fewer and larger steps."""
+TRAIN = TrainConfig(
+    epochs=20, epoch_steps=20, learning_rate=1e-3, labeled_fraction=LABELED_FRACTION, labeled_by="speaker"
+)
+"""Fewer and larger steps than RAVDESS takes; as many without teachers as with them, or more steps would be the help."""
 
 SPACE = ["loss.lambdas.speech=0.5,5", "loss.lambdas.face=0.5,5"]
 
@@ -124,24 +127,8 @@ def compare(alone: StudentConfig, helped: StudentConfig) -> tuple[dict[str, tupl
     return records, f"UAR {next(uars)} from labels alone, {next(uars)} with teachers: {difference} more, 95 % interval"
 
 
-def compare_students(folder: Path, train: TrainConfig = TRAIN) -> str:
-    """Train a student from labels alone and one that its teachers help, on the same speakers, and plot their scores.
-
-    With the teachers' help also one of all speakers, which is to be used. Gives the scores in words.
-    """
-    plain = StudentConfig(labeled=str(folder / "corpus/audio/labels.csv"), unlabeled=str(folder), train=train)
-    alone, helped = (replace(plain, recipe=one, output=str(folder / "students" / one)) for one in RECIPES)
-    alone = replace(alone, unlabeled="")  # which it would not read
-    records, difference = compare(alone, helped)
-    train_students(replace(helped, folds="none"))
-    of = dict(zip(RECIPES, records.values(), strict=True))
-    for name, png in (("differences", differences_plot(of)), ("speakers", speakers_plot(of[helped.recipe]))):
-        write_bytes(str(folder / f"students/{name}.png"), png)
-    return difference
-
-
-def search_lambdas(folder: Path) -> str:
-    """Find the λ of both teachers on the validation speakers; what was found, in words."""
+def search_lambdas(folder: Path) -> tuple[dict[str, float], str]:
+    """Find the λ of both teachers on the validation speakers; by its name, and what was found in words."""
     best = search(
         SearchConfig(
             labeled=str(folder / "corpus/audio/labels.csv"),
@@ -151,7 +138,26 @@ def search_lambdas(folder: Path) -> str:
             train=replace(TRAIN, epochs=10),  # enough to tell good weights from bad ones
         )
     ).best
-    return f"best on the validation speakers: {setting_name(best.setting)}, UAR {uar_text(best)}"
+    lambdas = {name.rpartition(".")[2]: float(value) for name, value in best.setting.items()}
+    return lambdas, f"best on the validation speakers: {setting_name(best.setting)}, UAR {uar_text(best)}"
+
+
+def compare_students(folder: Path, lambdas: dict[str, float], train: TrainConfig = TRAIN) -> str:
+    """Train students from labels alone and ones that their teachers help, on the same speakers, and plot their scores.
+
+    With the teachers' help also one of all speakers, which is to be used. Gives the scores in words.
+    """
+    speech = str(folder / "corpus/audio/labels.csv")
+    plain = StudentConfig(labeled=speech, unlabeled=str(folder), train=train, seeds="0,1")
+    alone, helped = (replace(plain, recipe=one, output=str(folder / "students" / one)) for one in RECIPES)
+    alone = replace(alone, unlabeled="")  # which it would not read
+    helped = replace(helped, loss=LossConfig(lambdas=lambdas))
+    records, difference = compare(alone, helped)
+    train_students(replace(helped, folds="none", seeds="0"))
+    of = dict(zip(RECIPES, records.values(), strict=True))
+    for name, png in (("differences", differences_plot(of)), ("speakers", speakers_plot(of[helped.recipe]))):
+        write_bytes(str(folder / f"students/{name}.png"), png)
+    return difference
 
 
 def command(name: str) -> str:

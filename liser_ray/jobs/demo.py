@@ -11,9 +11,9 @@ from liser_ray.demo.config import DemoConfig
 from liser_ray.labeling.config import LabelConfig
 
 DESCRIPTION = """\
-Make a small corpus and small teachers, label its videos and its speech, train two students (one from the labels of two
-speakers alone, one that the teachers help beside), and search the weights of the teachers' terms. About five minutes on
-two cores, no network, nothing to configure; all files are in out/demo. Started again, it goes on where it was.
+Make a small corpus and small teachers, label its videos and its speech, search the weights of the teachers' terms, and
+train students from the labels of two speakers alone, and as long with the teachers' help. About five minutes on two
+cores, no network, nothing to configure; all files are in out/demo. Started again, it goes on where it was.
 
   python jobs/demo.py
   python jobs/demo.py --paper emodistill    # the prosodic and the linguistic teacher, on speech; in out/demo-emodistill
@@ -52,10 +52,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = Path(config.output)
     with step(4, 6, "labels") as results:
         results.append(describe(label_corpus(config).outcomes))
-    with step(5, 6, "students") as results:
-        results.append(compare_students(folder))
-    with step(6, 6, "λ search") as results:
-        results.append(search_lambdas(folder))
+    with step(5, 6, "λ search") as results:
+        lambdas, found = search_lambdas(folder)
+        results.append(found)
+    with step(6, 6, "students") as results:
+        results.append(compare_students(folder, lambdas))
     pictures = f"{shown}/students and {shown}/search"
     _say_what_next(shown, pictures, "corpus/audio/speaker_1_*.flac", f"{shown}/students/conf-vid-sp-dstl", "VIDEOS")
 
