@@ -1,6 +1,6 @@
 """Published sets that are known by the names of their files.
 
-To add one: write a file beside `ravdess` with a `Corpus` (names of its labels and files, some 40 lines), and give it a
+To add one: write a file beside `ravdess` with a `Corpus` (names of its labels and files, some 30 lines), and give it a
 place in `CORPORA`.
 """
 

@@ -17,7 +17,7 @@ TRANSCRIPTS = "transcripts"
 """The pool of the recogniser, in which there is no teacher."""
 
 GPU_SHARES: dict[str, float] = {"clips": 4.0, "sound": 1.0, TRANSCRIPTS: 1.0, "text": 1.0}
-"""How the pools on a GPU share it: with clips and sound 0.8 and 0.2, as S2D needs 100 times the arithmetic of HuBERT.
+"""How the pools on a GPU share it: with clips and sound 0.8 and 0.2, as S2D needs 90 times the arithmetic of HuBERT.
 
 In the order of the pipeline: clips are large, and are dropped as soon as may be; who takes text needs transcripts.
 """
