@@ -1,6 +1,6 @@
 """The demo's networks: a pretrained speech model and a face teacher, small ones of the real architectures.
 
-They are fitted to speakers of their own, so nobody in the corpus is known to them. The speech model has no labels: the
+They are fitted to speakers of their own, so nobody in the corpus is known to them. The speech model has no head: the
 speech teachers are made of it by the job that makes real ones, from the corpus's labeled speech.
 """
 

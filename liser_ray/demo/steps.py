@@ -128,7 +128,7 @@ def compare(alone: StudentConfig, helped: StudentConfig) -> tuple[dict[str, tupl
 
 
 def search_lambdas(folder: Path) -> tuple[dict[str, float], str]:
-    """Find the λ of both teachers on the validation speakers; by its name, and what was found in words."""
+    """Find the λ of both teachers on the validation speakers: by the teacher's name; and what was found, in words."""
     best = search(
         SearchConfig(
             labeled=str(folder / "corpus/audio/labels.csv"),
