@@ -29,11 +29,11 @@ class AugmentConfig:
         max_bands: greatest width of such a stripe, 0..64.
         frame_masks: stripes of neighbouring frames that are hidden.
         max_frames: greatest width of such a stripe, 0..94.
-        pieces: share of the labeled segments that are cut as other recordings may be: without the silence around the
+        pieces: share of all segments that are cut as other recordings may be: without the silence around the
             speech, or half a second and more of it; 0..1. This, noise, babble and narrow need
             --network.normalisation speech.
         noise: share of all segments with noise of a random colour, 0 to 45 dB below them.
-        babble: share of the labeled segments in which others of the training set talk too, 0 to 30 dB below.
+        babble: share of all segments in which others of the training set talk too, 0 to 30 dB below.
         narrow: share of all segments whose lowest and highest frequencies are gone.
         mixup_alpha: labeled segments and their labels are mixed in pairs, shares drawn from Beta(alpha, alpha); 0: not.
         speeds: labeled recordings are heard at these speeds, each time at a random one; above 1 is faster and higher,

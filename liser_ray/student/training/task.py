@@ -20,7 +20,7 @@ from liser_ray.student.data.mels import LogMels, SegmentCutter, segment_starts
 from liser_ray.student.data.order import EpochPlan, cluster_seed, labeled_crops, step_rng
 from liser_ray.student.data.unlabeled import HeldSegments, Segments, TargetWindows
 from liser_ray.student.features import BandNormalisation, BandStatistics, in_chunks, recording_statistics
-from liser_ray.student.front_end import N_BANDS, SEGMENT_S, STRIDE_SAMPLES
+from liser_ray.student.front_end import N_BANDS, SEGMENT_FRAMES, SEGMENT_S, STRIDE_SAMPLES
 from liser_ray.student.losses import SegmentTarget, SetLabels, Targets, joined, loss_terms
 from liser_ray.student.network import StudentLogits, StudentNetwork
 from liser_ray.student.penalty import confusion_costs
@@ -274,8 +274,7 @@ class StudentTask:
             inputs, truth = augment.mixup(inputs, truth, len(speech.labels), wanted.mixup_alpha, rng, sizes)
         if n_unlabeled and self._segments is not None:
             segments = self._segments.take(n_unlabeled, share)
-            others = in_chunks(segments.log_mel, self._chunks) if self._chunks else segments.log_mel
-            inputs, targets = torch.cat([inputs, others]), segments.targets
+            inputs, targets = torch.cat([inputs, self._cut_alike(segments.log_mel, rng)]), segments.targets
             if self._clusters and clusters is not None:
                 clusters = np.concatenate([clusters, self._clusters[1][segments.rows]])
         else:
@@ -307,14 +306,42 @@ class StudentTask:
 
     def _segments_of(self, rows: np.ndarray, places: np.ndarray, rng: np.random.Generator) -> Tensor:
         """Segments float32 [n, 64, F] of recordings, at these places of them (float [n], 0..1) or cut at random."""
-        mels, wanted = self.labeled.mels, self._config.augment
+        mels = self.labeled.mels
         if self._chunks:
             first_frames, n_frames = self._heard_frames(rows, places)
             return self._cut.pieces(rows, first_frames[:, None] + chunk_frames(n_frames, self._chunks))
         if self._bounds is None:
             return self._cut(rows, mels.first_frames(rows, places))
-        n_frames = mels.n_frames(rows)
-        inputs = self._cut.pieces(rows, augment.pieces(n_frames, self._bounds[rows], wanted.pieces, places, rng))
+        return self._in_pieces(self._cut, rows, mels.n_frames(rows), self._bounds[rows], places, rng)
+
+    def _cut_alike(self, segments: Tensor, rng: np.random.Generator) -> Tensor:
+        """Unlabeled segments float32 [n, 64, 94] as labeled recordings are heard, float32 [n, 64, F].
+
+        In chunks, or in pieces, which have the target of the segment, and among other people: a student that hears
+        always the same learns by heart what the teachers say of it (noisy student, Xie et al. 2020).
+        """
+        n = len(segments)
+        if self._chunks:
+            return in_chunks(segments, self._chunks)
+        if self._bounds is None or not n:
+            return segments
+        n_frames = np.full(n, SEGMENT_FRAMES)
+        mels = LogMels(segments.transpose(1, 2).flatten(0, 1).cpu().numpy(), n_frames.cumsum())
+        bounds, cut = augment.speech_bounds(mels.frames, mels.ends), SegmentCutter(mels, segments.device)
+        return self._in_pieces(cut, np.arange(n), n_frames, bounds, rng.random(n), rng)
+
+    def _in_pieces(
+        self,
+        cut: SegmentCutter,
+        rows: np.ndarray,
+        n_frames: np.ndarray,
+        bounds: np.ndarray,
+        places: np.ndarray,
+        rng: np.random.Generator,
+    ) -> Tensor:
+        """Segments float32 [n, 64, 94] of recordings, see `augment.pieces`, a share of them among other people."""
+        wanted = self._config.augment
+        inputs = cut.pieces(rows, augment.pieces(n_frames, bounds, wanted.pieces, places, rng))
         return augment.add_babble(inputs, wanted.babble, rng, self._talkers) if wanted.babble else inputs
 
     def _heard_frames(self, rows: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """What a student learns from, and its loss; the loop itself is in tests/training/test_fit.py."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from liser_ray.student.config import LossConfig
 from liser_ray.student.data.mels import at_speeds
 from liser_ray.student.data.order import labeled_crops
 from liser_ray.student.data.unlabeled import HeldSegments, TargetWindows, no_windows
+from liser_ray.student.front_end import TINY_POWER
 from liser_ray.student.training.config import AugmentConfig, TrainConfig
 from liser_ray.student.training.run import fit_settings
 from liser_ray.student.training.task import Labeled, StudentTask, Unlabeled
@@ -98,6 +100,28 @@ def test_a_placebo_takes_the_same_steps_and_the_same_sound_with_other_targets():
         assert torch.equal(ours.targets.truth, theirs.targets.truth)
         differ += (ours.targets.by_name["speech"].values != theirs.targets.by_name["speech"].values).any(dim=1).sum()
     assert differ > 10
+
+
+def test_unlabeled_segments_are_cut_as_labeled_ones_are_and_keep_what_is_said_of_them():
+    whole, cut = (make_training(train=replace(SHORT, augment=AugmentConfig(pieces=one))).task for one in (0.0, 1.0))
+    differ = n_heard = 0
+    for one, other in zip(whole.steps(1), cut.steps(1), strict=True):
+        (ours,), (theirs,) = one.parts, other.parts
+        n_labeled = len(ours.targets.truth)
+        for name, target in ours.targets.by_name.items():
+            assert torch.equal(target.values, theirs.targets.by_name[name].values)
+        for segment, piece in zip(ours.inputs[n_labeled:], theirs.inputs[n_labeled:], strict=True):
+            known = torch.cat([segment.T, torch.full((1, 64), math.log(TINY_POWER))])
+            assert (piece.T[:, None] == known).all(dim=2).any(dim=1).all()
+            differ, n_heard = differ + (not torch.equal(segment, piece)), n_heard + 1
+    assert differ > 0.25 * n_heard > 0  # of the others all is speech, which may stay whole
+
+
+def test_other_people_talk_beside_unlabeled_segments_too():
+    alone, among = (make_training(train=replace(SHORT, augment=AugmentConfig(babble=one))).task for one in (0.0, 1.0))
+    for one, other in zip(alone.steps(1), among.steps(1), strict=True):
+        (ours,), (theirs,) = one.parts, other.parts
+        assert (theirs.inputs.exp().sum(dim=(1, 2)) > ours.inputs.exp().sum(dim=(1, 2))).all()
 
 
 @pytest.mark.parametrize(("labeled_per_batch", "epoch_steps"), [(0, 0), (5, 0), (0, 4)])
