@@ -197,11 +197,8 @@ class StudentConfig(WorkerSettings):
         for name in ("min_valid", "min_teacher_uar"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} is {getattr(self, name)}: give a number from 0 to 1.")
-        if self.distil_labeled and (self.train.augment.mixup_alpha or self.train.augment.pieces):
-            raise UserError(
-                "distil_labeled: teachers say nothing of a mixture of two recordings, nor of one that is cut and "
-                "repeated. Leave mixup_alpha and pieces 0."
-            )
+        if self.distil_labeled and self.train.augment.mixup_alpha:
+            raise UserError("distil_labeled: teachers say nothing of a mixture of two recordings. Leave mixup_alpha 0.")
         if self.network.chunks and (self.train.augment.pieces or self.train.augment.babble):
             raise UserError("augment.pieces and babble are of 3-s segments: leave them 0, or network.chunks.")
         for of in ("attributes", "clusters"):

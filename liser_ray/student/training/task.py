@@ -85,6 +85,20 @@ class Batch(NamedTuple):
     targets: Targets
 
 
+class _Heard(NamedTuple):
+    """Segments of labeled recordings.
+
+    Attributes:
+        log_mel: float32 [n, 64, F].
+        first_frames: where each begins in its recording, int64 [n].
+        seconds: how much of the recording is in it, float [n].
+    """
+
+    log_mel: Tensor
+    first_frames: np.ndarray
+    seconds: np.ndarray
+
+
 def epoch_plans(config: TrainConfig, n_labeled: int, n_unlabeled: int) -> list[EpochPlan]:
     """How the recordings make the batches of an epoch, in each stage; the first of two has no labels."""
     sizes = [(0, n_unlabeled), (n_labeled, 0)] if config.two_stage else [(n_labeled, n_unlabeled)]
@@ -221,7 +235,7 @@ class StudentTask:
             return np.zeros((0, 3, N_BANDS), np.float32)
         rng = np.random.default_rng(self._seed)
         rows, _ = self._versions(rng.choice(self.labeled.train, _N_HEARD), rng)
-        segments = self._in_the_world(self._segments_of(rows, rng.random(_N_HEARD), rng), rng)
+        segments = self._in_the_world(self._segments_of(rows, rng.random(_N_HEARD), rng).log_mel, rng)
         mean, std, weight = _speech_statistics(segments)
         assert weight is not None
         return torch.stack([weight.expand_as(mean), mean, std], dim=1)[..., 0].cpu().numpy()
@@ -267,7 +281,7 @@ class StudentTask:
         wanted, speech = self._config.augment, self.labeled.speech
         sizes = tuple(np.bincount(self._part_index[rows], minlength=len(speech.parts)).tolist())
         heard, speeds = self._versions(rows, rng)
-        inputs = self._segments_of(heard, places, rng)
+        inputs, first_frames, seconds = self._segments_of(heard, places, rng)
         clusters = self._clusters[0][rows] if self._clusters else None
         truth = torch.from_numpy(self._truth[rows]).to(inputs.device, non_blocking=True)
         if wanted.mixup_alpha and len(rows):
@@ -283,8 +297,6 @@ class StudentTask:
                 name: SegmentTarget(inputs.new_zeros(0, one.n_values), none) for name, one in self._teachers.items()
             }
         if self.labeled.windows:
-            first_frames, n_frames = self._heard_frames(heard, places)
-            seconds = n_frames * STRIDE_SAMPLES / SAMPLE_RATE_HZ if self._chunks else SEGMENT_S
             windows = self.labeled.windows.items()
             of_labeled = {name: one.means(rows, first_frames, speeds, seconds) for name, one in windows}
             targets = {name: joined(of_labeled[name], target) for name, target in targets.items()}
@@ -304,15 +316,18 @@ class StudentTask:
             version = rng.integers(len(speeds), size=len(rows))
         return rows + len(self.labeled.speech) * version, speeds[version]
 
-    def _segments_of(self, rows: np.ndarray, places: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Segments float32 [n, 64, F] of recordings, at these places of them (float [n], 0..1) or cut at random."""
-        mels = self.labeled.mels
+    def _segments_of(self, rows: np.ndarray, places: np.ndarray, rng: np.random.Generator) -> _Heard:
+        """Segments of recordings, at these places of them (float [n], 0..1) or cut at random."""
+        mels, n_frames = self.labeled.mels, self.labeled.mels.n_frames(rows)
         if self._chunks:
-            first_frames, n_frames = self._heard_frames(rows, places)
-            return self._cut.pieces(rows, first_frames[:, None] + chunk_frames(n_frames, self._chunks))
+            n_heard = np.minimum(n_frames, reach_frames(self._chunks))
+            first_frames = segment_starts(n_frames, places, n_heard)
+            inputs = self._cut.pieces(rows, first_frames[:, None] + chunk_frames(n_heard, self._chunks))
+            return _Heard(inputs, first_frames, _seconds(n_heard))
         if self._bounds is None:
-            return self._cut(rows, mels.first_frames(rows, places))
-        return self._in_pieces(self._cut, rows, mels.n_frames(rows), self._bounds[rows], places, rng)
+            first_frames = mels.first_frames(rows, places)
+            return _Heard(self._cut(rows, first_frames), first_frames, np.full(len(rows), SEGMENT_S))
+        return self._in_pieces(self._cut, rows, n_frames, self._bounds[rows], places, rng)
 
     def _cut_alike(self, segments: Tensor, rng: np.random.Generator) -> Tensor:
         """Unlabeled segments float32 [n, 64, 94] as labeled recordings are heard, float32 [n, 64, F].
@@ -328,7 +343,7 @@ class StudentTask:
         n_frames = np.full(n, SEGMENT_FRAMES)
         mels = LogMels(segments.transpose(1, 2).flatten(0, 1).cpu().numpy(), n_frames.cumsum())
         bounds, cut = augment.speech_bounds(mels.frames, mels.ends), SegmentCutter(mels, segments.device)
-        return self._in_pieces(cut, np.arange(n), n_frames, bounds, rng.random(n), rng)
+        return self._in_pieces(cut, np.arange(n), n_frames, bounds, rng.random(n), rng).log_mel
 
     def _in_pieces(
         self,
@@ -338,17 +353,15 @@ class StudentTask:
         bounds: np.ndarray,
         places: np.ndarray,
         rng: np.random.Generator,
-    ) -> Tensor:
-        """Segments float32 [n, 64, 94] of recordings, see `augment.pieces`, a share of them among other people."""
+    ) -> _Heard:
+        """Segments of recordings, see `augment.pieces`, a share of them among other people."""
         wanted = self._config.augment
-        inputs = cut.pieces(rows, augment.pieces(n_frames, bounds, wanted.pieces, places, rng))
-        return augment.add_babble(inputs, wanted.babble, rng, self._talkers) if wanted.babble else inputs
-
-    def _heard_frames(self, rows: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """First frame and number of frames, int64 [n], of what is heard of recordings at these places."""
-        n_frames = self.labeled.mels.n_frames(rows)
-        n_heard = np.minimum(n_frames, reach_frames(self._chunks))
-        return segment_starts(n_frames, places, n_heard), n_heard
+        found = augment.pieces(n_frames, bounds, wanted.pieces, places, rng)
+        inputs = cut.pieces(rows, found)
+        if wanted.babble:
+            inputs = augment.add_babble(inputs, wanted.babble, rng, self._talkers)
+        first_frames = np.where(found == augment.SILENCE, n_frames[:, None], found).min(axis=1)
+        return _Heard(inputs, first_frames, np.minimum(_seconds(found.max(axis=1) + 1 - first_frames), SEGMENT_S))
 
     def _talkers(self, n: int, rng: np.random.Generator) -> Tensor:
         """Random segments of the training recordings, with the silence around them cut off."""
@@ -379,6 +392,10 @@ class StudentTask:
                 inputs, rng, wanted.band_masks, wanted.max_bands, wanted.frame_masks, wanted.max_frames
             )
         return inputs
+
+
+def _seconds(n_frames: np.ndarray) -> np.ndarray:
+    return n_frames * STRIDE_SAMPLES / SAMPLE_RATE_HZ
 
 
 def _middle(rows: np.ndarray) -> np.ndarray:

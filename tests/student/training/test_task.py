@@ -216,6 +216,29 @@ def test_what_is_said_of_a_labeled_segment_is_of_its_place_in_the_recording_at_a
             assert window == pytest.approx(np.mean(inside), abs=1e-5)
 
 
+def test_what_is_said_of_a_piece_of_a_labeled_recording_is_of_that_part_of_it():
+    task = of_labeled(make_training(recordings=None).task)
+    numbered = replace(task.labeled.mels, frames=task.labeled.mels.frames.copy())
+    for row, start in enumerate(numbered.starts(np.arange(len(SPEECH)))):  # frames say where they lie
+        numbered.frames[start : numbered.ends[row]] = np.arange(numbered.ends[row] - start)[:, None] / 256
+    cut = replace(SHORT, augment=AugmentConfig(pieces=1))
+    task = like(task, replace(task.labeled, mels=numbered), None, cut)
+    shortest = 94
+    for step in task.steps(1):
+        (part,) = step.parts
+        speech = part.targets.by_name["speech"]
+        for segment, said, valid in zip(part.inputs, speech.values.tolist(), speech.valid, strict=True):
+            recording, window, _ = said
+            frames = 256 * segment[0][segment[0] >= 0]
+            start_s, shortest = float(frames.min()) * 0.032, min(shortest, len(frames.unique()))
+            end_s = start_s + min(3, len(frames.unique()) * 0.032)
+            n_windows = len(SPEECH.waveform(round(recording))) // 8000
+            inside = [k for k in range(n_windows) if start_s <= k / 2 + 0.25 < end_s]
+            assert bool(valid) == bool(inside)
+            assert not inside or window == pytest.approx(np.mean(inside), abs=1e-5)
+    assert shortest < 60
+
+
 def test_the_loss_has_their_terms_and_trains_without_unlabeled_recordings():
     plain = make_training(recordings=None, train=SHORT)
     training = Training(of_labeled(plain.task), fit_settings(SHORT), 0, ALONE, "float32")
