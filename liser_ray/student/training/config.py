@@ -85,6 +85,8 @@ class TrainConfig:
             (its students' cards have the number) tell what the teachers bring from what more steps bring.
         placebo: give each unlabeled recording what the teachers say of another one: what helps then is not what they
             know. The table has to be held in memory.
+        align: make each label as frequent in what a teacher says of the unlabeled recordings as it is among the labeled
+            ones (with balanced class weights all alike): to a teacher of another corpus most of it may sound fearful.
         two_stage: distil first, on unlabeled recordings alone for as many epochs, then learn from labels alone.
         learning_rate: of AdamW; the highest where a schedule lowers it.
         weight_decay: of AdamW.
@@ -106,6 +108,7 @@ class TrainConfig:
     labeled_by: LabeledBy = "recording"
     epoch_steps: int = 0
     placebo: bool = False
+    align: bool = False
     two_stage: bool = False
     learning_rate: float = 1e-4
     weight_decay: float = 0.01

@@ -14,6 +14,13 @@ def learned_targets(targets: Mapping[str, Target], loss: LossConfig) -> dict[str
     return values | {embedding_of(name): target for name, target in embeddings.items()}
 
 
+def aligned_targets(learned: Mapping[str, Target], labels: Collection[str]) -> list[str]:
+    """Names of those that can be aligned with the frequencies of the student's labels: distributions over these."""
+    return [
+        name for name, target in learned.items() if target.kind == "distribution" and set(target.labels) == set(labels)
+    ]
+
+
 def own_heads(learned: Mapping[str, Target], loss: LossConfig) -> dict[str, int]:
     """How many values each target has that is learned by a head of its own, by name."""
     kinds = {"scalar"} if loss.heads == "predicting" else {"scalar", "distribution"}

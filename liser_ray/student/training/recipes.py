@@ -173,9 +173,9 @@ def run_name(
 
     What learns from other things has another name, so that tables keep it apart: "vid-sp-dstl+no-face" (its weights are
     0, or the target is left out; "+no-face-logits" and "+no-face-embedding" where the other is still learned),
-    "sp-dstl+placebo", "no-dstl+738-steps" (an epoch), "no-dstl+votes+penalty+arousal", "sp-dstl+distil-labeled"
-    (too, or "-only"), "strong+on-ravdess-cremad" (``labeled`` is the name of joined sets). So has the ``network`` with
-    chunks, "strong+6-chunks"; None: it is no student's.
+    "sp-dstl+placebo+aligned", "no-dstl+738-steps" (an epoch), "no-dstl+votes+penalty+arousal",
+    "sp-dstl+distil-labeled" (too, or "-only"), "strong+on-ravdess-cremad" (``labeled`` is the name of joined sets). So
+    has the ``network`` with chunks, "strong+6-chunks"; None: it is no student's.
     """
     found = replace(read_recipe(recipe), left_out=frozenset(left_out))
     name = found.name
@@ -202,6 +202,8 @@ def run_name(
         if train.two_stage != found.settings.get("train.two_stage", False):
             name += "+two-stage" if train.two_stage else "+one-stage"
         name += "+placebo" * train.placebo
+        if train.align != found.settings.get("train.align", False):
+            name += "+aligned" if train.align else "+not-aligned"
     if train.epoch_steps != found.settings.get("train.epoch_steps", 0):
         name += f"+{train.epoch_steps}-steps"
     if train.truth != found.settings.get("train.truth", TrainConfig.truth):

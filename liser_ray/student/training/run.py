@@ -23,7 +23,9 @@ from liser_ray.storage.run_record import plain
 from liser_ray.student.attributes import attribute_scales
 from liser_ray.student.card import CARD_FILE, FORMAT, FRONT_END, WEIGHTS_FILE
 from liser_ray.student.config import CLUSTERS, LossConfig
-from liser_ray.student.data.embeddings import Reduction, fit_reduction, recordings_embeddings
+from liser_ray.student.data import samples
+from liser_ray.student.data.alignment import alignment
+from liser_ray.student.data.embeddings import Reduction, fit_reduction
 from liser_ray.student.data.labeled_targets import Matches
 from liser_ray.student.data.labels_table import LabelsTable
 from liser_ray.student.data.mels import LogMels
@@ -41,7 +43,7 @@ from liser_ray.student.network import StudentNetwork, count_parameters
 from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig
 from liser_ray.student.training.curves import curve_writer, plot_curves
 from liser_ray.student.training.evaluation import EvaluationSet
-from liser_ray.student.training.learned import learned_targets, own_heads
+from liser_ray.student.training.learned import aligned_targets, learned_targets, own_heads
 from liser_ray.student.training.recipes import Recipe
 from liser_ray.student.training.task import Labeled, StudentTask, Unlabeled, UnlabeledSegments
 from liser_ray.teachers.targets import Target, target_of
@@ -114,14 +116,14 @@ class RunInputs(Checked):
         mels: spectrograms of the labeled set, in each way that it is heard.
         recordings: the table's rows, if they are held in memory.
         labeled_windows: what teachers say of the labeled recordings, by the targets' names in their table.
-        embeddings: some of a streamed table's, float16 [n, D] each, by the names of the embeddings in it.
+        sampled: some of what a streamed table's targets have of which that is asked, float [n, K] each, by their names.
         settings: how segments of the table are made.
     """
 
     mels: LogMels
     recordings: UnlabeledRecordings | None
     labeled_windows: dict[str, TargetWindows]
-    embeddings: dict[str, np.ndarray]
+    sampled: dict[str, np.ndarray]
     settings: SegmentSettings
 
 
@@ -193,7 +195,7 @@ def make_training(
     task = StudentTask(
         student,
         Labeled(inputs.mels, speech, train, targets, of_labeled, attributes),
-        _unlabeled(job, inputs, targets, seed, group),
+        _unlabeled(job, inputs, targets, seed, group, train),
         validation or validation_set(config, inputs, job.fold, group.device),
         config.train,
         loss,
@@ -322,10 +324,8 @@ def _reduction(
     Raises:
         UserError: there is none.
     """
-    known = [inputs.embeddings[target.name]] if target.name in inputs.embeddings else []
-    if inputs.recordings is not None and target.name in inputs.recordings.windows:
-        known.append(recordings_embeddings(inputs.recordings.windows[target.name], inputs.unlabeled_rows(fold)))
-    known += [recordings_embeddings(of_labeled, train)] if of_labeled is not None else []
+    known = _of_unlabeled(target, fold, inputs)
+    known += [samples.of_recordings(of_labeled, train)] if of_labeled is not None else []
     if not any(map(len, known)):
         raise UserError(
             f"The table has no {target.name} of a recording that trains: label them with this teacher, or give "
@@ -334,8 +334,29 @@ def _reduction(
     return fit_reduction(np.concatenate([one for one in known if len(one)]), size, device)
 
 
+def _of_unlabeled(target: Target, fold: int, inputs: RunInputs) -> list[np.ndarray]:
+    """Some of what a target has of the unlabeled recordings that students of a fold hear."""
+    known = [inputs.sampled[target.name]] if target.name in inputs.sampled else []
+    if inputs.recordings is not None and target.name in inputs.recordings.windows:
+        known.append(samples.of_recordings(inputs.recordings.windows[target.name], inputs.unlabeled_rows(fold)))
+    return known
+
+
+def _alignments(
+    job: RunJob, inputs: RunInputs, targets: dict[str, Target], train: np.ndarray, device: torch.device
+) -> dict[str, Tensor]:
+    """Factors for targets that are brought to the labels' frequencies, float32 [K] each."""
+    n_labels = len(inputs.speech.labels)
+    wanted = np.full(n_labels, 1 / n_labels)
+    if job.config.train.class_weights == "none":
+        wanted = np.bincount(inputs.speech.label_index[train], minlength=n_labels) / len(train)
+    names = aligned_targets(targets, inputs.speech.labels) if job.config.train.align else []
+    said = {name: np.concatenate(_of_unlabeled(targets[name], job.fold, inputs)) for name in names}
+    return {name: alignment(values, wanted).to(device) for name, values in said.items() if len(values)}
+
+
 def _unlabeled(
-    job: RunJob, inputs: RunInputs, targets: dict[str, Target], seed: int, group: ProcessGroup
+    job: RunJob, inputs: RunInputs, targets: dict[str, Target], seed: int, group: ProcessGroup, train: np.ndarray
 ) -> Unlabeled | None:
     table, recordings, placebo = inputs.table, inputs.recordings, job.config.train.placebo
     if table is None or not (targets or job.config.loss.clusters):
@@ -351,7 +372,7 @@ def _unlabeled(
         source = StreamSource(table, targets, inputs.settings, seed)
         return StreamedSegments(source, done_here, group.device, group.rank, group.world_size)
 
-    return Unlabeled(len(rows), start)
+    return Unlabeled(len(rows), start, _alignments(job, inputs, targets, train, group.device))
 
 
 def _rescale_attributes(job: RunJob, inputs: RunInputs, task: StudentTask) -> None:

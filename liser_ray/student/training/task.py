@@ -15,6 +15,7 @@ from liser_ray.student.attributes import concordance_loss
 from liser_ray.student.chunks import chunk_frames, reach_frames
 from liser_ray.student.clusters import begin_anew, cluster, encoded
 from liser_ray.student.config import CLUSTERS, LossConfig, Normalisation
+from liser_ray.student.data.alignment import aligned
 from liser_ray.student.data.embeddings import Reduction
 from liser_ray.student.data.mels import LogMels, SegmentCutter, segment_starts
 from liser_ray.student.data.order import EpochPlan, cluster_seed, labeled_crops, step_rng
@@ -47,10 +48,12 @@ class Unlabeled:
     Attributes:
         n_rows: how many there are.
         start: gives their segments, from after so many rows on: of all processes together, and those of this one.
+        alignments: factors of what teachers say of them, float32 [K] on the device, by the targets' names.
     """
 
     n_rows: int
     start: Callable[[int, int], UnlabeledSegments]
+    alignments: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -288,7 +291,8 @@ class StudentTask:
             inputs, truth = augment.mixup(inputs, truth, len(speech.labels), wanted.mixup_alpha, rng, sizes)
         if n_unlabeled and self._segments is not None:
             segments = self._segments.take(n_unlabeled, share)
-            inputs, targets = torch.cat([inputs, self._cut_alike(segments.log_mel, rng)]), segments.targets
+            inputs = torch.cat([inputs, self._cut_alike(segments.log_mel, rng)])
+            targets = self._aligned(segments.targets)
             if self._clusters and clusters is not None:
                 clusters = np.concatenate([clusters, self._clusters[1][segments.rows]])
         else:
@@ -306,6 +310,13 @@ class StudentTask:
         attributes = inputs.new_zeros(0, 0) if known is None else torch.from_numpy(known[rows]).to(inputs.device)
         pseudo = None if clusters is None else torch.from_numpy(clusters).to(inputs.device)
         return Batch(self._as_heard(inputs, rng), Targets(truth, targets, sizes, attributes, pseudo))
+
+    def _aligned(self, targets: Mapping[str, SegmentTarget]) -> dict[str, SegmentTarget]:
+        factors = self._unlabeled.alignments if self._unlabeled else {}
+        return {
+            name: SegmentTarget(aligned(one.values, factors[name]), one.valid) if name in factors else one
+            for name, one in targets.items()
+        }
 
     def _versions(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """In which way each recording is heard: its row among the spectrograms, int64 [n], and its speed, float [n]."""

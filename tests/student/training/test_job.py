@@ -423,6 +423,33 @@ class TestOwnRecordings:
             check(config)
 
 
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_what_is_said_of_unlabeled_recordings_is_brought_to_the_labels_frequencies(
+    weights, tones, tone_labels, tmp_path
+):
+    train = replace(TRAIN, align=True, class_weights=weights, labeled_fraction=0.5)
+    config = StudentConfig(tones, tone_labels, str(tmp_path), recipe="vid-sp-dstl", folds="1", train=train)
+    inputs = make_inputs(config, checked := check(config))
+    assert checked.name.startswith("vid-sp-dstl+aligned")
+    task = make_training(RunJob(config, 1, 0, ""), inputs, ALONE).task
+    (name,) = task._unlabeled.alignments  # faces have other labels
+    windows = inputs.recordings.windows[inputs.targets[1][name].name]
+    n_of = np.bincount(inputs.speech.label_index[task.labeled.train], minlength=len(LABELS))
+    wanted = n_of / n_of.sum() if weights == "none" else np.full(len(LABELS), 1 / len(LABELS))
+    expected = wanted / windows.values[windows.counted].mean(axis=0)
+    np.testing.assert_allclose(task._unlabeled.alignments[name], expected, rtol=1e-5)
+    plain = make_training(RunJob(replace(config, train=replace(train, align=False)), 1, 0, ""), inputs, ALONE).task
+    for one, other in zip(task.steps(1), plain.steps(1), strict=True):
+        ours, theirs = (of.parts[0].targets.by_name for of in (one, other))
+        factors = torch.where(theirs[name].valid, 1.0, 0.0)[:, None] * task._unlabeled.alignments[name]
+        np.testing.assert_allclose(
+            ours[name].values,
+            torch.nan_to_num(theirs[name].values * factors / (theirs[name].values * factors).sum(dim=1, keepdim=True)),
+            rtol=1e-5,
+        )
+        assert torch.equal(ours["face"].values, theirs["face"].values)
+
+
 class TestDistilLabeled:
     def train(self, tones, table, output, **settings):
         config = StudentConfig(tones, output=str(output), distil_labeled=table, folds="1", train=TRAIN)
@@ -650,7 +677,7 @@ def test_killed_and_started_again_it_is_as_if_never_stopped(tones, tone_labels, 
 @pytest.mark.slow
 def test_on_ray_and_streamed_it_is_the_same_student(tones, tone_labels, targets_of_tones, tmp_path, ray_session):
     torch.set_num_threads(1)  # as a worker of one CPU has: other sums may turn the first steps of a weight around
-    config = StudentConfig(tones, tone_labels, str(tmp_path / "here"), folds="0", train=TRAIN)
+    config = StudentConfig(tones, tone_labels, str(tmp_path / "here"), folds="0", train=replace(TRAIN, align=True))
     config = replace(config, distil_labeled=targets_of_tones)
     there = replace(config, output=str(tmp_path / "there"), workers=1, cpus_per_worker=1, memory_gb=0)
     weights = []
@@ -810,6 +837,7 @@ class TestBadInput:
             ("--unlabeled", {"recipe": "sp-dstl"}),
             ("two_stage", {"train": TrainConfig(two_stage=True)}),
             ("placebo is of distillation", {"train": TrainConfig(placebo=True)}),
+            ("align is of distillation", {"train": TrainConfig(align=True)}),
             ("learns from labels alone", {"loss": LossConfig({"speech": 1.0})}),
             ("command line", {"recipe": "strong"}),  # with its settings
             ("not finite", {"train": replace(TRAIN, learning_rate=1e30)}),
@@ -819,6 +847,10 @@ class TestBadInput:
     def test_settings_that_can_not_be_trained(self, tmp_path, tones, match, settings):
         self.refused(match, **{"labeled": tones, "recipe": "no-dstl", "output": str(tmp_path), **settings})
         assert not (tmp_path / "seed-0-fold-0/student.json").exists()
+
+    def test_no_teacher_that_can_be_aligned(self, tmp_path, tones, tone_labels):
+        settings = {"labeled": tones, "unlabeled": tone_labels, "output": str(tmp_path), "recipe": "vid-dstl"}
+        self.refused("align: no teacher knows the labels of tones", train=replace(TRAIN, align=True), **settings)
 
     def test_a_placebo_of_a_table_that_is_streamed(self, tmp_path, tones, tone_labels):
         settings = {"labeled": tones, "unlabeled": tone_labels, "output": str(tmp_path), "memory_gb": 0.0}
