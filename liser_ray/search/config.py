@@ -28,8 +28,8 @@ class SearchConfig(StudentConfig):
         space: what is tried, such as loss.lambdas.speech=0.1,1,10 for these values or
             train.learning_rate=1e-4..1e-2 for a range (logarithmic where it begins above 0; not for a grid). Any
             number, switch or choice of --loss, --train and --network but network.normalisation, network.chunks,
-            train.augment.copies, train.placebo, loss.scalars and loss.clusters. Default: the λs of the recipe, the
-            paper's five values each for a grid, else 0.01..100.
+            train.augment.copies, train.placebo, train.align, loss.scalars and loss.clusters. Default: the λs of the
+            recipe, the paper's five values each for a grid, else 0.01..100.
         samples: settings to draw; not for a grid.
         sampling_seed: of the draws.
         first_folds: try all settings on these folds first, and only the survivors on the others.

@@ -136,7 +136,7 @@ def _distribution(name: str, text: str, of_targets: Sequence[str]) -> BaseDistri
             f"{name} can't be searched: spectrograms and targets are made once, for all trials. Search with each "
             f"--{name} by itself."
         )
-    if name in ("loss.clusters", "train.placebo"):
+    if name in ("loss.clusters", "train.placebo", "train.align"):
         raise UserError(f"{name} can't be searched: what is read depends on it. Search with each --{name} by itself.")
     known: dict[str, Any] = dict.fromkeys(of_targets, float)
     known |= {field: kind for field, kind in _fields_of(StudentConfig) if "." in field}

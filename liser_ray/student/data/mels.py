@@ -84,9 +84,17 @@ class SegmentCutter:
 
     def pieces(self, rows: np.ndarray, places: np.ndarray) -> Tensor:
         """Segments float32 [n, 64, F] of these frames of these recordings (int64 [n, F] and [n]); -1 is silence."""
-        at = torch.from_numpy(self._mels.starts(rows)[:, None] + places).to(self._frames.device, non_blocking=True)
-        silent = torch.from_numpy(places < 0).to(self._frames.device, non_blocking=True)
-        return self._frames[at.clamp(min=0)].masked_fill(silent[:, :, None], math.log(TINY_POWER)).transpose(1, 2)
+        return pieces_of(self._frames, self._mels.starts(rows), places)
+
+
+def pieces_of(frames: Tensor, starts: np.ndarray, places: np.ndarray) -> Tensor:
+    """Segments float32 [n, 64, F] of frames float32 [T, 64]: those at these places (int64 [n, F]) from each start on.
+
+    The starts are int64 [n]; the place -1 is silence.
+    """
+    at = torch.from_numpy(starts[:, None] + places).to(frames.device, non_blocking=True)
+    silent = torch.from_numpy(places < 0).to(frames.device, non_blocking=True)
+    return frames[at.clamp(min=0)].masked_fill(silent[:, :, None], math.log(TINY_POWER)).transpose(1, 2)
 
 
 def elsewhere(waveforms: Sequence[np.ndarray], copies: int) -> Iterator[np.ndarray]:

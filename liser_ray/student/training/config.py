@@ -87,6 +87,7 @@ class TrainConfig:
             know. The table has to be held in memory.
         align: make each label as frequent in what a teacher says of the unlabeled recordings as it is among the labeled
             ones (with balanced class weights all alike): to a teacher of another corpus most of it may sound fearful.
+            For unlabeled recordings that have the labels about as often.
         two_stage: distil first, on unlabeled recordings alone for as many epochs, then learn from labels alone.
         learning_rate: of AdamW; the highest where a schedule lowers it.
         weight_decay: of AdamW.

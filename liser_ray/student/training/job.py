@@ -25,7 +25,8 @@ from liser_ray.storage.files import check_writable, write_bytes
 from liser_ray.storage.run_record import package_versions, plain, refuse_changed_recipe
 from liser_ray.student.attributes import attribute_scales
 from liser_ray.student.config import NetworkConfig
-from liser_ray.student.data import samples
+from liser_ray.student.data.alignment import mean_of_table
+from liser_ray.student.data.embeddings import table_embeddings
 from liser_ray.student.data.high_low import splits_of
 from liser_ray.student.data.labeled_targets import matched_rows, recording_windows
 from liser_ray.student.data.labels_table import (
@@ -166,10 +167,10 @@ def check(config: StudentConfig) -> Checked:
     of_folds = {number: of for number, of in known.items() if number != EVERYBODY}
     for of in (*known.values(), *also.values()):
         refuse_unlearnable(of, loss, labeled.labels)
-        if config.train.align and not aligned_targets(learned_targets(of, loss), labeled.labels):
-            raise UserError(
-                f"align: no teacher knows the labels of {labeled.name}: leave it out, or label with one that does."
-            )
+    if config.train.align and not any(
+        aligned_targets(learned_targets(of, loss), labeled.labels) for of in known.values()
+    ):
+        raise UserError(f"align: no teacher that is learned from knows the labels of {labeled.name}: leave it out.")
     speech = load_labeled_speech(labeled)
     refuse_without_votes(config, speech)
     if speech.votes is not None:
@@ -257,7 +258,8 @@ def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
     if augment.copies:
         waveforms = chain(waveforms, elsewhere(recorded, augment.copies))
     recordings: UnlabeledRecordings | None = None
-    sampled: dict[str, np.ndarray] = {}
+    embeddings: dict[str, np.ndarray] = {}
+    means: dict[str, np.ndarray] = {}
     settings = _segment_settings(config, checked)
     if table is not None:
         wanted = _learned(config, checked, checked.targets)
@@ -267,8 +269,10 @@ def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
                 recordings = load_unlabeled(table, wanted, settings, device, counting.show)
         else:
             log.info("%s: %s rows are streamed", table.uri, f"{table.n_rows:,}")
-            kinds = {"embedding", "distribution"} if config.train.align else {"embedding"}
-            sampled = {one.name: samples.of_table(table, one, settings) for one in wanted if one.kind in kinds}
+            vectors = (one for one in wanted if one.kind == "embedding")
+            embeddings = {one.name: table_embeddings(table, one, settings) for one in vectors}
+            alike = aligned_targets({one.name: one for one in wanted}, speech.labels) if config.train.align else {}
+            means = {name: mean_of_table(table, one, settings) for name, one in alike.items()}
     mels = compute_log_mels(waveforms, n_frames, normalisation, device)
     windows: dict[str, TargetWindows] = {}
     if (of_labeled := checked.labeled_targets) is not None:
@@ -280,7 +284,8 @@ def make_inputs(config: StudentConfig, checked: Checked) -> RunInputs:
         mels=mels,
         recordings=recordings,
         labeled_windows=windows,
-        sampled=sampled,
+        embeddings=embeddings,
+        means=means,
         settings=settings,
     )
 
@@ -395,6 +400,8 @@ def check_options(config: StudentConfig, recipe: Recipe, names: Collection[str])
     world = [name for name in ("pieces", "noise", "babble", "narrow") if getattr(config.train.augment, name)]
     if world and config.network.normalisation != "speech":
         raise UserError(f"augment.{world[0]} changes powers as they are: it needs --network.normalisation speech.")
+    if config.train.align and not config.unlabeled:
+        raise UserError("align is of what teachers say of unlabeled recordings: give --unlabeled, or leave it out.")
     for option in ("two_stage", "placebo", "align"):
         if getattr(config.train, option) and not names:
             raise UserError(f"{option} is of distillation: give a recipe with a teacher, such as --recipe sp-dstl.")

@@ -14,11 +14,9 @@ def learned_targets(targets: Mapping[str, Target], loss: LossConfig) -> dict[str
     return values | {embedding_of(name): target for name, target in embeddings.items()}
 
 
-def aligned_targets(learned: Mapping[str, Target], labels: Collection[str]) -> list[str]:
-    """Names of those that can be aligned with the frequencies of the student's labels: distributions over these."""
-    return [
-        name for name, target in learned.items() if target.kind == "distribution" and set(target.labels) == set(labels)
-    ]
+def aligned_targets(learned: Mapping[str, Target], labels: Collection[str]) -> dict[str, Target]:
+    """Those that can be brought to the frequencies of the student's labels: distributions over these."""
+    return {name: one for name, one in learned.items() if one.kind == "distribution" and set(one.labels) == set(labels)}
 
 
 def own_heads(learned: Mapping[str, Target], loss: LossConfig) -> dict[str, int]:

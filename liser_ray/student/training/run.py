@@ -23,9 +23,8 @@ from liser_ray.storage.run_record import plain
 from liser_ray.student.attributes import attribute_scales
 from liser_ray.student.card import CARD_FILE, FORMAT, FRONT_END, WEIGHTS_FILE
 from liser_ray.student.config import CLUSTERS, LossConfig
-from liser_ray.student.data import samples
-from liser_ray.student.data.alignment import alignment
-from liser_ray.student.data.embeddings import Reduction, fit_reduction
+from liser_ray.student.data.alignment import alignment, mean_of_recordings
+from liser_ray.student.data.embeddings import Reduction, fit_reduction, recordings_embeddings
 from liser_ray.student.data.labeled_targets import Matches
 from liser_ray.student.data.labels_table import LabelsTable
 from liser_ray.student.data.mels import LogMels
@@ -116,14 +115,16 @@ class RunInputs(Checked):
         mels: spectrograms of the labeled set, in each way that it is heard.
         recordings: the table's rows, if they are held in memory.
         labeled_windows: what teachers say of the labeled recordings, by the targets' names in their table.
-        sampled: some of what a streamed table's targets have of which that is asked, float [n, K] each, by their names.
+        embeddings: some of a streamed table's, float16 [n, D] each, by the names of the embeddings in it.
+        means: of a streamed table's targets that are to be aligned, float64 [K] each, by their names in it.
         settings: how segments of the table are made.
     """
 
     mels: LogMels
     recordings: UnlabeledRecordings | None
     labeled_windows: dict[str, TargetWindows]
-    sampled: dict[str, np.ndarray]
+    embeddings: dict[str, np.ndarray]
+    means: dict[str, np.ndarray]
     settings: SegmentSettings
 
 
@@ -324,8 +325,10 @@ def _reduction(
     Raises:
         UserError: there is none.
     """
-    known = _of_unlabeled(target, fold, inputs)
-    known += [samples.of_recordings(of_labeled, train)] if of_labeled is not None else []
+    known = [inputs.embeddings[target.name]] if target.name in inputs.embeddings else []
+    if inputs.recordings is not None and target.name in inputs.recordings.windows:
+        known.append(recordings_embeddings(inputs.recordings.windows[target.name], inputs.unlabeled_rows(fold)))
+    known += [recordings_embeddings(of_labeled, train)] if of_labeled is not None else []
     if not any(map(len, known)):
         raise UserError(
             f"The table has no {target.name} of a recording that trains: label them with this teacher, or give "
@@ -334,25 +337,24 @@ def _reduction(
     return fit_reduction(np.concatenate([one for one in known if len(one)]), size, device)
 
 
-def _of_unlabeled(target: Target, fold: int, inputs: RunInputs) -> list[np.ndarray]:
-    """Some of what a target has of the unlabeled recordings that students of a fold hear."""
-    known = [inputs.sampled[target.name]] if target.name in inputs.sampled else []
-    if inputs.recordings is not None and target.name in inputs.recordings.windows:
-        known.append(samples.of_recordings(inputs.recordings.windows[target.name], inputs.unlabeled_rows(fold)))
-    return known
-
-
 def _alignments(
     job: RunJob, inputs: RunInputs, targets: dict[str, Target], train: np.ndarray, device: torch.device
 ) -> dict[str, Tensor]:
-    """Factors for targets that are brought to the labels' frequencies, float32 [K] each."""
-    n_labels = len(inputs.speech.labels)
-    wanted = np.full(n_labels, 1 / n_labels)
-    if job.config.train.class_weights == "none":
-        wanted = np.bincount(inputs.speech.label_index[train], minlength=n_labels) / len(train)
-    names = aligned_targets(targets, inputs.speech.labels) if job.config.train.align else []
-    said = {name: np.concatenate(_of_unlabeled(targets[name], job.fold, inputs)) for name in names}
-    return {name: alignment(values, wanted).to(device) for name, values in said.items() if len(values)}
+    """Factors for targets that are brought to the labels' frequencies, float32 [K] each; sets weigh the same."""
+    if not job.config.train.align:
+        return {}
+    speech, rows = inputs.speech, inputs.unlabeled_rows(job.fold)
+    label_index, part_index = speech.label_index[train], speech.part_index[train]
+    counts = [np.bincount(label_index[part_index == i], minlength=len(speech.labels)) for i in np.unique(part_index)]
+    if job.config.train.class_weights == "balanced":
+        counts = [one.clip(max=1) for one in counts]
+    wanted = np.mean([one / one.sum() for one in counts], axis=0)
+    found = {}
+    for name, target in aligned_targets(targets, speech.labels).items():
+        held = inputs.recordings
+        mean = inputs.means[target.name] if held is None else mean_of_recordings(held.windows[target.name], rows)
+        found[name] = alignment(mean, wanted).to(device)
+    return found
 
 
 def _unlabeled(

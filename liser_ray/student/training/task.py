@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from liser_ray.student.clusters import begin_anew, cluster, encoded
 from liser_ray.student.config import CLUSTERS, LossConfig, Normalisation
 from liser_ray.student.data.alignment import aligned
 from liser_ray.student.data.embeddings import Reduction
-from liser_ray.student.data.mels import LogMels, SegmentCutter, segment_starts
+from liser_ray.student.data.mels import LogMels, SegmentCutter, pieces_of, segment_starts
 from liser_ray.student.data.order import EpochPlan, cluster_seed, labeled_crops, step_rng
 from liser_ray.student.data.unlabeled import HeldSegments, Segments, TargetWindows
 from liser_ray.student.features import BandNormalisation, BandStatistics, in_chunks, recording_statistics
@@ -89,7 +90,7 @@ class Batch(NamedTuple):
 
 
 class _Heard(NamedTuple):
-    """Segments of labeled recordings.
+    """Segments as they are heard.
 
     Attributes:
         log_mel: float32 [n, 64, F].
@@ -338,7 +339,11 @@ class StudentTask:
         if self._bounds is None:
             first_frames = mels.first_frames(rows, places)
             return _Heard(self._cut(rows, first_frames), first_frames, np.full(len(rows), SEGMENT_S))
-        return self._in_pieces(self._cut, rows, n_frames, self._bounds[rows], places, rng)
+        heard = self._in_pieces(partial(self._cut.pieces, rows), n_frames, self._bounds[rows], places, rng)
+        # Up to 3 s a recording goes forth and back, and a piece may lie beyond it: it has what is said of all of it.
+        is_short = n_frames == SEGMENT_FRAMES
+        first_frames, seconds = np.where(is_short, 0, heard.first_frames), np.where(is_short, SEGMENT_S, heard.seconds)
+        return heard._replace(first_frames=first_frames, seconds=seconds)
 
     def _cut_alike(self, segments: Tensor, rng: np.random.Generator) -> Tensor:
         """Unlabeled segments float32 [n, 64, 94] as labeled recordings are heard, float32 [n, 64, F].
@@ -352,23 +357,23 @@ class StudentTask:
         if self._bounds is None or not n:
             return segments
         n_frames = np.full(n, SEGMENT_FRAMES)
-        mels = LogMels(segments.transpose(1, 2).flatten(0, 1).cpu().numpy(), n_frames.cumsum())
-        bounds, cut = augment.speech_bounds(mels.frames, mels.ends), SegmentCutter(mels, segments.device)
-        return self._in_pieces(cut, np.arange(n), n_frames, bounds, rng.random(n), rng).log_mel
+        frames = segments.transpose(1, 2).flatten(0, 1)
+        bounds = augment.speech_bounds(frames.cpu().numpy(), n_frames.cumsum())
+        cut = partial(pieces_of, frames, n_frames.cumsum() - n_frames)
+        return self._in_pieces(cut, n_frames, bounds, rng.random(n), rng).log_mel
 
     def _in_pieces(
         self,
-        cut: SegmentCutter,
-        rows: np.ndarray,
+        cut: Callable[[np.ndarray], Tensor],
         n_frames: np.ndarray,
         bounds: np.ndarray,
         places: np.ndarray,
         rng: np.random.Generator,
     ) -> _Heard:
-        """Segments of recordings, see `augment.pieces`, a share of them among other people."""
+        """Segments of recordings, a share of them among other people; ``cut`` gets the places of `augment.pieces`."""
         wanted = self._config.augment
         found = augment.pieces(n_frames, bounds, wanted.pieces, places, rng)
-        inputs = cut.pieces(rows, found)
+        inputs = cut(found)
         if wanted.babble:
             inputs = augment.add_babble(inputs, wanted.babble, rng, self._talkers)
         first_frames = np.where(found == augment.SILENCE, n_frames[:, None], found).min(axis=1)

@@ -8,8 +8,8 @@ import torch
 from sklearn.decomposition import PCA
 from small_labels import FACE, write_labels
 
-from liser_ray.student.data import samples
-from liser_ray.student.data.embeddings import fit_reduction
+from liser_ray.student.data import embeddings
+from liser_ray.student.data.embeddings import fit_reduction, recordings_embeddings, table_embeddings
 from liser_ray.student.data.labels_table import open_labels_table
 from liser_ray.student.data.unlabeled import SegmentSettings, TargetWindows
 
@@ -50,9 +50,9 @@ def test_only_windows_that_count_of_recordings_that_train():
     values = np.arange(12, dtype=np.float32).reshape(6, 2)
     counted = np.array([True, False, True, True, True, True])
     windows = TargetWindows(values, counted, np.array([2, 2, 5, 6]), 0, 0)
-    assert samples.of_recordings(windows, np.array([0, 1, 3]))[:, 0].tolist() == [0, 10]
-    assert samples.of_recordings(windows, np.array([2]))[:, 0].tolist() == [4, 6, 8]
-    assert samples.of_recordings(windows, np.array([1])).shape == (0, 2)
+    assert recordings_embeddings(windows, np.array([0, 1, 3]))[:, 0].tolist() == [0, 10]
+    assert recordings_embeddings(windows, np.array([2]))[:, 0].tolist() == [4, 6, 8]
+    assert recordings_embeddings(windows, np.array([1])).shape == (0, 2)
 
 
 def test_of_many_windows_some_will_do(tmp_path, monkeypatch):
@@ -62,12 +62,12 @@ def test_of_many_windows_some_will_do(tmp_path, monkeypatch):
     face = replace(FACE, embedding_size=3)
     written = write_labels(tmp_path, rows=60, targets=(face,), rows_per_group=5)
     table, settings = open_labels_table(str(tmp_path)), SegmentSettings(("happy", "sad"))
-    everything = samples.of_table(table, face.of_embedding(), settings)
+    everything = table_embeddings(table, face.of_embedding(), settings)
     valid = np.concatenate([row["embedding"]["face"][row["valid"]["face"] >= 0.5] for row in written])
     assert everything.dtype == np.float16
     assert sorted(everything.tolist()) == sorted(valid.tolist())
-    monkeypatch.setattr(samples, "_MOST_WINDOWS", 40)
-    assert samples.of_recordings(windows, np.arange(100))[:, 0].tolist() == [*range(0, 100, 3)]
-    some = samples.of_table(table, face.of_embedding(), settings)
+    monkeypatch.setattr(embeddings, "_MOST_WINDOWS", 40)
+    assert recordings_embeddings(windows, np.arange(100))[:, 0].tolist() == [*range(0, 100, 3)]
+    some = table_embeddings(table, face.of_embedding(), settings)
     assert 40 <= len(some) < len(everything)
     assert some.tolist() == everything[: len(some)].tolist()

@@ -837,7 +837,7 @@ class TestBadInput:
             ("--unlabeled", {"recipe": "sp-dstl"}),
             ("two_stage", {"train": TrainConfig(two_stage=True)}),
             ("placebo is of distillation", {"train": TrainConfig(placebo=True)}),
-            ("align is of distillation", {"train": TrainConfig(align=True)}),
+            ("align is of what teachers say of unlabeled", {"train": TrainConfig(align=True)}),
             ("learns from labels alone", {"loss": LossConfig({"speech": 1.0})}),
             ("command line", {"recipe": "strong"}),  # with its settings
             ("not finite", {"train": replace(TRAIN, learning_rate=1e30)}),
@@ -850,7 +850,11 @@ class TestBadInput:
 
     def test_no_teacher_that_can_be_aligned(self, tmp_path, tones, tone_labels):
         settings = {"labeled": tones, "unlabeled": tone_labels, "output": str(tmp_path), "recipe": "vid-dstl"}
-        self.refused("align: no teacher knows the labels of tones", train=replace(TRAIN, align=True), **settings)
+        self.refused(
+            "align: no teacher that is learned from knows the labels of tones",
+            train=replace(TRAIN, align=True),
+            **settings,
+        )
 
     def test_a_placebo_of_a_table_that_is_streamed(self, tmp_path, tones, tone_labels):
         settings = {"labeled": tones, "unlabeled": tone_labels, "output": str(tmp_path), "memory_gb": 0.0}
