@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from liser_ray.evaluation.conditions import CONDITIONS
 from liser_ray.results.records import Record, read_records
 from liser_ray.results.scores import Interval, interval, paired_difference, pooled
@@ -43,19 +45,29 @@ class Experiment:
     seeds: Sequence[int] = ()
 
 
+SEARCH = RECORDS / "few_labels_search"
+LEVELS = {
+    "16 labeled recordings in a step, not 8": ("cd", "ab"),
+    "the studio, not both corpora": ("bd", "ac"),
+    "in pieces and among other people, not as it is": ("ad", "bc"),
+}
+
 EXPERIMENTS = {
-    "fewer_labels": Experiment(
-        {
-            "six": (RECORDS / "fewer_labels", "robust+62-steps+35%-speakers"),
-            "taught": (RECORDS / "fewer_labels", "robust-sp-dstl+62-steps+35%-speakers"),
-            "placebo": (RECORDS / "fewer_labels", "robust-sp-dstl+placebo+62-steps+35%-speakers"),
-            "all": (ROOT / "results", "robust"),
-            "the teacher": (RECORDS / "fewer_labels", "no-dstl+35%-speakers+whisper_tiny_en+head"),
-        },
-        [("taught", "six"), ("taught", "placebo"), ("placebo", "six"), ("all", "six")],
-        "of the gap between six actors' labels and seventeen's",
-        RECORDS / "fewer_labels_in_conditions",
-    ),
+    **{
+        name: Experiment(
+            {
+                "six": (RECORDS / "fewer_labels", "robust+62-steps+35%-speakers"),
+                "taught": (RECORDS / name, "robust-sp-dstl+62-steps+35%-speakers"),
+                "placebo": (RECORDS / name, "robust-sp-dstl+placebo+62-steps+35%-speakers"),
+                "all": (ROOT / "results", "robust"),
+                "the teacher": (RECORDS / "fewer_labels", "no-dstl+35%-speakers+whisper_tiny_en+head"),
+            },
+            [("taught", "six"), ("taught", "placebo"), ("placebo", "six"), ("all", "six")],
+            "of the gap between six actors' labels and seventeen's",
+            RECORDS / f"{name}_in_conditions",
+        )
+        for name in ("fewer_labels", "fewer_labels_again")
+    },
     **{
         name: Experiment(
             {
@@ -105,11 +117,12 @@ The first difference is **{share:.0%}** {experiment.share}. Of what success was 
         if experiment.conditions and experiment.conditions.is_dir():
             tables += "\n\n" + conditions_table(experiment, experiment.conditions)
         fill(experiment.page, name, tables)
-        if name == "fewer_labels":
+        if name == "fewer_labels_again":
             fill(README, "evidence", arms_table(found))
         if experiment.page == PAGE:
             (ROOT / "docs" / "images" / f"{name}.png").write_bytes(plot(found, differences))
         print(tables, end="\n\n")
+    fill(SEARCH.with_suffix(".md"), "search", search_table())
     fill(PAGE, "audio_visual", labels_table(RECORDS / "audio_visual.json"))
 
 
@@ -174,6 +187,27 @@ def summed(conditions: Sequence[Mapping[str, Sequence[Record]]], arm: str) -> li
         ]
         found.append(replace(same_seed[0], folds=tuple(folds)))
     return found
+
+
+def search_table() -> str:
+    """UAR of the validation speakers, mean of the folds, of each run and of the arms before it; and of each setting."""
+
+    def validated(record: Record) -> float:
+        return float(np.mean([fold.validation_uar for fold in record.folds]))
+
+    runs = {name: read_records(str(SEARCH / name)) for name in "abcd"}
+    before = read_arms(EXPERIMENTS["fewer_labels"].arms)
+    rows = runs | {f"{arm}, as it was": before[arm] for arm in ("six", "taught", "the teacher")}
+    found = {name: [validated(one) for one in records] for name, records in rows.items()}
+    lines = ["| run | seeds | validation UAR of each | mean |", "|---|---|---|---|"]
+    for name, scores in found.items():
+        seeds = ", ".join(str(one.seed) for one in rows[name])
+        lines.append(f"| {name} | {seeds} | {', '.join(map(score_text, scores))} | {score_text(np.mean(scores))} |")
+    lines += ["", "| setting | difference of the means of two runs and two |", "|---|---|"]
+    for words, levels in LEVELS.items():
+        one, other = (np.mean([found[name] for name in of]) for of in levels)
+        lines.append(f"| {words} | {score_text(one - other)} |")
+    return "\n".join(lines)
 
 
 def labels_table(run_card: Path) -> str:
