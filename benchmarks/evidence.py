@@ -1,9 +1,9 @@
 """What unlabeled speech brings, from committed records: the tables and pictures of docs/evidence.md.
 
 `python benchmarks/evidence.py` reads the records of each experiment below benchmarks/results/ and writes between the
-markers of the page, and of the README the first experiment's arms. Each experiment's design is a file beside its
-records, with the commands; run arms go into its folder as they come. Experiments that are of a student alone have their
-tables there. What a labeling job of both real teachers found on videos is of its run card.
+markers of the page, and of the README the arms of the second one with few labels. Each experiment's design is a file
+beside its records, with the commands; run arms go into its folder as they come. Experiments that are of a student alone
+have their tables there. What a labeling job of both real teachers found on videos is of its run card.
 """
 
 import json

@@ -21,31 +21,27 @@ def mean_of_recordings(windows: TargetWindows, recordings: np.ndarray) -> np.nda
     """m, float64 [K], over the windows that count of these recordings, int64 [n]; zeros where there are none."""
     n_windows = np.diff(windows.ends, prepend=0)
     among = np.isin(np.repeat(np.arange(len(n_windows)), n_windows), recordings)
-    return _mean(*_sum(windows.values[windows.counted & among]))
+    said = windows.values[windows.counted & among]
+    return said.sum(axis=0, dtype=np.float64) / max(len(said), 1)
 
 
 def mean_of_table(table: LabelsTable, target: Target, settings: SegmentSettings) -> np.ndarray:
     """m, float64 [K], over all windows that count in a table, which is read once, without its sound."""
-    groups = read_groups(table, target_columns([target], settings))
-    each = (target_windows(rows, target, settings) for rows in groups)
-    totals, counts = zip(*(_sum(one.values[one.counted]) for one in each), strict=True)
-    return _mean(np.sum(totals, axis=0), sum(counts))
+    total, n = np.zeros(target.n_values), 0
+    for rows in read_groups(table, target_columns([target], settings)):
+        windows = target_windows(rows, target, settings)
+        total += windows.values[windows.counted].sum(axis=0, dtype=np.float64)
+        n += int(windows.counted.sum())
+    return total / max(n, 1)
 
 
 def alignment(mean: np.ndarray, wanted: np.ndarray) -> Tensor:
     """π_k / m_k, float32 [K], at most 10, of m and π, float [K]."""
-    return torch.from_numpy((wanted / np.maximum(mean, wanted / _MOST).clip(min=1 / _MOST**6)).astype(np.float32))
+    factors = wanted / np.maximum(mean, np.finfo(np.float32).tiny)
+    return torch.from_numpy(np.minimum(factors, _MOST).astype(np.float32))
 
 
 def aligned(probabilities: Tensor, factors: Tensor) -> Tensor:
     """Probabilities float [N, K], whose rows sum to 1 again; rows of zeros, which say nothing, stay so."""
     found = probabilities * factors
     return found / found.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-
-
-def _sum(said: np.ndarray) -> tuple[np.ndarray, int]:
-    return said.sum(axis=0, dtype=np.float64), len(said)
-
-
-def _mean(total: np.ndarray, n: int) -> np.ndarray:
-    return total / max(n, 1)
