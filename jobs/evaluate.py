@@ -4,4 +4,4 @@ from liser_ray.jobs.evaluate import main
 from liser_ray.runtime.exits import run
 
 if __name__ == "__main__":
-    run(main)
+    run(main, interrupted="Interrupted.")

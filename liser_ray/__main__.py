@@ -59,7 +59,7 @@ def command(argv: Sequence[str] | None = None) -> None:
         one.set_defaults(run=module.run, parser=parser, jobs=jobs)
     options, others = parser.parse_known_args(given)
     # Files behind an option (`predict a.wav --json b.wav`), which argparse leaves over.
-    if others and (not hasattr(options, "files") or any(one.startswith("-") for one in others)):
+    if others and (not hasattr(options, "files") or any(one.startswith("-") and one != "-" for one in others)):
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     if others:
         options.files += others
@@ -87,8 +87,8 @@ def main() -> None:
     """The installed command."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name, or a bar, that the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
-    is_job = sys.argv[1:2] and sys.argv[1] in _JOBS
-    run(command) if is_job else run(command, interrupted="Interrupted.")
+    goes_on = sys.argv[1:2] and sys.argv[1] in _JOBS and sys.argv[1] != "evaluate"
+    run(command) if goes_on else run(command, interrupted="Interrupted.")
 
 
 if __name__ == "__main__":

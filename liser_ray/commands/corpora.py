@@ -1,6 +1,7 @@
 """``liser-ray corpora``: which labeled set lies in a folder, and what is in it."""
 
 import argparse
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, get_args
@@ -107,7 +108,7 @@ def _print(spec: str, labeled: "LabeledSet") -> None:
     for reason, number in labeled.skipped.items():
         table.add_row("passed over", f"{number:,} {reason}")
     console = result_console()
-    console.print(f"--labeled {spec}", soft_wrap=True)  # one line, to be copied
+    console.print(f"--labeled {shlex.quote(spec)}", soft_wrap=True)  # one line, to be copied
     console.print(table)
 
 

@@ -124,7 +124,8 @@ def serve(student: Student, port: int, block: bool = True) -> str:
         drawn = listening_plot(listener.labels, listener.estimates, _DRAWN_S)
         return listener, listener.now, Image.open(io.BytesIO(drawn))
 
-    with gradio.Blocks(title="LiSER", analytics_enabled=False) as page:
+    # Gradio keeps what is sent and drawn in files: every minute those go that are older than ten, at the end all.
+    with gradio.Blocks(title="LiSER", analytics_enabled=False, delete_cache=(60, 600)) as page:
         gradio.Markdown(_NOTE.format(labels=", ".join(student.labels)))
         with gradio.Tab("A recording"):
             with gradio.Row():

@@ -41,32 +41,45 @@ def find_inputs(names: Iterable[str]) -> Iterator[Input]:
     for given in names:
         name = absolute(given) if given.startswith("file:") else given
         if name.startswith("s3://"):
-            found = list(_on_s3(name))
+            found = list(map(Input, _on_s3(name)))
         elif os.path.isdir(name):
-            found = sorted(path for path in _below(name) if Path(path).suffix.lower() in SUFFIXES)
+            found = sorted(_below(name))
         elif _WILD & set(name) and "://" not in name and not os.path.isfile(name):
-            found = sorted(path for path in glob.glob(name, recursive=True) if os.path.isfile(path))
+            found = sorted(map(Input, filter(_may_be_file, glob.glob(name, recursive=True))))
         else:
-            found = [name]  # if it is not there, that is said when it is opened
-        yield from map(Input, found)
+            found = [Input(name)]  # if it is not there, that is said when it is opened
+        yield from found
         if not found:
             yield Input(name, "no recordings there")
 
 
-def _below(folder: str) -> Iterator[str]:
-    """Files below a folder, behind links too; none that is hidden (a Mac leaves some), as in a labeling job's plan.
+def _below(folder: str) -> Iterator[Input]:
+    """Recordings below a folder, behind links too, as in a labeling job's plan; none that is hidden: a Mac leaves some.
+
+    And the folders that can't be listed, with the words for why.
 
     `liser_ray.storage.listing.walk` needs PyArrow, which who only predicts need not have.
     """
     walked: set[str] = set()
-    for at, folders, files in os.walk(folder, followlinks=True):
+    closed: list[Input] = []
+
+    def note(error: OSError) -> None:
+        closed.append(Input(error.filename, f"can't be listed: {error.strerror}"))
+
+    for at, folders, files in os.walk(folder, onerror=note, followlinks=True):
         if (place := os.path.realpath(at)) in walked:
             folders.clear()
             continue
         walked.add(place)
         folders[:] = [one for one in folders if not one.startswith(".")]
-        paths = (os.path.join(at, one) for one in files if not one.startswith("."))
-        yield from filter(os.path.isfile, paths)
+        named = (one for one in files if not one.startswith(".") and Path(one).suffix.lower() in SUFFIXES)
+        yield from map(Input, filter(_may_be_file, (os.path.join(at, one) for one in named)))
+    yield from closed
+
+
+def _may_be_file(path: str) -> bool:
+    """No folder or device; of a link that leads nowhere the reason is said when it is opened."""
+    return os.path.isfile(path) or not os.path.exists(path)
 
 
 def _on_s3(uri: str) -> Iterator[str]:

@@ -66,18 +66,20 @@ def load_classifiers(model: str, step_s: float, trust_remote_code: bool = False)
     """
     check_known(model := address_of("speech", model))
     path = fetch(model, _HINT)
+    # What a hub has lies here in a folder that is called as its commit.
+    name = posixpath.basename(model).partition("@")[0] if model.startswith("hf://") else path.name
     if path.is_file() or (path / CARD_FILE).is_file():
-        return [_student(path, step_s)]
+        return [_student(name, path, step_s)]
     if below := sorted(path.glob(f"*/{CARD_FILE}")):
-        return [_student(card.parent, step_s) for card in below]
+        return [_student(card.parent.name, card.parent, step_s) for card in below]
     if (path / "config.json").is_file() or any(path.glob("*.safetensors")):
-        return _audio_classifiers({path.name: str(path)}, trust_remote_code)
+        return _audio_classifiers({name: str(path)}, trust_remote_code)
     if below := sorted(path.glob("*/bundle.json")):
         return _audio_classifiers({one.parent.name: str(one.parent) for one in below}, trust_remote_code)
     raise UserError(f"There is no classifier in {model}. {_HINT}")
 
 
-def _student(path: Path, step_s: float) -> Classifier:
+def _student(name: str, path: Path, step_s: float) -> Classifier:
     step_samples(step_s)  # refuses one that is no multiple of the stride before a set is read
     student = Student.from_pretrained(path)
     card = student.card
@@ -86,7 +88,7 @@ def _student(path: Path, step_s: float) -> Classifier:
         prediction = student.predict(sound, SAMPLE_RATE_HZ, step_s)
         return prediction.probabilities, np.array([*prediction.attributes.values()], np.float32)
 
-    return _classifier(path.name, card.content, student.labels, answer, card.attributes, card.temperature)
+    return _classifier(name, card.content, student.labels, answer, card.attributes, card.temperature)
 
 
 def _classifier(

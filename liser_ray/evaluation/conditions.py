@@ -75,7 +75,9 @@ CONDITIONS: Mapping[str, Condition] = {
 
 
 def chosen_conditions(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of conditions, of "all" those that there are; UserError for one that there is not."""
+    """Names of conditions, of "all" those that there are; UserError for one that there is not, or none."""
+    if not names:
+        raise UserError(f"--conditions: give all, or some of {', '.join(CONDITIONS)}.")
     if "all" in names:
         return tuple(CONDITIONS)
     if unknown := [name for name in names if name not in CONDITIONS]:

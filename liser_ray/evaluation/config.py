@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from liser_ray.runtime.errors import UserError
+
 RECORDED = "recorded"
 """The condition in which nothing is changed. The others load PyTorch, which `--help` need not."""
 
@@ -35,3 +37,7 @@ class EvaluationConfig:
     step_s: float = 0.1
     seed: int = 0
     trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}: give 0 or more.")

@@ -29,12 +29,13 @@ class CommonLabels(NamedTuple):
 
 
 def common_labels(classifier: Sequence[str], labeled: Sequence[str], given: Sequence[str] = ()) -> CommonLabels:
-    """Match labels: the same name, usual names of one emotion, or as ``given``, ``classifier's=set's`` each.
+    """Match labels: as ``given``, ``classifier's=set's`` each; of the rest the same or usual names of an emotion.
 
     Raises:
-        UserError: fewer than two are common, two of one side mean the same, or a given pair names what is not there.
+        UserError: fewer than two are common, two of the rest of one side mean the same, or a given pair names what is
+            not there, or what another one names too.
     """
-    said = {}
+    said: dict[str, str] = {}
     for pair in given:
         of_classifier, _, of_set = pair.partition("=")
         if of_classifier not in classifier or of_set not in labeled:
@@ -42,15 +43,18 @@ def common_labels(classifier: Sequence[str], labeled: Sequence[str], given: Sequ
                 f"--label_map {pair}: give CLASSIFIER=SET with labels of both. The classifier has "
                 f"{', '.join(classifier)}; the set has {', '.join(labeled)}."
             )
+        if of_classifier in said or of_set in said.values():
+            raise UserError(f"--label_map {pair}: another pair has one of them too. Give each label one partner.")
         said[of_classifier] = of_set
-    place = {meaning(name): k for k, name in enumerate(labeled)}
-    pairs = {k: place.get(meaning(said.get(name, name))) for k, name in enumerate(classifier)}
+    place = {meaning(name): k for k, name in enumerate(labeled) if name not in said.values()}
+    pairs = {k: place.get(meaning(name)) for k, name in enumerate(classifier) if name not in said}
     known = {one: other for one, other in pairs.items() if other is not None}
-    if len(place) < len(labeled) or len(set(known.values())) < len(known):
+    if len(place) + len(said) < len(labeled) or len(set(known.values())) < len(known):
         raise UserError(
             f"Two labels of one side mean the same: the classifier has {', '.join(classifier)}, the set has "
             f"{', '.join(labeled)}. Say which is which with --label_map CLASSIFIER=SET."
         )
+    known |= {classifier.index(one): labeled.index(other) for one, other in said.items()}
     if len(known) < 2:
         raise UserError(
             f"The classifier ({', '.join(classifier)}) and the set ({', '.join(labeled)}) have fewer than two labels "

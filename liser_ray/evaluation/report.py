@@ -76,7 +76,7 @@ def plot(content: Mapping[str, Any]) -> bytes:
     axes.axvline(1 / len(content["labels"]["names"]), color=GREY, linestyle=":", linewidth=0.9)
     axes.set_yticks(rows, [CONDITIONS[name].words for name in conditions])
     axes.set_ylim(len(values) - 0.5, -0.7)
-    axes.set_xlim(0, max(0.75, math.ceil(np.nan_to_num(high).max() * 10) / 10))
+    axes.set_xlim(0, max(0.75, math.ceil(np.fmax(high, values).max() * 10) / 10))
     axes.grid(axis="y", visible=False)
     recipes = ", ".join(dict.fromkeys(one["recipe"] for one in content["classifiers"]))
     axes.set(xlabel="UAR, with its 95 % interval (dotted: chance)", title=f"{recipes}, {content['labeled']['name']}")

@@ -20,6 +20,7 @@ from liser_ray.storage.addresses import absolute
 
 STDIN = "-"
 _IN_MEMORY_BYTES = 64 << 20  # of standard input; the rest goes to a temporary file
+_BLOCK_SAMPLES = 1 << 16
 _LOUDEST = 16.0  # 24 dB above full scale, which some decoders give; 16-bit numbers as floats are far above
 
 
@@ -66,8 +67,14 @@ def file_blocks(source: ByteSource) -> Iterator[np.ndarray]:
     Raises:
         WaveformError: see `liser_ray.media.waveform.decode_waveform`.
     """
-    for block in decode_waveform(source):
-        yield block.astype(np.float32) / 32768
+    for block in decode_waveform(source):  # of a gap in a video it is all of the gap
+        for piece in in_blocks(block):
+            yield piece.astype(np.float32) / 32768
+
+
+def in_blocks(sound: np.ndarray) -> Iterator[np.ndarray]:
+    """Pieces [n] of a sound, so short that what is made of one takes little memory."""
+    return (sound[start : start + _BLOCK_SAMPLES] for start in range(0, len(sound), _BLOCK_SAMPLES))
 
 
 class ArrayReader:
@@ -147,6 +154,8 @@ def _mono(samples: np.ndarray, cancelling: Cancelling) -> np.ndarray:
 @contextmanager
 def _spooled() -> Iterator[IO[bytes]]:
     with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
+        if sys.stdin is None:
+            raise WaveformError("unreadable", "standard input is closed")
         while piece := sys.stdin.buffer.read(1 << 20):
             file.write(piece)
         yield file

@@ -13,7 +13,7 @@ from liser_ray.media.waveform import check_audible, sound_start_s
 from liser_ray.prediction.backend import Backend, OnnxBackend
 from liser_ray.prediction.pieces import RunningStatistics, SlidingWindow, WholeRecording, step_samples
 from liser_ray.prediction.prediction import Prediction, kept_labels, softmax
-from liser_ray.prediction.sound import ArrayReader, file_blocks, open_sound, refuse_path
+from liser_ray.prediction.sound import ArrayReader, file_blocks, in_blocks, open_sound, refuse_path
 from liser_ray.prediction.stream import EmotionStream
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute
@@ -24,7 +24,6 @@ from liser_ray.student.front_end import EVALUATION_STRIDE_S, EVALUATION_STRIDE_S
 _BLOCK_WINDOWS = 128
 _HUB = "https://huggingface.co/"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
-_ARRAY_BLOCK = 1 << 16
 
 Listen = Callable[[np.ndarray, float], None]
 
@@ -112,8 +111,7 @@ class Student:
         reader = ArrayReader(sample_rate_hz)
         sound = np.concatenate([reader.add(waveform), reader.finish()])
         check_audible(len(sound), float(np.abs(sound).max(initial=0)) * 32768)
-        blocks = [sound[start : start + _ARRAY_BLOCK] for start in range(0, len(sound), _ARRAY_BLOCK)]
-        return self._predict(lambda: blocks, step_s, classes)
+        return self._predict(lambda: in_blocks(sound), step_s, classes)
 
     def predict_file(
         self,

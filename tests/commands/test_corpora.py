@@ -23,7 +23,7 @@ def test_what_lies_in_a_folder(run, tmp_path):
     (folder / "08a02Wa.wav").write_text("no sound")
     code, out, _ = run(folder)
     assert code == 0
-    assert out.startswith(f"--labeled emodb:{folder}\n")
+    assert out.startswith(f"--labeled 'emodb:{folder}'\n")
     for words in ("4, 0:08", "2, man 1, woman 1", "anger 2", "boredom 0", "happiness 1", "1 other files"):
         assert words in out
     assert [line.split()[1] for line in out.splitlines() if "unreadable" in line] == ["unreadable"]

@@ -127,3 +127,17 @@ def test_a_student_without_labels_is_one_message(command, tmp_path):
     code, _, errors = command("demo-app", "--model", folder)
     assert code == 2
     assert "gives attributes alone" in errors
+
+
+def test_nothing_that_was_sent_or_drawn_stays_once_it_is_closed(student_folder, speech_folder, tmp_path, monkeypatch):
+    """The last test, since it closes every page."""
+    from gradio_client import Client, handle_file
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "sent"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    address = serve(Student.from_pretrained(student_folder), 0, block=False)
+    client = Client(address, verbose=False, download_files=str(tmp_path / "got"))
+    client.predict(handle_file(str(speech_folder / "middle.flac")), api_name="/predict")
+    assert {path.suffix for path in (tmp_path / "sent").rglob("*.*")} == {".flac", ".webp"}
+    gradio.close_all()
+    assert [path for path in (tmp_path / "sent").rglob("*") if path.is_file()] == []

@@ -37,15 +37,20 @@ def test_what_is_missing_is_named_with_what_has_it(command, monkeypatch):
     assert "pip install liser-ray[train]" in errors
 
 
-def test_one_that_is_interrupted_goes_on(command, monkeypatch):
-    from liser_ray.jobs import evaluate
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("train", "Interrupted. The same command goes on where it was.\n"), ("evaluate", "Interrupted.\n")],
+)
+def test_one_that_is_interrupted_says_whether_it_goes_on(command, monkeypatch, name, words):
+    from liser_ray.jobs import evaluate, train_student
 
     def interrupted(argv=None):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluate, "main", interrupted)
-    code, _, errors = command("evaluate")
-    assert (code, errors) == (130, "Interrupted. The same command goes on where it was.\n")
+    for job in (evaluate, train_student):
+        monkeypatch.setattr(job, "main", interrupted)
+    code, _, errors = command(name)
+    assert (code, errors) == (130, words)
 
 
 @pytest.mark.parametrize("name", ["labels", ""])

@@ -1,8 +1,10 @@
 """``liser-ray predict`` as it is typed."""
 
 import csv
+import errno
 import io
 import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -150,6 +152,36 @@ def test_hidden_files_are_left_out_and_links_followed(run, speech_folder, tmp_pa
     names = [json.loads(line)["file"] for line in run(tmp_path / "calls", "--json")[1].splitlines()]
     assert names
     assert all("calls/more/" in name for name in names)
+
+
+def test_what_a_folder_has_and_can_not_be_read_is_named(run, speech_folder, tmp_path, monkeypatch):
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "moved away.wav")
+    (tmp_path / "there.wav").symlink_to(speech_folder / "low.wav")
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refusing(folder):
+        if str(folder) == str(tmp_path / "closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    code, out, errors = run(tmp_path)
+    assert (code, out.count("there.wav")) == (3, 1)
+    assert f"{tmp_path}/gone.wav: unreadable: there is no such file" in errors
+    assert f"{tmp_path}/closed: can't be listed: Permission denied" in errors
+    code, _, errors = run(tmp_path / "*.wav")
+    assert (code, errors.count("there is no such file")) == (3, 1)
+
+
+def test_standard_input_may_stand_behind_an_option_and_may_be_closed(run, speech_folder, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    code, out, _ = run(speech_folder / "low.wav", "--json", "-")
+    assert code == 3
+    assert [json.loads(line).get("error") for line in out.splitlines()] == [
+        None,
+        "unreadable: standard input is closed",
+    ]
 
 
 def test_folders_globs_and_videos(run, speech_folder, tmp_path):

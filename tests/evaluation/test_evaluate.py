@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 import soundfile
@@ -143,6 +144,26 @@ def test_a_wrong_step_is_said_before_a_set_is_read(tmp_path):
     student = write_student(tmp_path / "student")
     with pytest.raises(UserError, match="step"):
         evaluate(EvaluationConfig(str(student), str(tmp_path / "missing.csv"), str(tmp_path / "out"), step_s=0.25))
+
+
+def test_what_the_hub_has_is_called_as_there(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    repo, revision = tmp_path / "hub/models--lab--small", "b" * 40
+    write_student(repo / "snapshots" / revision)
+    (repo / "refs").mkdir()
+    (repo / "refs/main").write_text(revision)
+    for address in ("hf://lab/small", f"hf://lab/small@{revision}"):
+        content = evaluate(EvaluationConfig(address, str(manifest), str(tmp_path / "out"))).content
+        assert [one["name"] for one in content["classifiers"]] == ["small"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"), [({"conditions": ()}, "conditions: give all"), ({"seed": -1}, "seed is -1")]
+)
+def test_settings_that_say_nothing_are_refused(manifest, tmp_path, changed, words):
+    with pytest.raises(UserError, match=words):
+        evaluate(EvaluationConfig("none", str(manifest), str(tmp_path / "out"), **changed))
 
 
 def test_what_can_not_be_evaluated_is_said(manifest, tmp_path):

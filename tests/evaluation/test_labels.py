@@ -23,11 +23,22 @@ def test_what_is_given_goes_before():
     assert [("0", "1", "calm")[k] for k in found.of_classifier] == ["1", "0", "calm"]
 
 
+def test_of_two_that_mean_the_same_one_is_chosen():
+    found = common_labels(
+        ("happy", "sad", "angry", "anger"), ("joy", "happiness", "sad", "mad"), ("happy=joy", "anger=mad")
+    )
+    assert found.names == ("joy", "sad", "mad")
+    assert (found.only_set, found.only_classifier) == (("happiness",), ("angry",))
+
+
 @pytest.mark.parametrize(
     ("classifier", "labeled", "given", "words"),
     [
         (("x", "y"), ("angry", "sad"), (), "fewer than two labels in common"),
-        (("angry", "anger"), ("angry", "sad"), ("anger=angry",), "mean the same"),
+        (("angry", "anger", "sad"), ("angry", "sad"), (), "mean the same"),
+        (("a", "b", "sad"), ("joy", "happiness", "sad"), (), "mean the same"),
+        (("angry", "anger"), ("angry", "sad"), ("anger=angry", "angry=angry"), "Give each label one partner"),
+        (RAVDESS, ("angry", "sad"), ("sad=sad", "sad=angry"), "Give each label one partner"),
         (RAVDESS, ("angry", "sad"), ("cross=angry",), "--label_map cross=angry"),
         (RAVDESS, ("angry", "sad"), ("angry",), "CLASSIFIER=SET"),
     ],

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from tones import make_tones, tone
 
 from liser_ray import Student
 from liser_ray.media.waveform import WaveformError
+from liser_ray.prediction import sound as sound_module
 from liser_ray.prediction.prediction import softmax
 from liser_ray.runtime.errors import UserError
 from liser_ray.student.config import NetworkConfig
@@ -166,6 +168,14 @@ def test_a_long_recording_takes_no_more_memory_than_a_short_one(student, tmp_pat
         found = watched.predict_file(str(tmp_path / "long.flac"), step_s=step_s)
         assert len(found.window_probabilities) == n_windows
     assert max(longest) <= 48_000 + 127 * 1600
+
+
+def test_a_gap_in_a_video_comes_in_pieces(monkeypatch):
+    gap = np.arange(1_000_000).astype(np.int16)
+    monkeypatch.setattr(sound_module, "decode_waveform", lambda source: iter([gap]))
+    pieces = [*sound_module.file_blocks(io.BytesIO())]
+    assert max(map(len, pieces)) < 100_000
+    np.testing.assert_array_equal(np.concatenate(pieces) * 32768, gap)
 
 
 def test_saved_and_loaded_it_is_the_same(student, tmp_path):

@@ -5,6 +5,7 @@ from liser_ray.results.paper import CONFIGURATIONS, share_of, with_share
 from liser_ray.results.scores import Interval
 from liser_ray.results.tables import (
     differences_table,
+    emodistill_table,
     interval_text,
     others_table,
     recalls_table,
@@ -166,6 +167,13 @@ def test_table_3_has_the_ablations_below_the_method():
     ]
     assert rows[2][1::2] == [".750 [.750, .750]", ".750 [.750, .750]", "not run", "not run"]
     assert rows[1][1] == "not run"
+
+
+def test_a_student_without_one_of_emodistills_teachers_is_in_the_row_without_it():
+    names = ("emodistill+distil-labeled", "emodistill+no-words+distil-labeled-only", "emodistill+no-words-embedding")
+    rows = cells(emodistill_table([equal_speakers("4/5", "2/5", recipe=one) for one in names]))
+    assert [row[0] for row in rows if row[1] in names] == ["whole", "whole", "without the linguistic teacher"]
+    assert [row[1] for row in rows if row[0] == "without the linguistic teacher"] == [names[1]]
 
 
 def test_what_stands_between_markers_is_replaced():
