@@ -31,9 +31,8 @@ from liser_ray.student.data.mels import compute_log_mels, padded_frames
 from liser_ray.student.network import StudentNetwork, count_parameters
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
-from liser_ray.student.training.run import fit_settings
 from liser_ray.student.training.task import Labeled, StudentTask
-from liser_ray.training.fit import ProcessGroup, Training
+from liser_ray.training.fit import ProcessGroup, Training, fit_settings
 from liser_ray.training.memory import keep_freed_memory
 from liser_ray.training.precision import Precision, able_precision
 

@@ -17,9 +17,8 @@ from liser_ray.student.data.unlabeled import HeldSegments, TargetWindows, Unlabe
 from liser_ray.student.network import StudentNetwork
 from liser_ray.student.training.config import TrainConfig
 from liser_ray.student.training.evaluation import EvaluationSet
-from liser_ray.student.training.run import fit_settings
 from liser_ray.student.training.task import Labeled, StudentTask, Unlabeled
-from liser_ray.training.fit import ProcessGroup, Training
+from liser_ray.training.fit import ProcessGroup, Training, fit_settings
 from liser_ray.training.precision import Precision
 
 FOLD = Fold(0, train=frozenset("abcd"), validation=frozenset("ef"), test=frozenset("gh"))

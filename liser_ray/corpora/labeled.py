@@ -11,24 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from liser_ray.corpora import audformat_database, audiofolder, emobox, meld, mspface, msppodcast
 from liser_ray.corpora.labeled_list import read_list
 from liser_ray.corpora.manifest import is_manifest
-from liser_ray.corpora.published import CORPORA, SOUND_SUFFIXES, read_corpus
+from liser_ray.corpora.published import CORPORA, read_corpus
 from liser_ray.corpora.utterance import LabeledSet
 from liser_ray.results.set_names import JOINT
 from liser_ray.runtime.errors import UserError
 from liser_ray.storage.addresses import absolute
-
-__all__ = [
-    "CORPORA",
-    "FORMATS",
-    "FORMS",
-    "SETS",
-    "SOUND_SUFFIXES",
-    "input_address",
-    "input_folder",
-    "list_labeled_set",
-    "read_labeled_set",
-    "refuse_joint",
-]
 
 FORMATS: Mapping[str, Callable[[str, Sequence[str]], LabeledSet]] = {
     one.NAME: one.read for one in (msppodcast, meld, emobox, audformat_database, audiofolder)

@@ -10,9 +10,10 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from liser_ray.corpora import mspface
-from liser_ray.corpora.labeled import SOUND_SUFFIXES, input_address, input_folder, list_labeled_set
+from liser_ray.corpora.labeled import input_address, input_folder, list_labeled_set
 from liser_ray.corpora.manifest import TEXT, Manifest, is_manifest
 from liser_ray.corpora.ordered import in_order
+from liser_ray.corpora.published import SOUND_SUFFIXES
 from liser_ray.corpora.segments import SEGMENT_COLUMNS, WHOLE, Segment
 from liser_ray.media.container import VIDEO_SUFFIXES
 from liser_ray.media.outcome import Problem, Reason, Stage

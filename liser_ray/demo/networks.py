@@ -14,6 +14,7 @@ import torch
 from liser_ray.demo.face_teacher import fit_face_teacher
 from liser_ray.demo.folders import make_once
 from liser_ray.demo.speech_base import pretrain_speech_base
+from liser_ray.teachers.batches import one_thread
 
 RECIPE = 4  # counts up when the same seed gives other networks
 
@@ -52,26 +53,12 @@ def fit_networks(output: Path, seed: int = 0, size: FitSize | None = None) -> De
 
 
 def _fit(made: DemoNetworks, seed: int, size: FitSize) -> None:
-    """Both beside each other, each on one thread.
-
-    PyTorch's threads wait for one another in a loop, and on a busy machine that made a step a hundred times slower. It
-    also gives the same weights whatever the core count.
-    """
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-            speech = pool.submit(pretrain_speech_base, made.speech_base, seed, size.speech_speakers, size.speech_steps)
-            fit_face_teacher(
-                Path(made.face["weights"]),
-                Path(made.face["landmark_weights"]),
-                seed,
-                size.face_speakers,
-                size.face_epochs,
-            )
-            speech.result()
-    finally:
-        torch.set_num_threads(n_threads)
+    """Both beside each other, each on one thread, which gives the same weights whatever the core count."""
+    with one_thread(), ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        speech = pool.submit(pretrain_speech_base, made.speech_base, seed, size.speech_speakers, size.speech_steps)
+        weights, landmarks = Path(made.face["weights"]), Path(made.face["landmark_weights"])
+        fit_face_teacher(weights, landmarks, seed, size.face_speakers, size.face_epochs)
+        speech.result()
 
 
 def _paths(folder: Path) -> DemoNetworks:

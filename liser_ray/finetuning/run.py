@@ -19,7 +19,7 @@ from liser_ray.storage.addresses import join
 from liser_ray.storage.run_record import package_versions
 from liser_ray.teachers.bundles import BUNDLE_FILE, FORMAT
 from liser_ray.training.facts import machine_facts
-from liser_ray.training.fit import FitSettings, ProcessGroup, Task, Training, run_seed
+from liser_ray.training.fit import ProcessGroup, Task, Training, fit_settings, run_seed
 from liser_ray.training.job import train_to_end
 from liser_ray.training.precision import able_precision
 
@@ -65,18 +65,9 @@ def train_teacher(job: TeacherJob, shared: Shared, group: ProcessGroup, tell: Te
 
 def new_training(job: TeacherJob, task: Task, group: ProcessGroup) -> Training:
     """The training of a task, not begun."""
-    settings = job.method.config.train
-    fit = FitSettings(
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        stages=job.method.config.stages,
-        patience=settings.patience,
-        weight_decay=settings.weight_decay,
-        schedule="linear",
-        warm_up=0.1,
-        max_gradient_norm=1.0,
-    )
-    return Training(task, fit, job.seed, group, able_precision(group.device, job.method.config.precision))
+    config = job.method.config
+    fit = fit_settings(config.train, stages=config.stages, schedule="linear", warm_up=0.1, max_gradient_norm=1.0)
+    return Training(task, fit, job.seed, group, able_precision(group.device, config.precision))
 
 
 def write_bundle(job: TeacherJob, training: Training, recordings: LabeledRecordings, split: TeacherSplit) -> None:

@@ -36,6 +36,7 @@ from liser_ray.teachers.transformers_folders import (
     quiet,
     read_classifier,
     refuse_other_tasks,
+    refuse_unlike,
 )
 from liser_ray.teachers.weights import listed, why_not_loaded
 
@@ -188,17 +189,11 @@ def _whole(base: BaseModel, given: Sequence[str]) -> tuple[nn.Module, tuple[str,
             f"Transformers, and the code for it is not run: {listed(own)}. Its base can be tuned anew with "
             "finetune_speech_teacher.py."
         )
-    if base.missing:
-        raise UserError(
-            f"{base.folder} lacks weights of the classifier: {listed(sorted(base.missing))}. A pretrained backbone "
-            "alone gives no labels: use a model tuned for emotion, or an adapter folder with this model as its base."
-        )
-    if base.unexpected:
-        raise UserError(
-            f"{base.folder} has weights that a {base.model.config.model_type} classifier of Transformers has no place "
-            f"for, so its answers would be wrong: {listed(sorted(base.unexpected))}."
-        )
-    refuse_other_tasks(base.model, str(base.folder))
+    advice = (
+        "A pretrained backbone alone gives no labels: use a model tuned for emotion, or an adapter folder with this "
+        "model as its base."
+    )
+    refuse_unlike(base.folder, base.model, base.missing, base.unexpected, advice)
     network = ForeignModel(base.model) if brings_code(base.folder) else base.model
     return network, labels_of_model(base.model, base.folder, given)
 

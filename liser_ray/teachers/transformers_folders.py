@@ -4,7 +4,7 @@ Transformers only warns when weights are missing and goes on with random ones; h
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from liser_ray.runtime.errors import UserError
 from liser_ray.teachers.labels import agreed_labels, labels_of_config
-from liser_ray.teachers.weights import why_not_loaded
+from liser_ray.teachers.weights import listed, why_not_loaded
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError, UnpicklingError)
 """What Transformers and PEFT raise on files that are missing, damaged or of something else."""
@@ -84,6 +84,18 @@ def refuse_other_tasks(model: PreTrainedModel, source: str) -> None:
             f"{source} gives {what.get(task or '', 'one output')}, not a distribution over labels: a softmax of it "
             "would mean nothing. Give a classifier of one label out of several."
         )
+
+
+def refuse_unlike(folder: Path, model: PreTrainedModel, missing: Set[str], unexpected: Set[str], advice: str) -> None:
+    """Raise a `UserError` for a classifier that lacks weights or has others, or whose outputs are no probabilities."""
+    if missing:
+        raise UserError(f"{folder} lacks weights of the classifier: {listed(sorted(missing))}. {advice}")
+    if unexpected:
+        raise UserError(
+            f"{folder} has weights that a {model.config.model_type} classifier of Transformers has no place for, so "
+            f"its answers would be wrong: {listed(sorted(unexpected))}."
+        )
+    refuse_other_tasks(model, str(folder))
 
 
 def labels_of_model(model: PreTrainedModel, folder: Path, given: Sequence[str]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 import argparse
 import pickle
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from liser_ray.runtime.errors import UserError
+from liser_ray.storage.files import write_bytes
 
 _CONTAINER_KEYS = ("model", "state_dict", "module", "model_state_dict")
 
@@ -123,9 +123,5 @@ def listed(keys: Iterable[str]) -> str:
 
 def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors as safetensors, under a temporary name and renamed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    safetensors.torch.save_file(contiguous, temporary, metadata=dict(metadata or {}))
-    temporary.rename(path)
+    write_bytes(str(path), safetensors.torch.save(contiguous, dict(metadata or {})))

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from liser_ray.runtime.errors import UserError
 from liser_ray.storage.fetch import fetch, sha256
 from liser_ray.teachers.batches import Windows
 from liser_ray.teachers.bundles import LoadedModel, find_bundle
@@ -20,9 +19,8 @@ from liser_ray.teachers.transformers_folders import (
     labels_of_model,
     read_classifier,
     read_tokenizer,
-    refuse_other_tasks,
+    refuse_unlike,
 )
-from liser_ray.teachers.weights import listed
 from liser_ray.training.precision import Precision, mixed
 
 _HINT = "Give the folder, s3:// or hf:// address of a text classifier: words=words:ADDRESS."
@@ -128,17 +126,8 @@ def _read(folder: Path, device: torch.device) -> PreTrainedModel:
     """The classifier of a folder; UserError if it is no whole one of texts."""
     what = "a text classifier"
     network, missing, unexpected = read_classifier(AutoModelForSequenceClassification, folder, what, device)
-    if missing:
-        raise UserError(
-            f"{folder} lacks weights of the classifier: {listed(sorted(missing))}. A pretrained model alone gives no "
-            "labels: tune it with finetune_words_teacher.py --base."
-        )
-    if unexpected:
-        raise UserError(
-            f"{folder} has weights that a {network.config.model_type} classifier of Transformers has no place for, so "
-            f"its answers would be wrong: {listed(sorted(unexpected))}."
-        )
-    refuse_other_tasks(network, str(folder))
+    advice = "A pretrained model alone gives no labels: tune it with finetune_words_teacher.py --base."
+    refuse_unlike(folder, network, missing, unexpected, advice)
     return network
 
 

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar, assert_never
 
 import numpy as np
@@ -56,6 +56,12 @@ class FitSettings:
     warm_up: float = 0.05
     ema_decay: float = 0.0
     max_gradient_norm: float = 0.0
+
+
+def fit_settings(train: object, **others: float | str) -> FitSettings:
+    """How the weights are found: what a job's settings say of that, and others."""
+    names = [one.name for one in fields(FitSettings) if hasattr(train, one.name)]
+    return FitSettings(**{name: getattr(train, name) for name in names} | others)
 
 
 @dataclass(frozen=True)

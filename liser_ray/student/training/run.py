@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -39,7 +39,7 @@ from liser_ray.student.data.unlabeled import (
 from liser_ray.student.familiar import least
 from liser_ray.student.features import corpus_statistics
 from liser_ray.student.network import StudentNetwork, count_parameters
-from liser_ray.student.training.config import RunJob, StudentConfig, TrainConfig
+from liser_ray.student.training.config import RunJob, StudentConfig
 from liser_ray.student.training.curves import curve_writer, plot_curves
 from liser_ray.student.training.evaluation import EvaluationSet
 from liser_ray.student.training.learned import aligned_targets, learned_targets, own_heads
@@ -48,7 +48,7 @@ from liser_ray.student.training.task import Labeled, StudentTask, Unlabeled, Unl
 from liser_ray.teachers.targets import Target, target_of
 from liser_ray.teachers.temperature import fit_temperature
 from liser_ray.training.facts import machine_facts
-from liser_ray.training.fit import FitSettings, ProcessGroup, Training, run_seed, validation_scores
+from liser_ray.training.fit import ProcessGroup, Training, fit_settings, run_seed, validation_scores
 from liser_ray.training.job import train_to_end
 from liser_ray.training.precision import able_precision
 
@@ -217,12 +217,6 @@ def refuse_without_votes(config: StudentConfig, speech: LabeledSpeech) -> None:
             f"{speech.name} has no votes for {wanted}: give a list with columns votes.LABEL, or the whole of CREMA-D, "
             "with processedResults/tabulatedVotes.csv."
         )
-
-
-def fit_settings(train: TrainConfig) -> FitSettings:
-    """How the weights are found."""
-    names = [one.name for one in fields(FitSettings) if hasattr(train, one.name)]
-    return FitSettings(**{name: getattr(train, name) for name in names})
 
 
 def validation_set(config: StudentConfig, inputs: RunInputs, fold: int, device: torch.device) -> EvaluationSet:

@@ -30,9 +30,8 @@ from liser_ray.student.data.order import labeled_crops
 from liser_ray.student.data.unlabeled import HeldSegments, TargetWindows, no_windows
 from liser_ray.student.front_end import TINY_POWER
 from liser_ray.student.training.config import AugmentConfig, TrainConfig
-from liser_ray.student.training.run import fit_settings
 from liser_ray.student.training.task import Labeled, StudentTask, Unlabeled
-from liser_ray.training.fit import ProcessGroup, Training
+from liser_ray.training.fit import ProcessGroup, Training, fit_settings
 from liser_ray.training.precision import able_precision
 
 GOLDEN = Path(__file__).parents[2] / "data/student_golden.json"
