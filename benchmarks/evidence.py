@@ -45,7 +45,7 @@ class Experiment:
     seeds: Sequence[int] = ()
 
 
-SEARCH = RECORDS / "few_labels_search"
+SEARCH, SEARCH_WITH_ALL = RECORDS / "few_labels_search", RECORDS / "all_labels_search"
 LEVELS = {
     "16 labeled recordings in a step, not 8": ("cd", "ab"),
     "the studio, not both corpora": ("bd", "ac"),
@@ -123,6 +123,8 @@ The first difference is **{share:.0%}** {experiment.share}. Of what success was 
             (ROOT / "docs" / "images" / f"{name}.png").write_bytes(plot(found, differences))
         print(tables, end="\n\n")
     fill(SEARCH.with_suffix(".md"), "search", search_table())
+    settings = {one.name.replace("_", ", "): read_records(str(one)) for one in sorted(SEARCH_WITH_ALL.iterdir())}
+    fill(SEARCH_WITH_ALL.with_suffix(".md"), "search", validation_table(settings))
     fill(PAGE, "audio_visual", labels_table(RECORDS / "audio_visual.json"))
 
 
@@ -189,23 +191,27 @@ def summed(conditions: Sequence[Mapping[str, Sequence[Record]]], arm: str) -> li
     return found
 
 
+def validated(record: Record) -> float:
+    """UAR of the validation speakers, mean of the folds."""
+    return float(np.mean([fold.validation_uar for fold in record.folds]))
+
+
+def validation_table(rows: Mapping[str, Sequence[Record]]) -> str:
+    lines = ["| run | seeds | validation UAR of each | mean |", "|---|---|---|---|"]
+    for name, records in rows.items():
+        scores, seeds = [validated(one) for one in records], ", ".join(str(one.seed) for one in records)
+        lines.append(f"| {name} | {seeds} | {', '.join(map(score_text, scores))} | {score_text(np.mean(scores))} |")
+    return "\n".join(lines)
+
+
 def search_table() -> str:
-    """UAR of the validation speakers, mean of the folds, of each run and of the arms before it; and of each setting."""
-
-    def validated(record: Record) -> float:
-        return float(np.mean([fold.validation_uar for fold in record.folds]))
-
+    """Scores of each run and of the arms before it; and of each setting."""
     runs = {name: read_records(str(SEARCH / name)) for name in "abcd"}
     before = read_arms(EXPERIMENTS["fewer_labels"].arms)
     rows = runs | {f"{arm}, as it was": before[arm] for arm in ("six", "taught", "the teacher")}
-    found = {name: [validated(one) for one in records] for name, records in rows.items()}
-    lines = ["| run | seeds | validation UAR of each | mean |", "|---|---|---|---|"]
-    for name, scores in found.items():
-        seeds = ", ".join(str(one.seed) for one in rows[name])
-        lines.append(f"| {name} | {seeds} | {', '.join(map(score_text, scores))} | {score_text(np.mean(scores))} |")
-    lines += ["", "| setting | difference of the means of two runs and two |", "|---|---|"]
+    lines = [validation_table(rows), "", "| setting | difference of the means of two runs and two |", "|---|---|"]
     for words, levels in LEVELS.items():
-        one, other = (np.mean([found[name] for name in of]) for of in levels)
+        one, other = (np.mean([validated(one) for name in of for one in runs[name]]) for of in levels)
         lines.append(f"| {words} | {score_text(one - other)} |")
     return "\n".join(lines)
 
