@@ -125,6 +125,7 @@ The first difference is **{share:.0%}** {experiment.share}. Of what success was 
     fill(SEARCH.with_suffix(".md"), "search", search_table())
     settings = {one.name.replace("_", ", "): read_records(str(one)) for one in sorted(SEARCH_WITH_ALL.iterdir())}
     fill(SEARCH_WITH_ALL.with_suffix(".md"), "search", validation_table(settings))
+    fill(RECORDS / "whisper_teachers.md", "copies", copies_table())
     fill(PAGE, "audio_visual", labels_table(RECORDS / "audio_visual.json"))
 
 
@@ -213,6 +214,24 @@ def search_table() -> str:
     for words, levels in LEVELS.items():
         one, other = (np.mean([validated(one) for name in of for one in runs[name]]) for of in levels)
         lines.append(f"| {words} | {score_text(one - other)} |")
+    return "\n".join(lines)
+
+
+def copies_table() -> str:
+    """Teachers without copies and with three: their scores in conditions, and as recorded in each fold."""
+    folder = RECORDS / "whisper_teachers_in_conditions"
+    names = [name for name in CONDITIONS if (folder / "plain" / name).is_dir()]
+    plain, copies = ({name: read_records(str(folder / of / name)) for name in names} for of in ("plain", "copies"))
+    lines = ["| in the condition | without copies | with three | difference, in pairs |", "|---|---|---|---|"]
+    for name in names:
+        one, other = plain[name], copies[name]
+        found = interval(one, "uar"), interval(other, "uar"), paired_difference(other, one, "uar")
+        lines.append(f"| {CONDITIONS[name].words} | {' | '.join(map(interval_text, found))} |")
+    lines += ["", "| fold, as recorded | without copies | with three |", "|---|--:|--:|"]
+    whole = [of["recorded"][0] for of in (plain, copies)]
+    for number, fold in enumerate(whole[0].folds):
+        uars = [pooled([replace(one, folds=one.folds[number : number + 1])], "uar") for one in whole]
+        lines.append(f"| {fold.fold} | {' | '.join(map(score_text, uars))} |")
     return "\n".join(lines)
 
 
