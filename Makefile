@@ -26,7 +26,7 @@ export COMBINATIONS
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: .venv/ready  ## a small corpus, small teachers, labels, students: about five minutes on two cores, no network
+demo: .venv/ready  ## a small corpus, small teachers, labels, students: five to six minutes on two cores, no network
 	@$(BIN)/python jobs/demo.py
 
 # One process for all that runs on Ray, where most of the time goes into waiting for processes to start, and two for the

@@ -12,7 +12,7 @@ from liser_ray.labeling.config import LabelConfig
 
 DESCRIPTION = """\
 Make a small corpus and small teachers, label its videos and its speech, search the weights of the teachers' terms, and
-train students from the labels of two speakers alone, and as long with the teachers' help. About five minutes on two
+train students from the labels of two speakers alone, and as long with the teachers' help. Five to six minutes on two
 cores, no network, nothing to configure; all files are in out/demo. Started again, it goes on where it was.
 
   python jobs/demo.py
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = LabelConfig()
     shown = Path(config.output)
     _keep_home_clean(shown)
-    print(f"Six steps, about five minutes on two cores that do nothing else; all files are in {shown}", flush=True)
+    print(f"Six steps, five to six minutes on two cores that do nothing else; all files are in {shown}", flush=True)
     from liser_ray.demo.steps import compare_students, demo_settings, search_lambdas, step
     from liser_ray.labeling.job import label_corpus
     from liser_ray.labeling.progress import describe
