@@ -1,14 +1,14 @@
 """What unlabeled speech brings, from committed records: the tables and pictures of docs/evidence.md.
 
 `python benchmarks/evidence.py` reads the records of each experiment below benchmarks/results/ and writes between the
-markers of the page, and of the README the arms of the second one with few labels. Each experiment's design is a file
+markers of the page, and of the README the arms of the ones that it names. Each experiment's design is a file
 beside its records, with the commands; run arms go into its folder as they come. Experiments that are of a student alone
 have their tables there. What a labeling job of both real teachers found on videos is of its run card.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,17 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE, README = ROOT / "docs" / "evidence.md", ROOT / "README.md"
 RECORDS = ROOT / "benchmarks" / "results"
 
+Differences = Mapping[tuple[str, str], Interval]
+"""Of pairs of arms."""
+
+IN_README = {"fewer_labels_again": "evidence", "all_labels": "all_labels"}
+"""Whose arms it has, between which markers."""
+
+
+def above(difference: Interval, least: float = 0.0) -> bool:
+    """Whether it is so much or more, with its interval above 0."""
+    return difference.value >= least and difference.low > 0
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -32,6 +43,8 @@ class Experiment:
         arms: what each is called here, to its folder of records and the recipe they are of.
         pairs: differences of arms that say what came of it.
         share: of the last pair's difference, the first pair's share is said; "": no.
+        success: what it was to be, in words: whether it is so by the differences as recorded, and in the mean over
+            the other conditions.
         conditions: folder with a folder of records for each condition of `evaluate`, of some arms; None: none.
         page: that has the tables between its markers.
         seeds: those that its design names; (): all that there are.
@@ -40,6 +53,7 @@ class Experiment:
     arms: Mapping[str, tuple[Path, str]]
     pairs: Sequence[tuple[str, str]]
     share: str = ""
+    success: Mapping[str, Callable[[Differences, Differences], bool]] = field(default_factory=dict)
     conditions: Path | None = None
     page: Path = PAGE
     seeds: Sequence[int] = ()
@@ -64,10 +78,45 @@ EXPERIMENTS = {
             },
             [("taught", "six"), ("taught", "placebo"), ("placebo", "six"), ("all", "six")],
             "of the gap between six actors' labels and seventeen's",
+            {
+                "at least a quarter of that gap, with an interval above 0": lambda recorded, _: above(
+                    recorded["taught", "six"], 0.25 * recorded["all", "six"].value
+                ),
+                "above the placebo, with an interval above 0": lambda recorded, _: above(recorded["taught", "placebo"]),
+            },
             RECORDS / f"{name}_in_conditions",
         )
         for name in ("fewer_labels", "fewer_labels_again")
     },
+    "all_labels": Experiment(
+        {
+            arm: (RECORDS / "all_labels", f"{recipe}+65-steps")
+            for arm, recipe in {
+                "labels": "robust",
+                "strangers": "embedding+aligned",
+                "placebo": "embedding+placebo+aligned",
+                "own": "robust-sp-dstl+distil-labeled-only",
+                "both": "embedding+distil-labeled+aligned",
+            }.items()
+        },
+        [
+            ("both", "labels"),
+            ("strangers", "placebo"),
+            ("strangers", "labels"),
+            ("own", "labels"),
+            ("both", "strangers"),
+        ],
+        success={
+            "both − labels is .02 or more, with an interval above 0": lambda recorded, _: above(
+                recorded["both", "labels"], 0.02
+            ),
+            "strangers − placebo has an interval above 0": lambda recorded, _: above(recorded["strangers", "placebo"]),
+            "both − labels is more in the other conditions, in the mean, with an interval above 0": (
+                lambda recorded, others: above(others["both", "labels"], recorded["both", "labels"].value)
+            ),
+        },
+        conditions=RECORDS / "all_labels_in_conditions",
+    ),
     **{
         name: Experiment(
             {
@@ -106,19 +155,17 @@ def main() -> None:
         differences = compare(found, experiment.pairs)
         tables = f"{arms_table(found)}\n\n{differences_table(differences)}"
         if experiment.share and len(differences) == len(experiment.pairs):
-            first, second, *_, last = differences.values()
-            share = first.value / last.value
-            tables += f"""
-
-The first difference is **{share:.0%}** {experiment.share}. Of what success was to be, with the seeds so far:
-
-* at least a quarter of that gap, with an interval above 0: **{"yes" if share >= 0.25 and first.low > 0 else "no"}**;
-* above the placebo, with an interval above 0: **{"yes" if second.low > 0 else "no"}**."""
-        if experiment.conditions and experiment.conditions.is_dir():
-            tables += "\n\n" + conditions_table(experiment, experiment.conditions)
+            first, *_, last = differences.values()
+            tables += f"\n\nThe first difference is **{first.value / last.value:.0%}** {experiment.share}."
+        conditions = read_conditions(experiment)
+        others = compare(mean_of_others(conditions), experiment.pairs)
+        if experiment.success:
+            tables += f"\n\n{success_list(experiment, differences, others)}"
+        if conditions:
+            tables += "\n\n" + conditions_table(experiment, conditions)
         fill(experiment.page, name, tables)
-        if name == "fewer_labels_again":
-            fill(README, "evidence", arms_table(found))
+        if name in IN_README:
+            fill(README, IN_README[name], arms_table(found))
         if experiment.page == PAGE:
             (ROOT / "docs" / "images" / f"{name}.png").write_bytes(plot(found, differences))
         print(tables, end="\n\n")
@@ -151,16 +198,40 @@ def compare(arms: Mapping[str, Sequence[Record]], pairs: Sequence[tuple[str, str
     return {(one, other): paired_difference(arms[one], arms[other], "uar") for one, other in there}
 
 
-def conditions_table(experiment: Experiment, folder: Path) -> str:
-    """UAR and differences of the arms whose records lie in the folders of conditions, and the mean over these."""
-    found = {
+def success_list(experiment: Experiment, recorded: Differences, others: Differences) -> str:
+    lines = ["Of what success was to be, with the seeds so far:", ""]
+    for words, holds in experiment.success.items():
+        try:
+            answer = "yes" if holds(recorded, others) else "no"
+        except KeyError:  # an arm that is not there yet
+            answer = "not known yet"
+        lines.append(f"* {words}: **{answer}**;")
+    return "\n".join(lines).removesuffix(";") + "."
+
+
+def read_conditions(experiment: Experiment) -> dict[str, dict[str, list[Record]]]:
+    """Records of the arms that have any, by condition and arm."""
+    folder = experiment.conditions
+    if folder is None:
+        return {}
+    return {
         name: read_arms({arm: (folder / name, recipe) for arm, (_, recipe) in experiment.arms.items()})
         for name in CONDITIONS
         if (folder / name).is_dir()
     }
-    rows = [(CONDITIONS[name].words, arms) for name, arms in found.items()]
-    others = [arms for name, arms in found.items() if name != "recorded"]
-    rows.append((f"**mean over the {len(others)}** (not as recorded)", {arm: summed(others, arm) for arm in others[0]}))
+
+
+def mean_of_others(conditions: Mapping[str, Mapping[str, Sequence[Record]]]) -> dict[str, list[Record]]:
+    """Of each arm what it is in the mean over all conditions but recordings as they are."""
+    others = [arms for name, arms in conditions.items() if name != "recorded"]
+    return {arm: summed(others, arm) for arm in others[0]} if others else {}
+
+
+def conditions_table(experiment: Experiment, conditions: Mapping[str, Mapping[str, Sequence[Record]]]) -> str:
+    """UAR and differences of the arms in each condition, and the mean over these."""
+    rows = [(CONDITIONS[name].words, arms) for name, arms in conditions.items()]
+    mean = f"**mean over the {len(conditions) - ('recorded' in conditions)}** (not as recorded)"
+    rows.append((mean, mean_of_others(conditions)))
     arms = rows[0][1]
     pairs = [f"{one} − {other}" for one, other in compare(arms, experiment.pairs)]
     seeds = {arm: ", ".join(str(one.seed) for one in records) for arm, records in arms.items()}
