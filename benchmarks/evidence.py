@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from liser_ray.evaluation.conditions import CONDITIONS
 from liser_ray.results.records import Record, read_records
@@ -170,8 +171,7 @@ def main() -> None:
             (ROOT / "docs" / "images" / f"{name}.png").write_bytes(plot(found, differences))
         print(tables, end="\n\n")
     fill(SEARCH.with_suffix(".md"), "search", search_table())
-    settings = {one.name.replace("_", ", "): read_records(str(one)) for one in sorted(SEARCH_WITH_ALL.iterdir())}
-    fill(SEARCH_WITH_ALL.with_suffix(".md"), "search", validation_table(settings))
+    fill(SEARCH_WITH_ALL.with_suffix(".md"), "search", search_with_all_table())
     fill(RECORDS / "whisper_teachers.md", "copies", copies_table())
     fill(PAGE, "audio_visual", labels_table(RECORDS / "audio_visual.json"))
 
@@ -285,6 +285,16 @@ def search_table() -> str:
     for words, levels in LEVELS.items():
         one, other = (np.mean([validated(one) for name in of for one in runs[name]]) for of in levels)
         lines.append(f"| {words} | {score_text(one - other)} |")
+    return "\n".join(lines)
+
+
+def search_with_all_table() -> str:
+    """Scores of each setting, and of the search job's λ."""
+    folders = [one for one in sorted(SEARCH_WITH_ALL.iterdir()) if one.is_dir()]
+    lines = [validation_table({one.name.replace("_", ", "): read_records(str(one)) for one in folders})]
+    for trial in pq.read_table(SEARCH_WITH_ALL / "lambdas.parquet").to_pylist():
+        seeds, score = {run["seed"] for run in trial["runs"]}, score_text(trial["validation_uar"])
+        lines.append(f"| own, λ {trial['loss.lambdas.speech']:g} | {', '.join(map(str, seeds))} | {score} | {score} |")
     return "\n".join(lines)
 
 
