@@ -94,10 +94,10 @@ EXPERIMENTS = {
             arm: (RECORDS / "all_labels", f"{recipe}+65-steps")
             for arm, recipe in {
                 "labels": "robust",
-                "strangers": "embedding+aligned",
-                "placebo": "embedding+placebo+aligned",
+                "strangers": "robust-sp-emb+aligned",
+                "placebo": "robust-sp-emb+placebo+aligned",
                 "own": "robust-sp-dstl+distil-labeled-only",
-                "both": "embedding+distil-labeled+aligned",
+                "both": "robust-sp-emb+distil-labeled+aligned",
             }.items()
         },
         [
