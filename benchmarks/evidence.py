@@ -117,6 +117,7 @@ EXPERIMENTS = {
             ),
         },
         conditions=RECORDS / "all_labels_in_conditions",
+        seeds=(0,),  # those that all arms have: of seed 1 there are the labels so far
     ),
     **{
         name: Experiment(
