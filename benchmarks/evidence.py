@@ -1,8 +1,8 @@
 """What unlabeled speech brings, from committed records: the tables and pictures of docs/evidence.md.
 
 `python benchmarks/evidence.py` reads the records of each experiment below benchmarks/results/ and writes between the
-markers of the page, and of the README the arms of the ones that it names. Each experiment's design is a file
-beside its records, with the commands; run arms go into its folder as they come. Experiments that are of a student alone
+markers of the page, and of the README the arms of those in `IN_README`. Each experiment's design is a file beside its
+records, with the commands; run arms go into its folder as they come. Experiments that are of a student alone
 have their tables there. What a labeling job of both real teachers found on videos is of its run card.
 """
 
@@ -27,8 +27,7 @@ RECORDS = ROOT / "benchmarks" / "results"
 Differences = Mapping[tuple[str, str], Interval]
 """Of pairs of arms."""
 
-IN_README = {"fewer_labels_again": "evidence", "all_labels": "all_labels"}
-"""Whose arms it has, between which markers."""
+IN_README = ("fewer_labels_again", "all_labels")
 
 
 def above(difference: Interval, least: float = 0.0) -> bool:
@@ -44,17 +43,17 @@ class Experiment:
         arms: what each is called here, to its folder of records and the recipe they are of.
         pairs: differences of arms that say what came of it.
         share: of the last pair's difference, the first pair's share is said; "": no.
-        success: what it was to be, in words: whether it is so by the differences as recorded, and in the mean over
-            the other conditions.
+        success: what it was to be, in words: whether it is so, by the differences of whole recordings, and of those
+            that are asked every half second: as recorded, and in the mean over the other conditions.
         conditions: folder with a folder of records for each condition of `evaluate`, of some arms; None: none.
         page: that has the tables between its markers.
-        seeds: those that its design names; (): all that there are.
+        seeds: those that its design names, or that all arms have so far; (): all that there are.
     """
 
     arms: Mapping[str, tuple[Path, str]]
     pairs: Sequence[tuple[str, str]]
     share: str = ""
-    success: Mapping[str, Callable[[Differences, Differences], bool]] = field(default_factory=dict)
+    success: Mapping[str, Callable[[Differences, Differences, Differences], bool]] = field(default_factory=dict)
     conditions: Path | None = None
     page: Path = PAGE
     seeds: Sequence[int] = ()
@@ -80,10 +79,10 @@ EXPERIMENTS = {
             [("taught", "six"), ("taught", "placebo"), ("placebo", "six"), ("all", "six")],
             "of the gap between six actors' labels and seventeen's",
             {
-                "at least a quarter of that gap, with an interval above 0": lambda recorded, _: above(
-                    recorded["taught", "six"], 0.25 * recorded["all", "six"].value
+                "at least a quarter of that gap, with an interval above 0": lambda whole, *_: above(
+                    whole["taught", "six"], 0.25 * whole["all", "six"].value
                 ),
-                "above the placebo, with an interval above 0": lambda recorded, _: above(recorded["taught", "placebo"]),
+                "above the placebo, with an interval above 0": lambda whole, *_: above(whole["taught", "placebo"]),
             },
             RECORDS / f"{name}_in_conditions",
         )
@@ -108,12 +107,12 @@ EXPERIMENTS = {
             ("both", "strangers"),
         ],
         success={
-            "both − labels is .02 or more, with an interval above 0": lambda recorded, _: above(
-                recorded["both", "labels"], 0.02
+            "both − labels is .02 or more, with an interval above 0": lambda whole, *_: above(
+                whole["both", "labels"], 0.02
             ),
-            "strangers − placebo has an interval above 0": lambda recorded, _: above(recorded["strangers", "placebo"]),
+            "strangers − placebo has an interval above 0": lambda whole, *_: above(whole["strangers", "placebo"]),
             "both − labels is more in the other conditions, in the mean, with an interval above 0": (
-                lambda recorded, others: above(others["both", "labels"], recorded["both", "labels"].value)
+                lambda whole, recorded, others: above(others["both", "labels"], recorded["both", "labels"].value)
             ),
         },
         conditions=RECORDS / "all_labels_in_conditions",
@@ -160,14 +159,15 @@ def main() -> None:
             first, *_, last = differences.values()
             tables += f"\n\nThe first difference is **{first.value / last.value:.0%}** {experiment.share}."
         conditions = read_conditions(experiment)
-        others = compare(mean_of_others(conditions), experiment.pairs)
         if experiment.success:
-            tables += f"\n\n{success_list(experiment, differences, others)}"
+            in_conditions = conditions.get("recorded", {}), mean_of_others(conditions)
+            known = differences, *(compare(arms, experiment.pairs) for arms in in_conditions)
+            tables += f"\n\n{success_list(experiment, known)}"
         if conditions:
             tables += "\n\n" + conditions_table(experiment, conditions)
         fill(experiment.page, name, tables)
         if name in IN_README:
-            fill(README, IN_README[name], arms_table(found))
+            fill(README, name, arms_table(found))
         if experiment.page == PAGE:
             (ROOT / "docs" / "images" / f"{name}.png").write_bytes(plot(found, differences))
         print(tables, end="\n\n")
@@ -199,11 +199,11 @@ def compare(arms: Mapping[str, Sequence[Record]], pairs: Sequence[tuple[str, str
     return {(one, other): paired_difference(arms[one], arms[other], "uar") for one, other in there}
 
 
-def success_list(experiment: Experiment, recorded: Differences, others: Differences) -> str:
+def success_list(experiment: Experiment, known: tuple[Differences, Differences, Differences]) -> str:
     lines = ["Of what success was to be, with the seeds so far:", ""]
     for words, holds in experiment.success.items():
         try:
-            answer = "yes" if holds(recorded, others) else "no"
+            answer = "yes" if holds(*known) else "no"
         except KeyError:  # an arm that is not there yet
             answer = "not known yet"
         lines.append(f"* {words}: **{answer}**;")
@@ -216,7 +216,7 @@ def read_conditions(experiment: Experiment) -> dict[str, dict[str, list[Record]]
     if folder is None:
         return {}
     return {
-        name: read_arms({arm: (folder / name, recipe) for arm, (_, recipe) in experiment.arms.items()})
+        name: read_arms({arm: (folder / name, of) for arm, (_, of) in experiment.arms.items()}, experiment.seeds)
         for name in CONDITIONS
         if (folder / name).is_dir()
     }
